@@ -1,0 +1,124 @@
+"""``Policy``: one load of the configuration, compiled, immutable and numbered.
+
+Everything a decision needs is reachable from here; an exchange keeps the policy it began with, and a reload swaps one
+reference. ``config.build`` makes it. Nothing here reads a file, a clock or an environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from proxy.core.addresses import AddressSet
+from proxy.core.signatures import SignatureCheck
+from proxy.core.tokens import TokenCheck
+
+
+class BodyMode(Enum):
+    """What the upstream may see of a body before the verdict."""
+
+    FREE = "free"
+    TAIL = "tail"
+    HOLD = "hold"
+
+
+class Exposure(Enum):
+    """What may be forwarded where no route is configured."""
+
+    ROUTES = "routes"  # only what a route admits
+    LOCAL = "local"  # nothing configured: loopback peers with a loopback Host and no forwarding field
+    OPEN = "open"  # --open: everything
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of an exchange; sizes in bytes, times in seconds. Defaults and ranges stand in ``config.schema``."""
+
+    max_body: int
+    max_target: int
+    max_head: int
+    max_fields: int
+    hold_window: int
+    head_timeout_s: float
+    body_min_rate: int  # bytes per second, after a grace of 5 s; 0 is off
+    body_timeout_s: float
+    request_timeout_s: float
+    keepalive_timeout_s: float
+    upstream_timeout_s: float
+    write_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """Bounds of the whole process."""
+
+    max_connections: int
+    max_connections_per_address: int
+    buffer_budget: int
+    tls_timeout_s: float
+    connect_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTls:
+    """How an ``https`` upstream is verified; paths, because contexts are made by the shell."""
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    server_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One place to connect to. It is the pool's key: connections are shared only where all of it agrees."""
+
+    host: str  # "" for a unix socket
+    port: int  # 0 for a unix socket
+    path: str | None = None  # of a unix socket
+    tls: UpstreamTls | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who may call what, what proves it, and where it goes. All guards that are set must hold."""
+
+    name: str
+    path: bytes  # raw, as matched; "/" owns everything
+    exact: bool
+    methods: frozenset[bytes]
+    allow: AddressSet | None  # None: no address check
+    token: TokenCheck | None
+    signature: SignatureCheck | None
+    events: frozenset[str] | None
+    body: BodyMode
+    observe: bool
+    upstream: tuple[Endpoint, ...]
+    limits: Limits
+    provider: str = ""  # for the log and Webhook-Verified: slug, scheme name or "token"
+    event_header: bytes | None = None  # lower case; whose value ``events`` and the log speak of
+    delivery_header: bytes | None = None  # lower case; the delivery id for the log and Webhook-Verified
+    hold_s: float = 0.0  # wait this long for an unreachable upstream, after the verdict only
+    refusal_status: int | None = None  # a provider that demands 401 (Discord, Xero)
+    handshake: str = "forward"  # or "answer"
+    verify_token: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All tables and limits of one load of the configuration."""
+
+    generation: int
+    routes: tuple[Route, ...]  # in the order of the file; ``core.routes.RouteTable`` is made from them
+    exposure: Exposure
+    admission: AddressSet | None  # judged at accept; None admits every address
+    allow: AddressSet | None  # the top level's, judged again on the client address behind a trusted proxy
+    trusted_proxies: AddressSet
+    limits: Limits
+    server: ServerLimits

@@ -1,0 +1,43 @@
+"""What is known of an exchange when it has ended: the log line and the metrics are made from it, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.reasons import Phase, Reason
+
+
+@dataclass(slots=True)
+class ExchangeRecord:
+    """One request and its answer. Texts from the network are as they came: who writes them escapes and caps them.
+
+    ``path`` has no query, so a token in a query cannot reach a log. Times: ``started`` in seconds since the epoch,
+    durations in seconds.
+    """
+
+    request_id: str
+    started: float
+    peer: str  # the address of the connection
+    client: str  # the address we judge: behind a trusted proxy the one it names
+    reason: Reason = Reason.INTERNAL_ERROR
+    detail: str = ""  # a fixed word that says which rule: "cl_te", "bare_lf", …
+    phase: Phase = Phase.HEAD
+    verdict: str = ""  # "admitted", "refused", "observed"; "" where none was reached
+    observed: Reason | None = None  # what would have been refused, where the route only observes
+    method: str = ""
+    path: str = ""
+    host: str = ""
+    scheme: str = "http"
+    minor: int = 1
+    user_agent: str = ""
+    status: int = 0  # what the sender was told; 0 where nothing was
+    route: str = ""
+    provider: str = ""
+    event: str = ""
+    delivery_id: str = ""
+    secret_name: str = ""
+    upstream: str = ""
+    duration_s: float = 0.0
+    upstream_duration_s: float = 0.0
+    bytes_in: int = 0  # content of the request
+    bytes_out: int = 0  # content of the answer

@@ -1,0 +1,140 @@
+"""The words of HTTP/1.1: heads as values, and the only place that writes them (RFC 9110, RFC 9112).
+
+Whoever holds a head here holds validated bytes: the grammars in ``core.request_head`` and ``core.response_head`` make
+them, and what is written below is joined from parsed parts, never copied from a peer. This module does not parse,
+does not decide and knows no connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from http import HTTPStatus
+
+from proxy.reasons import Reason
+
+#: (name in lower case, name as it was sent, value)
+Field = tuple[bytes, bytes, bytes]
+
+
+class Framing(Enum):
+    """How the end of a message's content is known (RFC 9112 section 6.3)."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    EOF = "eof"  # answers only: the content ends with the connection
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """A request's start line and field lines, validated; ``path`` and ``query`` are the target in origin-form."""
+
+    method: bytes
+    target: bytes  # origin-form (or ``*``): absolute-form has been reduced
+    minor: int  # HTTP/1.<minor>
+    fields: list[Field]
+    path: bytes
+    query: bytes | None  # without "?"; None where the target has none
+    host: bytes  # b"" only in HTTP/1.0 without Host
+    framing: Framing
+    content_length: int | None  # bytes; None unless framing is LENGTH
+    keep_alive: bool
+    expect_continue: bool
+    values: dict[bytes, bytes]  # lower-case name -> first value
+    repeated: frozenset[bytes] = frozenset()  # names that came more than once
+
+    def get(self, name: bytes) -> bytes | None:
+        """The value of the first field line called ``name`` (lower case), or None."""
+        return self.values.get(name)
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        """All values of ``name`` (lower case) in the order they came."""
+        if name not in self.repeated:
+            value = self.values.get(name)
+            return [] if value is None else [value]
+        return [value for lower, _, value in self.fields if lower == name]
+
+
+@dataclass(slots=True)
+class ResponseHead:
+    """An answer's status line and field lines, validated."""
+
+    status: int
+    phrase: bytes
+    minor: int
+    fields: list[Field]
+    framing: Framing
+    content_length: int | None  # also kept for HEAD and 304, where no content follows
+    keep_alive: bool
+    values: dict[bytes, bytes] = field(default_factory=dict)
+
+    def get(self, name: bytes) -> bytes | None:
+        """The value of the first field line called ``name`` (lower case), or None."""
+        return self.values.get(name)
+
+
+def phrase_of(status: int) -> bytes:
+    """The standard reason phrase of a status (RFC 9110 section 15), or an empty one."""
+    try:
+        return HTTPStatus(status).phrase.encode("ascii")
+    except ValueError:
+        return b""
+
+
+def write_request_head(method: bytes, target: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The bytes of a request head. Takes validated parts only; framing fields are the caller's to add."""
+    lines = [b"%b %b HTTP/1.1\r\n" % (method, target)]
+    lines += [b"%b: %b\r\n" % pair for pair in fields]
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def write_response_head(status: int, phrase: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The bytes of an answer's head. Takes validated parts only."""
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, phrase)]
+    lines += [b"%b: %b\r\n" % pair for pair in fields]
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def chunk(data: bytes) -> list[bytes]:
+    """One chunk of a chunked message (RFC 9112 section 7.1), in pieces that are not joined. ``data`` is not empty."""
+    return [b"%x\r\n" % len(data), data, b"\r\n"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A prebuilt answer: everything but the request id and the date stands before the exchange begins."""
+
+    status: int
+    start: bytes  # status line, fixed fields; ends before the value of Date
+    word: bytes
+
+    def write(self, request_id: bytes, date: bytes, *, head_only: bool = False) -> bytes:
+        """The whole answer; ``head_only`` for HEAD (RFC 9110 section 9.3.2)."""
+        content = b"%b %b\n" % (self.word, request_id)
+        return b"%b%b\r\nX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n%b" % (
+            self.start,
+            date,
+            request_id,
+            len(content),
+            b"" if head_only else content,
+        )
+
+
+def build_refusal(
+    reason: Reason, *, close: bool, status: int | None = None, extra: Iterable[tuple[bytes, bytes]] = ()
+) -> Refusal:
+    """Prebuild the answer for ``reason``. ``status`` overrides the reason's own (a provider may demand 401)."""
+    code = status or reason.status or 500
+    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Cache-Control", b"no-store"), *extra]
+    if close:
+        fields.append((b"Connection", b"close"))
+    head = write_response_head(code, phrase_of(code), fields)
+    return Refusal(code, head[:-2] + b"Date: ", reason.word.encode("ascii"))
