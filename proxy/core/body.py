@@ -1,0 +1,100 @@
+"""``BodyGate``: what of a body may go to the upstream, and when (design: promise 2).
+
+Theory. Content comes in pieces, in any cut. The gate hashes every piece once, as it comes, and says which pieces may
+leave now:
+
+* FREE  everything, as it comes: nothing about the body is proved;
+* TAIL  nothing while the body fits the window; beyond it the body streams, and at least ``WITHHELD_BYTES`` of its end
+        stay here until the verdict, so that the upstream never has a whole message that was not admitted;
+* HOLD  nothing. What does not fit the window goes to a ``Spill`` (a temporary file of the shell).
+
+The sum of what leaves, in order, is the body to the byte: the very buffers that were hashed (threats S1). The gate knows
+no connection, and does not know about framing: ``finish`` is called when the framing has ended without error.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from proxy.core.policy import BodyMode
+from proxy.core.signatures import Verification
+from proxy.reasons import Reason
+
+#: Kept back in ``tail`` beyond the window. One byte would do to make the message incomplete; 16 KiB also keep the last
+#: records from an application that reads a stream record by record.
+WITHHELD_BYTES = 16 * 1024
+
+FREE = BodyMode.FREE
+TAIL = BodyMode.TAIL
+
+
+class Spill(Protocol):
+    """Where ``hold`` keeps what does not fit the window."""
+
+    def write(self, data: bytes) -> None:
+        """Append ``data``."""
+
+
+class BodyGate:
+    """The gate of one exchange. ``feed`` each piece, then ``finish`` once, then ``take`` what was held."""
+
+    __slots__ = ("_held", "_mode", "_spill", "_streaming", "_verification", "_window", "held_bytes", "received")
+
+    def __init__(self, mode: BodyMode, window: int, verification: Verification | None, spill: Spill | None) -> None:
+        """``window`` in bytes; ``spill`` is needed in HOLD only; without ``verification`` everything is admitted."""
+        self._mode = mode
+        self._window = window
+        self._verification = verification
+        self._spill = spill
+        self._streaming = mode is FREE
+        self._held: deque[bytes] = deque()
+        self.held_bytes = 0
+        self.received = 0
+
+    @property
+    def streaming(self) -> bool:
+        """Whether content leaves before the verdict."""
+        return self._streaming
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Take one piece of content; returns the pieces that may go to the upstream now."""
+        self.received += len(piece)
+        if self._verification is not None:
+            self._verification.update(piece)
+        if self._mode is FREE:
+            return [piece]
+        if self._spill is not None and self.received > self._window:
+            self._spill.write(piece)
+            return []
+        self._held.append(piece)
+        self.held_bytes += len(piece)
+        if self._mode is not TAIL or self.received <= self._window:
+            return []
+        self._streaming = True
+        return self._release()
+
+    def whole(self, body: bytes) -> str | Reason | None:
+        """Take a body that came in one piece and give the verdict: ``feed`` and ``finish`` in one step."""
+        self.received = self.held_bytes = len(body)
+        self._held.append(body)
+        return None if self._verification is None else self._verification.verify(body)
+
+    def finish(self) -> str | Reason | None:
+        """The verdict: the name of the secret that matched, None where nothing had to be proved, or why not."""
+        return None if self._verification is None else self._verification.finish()
+
+    def take(self) -> list[bytes]:
+        """What is held in memory, in order; the gate holds it no longer."""
+        pieces = list(self._held)
+        self._held.clear()
+        self.held_bytes = 0
+        return pieces
+
+    def _release(self) -> list[bytes]:
+        pieces = []
+        while self.held_bytes - len(self._held[0]) >= WITHHELD_BYTES:
+            piece = self._held.popleft()
+            self.held_bytes -= len(piece)
+            pieces.append(piece)
+        return pieces

@@ -1,0 +1,243 @@
+"""The heads that leave us: built from parsed values, field by field (RFC 9110 section 7.6, threats section 3.3).
+
+What crosses: end-to-end fields with name and value as they were sent. What never does: hop-by-hop fields, framing fields
+(ours are written fresh), forwarding fields of peers we do not trust, copies of our own provenance fields, and fields
+that rewrite method or path behind our back.
+"""
+
+from __future__ import annotations
+
+import re
+
+from proxy.core.schemes import PROVIDERS
+from proxy.http1 import Framing, RequestHead, ResponseHead, phrase_of
+
+#: RFC 9110 section 7.6.1, and the ones that old agents use. ``Expect`` is answered by us (threats E2).
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"expect",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+#: Which peer is the client, according to whoever wrote it: believed from trusted proxies only (threats H1).
+FORWARDING = frozenset(
+    {
+        b"cf-connecting-ip",
+        b"cf-connecting-ipv6",
+        b"cf-visitor",
+        b"client-ip",
+        b"fastly-client-ip",
+        b"forwarded",
+        b"forwarded-for",
+        b"true-client-ip",
+        b"via",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"x-forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-prefix",
+        b"x-forwarded-proto",
+        b"x-forwarded-scheme",
+        b"x-forwarded-server",
+        b"x-forwarded-ssl",
+        b"x-original-forwarded-for",
+        b"x-originating-ip",
+        b"x-real-ip",
+        b"x-remote-addr",
+        b"x-remote-ip",
+    }
+)
+
+#: Written by us, or able to make the application see another method or path (threats S7, H1, H2).
+OURS_OR_UNSAFE = frozenset(
+    {
+        b"content-length",
+        b"proxy",
+        b"webhook-verified",
+        b"x-http-method",
+        b"x-http-method-override",
+        b"x-method-override",
+        b"x-original-url",
+        b"x-request-id",
+        b"x-rewrite-url",
+    }
+)
+
+_DROPPED = HOP_BY_HOP | FORWARDING | OURS_OR_UNSAFE
+_DROPPED_TRUSTED = HOP_BY_HOP | OURS_OR_UNSAFE | {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
+
+#: Names that ``Connection`` cannot make hop-by-hop: every application relies on them (threats S3).
+_END_TO_END = frozenset(
+    {
+        b"accept",
+        b"accept-encoding",
+        b"accept-language",
+        b"authorization",
+        b"cache-control",
+        b"content-digest",
+        b"content-encoding",
+        b"content-language",
+        b"content-type",
+        b"cookie",
+        b"date",
+        b"digest",
+        b"host",
+        b"idempotency-key",
+        b"origin",
+        b"referer",
+        b"signature",
+        b"signature-input",
+        b"traceparent",
+        b"tracestate",
+        b"user-agent",
+    }
+)
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_AUTHORITY = re.compile(rb"[A-Za-z0-9._:\[\]-]{1,255}")
+
+
+def _vendor_prefix(name: bytes) -> bytes:
+    """``x-github-`` of ``x-github-delivery``, ``stripe-`` of ``stripe-signature``."""
+    parts = name.split(b"-")
+    count = 2 if parts[0] == b"x" else 1
+    return b"-".join(parts[:count]) + b"-"
+
+
+def _provider_fields() -> frozenset[bytes]:
+    names: set[bytes] = set()
+    for provider in PROVIDERS.values():
+        names.update(name for name in (provider.event_header, provider.delivery_header) if name)
+        if provider.scheme is not None:
+            names.update(provider.scheme.header_names)
+        if provider.token is not None:
+            names.add(provider.token.name)
+    return frozenset(names)
+
+
+_PROVIDER_FIELDS = _provider_fields()
+_PROVIDER_PREFIXES = tuple({_vendor_prefix(name) for name in _PROVIDER_FIELDS})
+
+
+def _is_end_to_end(name: bytes, guarded: frozenset[bytes]) -> bool:
+    return (
+        name in _END_TO_END
+        or name in guarded
+        or name in _PROVIDER_FIELDS
+        or name.startswith(_PROVIDER_PREFIXES)
+    )
+
+
+def hop_by_hop_named(connection: bytes, guarded: frozenset[bytes]) -> frozenset[bytes]:
+    """The field names that a ``Connection`` value makes hop-by-hop, less those that somebody relies on.
+
+    ``guarded`` are the lower-case names that the route's own guard reads.
+    """
+    names = {option.strip(b" \t").lower() for option in connection.split(b",")}
+    return frozenset(name for name in names if not _is_end_to_end(name, guarded))
+
+
+def clean_request_id(value: bytes | None) -> bytes | None:
+    """A request id of a trusted proxy, where it is harmless (threats H9); else None."""
+    return value if value is not None and _REQUEST_ID.fullmatch(value) else None
+
+
+class Provenance:
+    """What we tell the upstream about an exchange; all values are ours or validated."""
+
+    __slots__ = ("client", "request_id", "scheme", "trusted", "verified")
+
+    def __init__(self, *, client: bytes, scheme: bytes, request_id: bytes, trusted: bool, verified: bytes) -> None:
+        self.client = client  # address of the connection's peer, as text
+        self.scheme = scheme  # b"http" or b"https"
+        self.request_id = request_id
+        self.trusted = trusted  # the peer is a trusted proxy: its forwarding fields are kept and extended
+        self.verified = verified  # value of Webhook-Verified; b"" writes none
+
+
+def _forwarded_fields(head: RequestHead, provenance: Provenance) -> bytes:
+    chain, proto, host = provenance.client, provenance.scheme, head.host
+    if provenance.trusted:
+        before = b", ".join(head.get_all(b"x-forwarded-for"))
+        chain = b"%b, %b" % (before, chain) if before else chain
+        inbound_proto = head.get(b"x-forwarded-proto")
+        proto = inbound_proto if inbound_proto in (b"http", b"https") else proto
+        inbound_host = head.get(b"x-forwarded-host")
+        host = inbound_host if inbound_host is not None and _AUTHORITY.fullmatch(inbound_host) else host
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Request-Id: %b\r\n" % (
+        chain,
+        proto,
+        host,
+        provenance.request_id,
+    )
+
+
+def upstream_head(
+    head: RequestHead,
+    target: bytes,
+    provenance: Provenance,
+    content_length: int | None,
+    guarded: frozenset[bytes] = frozenset(),
+) -> bytes:
+    """The head of the request to the upstream.
+
+    ``target`` is what was matched, less a query token. ``content_length`` is written where the length is known; None
+    where the content follows in chunks that we cut. A request that came without content gets neither (RFC 9110
+    section 8.6) unless ``content_length`` is 0 and the sender said so itself.
+    """
+    dropped = _DROPPED_TRUSTED if provenance.trusted else _DROPPED
+    connection = head.values.get(b"connection")
+    if connection is not None:
+        listed = b",".join(head.get_all(b"connection"))
+        dropped = dropped | hop_by_hop_named(listed, guarded)
+    lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target)]
+    lines += [b"%b: %b\r\n" % (name, value) for lower, name, value in head.fields if lower not in dropped]
+    lines.append(_forwarded_fields(head, provenance))
+    if provenance.verified:
+        lines.append(b"Webhook-Verified: %b\r\n" % provenance.verified)
+    if content_length is None:
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+    elif content_length or head.framing is not Framing.NONE:
+        lines.append(b"Content-Length: %d\r\n" % content_length)
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+_ANSWER_DROPPED = HOP_BY_HOP | {b"content-length"}
+
+
+def answer_head(head: ResponseHead, framing: Framing, date: bytes, *, close: bool) -> bytes:
+    """The head of the answer to the sender.
+
+    ``framing`` is how *we* end the content: LENGTH writes the upstream's length, CHUNKED our own chunks, EOF ends it
+    with the connection, NONE has no content (a length is then kept only as metadata, for HEAD and 304).
+    """
+    dropped = _ANSWER_DROPPED
+    connection = head.values.get(b"connection")
+    if connection is not None:
+        dropped = dropped | hop_by_hop_named(connection, frozenset())
+    lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase or phrase_of(head.status))]
+    lines += [b"%b: %b\r\n" % (name, value) for lower, name, value in head.fields if lower not in dropped]
+    if b"date" not in head.values:
+        lines.append(b"Date: %b\r\n" % date)
+    if framing is Framing.CHUNKED:
+        lines.append(b"Transfer-Encoding: chunked\r\n")
+    elif head.content_length is not None and framing is not Framing.EOF and head.status != 204:
+        lines.append(b"Content-Length: %d\r\n" % head.content_length)
+    if close:
+        lines.append(b"Connection: close\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)
