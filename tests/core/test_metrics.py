@@ -1,0 +1,161 @@
+"""The counters, and that Prometheus reads what we write."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.core.metrics import FAMILIES, Metrics, merge, render
+from proxy.core.record import ExchangeRecord
+from proxy.reasons import Reason
+
+
+def record(**changes: Any) -> ExchangeRecord:
+    fields = {
+        "request_id": "a" * 16,
+        "started": 1.0,
+        "peer": "192.0.2.1",
+        "client": "192.0.2.1",
+        "reason": Reason.DELIVERED,
+        "status": 204,
+        "route": "github",
+        "provider": "github",
+        "duration_s": 0.004,
+        "upstream_duration_s": 0.003,
+        "bytes_in": 100,
+        "bytes_out": 7,
+    }
+    return ExchangeRecord(**(fields | changes))
+
+
+def samples(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def value(text: bytes, name: str, **labels: str) -> float:
+    return samples(text)[(name, tuple(sorted(labels.items())))]
+
+
+def test_an_exchange_is_counted_under_its_route_provider_reason_and_class():
+    metrics = Metrics()
+    metrics.exchange(record())
+    metrics.exchange(record())
+    metrics.exchange(record(reason=Reason.SIGNATURE_MISMATCH, status=403, upstream_duration_s=0.0))
+    text = metrics.expose()
+    name = "hookward_exchanges_total"
+    assert value(text, name, route="github", provider="github", reason="delivered", status_class="2xx") == 2
+    assert value(text, name, route="github", provider="github", reason="signature_mismatch", status_class="4xx") == 1
+    assert value(text, "hookward_request_bytes_total", route="github") == 300
+    assert value(text, "hookward_response_bytes_total", route="github") == 21
+
+
+def test_what_was_not_answered_has_no_class():
+    metrics = Metrics()
+    metrics.exchange(record(reason=Reason.SENDER_GONE, status=0))
+    labels = {"route": "github", "provider": "github", "reason": "sender_gone", "status_class": "none"}
+    assert value(metrics.expose(), "hookward_exchanges_total", **labels) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "first_bucket"),
+    [(0.0, "0.001"), (0.001, "0.001"), (0.0011, "0.0025"), (0.9, "1"), (90.0, "90"), (90.1, "+Inf"), (5000.0, "+Inf")],
+)
+def test_durations_fall_into_cumulative_buckets(seconds: float, first_bucket: str):
+    metrics = Metrics()
+    metrics.exchange(record(duration_s=seconds))
+    text = metrics.expose()
+    buckets = {
+        dict(labels)["le"]: count
+        for (name, labels), count in samples(text).items()
+        if name == "hookward_exchange_duration_seconds_bucket"
+    }
+    reached = [bound for bound, count in buckets.items() if count == 1]
+    assert min(reached, key=float) == first_bucket
+    assert buckets["+Inf"] == 1
+    assert value(text, "hookward_exchange_duration_seconds_count", route="github") == 1
+    assert value(text, "hookward_exchange_duration_seconds_sum", route="github") == pytest.approx(seconds)
+
+
+def test_an_exchange_that_never_reached_the_upstream_is_not_timed_there():
+    metrics = Metrics()
+    metrics.exchange(record(upstream_duration_s=0.0))
+    assert value(metrics.expose(), "hookward_upstream_duration_seconds_count", route="github") == 0
+
+
+def test_observed_refusals_are_counted_apart():
+    metrics = Metrics()
+    metrics.exchange(record(observed=Reason.TOKEN_MISSING))
+    text = metrics.expose()
+    assert value(text, "hookward_observed_refusals_total", route="github", reason="token_missing") == 1
+
+
+def test_series_that_must_exist_before_their_first_event_do():
+    text = Metrics("1.2.3", "3.11").expose()
+    assert value(text, "hookward_accept_refused_total", cause="address") == 0
+    assert value(text, "hookward_reloads_total", result="done") == 0
+    assert value(text, "hookward_build_info", version="1.2.3", python="3.11") == 1
+
+
+def test_gauges_go_up_and_down():
+    metrics = Metrics()
+    metrics.in_flight.inc()
+    metrics.in_flight.inc()
+    metrics.in_flight.dec()
+    metrics.connections.set(7, "idle")
+    metrics.log_dropped.reach(3)
+    text = metrics.expose()
+    assert value(text, "hookward_exchanges_in_flight") == 1
+    assert value(text, "hookward_connections", state="idle") == 7
+    assert value(text, "hookward_log_lines_dropped_total") == 3
+
+
+def test_workers_are_added_but_what_they_share_is_not():
+    one, two = Metrics("1", "3"), Metrics("1", "3")
+    for metrics in (one, two):
+        metrics.exchange(record())
+        metrics.generation.set(4)
+        metrics.in_flight.set(2)
+    two.exchange(record(route="other", status=502, reason=Reason.UPSTREAM_RESET))
+    text = render(merge(json.loads(json.dumps(m.snapshot())) for m in (one, two)))
+    labels = {"route": "github", "provider": "github", "reason": "delivered", "status_class": "2xx"}
+    assert value(text, "hookward_exchanges_total", **labels) == 2
+    assert value(text, "hookward_exchange_duration_seconds_count", route="github") == 2
+    assert value(text, "hookward_exchange_duration_seconds_count", route="other") == 1
+    assert value(text, "hookward_policy_generation") == 4
+    assert value(text, "hookward_exchanges_in_flight") == 4
+    assert value(text, "hookward_build_info", version="1", python="3") == 1
+
+
+def test_merging_leaves_the_snapshots_alone():
+    metrics = Metrics()
+    metrics.exchange(record())
+    before = metrics.snapshot()
+    merge([before, metrics.snapshot()])
+    assert before == metrics.snapshot()
+
+
+def test_names_follow_the_conventions_of_prometheus():
+    for family in FAMILIES:
+        assert family.name.startswith("hookward_")
+        assert family.name.endswith("_total") == (family.kind == "counter")
+        assert family.text.endswith(".")
+        assert "\n" not in family.text
+
+
+@given(st.text(max_size=30))
+def test_any_label_value_survives_the_text(route: str):
+    metrics = Metrics()
+    metrics.exchange(record(route=route))
+    found = [
+        dict(labels)["route"] for (name, labels) in samples(metrics.expose()) if name == "hookward_request_bytes_total"
+    ]
+    assert found == [route.encode("utf-8", "replace").decode()]
