@@ -1,0 +1,79 @@
+"""The house has floors: imports go down only, the core touches no world, and nothing is imported in passing.
+
+    5 ops    4 extra    3 net    2 config    1 core    0 reasons, errors, http1
+
+Read from the syntax trees, so that an import that only a type checker sees counts as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "proxy"
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+FLOORS = {"core": 1, "config": 2, "net": 3, "extra": 4, "ops": 5}
+WORLD = {"asyncio", "socket", "ssl", "time", "os", "logging", "random", "secrets", "threading", "subprocess", "signal"}
+
+
+def floor(module: str) -> int:
+    """0 for the words at the top of the package; ``proxy.__main__`` stands above everything."""
+    parts = module.split(".")
+    if parts[1:] == ["__main__"]:
+        return 9
+    return FLOORS.get(parts[1], 0) if len(parts) > 1 else 0
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every module name an import statement may mean, anywhere in the tree."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def ours(module: str) -> set[str]:
+    tree = ast.parse(MODULES[module].read_text())
+    found = {name for name in imported(tree) if name in MODULES and name != module}
+    # "from proxy.core import policy" names the package too, but needs only the module
+    return {name for name in found if not any(other.startswith(name + ".") for other in found)} - {"proxy"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module: str) -> None:
+    upward = [name for name in ours(module) if floor(name) > floor(module)]
+    assert not upward
+
+
+def test_there_is_no_cycle() -> None:
+    graph = {module: ours(module) for module in MODULES}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if floor(name) <= 1])
+def test_the_core_touches_no_world(module: str) -> None:
+    roots = {name.split(".")[0] for name in imported(ast.parse(MODULES[module].read_text()))}
+    assert not roots & WORLD
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_import_in_passing(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inside = [
+        (function.name, node.lineno)
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert not inside

@@ -1,0 +1,79 @@
+"""The shape of the house, kept by a test and not by memory: docstrings, mirror tests, short functions, small files."""
+
+from __future__ import annotations
+
+import ast
+import io
+import tokenize
+from pathlib import Path
+
+import pytest
+
+from proxy.reasons import Reason
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((ROOT / "proxy").rglob("*.py"))
+MAX_FUNCTION_LINES = 60
+MAX_FILE_LINES = 400
+
+NO_MIRROR = {"__init__.py", "__main__.py"}
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def code_lines(source: str, node: ast.AST | None = None) -> int:
+    """Lines of code in a file or in one function: no blanks, no comments, no docstrings."""
+    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in silent:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for one in ast.walk(ast.parse(source)):
+        if isinstance(one, DOCUMENTED) and ast.get_docstring(one):
+            docstring = one.body[0]
+            lines.difference_update(range(docstring.lineno, (docstring.end_lineno or 0) + 1))
+    if node is not None:
+        lines.intersection_update(range(node.lineno, (node.end_lineno or 0) + 1))  # type: ignore[attr-defined]
+    return len(lines)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.name not in NO_MIRROR], ids=name)
+def test_every_module_has_a_test_file(path: Path) -> None:
+    relative = path.relative_to(ROOT / "proxy")
+    mirror = ROOT / "tests" / relative.parent / f"test_{relative.name}"
+    assert mirror.exists(), f"{mirror.relative_to(ROOT)} is missing"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_functions_and_files_are_short(path: Path) -> None:
+    source = path.read_text()
+    functions = [
+        (node.name, code_lines(source, node))
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert not [(function, lines) for function, lines in functions if lines > MAX_FUNCTION_LINES]
+    assert code_lines(source) <= MAX_FILE_LINES
+
+
+def test_every_reason_has_a_word_of_its_own() -> None:
+    words = [reason.word for reason in Reason]
+    assert len(set(words)) == len(words)
+
+
+@pytest.mark.parametrize("reason", Reason, ids=lambda reason: reason.word)
+def test_every_reason_is_in_the_log_reference(reason: Reason) -> None:
+    reference = (ROOT / "docs" / "log-reference.md").read_text()
+    [row] = [line for line in reference.splitlines() if line.startswith(f"| `{reason.word}` |")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1] == (str(reason.status) if reason.status else "-")
+    assert cells[2] == reason.ended_by.value
+    assert all(len(cell) > 10 for cell in cells[3:6]), "meaning, likely cause, what to do"
