@@ -7,7 +7,7 @@ calls back who waits.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 
@@ -23,65 +23,90 @@ class Reservation:
         self.granted = False
 
     def shrink(self, size: int) -> None:
-        """Give back what is more than ``size`` bytes; waiting exchanges get their turn."""
-        if self.granted and size < self.size:
-            self._budget.used -= self.size - size
+        """Give back what is more than ``size`` bytes, or ask for no more than that; who waits gets its turn."""
+        if size < self.size:
+            if self.granted:
+                self._budget.used -= self.size - size
             self.size = size
             self._budget.serve()
 
     def release(self) -> None:
         """Give everything back, or leave the queue. Calling it twice does no harm."""
         if self.granted:
-            self.shrink(0)
+            self._budget.used -= self.size
             self.granted = False
-        else:
-            self.size = -1
+        self.size = 0
+        # Whoever waits behind a large request that gives up may fit at once.
+        self._budget.leave(self)
 
     def grant(self) -> None:
         """The budget's call: the bytes are ours now."""
         self.granted = True
         self._on_grant()
 
-    @property
-    def left_queue(self) -> bool:
-        """Whether the exchange ended while it waited."""
-        return self.size < 0
-
 
 class BufferBudget:
     """``limit`` bytes for everybody; ``used`` of them are reserved now."""
 
-    __slots__ = ("_waiting", "limit", "used")
+    __slots__ = ("_limit", "_serving", "_waiting", "used")
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self._limit = limit
         self.used = 0
-        self._waiting: deque[Reservation] = deque()
+        # Ordered and left in O(1): peers that come and go while the first one waits must not pile up here.
+        self._waiting: OrderedDict[Reservation, None] = OrderedDict()
+        self._serving = False
+
+    @property
+    def limit(self) -> int:
+        """Bytes in all. A reload may set it: a larger limit serves who waits, a smaller one takes nothing back."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._limit = limit
+        self.serve()
 
     def reserve(self, size: int, on_grant: Callable[[], None]) -> Reservation:
-        """Reserve ``size`` bytes. Where they are free the result is ``granted`` and ``on_grant`` is not called;
-        else it waits in the queue and ``on_grant`` is called when its turn has come."""
-        reservation = Reservation(self, min(size, self.limit), on_grant)
-        if not self._waiting and self.used + reservation.size <= self.limit:
+        """Reserve ``size`` bytes, at most the whole limit: the result's ``size`` says how many they are.
+
+        Where they are free the result is ``granted`` and ``on_grant`` is not called; else it waits in the queue and
+        ``on_grant`` is called when its turn has come.
+        """
+        reservation = Reservation(self, min(size, self._limit), on_grant)
+        if not self._waiting and self.used + reservation.size <= self._limit:
             self.used += reservation.size
             reservation.granted = True
         else:
-            self._waiting.append(reservation)
+            self._waiting[reservation] = None
         return reservation
 
     @property
     def waiting(self) -> int:
         """How many exchanges wait for their turn."""
-        return sum(not r.left_queue for r in self._waiting)
+        return len(self._waiting)
+
+    def leave(self, reservation: Reservation) -> None:
+        """A reservation's call: it waits no longer."""
+        self._waiting.pop(reservation, None)
+        self.serve()
 
     def serve(self) -> None:
         """Give the freed bytes to those who wait, in order."""
-        while self._waiting:
-            first = self._waiting[0]
-            if not first.left_queue:
-                if self.used + first.size > self.limit:
+        # One that is granted may end at once and free its bytes from within: the loop below goes on with them. A call
+        # inside the call would nest as deep as the queue is long.
+        if self._serving:
+            return
+        self._serving = True
+        try:
+            while self._waiting:
+                first = next(iter(self._waiting))
+                # A reload may have lowered the limit below what was asked for.
+                first.size = min(first.size, self._limit)
+                if self.used + first.size > self._limit:
                     return
+                del self._waiting[first]
                 self.used += first.size
-            self._waiting.popleft()
-            if not first.left_queue:
                 first.grant()
+        finally:
+            self._serving = False

@@ -1,0 +1,130 @@
+"""Tokens that prove a sender without covering the body: in the query, in a field, Bearer (RFC 6750), Basic (RFC 7617).
+
+Weaker than a signature, and all that some providers offer. What is compared is compared as bytes, in constant time,
+against every live secret; whatever is malformed, repeated or unreadable is a refusal, never an exception. A token in
+the query is also taken out of the target, so that it does not travel on. Nothing here keeps or shows a token.
+"""
+
+from __future__ import annotations
+
+from binascii import Error as Base64Error
+from binascii import a2b_base64
+from dataclasses import dataclass
+from enum import Enum
+from hmac import compare_digest
+from urllib.parse import unquote_to_bytes
+
+from proxy.core.secrets import Secret
+from proxy.http1 import RequestHead
+from proxy.reasons import Reason
+
+
+class TokenKind(Enum):
+    """Where the token is expected."""
+
+    QUERY = "query"
+    HEADER = "header"
+    BEARER = "bearer"
+    BASIC = "basic"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCheck:
+    """One token guard. ``name`` is the query's key, decoded, or the field's name in lower case; the two schemes of
+    ``Authorization`` take b"" for that field or name another. The secrets of BASIC are ``user:password``.
+
+    ValueError where the guard could never hold or names nothing to look at; the message holds no value.
+    """
+
+    kind: TokenKind
+    name: bytes
+    secrets: tuple[Secret, ...]
+
+    def __post_init__(self) -> None:
+        if not self.secrets:
+            raise ValueError("a token check needs at least one secret")
+        if self.kind in {TokenKind.QUERY, TokenKind.HEADER} and not self.name:
+            raise ValueError(f"a {self.kind.value} token needs a name")
+        if self.kind is not TokenKind.QUERY and self.name != self.name.lower():
+            raise ValueError("the field of a token is named in lower case")
+        if self.kind is TokenKind.BASIC:
+            for secret in self.secrets:
+                if b":" not in secret.value:
+                    raise ValueError(f"the secret {secret.name!r} is not of the form user:password")
+
+    def check(self, head: RequestHead, now: float) -> str | Reason:
+        """The name of the secret that the request's token equals, or the reason why there is none.
+
+        ``now`` is in seconds since the epoch. An empty token, or credentials of another scheme, count as missing;
+        a token that comes twice matches nothing, because the application may look at the other one.
+        """
+        if self.kind is TokenKind.BASIC:
+            return self._match(self._basic(head), now, Reason.BASIC_AUTH_FAILED)
+        given = self._query(head) if self.kind is TokenKind.QUERY else self._field(head)
+        if isinstance(given, Reason):
+            return given
+        return self._match(given, now, Reason.TOKEN_MISMATCH)
+
+    def strip(self, target: bytes) -> bytes:
+        """``target`` (origin-form) without the query's token, byte for byte as it came otherwise.
+
+        Removes every pair whose key is ours, and the "?" where nothing is left. Other kinds change nothing.
+        """
+        path, mark, query = target.partition(b"?")
+        if self.kind is not TokenKind.QUERY or not mark:
+            return target
+        pairs = query.split(b"&")
+        kept = [pair for pair in pairs if not self._is_ours(pair)]
+        if len(kept) == len(pairs):
+            return target
+        rest = b"&".join(kept)
+        return path + mark + rest if rest else path
+
+    def _match(self, given: bytes, now: float, otherwise: Reason) -> str | Reason:
+        """The name of the live secret that equals ``given``. All are compared: no early end tells which it is."""
+        matched: str | None = None
+        for secret in self.secrets:
+            # The time of compare_digest follows its second argument: the sender's own length, not the secret's.
+            if secret.live(now) and compare_digest(secret.value, given):
+                matched = secret.name if matched is None else matched
+        return otherwise if matched is None else matched
+
+    def _is_ours(self, pair: bytes) -> bool:
+        # Decoded, as the application sees it: "%74oken" must neither count as another key nor travel on.
+        return _decoded(pair.partition(b"=")[0]) == self.name
+
+    def _query(self, head: RequestHead) -> bytes | Reason:
+        pairs = [pair for pair in (head.query or b"").split(b"&") if self._is_ours(pair)]
+        if len(pairs) > 1:
+            return Reason.TOKEN_MISMATCH
+        value = _decoded(pairs[0].partition(b"=")[2]) if pairs else b""
+        return value or Reason.TOKEN_MISSING
+
+    def _field(self, head: RequestHead) -> bytes | Reason:
+        name = self.name or b"authorization"
+        if name in head.repeated:
+            return Reason.TOKEN_MISMATCH
+        value = head.get(name) or b""
+        if self.kind is not TokenKind.HEADER:
+            value = _credentials(value, self.kind.value.encode())
+        return value or Reason.TOKEN_MISSING
+
+    def _basic(self, head: RequestHead) -> bytes:
+        """``user:password`` as it was sent; b"", which equals no secret, where it cannot be read."""
+        given = self._field(head)
+        if isinstance(given, Reason):
+            return b""
+        try:
+            return a2b_base64(given, strict_mode=True)
+        except Base64Error:
+            return b""
+
+
+def _credentials(value: bytes, scheme: bytes) -> bytes:
+    """What follows ``scheme`` (any case) in a value of ``Authorization`` (RFC 9110 section 11.4), or b""."""
+    given, _, rest = value.partition(b" ")
+    return rest.strip(b" ") if given.lower() == scheme else b""
+
+
+def _decoded(text: bytes) -> bytes:
+    return unquote_to_bytes(text) if b"%" in text else text
