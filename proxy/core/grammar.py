@@ -1,0 +1,53 @@
+"""The pieces of grammar that heads and chunks share, as sources of regular expressions over bytes (RFC 9110, RFC 9112).
+
+Every repetition is possessive: a match is one pass over the bytes and never steps back, so hostile input costs linear
+time. Inside a repeated group there is nothing to step back into, which Python before 3.11.5 got wrong. Nothing here
+decides anything; what is narrower than the RFC says so.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: What may stand in a token, for use inside ``[…]`` (RFC 9110 section 5.6.2).
+TOKEN_CHARS = rb"!#$%&'*+.^_`|~0-9A-Za-z\-"
+#: The same without "_", which many servers read as "-": such names take the careful path.
+PLAIN_NAME_CHARS = TOKEN_CHARS.replace(b"_", b"")
+VISIBLE = rb"\x21-\x7e"
+#: Bytes of a field value (RFC 9110 section 5.5), with and without obs-text.
+VALUE_CHARS = rb"\t\x20-\x7e\x80-\xff"
+ASCII_VALUE_CHARS = rb"\t\x20-\x7e"
+
+FIELD_LINE = re.compile(rb"([%b]++):([%b]*+)" % (TOKEN_CHARS, VALUE_CHARS))
+
+#: Control bytes that no head may hold; CR and LF are judged as line ends, NUL has a word of its own.
+_CONTROLS = bytes(byte for byte in (*range(1, 32), 127) if byte not in b"\t\r\n")
+
+
+def flaw_in_bytes(part: bytes) -> str | None:
+    """The word for the first kind of byte in ``part`` that no head may hold, or None.
+
+    ``part`` may be cut off anywhere: a CR at its very end is no flaw, its LF may yet come.
+    """
+    breaks = part.count(b"\r\n")
+    if part.count(b"\n") != breaks:
+        return "bare_lf"
+    if part.count(b"\r") - part.endswith(b"\r") != breaks:
+        return "bare_cr"
+    if b"\0" in part:
+        return "nul"
+    if len(part.translate(None, _CONTROLS)) != len(part):
+        return "control_byte"
+    return None
+
+
+def flaw_in_field_line(line: bytes) -> str:
+    """The word for what is wrong with a field line that :data:`FIELD_LINE` refused."""
+    if line[:1] in {b" ", b"\t"}:
+        return "obs_fold"
+    name, colon, _ = line.partition(b":")
+    if not colon:
+        return "no_colon"
+    if name != name.rstrip(b" \t"):
+        return "space_before_colon"
+    return "bad_field_name"

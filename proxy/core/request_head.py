@@ -1,0 +1,254 @@
+"""Reads a request head: one strict grammar for what is beyond doubt, a careful path with h11 for the rest.
+
+How it works. A head ends at its first CRLF CRLF. The grammar below is narrower than RFC 9112 and narrower than h11; a
+head that matches it was read once, byte by byte, and means the same to everybody. All other heads take the careful
+path: it finds the word for what is wrong, or, where only something harmless is unusual (bytes over 0x7f in a value,
+"_" in a name), lets h11 have the last word. Then the same rules judge both: RFC 9112 sections 3, 6 and 9.3, and the
+threat model's section 3.1. The module knows no route and no body.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import NoReturn
+
+import h11
+
+from proxy.core.grammar import (
+    ASCII_VALUE_CHARS,
+    FIELD_LINE,
+    PLAIN_NAME_CHARS,
+    TOKEN_CHARS,
+    VISIBLE,
+    flaw_in_bytes,
+    flaw_in_field_line,
+)
+from proxy.core.target import check_host, parse_target
+from proxy.errors import ProtocolError
+from proxy.http1 import Field, Framing, RequestHead
+from proxy.reasons import Reason
+
+MAX_NAME = 256  # bytes of a field name
+MAX_VALUE = 8192  # bytes of a field value
+
+FAST_HEAD = re.compile(
+    rb"([%b]++) ([%b]++) HTTP/1\.([01])\r\n((?:[%b]{1,%d}+:[%b]{0,%d}+\r\n)*+)"
+    % (TOKEN_CHARS, VISIBLE, PLAIN_NAME_CHARS, MAX_NAME, ASCII_VALUE_CHARS, MAX_VALUE)
+)
+_REQUEST_LINE = re.compile(rb"([%b]++) ([%b]++) HTTP/([0-9])\.([0-9])" % (TOKEN_CHARS, VISIBLE))
+_REQUEST_LINE_BEGINNING = re.compile(rb"(?:[%b]++(?: (?:[%b]++(?: [%b]*+)?+)?+)?+)?+" % (TOKEN_CHARS, VISIBLE, VISIBLE))
+# Codings that RFC 9112 section 7 knows, closed by chunked: well-formed, and not for us (501). All else is a 400.
+_OTHER_CODING = re.compile(
+    rb"(?:(?:x-)?(?:gzip|compress)|deflate)(?:[ \t]*,[ \t]*(?:(?:x-)?(?:gzip|compress)|deflate))*[ \t]*,[ \t]*chunked",
+    re.IGNORECASE,
+)
+# Tunnels and echoes, never for a guard; what else is a token is a question for the route.
+_NEVER_METHODS = frozenset({b"CONNECT", b"TRACE", b"TRACK"})
+# An upstream that reads "_" as "-" would frame or route by these.
+_FRAMING_NAMES = frozenset({b"content-length", b"transfer-encoding", b"host"})
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """Bounds of a head: its bytes, the bytes of its target, the number of its field lines."""
+
+    max_head: int
+    max_target: int
+    max_fields: int
+
+
+def read_request_head(buffer: bytes, limits: HeadLimits) -> tuple[RequestHead, int] | None:
+    """Read the head at the start of ``buffer``.
+
+    Gives the head and the bytes it took (with one CRLF before it, RFC 9112 section 2.2), or None while it is
+    incomplete. Raises ProtocolError, and nothing else, as soon as the bytes cannot become a good head.
+    """
+    start = 2 if buffer.startswith(b"\r\n") else 0
+    end = buffer.find(b"\r\n\r\n", start, start + limits.max_head)
+    if end < 0:
+        _judge_beginning(buffer[start : start + limits.max_head], limits)
+        if len(buffer) - start >= limits.max_head:
+            raise ProtocolError(Reason.HEAD_TOO_LARGE, "head")
+        return None
+    match = FAST_HEAD.fullmatch(buffer, start, end + 2)
+    if match is None:
+        return _read_carefully(buffer[start : end + 4], limits), end + 4
+    method, target, minor, block = match.groups()
+    fields: list[Field] = []
+    for line in block.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        fields.append((name.lower(), name, value.strip(b" \t")))
+    return _judge(method, target, 1 if minor == b"1" else 0, fields, limits), end + 4
+
+
+def _judge(method: bytes, target: bytes, minor: int, fields: list[Field], limits: HeadLimits) -> RequestHead:
+    """Apply the rules to a head whose bytes are in order."""
+    if len(target) > limits.max_target:
+        raise ProtocolError(Reason.TARGET_TOO_LONG, "target")
+    if len(fields) > limits.max_fields:
+        raise ProtocolError(Reason.HEAD_TOO_LARGE, "fields")
+    values, repeated = _index(fields)
+    framing, length = _framing(values, repeated, minor)
+    host = _host(values, repeated, minor)
+    if method in _NEVER_METHODS:
+        raise ProtocolError(Reason.METHOD_NOT_ALLOWED, "method")
+    origin, path, query = parse_target(method, target, host)
+    return RequestHead(
+        method,
+        origin,
+        minor,
+        fields,
+        path,
+        query,
+        host,
+        framing,
+        length,
+        minor == 1 and not (b"connection" in values and _asks_close(values, repeated, fields)),
+        b"expect" in values and _expects_continue(values, repeated, minor) and framing is not Framing.NONE,
+        values,
+        repeated,
+    )
+
+
+def _index(fields: list[Field]) -> tuple[dict[bytes, bytes], frozenset[bytes]]:
+    """The first value of each name, and the names that came more than once."""
+    values: dict[bytes, bytes] = {}
+    repeated: set[bytes] = set()
+    for lower, _, value in fields:
+        if lower in values:
+            repeated.add(lower)
+        else:
+            values[lower] = value
+    return values, frozenset(repeated)
+
+
+def _framing(values: dict[bytes, bytes], repeated: frozenset[bytes], minor: int) -> tuple[Framing, int | None]:
+    """How the content's end is known (RFC 9112 section 6.3); any doubt would let two readers see two requests."""
+    length = values.get(b"content-length")
+    coding = values.get(b"transfer-encoding")
+    if coding is not None:
+        if length is not None:
+            _refuse("cl_te")
+        if minor == 0:
+            _refuse("te_in_http10")
+        if b"transfer-encoding" in repeated:
+            _refuse("bad_transfer_encoding")
+        if coding.lower() != b"chunked":
+            if _OTHER_CODING.fullmatch(coding):
+                raise ProtocolError(Reason.CODING_UNSUPPORTED, "transfer_coding")
+            _refuse("bad_transfer_encoding")
+        return Framing.CHUNKED, None
+    if length is None:
+        return Framing.NONE, None
+    if not length.isdigit() or len(length) > 19 or b"content-length" in repeated:
+        _refuse("bad_content_length")
+    return Framing.LENGTH, int(length)
+
+
+def _host(values: dict[bytes, bytes], repeated: frozenset[bytes], minor: int) -> bytes:
+    """The one valid Host (RFC 9112 section 3.2)."""
+    host = values.get(b"host")
+    if host is None:
+        if minor == 1:
+            _refuse("host_missing")
+        return b""
+    if b"host" in repeated:
+        _refuse("host_repeated")
+    check_host(host)
+    return host
+
+
+def _asks_close(values: dict[bytes, bytes], repeated: frozenset[bytes], fields: list[Field]) -> bool:
+    value = values[b"connection"]
+    if b"connection" in repeated:
+        value = b",".join(text for lower, _, text in fields if lower == b"connection")
+    return any(option.strip(b" \t").lower() == b"close" for option in value.split(b","))
+
+
+def _expects_continue(values: dict[bytes, bytes], repeated: frozenset[bytes], minor: int) -> bool:
+    """Whether 100 (Continue) is awaited; an HTTP/1.0 client's expectation is ignored (RFC 9110 section 10.1.1)."""
+    if minor == 0:
+        return False
+    if values[b"expect"].lower() != b"100-continue" or b"expect" in repeated:
+        raise ProtocolError(Reason.EXPECTATION_FAILED, "expect")
+    return True
+
+
+def _judge_beginning(part: bytes, limits: HeadLimits) -> None:
+    """Raise if ``part``, the beginning of a head, cannot become a good one.
+
+    It is judged in the order of its bytes, so that the verdict is the same in whatever pieces it comes.
+    """
+    line, newline, rest = part.partition(b"\n")
+    flaw = flaw_in_bytes(line + newline)
+    if flaw:
+        _refuse(flaw)
+    _judge_request_line(line.removesuffix(b"\r"), limits, complete=bool(newline))
+    flaw = flaw_in_bytes(rest)
+    if flaw:
+        _refuse(flaw)
+
+
+def _judge_request_line(line: bytes, limits: HeadLimits, *, complete: bool) -> None:
+    """Raise if a request line, or what has come of it, is not to be accepted."""
+    if not _REQUEST_LINE_BEGINNING.fullmatch(line):
+        _refuse("bad_request_line")
+    parts = line.split(b" ", 2)
+    if len(parts) > 1 and len(parts[1]) > limits.max_target:
+        raise ProtocolError(Reason.TARGET_TOO_LONG, "target")
+    if not complete:
+        return
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        _refuse("bad_request_line")
+    if match.group(3) != b"1" or match.group(4) not in {b"0", b"1"}:
+        raise ProtocolError(Reason.VERSION_UNSUPPORTED, "version")
+
+
+def _read_carefully(head: bytes, limits: HeadLimits) -> RequestHead:
+    """A head that the fast grammar declined: the word for what is wrong, or what our rules and h11 both accept."""
+    _judge_beginning(head, limits)
+    first, *lines = head[:-4].split(b"\r\n")
+    method, target, version = first.split(b" ")
+    fields = [_read_field(line) for line in lines]
+    if len(fields) > limits.max_fields:
+        raise ProtocolError(Reason.HEAD_TOO_LARGE, "fields")
+    # Names with "_" are dropped: an upstream that reads "_" as "-" must not find a signature or address in them.
+    kept = [entry for entry in fields if b"_" not in entry[0]]
+    judged = _judge(method, target, 1 if version == b"HTTP/1.1" else 0, kept, limits)
+    _ask_h11(head, method, target, version, fields)
+    return judged
+
+
+def _read_field(line: bytes) -> Field:
+    match = FIELD_LINE.fullmatch(line)
+    if match is None:
+        _refuse(flaw_in_field_line(line))
+    name, value = match.groups()
+    if len(name) > MAX_NAME or len(value) > MAX_VALUE:
+        raise ProtocolError(Reason.HEAD_TOO_LARGE, "field")
+    lower = name.lower()
+    if b"_" in lower and lower.replace(b"_", b"-").strip(b"-") in _FRAMING_NAMES:
+        _refuse("underscore_name")
+    return lower, name, value.strip(b" \t")
+
+
+def _ask_h11(head: bytes, method: bytes, target: bytes, version: bytes, fields: list[Field]) -> None:
+    """Raise unless h11 reads exactly what we have read."""
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(head)
+    try:
+        event = connection.next_event()
+    except h11.RemoteProtocolError:
+        _refuse("h11")
+    if (
+        not isinstance(event, h11.Request)
+        or (event.method, event.target, b"HTTP/" + event.http_version) != (method, target, version)
+        or event.headers.raw_items() != [(name, value) for _, name, value in fields]
+    ):
+        _refuse("h11")
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise ProtocolError(Reason.BAD_REQUEST, detail)

@@ -1,0 +1,133 @@
+"""The request target: which forms are read, and which paths are refused rather than normalised.
+
+A path that could mean one thing to our routes and another to the upstream is a 400: the bytes that were judged are the
+bytes that are sent, so nothing here decodes, folds or repairs for later use. RFC 9112 section 3.2, RFC 3986 section 3.
+This module knows no route.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from ipaddress import AddressValueError, IPv6Address
+from typing import NamedTuple, NoReturn
+
+from proxy.errors import ProtocolError
+from proxy.reasons import Reason
+
+
+class Target(NamedTuple):
+    """A target in origin-form, or ``*``. ``query`` is None where there is no "?"."""
+
+    target: bytes
+    path: bytes
+    query: bytes | None
+
+
+# Segments of pchar without ";" and "%", none empty, none that begins with a dot: nothing to decode, nothing to doubt.
+_PLAIN_PATH = re.compile(rb"(?:/[\w~!$&'()*+,=:@\-][\w.~!$&'()*+,=:@\-]*+)++/?+|/")
+_ENCODED_PATH = re.compile(rb"/(?:[\w.~!$&'()*+,=:@/\-]|%[0-9A-Fa-f]{2})*+")
+_QUERY = re.compile(rb"[\x21\x22\x24-\x7e]*+")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*+)(.*+)", re.IGNORECASE | re.DOTALL)
+
+# Names are narrower than reg-name: sub-delims and percent-encoding occur in no DNS name, only in attacks.
+_HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]{2,45}+)\]|[\w\-]++(?:\.[\w\-]++)*+\.?+)(?::([0-9]{1,5}))?")
+_MAX_HOST = 261  # 255 for the name, ":" and the port
+
+# Encoded, these say what they could have said openly, to nobody but a later decoder: separators, dots, "%" itself
+# (double encoding), ";" and all that is unreserved (RFC 3986 section 2.3: producers must not encode it, and "%61dmin"
+# is "admin" to the upstream).
+_NEVER_ENCODED = frozenset(b"/\\%;.-_~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+_SEPARATORS = "/\\.%;?#"
+
+
+def check_host(value: bytes) -> None:
+    """Check the value of Host or an authority: a name, an IPv4 address or ``[IPv6]``, perhaps a port. Else 400."""
+    match = _HOST.fullmatch(value)
+    if match is None or len(value) > _MAX_HOST:
+        raise ProtocolError(Reason.BAD_REQUEST, "bad_host")
+    address, port = match.groups()
+    if port is not None and int(port) > 65535:
+        raise ProtocolError(Reason.BAD_REQUEST, "bad_host")
+    if address is not None:
+        try:
+            IPv6Address(address.decode("ascii"))
+        except AddressValueError:
+            raise ProtocolError(Reason.BAD_REQUEST, "bad_host") from None
+
+
+def parse_target(method: bytes, target: bytes, host: bytes) -> Target:
+    """The target of a request in origin-form.
+
+    ``host`` is the validated Host (b"" where there is none); the authority of an absolute-form must equal it. Raises
+    ProtocolError (400) with ``target_form``, ``path_form``, ``query_form`` or ``host_conflict``.
+    """
+    if target[:1] != b"/":
+        if target == b"*":
+            if method != b"OPTIONS":
+                _refuse("target_form")
+            return Target(b"*", b"*", None)
+        target = _origin_form(method, target, host)
+        if target == b"*":
+            return Target(b"*", b"*", None)
+    path, mark, query = target.partition(b"?")
+    if not _PLAIN_PATH.fullmatch(path):
+        _check_path(path)
+    if not mark:
+        return Target(target, path, None)
+    if not _QUERY.fullmatch(query):
+        _refuse("query_form")
+    return Target(target, path, query)
+
+
+def _origin_form(method: bytes, target: bytes, host: bytes) -> bytes:
+    """Reduce absolute-form to origin-form; authority-form and all else is refused."""
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        _refuse("target_form")
+    authority, rest = match.groups()
+    check_host(authority)
+    if authority.lower() != host.lower():
+        _refuse("host_conflict")
+    if not rest:
+        # RFC 9112 section 3.2.4: OPTIONS without a path asks about the server as a whole.
+        return b"*" if method == b"OPTIONS" else b"/"
+    return rest if rest[:1] == b"/" else b"/" + rest
+
+
+def _check_path(path: bytes) -> None:
+    """Refuse what section 4 of the threat model names; the path itself is left as it is."""
+    if not _ENCODED_PATH.fullmatch(path):
+        _refuse("path_form")
+    first, *encoded = path.split(b"%")
+    decoded = bytearray(first)
+    for piece in encoded:
+        byte = int(piece[:2], 16)
+        if byte < 0x20 or byte == 0x7F or byte in _NEVER_ENCODED:
+            _refuse("path_form")
+        decoded.append(byte)
+        decoded += piece[2:]
+    try:
+        text = decoded.decode("utf-8")
+    except UnicodeDecodeError:
+        _refuse("path_form")
+    folded = unicodedata.normalize("NFKC", text)
+    if any("\x7f" <= char <= "\x9f" for char in folded) or _gained_separator(text, folded):
+        _refuse("path_form")
+    _check_segments(folded.split("/")[1:])
+
+
+def _gained_separator(text: str, folded: str) -> bool:
+    """Whether compatibility forms hide a separator, as a full-width solidus does."""
+    return text != folded and any(folded.count(char) != text.count(char) for char in _SEPARATORS)
+
+
+def _check_segments(segments: list[str]) -> None:
+    """Refuse empty segments (but a final one) and segments of dots, also with blanks around."""
+    for index, segment in enumerate(segments, 1):
+        if segment.strip().strip(".") == "" and (segment or index < len(segments)):
+            _refuse("path_form")
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise ProtocolError(Reason.BAD_REQUEST, detail)
