@@ -1,0 +1,69 @@
+"""The check of a signature: a provider's ``Scheme`` with the secrets of a route.
+
+``begin`` reads the head and refuses what is missing, malformed or stale; the ``Verification`` it gives takes the body
+chunk by chunk and says at the end which secret matched. Raw bytes only: nothing is parsed, decompressed or decoded
+before it is hashed. ``begin``, ``update`` and ``finish`` never raise, whatever a sender writes. Schemes with public
+keys need the extra ``hookward[pubkey]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from proxy.core.secrets import Secret
+from proxy.core.signing.evidence import EvidenceReader
+from proxy.core.signing.mac import MacPlan, Verification
+from proxy.core.signing.scheme import Scheme
+from proxy.http1 import RequestHead
+from proxy.reasons import Reason
+
+__all__ = ["Scheme", "SignatureCheck", "Verification"]
+
+
+class Plan(Protocol):
+    """A scheme with its keys, compiled for one method."""
+
+    @property
+    def whole_body(self) -> bool:
+        """Whether a verdict needs the body in one piece."""
+
+    def begin(self, head: RequestHead, now: float) -> Verification | Reason:
+        """The check of the body that follows ``head``, or why there is nothing to check."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureCheck:
+    """One route's signature guard. ``secrets`` are decoded keys (``core.schemes.decode_secret``), newest first.
+
+    ``tolerance_s`` overrides the scheme's window, both ways. ``public_url`` is scheme and authority, or the whole URL,
+    as configured at the provider; needed where the URL is signed. Raises ValueError, with the mend, where the scheme
+    cannot be checked so.
+    """
+
+    scheme: Scheme
+    secrets: tuple[Secret, ...]
+    tolerance_s: float | None = None
+    public_url: str | None = None
+    _plan: Plan = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.secrets:
+            raise ValueError("a signature cannot be checked without a secret: give at least one")
+        if self.scheme.signs_url and not self.public_url:
+            raise ValueError('this provider signs the URL: set public_url = "https://..." as it is configured there')
+        object.__setattr__(self, "_plan", _compile(self))
+
+    @property
+    def whole_body(self) -> bool:
+        """Whether a verdict needs the body in one piece: such a route holds it."""
+        return self._plan.whole_body
+
+    def begin(self, head: RequestHead, now: float) -> Verification | Reason:
+        """Judge ``head`` at ``now`` (seconds since the epoch): the check of its body, or why it is refused."""
+        return self._plan.begin(head, now)
+
+
+def _compile(check: SignatureCheck) -> Plan:
+    reader = EvidenceReader(check.scheme, check.tolerance_s, check.public_url)
+    return MacPlan(check.scheme, check.secrets, reader)

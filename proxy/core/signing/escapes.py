@@ -1,0 +1,100 @@
+r"""What some providers do to a body before they sign it, chunk by chunk.
+
+Escaping for JSON touches ASCII only, so it works on bytes and any chunking gives the same result; writing the rest as
+``\uXXXX`` needs whole characters, so a decoder keeps the beginning of one that is split between two chunks.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import zlib
+from typing import Protocol
+
+from proxy.core.signing.scheme import BodyForm
+
+_CONTROL = re.compile(rb"[\x00-\x1f]")
+_SHORT = {b"\b": b"\\b", b"\t": b"\\t", b"\n": b"\\n", b"\f": b"\\f", b"\r": b"\\r"}
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
+
+
+def escape_json(data: bytes) -> bytes:
+    """The inside of the JSON string literal of UTF-8 text, as ECMAScript's ``JSON.stringify`` writes it."""
+    data = data.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    return _CONTROL.sub(_escape_control, data)
+
+
+def _escape_control(match: re.Match[bytes]) -> bytes:
+    char = match.group()
+    return _SHORT.get(char) or b"\\u%04x" % char[0]
+
+
+class Transform(Protocol):
+    """One body on its way into a digest."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What of the signed text is known with this chunk."""
+
+    def finish(self) -> bytes:
+        """What is known only at the end."""
+
+
+class JsonString:
+    """The inside of a JSON string literal."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The chunk, escaped."""
+        return escape_json(chunk)
+
+    def finish(self) -> bytes:
+        """Nothing is held back."""
+        return b""
+
+
+class AsciiJson:
+    r"""Characters outside ASCII as ``\uXXXX``, those beyond U+FFFF as two of them."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The whole characters so far."""
+        return _write_ascii(self._decoder.decode(chunk))
+
+    def finish(self) -> bytes:
+        """What is left of a character that was cut off."""
+        return _write_ascii(self._decoder.decode(b"", final=True))
+
+
+def _write_ascii(text: str) -> bytes:
+    return _BEYOND_ASCII.sub(_escape_character, text).encode("ascii")
+
+
+def _escape_character(match: re.Match[str]) -> str:
+    units = match.group().encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+class Crc32:
+    """The CRC-32 of the body in decimal, which is all that is signed of it."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Nothing yet."""
+        self._value = zlib.crc32(chunk, self._value)
+        return b""
+
+    def finish(self) -> bytes:
+        """The number."""
+        return b"%d" % self._value
+
+
+def make_transform(form: BodyForm) -> Transform | None:
+    """A new transformation for one body; None where the raw bytes are signed."""
+    if form is BodyForm.JSON_STRING:
+        return JsonString()
+    if form is BodyForm.ASCII_JSON:
+        return AsciiJson()
+    return Crc32() if form is BodyForm.CRC32 else None

@@ -1,0 +1,186 @@
+"""What the head of a request claims: the signatures, decoded, and the signed text around the body.
+
+Read before the body, so that what is missing, malformed or stale is refused without a byte of it. The order is fixed:
+signature present, well-formed, timestamp present, well-formed, other signed parts, fresh. Never raises on what a
+sender may write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+
+from proxy.core.signing.encodings import decode, decode_base64
+from proxy.core.signing.scheme import Listing, Method, Scheme
+from proxy.core.signing.template import Context, compile_template, split_at_body
+from proxy.core.signing.times import judge_time, parse_time
+from proxy.http1 import RequestHead
+from proxy.reasons import Reason
+
+_ORIGIN = re.compile(r"https?://[^/?#\s]+/?")
+
+MISSING = Reason.SIGNATURE_MISSING
+MALFORMED = Reason.SIGNATURE_MALFORMED
+
+
+@dataclass(slots=True)
+class Evidence:
+    """The claim of one head. ``signatures`` are raw bytes; any one that matches is enough."""
+
+    signatures: list[bytes]
+    context: Context
+
+
+def signature_size(scheme: Scheme) -> int | None:
+    """Bytes of a signature; None where the key decides."""
+    if scheme.method in (Method.HMAC, Method.HASH):
+        return hashlib.new(scheme.algorithm).digest_size
+    return 64 if scheme.method is Method.ED25519 else None
+
+
+def public_url_of(public_url: str, target: bytes) -> bytes:
+    """The URL that the provider signed: ``public_url`` as it is, or with ``target`` where it ends at the authority."""
+    if _ORIGIN.fullmatch(public_url):
+        return public_url.rstrip("/").encode("utf-8") + target
+    return public_url.encode("utf-8")
+
+
+class EvidenceReader:
+    """Reads the claim of a head as ``scheme`` writes it. Compiled once; shared by all requests."""
+
+    __slots__ = ("_public_url", "_scheme", "_size", "_tolerance_s", "prefix", "suffix")
+
+    def __init__(self, scheme: Scheme, tolerance_s: float | None, public_url: str | None) -> None:
+        self._scheme = scheme
+        self._public_url = public_url
+        self._size = signature_size(scheme)
+        own = scheme.timestamp.tolerance_s if scheme.timestamp is not None else None
+        self._tolerance_s = own if tolerance_s is None else tolerance_s
+        self.prefix, self.suffix = split_at_body(compile_template(scheme.signed))
+
+    @property
+    def tolerance_s(self) -> float | None:
+        """The window that counts: the route's, else the scheme's."""
+        return self._tolerance_s
+
+    def context(self, head: RequestHead) -> Context:
+        """The slots of ``head``, without timestamp and items."""
+        url = public_url_of(self._public_url, head.target) if self._public_url is not None else b""
+        return Context(head, self._scheme, url)
+
+    def read(self, head: RequestHead, now: float) -> Evidence | Reason:
+        """The claim of ``head`` at ``now`` (seconds since the epoch), or why it is none."""
+        scheme = self._scheme
+        for name, wanted in scheme.required:
+            value = _single(head, name)
+            if isinstance(value, Reason):
+                return value
+            if value != wanted:
+                return MALFORMED
+        context = self.context(head)
+        signatures = self._signatures(head, context)
+        if isinstance(signatures, Reason):
+            return signatures
+        refused = self._judge_time(head, context, now)
+        if refused is not None:
+            return refused
+        return Evidence(signatures, context)
+
+    def _signatures(self, head: RequestHead, context: Context) -> list[bytes] | Reason:
+        found: list[bytes] = []
+        for name in self._scheme.headers:
+            if name in head.repeated:
+                return MALFORMED
+            value = head.values.get(name)
+            if not value:
+                continue
+            more = self._parse(value, context)
+            if more is None:
+                return MALFORMED
+            found += more
+        return found or MISSING
+
+    def _parse(self, value: bytes, context: Context) -> list[bytes] | None:
+        """The signatures in one header's value; None where it is malformed."""
+        scheme = self._scheme
+        if scheme.envelope is not None:
+            opened = _open_envelope(value, scheme.envelope)
+            if opened is None:
+                return None
+            value = opened
+        texts = [value] if scheme.listing is None else read_listing(scheme.listing, value, context)
+        signatures: list[bytes] = []
+        for text in texts or ():
+            if not text.startswith(scheme.prefix):
+                return None
+            signature = decode(scheme.encoding, text[len(scheme.prefix) :], self._size)
+            if signature is None:
+                return None
+            signatures.append(signature)
+        return signatures or None
+
+    def _judge_time(self, head: RequestHead, context: Context, now: float) -> Reason | None:
+        stamp = self._scheme.timestamp
+        if stamp is None:
+            return None
+        if stamp.header is not None:
+            if stamp.header in head.repeated:
+                return MALFORMED
+            context.timestamp = head.values.get(stamp.header, b"")
+        if not context.timestamp:
+            return Reason.TIMESTAMP_MISSING
+        said = parse_time(stamp.format, context.timestamp)
+        if said is None:
+            return MALFORMED
+        return judge_time(said, now, self._tolerance_s)
+
+
+def _single(head: RequestHead, name: bytes) -> bytes | Reason:
+    if name in head.repeated:
+        return MALFORMED
+    return head.values.get(name) or MISSING
+
+
+def _open_envelope(value: bytes, key: str) -> bytes | None:
+    decoded = decode_base64(value)
+    if decoded is None:
+        return None
+    try:
+        document = json.loads(decoded)
+    except (ValueError, RecursionError):
+        return None
+    text = document.get(key) if isinstance(document, dict) else None
+    return text.encode("utf-8", "replace") if isinstance(text, str) else None
+
+
+def read_listing(listing: Listing, value: bytes, context: Context) -> list[bytes] | None:
+    """The signatures of a list, as written; the timestamp and the other items go into ``context``. None: malformed."""
+    items = value.split(listing.separator)
+    if listing.blanks:
+        items = [items[0], *(item.lstrip(b" ") for item in items[1:])]
+    if listing.pair is not None:
+        return _read_pairs(listing, listing.pair, items, context)
+    if listing.timestamp_first:
+        context.timestamp = items.pop(0)
+    return items
+
+
+def _read_pairs(listing: Listing, pair: bytes, items: list[bytes], context: Context) -> list[bytes] | None:
+    signatures: list[bytes] = []
+    others: dict[bytes, bytes] = {}
+    for item in items:
+        key, found, text = item.partition(pair)
+        if not found or key in others:
+            return None
+        if listing.signature is None or key == listing.signature:
+            signatures.append(text)
+        elif key == listing.timestamp or key in listing.needed:
+            others[key] = text
+    if not all(others.get(key) for key in listing.needed):
+        return None
+    if listing.timestamp is not None:
+        context.timestamp = others.get(listing.timestamp, b"")
+    context.items = others
+    return signatures

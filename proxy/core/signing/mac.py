@@ -1,0 +1,188 @@
+"""HMAC (RFC 2104) and plain hashes over a streamed body, one running digest per live secret.
+
+Measured (CPython 3.11, µs for 1 KiB with one key): ``hmac.new`` 1.8, ``hmac.digest`` 1.9, a copied ``hmac`` object 1.6,
+two copied hash objects keyed beforehand 1.0. So a key is absorbed once, when the configuration is loaded, and every
+request copies the two halves. All signatures and all secrets are compared, always to the end, with
+``hmac.compare_digest`` on bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Protocol, Self
+
+from proxy.core.secrets import Secret
+from proxy.core.signing.escapes import Transform, make_transform
+from proxy.core.signing.evidence import EvidenceReader
+from proxy.core.signing.scheme import BodyForm, Method, Scheme
+from proxy.http1 import RequestHead
+from proxy.reasons import Reason
+
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+
+RAW_ONLY = (BodyForm.RAW,)
+
+
+class Hash(Protocol):
+    """What we use of ``hashlib``'s objects, which have no public type."""
+
+    def copy(self) -> Self:
+        """The same state again."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take more."""
+
+    def digest(self) -> bytes:
+        """The value so far."""
+
+
+class Verification(Protocol):
+    """The check of one body. ``update`` with each chunk as it comes, then ``finish`` once; neither ever raises."""
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next bytes of the raw body."""
+
+    def finish(self) -> str | Reason:
+        """The name of the secret that matched, or why none did."""
+
+    def verify(self, body: bytes) -> str | Reason:
+        """Both at once, for a body that is there whole."""
+
+
+class KeyedHash:
+    """A digest that has absorbed its key: HMAC, or for ``Method.HASH`` the plain digest of key and content."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes, algorithm: str, method: Method = Method.HMAC) -> None:
+        self._outer: Hash | None = None
+        if method is Method.HASH:
+            self._inner = hashlib.new(algorithm, key)
+            return
+        block = hashlib.new(algorithm).block_size
+        if len(key) > block:
+            key = hashlib.new(algorithm, key).digest()
+        key = key.ljust(block, b"\0")
+        self._inner = hashlib.new(algorithm, key.translate(_INNER))
+        self._outer = hashlib.new(algorithm, key.translate(_OUTER))
+
+    def begin(self) -> Hash:
+        """A running digest for one message."""
+        return self._inner.copy()
+
+    def end(self, running: Hash) -> bytes:
+        """The value for what ``running`` has taken."""
+        if self._outer is None:
+            return running.digest()
+        outer = self._outer.copy()
+        outer.update(running.digest())
+        return outer.digest()
+
+    def digest(self, message: bytes) -> bytes:
+        """The value for a whole message."""
+        running = self.begin()
+        running.update(message)
+        return self.end(running)
+
+
+class Track:
+    """One secret's digest over one form of the body."""
+
+    __slots__ = ("key", "name", "running", "transform")
+
+    def __init__(self, name: str, key: KeyedHash, transform: Transform | None = None) -> None:
+        self.name = name
+        self.key = key
+        self.running = key.begin()
+        self.transform = transform
+
+
+class MacVerification:
+    """One body against all signatures and all live secrets."""
+
+    __slots__ = ("_signatures", "_suffix", "_tracks")
+
+    def __init__(self, tracks: list[Track], signatures: list[bytes], prefix: bytes, suffix: bytes) -> None:
+        self._tracks = tracks
+        self._signatures = signatures
+        self._suffix = suffix
+        if prefix:
+            for track in tracks:
+                track.running.update(prefix)
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next bytes of the raw body."""
+        for track in self._tracks:
+            track.running.update(chunk)
+
+    def finish(self) -> str | Reason:
+        """The name of the secret that matched, or why none did."""
+        matched: str | None = None
+        for track in self._tracks:
+            if self._suffix:
+                track.running.update(self._suffix)
+            expected = track.key.end(track.running)
+            for signature in self._signatures:
+                # Comparing comes first: no secret is skipped because another one matched.
+                if hmac.compare_digest(expected, signature) and matched is None:
+                    matched = track.name
+        return Reason.SIGNATURE_MISMATCH if matched is None else matched
+
+    def verify(self, body: bytes) -> str | Reason:
+        """Both at once, for a body that is there whole."""
+        self.update(body)
+        return self.finish()
+
+
+class TransformedVerification(MacVerification):
+    """The same where the provider signs the body in another form, or in one of several."""
+
+    __slots__ = ()
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next bytes of the raw body."""
+        for track in self._tracks:
+            track.running.update(chunk if track.transform is None else track.transform.feed(chunk))
+
+    def finish(self) -> str | Reason:
+        """The name of the secret that matched, or why none did."""
+        for track in self._tracks:
+            if track.transform is not None:
+                track.running.update(track.transform.finish())
+        return super().finish()
+
+
+class MacPlan:
+    """A scheme with its keys, ready for requests."""
+
+    __slots__ = ("_forms", "_keys", "_reader")
+
+    whole_body = False
+
+    def __init__(self, scheme: Scheme, secrets: tuple[Secret, ...], reader: EvidenceReader) -> None:
+        self._reader = reader
+        self._forms = scheme.body_forms
+        self._keys = [(secret, KeyedHash(secret.value, scheme.algorithm, scheme.method)) for secret in secrets]
+
+    def begin(self, head: RequestHead, now: float) -> Verification | Reason:
+        """The check of the body that follows ``head``, or why there is nothing to check."""
+        reader = self._reader
+        evidence = reader.read(head, now)
+        if isinstance(evidence, Reason):
+            return evidence
+        prefix = evidence.context.render(reader.prefix)
+        if isinstance(prefix, Reason):
+            return prefix
+        suffix = evidence.context.render(reader.suffix)
+        if isinstance(suffix, Reason):
+            return suffix
+        live = [(secret.name, key) for secret, key in self._keys if secret.live(now)]
+        if not live:
+            return Reason.SIGNATURE_MISMATCH
+        if self._forms == RAW_ONLY:
+            tracks = [Track(name, key) for name, key in live]
+            return MacVerification(tracks, evidence.signatures, prefix, suffix)
+        tracks = [Track(name, key, make_transform(form)) for form in self._forms for name, key in live]
+        return TransformedVerification(tracks, evidence.signatures, prefix, suffix)

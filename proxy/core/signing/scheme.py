@@ -1,0 +1,167 @@
+"""The language in which a provider's signature is described: frozen data, no behaviour.
+
+What a provider signs, where it puts the signature and how it is written is a :class:`Scheme`. Code that verifies reads
+only these fields; there is no code per provider. What the data cannot say becomes a new field here. All header names
+are lower case bytes. HMAC is RFC 2104; ``docs`` of each provider name the source of its scheme.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Method(Enum):
+    """What is computed over the signed content."""
+
+    HMAC = "hmac"
+    HASH = "hash"  # plain digest of secret and content: open to length extension, two old providers use it
+    JWT = "jwt"  # a signed token carries the digest of the body
+    ED25519 = "ed25519"
+    ECDSA = "ecdsa"
+    RSA = "rsa"  # PKCS#1 v1.5
+    EQUAL = "equal"  # no signature: the body repeats a shared word
+
+
+PUBLIC_KEY_METHODS = frozenset({Method.ED25519, Method.ECDSA, Method.RSA})
+
+
+class Encoding(Enum):
+    """How the bytes of a signature are written. Every form is strict: exact length, canonical, no blanks."""
+
+    HEX = "hex"  # lower case
+    HEX_UPPER = "hex_upper"
+    HEX_ANY_CASE = "hex_any_case"
+    BASE64 = "base64"
+    BASE64URL = "base64url"  # without padding
+    HEX_OR_BASE64 = "hex_or_base64"  # told apart by length
+
+
+class TimeFormat(Enum):
+    """How a timestamp is written."""
+
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+    SECONDS_OR_MILLISECONDS = "s_or_ms"  # the provider does not say: 12 digits and more are milliseconds
+    RFC3339 = "rfc3339"
+    ISO_UTC = "iso_utc"  # ISO 8601 without a zone, which means UTC
+
+
+class SecretForm(Enum):
+    """How the provider shows the secret, and so what must be decoded before it is a key."""
+
+    RAW = "raw"
+    HEX = "hex"
+    BASE64 = "base64"
+    WHSEC = "whsec"  # base64, with or without "whsec_" before it
+    WHSEC_OR_RAW = "whsec_or_raw"  # base64 after "whsec_", else the text as it is
+    PUBLIC_KEY = "public_key"  # PEM, or SubjectPublicKeyInfo in base64, or a certificate in PEM
+    ED25519_HEX = "ed25519_hex"  # 32 bytes
+    ED25519_BASE64 = "ed25519_base64"  # 32 bytes, with or without "whpk_"
+
+
+class BodyForm(Enum):
+    """What of the body is signed."""
+
+    RAW = "raw"
+    JSON_STRING = "json_string"  # the inside of the JSON string literal of the body
+    ASCII_JSON = "ascii_json"  # characters outside ASCII written as \\uXXXX
+    CRC32 = "crc32"  # the CRC-32 of the body in decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Timestamp:
+    """A signed timestamp. ``tolerance_s`` None: read strictly, but judged only where the route sets a tolerance."""
+
+    header: bytes | None = None  # None: an item of the signature header, or a path of the document
+    format: TimeFormat = TimeFormat.SECONDS
+    tolerance_s: float | None = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A signature header that holds a list: ``t=1,v1=ab,v1=cd``, ``v1,YWI= v1,Y2Q=``, ``1,ab,cd``, ``ab,cd``.
+
+    Items are split by ``separator``; each is ``key + pair + value``. Without ``pair`` an item is a bare value: the
+    first one is the timestamp where ``timestamp_first``, all others are signatures. ``signature`` None takes every key.
+    Unknown keys are skipped, several signatures are allowed, anything else twice is malformed.
+    """
+
+    separator: bytes = b","
+    pair: bytes | None = b"="
+    signature: bytes | None = b"v1"
+    timestamp: bytes | None = None
+    timestamp_first: bool = False
+    blanks: bool = False  # one or more blanks may follow the separator
+    needed: tuple[bytes, ...] = ()  # further items that the signed text names
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """A JWT (RFC 7519) whose claims carry digests. ``algorithms`` is all that its header may name."""
+
+    algorithms: tuple[str, ...] = ("HS256",)
+    body: str | None = None  # the claim that holds SHA-256 of the body; None: nothing covers the body
+    body_encoding: Encoding = Encoding.HEX
+    body_optional: bool = False  # the claim is left out where the body is empty
+    url: str | None = None  # the claim that holds SHA-256 of the URL, in hex
+    needed: tuple[str, ...] = ()  # time claims that must be there: "exp", "nbf", "iat"
+    max_age_s: float | None = None  # of ``iat``
+    leeway_s: float = 5.0  # for ``exp`` and ``nbf``
+    issuer_is_key_id: bool = False  # ``iss`` is the first part of a two-part secret
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Where the parts of a signature are in a body that must be parsed: JSON, or a form.
+
+    Paths are dotted keys. ``items`` names a list: each of its elements carries its own signature, and all must match.
+    """
+
+    kind: str  # "json", "form"
+    signature: str | None = None  # path of the signature; None: it is in the headers
+    timestamp: str | None = None
+    items: str | None = None  # "a[].b": the list at a, of each element b
+    optional: frozenset[str] = frozenset()  # paths that count as empty text where they are missing
+    lines_by: str | None = None  # path of the word that chooses among ``lines``
+    lines: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (word, keys): signed as "key\nvalue\n" for {lines}
+    algorithm_by: str | None = None  # path of the word that chooses among ``algorithms``
+    algorithms: tuple[tuple[str, str], ...] = ()
+    distinct: bool = False  # a form key given several times counts each distinct value once
+    url_digest: bytes | None = None  # query key with the hex SHA-256 of a body that is no form
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """How one provider signs.
+
+    ``signed`` is the text that is signed: literal characters (``{{`` and ``}}`` for braces) and ``{body}``,
+    ``{timestamp}``, ``{id}``, ``{nonce}``, ``{method}``, ``{url}``, ``{target}``, ``{path}``, ``{query}``,
+    ``{header:NAME}``, ``{param:NAME}`` (of the query), ``{item:NAME}`` (of the listing), ``{key_id}`` (first part of a
+    two-part secret); and, where ``document`` is set, ``{field:PATH}``, ``{form}``, ``{lines}``, ``{sorted_query}``.
+    """
+
+    headers: tuple[bytes, ...]
+    signed: str = "{body}"
+    method: Method = Method.HMAC
+    algorithm: str = "sha256"
+    encoding: Encoding = Encoding.HEX
+    prefix: bytes = b""  # before the encoded signature
+    listing: Listing | None = None
+    timestamp: Timestamp | None = None
+    identity: bytes | None = None  # header of {id}
+    nonce: bytes | None = None  # header of {nonce}
+    required: tuple[tuple[bytes, bytes], ...] = ()  # headers that must have exactly this value
+    signed_headers: bytes | None = None  # header with the names of {signed_headers}
+    envelope: str | None = None  # the header is base64 of a JSON object, and this key of it the signature
+    body_forms: tuple[BodyForm, ...] = (BodyForm.RAW,)  # the signature may be over any of them
+    secret: SecretForm = SecretForm.RAW
+    two_part: bool = False  # the secret is "key id:key"
+    key_digest: str | None = None  # the key is this digest of the secret
+    claims: Claims | None = None
+    document: Document | None = None
+
+    @property
+    def signs_url(self) -> bool:
+        """Whether the public URL must be known."""
+        return "{url}" in self.signed or (self.claims is not None and self.claims.url is not None)

@@ -1,0 +1,173 @@
+"""The signed text as data: compiled once from ``Scheme.signed``, rendered per request up to and after the body.
+
+A value of the sender that stands before a literal must not hold that literal, else the border between two parts could
+be moved without changing the signed text ("a.b" + "." + "c" is "a" + "." + "b.c"). Nothing here is hashed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from proxy.core.signing.escapes import escape_json
+from proxy.core.signing.scheme import Scheme
+from proxy.http1 import RequestHead
+from proxy.reasons import Reason
+
+_TOKEN = re.compile(r"\{\{|\}\}|\{([a-z_]+)(?::([^{}]+))?\}|([^{}]+)|[{}]")
+
+PLAIN_SLOTS = frozenset(
+    {"body", "timestamp", "id", "nonce", "method", "url", "target", "path", "query", "key_id", "signed_headers"}
+)
+NAMED_SLOTS = frozenset({"header", "param", "item", "json_item"})
+DOCUMENT_SLOTS = frozenset({"form", "lines", "sorted_query", "field"})
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A placeholder. ``stop`` is the literal that follows it and that a sender's value must not hold."""
+
+    kind: str
+    name: str = ""
+    stop: bytes = b""
+
+    @property
+    def lower(self) -> bytes:
+        """The name as a header's."""
+        return self.name.lower().encode("latin-1")
+
+
+Part = bytes | Slot
+
+
+def compile_template(text: str) -> tuple[Part, ...]:
+    """The parts of ``text`` in order. ValueError, with the place, where it is no template."""
+    parts: list[Part] = []
+    for match in _TOKEN.finditer(text):
+        kind, name, literal = match.groups()
+        if kind is not None:
+            _check_slot(kind, name)
+            parts.append(Slot(kind, name or ""))
+            continue
+        if match.group() in ("{", "}"):
+            raise ValueError(f"a lone {match.group()!r} at character {match.start() + 1}: write it twice")
+        piece = (literal or match.group()[0]).encode("utf-8")
+        if parts and isinstance(parts[-1], bytes):
+            parts[-1] += piece
+        else:
+            parts.append(piece)
+    return tuple(_with_stop(part, following) for part, following in zip(parts, [*parts[1:], b""], strict=True))
+
+
+def _check_slot(kind: str, name: str | None) -> None:
+    if kind in NAMED_SLOTS or kind == "field":
+        if not name:
+            raise ValueError(f"{{{kind}}} needs a name: {{{kind}:name}}")
+    elif kind not in PLAIN_SLOTS | DOCUMENT_SLOTS or name is not None:
+        known = ", ".join(sorted(f"{{{slot}}}" for slot in PLAIN_SLOTS))
+        named = ", ".join(f"{{{slot}:NAME}}" for slot in sorted(NAMED_SLOTS))
+        raise ValueError(f"{{{kind}}} is not known here; known are {known}, {named}")
+
+
+def _with_stop(part: Part, following: Part) -> Part:
+    if isinstance(part, Slot) and isinstance(following, bytes):
+        return Slot(part.kind, part.name, following[:1])
+    return part
+
+
+def split_at_body(parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+    """What stands before and after ``{body}``; all before where the body is not signed."""
+    for at, part in enumerate(parts):
+        if isinstance(part, Slot) and part.kind == "body":
+            rest = parts[at + 1 :]
+            if any(isinstance(other, Slot) and other.kind == "body" for other in rest):
+                raise ValueError("{body} stands twice; a body passes once")
+            return parts[:at], rest
+    return parts, ()
+
+
+@dataclass(slots=True)
+class Context:
+    """What the slots of one request are filled from. ``url`` is the public URL, as configured."""
+
+    head: RequestHead
+    scheme: Scheme
+    url: bytes = b""
+    timestamp: bytes = b""
+    items: dict[bytes, bytes] | None = None
+    key_id: bytes = b""
+
+    def render(self, parts: tuple[Part, ...]) -> bytes | Reason:
+        """The bytes of ``parts``, or why they cannot be made."""
+        out: list[bytes] = []
+        for part in parts:
+            if isinstance(part, bytes):
+                out.append(part)
+                continue
+            value = self._take(part)
+            if isinstance(value, Reason):
+                return value
+            out.append(value)
+        return b"".join(out)
+
+    def _take(self, slot: Slot) -> bytes | Reason:
+        simple = self._simple(slot.kind)
+        if simple is not None:
+            return simple
+        if slot.kind in ("item", "json_item"):
+            value = (self.items or {}).get(slot.name.encode("utf-8"), b"")
+            return escape_json(value) if slot.kind == "json_item" else value
+        if slot.kind == "param":
+            return single_param(self.head.query, slot.name.encode("utf-8"))
+        if slot.kind == "signed_headers":
+            return self._signed_headers()
+        name = {"id": self.scheme.identity, "nonce": self.scheme.nonce}.get(slot.kind) or slot.lower
+        return self._header(name, slot.stop)
+
+    def _simple(self, kind: str) -> bytes | None:
+        head = self.head
+        if kind == "timestamp":
+            return self.timestamp
+        if kind == "url":
+            return self.url
+        if kind == "method":
+            return head.method
+        if kind == "target":
+            return head.target
+        if kind == "path":
+            return head.path
+        if kind == "query":
+            return head.query or b""
+        return self.key_id if kind == "key_id" else None
+
+    def _header(self, name: bytes, stop: bytes) -> bytes | Reason:
+        if name in self.head.repeated:
+            return Reason.SIGNATURE_MALFORMED
+        value = self.head.get(name)
+        if not value:
+            return Reason.SIGNATURE_MISSING
+        return Reason.SIGNATURE_MALFORMED if stop and stop in value else value
+
+    def _signed_headers(self) -> bytes | Reason:
+        """``name:value;name:value`` of the headers that a header names. The timestamp must be among them."""
+        names = self._header(self.scheme.signed_headers or b"", b"")
+        if isinstance(names, Reason):
+            return names
+        wanted = sorted(set(names.split(b",")))
+        stamp = self.scheme.timestamp.header if self.scheme.timestamp is not None else None
+        if stamp is not None and stamp not in wanted:
+            return Reason.SIGNATURE_MALFORMED
+        pairs: list[bytes] = []
+        for name in wanted:
+            if name in self.head.repeated or name != name.lower():
+                return Reason.SIGNATURE_MALFORMED
+            pairs.append(name + b":" + (self.head.get(name) or b""))
+        return b";".join(pairs)
+
+
+def single_param(query: bytes | None, name: bytes) -> bytes | Reason:
+    """The value of the query's one parameter ``name``, undecoded."""
+    found = [value for key, _, value in (pair.partition(b"=") for pair in (query or b"").split(b"&")) if key == name]
+    if not found or not found[0]:
+        return Reason.SIGNATURE_MISSING
+    return found[0] if len(found) == 1 else Reason.SIGNATURE_MALFORMED

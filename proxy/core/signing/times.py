@@ -1,0 +1,62 @@
+"""Timestamps of signatures: strict reading, writing, and the window both ways.
+
+``int`` takes ``+5``, ``1_0`` and blanks, and some SDKs let a timestamp that is no number pass the age test. Here a
+timestamp is digits of a bounded length or a full RFC 3339 date-time, else it is malformed. The clock is an argument.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from proxy.core.signing.scheme import TimeFormat
+from proxy.reasons import Reason
+
+_SECONDS = re.compile(rb"[0-9]{1,11}")
+_MILLISECONDS = re.compile(rb"[0-9]{1,14}")
+_CLOCK = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
+_RFC3339 = re.compile(_CLOCK + rb"(?:Z|[+-][0-9]{2}:[0-9]{2})")
+_ISO_UTC = re.compile(_CLOCK)
+_FIRST_MILLISECONDS = 12  # digits: seconds have eleven until the year 5138
+
+
+def parse_time(form: TimeFormat, text: bytes) -> float | None:
+    """Seconds since the epoch that ``text`` says, or None where it is not written as it must be."""
+    if form is TimeFormat.SECONDS:
+        return int(text) if _SECONDS.fullmatch(text) else None
+    if form is TimeFormat.MILLISECONDS:
+        return int(text) / 1000 if _MILLISECONDS.fullmatch(text) else None
+    if form is TimeFormat.SECONDS_OR_MILLISECONDS:
+        chosen = TimeFormat.MILLISECONDS if len(text) >= _FIRST_MILLISECONDS else TimeFormat.SECONDS
+        return parse_time(chosen, text)
+    if form is TimeFormat.RFC3339:
+        return _date_time(text.decode("ascii")) if _RFC3339.fullmatch(text) else None
+    return _date_time(text.decode("ascii") + "Z") if _ISO_UTC.fullmatch(text) else None
+
+
+def _date_time(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def write_time(form: TimeFormat, now: float) -> bytes:
+    """``now`` (seconds since the epoch) as ``form`` writes it."""
+    if form is TimeFormat.MILLISECONDS:
+        return b"%d" % round(now * 1000)
+    if form in (TimeFormat.RFC3339, TimeFormat.ISO_UTC):
+        text = datetime.fromtimestamp(now, UTC).replace(tzinfo=None).isoformat()
+        return (text + ("Z" if form is TimeFormat.RFC3339 else "")).encode("ascii")
+    return b"%d" % int(now)
+
+
+def judge_time(said: float, now: float, tolerance_s: float | None) -> Reason | None:
+    """Why a signature made at ``said`` is not fresh at ``now``, or None. The window is closed: its edge is fresh."""
+    if tolerance_s is None:
+        return None
+    if now - said > tolerance_s:
+        return Reason.TIMESTAMP_TOO_OLD
+    if said - now > tolerance_s:
+        return Reason.TIMESTAMP_IN_FUTURE
+    return None
