@@ -111,7 +111,8 @@ def _check_path(path: bytes) -> None:
         text = decoded.decode("utf-8")
     except UnicodeDecodeError:
         _refuse("path_form")
-    folded = unicodedata.normalize("NFKC", text)
+    # Character by character: normalising a run of combining marks as a whole costs quadratic time.
+    folded = "".join(unicodedata.normalize("NFKC", char) for char in text)
     if any("\x7f" <= char <= "\x9f" for char in folded) or _gained_separator(text, folded):
         _refuse("path_form")
     _check_segments(folded.split("/")[1:])

@@ -1,0 +1,167 @@
+"""Reads an upstream's answer head, as strictly as a client's: an upstream may be buggy or echo what attackers sent.
+
+The same way as ``core.request_head``: one grammar narrower than RFC 9112 and than h11 for what is beyond doubt, a
+careful path with h11 for the rest, and one set of rules for both (RFC 9112 sections 4 and 6.3). Every flaw is
+``UPSTREAM_INVALID``; the detail says which. Interim answers (1xx) are heads like others: the shell counts and
+swallows them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn
+
+import h11
+
+from proxy.core.grammar import (
+    ASCII_VALUE_CHARS,
+    FIELD_LINE,
+    TOKEN_CHARS,
+    VALUE_CHARS,
+    flaw_in_bytes,
+    flaw_in_field_line,
+)
+from proxy.errors import ProtocolError
+from proxy.http1 import Field, Framing, ResponseHead
+from proxy.reasons import Reason
+
+MAX_HEAD = 64 * 1024  # bytes; applications set large cookies, nobody sets larger ones (curl allows 300 KiB)
+MAX_FIELDS = 200
+
+FAST_HEAD = re.compile(
+    rb"HTTP/1\.([01]) ([1-5][0-9]{2}) ([%b]*+)\r\n((?:[%b]++:[%b]*+\r\n)*+)"
+    % (ASCII_VALUE_CHARS, TOKEN_CHARS, ASCII_VALUE_CHARS)
+)
+# The space before an absent phrase is forgotten by some servers; it decides nothing.
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([%b]*+))?" % VALUE_CHARS)
+_START = b"HTTP/1."
+_FRAMING_NAMES = frozenset({b"content-length", b"transfer-encoding"})
+
+
+def read_response_head(buffer: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
+    """Read the head at the start of ``buffer``, an answer to a request with ``method``.
+
+    Gives the head and the bytes it took, or None while it is incomplete. Raises ProtocolError, and nothing else, as
+    soon as the bytes cannot become a good head.
+    """
+    end = buffer.find(b"\r\n\r\n", 0, MAX_HEAD)
+    if end < 0:
+        _judge_beginning(buffer[:MAX_HEAD])
+        if len(buffer) >= MAX_HEAD:
+            _refuse("head_too_large")
+        return None
+    match = FAST_HEAD.fullmatch(buffer, 0, end + 2)
+    if match is None:
+        return _read_carefully(buffer[: end + 4], method), end + 4
+    minor, status, phrase, block = match.groups()
+    fields: list[Field] = []
+    for line in block.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        fields.append((name.lower(), name, value.strip(b" \t")))
+    return _judge(int(status), phrase, 1 if minor == b"1" else 0, fields, method), end + 4
+
+
+def _judge(status: int, phrase: bytes, minor: int, fields: list[Field], method: bytes) -> ResponseHead:
+    """Apply the rules to a head whose bytes are in order."""
+    if len(fields) > MAX_FIELDS:
+        _refuse("head_too_large")
+    if status == 101:
+        _refuse("switching_protocols")
+    values: dict[bytes, bytes] = {}
+    close = minor == 0
+    for lower, _, value in fields:
+        if lower == b"connection" and b"close" in value.lower():
+            close = True
+        if lower not in values:
+            values[lower] = value
+        elif lower in _FRAMING_NAMES:
+            _refuse("framing_repeated")
+    length, chunked = _declared(values, minor)
+    if status < 200 or status == 204:
+        # Such an answer has no content whatever it declares; where it declares some, some may well follow.
+        spoiled = chunked or bool(length)
+        return ResponseHead(status, phrase, minor, fields, Framing.NONE, None, not (close or spoiled), values)
+    framing = Framing.NONE if method == b"HEAD" or status == 304 else _framing(length, chunked=chunked)
+    keep_alive = not close and framing is not Framing.EOF
+    return ResponseHead(status, phrase, minor, fields, framing, length, keep_alive, values)
+
+
+def _framing(length: int | None, *, chunked: bool) -> Framing:
+    if chunked:
+        return Framing.CHUNKED
+    return Framing.EOF if length is None else Framing.LENGTH
+
+
+def _declared(values: dict[bytes, bytes], minor: int) -> tuple[int | None, bool]:
+    """The declared length, and whether the content is chunked (RFC 9112 section 6.3); doubt is refused."""
+    length = values.get(b"content-length")
+    coding = values.get(b"transfer-encoding")
+    if coding is not None:
+        if length is not None:
+            _refuse("cl_te")
+        if minor == 0:
+            _refuse("te_in_http10")
+        if coding.lower() != b"chunked":
+            _refuse("bad_transfer_encoding")
+        return None, True
+    if length is None:
+        return None, False
+    if not length.isdigit() or len(length) > 19:
+        _refuse("bad_content_length")
+    return int(length), False
+
+
+def _judge_beginning(part: bytes) -> None:
+    """Raise if ``part``, the beginning of a head, cannot become a good one; in the order of its bytes."""
+    if not part.startswith(_START) and not _START.startswith(part):
+        _refuse("bad_status_line")
+    line, newline, rest = part.partition(b"\n")
+    flaw = flaw_in_bytes(line + newline)
+    if flaw:
+        _refuse(flaw)
+    if newline and not _STATUS_LINE.fullmatch(line[:-1]):
+        _refuse("bad_status_line")
+    flaw = flaw_in_bytes(rest)
+    if flaw:
+        _refuse(flaw)
+
+
+def _read_carefully(head: bytes, method: bytes) -> ResponseHead:
+    """A head that the fast grammar declined: the word for what is wrong, or what our rules and h11 both accept."""
+    _judge_beginning(head)
+    first, *lines = head[:-4].split(b"\r\n")
+    match = _STATUS_LINE.fullmatch(first)
+    if match is None:
+        _refuse("bad_status_line")
+    minor, status, phrase = match.groups(b"")
+    fields: list[Field] = []
+    for line in lines:
+        found = FIELD_LINE.fullmatch(line)
+        if found is None:
+            _refuse(flaw_in_field_line(line))
+        name, value = found.groups()
+        fields.append((name.lower(), name, value.strip(b" \t")))
+    judged = _judge(int(status), phrase, int(minor), fields, method)
+    _ask_h11(head, judged)
+    return judged
+
+
+def _ask_h11(head: bytes, judged: ResponseHead) -> None:
+    """Raise unless h11 reads exactly what we have read."""
+    connection = h11.Connection(h11.CLIENT)
+    connection.receive_data(head)
+    try:
+        event = connection.next_event()
+    except h11.RemoteProtocolError:
+        _refuse("h11")
+    if (
+        not isinstance(event, h11.Response | h11.InformationalResponse)
+        or (event.status_code, event.reason, event.http_version)
+        != (judged.status, judged.phrase, b"1.%d" % judged.minor)
+        or event.headers.raw_items() != [(name, value) for _, name, value in judged.fields]
+    ):
+        _refuse("h11")
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise ProtocolError(Reason.UPSTREAM_INVALID, detail)
