@@ -128,17 +128,16 @@ class Hookward:
         """Every JSON line of the log so far."""
         return [json.loads(line) for line in self.out.lines if line.startswith("{")]
 
-    def logged(self, count: int = 1, **wanted: Any) -> list[dict[str, Any]]:
-        """Wait for ``count`` log lines with these values (``webhook_reason="…"`` for ``webhook.reason``)."""
-        keys = {name.replace("__", "\0").replace("_", ".").replace("\0", "_"): value for name, value in wanted.items()}
+    def logged(self, wanted: Mapping[str, Any], count: int = 1) -> list[dict[str, Any]]:
+        """Wait for ``count`` log lines with these values: ``logged({"webhook.reason": "delivered"})``."""
 
         def matching(lines: list[str]) -> Any:
             parsed = [json.loads(line) for line in lines if line.startswith("{")]
-            hits = [line for line in parsed if all(line.get(key) == value for key, value in keys.items())]
+            hits = [line for line in parsed if all(line.get(key) == value for key, value in wanted.items())]
             return hits if len(hits) >= count else None
 
         found = self.out.wait(matching)
-        assert found, f"no log line with {keys}; log:\n{self.out.text}\n{self.err.text}"
+        assert found, f"no log line with {wanted}; log:\n{self.out.text}\n{self.err.text}"
         return list(found)
 
     def said(self, text: str) -> bool:

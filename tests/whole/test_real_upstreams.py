@@ -1,0 +1,240 @@
+"""Servers that are not ours behind us: a Flask application under gunicorn that verifies each signature again, nginx in
+front of it, and nginx and HAProxy in front of *us*.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.whole.conftest import SECRET
+from tests.whole.process import Hookward
+from tests.whole.recorder import RecordingUpstream
+from tests.whole.wire import MIB, PATIENCE_S, Client, github, once, request
+
+Start = Callable[..., Hookward]
+PUSH = b'{"ref":"refs/heads/main"}'
+
+APPLICATION = """
+import hashlib, hmac, os
+from flask import Flask, Response, request
+
+app = Flask(__name__)
+SECRET = os.environ["APP_SECRET"].encode()
+
+
+@app.post("/hooks/github")
+def delivery():
+    content = request.get_data()
+    expected = "sha256=" + hmac.new(SECRET, content, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(expected, request.headers.get("X-Hub-Signature-256", "")):
+        return Response("signature differs behind the proxy", 500)
+    return {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "event": request.headers["X-GitHub-Event"],
+        "agent": request.headers["User-Agent"],
+        "verified": request.headers.get("Webhook-Verified"),
+        "forwarded": request.headers.get("X-Forwarded-For"),
+        "query": request.query_string.decode(),
+    }
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def served(command: list[str], port: int, folder: Path, **env: str) -> Iterator[int]:
+    """Run a server until the block ends; the block begins when its port answers."""
+    log = folder / f"{port}.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, cwd=folder, env={**os.environ, **env}, stdout=out, stderr=out)
+    try:
+        deadline = monotonic() + PATIENCE_S
+        while True:
+            assert process.poll() is None, log.read_text()
+            assert monotonic() < deadline, log.read_text()
+            with socket.socket() as probe:
+                probe.settimeout(0.2)
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+        yield port
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def program(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+@pytest.fixture(scope="module")
+def flask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    folder = tmp_path_factory.mktemp("flask")
+    (folder / "application.py").write_text(APPLICATION)
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", "--threads", "2", "application:app"]
+    with served(command, port, folder, APP_SECRET=SECRET.decode(), PYTHONWARNINGS="default"):
+        yield port
+
+
+NGINX = """
+daemon off; master_process off; worker_processes 1; error_log stderr; pid {folder}/{port}.pid;
+events {{ worker_connections 128; }}
+http {{
+    access_log off; client_max_body_size 30m;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
+    uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+    server {{
+        listen 127.0.0.1:{port};
+        keepalive_timeout 15s;
+        {server}
+    }}
+}}
+"""
+
+
+@contextmanager
+def nginx(folder: Path, server: str) -> Iterator[int]:
+    binary = program("nginx")
+    port = free_port()
+    config = folder / f"{port}.conf"
+    config.write_text(NGINX.format(folder=folder, port=port, server=server))
+    with served([binary, "-p", str(folder), "-c", str(config)], port, folder):
+        yield port
+
+
+@pytest.fixture
+def guarded(start: Start, secret_file: Path) -> Start:
+    def begin(port: int, *argv: str) -> Hookward:
+        return start(
+            *("--listen", "127.0.0.1:0", "--upstream", f"127.0.0.1:{port}"),
+            *("--path", "/hooks", "--provider", "github", "--secret-file", secret_file, *argv),
+            secrets=[SECRET],
+        )
+
+    return begin
+
+
+def delivered(hookward: Hookward, content: bytes, chunk_size: int = 0) -> dict[str, str]:
+    target = "/hooks/github?a=%20b"
+    answer = once(hookward.address, request("POST", target, github(SECRET, content), content, chunk_size=chunk_size))
+    assert answer.status == 200, answer
+    told = json.loads(answer.content)
+    assert told["sha256"] == hashlib.sha256(content).hexdigest()
+    return dict(told)
+
+
+@pytest.mark.parametrize("chunk_size", [0, 10_000], ids=["length", "chunked"])
+@pytest.mark.parametrize("size", [25, 8 * 1024, 3 * MIB])
+def test_flask_verifies_again(guarded: Start, flask: int, size: int, chunk_size: int) -> None:
+    hookward = guarded(flask)
+    content = (PUSH * (size // len(PUSH) + 1))[:size]
+    told = delivered(hookward, content, chunk_size)
+    assert told["verified"] == "github; secret=github.secret; id=d-1"
+    assert (told["event"], told["agent"], told["query"]) == ("push", "GitHub-Hookshot/044aadd", "a=%20b")
+    forged = request("POST", "/hooks/github", github(b"guess", content), content)
+    assert once(hookward.address, forged).word == "signature_mismatch"
+
+
+def test_flask_over_one_connection(guarded: Start, flask: int) -> None:
+    hookward = guarded(flask)
+    data = request("POST", "/hooks/github", github(SECRET, PUSH), PUSH)
+    with Client(hookward.address) as client:
+        assert [client.ask(data).status for _ in range(20)] == [200] * 20
+
+
+def test_nginx_before_flask(guarded: Start, flask: int, tmp_path: Path) -> None:
+    with nginx(tmp_path, f"location / {{ proxy_pass http://127.0.0.1:{flask}; proxy_http_version 1.1; }}") as port:
+        hookward = guarded(port)
+        for size in (25, 8 * 1024, 3 * MIB):
+            delivered(hookward, (PUSH * (size // len(PUSH) + 1))[:size])
+
+
+def test_nginx_that_answers_at_once(guarded: Start, tmp_path: Path) -> None:
+    with nginx(tmp_path, "location / { return 204; }") as port:
+        hookward = guarded(port)
+        data = request("POST", "/hooks/github", github(SECRET, PUSH), PUSH)
+        with Client(hookward.address) as client:
+            assert [client.ask(data).status for _ in range(50)] == [204] * 50
+
+
+def test_nginx_refuses_a_large_body_itself(guarded: Start, tmp_path: Path) -> None:
+    content = PUSH * 100_000
+    with nginx(tmp_path, "client_max_body_size 1k; location / { return 204; }") as port:
+        hookward = guarded(port)
+        answer = once(hookward.address, request("POST", "/hooks", github(SECRET, content), content))
+        assert answer.status in {413, 502}
+
+
+def test_nginx_in_front_terminates_for_us(guarded: Start, flask: int, tmp_path: Path) -> None:
+    hookward = guarded(flask, "--trusted-proxy", "127.0.0.1")
+    server = (
+        f"location / {{ proxy_pass http://127.0.0.1:{hookward.port}; proxy_http_version 1.1;"
+        " proxy_set_header Host $host; proxy_set_header X-Forwarded-For 198.51.100.7; }"
+    )
+    with nginx(tmp_path, server) as port:
+        answer = once(("127.0.0.1", port), request("POST", "/hooks/github", github(SECRET, PUSH), PUSH))
+    assert answer.status == 200
+    [line] = hookward.logged({"webhook.verdict": "admitted"})
+    assert line["client.address"] == "198.51.100.7"
+
+
+@pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
+def test_haproxy_in_front_speaks_the_proxy_protocol(
+    start: Start, upstream: RecordingUpstream, tmp_path: Path, version: str
+) -> None:
+    binary = program("haproxy")
+    (tmp_path / "hookward.toml").write_text(
+        f"""
+        listen = ["127.0.0.1:0"]
+        upstream = "{upstream.url}"
+        proxy_protocol = "require"
+        trusted_proxies = ["127.0.0.1"]
+        [route.a]
+        path = "/"
+        allow = ["127.0.0.3"]
+        """
+    )
+    hookward = start("--config", tmp_path / "hookward.toml")
+    port = free_port()
+    (tmp_path / "haproxy.cfg").write_text(
+        f"""
+        defaults
+            mode tcp
+            timeout connect 5s
+            timeout client 15s
+            timeout server 15s
+        listen front
+            bind 127.0.0.1:{port}
+            server hookward 127.0.0.1:{hookward.port} {version}
+        """
+    )
+    with served([binary, "-db", "-f", str(tmp_path / "haproxy.cfg")], port, tmp_path):
+        with Client(("127.0.0.1", port), source="127.0.0.3") as client:
+            assert client.ask(request("POST", "/", {}, PUSH)).status == 200
+        with Client(("127.0.0.1", port), source="127.0.0.4") as client:
+            assert client.send(request("POST", "/", {}, PUSH)).ended() == b""
+    [got] = upstream.wait_complete()
+    assert got.get(b"X-Forwarded-For") == b"127.0.0.3"
+    assert got.content == PUSH
