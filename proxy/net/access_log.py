@@ -38,7 +38,6 @@ _OUR_TROUBLE = frozenset(
         Reason.INTERNAL_ERROR,
     }
 )
-_RANKS = {"DEBUG": 0, "INFO": 1, "WARN": 2, "ERROR": 3}
 _SEVERITIES = {
     reason.word: "INFO" if reason in _FINE else "ERROR" if reason in _OUR_TROUBLE else "WARN" for reason in Reason
 }
@@ -188,18 +187,12 @@ def printable(value: str) -> str:
 
 
 class AccessLog:
-    """Writes a line per exchange to a sink, batched.
+    """Writes a line per exchange to a sink, batched."""
 
-    ``level`` is the least severity that is written (``info``, ``warning``, ``error``); refusals are warnings.
-    """
-
-    def __init__(
-        self, sink: LogSink, formatter: Formatter, loop: asyncio.AbstractEventLoop, level: str = "info"
-    ) -> None:
+    def __init__(self, sink: LogSink, formatter: Formatter, loop: asyncio.AbstractEventLoop) -> None:
         self._sink = sink
         self._format = formatter
         self._loop = loop
-        self._least = _RANKS.get(level.upper().replace("WARNING", "WARN"), 1)
         self._lines: list[str] = []
         self._flushed_at = 0.0
         self._told = 0
@@ -212,8 +205,6 @@ class AccessLog:
 
     def write(self, record: ExchangeRecord) -> None:
         """Log an exchange that has ended. Never blocks."""
-        if _RANKS[severity(record)] < self._least:
-            return
         if not self._lines:
             self._schedule()
         self._newest = record.started + record.duration_s

@@ -249,21 +249,6 @@ def test_lines_of_one_moment_are_one_write():
     assert all(json.loads(line) for line in sink.lines)
 
 
-@pytest.mark.parametrize(("level", "statuses"), [("info", [204, 403, 502]), ("warning", [403, 502]), ("error", [502])])
-def test_the_level_chooses_what_is_written(level: str, statuses: list[int]):
-    sink = FakeSink()
-
-    async def action(loop: asyncio.AbstractEventLoop) -> None:
-        log = AccessLog(sink, JsonLines(), loop, level)  # type: ignore[arg-type]
-        log.write(record())
-        log.write(record(reason=Reason.TOKEN_MISSING, status=403))
-        log.write(record(reason=Reason.UPSTREAM_RESET, status=502))
-        log.flush()
-
-    in_loop(action)
-    assert [json.loads(line)["http.response.status_code"] for line in sink.lines] == statuses
-
-
 @pytest.mark.parametrize("formatter", [JsonLines(), TextLines(colour=False)], ids=["json", "text"])
 def test_dropped_lines_are_told_once(formatter):
     sink = FakeSink()

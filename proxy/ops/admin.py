@@ -1,0 +1,167 @@
+"""The admin listener: ``/livez``, ``/readyz`` and ``/metrics`` for those who run hookward, never on a public port.
+
+One request per connection, within a few seconds and a few KiB. The Host must name this host: a web page that its
+author lets resolve to 127.0.0.1 (DNS rebinding) gets nothing. There is no command here that changes anything. It never
+knows a route, a secret or a sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from ipaddress import ip_address
+from typing import Protocol, cast
+
+from proxy.core.metrics import CONTENT_TYPE
+from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.errors import ProtocolError
+from proxy.http1 import RequestHead, phrase_of, write_response_head
+
+HEAD_LIMITS = HeadLimits(max_head=8192, max_target=1024, max_fields=50)
+#: A request that is not here after this many seconds does not come.
+REQUEST_TIMEOUT_S = 5.0
+#: Probes and a scraper or two; everybody else waits outside.
+MAX_CONNECTIONS = 64
+
+TEXT = b"text/plain; charset=utf-8"
+
+
+class Status(Protocol):
+    """What is asked of the worker."""
+
+    def not_ready(self) -> list[str]:
+        """Why no delivery can be taken now, a line each; empty when all is well."""
+
+    def expose(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+
+
+class AdminServer:
+    """The listener and its connections."""
+
+    def __init__(self, status: Status, hosts: frozenset[str] = frozenset()) -> None:
+        """``hosts`` are names (lower case) the admin listener answers to, besides those of loopback."""
+        self.status = status
+        self.hosts = hosts
+        self.connections: set[AdminConnection] = set()
+        self._servers: list[asyncio.Server] = []
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Serve on a bound socket, which is closed with the server."""
+        loop = asyncio.get_running_loop()
+        self._servers.append(await loop.create_server(lambda: AdminConnection(self, loop), sock=sock))
+
+    def close(self) -> None:
+        """Stop listening and drop what is open."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self.connections):
+            connection.abort()
+
+
+class AdminConnection(asyncio.Protocol):
+    """One request and its answer."""
+
+    def __init__(self, server: AdminServer, loop: asyncio.AbstractEventLoop) -> None:
+        self._server = server
+        self._loop = loop
+        self._buffer = b""
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, unless there are too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        if len(self._server.connections) >= MAX_CONNECTIONS:
+            self._transport.abort()
+            return
+        self._server.connections.add(self)
+        self._timer = self._loop.call_later(REQUEST_TIMEOUT_S, self.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason changes nothing
+        """Forget it."""
+        self._server.connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Read a head; answer when it is whole or cannot become good."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._buffer += data
+        try:
+            found = read_request_head(self._buffer, HEAD_LIMITS)
+        except ProtocolError as error:
+            self._answer(error.reason.status or 400, TEXT, f"{error.reason.word}\n".encode())
+            return
+        if found is not None:
+            self._respond(found[0])
+
+    def _respond(self, head: RequestHead) -> None:
+        without_content = head.method == b"HEAD"
+        if not self._is_for_us(head.host):
+            self._answer(403, TEXT, b"host_refused\n", without_content=without_content)
+        elif head.path not in _PAGES:
+            self._answer(404, TEXT, b"not_found\n", without_content=without_content)
+        elif head.method not in (b"GET", b"HEAD"):
+            self._answer(405, TEXT, b"method_not_allowed\n", allow=True)
+        else:
+            status, kind, content = _PAGES[head.path](self._server.status)
+            self._answer(status, kind, content, without_content=without_content)
+
+    def _is_for_us(self, host: bytes) -> bool:
+        assert self._transport is not None
+        here = self._transport.get_extra_info("sockname")
+        if not isinstance(here, tuple):
+            return True  # a unix socket: no browser reaches it
+        name = host.decode("latin-1").lower()
+        name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+        name = name.removesuffix(".")
+        if not name or name == "localhost" or name.endswith(".localhost") or name in self._server.hosts:
+            return True
+        with contextlib.suppress(ValueError):
+            address = ip_address(name)
+            return address.is_loopback or str(address) == here[0]
+        return False
+
+    def _answer(
+        self, status: int, kind: bytes, content: bytes, *, without_content: bool = False, allow: bool = False
+    ) -> None:
+        assert self._transport is not None
+        fields = [
+            (b"Content-Type", kind),
+            (b"Content-Length", b"%d" % len(content)),
+            (b"Cache-Control", b"no-store"),
+            (b"X-Content-Type-Options", b"nosniff"),
+            (b"Connection", b"close"),
+        ]
+        if allow:
+            fields.append((b"Allow", b"GET, HEAD"))
+        self._transport.write(write_response_head(status, phrase_of(status), fields))
+        if not without_content:
+            self._transport.write(content)
+        self._transport.close()
+
+
+def _livez(_status: Status) -> tuple[int, bytes, bytes]:
+    return 200, TEXT, b"alive\n"
+
+
+def _readyz(status: Status) -> tuple[int, bytes, bytes]:
+    missing = status.not_ready()
+    if missing:
+        return 503, TEXT, "".join(f"not ready: {line}\n" for line in missing).encode("utf-8", "replace")
+    return 200, TEXT, b"ready\n"
+
+
+def _metrics(status: Status) -> tuple[int, bytes, bytes]:
+    return 200, CONTENT_TYPE, status.expose()
+
+
+_PAGES = {b"/livez": _livez, b"/readyz": _readyz, b"/metrics": _metrics}

@@ -1,0 +1,106 @@
+"""``providers``: every sender that is known by name, as a table or as JSON, made from the catalogue itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from proxy.core.schemes import PROVIDERS, Provider
+from proxy.core.signing.scheme import Method, Scheme
+from proxy.core.tokens import TokenKind
+from proxy.ops.arguments import Parser
+from proxy.ops.exit_codes import ExitCode
+from proxy.ops.terminal import Paint
+
+_TOKEN_PLACES = {TokenKind.BEARER: "Authorization: Bearer", TokenKind.BASIC: "Authorization: Basic"}
+_METHODS = {
+    Method.HASH: "plain digest",
+    Method.JWT: "JWT",
+    Method.ED25519: "Ed25519",
+    Method.ECDSA: "ECDSA",
+    Method.RSA: "RSA",
+    Method.EQUAL: "shared word in the body",
+}
+#: key of the JSON -> heading of the table
+COLUMNS = {
+    "provider": "PROVIDER",
+    "header": "HEADER",
+    "algorithm": "ALGORITHM",
+    "signed": "SIGNED",
+    "window": "WINDOW",
+    "addresses": "ADDRESSES",
+    "docs": "DOCUMENTED AT",
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the providers whose name contains one of the words, or all. 1 if a word fits none."""
+    parser = Parser(prog="hookward providers", description="List the providers that are known by name.")
+    parser.add_argument("word", nargs="*", help="list only those whose name contains one of these")
+    parser.add_argument("--json", action="store_true", help="as a JSON list, with titles and notes")
+    arguments = parser.parse_args(argv)
+    words = [word.lower().replace("-", "_") for word in arguments.word]
+    chosen = [p for p in PROVIDERS.values() if not words or any(word in p.slug for word in words)]
+    if arguments.json:
+        print(json.dumps([_row(p) | {"title": p.title, "note": p.note} for p in chosen], indent=2))
+    elif chosen:
+        _print_table([_row(provider) for provider in chosen], Paint.on(sys.stdout))
+    else:
+        print(f"no provider's name contains {' or '.join(words)}; hookward providers lists all", file=sys.stderr)
+    return ExitCode.OK if chosen else ExitCode.FAILED
+
+
+def _row(provider: Provider) -> dict[str, str]:
+    scheme = provider.scheme
+    if scheme is not None:
+        header, algorithm, signed = _header(scheme), _algorithm(scheme), scheme.signed
+    else:
+        header, algorithm, signed = _token_place(provider), "token", "nothing: a token proves the sender alone"
+    return {
+        "provider": provider.slug,
+        "header": header,
+        "algorithm": algorithm,
+        "signed": signed.encode("unicode_escape").decode("ascii"),
+        "window": _window(scheme),
+        "addresses": f"set:{provider.address_set}" if provider.address_set else "-",
+        "docs": provider.docs,
+    }
+
+
+def _header(scheme: Scheme) -> str:
+    return ", ".join(name.decode("ascii") for name in scheme.headers) or "in the body"
+
+
+def _algorithm(scheme: Scheme) -> str:
+    if scheme.method is Method.HMAC:
+        return f"HMAC-{scheme.algorithm.upper()} {scheme.encoding.value}"
+    return _METHODS[scheme.method]
+
+
+def _token_place(provider: Provider) -> str:
+    token = provider.token
+    if token is None:
+        return "-"
+    name = token.name.decode("ascii")
+    return _TOKEN_PLACES.get(token.kind) or (f"?{name}=" if token.kind is TokenKind.QUERY else name)
+
+
+def _window(scheme: Scheme | None) -> str:
+    if scheme is None:
+        return "-"
+    if scheme.timestamp is not None:
+        tolerance_s = scheme.timestamp.tolerance_s
+        return "set tolerance" if tolerance_s is None else f"{tolerance_s:g} s"
+    if scheme.claims is not None and (scheme.claims.needed or scheme.claims.max_age_s is not None):
+        return "claims"
+    return "-"
+
+
+def _print_table(rows: list[dict[str, str]], paint: Paint) -> None:
+    widths = {key: max(len(title), *(len(row[key]) for row in rows)) for key, title in COLUMNS.items()}
+    print(paint("  ".join(title.ljust(widths[key]) for key, title in COLUMNS.items()).rstrip(), "bold"))
+    for row in rows:
+        cells = [row[key].ljust(widths[key]) for key in COLUMNS]
+        cells[0] = paint(cells[0], "cyan")
+        print("  ".join(cells).rstrip())

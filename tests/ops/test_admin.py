@@ -1,0 +1,233 @@
+"""The admin listener over real sockets on loopback, and its Host check."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.ops import admin
+from proxy.ops.admin import AdminConnection, AdminServer
+
+
+class Worker:
+    def __init__(self, *missing: str) -> None:
+        self.missing = list(missing)
+
+    def not_ready(self) -> list[str]:
+        return self.missing
+
+    def expose(self) -> bytes:
+        return b"hookward_build_info 1\n"
+
+
+def serve(
+    action: Callable[[AdminServer, tuple[str, int]], Coroutine[None, None, None]], worker: Worker | None = None
+) -> None:
+    async def main() -> None:
+        server = AdminServer(worker or Worker(), frozenset({"admin.example.com"}))
+        sock = socket.create_server(("127.0.0.1", 0))
+        await server.listen(sock)
+        try:
+            async with asyncio.timeout(20):
+                await action(server, sock.getsockname())
+        finally:
+            server.close()
+
+    asyncio.run(main())
+
+
+async def ask(address: tuple[str, int], request: bytes) -> tuple[int, bytes, bytes]:
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(request)
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    head, _, content = answer.partition(b"\r\n\r\n")
+    return int(head.split(b" ")[1]), head, content
+
+
+def get(path: str, host: str = "127.0.0.1:4040", method: str = "GET") -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "content"),
+    [
+        (get("/livez"), 200, b"alive\n"),
+        (get("/readyz"), 200, b"ready\n"),
+        (get("/metrics"), 200, b"hookward_build_info 1\n"),
+        (get("/metrics?name=x"), 200, b"hookward_build_info 1\n"),
+        (get("/"), 404, b"not_found\n"),
+        (get("/livez/"), 404, b"not_found\n"),
+        (get("/livez", method="POST"), 405, b"method_not_allowed\n"),
+        (get("/livez", host="hooks.example.com"), 403, b"host_refused\n"),
+        (b"GET /livez HTTP/1.1\nHost: x\n\n", 400, b"bad_request\n"),
+        (b"GET /livez HTTP/1.1\r\n\r\n", 400, b"bad_request\n"),
+        (b"GET /livez HTTP/1.0\r\n\r\n", 200, b"alive\n"),
+        (b"\x16\x03\x01\x02\x00", 400, b"bad_request\n"),
+    ],
+    ids=lambda value: value[:30].decode("latin-1").split("\r")[0] if isinstance(value, bytes) else None,
+)
+def test_pages(request_bytes: bytes, status: int, content: bytes):
+    async def action(_server: AdminServer, address: tuple[str, int]) -> None:
+        got_status, head, got = await ask(address, request_bytes)
+        assert (got_status, got) == (status, content)
+        assert b"Content-Length: %d\r\n" % len(content) in head
+        assert b"Connection: close" in head
+
+    serve(action)
+
+
+def test_an_answer_to_head_has_no_content_but_its_length():
+    async def action(_server: AdminServer, address: tuple[str, int]) -> None:
+        status, head, content = await ask(address, get("/livez", method="HEAD"))
+        assert (status, content) == (200, b"")
+        assert b"Content-Length: 6" in head
+
+    serve(action)
+
+
+def test_what_is_missing_is_named():
+    async def action(_server: AdminServer, address: tuple[str, int]) -> None:
+        status, _, content = await ask(address, get("/readyz"))
+        assert (status, content) == (503, b"not ready: draining\nnot ready: every upstream is ejected\n")
+        assert (await ask(address, get("/livez")))[0] == 200
+
+    serve(action, Worker("draining", "every upstream is ejected"))
+
+
+@pytest.mark.parametrize(
+    ("host", "wanted"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST.:4040", 200),
+        ("a.localhost", 200),
+        ("127.9.9.9:1", 200),
+        ("[::1]:4040", 200),
+        ("admin.example.com:4040", 200),
+        ("evil.example.com", 403),
+        ("localhost.evil.example.com", 403),
+        ("192.0.2.1", 403),
+        ("[2001:db8::1]", 403),
+    ],
+)
+def test_only_names_of_this_host_are_answered(host: str, wanted: int):
+    async def action(_server: AdminServer, address: tuple[str, int]) -> None:
+        status, _, _ = await ask(address, get("/livez", host=host))
+        assert status == wanted
+
+    serve(action)
+
+
+def test_byte_by_byte_is_the_same():
+    async def action(_server: AdminServer, address: tuple[str, int]) -> None:
+        reader, writer = await asyncio.open_connection(*address)
+        for byte in get("/livez"):
+            writer.write(bytes([byte]))
+            await writer.drain()
+        assert (await reader.read()).endswith(b"alive\n")
+        writer.close()
+        await writer.wait_closed()
+
+    serve(action)
+
+
+async def ended_without_a_word(address: tuple[str, int], request: bytes) -> bool:
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        writer.write(request)
+        return await reader.read() == b""
+    except ConnectionError:
+        return True
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+def test_who_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(admin, "REQUEST_TIMEOUT_S", 0.01)
+
+    async def action(_server: AdminServer, address: tuple[str, int]) -> None:
+        assert await ended_without_a_word(address, b"GET /live")
+
+    serve(action)
+
+
+def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(admin, "MAX_CONNECTIONS", 0)
+
+    async def action(server: AdminServer, address: tuple[str, int]) -> None:
+        assert await ended_without_a_word(address, get("/livez"))
+        assert not server.connections
+
+    serve(action)
+
+
+def test_a_unix_socket_asks_for_no_host(tmp_path: Path):
+    async def main() -> None:
+        server = AdminServer(Worker())
+        sock = socket.socket(socket.AF_UNIX)
+        path = str(tmp_path / "admin.sock")
+        sock.bind(path)
+        sock.listen()
+        await server.listen(sock)
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(get("/livez", host="anything.example.com"))
+        assert (await reader.read()).endswith(b"alive\n")
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+
+    asyncio.run(main())
+
+
+class FakeTransport:
+    def __init__(self) -> None:
+        self.written = b""
+        self.closing = False
+
+    def get_extra_info(self, name: str) -> tuple[str, int]:
+        return ("127.0.0.1", 4040)
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closing = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+
+HEADISH = st.lists(
+    st.sampled_from(
+        [b"GET ", b"/livez", b" HTTP/1.1", b"\r\n", b"Host: ", b"[::1", b"localhost", b":", b"\x00", b"\r\n\r\n"]
+    ),
+    max_size=12,
+).map(b"".join)
+
+
+@given(st.binary(max_size=200) | HEADISH)
+def test_no_bytes_break_it(data: bytes):
+    loop = asyncio.new_event_loop()
+    try:
+        connection = AdminConnection(AdminServer(Worker()), loop)
+        transport = FakeTransport()
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        connection.data_received(data)
+        connection.data_received(data)
+        connection.connection_lost(None)
+        assert transport.written == b"" or transport.written.startswith(b"HTTP/1.1 ")
+        assert transport.written.count(b"HTTP/1.1 ") <= 1
+    finally:
+        loop.close()
