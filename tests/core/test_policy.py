@@ -1,0 +1,73 @@
+"""The compiled configuration: values that do not change, keys of the pool, texts without secrets."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.core.policy import BodyMode, Endpoint, Exposure, Limits, Policy, Route, ServerLimits, UpstreamTls
+
+LIMITS = Limits(1, 1, 1, 1, 1, 1.0, 1, 1.0, 1.0, 1.0, 1.0, 1.0)
+ROUTE = Route(
+    name="meta",
+    path=b"/meta",
+    exact=False,
+    methods=frozenset({b"POST"}),
+    allow=None,
+    token=None,
+    signature=None,
+    events=None,
+    body=BodyMode.TAIL,
+    observe=False,
+    upstream=(Endpoint("127.0.0.1", 8000),),
+    limits=LIMITS,
+    verify_token=b"hunter2",
+)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "text"),
+    [
+        (Endpoint("127.0.0.1", 8000), "http://127.0.0.1:8000"),
+        (Endpoint("app.internal", 8443, tls=UpstreamTls()), "https://app.internal:8443"),
+        (Endpoint("2001:db8::1", 80), "http://[2001:db8::1]:80"),
+        (Endpoint("", 0, path="/run/app.sock"), "unix:/run/app.sock"),
+    ],
+)
+def test_an_endpoint_reads_as_it_is_configured(endpoint, text):
+    assert str(endpoint) == text
+
+
+def test_connections_are_shared_only_where_all_of_the_endpoint_agrees():
+    different = [
+        Endpoint("app", 443),
+        Endpoint("app", 444),
+        Endpoint("app", 443, tls=UpstreamTls()),
+        Endpoint("app", 443, tls=UpstreamTls(ca_file="/a")),
+        Endpoint("app", 443, tls=UpstreamTls(server_name="other")),
+        Endpoint("app", 443, tls=UpstreamTls(cert_file="/c", key_file="/k")),
+        Endpoint("", 0, path="/run/app.sock"),
+    ]
+    assert len(set(different)) == len(different)
+    assert Endpoint("app", 443, tls=UpstreamTls(ca_file="/a")) == Endpoint("app", 443, tls=UpstreamTls(ca_file="/a"))
+
+
+def test_the_verify_token_is_never_shown():
+    assert "hunter2" not in repr(ROUTE)
+    assert "meta" in repr(ROUTE)
+
+
+def test_a_route_guards_nothing_by_accident():
+    # What is left out must not be weaker than what is written: these defaults forward and refuse as they stand.
+    assert (ROUTE.handshake, ROUTE.hold_s, ROUTE.refusal_status) == ("forward", 0.0, None)
+    assert (ROUTE.event_header, ROUTE.delivery_header, ROUTE.provider) == (None, None, "")
+
+
+@pytest.mark.parametrize("kind", [Limits, ServerLimits, UpstreamTls, Endpoint, Route, Policy])
+def test_all_of_a_policy_is_immutable(kind):
+    assert kind.__dataclass_params__.frozen
+    assert "__slots__" in vars(kind)
+
+
+def test_the_closed_sets_have_the_words_of_the_configuration():
+    assert [mode.value for mode in BodyMode] == ["free", "tail", "hold"]
+    assert [exposure.value for exposure in Exposure] == ["routes", "local", "open"]

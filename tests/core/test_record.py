@@ -1,0 +1,31 @@
+"""A record that nobody has filled tells of a failure, never of a success."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from proxy.core.record import ExchangeRecord
+from proxy.reasons import Phase, Reason
+
+
+def blank() -> ExchangeRecord:
+    return ExchangeRecord("id", 1.0, "192.0.2.1", "192.0.2.1")
+
+
+def test_what_ends_before_it_is_judged_is_an_internal_error_without_a_verdict():
+    record = blank()
+    assert (record.reason, record.phase, record.verdict, record.status) == (Reason.INTERNAL_ERROR, Phase.HEAD, "", 0)
+    assert record.observed is None
+
+
+def test_a_record_has_no_place_for_a_query_a_body_or_a_secret():
+    names = {field.name for field in dataclasses.fields(ExchangeRecord)}
+    assert not names & {"target", "query", "url", "body", "content", "secret", "token", "signature", "fields"}
+
+
+def test_a_record_takes_no_names_that_it_does_not_know():
+    record = blank()
+    with pytest.raises(AttributeError):
+        record.rout = "github"  # type: ignore[attr-defined]
