@@ -1,0 +1,160 @@
+"""The accept loop: who comes, whether that address may, and whether there is room. Nothing is read from anybody here.
+
+The address is judged from accept's own result, so that a refused peer costs two system calls and no log line: it is
+reset (SO_LINGER 0), which leaves no TIME_WAIT behind. What comes through is handed over with its :class:`Slot`.
+``net.listener`` and ``net.pipe`` build on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from typing import TypeAlias
+
+from proxy.core.addresses import AddressSet, Peer
+from proxy.net.admission import Site, Slot
+
+log = logging.getLogger(__name__)
+
+#: Connections taken per turn of the loop; the rest of the loop must not starve while a flood is refused.
+ACCEPT_SHARE = 64
+
+#: With no descriptor left, accept fails at once and the loop would spin (threats.md, D11).
+PAUSE_S = 0.25
+
+_LOG_EVERY_S = 1.0
+
+#: SO_LINGER on, 0 s: close() sends a reset.
+RESET = struct.pack("ii", 1, 0)
+
+#: accept(2): errors of the one connection that was waiting, which is gone; the next may be well.
+_GONE = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPROTO,
+        errno.EPERM,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.ETIMEDOUT,
+    }
+)
+
+HandOver: TypeAlias = Callable[[socket.socket, Peer, Slot], None]
+
+
+def reset(sock: socket.socket) -> None:
+    """Close a connection so that its peer sees a reset and the kernel keeps nothing of it."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    except OSError:
+        pass  # the peer was faster
+    finally:
+        sock.close()
+
+
+def peer_of(family: int, address: tuple[str, int] | str) -> Peer:
+    """The peer that accept told of. The kernel writes well-formed text: the slow checks of ``Peer.of`` are left out."""
+    if family == socket.AF_UNIX:
+        return Peer.unix()
+    text, port = address[0], int(address[1])
+    if family == socket.AF_INET:
+        return Peer(text, port, 4, int.from_bytes(socket.inet_aton(text), "big"))
+    return Peer.packed(socket.inet_pton(socket.AF_INET6, text.partition("%")[0]), port)
+
+
+class Acceptor:
+    """Accepts from one listening socket, which it owns from now on and closes in ``stop``.
+
+    ``gate()`` gives the addresses that may connect now, None for all. ``charge`` is False where the peer is a load
+    balancer: then whoever takes over charges the address that it speaks for.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        site: Site,
+        gate: Callable[[], AddressSet | None],
+        hand_over: HandOver,
+        charge: bool = True,
+    ) -> None:
+        self._sock = sock
+        self._family = sock.family
+        self._site = site
+        self._gate = gate
+        self._hand_over = hand_over
+        self._charge = charge
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._resuming: asyncio.TimerHandle | None = None
+        self._log_after = 0.0
+
+    def start(self) -> None:
+        """Begin to accept on the running loop."""
+        if self._family != socket.AF_UNIX:
+            # Accepted sockets inherit both: no small answer waits for an acknowledgement, no dead peer stays for ever.
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._sock, self._on_readable)
+
+    def stop(self) -> None:
+        """Stop accepting, at once and for good. What was handed over lives on. A second call does nothing."""
+        if self._loop is None:
+            return
+        if self._resuming is not None:
+            self._resuming.cancel()
+        self._loop.remove_reader(self._sock)
+        self._loop = None
+        self._sock.close()
+
+    def _on_readable(self) -> None:
+        accept, family, gate = self._sock.accept, self._family, self._gate()
+        for _ in range(ACCEPT_SHARE):
+            try:
+                sock, address = accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _GONE:
+                    continue
+                self._pause(error)
+                return
+            self._judge(sock, peer_of(family, address), gate)
+
+    def _judge(self, sock: socket.socket, peer: Peer, gate: AddressSet | None) -> None:
+        site = self._site
+        if gate is not None and peer not in gate:
+            site.slots.counters.refused_address += 1
+            reset(sock)
+            return
+        policy = site.policy
+        slot = site.slots.take(policy)
+        if slot is None or (self._charge and not slot.charge(peer, policy)):
+            reset(sock)
+            return
+        sock.setblocking(False)
+        self._hand_over(sock, peer, slot)
+
+    def _pause(self, error: OSError) -> None:
+        """Let the rest of the loop run, and give descriptors back, before accept is tried again."""
+        assert self._loop is not None
+        self._site.slots.counters.accept_paused += 1
+        now = self._loop.time()
+        if now >= self._log_after:
+            self._log_after = now + _LOG_EVERY_S
+            log.warning("cannot accept (%s): new connections wait", error.strerror or error)
+        self._loop.remove_reader(self._sock)
+        self._resuming = self._loop.call_later(PAUSE_S, self._resume)
+
+    def _resume(self) -> None:
+        self._resuming = None
+        if self._loop is not None:
+            self._loop.add_reader(self._sock, self._on_readable)

@@ -1,0 +1,104 @@
+"""How many connections there may be: in all, and from one address (design: promise 5, bounded).
+
+A connection holds a :class:`Slot` from accept to its end. One :class:`ConnectionSlots` is shared by all listeners of a
+worker, so that the caps and the counters are the worker's. Which addresses may come at all is the policy's
+``admission``; this module only counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.core.addresses import Peer
+from proxy.core.policy import Policy
+
+
+@dataclass(slots=True)
+class AcceptCounters:
+    """What happened before a connection was handed over. All but ``open`` only grow."""
+
+    accepted: int = 0  # came through every check, TLS not yet begun
+    refused_address: int = 0  # outside the allow lists, or no trusted proxy where one is required
+    refused_full: int = 0  # over max_connections
+    refused_per_address: int = 0  # over max_connections_per_address
+    proxy_header_failed: int = 0  # malformed, late or missing
+    tls_failed: int = 0  # the handshake did not come to its end
+    accept_paused: int = 0  # times that the host had no descriptor or memory left
+    open: int = 0  # slots held now
+
+
+class ConnectionSlots:
+    """The slots of one worker. ``take`` when a connection comes, ``Slot.charge`` when its address is known."""
+
+    __slots__ = ("counters", "groups")
+
+    def __init__(self) -> None:
+        self.counters = AcceptCounters()
+        self.groups: dict[tuple[int, int], int] = {}
+
+    def take(self, policy: Policy) -> Slot | None:
+        """A slot, or None (counted) where ``max_connections`` are open."""
+        counters = self.counters
+        if counters.open >= policy.server.max_connections:
+            counters.refused_full += 1
+            return None
+        counters.open += 1
+        return Slot(self)
+
+
+class Slot:
+    """The right of one connection to be there."""
+
+    __slots__ = ("_group", "_held", "_slots")
+
+    def __init__(self, slots: ConnectionSlots) -> None:
+        self._slots = slots
+        self._group: tuple[int, int] | None = None
+        self._held = True
+
+    def charge(self, peer: Peer, policy: Policy) -> bool:
+        """Count the connection for its address: the last check. False (counted, the slot given back) where that
+        address has too many.
+
+        Unix sockets and trusted proxies speak for many clients: there is no cap on them.
+        """
+        groups = self._slots.groups
+        group = peer.group
+        count = groups.get(group, 0)
+        if count >= policy.server.max_connections_per_address and peer.version and peer not in policy.trusted_proxies:
+            self._slots.counters.refused_per_address += 1
+            self.release()
+            return False
+        groups[group] = count + 1
+        self._group = group
+        self._slots.counters.accepted += 1
+        return True
+
+    def release(self) -> None:
+        """Give the slot back. A second call does nothing, so that a connection that fails half-way counts once."""
+        if not self._held:
+            return
+        self._held = False
+        self._slots.counters.open -= 1
+        if self._group is None:
+            return
+        left = self._slots.groups[self._group] - 1
+        if left:
+            self._slots.groups[self._group] = left
+        else:
+            del self._slots.groups[self._group]
+
+
+class Site(Protocol):
+    """What accepting needs of the worker: the policy in force (swapped on reload) and the slots."""
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force; a reload swaps it."""
+        ...
+
+    @property
+    def slots(self) -> ConnectionSlots:
+        """The slots of this worker."""
+        ...

@@ -1,0 +1,124 @@
+"""What a certificate says about itself: for which names it stands, and from when to when (RFC 5280 section 4.1).
+
+The ssl module shows this only of a peer's certificate that it has verified, and ours is not a peer's. So the few
+fields are read from the DER bytes. Nothing is verified here and no key is seen: OpenSSL judges the certificate when
+it is loaded and when a client meets it.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
+
+_BEGIN = "-----BEGIN CERTIFICATE-----"
+_END = "-----END CERTIFICATE-----"
+
+# Tags of X.690: universal ones, and the context-specific ones of TBSCertificate and GeneralName.
+_BOOLEAN = 0x01
+_OCTET_STRING = 0x04
+_OID = 0x06
+_UTC_TIME = 0x17
+_GENERALIZED_TIME = 0x18
+_SEQUENCE = 0x30
+_VERSION = 0xA0
+_EXTENSIONS = 0xA3
+_DNS_NAME = 0x82
+_IP_ADDRESS = 0x87
+_SUBJECT_ALT_NAME = bytes.fromhex("551d11")  # 2.5.29.17
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """``names`` are the DNS names (lower case, maybe with ``*.``) and addresses of the subjectAltName extension;
+    clients have looked at nothing else since 2017. Dates in seconds since the epoch.
+    """
+
+    names: tuple[str, ...]
+    not_before: float
+    not_after: float
+
+
+def read_certificate(pem: str) -> Certificate:
+    """The first certificate of a PEM file: a chain begins with the server's own. ValueError where there is none."""
+    begin = pem.find(_BEGIN)
+    end = pem.find(_END, begin)
+    if begin < 0 or end < 0:
+        raise ValueError("no certificate in PEM form")
+    return parse_certificate(ssl.PEM_cert_to_DER_cert(pem[begin : end + len(_END)]))
+
+
+def parse_certificate(der: bytes) -> Certificate:
+    """A certificate in DER form. ValueError where the bytes are none."""
+    [(_, certificate)] = _only(_items(der), _SEQUENCE)
+    fields = list(_items(_first(certificate, _SEQUENCE)))
+    if fields and fields[0][0] == _VERSION:
+        del fields[0]
+    if len(fields) < 6:
+        raise ValueError("the certificate ends too early")
+    # serialNumber, signature, issuer, validity, subject, subjectPublicKeyInfo
+    times = list(_items(fields[3][1]))
+    if len(times) != 2:
+        raise ValueError("the certificate's validity is broken")
+    extensions = [value for tag, value in fields[6:] if tag == _EXTENSIONS]
+    names = _names(extensions[0]) if extensions else ()
+    return Certificate(tuple(names), _time(*times[0]), _time(*times[1]))
+
+
+def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The (tag, content) pairs of a constructed value."""
+    at = 0
+    while at < len(data):
+        if at + 2 > len(data) or data[at] & 0x1F == 0x1F:
+            raise ValueError("broken DER")
+        tag, length = data[at], data[at + 1]
+        at += 2
+        if length & 0x80:
+            size = length & 0x7F
+            if not 1 <= size <= 4:
+                raise ValueError("broken DER")
+            length = int.from_bytes(data[at : at + size], "big")
+            at += size
+        if at + length > len(data):
+            raise ValueError("broken DER")
+        yield tag, data[at : at + length]
+        at += length
+
+
+def _only(items: Iterator[tuple[int, bytes]], tag: int) -> list[tuple[int, bytes]]:
+    found = list(items)
+    if len(found) != 1 or found[0][0] != tag:
+        raise ValueError("broken DER")
+    return found
+
+
+def _first(data: bytes, tag: int) -> bytes:
+    for found, content in _items(data):
+        if found != tag:
+            break
+        return content
+    raise ValueError("broken DER")
+
+
+def _names(extensions: bytes) -> Iterator[str]:
+    for _, extension in _items(_first(extensions, _SEQUENCE)):
+        parts = [part for part in _items(extension) if part[0] != _BOOLEAN]  # without ``critical``
+        if len(parts) == 2 and parts[0] == (_OID, _SUBJECT_ALT_NAME) and parts[1][0] == _OCTET_STRING:
+            for tag, value in _items(_first(parts[1][1], _SEQUENCE)):
+                if tag == _DNS_NAME:
+                    yield value.decode("ascii").lower()
+                elif tag == _IP_ADDRESS:
+                    yield str(ip_address(value))
+
+
+def _time(tag: int, content: bytes) -> float:
+    forms = {_UTC_TIME: "%y%m%d%H%M%SZ", _GENERALIZED_TIME: "%Y%m%d%H%M%SZ"}
+    if tag not in forms:
+        raise ValueError("the certificate's validity is broken")
+    moment = datetime.strptime(content.decode("ascii"), forms[tag]).replace(tzinfo=UTC)
+    if tag == _UTC_TIME and moment.year >= 2050:
+        # RFC 5280 section 4.1.2.5.1: two digits of 50 and above are of the last century; strptime turns at 69.
+        moment = moment.replace(year=moment.year - 100)
+    return moment.timestamp()

@@ -1,0 +1,177 @@
+"""A listener for webhooks: accept, address, (PROXY header, address), TLS, hand over (design.md, section 2).
+
+Everybody who is refused before the hand-over is reset and counted, without a log line: a scan must not fill a disk.
+The listener knows no HTTP. What it hands over to is made by the factory, called only for connections that came
+through every check of addresses.
+
+The factory's protocol owns its slot from ``connection_made`` on and gives it back by calling ``on_close`` in
+``connection_lost``. Where the TLS handshake fails, neither is called and the listener gives it back: so a protocol
+must not enter itself anywhere in its constructor, which runs before the handshake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from ssl import SSLContext
+from typing import Protocol
+
+from proxy.core.addresses import AddressSet, Peer
+from proxy.errors import ProtocolError
+from proxy.net.acceptor import Acceptor, reset
+from proxy.net.admission import Site, Slot
+from proxy.net.proxy_peek import take_header
+
+
+class ConnectionFactory(Protocol):
+    """Makes the protocol of an accepted connection. ``on_close`` is to be called exactly once, when it is lost."""
+
+    def __call__(self, peer: Peer, secure: bool, on_close: Callable[[], None]) -> asyncio.BaseProtocol:  # noqa: FBT001
+        """The protocol for a connection of ``peer``, with TLS where ``secure``."""
+        ...
+
+
+class ContextSource(Protocol):
+    """Gives the TLS context for the next connection (``net.tls.TlsContexts``)."""
+
+    @property
+    def context(self) -> SSLContext:
+        """The context for the next connection."""
+        ...
+
+
+class Listener:
+    """Accepts from one listening socket, which it owns from now on.
+
+    ``tls`` None is plain HTTP. With ``proxy_protocol`` only trusted proxies may connect, and each must begin with a
+    PROXY header; the address inside it is then judged like any other. Where the header names none (LOCAL, UNKNOWN:
+    the load balancer's own health checks), the load balancer's address is judged.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        site: Site,
+        factory: ConnectionFactory,
+        tls: ContextSource | None = None,
+        proxy_protocol: bool = False,
+    ) -> None:
+        self._site = site
+        self._factory = factory
+        self._tls = tls
+        self._setting_up: set[asyncio.Task[None]] = set()
+        self._acceptor = Acceptor(
+            sock,
+            site=site,
+            gate=self._trusted_proxies if proxy_protocol else self._admission,
+            hand_over=self._take_over_proxied if proxy_protocol else self._take_over,
+            charge=not proxy_protocol,
+        )
+
+    def start(self) -> None:
+        """Begin to accept on the running loop."""
+        self._acceptor.start()
+
+    def stop(self) -> None:
+        """Stop accepting, at once (drain). Accepted connections, and handshakes under way, live on."""
+        self._acceptor.stop()
+
+    @property
+    def setting_up(self) -> int:
+        """Connections whose PROXY header or TLS handshake is under way. Each ends by its own deadline."""
+        return len(self._setting_up)
+
+    async def abandon(self) -> None:
+        """End what is still setting up, for the end of a drain. Returns when nothing is left."""
+        self.stop()
+        # A task that is cancelled before its first step would never see the socket that it has to close.
+        await asyncio.sleep(0)
+        tasks = list(self._setting_up)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _admission(self) -> AddressSet | None:
+        return self._site.policy.admission
+
+    def _trusted_proxies(self) -> AddressSet:
+        return self._site.policy.trusted_proxies
+
+    def _take_over(self, sock: socket.socket, peer: Peer, slot: Slot) -> None:
+        self._spawn(self._hand_over(sock, peer, slot), slot)
+
+    def _take_over_proxied(self, sock: socket.socket, peer: Peer, slot: Slot) -> None:
+        self._spawn(self._unwrap(sock, peer, slot), slot)
+
+    def _spawn(self, setting_up: Coroutine[None, None, None], slot: Slot) -> None:
+        task = asyncio.get_running_loop().create_task(setting_up)
+        self._setting_up.add(task)
+        task.add_done_callback(lambda done: self._set_up(done, slot))
+
+    def _set_up(self, task: asyncio.Task[None], slot: Slot) -> None:
+        self._setting_up.remove(task)
+        if task.cancelled():
+            slot.release()
+        elif error := task.exception():
+            slot.release()
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "a connection could not be set up", "exception": error, "task": task}
+            )
+
+    async def _unwrap(self, sock: socket.socket, proxy: Peer, slot: Slot) -> None:
+        """Take the PROXY header and judge whom it names."""
+        counters = self._site.slots.counters
+        try:
+            header = await take_header(sock)
+        except (ProtocolError, OSError):  # TimeoutError is an OSError
+            counters.proxy_header_failed += 1
+            slot.release()
+            reset(sock)
+            return
+        except asyncio.CancelledError:
+            reset(sock)
+            raise
+        peer = header.peer or proxy
+        policy = self._site.policy
+        if policy.admission is not None and peer not in policy.admission:
+            counters.refused_address += 1
+            slot.release()
+            reset(sock)
+        elif not slot.charge(peer, policy):
+            reset(sock)
+        else:
+            await self._hand_over(sock, peer, slot)
+
+    async def _hand_over(self, sock: socket.socket, peer: Peer, slot: Slot) -> None:
+        loop = asyncio.get_running_loop()
+        tls = self._tls
+        try:
+            protocol = self._factory(peer, tls is not None, slot.release)
+        except BaseException:
+            reset(sock)
+            raise
+        if tls is None:
+            await loop.connect_accepted_socket(lambda: protocol, sock)
+            return
+        policy = self._site.policy
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol,
+                sock,
+                ssl=tls.context,
+                ssl_handshake_timeout=policy.server.tls_timeout_s,
+                # Closing flushes first: a slow reader has the time that it has for any write.
+                ssl_shutdown_timeout=policy.limits.write_timeout_s,
+            )
+        except OSError:  # ssl.SSLError, resets and the deadline are all of this kind
+            self._tls_failed(slot)
+            return
+        if transport.get_extra_info("ssl_object") is None:
+            # Lost in the handshake without an error: connection_made was not called and never will be.
+            self._tls_failed(slot)
+
+    def _tls_failed(self, slot: Slot) -> None:
+        self._site.slots.counters.tls_failed += 1
+        slot.release()

@@ -1,0 +1,161 @@
+"""Plain TCP forwarding for ``[tcp.NAME]``: the address is checked at accept, then bytes go both ways untouched.
+
+Each direction ends by itself (half-close); a reset on one side becomes a reset on the other, so that neither takes a
+broken transfer for a whole one. Backpressure: the sink's ``pause_writing`` is the source's ``pause_reading``, so a pipe
+holds no more than two write buffers, whoever is slow. Nothing is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import cast
+
+from proxy.net.acceptor import RESET
+
+#: Bytes that wait in a direction before its source is paused.
+WRITE_HIGH_BYTES = 64 * 1024
+
+#: A peer that vanished without a word is found after 60 + 4 * 15 s; a pipe has no other deadline of its own.
+_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+
+
+class Flow:
+    """What the two ends of a pipe share: when something moved last, how many ends are left, whom to tell."""
+
+    __slots__ = ("ended", "ends_left", "loop", "moved_at")
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        self.ended = ended
+        self.ends_left = 2
+        self.loop = asyncio.get_running_loop()
+        self.moved_at = self.loop.time()
+
+
+class PipeEnd(asyncio.Protocol):
+    """One end of a pipe. Two are made as a pair by :func:`pair`; each reads its transport and writes to its sink's.
+
+    What comes before the other end is connected is kept: at most one read, for then reading is paused. (Pausing in
+    ``connection_made`` would be simpler; uvloop undoes it.)
+    """
+
+    __slots__ = ("_early", "_received", "_transport", "eof", "flow", "sink")
+
+    def __init__(self, flow: Flow, received: Callable[[int], None]) -> None:
+        self.flow = flow
+        self._received = received
+        self.sink: PipeEnd = self  # the other end, once paired
+        self._transport: asyncio.Transport | None = None
+        self._early: list[bytes] = []
+        self.eof = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Asyncio's call: connected. What the other end kept goes out."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        _keep_alive(self._transport)
+        if self.flow.ends_left < 2:
+            self.abort()  # the other end was reset before we came
+            return
+        self.sink.flush_early()
+
+    def flush_early(self) -> None:
+        """The sink is connected now: pass on what came before, and read on."""
+        target = self.sink._transport  # noqa: SLF001 - the two ends are one object
+        if self._transport is None or target is None:
+            return
+        self._resume()  # before the writes: they may ask for a pause again
+        for data in self._early:
+            target.write(data)
+        self._early.clear()
+        if self.eof:
+            self._end(target)
+
+    def data_received(self, data: bytes) -> None:
+        """Asyncio's call: pass on."""
+        self.flow.moved_at = self.flow.loop.time()
+        self._received(len(data))
+        target = self.sink._transport  # noqa: SLF001
+        if target is None:
+            self._early.append(data)
+            self.pause()
+        else:
+            target.write(data)
+
+    def eof_received(self) -> bool:
+        """Asyncio's call: this direction has ended. The other may go on, so the transport stays open."""
+        self.eof = True
+        target = self.sink._transport  # noqa: SLF001
+        if target is not None:
+            self._end(target)
+        return True
+
+    def _end(self, target: asyncio.Transport) -> None:
+        if self.sink.eof:
+            # Both directions have ended; close() still sends what waits.
+            target.close()
+            if self._transport is not None:
+                self._transport.close()
+        elif target.can_write_eof() and not target.is_closing():
+            target.write_eof()
+
+    def pause_writing(self) -> None:
+        """Asyncio's call: our peer reads slowly, so the other end's peer must wait."""
+        self.sink.pause()
+
+    def resume_writing(self) -> None:
+        """Asyncio's call: our peer has caught up."""
+        self.sink._resume()  # noqa: SLF001
+
+    def pause(self) -> None:
+        """Read nothing for now."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        # After the end there is nothing to read, and a transport that reads again would report the end again.
+        if self._transport is not None and not self.eof and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Asyncio's call: gone. Unless both directions had ended before, the other end is reset too."""
+        self._transport = None
+        self._early.clear()
+        if exc is not None or not (self.eof and self.sink.eof):
+            self.sink.abort()
+        self.flow.ends_left -= 1
+        if self.flow.ends_left == 0:
+            self.flow.ended()
+
+    def abort(self) -> None:
+        """End the connection by a reset, dropping what waits."""
+        if self._transport is None:
+            return
+        sock = self._transport.get_extra_info("socket")
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        except OSError:
+            pass  # gone already
+        finally:
+            self._transport.abort()
+
+
+def pair(
+    ended: Callable[[], None], received_in: Callable[[int], None], received_out: Callable[[int], None]
+) -> tuple[PipeEnd, PipeEnd]:
+    """The two ends of a new pipe: client's, upstream's. ``ended`` is called once, when both are gone."""
+    flow = Flow(ended)
+    client, upstream = PipeEnd(flow, received_in), PipeEnd(flow, received_out)
+    client.sink, upstream.sink = upstream, client
+    return client, upstream
+
+
+def _keep_alive(transport: asyncio.Transport) -> None:
+    sock = transport.get_extra_info("socket")
+    if sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,0 +1,214 @@
+"""Listening sockets: from the entries of ``listen`` to bound, non-blocking sockets that no program we start inherits.
+
+Addresses and ports, unix sockets and the descriptors of systemd's socket activation (sd_listen_fds(3)). Everything is
+bound or nothing is. It never accepts: that is ``net.acceptor``.
+
+One wildcard, two families: ``[::]:443`` also takes IPv4, as HAProxy and Caddy have it, unless the same list names an
+IPv4 address on that port, as nginx users write it. So both habits work, and neither gets "address in use".
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.config.endpoints import ListenAddress
+from proxy.errors import HookwardError
+
+#: The kernel cuts it to net.core.somaxconn, so asking for more than most hosts allow costs nothing.
+BACKLOG = 4096
+
+#: The application's group may talk to us, the rest of the host may not.
+UNIX_MODE = 0o660
+
+_FIRST_FD = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
+
+
+class ListenError(HookwardError):
+    """A listening socket cannot be had. ``exit_code`` is the sysexits code that the process ends with."""
+
+    exit_code = 69  # EX_UNAVAILABLE
+
+
+class AddressInUseError(ListenError):
+    """Somebody else listens there."""
+
+
+class NotPermittedError(ListenError):
+    """The user may not listen there: a port below 1024, or a directory that is not ours."""
+
+    exit_code = 77  # EX_NOPERM
+
+
+class NoSuchSocketError(ListenError):
+    """The words name what does not exist on this host: an address, a directory, a descriptor of systemd."""
+
+    exit_code = 78  # EX_CONFIG
+
+
+@dataclass(frozen=True, slots=True)
+class BoundSocket:
+    """A listening socket and where it came from. ``inode`` is (device, inode) of a unix socket's file that we made."""
+
+    sock: socket.socket
+    address: ListenAddress
+    inode: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        """Where it listens now, for banner and log: with the port that the kernel chose."""
+        if self.sock.family not in (socket.AF_INET, socket.AF_INET6):
+            return str(self.address)
+        host, port = self.sock.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def close(self, *, unlink: bool = True) -> None:
+        """Close it. The file of a unix socket is removed while it is still ours and ``unlink`` holds: a worker that
+        shares the socket with its siblings leaves it.
+        """
+        self.sock.close()
+        if not unlink or self.inode is None:
+            return
+        path = str(self.address.path)
+        with suppress(OSError):
+            if _inode(path) == self.inode:
+                Path(path).unlink()
+
+
+def listen_all(addresses: Iterable[ListenAddress], environ: Mapping[str, str]) -> list[BoundSocket]:
+    """Bind every address and listen; all or nothing.
+
+    ``environ`` is where systemd left LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES. Raises :exc:`ListenError` or one of
+    its kinds.
+    """
+    wanted = list(addresses)
+    ports4 = {address.port for address in wanted if address.port and "." in address.host}
+    bound: list[BoundSocket] = []
+    try:
+        for address in wanted:
+            bound += _listen(address, environ, v6_only=address.port in ports4)
+    except BaseException:
+        for one in bound:
+            one.close()
+        raise
+    return bound
+
+
+def _listen(address: ListenAddress, environ: Mapping[str, str], *, v6_only: bool) -> list[BoundSocket]:
+    try:
+        if address.path is not None:
+            return [_bind_unix(address, address.path)]
+        if address.fd_name is not None:
+            return [BoundSocket(sock, address) for sock in _adopt_all(address, environ)]
+        return [_bind_tcp(address, v6_only=v6_only)]
+    except OSError as error:
+        raise _explain(address, error) from error
+
+
+def _explain(address: ListenAddress, error: OSError) -> ListenError:
+    why = error.strerror or str(error)
+    if error.errno == errno.EADDRINUSE:
+        return AddressInUseError(f"cannot listen on {address}: somebody else does")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return NotPermittedError(f"cannot listen on {address}: {why}")
+    return NoSuchSocketError(f"cannot listen on {address}: {why}")
+
+
+def _bind_tcp(address: ListenAddress, *, v6_only: bool) -> BoundSocket:
+    if address.host:
+        info = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        family, *_, where = info[0]
+        return BoundSocket(_bind(family, where, v6_only=v6_only), address)
+    try:
+        sock = _bind(socket.AF_INET6, ("::", address.port), v6_only=v6_only)
+    except OSError as error:
+        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            raise
+        # A host without IPv6 still has every address it has.
+        sock = _bind(socket.AF_INET, ("0.0.0.0", address.port), v6_only=False)  # noqa: S104 - asked for
+    return BoundSocket(sock, address)
+
+
+def _bind(family: int, where: tuple[object, ...], *, v6_only: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Without it a restart fails for a minute, while old connections are in TIME_WAIT.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(v6_only))
+        sock.bind(where)
+        _begin(sock)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _begin(sock: socket.socket) -> None:
+    sock.setblocking(False)
+    sock.listen(BACKLOG)
+
+
+def _inode(path: str) -> tuple[int, int]:
+    status = Path(path).lstat()
+    return status.st_dev, status.st_ino
+
+
+def _bind_unix(address: ListenAddress, path: str) -> BoundSocket:
+    _remove_stale(address, path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        # Before listen(), nobody can connect: the mode is right from the first moment on.
+        Path(path).chmod(UNIX_MODE)
+        _begin(sock)
+    except BaseException:
+        sock.close()
+        raise
+    return BoundSocket(sock, address, _inode(path))
+
+
+def _remove_stale(address: ListenAddress, path: str) -> None:
+    """Remove the file that a killed process left. What is no socket, or answers, is somebody else's."""
+    try:
+        mode = Path(path).lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise AddressInUseError(f"cannot listen on {address}: the path exists and is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a full queue is an answer too
+        error = probe.connect_ex(path)
+    if error == errno.ECONNREFUSED:
+        Path(path).unlink()
+    elif error != errno.ENOENT:
+        raise OSError(errno.EACCES if error == errno.EACCES else errno.EADDRINUSE, os.strerror(error))
+
+
+def _adopt_all(address: ListenAddress, environ: Mapping[str, str]) -> list[socket.socket]:
+    """The sockets that systemd passed to this very process under a name."""
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        raise NoSuchSocketError(f"cannot listen on {address}: systemd passed no sockets to this process")
+    count = environ.get("LISTEN_FDS", "")
+    total = int(count) if count.isascii() and count.isdecimal() else 0
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    found = [_FIRST_FD + i for i in range(total) if (names[i : i + 1] or ["unknown"]) == [address.fd_name]]
+    if not found:
+        raise NoSuchSocketError(f"cannot listen on {address}: systemd passed {total} sockets, none of that name")
+    return [_adopt(address, fd) for fd in found]
+
+
+def _adopt(address: ListenAddress, fd: int) -> socket.socket:
+    # A copy, so that the same entry can be bound again.
+    sock = socket.socket(fileno=os.dup(fd))
+    families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+    if sock.family not in families or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.close()
+        raise NoSuchSocketError(f"cannot listen on {address}: descriptor {fd} is no listening stream socket")
+    sock.setblocking(False)
+    return sock

@@ -1,0 +1,224 @@
+"""TLS contexts: ours for the listeners, chosen by the name that a client asks for, and those towards upstreams.
+
+Certificates are read again when their files change. A pair that cannot be used leaves the old one in force and is
+reported: a renewal that goes wrong must not take the listener down. New contexts serve new connections; old
+connections end as they began. TLS 1.2 (ECDHE and AEAD only) and 1.3, HTTP/1.1 only. This module knows no listener and
+no clock; who runs :meth:`TlsContexts.watch` gives it the interval.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.core.policy import UpstreamTls
+from proxy.errors import ConfigError, Problem
+from proxy.net.certificate import Certificate, read_certificate
+
+WATCH_INTERVAL_S = 5.0
+
+_ALPN = ["http/1.1"]
+
+#: TLS 1.2 only; OpenSSL chooses among its own three for 1.3. Mozilla's "intermediate" without finite-field DHE.
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+#: What a file was like when it was read: device, inode, size, time of last change in ns.
+_Stamp = tuple[tuple[int, int, int, int] | None, ...]
+
+
+class _EncryptedKeyError(Exception):
+    """OpenSSL asked for the key's password, and there is nobody to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """One certificate to serve: paths of the chain and its key, and where the configuration says so.
+
+    ``names`` are those to serve it for; empty: the names in the certificate.
+    """
+
+    cert: str
+    key: str
+    names: tuple[str, ...] = ()
+    where: str = "tls"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPair:
+    """A pair in force."""
+
+    pair: KeyPair
+    certificate: Certificate
+    context: ssl.SSLContext
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that it is served for, in lower case."""
+        return tuple(name.lower() for name in self.pair.names) or self.certificate.names
+
+
+class TlsContexts:
+    """The server's contexts. ``context`` is what a listener gives to a new connection; the name that the client then
+    asks for (SNI) picks the certificate: the exact name, the wildcard one label up, or else the first of the list.
+
+    Raises ConfigError with every problem of every pair.
+    """
+
+    def __init__(self, pairs: Sequence[KeyPair]) -> None:
+        self._pairs = tuple(pairs)
+        self._stamps: list[_Stamp] = []
+        self.loaded: list[LoadedPair] = []
+        problems: list[Problem] = []
+        for pair in self._pairs:
+            self._stamps.append(_stamp(pair))
+            try:
+                self.loaded.append(_load(pair))
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        self._index()
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The context for the next connection."""
+        return self.loaded[0].context
+
+    def choose(self, name: str | None) -> ssl.SSLContext:
+        """The context for a name that a client asks for; None where it asks for none."""
+        name = (name or "").lower().rstrip(".")
+        found = self._by_name.get(name) or self._by_name.get("*." + name.partition(".")[2])
+        return found or self.context
+
+    def reload(self) -> list[Problem]:
+        """Read every pair again, changed or not. Pairs that cannot be used stay as they are; returns why."""
+        return self._renew(range(len(self._pairs)))
+
+    def reload_changed(self) -> list[Problem]:
+        """Read those pairs again whose files have changed since they were last looked at."""
+        return self._renew([i for i, pair in enumerate(self._pairs) if _stamp(pair) != self._stamps[i]])
+
+    async def watch(self, report: Callable[[list[Problem]], None], interval_s: float = WATCH_INTERVAL_S) -> None:
+        """Look at the files every ``interval_s``, for ever. ``report`` is told once of each bad change."""
+        while True:
+            await asyncio.sleep(interval_s)
+            if problems := self.reload_changed():
+                report(problems)
+
+    def _renew(self, indices: Sequence[int]) -> list[Problem]:
+        problems: list[Problem] = []
+        for i in indices:
+            # Before the files are read: what changes meanwhile is seen as a change the next time.
+            self._stamps[i] = _stamp(self._pairs[i])
+            try:
+                self.loaded[i] = _load(self._pairs[i])
+            except ConfigError as error:
+                problems += error.problems
+        self._index()
+        return problems
+
+    def _index(self) -> None:
+        self._by_name: dict[str, ssl.SSLContext] = {}
+        for one in self.loaded:
+            for name in one.names:
+                self._by_name.setdefault(name, one.context)
+            # Of each: a handshake that began with the old context ends with it.
+            one.context.sni_callback = self._on_server_name
+
+    def _on_server_name(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        connection.context = self.choose(name)
+
+
+def upstream_context(tls: UpstreamTls) -> ssl.SSLContext:
+    """The context towards an ``https`` upstream: its certificate is verified, always, against the host's authorities
+    or ``ca_file`` alone. The caller names the server. ConfigError where a file cannot be used.
+    """
+    where = "upstream TLS"
+    if tls.ca_file:
+        _read(tls.ca_file, where)
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+    except ssl.SSLError:
+        raise _problem(
+            where, f"{tls.ca_file} holds no certificate", "put the authority's PEM certificate in it"
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(_ALPN)
+    if tls.cert_file:
+        _load_pair(context, KeyPair(tls.cert_file, tls.key_file or tls.cert_file, where=where))
+    return context
+
+
+def _load(pair: KeyPair) -> LoadedPair:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.set_alpn_protocols(_ALPN)
+    # Renegotiation lets a client spend our processor; compression tells the length of secrets (CRIME).
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    return LoadedPair(pair, _load_pair(context, pair), context)
+
+
+def _load_pair(context: ssl.SSLContext, pair: KeyPair) -> Certificate:
+    """Put the pair into the context, and say what the certificate says. ConfigError where it cannot be used."""
+    where = pair.where
+    pem = _read(pair.cert, where)
+    _read(pair.key, where)
+    try:
+        certificate = read_certificate(pem)
+    except ValueError as error:
+        raise _problem(
+            where, f"{pair.cert}: {error}", "name the file of the PEM chain, the server's own first"
+        ) from None
+    try:
+        context.load_cert_chain(pair.cert, pair.key, password=_no_password)
+    except _EncryptedKeyError:
+        raise _problem(
+            where, f"{pair.key} is encrypted", "decrypt it (openssl pkey -in KEY -out KEY.pem) and guard it by its mode"
+        ) from None
+    except ssl.SSLError as error:
+        if "MISMATCH" in (error.reason or ""):
+            what = f"{pair.key} is not the key of {pair.cert}"
+            raise _problem(where, what, "name the key that the certificate was issued for") from None
+        raise _problem(
+            where,
+            f"{pair.cert} and {pair.key} cannot be used ({error.reason or 'no key in PEM form'})",
+            "name a PEM chain and its PEM private key",
+        ) from None
+    except OSError as error:
+        raise _problem(where, f"{pair.key} cannot be read ({error.strerror})", "check that it stays in place") from None
+    return certificate
+
+
+def _no_password() -> str:
+    # Without this, OpenSSL would ask on the terminal and the process would wait there.
+    raise _EncryptedKeyError
+
+
+def _read(path: str, where: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        raise _problem(where, f"{path} does not exist", "name the PEM file") from None
+    except OSError as error:
+        mend = "let the user that hookward runs as read it"
+        raise _problem(where, f"{path} cannot be read ({error.strerror})", mend) from None
+
+
+def _problem(where: str, what: str, mend: str) -> ConfigError:
+    return ConfigError([Problem(where, what, mend)])
+
+
+def _stamp(pair: KeyPair) -> _Stamp:
+    return tuple(_file_stamp(path) for path in (pair.cert, pair.key))
+
+
+def _file_stamp(path: str) -> tuple[int, int, int, int] | None:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
