@@ -1,11 +1,11 @@
 """``BodyGate``: what of a body may go to the upstream, and when (design: promise 2).
 
-Theory. Content comes in pieces, in any cut. The gate hashes every piece once, as it comes, and says which pieces may
-leave now:
+Theory. Content comes in pieces, in any cut. The gate hashes every piece once, as it comes, and says which pieces
+may leave now:
 
 * FREE  everything, as it comes: nothing about the body is proved;
-* TAIL  nothing while the body fits the window; beyond it the body streams, and at least ``WITHHELD_BYTES`` of its end
-        stay here until the verdict, so that the upstream never has a whole message that was not admitted;
+* TAIL  nothing while the body fits the window; beyond it the body streams, and at least ``WITHHELD_BYTES`` of its
+        end stay here until the verdict, so that the upstream never has a whole message that was not admitted;
 * HOLD  nothing. What does not fit the window goes to a ``Spill`` (a temporary file of the shell).
 
 The sum of what leaves, in order, is the body to the byte: the very buffers that were hashed (threats S1). The gate knows
@@ -77,7 +77,8 @@ class BodyGate:
     def whole(self, body: bytes) -> str | Reason | None:
         """Take a body that came in one piece and give the verdict: ``feed`` and ``finish`` in one step."""
         self.received = self.held_bytes = len(body)
-        self._held.append(body)
+        if body:
+            self._held.append(body)
         return None if self._verification is None else self._verification.verify(body)
 
     def finish(self) -> str | Reason | None:

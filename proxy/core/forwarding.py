@@ -1,7 +1,7 @@
 """The heads that leave us: built from parsed values, field by field (RFC 9110 section 7.6, threats section 3.3).
 
-What crosses: end-to-end fields with name and value as they were sent. What never does: hop-by-hop fields, framing fields
-(ours are written fresh), forwarding fields of peers we do not trust, copies of our own provenance fields, and fields
+What crosses: end-to-end fields with name and value as they were sent. What never does: hop-by-hop fields, framing
+fields (ours are written fresh), forwarding fields of peers we do not trust, copies of our own provenance fields, and fields
 that rewrite method or path behind our back.
 """
 
@@ -123,7 +123,7 @@ def _provider_fields() -> frozenset[bytes]:
         names.update(name for name in (provider.event_header, provider.delivery_header) if name)
         if provider.scheme is not None:
             names.update(provider.scheme.header_names)
-        if provider.token is not None:
+        if provider.token is not None and provider.token.name:
             names.add(provider.token.name)
     return frozenset(names)
 
@@ -133,12 +133,7 @@ _PROVIDER_PREFIXES = tuple({_vendor_prefix(name) for name in _PROVIDER_FIELDS})
 
 
 def _is_end_to_end(name: bytes, guarded: frozenset[bytes]) -> bool:
-    return (
-        name in _END_TO_END
-        or name in guarded
-        or name in _PROVIDER_FIELDS
-        or name.startswith(_PROVIDER_PREFIXES)
-    )
+    return name in _END_TO_END or name in guarded or name in _PROVIDER_FIELDS or name.startswith(_PROVIDER_PREFIXES)
 
 
 def hop_by_hop_named(connection: bytes, guarded: frozenset[bytes]) -> frozenset[bytes]:
@@ -199,8 +194,7 @@ def upstream_head(
     section 8.6) unless ``content_length`` is 0 and the sender said so itself.
     """
     dropped = _DROPPED_TRUSTED if provenance.trusted else _DROPPED
-    connection = head.values.get(b"connection")
-    if connection is not None:
+    if b"connection" in head.values:
         listed = b",".join(head.get_all(b"connection"))
         dropped = dropped | hop_by_hop_named(listed, guarded)
     lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target)]
@@ -226,9 +220,9 @@ def answer_head(head: ResponseHead, framing: Framing, date: bytes, *, close: boo
     with the connection, NONE has no content (a length is then kept only as metadata, for HEAD and 304).
     """
     dropped = _ANSWER_DROPPED
-    connection = head.values.get(b"connection")
-    if connection is not None:
-        dropped = dropped | hop_by_hop_named(connection, frozenset())
+    if b"connection" in head.values:
+        listed = b",".join(value for lower, _, value in head.fields if lower == b"connection")
+        dropped = dropped | hop_by_hop_named(listed, frozenset())
     lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase or phrase_of(head.status))]
     lines += [b"%b: %b\r\n" % (name, value) for lower, name, value in head.fields if lower not in dropped]
     if b"date" not in head.values:

@@ -108,6 +108,15 @@ class Route:
     refusal_status: int | None = None  # a provider that demands 401 (Discord, Xero)
     handshake: str = "forward"  # or "answer"
     verify_token: bytes | None = field(default=None, repr=False)
+    guarded_fields: frozenset[bytes] = field(init=False)  # lower case; ``Connection`` cannot strip what a guard reads
+
+    def __post_init__(self) -> None:
+        names = {name for name in (self.event_header, self.delivery_header) if name}
+        if self.signature is not None:
+            names |= self.signature.scheme.header_names
+        if self.token is not None:
+            names.add(self.token.name)
+        object.__setattr__(self, "guarded_fields", frozenset(names))
 
 
 @dataclass(frozen=True, slots=True)

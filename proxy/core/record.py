@@ -29,6 +29,7 @@ class ExchangeRecord:
     host: str = ""
     scheme: str = "http"
     minor: int = 1
+    keep_alive: bool = False  # whether the connection may serve another request
     user_agent: str = ""
     status: int = 0  # what the sender was told; 0 where nothing was
     route: str = ""

@@ -36,14 +36,19 @@ class UpstreamState(Enum):
 
 CLIENT_MOVES: dict[ClientState, frozenset[ClientState]] = {
     ClientState.HEAD: frozenset(
-        {ClientState.BODY, ClientState.ANSWER, ClientState.REFUSING, ClientState.CLOSING, ClientState.CLOSED}
+        {
+            ClientState.HEAD,  # refused by the head alone, its body read: the next one may come
+            ClientState.BODY,
+            ClientState.ANSWER,
+            ClientState.REFUSING,
+            ClientState.CLOSING,
+            ClientState.CLOSED,
+        }
     ),
     ClientState.BODY: frozenset(
         {ClientState.ANSWER, ClientState.HEAD, ClientState.REFUSING, ClientState.CLOSING, ClientState.CLOSED}
     ),
-    ClientState.ANSWER: frozenset(
-        {ClientState.HEAD, ClientState.REFUSING, ClientState.CLOSING, ClientState.CLOSED}
-    ),
+    ClientState.ANSWER: frozenset({ClientState.HEAD, ClientState.REFUSING, ClientState.CLOSING, ClientState.CLOSED}),
     ClientState.REFUSING: frozenset({ClientState.CLOSING, ClientState.CLOSED}),
     ClientState.CLOSING: frozenset({ClientState.CLOSED}),
     ClientState.CLOSED: frozenset(),

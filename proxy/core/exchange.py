@@ -1,0 +1,184 @@
+"""``decide``: the order of checks, on one screen. It *is* our security, so it is code and not configuration.
+
+Cheap before dear, telling least first (design section 2): route, method, route's addresses, declared length, token,
+signature present, well-formed and fresh, event. Target form, Host and framing have been judged where the head was
+read (``core.request_head``). Several routes may own a path: the first whose head conditions all hold takes the request; where
+none does, the refusal is that of the route that came furthest.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from proxy.core.addresses import Peer, client_address
+from proxy.core.forwarding import FORWARDING
+from proxy.core.policy import Exposure, Policy, Route
+from proxy.core.routes import RouteTable
+from proxy.core.signatures import Verification
+from proxy.http1 import Framing, RequestHead
+from proxy.reasons import OBSERVABLE, Reason
+
+#: Methods whose content has a meaning (RFC 9110 section 9.3): without a length there is nothing to verify.
+_WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
+_LOOPBACK_HOST = re.compile(rb"(?:localhost|(?:[a-z0-9-]+\.)*localhost|127(?:\.\d{1,3}){3}|\[::1\])\.?(?::\d+)?")
+#: How far a refused request came: a later check beats an earlier one when several routes refuse.
+_ORDER = {
+    Reason.PATH_NOT_MATCHED: 0,
+    Reason.METHOD_NOT_ALLOWED: 1,
+    Reason.ADDRESS_REFUSED: 2,
+    Reason.LENGTH_REQUIRED: 3,
+    Reason.BODY_TOO_LARGE: 3,
+    Reason.TOKEN_MISSING: 4,
+    Reason.TOKEN_MISMATCH: 4,
+    Reason.BASIC_AUTH_FAILED: 4,
+    Reason.EVENT_REFUSED: 6,
+}
+_SIGNATURE_STAGE = 5
+
+
+@dataclass(slots=True)
+class Admit:
+    """The head holds; the body's verdict, where the route has one, is ``verification``'s."""
+
+    route: Route
+    client: Peer
+    target: bytes  # what is forwarded: the matched bytes, less a query token
+    verification: Verification | None = None
+    secret_name: str = ""  # of the token that matched
+    observed: Reason | None = None  # what would have been refused
+
+
+@dataclass(slots=True)
+class Reject:
+    """The head is refused. ``route`` is the one that refused, for the log; None where no route owns the path."""
+
+    reason: Reason
+    client: Peer
+    route: Route | None = None
+    allow: tuple[bytes, ...] = ()  # METHOD_NOT_ALLOWED: the methods of all routes of the path
+
+    @property
+    def status(self) -> int | None:
+        """The status that the route's provider demands instead of 403, or None."""
+        if self.route is not None and self.reason.status == 403:
+            return self.route.refusal_status
+        return None
+
+
+def decide(
+    head: RequestHead, peer: Peer, policy: Policy, table: RouteTable, now: float, *, trusted: bool
+) -> Admit | Reject:
+    """Judge a head. ``peer`` is the connection's address and ``trusted`` says whether it is a trusted proxy, whose
+    X-Forwarded-For is then walked right to left. ``now`` is in seconds since the epoch. Never raises.
+    """
+    client = peer
+    if trusted:
+        client = client_address(peer, head.get_all(b"x-forwarded-for"), policy.trusted_proxies)
+    if policy.exposure is not Exposure.ROUTES and not _exposed(head, client, policy):
+        return Reject(Reason.ADDRESS_REFUSED, client)
+    candidates = table.candidates(head.path)
+    if not candidates:
+        return Reject(Reason.PATH_NOT_MATCHED, client)
+    if trusted and policy.allow is not None and client not in policy.allow:
+        return Reject(Reason.ADDRESS_REFUSED, client)
+    furthest: Reject | None = None
+    for route in candidates:
+        answer = _judge(head, client, route, now)
+        if isinstance(answer, Admit):
+            return answer
+        if furthest is None or _stage(answer.reason) > _stage(furthest.reason):
+            furthest = answer
+    assert furthest is not None
+    if furthest.reason is Reason.METHOD_NOT_ALLOWED:
+        furthest.allow = tuple(sorted({method for route in candidates for method in route.methods}))
+    return furthest
+
+
+def _stage(reason: Reason) -> int:
+    return _ORDER.get(reason, _SIGNATURE_STAGE)
+
+
+def _exposed(head: RequestHead, client: Peer, policy: Policy) -> bool:
+    """Local-only mode: a loopback peer, a loopback Host, and nothing that a tunnel or proxy in front would add."""
+    if policy.exposure is Exposure.OPEN:
+        return True
+    return (
+        client.is_loopback
+        and _LOOPBACK_HOST.fullmatch(head.host.lower()) is not None
+        and FORWARDING.isdisjoint(head.values)
+    )
+
+
+def _judge(head: RequestHead, client: Peer, route: Route, now: float) -> Admit | Reject:
+    if head.method not in route.methods:
+        return Reject(Reason.METHOD_NOT_ALLOWED, client, route)
+    if route.allow is not None and client not in route.allow and not route.observe:
+        return Reject(Reason.ADDRESS_REFUSED, client, route)
+    if head.framing is Framing.NONE and head.method in _WITH_CONTENT and (route.signature or head.minor == 0):
+        return Reject(Reason.LENGTH_REQUIRED, client, route)
+    if head.content_length is not None and head.content_length > route.limits.max_body:
+        return Reject(Reason.BODY_TOO_LARGE, client, route)
+    admit = Admit(route, client, head.target)
+    refused = _prove(head, admit, now)
+    if refused is None:
+        return admit
+    if route.observe and refused in OBSERVABLE:
+        admit.observed = refused
+        return admit
+    return Reject(refused, client, route)
+
+
+def _prove(head: RequestHead, admit: Admit, now: float) -> Reason | None:
+    """Token, signature's head conditions, event; fills ``admit``. The first thing that fails, or None."""
+    route = admit.route
+    if route.token is not None:
+        admit.target = route.token.strip(head.target)
+        matched = route.token.check(head, now)
+        if isinstance(matched, Reason):
+            return matched
+        admit.secret_name = matched
+    if route.signature is not None:
+        begun = route.signature.begin(head, now)
+        if isinstance(begun, Reason):
+            return begun
+        admit.verification = begun
+    if route.events is not None and event_of(head, route) not in route.events:
+        return Reason.EVENT_REFUSED
+    if route.observe and route.allow is not None and admit.client not in route.allow:
+        return Reason.ADDRESS_REFUSED
+    return None
+
+
+def event_of(head: RequestHead, route: Route) -> str:
+    """The delivery's event type, as its header says; "" where the provider has no such header."""
+    if route.event_header is None:
+        return ""
+    return (head.values.get(route.event_header) or b"").decode("latin-1")
+
+
+def delivery_id_of(head: RequestHead, route: Route) -> str:
+    """The delivery's id, as its header says; "" where the provider has no such header."""
+    if route.delivery_header is None:
+        return ""
+    return (head.values.get(route.delivery_header) or b"").decode("latin-1")
+
+
+_PROVENANCE_SAFE = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+
+
+def provenance_value(admit: Admit, secret_name: str, delivery_id: str) -> bytes:
+    """The value of ``Webhook-Verified``: what was proved, by which secret, for which delivery; b"" if nothing was.
+
+    ``secret_name`` is left out where it is not known yet (a streamed body with several live secrets). A delivery id
+    comes from the sender: what is not harmless in a field value is left out (threats H8).
+    """
+    route = admit.route
+    if admit.observed is not None or (route.token is None and route.signature is None):
+        return b""
+    parts = [route.provider]
+    if secret_name:
+        parts.append(f"secret={secret_name}")
+    if _PROVENANCE_SAFE.fullmatch(delivery_id):
+        parts.append(f"id={delivery_id}")
+    return "; ".join(parts).encode("ascii")

@@ -1,0 +1,462 @@
+"""``ClientConnection``: a sender's connection, exchange by exchange.
+
+It reads heads and cuts content by its framing, asks ``core.exchange.decide`` once a head, and writes answers. One
+request is served at a time; what a sender pipelines waits unread (threats F15). After a framing error nothing further is parsed
+(F10): the answer goes out, the rest is discarded within bounds so that the answer is not lost to a reset, and the
+connection closes. It never sees a secret and never talks to an upstream: that is the exchange's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from proxy.core.addresses import Peer
+from proxy.core.chunked import ChunkedDecoder
+from proxy.core.exchange import Admit, Reject, decide, delivery_id_of, event_of
+from proxy.core.policy import Limits
+from proxy.core.record import ExchangeRecord
+from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.states import ClientState, client_moved
+from proxy.errors import ProtocolError
+from proxy.http1 import Framing, RequestHead
+from proxy.net.clock import NEVER
+from proxy.net.exchange import Exchange, Pause
+from proxy.net.site import Site
+from proxy.reasons import Phase, Reason
+
+#: One read takes at most this much: it bounds what a connection holds beyond its windows.
+READ_BYTES = 64 * 1024
+#: Lingering close: what still comes is discarded for at most this long and this much.
+LINGER_S = 2.0
+LINGER_BYTES = 32 * 1024 * 1024
+#: Deadlines of an exchange are looked at this often.
+CHECK_S = 1.0
+#: Answers of one connection; the last one says so (threats section 5).
+MAX_REQUESTS = 10_000
+
+HEAD = ClientState.HEAD
+BODY = ClientState.BODY
+ANSWER = ClientState.ANSWER
+REFUSING = ClientState.REFUSING
+CLOSING = ClientState.CLOSING
+CLOSED = ClientState.CLOSED
+
+#: Reads of all connections land here and are copied out at once: a connection at rest holds no buffer.
+_read_buffer = memoryview(bytearray(READ_BYTES))
+
+
+class ClientConnection(asyncio.BufferedProtocol):
+    """The protocol of one sender's connection."""
+
+    __slots__ = (
+        "_buffer",
+        "_chunked",
+        "_exchange",
+        "_head_begun",
+        "_lingered",
+        "_on_close",
+        "_paused_since",
+        "_paused_total",
+        "_pauses",
+        "_processing",
+        "_remaining",
+        "_served",
+        "_site",
+        "_stalled_bytes",
+        "_stalled_since",
+        "_state",
+        "_transport",
+        "deadline",
+        "peer",
+        "peer_text",
+        "peer_trusted",
+        "secure",
+    )
+
+    def __init__(self, site: Site, peer: Peer, *, secure: bool, on_close: Callable[[], None]) -> None:
+        """``peer`` is the address we judge the connection by; ``on_close`` is called once, when it is gone."""
+        # shared
+        self._site = site
+        self._on_close = on_close
+        # of the connection
+        self.peer = peer
+        self.peer_text = peer.text
+        self.peer_trusted = peer in site.policy.trusted_proxies
+        self.secure = secure
+        self.deadline = NEVER
+        self._transport: asyncio.Transport | None = None
+        self._state = HEAD
+        self._buffer = b""
+        self._processing = False
+        self._pauses = 0
+        self._served = 0
+        self._lingered = 0
+        self._stalled_since = 0.0
+        self._stalled_bytes = 0
+        # of the request
+        self._head_begun = True
+        self._exchange: Exchange | None = None
+        self._remaining = 0
+        self._chunked: ChunkedDecoder | None = None
+        self._paused_since = 0.0
+        self._paused_total = 0.0
+
+    # -- asyncio's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self.deadline = self._site.clock.now() + self._limits.head_timeout_s
+        self._site.clock.watch(self)
+        self._site.connections.add(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        del sizehint
+        return _read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(_read_buffer[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the sender."""
+        state = self._state
+        if state is HEAD or state is BODY:
+            self._buffer = self._buffer + data if self._buffer else data
+            self._process()
+        elif state is ANSWER:
+            self._buffer += data
+            self.pause(Pause.PIPELINED)
+        else:
+            self._lingered += len(data)
+            if self._lingered > LINGER_BYTES:
+                self.abort()
+
+    def eof_received(self) -> bool:
+        if self._state is BODY:
+            assert self._exchange is not None
+            self._exchange.refuse(Reason.BAD_REQUEST, "truncated")
+        elif self._state is HEAD and self._buffer:
+            self._refuse_head(ProtocolError(Reason.BAD_REQUEST, "truncated"))
+        elif self._state is ANSWER:
+            # A sender may close its side once its request is out (RFC 9112 section 9.6); TLS cannot half-close.
+            return not self.secure
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        exchange, self._exchange = self._exchange, None
+        if self._state is not CLOSED:
+            self._state = client_moved(self._state, CLOSED)
+        self._site.clock.unwatch(self)
+        self._site.connections.discard(self)
+        if exchange is not None:
+            exchange.sender_gone()
+        self._transport = None
+        self._on_close()
+
+    def pause_writing(self) -> None:
+        self._stalled_since = self._site.clock.now()
+        self._stalled_bytes = self._unwritten
+        if self._exchange is not None:
+            self._exchange.sender_writable(writable=False)
+
+    def resume_writing(self) -> None:
+        self._stalled_since = 0.0
+        if self._exchange is not None:
+            self._exchange.sender_writable(writable=True)
+
+    # -- the worker's and the clock's calls
+
+    def drain(self) -> None:
+        """Close when idle; an exchange under way ends first and says ``Connection: close``."""
+        if self._state is HEAD and not self._buffer:
+            self._close()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def deadline_passed(self, now: float) -> None:
+        """The clock's call."""
+        if self._stalled_since and self._write_stalled(now):
+            if self._exchange is not None:
+                self._exchange.record.detail = "write_timeout"
+            self.abort()
+        elif self._exchange is not None:
+            self.deadline = now + CHECK_S
+            self._exchange.check(now, paused_s=self._paused_s(now))
+        elif self._state is HEAD and self._buffer:
+            self._refuse_head(ProtocolError(Reason.HEAD_TIMEOUT, "head_timeout"))
+        elif self._state is CLOSING and not self._stalled_since and self._unwritten:
+            self._stalled_since = now
+            self._stalled_bytes = self._unwritten
+            self.deadline = now + CHECK_S
+        elif self._state is CLOSING and self._stalled_since:
+            self.deadline = now + CHECK_S
+        elif self._state is HEAD:
+            self._close()
+        else:
+            self.abort()
+
+    # -- the exchange's calls
+
+    def write(self, pieces: list[bytes]) -> None:
+        """Bytes of an answer."""
+        assert self._transport is not None
+        if len(pieces) == 1:
+            self._transport.write(pieces[0])
+        else:
+            self._transport.writelines(pieces)
+
+    def pause(self, why: Pause) -> None:
+        """Stop reading, for one more reason."""
+        if not self._pauses and self._transport is not None:
+            self._paused_since = self._site.clock.now()
+            self._transport.pause_reading()
+        self._pauses |= why.value
+
+    def resume(self, why: Pause) -> None:
+        """Read on, where no other reason forbids it."""
+        if not self._pauses & why.value:
+            return
+        self._pauses &= ~why.value
+        if not self._pauses and self._transport is not None:
+            self._paused_total += self._site.clock.now() - self._paused_since
+            self._transport.resume_reading()
+        if why is Pause.BUDGET:
+            self._process_soon()
+
+    def answer_refusal(self, record: ExchangeRecord, *, body_read: bool, allow: tuple[bytes, ...] = ()) -> None:
+        """Write the prebuilt answer for ``record.reason``; the connection stays where the request was read whole."""
+        self._exchange = None
+        keeps = body_read and record.minor == 1 and record.keep_alive and not self._site.draining
+        refusal = self._site.refusal(record.reason, close=not keeps, status=record.status, allow=allow)
+        request_id = record.request_id.encode("ascii")
+        self.write([refusal.write(request_id, self._site.clock.date, head_only=record.method == "HEAD")])
+        if keeps:
+            self._next_head()
+        else:
+            self._linger()
+
+    def exchange_ended(self, *, close: bool) -> None:
+        """The answer is written whole."""
+        self._exchange = None
+        if not close and not self._site.draining:
+            self._next_head()
+        elif self._state is BODY:
+            self._linger()
+        else:
+            self._close()
+
+    # -- reading
+
+    @property
+    def _limits(self) -> Limits:
+        return self._site.policy.limits
+
+    def _process_soon(self) -> None:
+        if self._buffer:
+            self._site.loop.call_soon(self._process)
+
+    def _process(self) -> None:
+        """Take what is in the buffer as far as it goes."""
+        if self._processing:
+            return
+        self._processing = True
+        try:
+            while self._buffer and not self._pauses & Pause.BUDGET.value:
+                if self._state is HEAD:
+                    if not self._take_head():
+                        break
+                elif self._state is BODY:
+                    self._take_content()
+                else:
+                    break
+        except Exception as bug:  # noqa: BLE001 - a bug of ours must not pass for anything but a failure
+            self._failed(bug)
+        finally:
+            self._processing = False
+
+    def _take_head(self) -> bool:
+        """Read a head; whether there was a whole one."""
+        limits = self._limits
+        try:
+            parsed = read_request_head(self._buffer, HeadLimits(limits.max_head, limits.max_target, limits.max_fields))
+        except ProtocolError as error:
+            self._refuse_head(error)
+            return False
+        if parsed is None:
+            if not self._head_begun:
+                self._head_begun = True
+                self.deadline = self._site.clock.now() + limits.head_timeout_s
+            return False
+        head, consumed = parsed
+        self._buffer = self._buffer[consumed:]
+        self._decide(head)
+        return True
+
+    def _decide(self, head: RequestHead) -> None:
+        site = self._site
+        policy = site.policy
+        wall = site.clock.wall()
+        self.deadline = site.clock.now() + CHECK_S
+        self._paused_total = 0.0
+        self._served += 1
+        decision = decide(head, self.peer, policy, site.table, wall, trusted=self.peer_trusted)
+        record = self._record(head, decision, wall)
+        if isinstance(decision, Reject):
+            self._reject(head, decision, record)
+            return
+        exchange = self._exchange = Exchange(self, site, head, decision, record)
+        length = head.content_length or 0
+        if head.framing is not Framing.CHUNKED and len(self._buffer) >= length:
+            body, self._buffer = self._buffer[:length], self._buffer[length:]
+            self._state = client_moved(self._state, ANSWER)
+            if self._buffer:
+                self.pause(Pause.PIPELINED)
+            exchange.begin_whole(body)
+            return
+        self._state = client_moved(self._state, BODY)
+        self._chunked = ChunkedDecoder(decision.route.limits.max_body) if head.framing is Framing.CHUNKED else None
+        self._remaining = length
+        exchange.begin()
+
+    def _record(self, head: RequestHead, decision: Admit | Reject, wall: float) -> ExchangeRecord:
+        record = ExchangeRecord(
+            request_id=self._site.new_request_id(),
+            started=wall,
+            peer=self.peer_text,
+            client=decision.client.text,
+            method=head.method.decode("ascii"),
+            path=head.path.decode("ascii"),
+            host=head.host.decode("ascii"),
+            scheme="https" if self.secure else "http",
+            minor=head.minor,
+            keep_alive=head.keep_alive and self._served < MAX_REQUESTS,
+            user_agent=head.values.get(b"user-agent", b"").decode("latin-1"),
+        )
+        route = decision.route
+        if route is not None:
+            record.route = route.name
+            record.provider = route.provider
+            record.event = event_of(head, route)
+            record.delivery_id = delivery_id_of(head, route)
+        if isinstance(decision, Admit):
+            record.secret_name = decision.secret_name
+        return record
+
+    def _reject(self, head: RequestHead, reject: Reject, record: ExchangeRecord) -> None:
+        """Refuse by the head alone; a body that is here whole already is dropped, else the connection closes."""
+        record.reason = reject.reason
+        record.status = reject.status or reject.reason.status or 0
+        record.verdict = "refused"
+        length = head.content_length or 0
+        body_read = head.framing is not Framing.CHUNKED and len(self._buffer) >= length
+        if body_read:
+            self._buffer = self._buffer[length:]
+        self._site.finished(record)
+        self.answer_refusal(record, body_read=body_read, allow=reject.allow)
+
+    def _refuse_head(self, error: ProtocolError) -> None:
+        """The bytes are no head we take: answer, and parse nothing that follows."""
+        self._buffer = b""
+        record = ExchangeRecord(
+            request_id=self._site.new_request_id(),
+            started=self._site.clock.wall(),
+            peer=self.peer_text,
+            client=self.peer_text,
+            reason=error.reason,
+            detail=error.detail,
+            phase=Phase.HEAD,
+            verdict="refused",
+            scheme="https" if self.secure else "http",
+            status=error.reason.status or 400,
+        )
+        self._site.finished(record)
+        allow = (b"POST",) if error.reason is Reason.METHOD_NOT_ALLOWED else ()
+        self.answer_refusal(record, body_read=False, allow=allow)
+
+    def _failed(self, bug: Exception) -> None:
+        """A bug: tell the loop's handler, answer 500 where nothing was answered yet, and close."""
+        self._site.loop.call_exception_handler({"message": "internal error in an exchange", "exception": bug})
+        self._buffer = b""
+        if self._exchange is not None:
+            self._exchange.refuse(Reason.INTERNAL_ERROR)
+        else:
+            self.abort()
+
+    def _take_content(self) -> None:
+        data, self._buffer = self._buffer, b""
+        exchange = self._exchange
+        assert exchange is not None
+        if self._chunked is None:
+            piece = data if len(data) <= self._remaining else data[: self._remaining]
+            self._buffer = data[len(piece) :]
+            self._remaining -= len(piece)
+            pieces, ended = [piece], not self._remaining
+        else:
+            try:
+                pieces = self._chunked.feed(data)
+            except ProtocolError as error:
+                exchange.refuse(error.reason, error.detail)
+                return
+            ended = self._chunked.done
+            self._buffer = self._chunked.rest
+        exchange.content(pieces)
+        if ended and self._exchange is exchange:
+            self._chunked = None
+            self._state = client_moved(self._state, ANSWER)
+            if self._buffer:
+                self.pause(Pause.PIPELINED)
+            exchange.content_ended()
+
+    # -- the end of an exchange, and of the connection
+
+    def _next_head(self) -> None:
+        self._state = client_moved(self._state, HEAD)
+        self._head_begun = False
+        self.deadline = self._site.clock.now() + self._limits.keepalive_timeout_s
+        self._resume_all()
+        self._process_soon()
+
+    def _linger(self) -> None:
+        """Close without losing the answer to a reset: end our side, and discard what still comes."""
+        self._state = client_moved(self._state, REFUSING)
+        self._buffer = b""
+        self.deadline = self._site.clock.now() + LINGER_S
+        if self._transport is None:
+            return
+        self._resume_all()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    def _close(self) -> None:
+        self._state = client_moved(self._state, CLOSING)
+        self._buffer = b""
+        self.deadline = self._site.clock.now() + CHECK_S
+        if self._transport is not None:
+            self._transport.close()
+
+    def _resume_all(self) -> None:
+        if self._pauses:
+            self._pauses = 0
+            if self._transport is not None:
+                self._transport.resume_reading()
+
+    @property
+    def _unwritten(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def _write_stalled(self, now: float) -> bool:
+        """Whether the sender has taken nothing of its answer for ``write_timeout``."""
+        unwritten = self._unwritten
+        if unwritten < self._stalled_bytes:
+            self._stalled_since = now
+        self._stalled_bytes = unwritten
+        self.deadline = now + CHECK_S
+        return now - self._stalled_since > self._limits.write_timeout_s
+
+    def _paused_s(self, now: float) -> float:
+        return self._paused_total + (now - self._paused_since if self._pauses else 0.0)

@@ -1,0 +1,78 @@
+"""The one place that reads the clock, and the one timer of a worker.
+
+Connections do not arm a timer each: they say by when they must have moved on (``deadline``), and one sweep twice a
+second calls those that have not. A deadline is then an attribute, and moving it costs nothing (``call_later`` and
+``cancel`` cost 1.1 µs, four times a request).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from email.utils import formatdate
+from typing import Protocol
+
+#: Deadlines are kept to within this many seconds.
+TICK_S = 0.5
+
+NEVER = float("inf")
+
+
+class Watched(Protocol):
+    """Something with a deadline, in seconds of ``Clock.now``."""
+
+    deadline: float
+
+    def deadline_passed(self, now: float) -> None:
+        """The deadline is over; set another or end."""
+
+
+class Clock:
+    """Monotonic time, wall time, the ``Date`` field's bytes, and the sweep of deadlines."""
+
+    __slots__ = ("_date", "_date_second", "_loop", "_timer", "_watched", "now")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.now = loop.time  # monotonic seconds
+        self._watched: set[Watched] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._date = b""
+        self._date_second = -1
+
+    @staticmethod
+    def wall() -> float:
+        """Seconds since the epoch."""
+        return time.time()  # noqa: TID251 - the one place
+
+    @property
+    def date(self) -> bytes:
+        """The value of a ``Date`` field now (RFC 9110 section 6.6.1)."""
+        second = int(self.wall())
+        if second != self._date_second:
+            self._date_second = second
+            self._date = formatdate(second, usegmt=True).encode("ascii")
+        return self._date
+
+    def watch(self, watched: Watched) -> None:
+        """Sweep ``watched`` from now on."""
+        self._watched.add(watched)
+        if self._timer is None:
+            self._timer = self._loop.call_later(TICK_S, self._tick)
+
+    def unwatch(self, watched: Watched) -> None:
+        """Sweep it no longer. Unwatching what is not watched does no harm."""
+        self._watched.discard(watched)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._watched.clear()
+
+    def _tick(self) -> None:
+        now = self.now()
+        self._timer = self._loop.call_later(TICK_S, self._tick) if self._watched else None
+        for watched in [w for w in self._watched if w.deadline <= now]:
+            watched.deadline_passed(now)

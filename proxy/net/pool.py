@@ -1,0 +1,250 @@
+"""Persistent connections to the upstreams, and the choice between several of them.
+
+Key: an ``Endpoint``, that is address, TLS and every verify setting; connections are shared only where all of it
+agrees. Choice: the healthy endpoint with the fewest exchanges under way. Health is passive: an endpoint that refuses
+connections is left alone for a moment that doubles, unless it is the only one. A dial may be repeated elsewhere, because nothing has
+been sent yet; a request never is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from proxy.core.policy import Endpoint
+from proxy.net.clock import Clock
+from proxy.net.tls import upstream_context
+from proxy.net.upstream import CLOSED, UpstreamConnection
+
+#: An idle connection is closed after this long; most application servers keep theirs for 60 s and more.
+IDLE_TIMEOUT_S = 55.0
+#: Idle connections kept for one endpoint.
+MAX_IDLE = 256
+#: An endpoint that refused is left alone this long at first, doubling up to the second figure.
+EJECT_FIRST_S = 1.0
+EJECT_MOST_S = 30.0
+#: While a verified delivery waits for an unreachable upstream, it is tried again this often.
+RETRY_S = 0.1
+
+
+@dataclass(slots=True)
+class EndpointState:
+    """What the pool knows of one endpoint."""
+
+    idle: deque[UpstreamConnection] = field(default_factory=deque)  # the warmest is on the right
+    outstanding: int = 0  # connections that are lent to an exchange
+    dialing: int = 0
+    failures: int = 0
+    ejected_until: float = 0.0
+
+
+class Dial:
+    """A connection that is being made. ``cancel`` where the exchange has ended meanwhile."""
+
+    __slots__ = ("cancelled",)
+
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Nobody is called any more; a connection that is being made goes to the pool."""
+        self.cancelled = True
+
+
+class UpstreamPool:
+    """The connections of one worker to all its upstreams."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, *, connect_timeout_s: float) -> None:
+        self.connect_timeout_s = connect_timeout_s
+        self.deadline = 0.0
+        self._loop = loop
+        self._clock = clock
+        self._states: dict[Endpoint, EndpointState] = {}
+        self._dials: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    # -- for exchanges
+
+    def acquire(self, endpoints: tuple[Endpoint, ...]) -> UpstreamConnection | None:
+        """An idle connection to the best endpoint, or None where one must be dialled."""
+        state = self._state(endpoints[0] if len(endpoints) == 1 else self._order(endpoints)[0])
+        while state.idle:
+            connection = state.idle.pop()
+            if not connection.is_stale:
+                state.outstanding += 1
+                return connection
+            connection.close()
+        return None
+
+    def dial(
+        self,
+        endpoints: tuple[Endpoint, ...],
+        *,
+        patience_s: float,
+        ready: Callable[[UpstreamConnection], None],
+        failed: Callable[[], None],
+    ) -> Dial:
+        """Make a connection: to the best endpoint, then to the others, then again until ``patience_s`` is over."""
+        dial = Dial()
+        task = self._loop.create_task(self._dial(dial, endpoints, patience_s, ready, failed))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+        return dial
+
+    def reachable(self, endpoints: tuple[Endpoint, ...]) -> bool:
+        """Whether at least one endpoint is not ejected now."""
+        now = self._clock.now()
+        return any(self._state(endpoint).ejected_until <= now for endpoint in endpoints)
+
+    def idle_connections(self) -> int:
+        """How many connections wait for a request."""
+        return sum(len(state.idle) for state in self._states.values())
+
+    async def close(self) -> None:
+        """Close what is idle and stop what is being made."""
+        self._closed = True
+        self._clock.unwatch(self)
+        for task in list(self._dials):
+            task.cancel()
+        await asyncio.gather(*self._dials, return_exceptions=True)
+        for state in self._states.values():
+            while state.idle:
+                state.idle.pop().close()
+
+    # -- for connections (upstream.Owner)
+
+    def made(self, connection: UpstreamConnection) -> None:
+        """The connection stands and is lent to whoever dialled."""
+        self._state(connection.endpoint).outstanding += 1
+
+    def released(self, connection: UpstreamConnection) -> None:
+        """The connection is idle: its answer was read to its end, or nobody wants it."""
+        state = self._state(connection.endpoint)
+        state.outstanding -= 1
+        connection.idle_since = self._clock.now()
+        state.idle.append(connection)
+        if self._closed:
+            connection.close()
+        elif len(state.idle) > MAX_IDLE:
+            state.idle[0].close()
+        else:
+            self._clock.watch(self)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """The connection is closed: while idle, or while it was lent."""
+        state = self._state(connection.endpoint)
+        try:
+            state.idle.remove(connection)
+        except ValueError:
+            state.outstanding -= 1
+
+    # -- for the clock
+
+    def deadline_passed(self, now: float) -> None:
+        """Close what has been idle too long."""
+        for state in self._states.values():
+            while state.idle and state.idle[0].idle_since + IDLE_TIMEOUT_S <= now:
+                state.idle[0].close()
+        self.deadline = now + 1.0
+
+    # -- inside
+
+    def _state(self, endpoint: Endpoint) -> EndpointState:
+        state = self._states.get(endpoint)
+        if state is None:
+            state = self._states[endpoint] = EndpointState()
+        return state
+
+    def _order(self, endpoints: tuple[Endpoint, ...]) -> list[Endpoint]:
+        """Healthy ones first, then by what is under way (least outstanding requests)."""
+        now = self._clock.now()
+
+        def rank(endpoint: Endpoint) -> tuple[bool, int]:
+            state = self._state(endpoint)
+            return state.ejected_until > now, state.outstanding + state.dialing
+
+        return sorted(endpoints, key=rank)
+
+    async def _dial(
+        self,
+        dial: Dial,
+        endpoints: tuple[Endpoint, ...],
+        patience_s: float,
+        ready: Callable[[UpstreamConnection], None],
+        failed: Callable[[], None],
+    ) -> None:
+        until = self._clock.now() + patience_s
+        while not dial.cancelled:
+            for endpoint in self._order(endpoints):
+                connection = await self._connect(endpoint)
+                if connection is None:
+                    continue
+                if dial.cancelled:
+                    self.released(connection)
+                else:
+                    ready(connection)
+                return
+            if self._clock.now() >= until:
+                break
+            await asyncio.sleep(RETRY_S)
+        if not dial.cancelled:
+            failed()
+
+    async def _connect(self, endpoint: Endpoint) -> UpstreamConnection | None:
+        state = self._state(endpoint)
+        state.dialing += 1
+        try:
+            async with asyncio.timeout(self.connect_timeout_s):
+                connection = await self._open(endpoint)
+        except (OSError, TimeoutError):
+            state.failures += 1
+            pause_s = min(EJECT_FIRST_S * 2 ** min(state.failures - 1, 10), EJECT_MOST_S)
+            state.ejected_until = self._clock.now() + pause_s
+            return None
+        finally:
+            state.dialing -= 1
+        state.failures = 0
+        state.ejected_until = 0.0
+        return None if connection.state is CLOSED else connection
+
+    async def _open(self, endpoint: Endpoint) -> UpstreamConnection:
+        sock = await self._connected_socket(endpoint)
+        try:
+            context = upstream_context(endpoint.tls) if endpoint.tls else None
+            name = (endpoint.tls.server_name or endpoint.host) if endpoint.tls else None
+            _, connection = await self._loop.create_connection(
+                lambda: UpstreamConnection(endpoint, self, sock), sock=sock, ssl=context, server_hostname=name
+            )
+        except BaseException:
+            sock.close()
+            raise
+        return connection
+
+    async def _connected_socket(self, endpoint: Endpoint) -> socket.socket:
+        if endpoint.path is not None:
+            return await self._connect_socket(socket.AF_UNIX, endpoint.path)
+        infos = await self._loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        error: OSError = OSError("no address")
+        for family, _, _, _, address in infos:
+            try:
+                return await self._connect_socket(family, address)
+            except OSError as refused:
+                error = refused
+        raise error
+
+    async def _connect_socket(self, family: int, address: object) -> socket.socket:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            if family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await self._loop.sock_connect(sock, address)  # type: ignore[arg-type]
+        except BaseException:
+            with contextlib.suppress(OSError):
+                sock.close()
+            raise
+        return sock

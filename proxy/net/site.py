@@ -1,0 +1,105 @@
+"""``Site``: what all connections of one worker share.
+
+A reload swaps ``policy`` and ``table`` together; an exchange keeps what it began with. The rest lives as long as the
+worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from proxy.core.budget import BufferBudget
+from proxy.core.metrics import Metrics
+from proxy.core.policy import Policy
+from proxy.core.record import ExchangeRecord
+from proxy.core.routes import RouteTable
+from proxy.http1 import Refusal, build_refusal
+from proxy.net.clock import Clock, Watched
+from proxy.net.pool import UpstreamPool
+from proxy.reasons import Reason
+
+
+class ExchangeLog(Protocol):
+    """Where finished exchanges are written."""
+
+    def write(self, record: ExchangeRecord) -> None:
+        """Write one line; never blocks."""
+
+
+class Connection(Watched, Protocol):
+    """A sender's connection, as the worker sees it when it drains."""
+
+    def drain(self) -> None:
+        """Close when idle, else after the exchange that is under way."""
+
+    def abort(self) -> None:
+        """Close now."""
+
+
+class Site:
+    """The shared parts of one worker."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        policy: Policy,
+        log: ExchangeLog,
+        metrics: Metrics,
+        instance: str,
+    ) -> None:
+        """``instance`` is a short random word that makes request ids unique across restarts and hosts."""
+        self.loop = loop
+        self.clock = Clock(loop)
+        self.policy = policy
+        self.table = RouteTable(policy.routes)
+        self.log = log
+        self.metrics = metrics
+        self.budget = BufferBudget(policy.server.buffer_budget)
+        self.pool = UpstreamPool(loop, self.clock, connect_timeout_s=policy.server.connect_timeout_s)
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self._instance = instance
+        self._requests = 0
+        self._refusals: dict[tuple[Reason, bool, int, tuple[bytes, ...]], Refusal] = {}
+
+    def use(self, policy: Policy) -> None:
+        """Exchanges that begin from now on are judged by ``policy``."""
+        self.policy = policy
+        self.table = RouteTable(policy.routes)
+        self.budget.limit = policy.server.buffer_budget
+        self.pool.connect_timeout_s = policy.server.connect_timeout_s
+
+    def new_request_id(self) -> str:
+        """An id that no other exchange has."""
+        self._requests += 1
+        return f"{self._instance}{self._requests:08x}"
+
+    def refusal(self, reason: Reason, *, close: bool, status: int, allow: tuple[bytes, ...] = ()) -> Refusal:
+        """The prebuilt answer for ``reason``; ``allow`` are the methods that a 405 names (RFC 9110 section 15.5.6)."""
+        key = (reason, close, status, allow)
+        built = self._refusals.get(key)
+        if built is None:
+            extra = ((b"Allow", b", ".join(allow)),) if allow else _extra(reason)
+            built = self._refusals[key] = build_refusal(reason, close=close, status=status, extra=extra)
+        return built
+
+    def finished(self, record: ExchangeRecord) -> None:
+        """An exchange has ended: count it and write its one line."""
+        self.metrics.exchange(record)
+        self.log.write(record)
+
+    def start_drain(self) -> None:
+        """From now on no exchange is begun on a connection after the one under way."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.drain()
+
+
+def _extra(reason: Reason) -> tuple[tuple[bytes, bytes], ...]:
+    if reason is Reason.BASIC_AUTH_FAILED:
+        return ((b"WWW-Authenticate", b'Basic realm="hookward", charset="UTF-8"'),)
+    if reason in (Reason.OVERLOADED, Reason.RATE_LIMITED):
+        return ((b"Retry-After", b"5"),)
+    return ()

@@ -1,0 +1,316 @@
+"""One persistent connection to an upstream, one request at a time.
+
+It writes what the exchange gives it, reads the answer strictly (RFC 9112 section 6.3) and tells the exchange in four
+calls: ``upstream_answer``, ``upstream_content``, ``upstream_ended`` and ``upstream_failed``. It knows nothing about senders,
+verdicts or routes. A connection goes back to the pool only from READING (or AWAITING an answer without content) with the
+request wholly sent, the answer wholly read and not a byte beyond it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from typing import Protocol, cast
+
+from proxy.core.chunked import ChunkedDecoder
+from proxy.core.policy import Endpoint
+from proxy.core.response_head import read_response_head
+from proxy.core.states import UpstreamState, upstream_moved
+from proxy.errors import ProtocolError
+from proxy.http1 import Framing, ResponseHead
+from proxy.reasons import Reason
+
+#: Interim answers before the final one (threats R5).
+MAX_INTERIM = 8
+#: Above this the exchange is told to stop its sender; asyncio's own figure.
+WRITE_HIGH_BYTES = 64 * 1024
+_RESET = struct.pack("ii", 1, 0)
+
+DIALING = UpstreamState.DIALING
+IDLE = UpstreamState.IDLE
+SENDING = UpstreamState.SENDING
+AWAITING = UpstreamState.AWAITING
+READING = UpstreamState.READING
+CLOSED = UpstreamState.CLOSED
+
+
+class AnswerSink(Protocol):
+    """Who is told about the answer: an exchange."""
+
+    def upstream_answer(self, head: ResponseHead, content: list[bytes], *, ended: bool) -> None:
+        """The final head, with the content that came along; ``ended`` where that was all."""
+
+    def upstream_content(self, content: list[bytes], *, ended: bool) -> None:
+        """More content."""
+
+    def upstream_failed(self, reason: Reason, detail: str) -> None:
+        """The connection cannot give the (rest of the) answer; it is closed."""
+
+    def upstream_writable(self, *, writable: bool) -> None:
+        """Whether more of the request may be given."""
+
+
+class Owner(Protocol):
+    """The pool, as a connection sees it."""
+
+    def made(self, connection: UpstreamConnection) -> None:
+        """The connection stands."""
+
+    def released(self, connection: UpstreamConnection) -> None:
+        """The connection is idle again."""
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """The connection is closed."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """The protocol of one connection; made by the pool, lent to one exchange at a time."""
+
+    __slots__ = (
+        "_buffer",
+        "_chunked",
+        "_interim",
+        "_method",
+        "_owner",
+        "_remaining",
+        "_reusable",
+        "_sink",
+        "_sock",
+        "_transport",
+        "endpoint",
+        "endpoint_text",
+        "idle_since",
+        "reading_paused",
+        "state",
+        "writable",
+    )
+
+    def __init__(self, endpoint: Endpoint, owner: Owner, sock: socket.socket) -> None:
+        self.endpoint = endpoint
+        self.endpoint_text = str(endpoint)
+        self.writable = True
+        self.reading_paused = False
+        self._sock = sock
+        self.state = DIALING
+        self.idle_since = 0.0
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._sink: AnswerSink | None = None
+        self._buffer = b""
+        self._method = b""
+        self._interim = 0
+        self._remaining: int | None = None
+        self._chunked: ChunkedDecoder | None = None
+        self._reusable = False
+
+    # -- asyncio's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        self.state = upstream_moved(self.state, IDLE)
+        self._owner.made(self)
+
+    def data_received(self, data: bytes) -> None:
+        state = self.state
+        if state is AWAITING or state is SENDING:
+            self._read_head(self._buffer + data if self._buffer else data)
+        elif state is READING:
+            self._read_content(data)
+        else:
+            # Bytes without a request: whatever they are, they are nobody's answer (threats R3).
+            self.abort()
+
+    def eof_received(self) -> bool:
+        if self.state is READING and self._remaining is None and self._chunked is None:
+            sink = self._sink
+            self._end_answer(reusable=False)
+            if sink is not None:
+                sink.upstream_content([], ended=True)
+            return False
+        self._fail(Reason.UPSTREAM_RESET, "eof")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(Reason.UPSTREAM_RESET, "reset" if exc else "closed")
+        self._transport = None
+
+    def pause_writing(self) -> None:
+        self.writable = False
+        if self._sink is not None:
+            self._sink.upstream_writable(writable=False)
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        if self._sink is not None:
+            self._sink.upstream_writable(writable=True)
+
+    # -- the exchange's calls
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What was given and has not reached the kernel yet."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def start(self, sink: AnswerSink, method: bytes, pieces: list[bytes], *, complete: bool) -> None:
+        """Begin a request: its head and what there is of its content. ``complete`` where that is all."""
+        assert self._transport is not None
+        self._sink = sink
+        self._method = method
+        self._interim = 0
+        self._buffer = b""
+        self.state = upstream_moved(self.state, AWAITING if complete else SENDING)
+        self._write(pieces)
+
+    def send(self, pieces: list[bytes], *, complete: bool) -> None:
+        """More of the request. Nothing is written once the upstream has answered early (threats R6)."""
+        if self.state is not SENDING:
+            return
+        if complete:
+            self.state = upstream_moved(self.state, AWAITING)
+        self._write(pieces)
+
+    def pause_reading(self) -> None:
+        """Stop reading the answer: the sender takes it too slowly, or may not see it yet."""
+        if not self.reading_paused and self._transport is not None:
+            self.reading_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        if self.reading_paused and self._transport is not None:
+            self.reading_paused = False
+            self._transport.resume_reading()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether an idle connection has something to read: its end, or bytes that no request asked for (threats R3).
+
+        The loop may not have seen them yet, so the kernel is asked: one system call, cheaper than a lost delivery.
+        """
+        try:
+            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def abort(self) -> None:
+        """Close now, by reset: an upstream that takes the end of a connection for the end of a body must not take
+        an incomplete request for a whole one (threats S9a).
+        """
+        self._sink = None
+        if self.state is not CLOSED:
+            self._close_state()
+        if self._transport is not None:
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._transport.abort()
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        self._sink = None
+        if self.state is not CLOSED:
+            self._close_state()
+        if self._transport is not None:
+            self._transport.close()
+
+    # -- inside
+
+    def _write(self, pieces: list[bytes]) -> None:
+        assert self._transport is not None
+        if len(pieces) == 1:
+            self._transport.write(pieces[0])
+        elif pieces:
+            self._transport.writelines(pieces)
+
+    def _read_head(self, data: bytes) -> None:
+        try:
+            parsed = read_response_head(data, self._method)
+            while parsed is not None and parsed[0].status < 200:
+                self._interim += 1
+                if self._interim > MAX_INTERIM:
+                    self._fail(Reason.UPSTREAM_INVALID, "interim_flood")
+                    return
+                data = data[parsed[1] :]
+                parsed = read_response_head(data, self._method) if data else None
+            if parsed is None:
+                self._buffer = data
+                return
+            self._answer(parsed[0], data[parsed[1] :])
+        except ProtocolError as error:
+            self._fail(error.reason, error.detail)
+
+    def _answer(self, head: ResponseHead, rest: bytes) -> None:
+        self._buffer = b""
+        # An answer before the request's end leaves the connection out of step: never reused (threats R6, F12).
+        self._reusable = head.keep_alive and self.state is AWAITING
+        self._chunked = None
+        self._remaining = None
+        if head.framing is Framing.NONE:
+            self._remaining = 0
+        elif head.framing is Framing.LENGTH:
+            self._remaining = head.content_length
+        elif head.framing is Framing.CHUNKED:
+            self._chunked = ChunkedDecoder(None)
+        self.state = upstream_moved(self.state, READING)
+        sink = self._sink
+        content, ended = self._decode(rest)
+        if sink is not None:
+            sink.upstream_answer(head, content, ended=ended)
+
+    def _read_content(self, data: bytes) -> None:
+        sink = self._sink
+        try:
+            content, ended = self._decode(data)
+        except ProtocolError as error:
+            self._fail(error.reason, error.detail)
+            return
+        if ended:
+            self._end_answer(reusable=self._reusable)
+        if sink is not None:
+            sink.upstream_content(content, ended=ended)
+
+    def _decode(self, data: bytes) -> tuple[list[bytes], bool]:
+        """The content in ``data`` and whether the answer ends with it. Bytes beyond the end forbid a reuse."""
+        if self._chunked is not None:
+            try:
+                content = self._chunked.feed(data)
+            except ProtocolError as error:
+                raise ProtocolError(Reason.UPSTREAM_INVALID, error.detail) from None
+            if self._chunked.rest:
+                self._reusable = False
+            return content, self._chunked.done
+        if self._remaining is None:
+            return ([data] if data else []), False
+        if len(data) > self._remaining:
+            self._reusable = False
+            data = data[: self._remaining]
+        self._remaining -= len(data)
+        return ([data] if data else []), self._remaining == 0
+
+    def _end_answer(self, *, reusable: bool) -> None:
+        self._sink = None
+        self._chunked = None
+        self.resume_reading()
+        if reusable and self._transport is not None and not self._transport.is_closing():
+            self.state = upstream_moved(self.state, IDLE)
+            self._owner.released(self)
+        else:
+            self.close()
+
+    def _fail(self, reason: Reason, detail: str) -> None:
+        sink = self._sink
+        if self.state not in (IDLE, CLOSED):
+            self.abort()
+        elif self.state is IDLE:
+            self.close()
+        if sink is not None:
+            sink.upstream_failed(reason, detail)
+
+    def _close_state(self) -> None:
+        self.state = upstream_moved(self.state, CLOSED)
+        self._owner.lost(self)
