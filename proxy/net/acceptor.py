@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from proxy.core.addresses import AddressSet, Peer
-from proxy.net.admission import Site, Slot
+from proxy.net.admission import ConnectionSlots, Site, Slot
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ class Acceptor:
         sock: socket.socket,
         *,
         site: Site,
+        slots: ConnectionSlots,
         gate: Callable[[], AddressSet | None],
         hand_over: HandOver,
         charge: bool = True,
@@ -89,6 +90,7 @@ class Acceptor:
         self._sock = sock
         self._family = sock.family
         self._site = site
+        self._slots = slots
         self._gate = gate
         self._hand_over = hand_over
         self._charge = charge
@@ -130,13 +132,12 @@ class Acceptor:
             self._judge(sock, peer_of(family, address), gate)
 
     def _judge(self, sock: socket.socket, peer: Peer, gate: AddressSet | None) -> None:
-        site = self._site
         if gate is not None and peer not in gate:
-            site.slots.counters.refused_address += 1
+            self._slots.counters.refused_address += 1
             reset(sock)
             return
-        policy = site.policy
-        slot = site.slots.take(policy)
+        policy = self._site.policy
+        slot = self._slots.take(policy)
         if slot is None or (self._charge and not slot.charge(peer, policy)):
             reset(sock)
             return
@@ -146,7 +147,7 @@ class Acceptor:
     def _pause(self, error: OSError) -> None:
         """Let the rest of the loop run, and give descriptors back, before accept is tried again."""
         assert self._loop is not None
-        self._site.slots.counters.accept_paused += 1
+        self._slots.counters.accept_paused += 1
         now = self._loop.time()
         if now >= self._log_after:
             self._log_after = now + _LOG_EVERY_S

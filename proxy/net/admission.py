@@ -91,14 +91,9 @@ class Slot:
 
 
 class Site(Protocol):
-    """What accepting needs of the worker: the policy in force (swapped on reload) and the slots."""
+    """What accepting needs of the worker besides the slots."""
 
     @property
     def policy(self) -> Policy:
         """The policy in force; a reload swaps it."""
-        ...
-
-    @property
-    def slots(self) -> ConnectionSlots:
-        """The slots of this worker."""
         ...

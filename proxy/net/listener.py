@@ -20,7 +20,7 @@ from typing import Protocol
 from proxy.core.addresses import AddressSet, Peer
 from proxy.errors import ProtocolError
 from proxy.net.acceptor import Acceptor, reset
-from proxy.net.admission import Site, Slot
+from proxy.net.admission import ConnectionSlots, Site, Slot
 from proxy.net.proxy_peek import take_header
 
 
@@ -44,9 +44,10 @@ class ContextSource(Protocol):
 class Listener:
     """Accepts from one listening socket, which it owns from now on.
 
-    ``tls`` None is plain HTTP. With ``proxy_protocol`` only trusted proxies may connect, and each must begin with a
-    PROXY header; the address inside it is then judged like any other. Where the header names none (LOCAL, UNKNOWN:
-    the load balancer's own health checks), the load balancer's address is judged.
+    ``slots`` are shared with all listeners of the worker. ``tls`` None is plain HTTP. With ``proxy_protocol`` only
+    trusted proxies may connect, and each must begin with a PROXY header; the address inside it is then judged like any
+    other. Where the header names none (LOCAL, UNKNOWN: the load balancer's own health checks), the load balancer's
+    address is judged.
     """
 
     def __init__(
@@ -54,17 +55,20 @@ class Listener:
         sock: socket.socket,
         *,
         site: Site,
+        slots: ConnectionSlots,
         factory: ConnectionFactory,
         tls: ContextSource | None = None,
         proxy_protocol: bool = False,
     ) -> None:
         self._site = site
+        self._slots = slots
         self._factory = factory
         self._tls = tls
         self._setting_up: set[asyncio.Task[None]] = set()
         self._acceptor = Acceptor(
             sock,
             site=site,
+            slots=slots,
             gate=self._trusted_proxies if proxy_protocol else self._admission,
             hand_over=self._take_over_proxied if proxy_protocol else self._take_over,
             charge=not proxy_protocol,
@@ -122,7 +126,7 @@ class Listener:
 
     async def _unwrap(self, sock: socket.socket, proxy: Peer, slot: Slot) -> None:
         """Take the PROXY header and judge whom it names."""
-        counters = self._site.slots.counters
+        counters = self._slots.counters
         try:
             header = await take_header(sock)
         except (ProtocolError, OSError):  # TimeoutError is an OSError
@@ -173,5 +177,5 @@ class Listener:
             self._tls_failed(slot)
 
     def _tls_failed(self, slot: Slot) -> None:
-        self._site.slots.counters.tls_failed += 1
+        self._slots.counters.tls_failed += 1
         slot.release()

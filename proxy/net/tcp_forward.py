@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.policy import Endpoint
 from proxy.net.acceptor import Acceptor, reset
-from proxy.net.admission import Site, Slot
+from proxy.net.admission import ConnectionSlots, Site, Slot
 from proxy.net.pipe import PipeEnd, pair
 
 #: An idle pipe may live this part of its time longer; sweeping more often would cost more than it is worth.
@@ -35,9 +35,9 @@ class ForwardCounters:
 class TcpForward:
     """Forwards connections of one listening socket, which it owns from now on, to ``upstream``.
 
-    ``allow`` is judged at accept, None admits everybody; a reload may set it anew, for connections to come. The caps
-    on connections are those of the site, counted together with its other listeners. The connect timeout is the
-    policy's. ``idle_timeout_s`` 0 is none.
+    ``allow`` is judged at accept, None admits everybody; a reload may set it anew, for connections to come.
+    ``slots`` are shared with all listeners of the worker, so that the caps hold for all together. The connect timeout
+    is the policy's. ``idle_timeout_s`` 0 is none.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class TcpForward:
         sock: socket.socket,
         *,
         site: Site,
+        slots: ConnectionSlots,
         upstream: Endpoint,
         allow: AddressSet | None,
         idle_timeout_s: float = 0.0,
@@ -54,7 +55,7 @@ class TcpForward:
         self._site = site
         self._upstream = upstream
         self._idle_timeout_s = idle_timeout_s
-        self._acceptor = Acceptor(sock, site=site, gate=lambda: self.allow, hand_over=self._take_over)
+        self._acceptor = Acceptor(sock, site=site, slots=slots, gate=lambda: self.allow, hand_over=self._take_over)
         self._dialling: set[asyncio.Task[None]] = set()
         self._pipes: set[PipeEnd] = set()
         self._waiting: set[asyncio.Future[None]] = set()

@@ -12,6 +12,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from proxy.core.policy import UpstreamTls
@@ -135,7 +136,15 @@ class TlsContexts:
 def upstream_context(tls: UpstreamTls) -> ssl.SSLContext:
     """The context towards an ``https`` upstream: its certificate is verified, always, against the host's authorities
     or ``ca_file`` alone. The caller names the server. ConfigError where a file cannot be used.
+
+    Cheap to ask before every dial: a context is made once, and again when one of its files has changed.
     """
+    paths = (tls.ca_file, tls.cert_file, tls.key_file)
+    return _upstream_context(tls, tuple(_file_stamp(path) if path else None for path in paths))
+
+
+@lru_cache(maxsize=64)
+def _upstream_context(tls: UpstreamTls, _: _Stamp) -> ssl.SSLContext:
     where = "upstream TLS"
     if tls.ca_file:
         _read(tls.ca_file, where)
