@@ -208,7 +208,7 @@ class RecordingUpstream:
             if manner.reset_after is not None and one.length >= manner.reset_after:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 raise ClosedError("told to reset")
-            piece = reader.exactly(min(size, 1 << 16))
+            piece = reader.some(min(size, 1 << 16))
             size -= len(piece)
             pieces.append(piece)
             with self._changed:

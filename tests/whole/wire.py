@@ -67,14 +67,17 @@ class Reader:
 
     def exactly(self, size: int) -> bytes:
         pieces = []
-        missing = size
-        while missing:
-            if not self.buffer and not self.more():
-                raise ClosedError(f"{missing} of {size} bytes are missing")
-            piece, self.buffer = self.buffer[:missing], self.buffer[missing:]
-            pieces.append(piece)
-            missing -= len(piece)
+        while size:
+            pieces.append(self.some(size))
+            size -= len(pieces[-1])
         return b"".join(pieces)
+
+    def some(self, size: int) -> bytes:
+        """What is there, up to ``size`` bytes and at least one."""
+        if not self.buffer and not self.more():
+            raise ClosedError(f"{size} bytes are missing")
+        taken, self.buffer = self.buffer[:size], self.buffer[size:]
+        return taken
 
     def chunks(self) -> bytes:
         pieces = []

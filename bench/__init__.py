@@ -1,0 +1,1 @@
+"""Measurements of hookward; see README.md in this folder."""
