@@ -4,12 +4,12 @@ Theory. Content comes in pieces, in any cut. The gate hashes every piece once, a
 may leave now:
 
 * FREE  everything, as it comes: nothing about the body is proved;
-* TAIL  nothing while the body fits the window; beyond it the body streams, and at least ``WITHHELD_BYTES`` of its
-        end stay here until the verdict, so that the upstream never has a whole message that was not admitted;
+* TAIL  nothing while the body fits the window; beyond it the body streams, and at least ``WITHHELD_BYTES`` of its end
+        stay here until the verdict, so that the upstream never has a whole message that was not admitted;
 * HOLD  nothing. What does not fit the window goes to a ``Spill`` (a temporary file of the shell).
 
-The sum of what leaves, in order, is the body to the byte: the very buffers that were hashed (threats S1). The gate knows
-no connection, and does not know about framing: ``finish`` is called when the framing has ended without error.
+The sum of what leaves, in order, is the body to the byte: the very buffers that were hashed (threats S1). The gate
+knows no connection, and does not know about framing: ``finish`` is called when the framing has ended without error.
 """
 
 from __future__ import annotations

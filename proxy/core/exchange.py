@@ -2,8 +2,8 @@
 
 Cheap before dear, telling least first (design section 2): route, method, route's addresses, declared length, token,
 signature present, well-formed and fresh, event. Target form, Host and framing have been judged where the head was
-read (``core.request_head``). Several routes may own a path: the first whose head conditions all hold takes the request; where
-none does, the refusal is that of the route that came furthest.
+read (``core.request_head``). Several routes may own a path: the first whose head conditions all hold takes the
+request; where none does, the refusal is that of the route that came furthest.
 """
 
 from __future__ import annotations

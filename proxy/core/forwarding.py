@@ -1,8 +1,8 @@
 """The heads that leave us: built from parsed values, field by field (RFC 9110 section 7.6, threats section 3.3).
 
 What crosses: end-to-end fields with name and value as they were sent. What never does: hop-by-hop fields, framing
-fields (ours are written fresh), forwarding fields of peers we do not trust, copies of our own provenance fields, and fields
-that rewrite method or path behind our back.
+fields (ours are written fresh), forwarding fields of peers we do not trust, copies of our own provenance fields, and
+fields that rewrite method or path behind our back.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """``ClientConnection``: a sender's connection, exchange by exchange.
 
 It reads heads and cuts content by its framing, asks ``core.exchange.decide`` once a head, and writes answers. One
-request is served at a time; what a sender pipelines waits unread (threats F15). After a framing error nothing further is parsed
-(F10): the answer goes out, the rest is discarded within bounds so that the answer is not lost to a reset, and the
-connection closes. It never sees a secret and never talks to an upstream: that is the exchange's.
+request is served at a time; what a sender pipelines waits unread (threats F15). After a framing error nothing further
+is parsed (F10): the answer goes out, the rest is discarded within bounds so that the answer is not lost to a reset,
+and the connection closes. It never sees a secret and never talks to an upstream: that is the exchange's.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Key: an ``Endpoint``, that is address, TLS and every verify setting; connections are shared only where all of it
 agrees. Choice: the healthy endpoint with the fewest exchanges under way. Health is passive: an endpoint that refuses
-connections is left alone for a moment that doubles, unless it is the only one. A dial may be repeated elsewhere, because nothing has
-been sent yet; a request never is.
+connections is left alone for a moment that doubles, unless it is the only one. A dial may be repeated elsewhere,
+because nothing has been sent yet; a request never is.
 """
 
 from __future__ import annotations

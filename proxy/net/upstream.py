@@ -1,9 +1,9 @@
 """One persistent connection to an upstream, one request at a time.
 
 It writes what the exchange gives it, reads the answer strictly (RFC 9112 section 6.3) and tells the exchange in four
-calls: ``upstream_answer``, ``upstream_content``, ``upstream_ended`` and ``upstream_failed``. It knows nothing about senders,
-verdicts or routes. A connection goes back to the pool only from READING (or AWAITING an answer without content) with the
-request wholly sent, the answer wholly read and not a byte beyond it.
+calls: ``upstream_answer``, ``upstream_content``, ``upstream_ended`` and ``upstream_failed``. It knows nothing about
+senders, verdicts or routes. A connection goes back to the pool only from READING (or AWAITING an answer without
+content) with the request wholly sent, the answer wholly read and not a byte beyond it.
 """
 
 from __future__ import annotations
@@ -259,6 +259,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.state = upstream_moved(self.state, READING)
         sink = self._sink
         content, ended = self._decode(rest)
+        if ended:
+            self._end_answer(reusable=self._reusable)
         if sink is not None:
             sink.upstream_answer(head, content, ended=ended)
 
