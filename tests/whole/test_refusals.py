@@ -99,19 +99,33 @@ def nothing_passes(hookward: Hookward, upstream: RecordingUpstream) -> Iterator[
 
 
 def refused(hookward: Hookward, data: bytes, status: int, word: str, method: str = "POST") -> Answer:
+    """Send a well-formed request twice on one connection: it is refused twice, each time by itself."""
+    with Client(hookward.address) as client:
+        answers = [client.ask(data, method=method) for _ in range(2)]
+    for answer in answers:
+        logged(hookward, answer, status, "" if method == "HEAD" else word)
+    return answers[0]
+
+
+def refused_and_closed(hookward: Hookward, data: bytes, status: int, word: str) -> Answer:
     """Send it with another request right behind: one refusal comes, nothing after it, and the connection ends."""
     follower = request("POST", "/github", github(SECRET, b"{}", delivery="smuggled"), b"{}")
     with Client(hookward.address) as client:
-        answer = client.ask(data + follower, method=method)
+        answer = client.ask(data + follower)
         rest = client.ended()
-    assert (answer.status, answer.word) == (status, "" if method == "HEAD" else word)
     assert answer.get(b"Connection") == b"close"
-    assert answer.get(b"Date")
     assert rest == b""
-    [line] = hookward.logged({"http.request.id": (answer.get(b"X-Request-Id") or b"").decode()})
-    assert line["webhook.reason"] == word
-    assert line["http.response.status_code"] == status
+    logged(hookward, answer, status, word)
     return answer
+
+
+def logged(hookward: Hookward, answer: Answer, status: int, word: str) -> None:
+    """The answer and its line in the log say the same."""
+    assert (answer.status, answer.word) == (status, word)
+    assert answer.get(b"Date")
+    [line] = hookward.logged({"http.request.id": (answer.get(b"X-Request-Id") or b"").decode()})
+    assert line["webhook.reason"] == (word or "method_not_allowed")
+    assert line["http.response.status_code"] == status
 
 
 def slack(content: bytes, at: float) -> dict[str, str]:
@@ -234,7 +248,7 @@ class TestMessages:
         ids=range(19),
     )
     def test_bad_request(self, hookward: Hookward, head: bytes) -> None:
-        refused(hookward, head, 400, "bad_request")
+        refused_and_closed(hookward, head, 400, "bad_request")
 
     def test_http_2_is_not_spoken(self, hookward: Hookward) -> None:
         with Client(hookward.address) as client:
@@ -246,7 +260,7 @@ class TestMessages:
     )
     def test_bad_chunks(self, hookward: Hookward, content: bytes) -> None:
         head = request("POST", "/github", github(SECRET, b"hello") | {"Transfer-Encoding": "chunked"})
-        refused(hookward, head + content, 400, "bad_request")
+        refused_and_closed(hookward, head + content, 400, "bad_request")
 
     def test_length_required(self, hookward: Hookward) -> None:
         with Client(hookward.address) as client:
@@ -256,28 +270,30 @@ class TestMessages:
 
     def test_declared_length_is_judged_without_the_body(self, hookward: Hookward) -> None:
         fields = SIGNED | {"Content-Length": str(64 * 1024 + 1), "Expect": "100-continue"}
-        answer = refused(hookward, request("POST", "/github", fields), 413, "body_too_large")
+        answer = refused_and_closed(hookward, request("POST", "/github", fields), 413, "body_too_large")
         assert not answer.interim
 
     def test_chunks_over_the_limit(self, hookward: Hookward) -> None:
         content = b"x" * (64 * 1024 + 1)
         data = request("POST", "/github", github(SECRET, content), content, chunk_size=8192)
-        refused(hookward, data, 413, "body_too_large")
+        refused_and_closed(hookward, data, 413, "body_too_large")
 
     def test_head_too_large(self, hookward: Hookward) -> None:
-        refused(hookward, request("POST", "/github", {"X-Big": "x" * 5000}, b""), 431, "head_too_large")
+        refused_and_closed(hookward, request("POST", "/github", {"X-Big": "x" * 5000}, b""), 431, "head_too_large")
         many = {f"X-{number}": "1" for number in range(60)}
-        refused(hookward, request("POST", "/github", many, b""), 431, "head_too_large")
+        refused_and_closed(hookward, request("POST", "/github", many, b""), 431, "head_too_large")
 
     def test_target_too_long(self, hookward: Hookward) -> None:
-        refused(hookward, request("POST", "/github?" + "x" * 1200, {}, b""), 414, "target_too_long")
+        refused_and_closed(hookward, request("POST", "/github?" + "x" * 1200, {}, b""), 414, "target_too_long")
 
     def test_expectation_failed(self, hookward: Hookward) -> None:
-        refused(hookward, request("POST", "/github", SIGNED | {"Expect": "gold"}, BODY), 417, "expectation_failed")
+        refused_and_closed(
+            hookward, request("POST", "/github", SIGNED | {"Expect": "gold"}, BODY), 417, "expectation_failed"
+        )
 
     def test_coding_unsupported(self, hookward: Hookward) -> None:
         head = request("POST", "/github", SIGNED | {"Transfer-Encoding": "gzip, chunked"})
-        refused(hookward, head, 501, "coding_unsupported")
+        refused_and_closed(hookward, head, 501, "coding_unsupported")
 
     def test_no_continue_for_a_refused_head(self, hookward: Hookward) -> None:
         fields = without(SIGNED, "X-Hub-Signature-256") | {"Expect": "100-continue", "Content-Length": "2"}
