@@ -105,7 +105,9 @@ def _judge(method: bytes, target: bytes, minor: int, fields: list[Field], limits
         framing,
         length,
         minor == 1 and not (b"connection" in values and _asks_close(values, repeated, fields)),
-        b"expect" in values and _expects_continue(values, repeated, minor) and (framing is Framing.CHUNKED or bool(length)),
+        b"expect" in values
+        and _expects_continue(values, repeated, minor)
+        and (framing is Framing.CHUNKED or bool(length)),
         values,
         repeated,
     )

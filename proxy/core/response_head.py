@@ -119,21 +119,27 @@ def _judge_beginning(part: bytes) -> None:
     flaw = flaw_in_bytes(line + newline)
     if flaw:
         _refuse(flaw)
-    if newline and not _STATUS_LINE.fullmatch(line[:-1]):
-        _refuse("bad_status_line")
+    if newline:
+        _read_status_line(line[:-1])
     flaw = flaw_in_bytes(rest)
     if flaw:
         _refuse(flaw)
+
+
+def _read_status_line(line: bytes) -> tuple[bytes, bytes, bytes]:
+    """The minor version, the status and the phrase, as they stand."""
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        _refuse("bad_status_line")
+    minor, status, phrase = match.groups(b"")
+    return minor, status, phrase
 
 
 def _read_carefully(head: bytes, method: bytes) -> ResponseHead:
     """A head that the fast grammar declined: the word for what is wrong, or what our rules and h11 both accept."""
     _judge_beginning(head)
     first, *lines = head[:-4].split(b"\r\n")
-    match = _STATUS_LINE.fullmatch(first)
-    if match is None:
-        _refuse("bad_status_line")
-    minor, status, phrase = match.groups(b"")
+    minor, status, phrase = _read_status_line(first)
     fields: list[Field] = []
     for line in lines:
         found = FIELD_LINE.fullmatch(line)

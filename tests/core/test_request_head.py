@@ -426,6 +426,26 @@ def test_bytes_over_ascii_pass_in_values(value):
     assert read(head(b"X-Name: " + value)).get(b"x-name") == value
 
 
+ODD = head(b"X: \xff")
+
+
+def test_h11_may_refuse_what_our_grammar_declined(monkeypatch):
+    def refuse(connection):
+        raise h11.RemoteProtocolError("odd")
+
+    assert read(ODD)
+    monkeypatch.setattr(h11.Connection, "next_event", refuse)
+    assert attempt(ODD) == (BAD, "h11")
+    assert read(head(b"X: y"))
+
+
+@pytest.mark.parametrize("other", [head(b"X: \xfe"), head(b"X: \xff", line=b"PUT /hook HTTP/1.1"), head()[:-1]])
+def test_h11_must_read_what_we_read(monkeypatch, other):
+    receive = h11.Connection.receive_data
+    monkeypatch.setattr(h11.Connection, "receive_data", lambda connection, data: receive(connection, other))
+    assert attempt(ODD) == (BAD, "h11")
+
+
 @pytest.mark.parametrize("target", [b"/..", b"/a;b", b"/%2f", b"/a//b"])
 def test_the_path_is_judged(target):
     assert attempt(head(line=b"POST " + target + b" HTTP/1.1")) == (BAD, "path_form")
