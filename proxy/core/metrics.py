@@ -135,6 +135,13 @@ ACCEPTED = Family("hookward_connections_accepted_total", "counter", "Connections
 ACCEPT_REFUSED = Family(
     "hookward_accept_refused_total", "counter", "Connections that were ended before their first request.", ("cause",)
 )
+ACCEPT_PAUSES = Family(
+    "hookward_accept_pauses_total", "counter", "Times that the host had no descriptor or memory for a connection."
+)
+TCP_OPEN = Family("hookward_tcp_connections", "gauge", "Open pipes of a plain TCP forward.", ("forward",))
+TCP_OPENED = Family("hookward_tcp_opened_total", "counter", "Pipes that were laid.", ("forward",))
+TCP_FAILED = Family("hookward_tcp_dial_failures_total", "counter", "Pipes whose upstream refused.", ("forward",))
+TCP_BYTES = Family("hookward_tcp_bytes_total", "counter", "Bytes that were piped.", ("forward", "direction"))
 RELOADS = Family("hookward_reloads_total", "counter", "Reloads of the configuration.", ("result",))
 GENERATION = Family("hookward_policy_generation", "gauge", "Number of the configuration in force.", merge="max")
 LOG_DROPPED = Family(
@@ -157,6 +164,11 @@ FAMILIES = (
     CONNECTIONS,
     ACCEPTED,
     ACCEPT_REFUSED,
+    ACCEPT_PAUSES,
+    TCP_OPEN,
+    TCP_OPENED,
+    TCP_FAILED,
+    TCP_BYTES,
     RELOADS,
     GENERATION,
     LOG_DROPPED,
@@ -201,6 +213,11 @@ class Metrics:
         self.connections = Gauge(CONNECTIONS)
         self.accepted = Counter(ACCEPTED)
         self.accept_refused = Counter(ACCEPT_REFUSED)
+        self.accept_pauses = Counter(ACCEPT_PAUSES)
+        self.tcp_open = Gauge(TCP_OPEN)
+        self.tcp_opened = Counter(TCP_OPENED)
+        self.tcp_failed = Counter(TCP_FAILED)
+        self.tcp_bytes = Counter(TCP_BYTES)
         self.reloads = Counter(RELOADS)
         self.generation = Gauge(GENERATION)
         self.log_dropped = Counter(LOG_DROPPED)

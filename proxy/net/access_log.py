@@ -249,3 +249,18 @@ class AccessLog:
         """Write what is gathered and stop, after at most ``timeout_s`` seconds."""
         self.flush()
         self._sink.close(timeout_s)
+
+
+class NoLog:
+    """Stands in where no access log is wanted."""
+
+    dropped = 0
+
+    def write(self, record: ExchangeRecord) -> None:
+        """Forget it."""
+
+    def reopen(self) -> None:
+        """There is nothing to open."""
+
+    def close(self, timeout_s: float = 0.0) -> None:
+        """There is nothing to close."""

@@ -1,0 +1,109 @@
+"""What is said at start, on standard error: where we listen, who is let in, what protects each route.
+
+The lines that begin with "listening on" come when connections are accepted; scripts and tests may wait for them. A
+configuration that protects nothing says so where nobody overlooks it. No secret is ever named, only its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from proxy.config.settings import Settings
+from proxy.core.policy import Exposure, Policy, Route
+from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.ops.terminal import Paint
+
+_TOKEN_PLACES = {
+    TokenKind.QUERY: "token in the query ({})",
+    TokenKind.HEADER: "token in {}",
+    TokenKind.BEARER: "bearer token",
+    TokenKind.BASIC: "user and password",
+}
+
+
+def headline(version: str, python: str, loop: str, pid: int) -> str:
+    """What runs here."""
+    return f"hookward {version} (Python {python}, {loop}, pid {pid})"
+
+
+def ready_lines(addresses: Iterable[tuple[str, str]], *, secure: bool) -> list[str]:
+    """One line per socket. ``addresses`` are pairs: "" (webhooks), "admin" or the name of a plain TCP forward, and
+    the address with the port that the kernel chose.
+    """
+    kind = "TLS" if secure else "plain HTTP"
+    lines = []
+    for name, address in addresses:
+        if not name:
+            lines.append(f"listening on {address} ({kind})")
+        else:
+            lines.append(f"listening on {address} ({'health and metrics' if name == 'admin' else f'tcp {name}'})")
+    return lines
+
+
+def policy_lines(policy: Policy, settings: Settings, paint: Paint) -> list[str]:
+    """The routes and what protects each, or how exposed the application is without any; then the warnings."""
+    lines = [*_exposure(policy, paint)]
+    if policy.exposure is Exposure.ROUTES:
+        lines += [_route_line(route, paint) for route in policy.routes]
+        lines += [f"everything else is answered 404{_admission(policy)}"]
+    for forward in settings.tcp:
+        who = "everybody" if forward.allow is None else f"{len(forward.allow)} address range(s)"
+        lines.append(f"tcp {forward.name}: {forward.listen} to {forward.upstream}, for {who}")
+    lines += [paint(f"warning: {text}", "yellow") for text in settings.warnings]
+    return lines
+
+
+def _exposure(policy: Policy, paint: Paint) -> Sequence[str]:
+    to = ", ".join(sorted({str(one) for route in policy.routes for one in route.upstream}))
+    if policy.exposure is Exposure.OPEN:
+        return [
+            paint(f"OPEN TO EVERYBODY (--open): whoever reaches us reaches {to}, nothing is checked.", "red", "bold"),
+            "    This is meant for trying things out, or for a network that nobody else is in.",
+        ]
+    if policy.exposure is Exposure.LOCAL:
+        return [
+            paint(f"LOCAL ONLY: nothing is configured, so only this host reaches {to}, by a loopback name.", "bold"),
+            "    To let webhooks in, most people need three flags:",
+            "      --path /hooks/github                            where they arrive",
+            "      --provider github --secret-file github.secret   whose signature must be right",
+            "      --allow set:github                              which addresses may connect at all",
+        ]
+    return []
+
+
+def _admission(policy: Policy) -> str:
+    if policy.admission is None:
+        return "; every address may connect"
+    return f"; {len(policy.admission)} address range(s) may connect, all others are reset"
+
+
+def _route_line(route: Route, paint: Paint) -> str:
+    path = route.path.decode("ascii", "backslashreplace") + (" (exactly)" if route.exact else "")
+    methods = ",".join(sorted(method.decode("ascii") for method in route.methods))
+    to = ", ".join(str(endpoint) for endpoint in route.upstream)
+    found = guards(route)
+    protected = ", ".join(found) if found else paint("NOTHING PROTECTS IT", "red", "bold")
+    observed = paint(" (ONLY OBSERVED: what fails is let pass and counted)", "yellow") if route.observe else ""
+    return f"route {paint(route.name, 'cyan')}: {methods} {path} to {to}: {protected}{observed}"
+
+
+def guards(route: Route) -> list[str]:
+    """What a sender must prove on this route, in words."""
+    found = []
+    if route.signature is not None:
+        found.append(f"{route.provider} signature ({_count(len(route.signature.secrets), 'secret')})")
+    if route.token is not None:
+        found.append(f"{_token(route.token)} ({_count(len(route.token.secrets), 'secret')})")
+    if route.allow is not None:
+        found.append(_count(len(route.allow), "address range"))
+    if route.events is not None:
+        found.append(f"events {', '.join(sorted(route.events))}")
+    return found
+
+
+def _token(token: TokenCheck) -> str:
+    return _TOKEN_PLACES[token.kind].format(token.name.decode("ascii", "backslashreplace"))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

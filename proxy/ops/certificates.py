@@ -1,0 +1,46 @@
+"""The certificates in force: loaded with the configuration, watched for renewals, exchanged by a reload."""
+
+from __future__ import annotations
+
+import asyncio
+from ssl import SSLContext
+
+from proxy.config.settings import Settings
+from proxy.errors import Problem
+from proxy.net.tls import KeyPair, TlsContexts
+from proxy.ops.journal import log, problem_lines
+
+
+def load_certificates(settings: Settings) -> TlsContexts | None:
+    """The contexts of all certificates, or None without any. Raises ConfigError with every problem."""
+    if not settings.tls:
+        return None
+    return TlsContexts([KeyPair(one.cert, one.key, one.names) for one in settings.tls])
+
+
+class Certificates:
+    """What listeners hold instead of the contexts, so that a reload reaches them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._contexts: TlsContexts | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def context(self) -> SSLContext:
+        """The context for the next connection."""
+        assert self._contexts is not None, "a listener with TLS is opened only where there are certificates"
+        return self._contexts.context
+
+    def use(self, contexts: TlsContexts | None) -> None:
+        """Serve new connections with these from now on, and look for renewals of their files. None ends both."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        self._contexts = contexts
+        if contexts is not None:
+            self._watch = self._loop.create_task(contexts.watch(_report))
+
+
+def _report(problems: list[Problem]) -> None:
+    log.error("a certificate has changed and cannot be used, the old one stays:\n%s", problem_lines(problems))

@@ -1,0 +1,105 @@
+"""The command line: one table of commands, and the one place where failures become exit codes.
+
+``run`` is the default, so ``python -m proxy --listen … --upstream …`` works as it stands. To add a command, write a
+module with ``main(argv) -> int`` and add it to ``COMMANDS``.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import proxy
+from proxy.config.flags import FlagError
+from proxy.errors import ConfigError, Problem
+from proxy.net.sockets import ListenError
+from proxy.ops import checkup, demo, neighbours, providers_command, run_command
+from proxy.ops.exit_codes import ExitCode
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: what it is for, in a line, and what runs it with the words after its name."""
+
+    help: str
+    main: Callable[[Sequence[str]], int]
+
+
+def version(_argv: Sequence[str]) -> int:
+    """Print the version, and what it runs on."""
+    loop = "uvloop" if run_command.loop_factory("") else "asyncio"
+    print(f"hookward {proxy.__version__} ({platform.python_implementation()} {platform.python_version()}, {loop})")
+    return ExitCode.OK
+
+
+COMMANDS: Mapping[str, Command] = {
+    "run": Command("guard the application: the default, which takes the flags below", run_command.main),
+    "check": Command("say what a configuration means, and listen nowhere", checkup.main),
+    "demo": Command("show hookward at work on this machine (--once ends by itself)", demo.main),
+    "providers": Command("list the senders that are known by name", providers_command.main),
+    "version": Command("print the version", version),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line (``sys.argv`` unless given) and return the exit code."""
+    if neighbours.mixed_in():
+        print(neighbours.MESSAGE, file=sys.stderr)
+        return ExitCode.CONFIG
+    try:
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+    except FlagError as error:
+        return _fail(ExitCode.USAGE, "hookward: the command line cannot be used", error.problems)
+    except ConfigError as error:
+        return _fail(ExitCode.CONFIG, "hookward: the configuration cannot be used", error.problems)
+    except ListenError as error:
+        print(f"hookward: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # Who reads us has seen enough ("hookward providers | head"); what is buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except KeyboardInterrupt:
+        return 128 + 2  # as a shell says of SIGINT
+    except Exception:  # noqa: BLE001 - the last resort: a bug of ours
+        traceback.print_exc()
+        return ExitCode.SOFTWARE
+
+
+def _dispatch(argv: list[str]) -> int:
+    word = argv[0] if argv else ""
+    if word in COMMANDS:
+        return COMMANDS[word].main(argv[1:])
+    if word in {"-h", "--help", "help"}:
+        print(help_text(), end="")
+        return ExitCode.OK
+    if word in {"-V", "--version"}:
+        return version(())
+    if word and not word.startswith("-"):
+        raise FlagError([Problem(repr(word[:40]), "unknown command", _near(word))])
+    return run_command.main(argv)
+
+
+def help_text() -> str:
+    """The commands, then the flags of ``run``."""
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items())
+    head, flags, rest = run_command.run_parser().format_help().partition("\noptions:\n")
+    return f"{head}\ncommands:\n{commands}\n{flags}{rest}"
+
+
+def _near(word: str) -> str:
+    near = get_close_matches(word.lower(), COMMANDS, n=1)
+    return f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
+
+
+def _fail(code: ExitCode, headline: str, problems: Sequence[Problem]) -> int:
+    print(headline, file=sys.stderr)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return code

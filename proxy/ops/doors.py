@@ -1,0 +1,128 @@
+"""The open sockets of a worker and who serves them; a reload opens and closes by difference.
+
+A door that stays as it was is not touched, so a reload loses no connection attempt. One whose service changes (TLS on
+or off, another upstream of plain TCP) keeps its socket and gets a new listener. New sockets are bound before anything
+else changes: where that fails, nothing has. This module never knows what a policy says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.config.endpoints import ListenAddress
+from proxy.net.sockets import BoundSocket, listen_all
+
+
+class Server(Protocol):
+    """Accepts on one socket: ``net.listener.Listener`` or ``net.tcp_forward.TcpForward``."""
+
+    def start(self) -> None:
+        """Begin to accept."""
+
+    def stop(self) -> None:
+        """Accept no more and close the socket; connections live on."""
+
+    async def abandon(self) -> None:
+        """End what is under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One address that is to be served. ``name`` is "" for webhooks, else that of the plain TCP forward.
+
+    ``service`` says how it is served: where it is equal before and after a reload, the door is left alone.
+    """
+
+    name: str
+    address: ListenAddress
+    service: Hashable
+    make: Callable[[socket.socket], Server]
+
+
+@dataclass(slots=True)
+class Door:
+    """One bound socket and its server."""
+
+    wanted: Wanted
+    bound: BoundSocket
+    server: Server
+
+    @property
+    def key(self) -> tuple[str, ListenAddress]:
+        """What makes it the same door after a reload."""
+        return self.wanted.name, self.wanted.address
+
+
+class Doors:
+    """All doors of one worker."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """``environ`` is where systemd says which sockets it passed."""
+        self._environ = environ
+        self.open: list[Door] = []
+        self._leaving: list[Server] = []
+
+    def change(self, wanted: Sequence[Wanted]) -> None:
+        """Serve exactly ``wanted`` from now on. Raises ListenError, and then nothing has changed."""
+        before = {door.key for door in self.open}
+        bound = self._bind([one for one in wanted if (one.name, one.address) not in before])
+        now = {(one.name, one.address): one for one in wanted}
+        kept: list[Door] = []
+        for door in self.open:
+            one = now.get(door.key)
+            if one is None:
+                self._close(door)
+            else:
+                kept.append(self._rehang(door, one))
+        self.open = kept + [self._hang(one, sock) for one, sock in bound]
+
+    def _bind(self, fresh: Sequence[Wanted]) -> list[tuple[Wanted, BoundSocket]]:
+        # In one call, which is all or nothing and sees "[::]:443" and "0.0.0.0:443" side by side.
+        bound = deque(listen_all([one.address for one in fresh], self._environ))
+        result = []
+        for one in fresh:
+            result.append((one, bound.popleft()))
+            # systemd may pass several sockets under one name; two equal entries with port 0 are two doors.
+            while one.address.fd_name is not None and bound and bound[0].address == one.address:
+                result.append((one, bound.popleft()))
+        return result
+
+    @staticmethod
+    def _hang(wanted: Wanted, bound: BoundSocket) -> Door:
+        server = wanted.make(bound.sock)
+        server.start()
+        return Door(wanted, bound, server)
+
+    def _rehang(self, door: Door, wanted: Wanted) -> Door:
+        if door.wanted.service == wanted.service:
+            return Door(wanted, door.bound, door.server)
+        # The copy shares the kernel's queue: who is knocking right now is served by the new listener.
+        copy = dataclasses.replace(door.bound, sock=door.bound.sock.dup())
+        copy.sock.setblocking(False)
+        self._retire(door.server)
+        return self._hang(wanted, copy)
+
+    def _close(self, door: Door) -> None:
+        self._retire(door.server)
+        door.bound.close()
+
+    def _retire(self, server: Server) -> None:
+        server.stop()
+        self._leaving.append(server)
+
+    def stop(self) -> None:
+        """Accept nothing more, anywhere."""
+        for door in self.open:
+            self._close(door)
+        self.open.clear()
+
+    async def abandon(self) -> None:
+        """End handshakes and pipes that are still under way."""
+        await asyncio.gather(*(server.abandon() for server in self._leaving), return_exceptions=True)
+        self._leaving.clear()

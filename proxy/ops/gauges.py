@@ -1,0 +1,52 @@
+"""Brings the metrics up to date before they are shown: what others count, and what is measured only when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxy.core.metrics import Metrics
+from proxy.net.admission import ConnectionSlots
+from proxy.net.site import Site
+from proxy.net.tcp_forward import TcpForward
+from proxy.ops.doors import Door
+
+
+class Gauges:
+    """Reads the site's own counters into the metrics of its worker."""
+
+    def __init__(self, metrics: Metrics, site: Site, slots: ConnectionSlots) -> None:
+        self._metrics = metrics
+        self._slots = slots
+        self._site = site
+        metrics.started.set(site.clock.wall())
+
+    def refresh(self, log_dropped: int, doors: Iterable[Door]) -> None:
+        """Take over every number as it is now."""
+        metrics, site = self._metrics, self._site
+        metrics.log_dropped.reach(log_dropped)
+        metrics.generation.set(site.policy.generation)
+        metrics.buffered.set(site.budget.used)
+        metrics.budget.set(site.budget.limit)
+        metrics.waiting.set(site.budget.waiting)
+        counters = self._slots.counters
+        metrics.accepted.reach(counters.accepted)
+        refused = metrics.accept_refused
+        refused.reach(counters.refused_address, "address")
+        refused.reach(counters.refused_full, "connections")
+        refused.reach(counters.refused_per_address, "connections_per_address")
+        refused.reach(counters.proxy_header_failed, "proxy_header")
+        refused.reach(counters.tls_failed, "tls")
+        metrics.accept_pauses.reach(counters.accept_paused)
+        metrics.connections.set(counters.open, "client")
+        metrics.connections.set(site.pool.idle_connections(), "upstream_idle")
+        for door in doors:
+            if isinstance(door.server, TcpForward):
+                self._forward(door.wanted.name, door.server)
+
+    def _forward(self, name: str, forward: TcpForward) -> None:
+        metrics, counters = self._metrics, forward.counters
+        metrics.tcp_open.set(counters.open, name)
+        metrics.tcp_opened.reach(counters.opened, name)
+        metrics.tcp_failed.reach(counters.dial_failed, name)
+        metrics.tcp_bytes.reach(counters.bytes_in, name, "in")
+        metrics.tcp_bytes.reach(counters.bytes_out, name, "out")

@@ -1,0 +1,81 @@
+"""``run``: load the configuration and serve. What goes wrong before the first connection ends with its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from proxy.config.flags import RunParser, add_run_flags, parse_flags
+from proxy.config.load import load
+from proxy.config.settings import Loaded
+from proxy.ops import checkup
+from proxy.ops.environment import LOOP_VARIABLE, environment
+from proxy.ops.exit_codes import ExitCode
+from proxy.ops.journal import log, open_journal
+from proxy.ops.worker import Worker
+
+try:
+    import uvloop
+except ImportError:  # Windows, PyPy, or an installation without it
+    uvloop = None  # type: ignore[assignment]
+
+DESCRIPTION = """\
+hookward lets webhooks in and nothing else: it checks who sends (address, token, signature) and pipes what holds to the
+application behind it."""
+
+EXAMPLES = """\
+examples:
+  hookward --listen 0.0.0.0:443 --upstream 127.0.0.1:8000 --tls-cert chain.pem --tls-key key.pem \\
+           --path /hooks/github --provider github --secret-file github.secret --allow set:github
+  hookward --config /etc/hookward/hookward.toml
+  hookward check --config /etc/hookward/hookward.toml
+
+A secret's value is never taken from the command line: give a file or the name of a variable.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve until a signal says otherwise. Raises FlagError, ConfigError and ListenError for the caller to tell."""
+    if "--help" in argv or "-h" in argv:
+        print(run_parser().format_help(), end="")
+        return ExitCode.OK
+    if parse_flags(argv).check_config:
+        return checkup.main(argv)
+    environ = environment()
+    loaded = load(argv, environ)
+    open_journal(loaded.settings.log_level)
+    if loaded.settings.workers != 1:
+        log.warning("workers = %s: one process serves all connections", loaded.settings.workers)
+    with asyncio.Runner(loop_factory=loop_factory(os.environ.get(LOOP_VARIABLE, ""))) as runner:
+        runner.run(_serve(loaded, argv, environ))
+    return ExitCode.OK
+
+
+async def _serve(loaded: Loaded, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+    def load_again(generation: int) -> Loaded:
+        return load(argv, environ, generation=generation)
+
+    await Worker(loaded, load_again, environ).run()
+
+
+def loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Uvloop's where it is installed and not refused; None is asyncio's own."""
+    if choice == "asyncio" or uvloop is None:
+        return None
+    return uvloop.new_event_loop
+
+
+def run_parser() -> RunParser:
+    """The parser of ``run``, for its help."""
+    parser = RunParser(
+        prog="hookward",
+        usage="hookward [run] --listen ADDRESS --upstream ADDRESS [flags]\n       hookward COMMAND [flags]",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    add_run_flags(parser)
+    return parser
