@@ -62,6 +62,7 @@ class Site:
         self.draining = False
         self._instance = instance
         self._requests = 0
+        self._finished = 0
         self._refusals: dict[tuple[Reason, bool, int, tuple[bytes, ...]], Refusal] = {}
 
     def use(self, policy: Policy) -> None:
@@ -87,8 +88,14 @@ class Site:
 
     def finished(self, record: ExchangeRecord) -> None:
         """An exchange has ended: count it and write its one line."""
+        self._finished += 1
         self.metrics.exchange(record)
         self.log.write(record)
+
+    @property
+    def in_flight(self) -> int:
+        """Exchanges that have begun (each took an id) and not ended."""
+        return self._requests - self._finished
 
     def start_drain(self) -> None:
         """From now on no exchange is begun on a connection after the one under way."""

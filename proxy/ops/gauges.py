@@ -25,6 +25,7 @@ class Gauges:
         metrics, site = self._metrics, self._site
         metrics.log_dropped.reach(log_dropped)
         metrics.generation.set(site.policy.generation)
+        metrics.in_flight.set(site.in_flight)
         metrics.buffered.set(site.budget.used)
         metrics.budget.set(site.budget.limit)
         metrics.waiting.set(site.budget.waiting)
