@@ -1,0 +1,152 @@
+"""What the documents show, works: configurations load, commands are accepted, links lead somewhere, tables agree.
+
+Places of a real host (``/etc/hookward``) are replaced by a folder with those files, and well-known ports by free ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trustme
+
+from proxy.config.load import load
+from proxy.core.states import CLIENT_MOVES, UPSTREAM_MOVES
+from tests.whole.process import Hookward, environment
+from tests.whole.recorder import RecordingUpstream
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "bench" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```([a-z]+)(?: ([a-z]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PROXY_COMMAND = re.compile(r"^(?:python -m proxy|hookward)\b.*$", re.MULTILINE)
+
+
+def blocks(language: str, mark: str = "") -> list[object]:
+    """The fenced blocks of all pages in that language, named by page and line for pytest."""
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        for block in FENCE.finditer(text):
+            if (block[1], block[2] or "") == (language, mark):
+                line = text.count("\n", 0, block.start()) + 1
+                found.append(pytest.param(block[3], id=f"{page.name}:{line}"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def etc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stands for /etc/hookward."""
+    folder = tmp_path_factory.mktemp("etc")
+    secrets = ["github.secret", "github.old.secret", "slack.secret", "legacy.token", "office.token"]
+    for number, name in enumerate(secrets):
+        (folder / name).write_text(f"a secret of the documents {number}")
+    issued = trustme.CA().issue_cert("hooks.example.com")
+    (folder / "fullchain.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
+    (folder / "office.txt").write_text("192.0.2.0/24\n")
+    [toml, *_] = [block.values[0] for block in blocks("toml")]  # type: ignore[attr-defined]
+    (folder / "hookward.toml").write_text(here(str(toml), folder))
+    return folder
+
+
+def here(text: str, folder: Path) -> str:
+    return text.replace("/etc/hookward", str(folder))
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_configurations_load(text: str, etc: Path, tmp_path: Path) -> None:
+    path = tmp_path / "hookward.toml"
+    path.write_text(here(text, etc))
+    loaded = load(["--config", str(path)], {})
+    assert loaded.policy.routes
+
+
+def commands() -> list[object]:
+    return [
+        pytest.param(line, id=f"{block.id}: {line[:40]}")  # type: ignore[attr-defined]
+        for block in blocks("sh")
+        for line in PROXY_COMMAND.findall(block.values[0].replace("\\\n", " "))  # type: ignore[attr-defined]
+    ]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_are_accepted(line: str, etc: Path) -> None:
+    words = shlex.split(here(line, etc), comments=True)
+    arguments = words[3:] if words[0] == "python" else words[1:]
+    if arguments and arguments[0].startswith("-"):
+        arguments.append("--check-config")
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy", *arguments],
+        cwd=etc,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("script", blocks("sh", "send"))
+def test_the_delivery_of_the_readme_arrives(script: str, etc: Path) -> None:
+    if shutil.which("curl") is None or shutil.which("openssl") is None:
+        pytest.skip("curl or openssl is not installed")
+    with RecordingUpstream() as upstream:
+        hookward = Hookward(
+            *("--listen", "127.0.0.1:0", "--upstream", upstream.url, "--path", "/hooks/github"),
+            *("--provider", "github", "--secret-file", str(etc / "github.secret")),
+        )
+        try:
+            script = here(script, etc).replace("127.0.0.1:8080", f"127.0.0.1:{hookward.port}")
+            done = subprocess.run(["sh", "-eu", "-c", script], capture_output=True, text=True, timeout=30, check=True)
+        finally:
+            hookward.stop()
+        assert done.stdout == "ok\n"
+        assert len(upstream.complete) == 1
+
+
+@pytest.mark.parametrize("text", blocks("json"))
+def test_examples_of_json_are_json(text: str) -> None:
+    json.loads(text)
+
+
+@pytest.mark.parametrize(("mark", "moves"), [("client", CLIENT_MOVES), ("upstream", UPSTREAM_MOVES)])
+def test_the_states_are_those_of_the_code(mark: str, moves: dict[object, frozenset[object]]) -> None:
+    drawn = [
+        f"{state.value} -> {' '.join(sorted(to.value for to in moves[state]))}"  # type: ignore[attr-defined]
+        for state in moves
+        if moves[state]
+    ]
+    [block] = blocks("states", mark)
+    assert block.values[0].splitlines() == drawn  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^    |`)make ([a-z-]+)", page.read_text(), re.MULTILINE))
+    assert named <= targets
+
+
+def test_make_lists_its_targets() -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is not installed")
+    done = subprocess.run(
+        [make], cwd=ROOT, capture_output=True, text=True, env={**os.environ, "MAKEFLAGS": ""}, check=True
+    )
+    assert done.stdout.startswith("  make help ")
