@@ -13,8 +13,12 @@ from typing import Protocol
 
 from proxy.core.secrets import Secret
 from proxy.core.signing.evidence import EvidenceReader
+from proxy.core.signing.extras import load_pubkey, needs_public_keys
+from proxy.core.signing.judge import Judge, MacJudge, WordJudge
+from proxy.core.signing.jwt import HMAC_DIGESTS, JwtPlan
 from proxy.core.signing.mac import MacPlan, Verification
-from proxy.core.signing.scheme import Scheme
+from proxy.core.signing.scheme import Method, Scheme
+from proxy.core.signing.whole import DocumentPlan, PlainPlan
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 
@@ -65,5 +69,27 @@ class SignatureCheck:
 
 
 def _compile(check: SignatureCheck) -> Plan:
-    reader = EvidenceReader(check.scheme, check.tolerance_s, check.public_url)
-    return MacPlan(check.scheme, check.secrets, reader)
+    scheme, secrets = check.scheme, check.secrets
+    reader = EvidenceReader(scheme, check.tolerance_s, check.public_url)
+    if scheme.claims is not None:
+        return JwtPlan(scheme, scheme.claims, reader, _make_judge(check), check.tolerance_s)
+    if scheme.document is not None:
+        return DocumentPlan(scheme, scheme.document, reader, _make_judge(check))
+    if scheme.method is Method.ED25519:
+        return PlainPlan(scheme, reader, _make_judge(check))
+    if needs_public_keys(scheme):
+        plan: Plan = load_pubkey().DigestPlan(scheme, secrets, reader)
+        return plan
+    return MacPlan(scheme, secrets, reader)
+
+
+def _make_judge(check: SignatureCheck) -> Judge:
+    scheme = check.scheme
+    if scheme.method is Method.EQUAL:
+        return WordJudge(check.secrets)
+    if needs_public_keys(scheme):
+        judge: Judge = load_pubkey().PublicKeyJudge(scheme, check.secrets)
+        return judge
+    claims = scheme.claims
+    algorithms = [scheme.algorithm] if claims is None else [HMAC_DIGESTS[name] for name in claims.algorithms]
+    return MacJudge(scheme, check.secrets, algorithms)

@@ -8,20 +8,60 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from proxy.core.schemes import body_only, standard, timestamped, token_only
+from proxy.core.schemes import (
+    body_digest,
+    body_only,
+    body_only_base64,
+    body_only_other,
+    parsed_body,
+    public_key,
+    standard,
+    timestamp_listed,
+    timestamped,
+    token_only,
+    url_signed,
+)
 from proxy.core.schemes.keys import decode_secret
 from proxy.core.schemes.provider import Provider, TokenSpec
 
 __all__ = ["ALIASES", "PROVIDERS", "Provider", "TokenSpec", "decode_secret", "find"]
 
-_FAMILIES = (body_only, timestamped, standard, token_only)
+_FAMILIES = (
+    body_only,
+    body_only_base64,
+    body_only_other,
+    timestamp_listed,
+    timestamped,
+    url_signed,
+    standard,
+    body_digest,
+    public_key,
+    parsed_body,
+    token_only,
+)
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {provider.slug: provider for provider in sorted((p for f in _FAMILIES for p in f.PROVIDERS), key=lambda p: p.slug)}
 )
 
 #: Other names that people know a provider by.
-ALIASES: Mapping[str, str] = MappingProxyType({})
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "adyen": "adyen_payments",
+        "amazon_sns": "sns",
+        "aws_sns": "sns",
+        "coinbase_commerce": "coinbase",
+        "facebook": "facebook_graph_api",
+        "hubspot": "hubspot_v3",
+        "hygraph": "graphcms",
+        "mandrill": "mailchimp",
+        "maxio": "chargify",
+        "messenger": "facebook_messenger",
+        "ms_teams": "microsoft_teams",
+        "teams": "microsoft_teams",
+        "x": "twitter",
+    }
+)
 
 
 def find(name: str) -> Provider | None:

@@ -1,9 +1,16 @@
-"""Providers whose HMAC covers the raw body and nothing else: the body is fed as it comes."""
+"""Providers whose HMAC-SHA256 covers the raw body and nothing else, written in hex."""
 
 from __future__ import annotations
 
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
+from proxy.core.signing.scheme import Encoding, Listing, SecretForm
+
+HEX_ANY_CASE = Encoding.HEX_ANY_CASE
+
+_META = Scheme((b"x-hub-signature-256",), prefix=b"sha256=")
+_META_DOCS = "https://developers.facebook.com/docs/graph-api/webhooks/getting-started"
+_META_NOTE = "The key is the app secret; the body is signed as sent, with its \\u escapes."
 
 PROVIDERS = (
     Provider(
@@ -14,6 +21,7 @@ PROVIDERS = (
         event_header=b"x-github-event",
         delivery_header=b"x-github-delivery",
         address_set="github",
+        note="GitHub never delivers again by itself: a delivery that is lost stays lost until it is asked for.",
     ),
     Provider(
         "bitbucket",
@@ -23,5 +31,191 @@ PROVIDERS = (
         event_header=b"x-event-key",
         delivery_header=b"x-request-uuid",
         address_set="atlassian",
+    ),
+    Provider(
+        "bitbucket_dc",
+        "Bitbucket Data Center",
+        "https://confluence.atlassian.com/bitbucketserver/manage-webhooks-938025878.html",
+        Scheme((b"x-hub-signature",), prefix=b"sha256="),
+        event_header=b"x-event-key",
+        delivery_header=b"x-request-id",
+    ),
+    Provider("facebook_graph_api", "Facebook Graph API", _META_DOCS, _META, note=_META_NOTE),
+    Provider("facebook_messenger", "Facebook Messenger", _META_DOCS, _META, note=_META_NOTE),
+    Provider("instagram", "Instagram", _META_DOCS, _META, note=_META_NOTE),
+    Provider("whatsapp", "WhatsApp", _META_DOCS, _META, note=_META_NOTE),
+    Provider(
+        "gitea",
+        "Gitea",
+        "https://docs.gitea.com/usage/webhooks",
+        Scheme((b"x-gitea-signature",)),
+        event_header=b"x-gitea-event",
+        delivery_header=b"x-gitea-delivery",
+    ),
+    Provider(
+        "forgejo",
+        "Forgejo",
+        "https://forgejo.org/docs/latest/user/webhooks/",
+        Scheme((b"x-forgejo-signature",)),
+        event_header=b"x-forgejo-event",
+        delivery_header=b"x-forgejo-delivery",
+    ),
+    Provider(
+        "alchemy",
+        "Alchemy",
+        "https://docs.alchemy.com/reference/notify-api-quickstart",
+        Scheme((b"x-alchemy-signature",)),
+    ),
+    Provider(
+        "asana",
+        "Asana",
+        "https://developers.asana.com/docs/webhooks-guide",
+        Scheme((b"x-hook-signature",)),
+        note="The key is the X-Hook-Secret that Asana sends when the webhook is registered.",
+    ),
+    Provider("cal_com", "Cal.com", "https://cal.com/docs", Scheme((b"x-cal-signature-256",))),
+    Provider(
+        "chargify",
+        "Maxio (Chargify)",
+        "https://docs.maxio.com/hc/en-us/articles/24266163479309",
+        Scheme((b"x-chargify-webhook-signature-hmac-sha-256",)),
+        delivery_header=b"x-chargify-webhook-id",
+    ),
+    Provider("checkout_com", "Checkout.com", "https://www.checkout.com/docs", Scheme((b"cko-signature",))),
+    Provider(
+        "circleci",
+        "CircleCI",
+        "https://circleci.com/docs/outbound-webhooks/",
+        Scheme((b"circleci-signature",), listing=Listing()),
+        event_header=b"circleci-event-type",
+    ),
+    Provider("clickup", "ClickUp", "https://developer.clickup.com/docs/webhooksignature", Scheme((b"x-signature",))),
+    Provider(
+        "coinbase",
+        "Coinbase Commerce",
+        "https://docs.cdp.coinbase.com/commerce/docs/webhooks-security",
+        Scheme((b"x-cc-webhook-signature",)),
+    ),
+    Provider(
+        "cursor",
+        "Cursor",
+        "https://docs.cursor.com/account/cloud-agent-webhooks",
+        Scheme((b"x-webhook-signature",), prefix=b"sha256="),
+        event_header=b"x-webhook-event",
+        delivery_header=b"x-webhook-id",
+    ),
+    Provider(
+        "dropbox",
+        "Dropbox",
+        "https://www.dropbox.com/developers/reference/webhooks",
+        Scheme((b"x-dropbox-signature",)),
+        note="The key is the app secret.",
+    ),
+    Provider("dwolla", "Dwolla", "https://developers.dwolla.com", Scheme((b"x-request-signature-sha-256",))),
+    Provider(
+        "gocardless",
+        "GoCardless",
+        "https://developer.gocardless.com",
+        Scheme((b"webhook-signature",), encoding=HEX_ANY_CASE),
+    ),
+    Provider(
+        "jira",
+        "Jira",
+        "https://developer.atlassian.com/cloud/jira/platform/webhooks/",
+        Scheme((b"x-hub-signature",), prefix=b"sha256="),
+        delivery_header=b"x-atlassian-webhook-identifier",
+        address_set="atlassian",
+    ),
+    Provider(
+        "launch_darkly",
+        "LaunchDarkly",
+        "https://launchdarkly.com/docs/home/infrastructure/webhooks",
+        Scheme((b"x-ld-signature",)),
+    ),
+    Provider(
+        "lemonsqueezy",
+        "Lemon Squeezy",
+        "https://docs.lemonsqueezy.com/help/webhooks/signing-requests",
+        Scheme((b"x-signature",)),
+        event_header=b"x-event-name",
+    ),
+    Provider(
+        "linear",
+        "Linear",
+        "https://linear.app/developers/webhooks",
+        Scheme((b"linear-signature",)),
+        event_header=b"linear-event",
+        delivery_header=b"linear-delivery",
+        note="The signed time is inside the body (webhookTimestamp): the application should judge it, within 60 s.",
+    ),
+    Provider(
+        "linkedin",
+        "LinkedIn",
+        "https://learn.microsoft.com/linkedin/shared/api-guide/webhook-validation",
+        Scheme((b"x-li-signature",), signed="hmacsha256={body}"),
+    ),
+    Provider(
+        "modern_treasury",
+        "Modern Treasury",
+        "https://docs.moderntreasury.com/platform/docs/configure-webhooks",
+        Scheme((b"x-signature",)),
+        event_header=b"x-topic",
+        delivery_header=b"x-webhook-id",
+    ),
+    Provider(
+        "notion",
+        "Notion",
+        "https://developers.notion.com/reference/webhooks",
+        Scheme((b"x-notion-signature",), prefix=b"sha256=", encoding=HEX_ANY_CASE),
+        note="The key is the verification token.",
+    ),
+    Provider("npm", "npm", "https://docs.npmjs.com/about-hooks", Scheme((b"x-npm-signature",), prefix=b"sha256=")),
+    Provider(
+        "pagerduty",
+        "PagerDuty",
+        "https://developer.pagerduty.com/docs/verifying-webhook-signatures",
+        Scheme((b"x-pagerduty-signature",), listing=Listing()),
+        delivery_header=b"x-webhook-id",
+        address_set="pagerduty",
+    ),
+    Provider(
+        "pusher",
+        "Pusher Channels",
+        "https://pusher.com/docs/channels/server_api/webhooks/",
+        Scheme((b"x-pusher-signature",)),
+    ),
+    Provider(
+        "razorpay",
+        "Razorpay",
+        "https://razorpay.com/docs/webhooks/validate-test/",
+        Scheme((b"x-razorpay-signature",)),
+        delivery_header=b"x-razorpay-event-id",
+    ),
+    Provider(
+        "sentry",
+        "Sentry",
+        "https://docs.sentry.io/organization/integrations/integration-platform/webhooks/",
+        Scheme((b"sentry-hook-signature",)),
+        event_header=b"sentry-hook-resource",
+        delivery_header=b"request-id",
+        note="The key is the client secret; Sentry-Hook-Timestamp is not signed and so not judged.",
+    ),
+    Provider(
+        "signal_sciences",
+        "Signal Sciences",
+        "https://docs.fastly.com/en/ngwaf/generic-webhooks",
+        Scheme((b"x-sigsci-signature",)),
+    ),
+    Provider(
+        "squarespace",
+        "Squarespace",
+        "https://developers.squarespace.com",
+        Scheme((b"squarespace-signature",), secret=SecretForm.HEX),
+    ),
+    Provider(
+        "trendmicro_conformity",
+        "Trend Micro Conformity",
+        "https://cloudone.trendmicro.com/docs/conformity/webhook-communication/",
+        Scheme((b"x-conformity-signature",)),
     ),
 )

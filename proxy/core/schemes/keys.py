@@ -9,9 +9,11 @@ import hashlib
 
 from proxy.core.schemes.provider import Provider
 from proxy.core.signing.encodings import decode_base64, decode_hex
+from proxy.core.signing.extras import load_pubkey, needs_public_keys
 from proxy.core.signing.scheme import Scheme, SecretForm
 
 _WHSEC = b"whsec_"
+_VERSION = b"v1,"  # as Supabase shows it
 
 
 def decode_secret(provider: Provider, raw: bytes) -> bytes:
@@ -30,6 +32,9 @@ def decode_secret(provider: Provider, raw: bytes) -> bytes:
 
 
 def _decode(scheme: Scheme, title: str, raw: bytes) -> bytes:
+    if needs_public_keys(scheme):
+        decoded: bytes = load_pubkey().decode_public_key(scheme.secret, scheme.method, raw)
+        return decoded
     form = scheme.secret
     key: bytes | None = raw
     if form is SecretForm.HEX:

@@ -5,9 +5,11 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
-from proxy.core.signing.scheme import Encoding, Listing, SecretForm, Timestamp
+from proxy.core.signing.scheme import Encoding, Listing, Method, SecretForm, Timestamp
 
 _SPEC = "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"
 
@@ -20,5 +22,82 @@ STANDARD = Scheme(
     identity=b"webhook-id",
     secret=SecretForm.WHSEC,
 )
+SVIX = replace(STANDARD, headers=(b"svix-signature",), timestamp=Timestamp(b"svix-timestamp"), identity=b"svix-id")
+_ED25519 = replace(
+    STANDARD, method=Method.ED25519, listing=Listing(b" ", b",", b"v1a"), secret=SecretForm.ED25519_BASE64
+)
 
-PROVIDERS = (Provider("standard_webhooks", "Standard Webhooks", _SPEC, STANDARD, delivery_header=b"webhook-id"),)
+_ID = b"webhook-id"
+_SVIX_ID = b"svix-id"
+
+PROVIDERS = (
+    Provider("standard_webhooks", "Standard Webhooks", _SPEC, STANDARD, delivery_header=_ID),
+    Provider("standard_webhooks_v1a", "Standard Webhooks (public key)", _SPEC, _ED25519, delivery_header=_ID),
+    Provider(
+        "svix",
+        "Svix",
+        "https://docs.svix.com/receiving/verifying-payloads/how-manual",
+        SVIX,
+        delivery_header=_SVIX_ID,
+        address_set="svix",
+    ),
+    Provider("clerk", "Clerk", "https://clerk.com/docs/webhooks/sync-data", SVIX, delivery_header=_SVIX_ID),
+    Provider(
+        "resend",
+        "Resend",
+        "https://resend.com/docs/dashboard/webhooks/verify-webhooks-requests",
+        SVIX,
+        delivery_header=_SVIX_ID,
+    ),
+    Provider("stytch", "Stytch", "https://stytch.com/docs/guides/webhooks", SVIX, delivery_header=_SVIX_ID),
+    Provider("vanta", "Vanta", "https://developer.vanta.com/docs/webhooks", SVIX, delivery_header=_SVIX_ID),
+    Provider("brex", "Brex", "https://developer.brex.com/docs/webhooks/", STANDARD, delivery_header=_ID),
+    Provider(
+        "openai",
+        "OpenAI",
+        "https://platform.openai.com/docs/guides/webhooks",
+        replace(STANDARD, secret=SecretForm.WHSEC_OR_RAW),
+        delivery_header=_ID,
+    ),
+    Provider(
+        "replicate",
+        "Replicate",
+        "https://replicate.com/docs/topics/webhooks/verify-webhook",
+        STANDARD,
+        delivery_header=_ID,
+    ),
+    Provider("supabase", "Supabase", "https://supabase.com/docs/guides/auth/auth-hooks", STANDARD, delivery_header=_ID),
+    Provider("render", "Render", "https://render.com/docs/webhooks", STANDARD, delivery_header=_ID),
+    Provider(
+        "polar",
+        "Polar",
+        "https://polar.sh/docs/integrate/webhooks/delivery",
+        replace(STANDARD, secret=SecretForm.RAW),
+        delivery_header=_ID,
+        note="The whole text of the secret is the key: nothing is decoded.",
+    ),
+    Provider("liveblocks", "Liveblocks", "https://liveblocks.io/docs/platform/webhooks", STANDARD, delivery_header=_ID),
+    Provider(
+        "incident_io", "incident.io", "https://docs.incident.io/integrations/webhooks", STANDARD, delivery_header=_ID
+    ),
+    Provider(
+        "etsy", "Etsy", "https://developers.etsy.com/documentation/essentials/webhooks", STANDARD, delivery_header=_ID
+    ),
+    Provider(
+        "gemini",
+        "Gemini API (static secret)",
+        "https://ai.google.dev/gemini-api/docs/webhooks",
+        STANDARD,
+        delivery_header=_ID,
+    ),
+    Provider("increase", "Increase", "https://increase.com/documentation/webhooks", STANDARD, delivery_header=_ID),
+    Provider(
+        "gitlab_signing_token",
+        "GitLab (signing token)",
+        "https://docs.gitlab.com/user/project/integrations/webhooks/",
+        STANDARD,
+        event_header=b"x-gitlab-event",
+        delivery_header=_ID,
+        address_set="gitlab",
+    ),
+)

@@ -1,12 +1,16 @@
-"""Providers whose HMAC covers a timestamp and the raw body: what stands before the body is known from the head."""
+"""Providers whose HMAC covers the raw body and a timestamp that has a header of its own, before or after the body."""
 
 from __future__ import annotations
 
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
-from proxy.core.signing.scheme import Timestamp
+from proxy.core.signing.scheme import BodyForm, Encoding, Listing, TimeFormat, Timestamp
 
-PROVIDERS = (
+BASE64 = Encoding.BASE64
+MILLISECONDS = TimeFormat.MILLISECONDS
+UNSURE = TimeFormat.SECONDS_OR_MILLISECONDS
+
+_BEFORE_THE_BODY = (
     Provider(
         "slack",
         "Slack",
@@ -18,4 +22,177 @@ PROVIDERS = (
             timestamp=Timestamp(b"x-slack-request-timestamp"),
         ),
     ),
+    Provider(
+        "airship",
+        "Airship",
+        "https://docs.airship.com/guides/features/messaging/custom-channels/",
+        Scheme((b"x-ua-signature",), signed="{timestamp}:{body}", timestamp=Timestamp(b"x-ua-timestamp")),
+    ),
+    Provider(
+        "airwallex",
+        "Airwallex",
+        "https://www.airwallex.com/docs",
+        Scheme((b"x-signature",), signed="{timestamp}{body}", timestamp=Timestamp(b"x-timestamp", UNSURE)),
+    ),
+    Provider(
+        "contentful",
+        "Contentful",
+        "https://www.contentful.com/developers/docs/extensibility/app-framework/request-verification/",
+        Scheme(
+            (b"x-contentful-signature",),
+            signed="{method}\n{encoded_target}\n{signed_headers}\n{body}",
+            signed_headers=b"x-contentful-signed-headers",
+            timestamp=Timestamp(b"x-contentful-timestamp", MILLISECONDS, 30),
+        ),
+        event_header=b"x-contentful-topic",
+    ),
+    Provider(
+        "customerio",
+        "Customer.io",
+        "https://docs.customer.io/journeys/webhooks/",
+        Scheme((b"x-cio-signature",), signed="v0:{timestamp}:{body}", timestamp=Timestamp(b"x-cio-timestamp")),
+    ),
+    Provider(
+        "frameio",
+        "Frame.io",
+        "https://developer.adobe.com/frameio/guides/Webhooks/",
+        Scheme(
+            (b"x-frameio-signature",),
+            signed="v0:{timestamp}:{body}",
+            prefix=b"v0=",
+            timestamp=Timestamp(b"x-frameio-request-timestamp"),
+        ),
+    ),
+    Provider(
+        "front",
+        "Front",
+        "https://dev.frontapp.com/docs/application-webhooks",
+        Scheme(
+            (b"x-front-signature",),
+            signed="{timestamp}:{body}",
+            encoding=BASE64,
+            timestamp=Timestamp(b"x-front-request-timestamp", MILLISECONDS),
+        ),
+    ),
+    Provider(
+        "lob",
+        "Lob",
+        "https://docs.lob.com",
+        Scheme(
+            (b"lob-signature",), signed="{timestamp}.{body}", timestamp=Timestamp(b"lob-signature-timestamp", UNSURE)
+        ),
+    ),
+    Provider(
+        "orb",
+        "Orb",
+        "https://docs.withorb.com/integrations-and-exports/webhooks",
+        Scheme(
+            (b"x-orb-signature",),
+            signed="v1:{timestamp}:{body}",
+            listing=Listing(separator=b" "),
+            timestamp=Timestamp(b"x-orb-timestamp", TimeFormat.ISO_UTC),
+        ),
+    ),
+    Provider(
+        "pinwheel",
+        "Pinwheel",
+        "https://docs.pinwheelapi.com/docs/webhook-signature-verification",
+        Scheme(
+            (b"x-pinwheel-signature",),
+            signed="v2:{timestamp}:{body}",
+            prefix=b"v2=",
+            timestamp=Timestamp(b"x-timestamp"),
+        ),
+    ),
+    Provider(
+        "twitch",
+        "Twitch EventSub",
+        "https://dev.twitch.tv/docs/eventsub/handling-webhook-events/",
+        Scheme(
+            (b"twitch-eventsub-message-signature",),
+            signed="{id}{timestamp}{body}",
+            prefix=b"sha256=",
+            timestamp=Timestamp(b"twitch-eventsub-message-timestamp", TimeFormat.RFC3339, 600),
+            identity=b"twitch-eventsub-message-id",
+        ),
+        event_header=b"twitch-eventsub-subscription-type",
+        delivery_header=b"twitch-eventsub-message-id",
+    ),
+    Provider(
+        "webflow",
+        "Webflow",
+        "https://developers.webflow.com/data/docs/working-with-webhooks",
+        Scheme(
+            (b"x-webflow-signature",),
+            signed="{timestamp}:{body}",
+            timestamp=Timestamp(b"x-webflow-timestamp", MILLISECONDS),
+        ),
+    ),
+    Provider(
+        "zendesk",
+        "Zendesk",
+        "https://developer.zendesk.com/documentation/webhooks/verifying/",
+        Scheme(
+            (b"x-zendesk-webhook-signature",),
+            signed="{timestamp}{body}",
+            encoding=BASE64,
+            timestamp=Timestamp(b"x-zendesk-webhook-signature-timestamp", TimeFormat.RFC3339),
+        ),
+        delivery_header=b"x-zendesk-webhook-invocation-id",
+        address_set="zendesk",
+    ),
+    Provider(
+        "zoom",
+        "Zoom",
+        "https://developers.zoom.us/docs/api/webhooks/",
+        Scheme(
+            (b"x-zm-signature",),
+            signed="v0:{timestamp}:{body}",
+            prefix=b"v0=",
+            timestamp=Timestamp(b"x-zm-request-timestamp"),
+        ),
+        delivery_header=b"x-zm-trackingid",
+    ),
 )
+
+_AFTER_THE_BODY = (
+    Provider(
+        "box",
+        "Box",
+        "https://developer.box.com/guides/webhooks/v2/signatures-v2/",
+        Scheme(
+            (b"box-signature-primary", b"box-signature-secondary"),
+            signed="{body}{timestamp}",
+            encoding=BASE64,
+            timestamp=Timestamp(b"box-delivery-timestamp", TimeFormat.RFC3339, 600),
+            required=((b"box-signature-version", b"1"), (b"box-signature-algorithm", b"HmacSHA256")),
+            body_forms=(BodyForm.RAW, BodyForm.ASCII_JSON),
+        ),
+        delivery_header=b"box-delivery-id",
+    ),
+    Provider(
+        "klaviyo",
+        "Klaviyo",
+        "https://developers.klaviyo.com/en/docs/working_with_system_webhooks",
+        Scheme(
+            (b"klaviyo-signature",),
+            signed="{body}{timestamp}",
+            timestamp=Timestamp(b"klaviyo-timestamp", TimeFormat.ANY, None),
+        ),
+        note="The form of its time is not documented: it is signed, but judged only where a tolerance is set.",
+    ),
+    Provider(
+        "sinch",
+        "Sinch",
+        "https://developers.sinch.com",
+        Scheme(
+            (b"x-sinch-webhook-signature",),
+            signed="{body}.{nonce}.{timestamp}",
+            encoding=BASE64,
+            nonce=b"x-sinch-webhook-signature-nonce",
+            timestamp=Timestamp(b"x-sinch-webhook-signature-timestamp"),
+        ),
+    ),
+)
+
+PROVIDERS = _BEFORE_THE_BODY + _AFTER_THE_BODY

@@ -1,9 +1,15 @@
-"""Providers that sign nothing and send a token: decided on the head alone."""
+"""Providers that sign nothing and send a token: decided on the head alone. Anyone who sees the token can forge."""
 
 from __future__ import annotations
 
 from proxy.core.schemes.provider import Provider, TokenSpec
 from proxy.core.tokens import TokenKind
+
+_OWN_HEADER = TokenSpec(TokenKind.HEADER, b"authorization")
+_OWN_HEADER_NOTE = "You choose the header there; the whole value is compared. Another name: token = { header = ... }."
+_BASIC = TokenSpec(TokenKind.BASIC)
+_BASIC_NOTE = "The secret is written user:password."
+_IN_QUERY = TokenSpec(TokenKind.QUERY, b"token")
 
 PROVIDERS = (
     Provider(
@@ -14,5 +20,108 @@ PROVIDERS = (
         event_header=b"x-gitlab-event",
         delivery_header=b"x-gitlab-event-uuid",
         address_set="gitlab",
+        note="Newer GitLab can sign: prefer gitlab_signing_token.",
+    ),
+    Provider(
+        "buildkite_token",
+        "Buildkite (token)",
+        "https://buildkite.com/docs/apis/webhooks/pipelines",
+        token=TokenSpec(TokenKind.HEADER, b"x-buildkite-token"),
+        event_header=b"x-buildkite-event",
+        note="Buildkite can sign: prefer buildkite.",
+    ),
+    Provider(
+        "deepgram",
+        "Deepgram",
+        "https://developers.deepgram.com/docs/callback",
+        token=TokenSpec(TokenKind.HEADER, b"dg-token"),
+    ),
+    Provider(
+        "telegram",
+        "Telegram",
+        "https://core.telegram.org/bots/api#setwebhook",
+        token=TokenSpec(TokenKind.HEADER, b"x-telegram-bot-api-secret-token"),
+    ),
+    Provider(
+        "bigcommerce",
+        "BigCommerce",
+        "https://developer.bigcommerce.com/docs/integrations/webhooks",
+        token=_OWN_HEADER,
+        note=_OWN_HEADER_NOTE,
+    ),
+    Provider(
+        "brevo",
+        "Brevo",
+        "https://developers.brevo.com/docs/how-to-use-webhooks",
+        token=_OWN_HEADER,
+        note=_OWN_HEADER_NOTE,
+    ),
+    Provider(
+        "datadog",
+        "Datadog",
+        "https://docs.datadoghq.com/integrations/webhooks/",
+        token=_OWN_HEADER,
+        address_set="datadog",
+        note=_OWN_HEADER_NOTE,
+    ),
+    Provider(
+        "new_relic",
+        "New Relic",
+        "https://docs.newrelic.com/docs/alerts/get-notified/notification-integrations/",
+        token=_OWN_HEADER,
+        note=_OWN_HEADER_NOTE,
+    ),
+    Provider(
+        "okta",
+        "Okta",
+        "https://developer.okta.com/docs/concepts/event-hooks/",
+        token=_OWN_HEADER,
+        note=_OWN_HEADER_NOTE,
+    ),
+    Provider(
+        "bitbucket_dc_basic",
+        "Bitbucket Data Center (Basic)",
+        "https://confluence.atlassian.com/bitbucketserver/manage-webhooks-938025878.html",
+        token=_BASIC,
+        event_header=b"x-event-key",
+        delivery_header=b"x-request-id",
+        note=_BASIC_NOTE,
+    ),
+    Provider(
+        "chargebee", "Chargebee", "https://www.chargebee.com/docs/webhook_settings.html", token=_BASIC, note=_BASIC_NOTE
+    ),
+    Provider(
+        "mixpanel", "Mixpanel", "https://docs.mixpanel.com/docs/cohort-sync/webhooks", token=_BASIC, note=_BASIC_NOTE
+    ),
+    Provider(
+        "postmark",
+        "Postmark",
+        "https://postmarkapp.com/developer/webhooks/webhooks-overview",
+        token=_BASIC,
+        note=_BASIC_NOTE,
+    ),
+    Provider(
+        "sparkpost", "SparkPost", "https://developers.sparkpost.com/api/webhooks/", token=_BASIC, note=_BASIC_NOTE
+    ),
+    Provider(
+        "vmware",
+        "Workspace ONE UEM",
+        "https://docs.omnissa.com/bundle/ConsoleBasicsVSaaS/page/EventNotification.html",
+        token=_BASIC,
+        note=_BASIC_NOTE,
+    ),
+    Provider(
+        "flexdeploy",
+        "FlexDeploy",
+        "https://flexagon.com/flexdeploy/documentation/",
+        token=_IN_QUERY,
+        note="The token is in the URL, and is removed from what is forwarded and logged.",
+    ),
+    Provider(
+        "mailchimp_marketing",
+        "Mailchimp Marketing",
+        "https://mailchimp.com/developer/marketing/guides/sync-audience-data-webhooks/",
+        token=_IN_QUERY,
+        note="Mailchimp does not sign: put ?token=... into the URL there.",
     ),
 )

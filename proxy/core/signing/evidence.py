@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from proxy.core.signing.encodings import decode, decode_base64
 from proxy.core.signing.scheme import Listing, Method, Scheme
-from proxy.core.signing.template import Context, compile_template, split_at_body
+from proxy.core.signing.template import Context, Slot, compile_template, split_at_body
 from proxy.core.signing.times import judge_time, parse_time
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
@@ -50,7 +50,7 @@ def public_url_of(public_url: str, target: bytes) -> bytes:
 class EvidenceReader:
     """Reads the claim of a head as ``scheme`` writes it. Compiled once; shared by all requests."""
 
-    __slots__ = ("_public_url", "_scheme", "_size", "_tolerance_s", "prefix", "suffix")
+    __slots__ = ("_public_url", "_scheme", "_size", "_tolerance_s", "covers_body", "prefix", "suffix")
 
     def __init__(self, scheme: Scheme, tolerance_s: float | None, public_url: str | None) -> None:
         self._scheme = scheme
@@ -58,7 +58,9 @@ class EvidenceReader:
         self._size = signature_size(scheme)
         own = scheme.timestamp.tolerance_s if scheme.timestamp is not None else None
         self._tolerance_s = own if tolerance_s is None else tolerance_s
-        self.prefix, self.suffix = split_at_body(compile_template(scheme.signed))
+        parts = compile_template(scheme.signed)
+        self.prefix, self.suffix = split_at_body(parts)
+        self.covers_body = any(isinstance(part, Slot) and part.kind == "body" for part in parts)
 
     @property
     def tolerance_s(self) -> float | None:
@@ -80,12 +82,13 @@ class EvidenceReader:
             if value != wanted:
                 return MALFORMED
         context = self.context(head)
-        signatures = self._signatures(head, context)
+        signatures = self._signatures(head, context) if scheme.headers else []
         if isinstance(signatures, Reason):
             return signatures
-        refused = self._judge_time(head, context, now)
-        if refused is not None:
-            return refused
+        if scheme.document is None or scheme.document.timestamp is None:
+            refused = self._judge_time(head, context, now)
+            if refused is not None:
+                return refused
         return Evidence(signatures, context)
 
     def _signatures(self, head: RequestHead, context: Context) -> list[bytes] | Reason:
@@ -96,14 +99,14 @@ class EvidenceReader:
             value = head.values.get(name)
             if not value:
                 continue
-            more = self._parse(value, context)
+            more = self.parse(value, context)
             if more is None:
                 return MALFORMED
             found += more
         return found or MISSING
 
-    def _parse(self, value: bytes, context: Context) -> list[bytes] | None:
-        """The signatures in one header's value; None where it is malformed."""
+    def parse(self, value: bytes, context: Context) -> list[bytes] | None:
+        """The signatures in one value of a header or a field; None where it is malformed."""
         scheme = self._scheme
         if scheme.envelope is not None:
             opened = _open_envelope(value, scheme.envelope)
@@ -129,9 +132,16 @@ class EvidenceReader:
             if stamp.header in head.repeated:
                 return MALFORMED
             context.timestamp = head.values.get(stamp.header, b"")
-        if not context.timestamp:
+        return self.judge_text(context.timestamp, now)
+
+    def judge_text(self, text: bytes, now: float) -> Reason | None:
+        """Why the signed timestamp ``text`` is not fresh at ``now``, or None."""
+        stamp = self._scheme.timestamp
+        if stamp is None:
+            return None
+        if not text:
             return Reason.TIMESTAMP_MISSING
-        said = parse_time(stamp.format, context.timestamp)
+        said = parse_time(stamp.format, text)
         if said is None:
             return MALFORMED
         return judge_time(said, now, self._tolerance_s)

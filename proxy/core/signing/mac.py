@@ -154,17 +154,30 @@ class TransformedVerification(MacVerification):
         return super().finish()
 
 
+class HeadVerification(MacVerification):
+    """The same where nothing of the body is signed."""
+
+    __slots__ = ()
+
+    def update(self, chunk: bytes) -> None:
+        """Nothing of it counts."""
+
+
 class MacPlan:
     """A scheme with its keys, ready for requests."""
 
-    __slots__ = ("_forms", "_keys", "_reader")
+    __slots__ = ("_forms", "_keys", "_make", "_reader")
 
     whole_body = False
 
     def __init__(self, scheme: Scheme, secrets: tuple[Secret, ...], reader: EvidenceReader) -> None:
         self._reader = reader
         self._forms = scheme.body_forms
-        self._keys = [(secret, KeyedHash(secret.value, scheme.algorithm, scheme.method)) for secret in secrets]
+        self._keys = [
+            (secret, KeyedHash(scheme.split_key(secret.value)[1], scheme.algorithm, scheme.method))
+            for secret in secrets
+        ]
+        self._make = MacVerification if reader.covers_body else HeadVerification
 
     def begin(self, head: RequestHead, now: float) -> Verification | Reason:
         """The check of the body that follows ``head``, or why there is nothing to check."""
@@ -183,6 +196,6 @@ class MacPlan:
             return Reason.SIGNATURE_MISMATCH
         if self._forms == RAW_ONLY:
             tracks = [Track(name, key) for name, key in live]
-            return MacVerification(tracks, evidence.signatures, prefix, suffix)
+            return self._make(tracks, evidence.signatures, prefix, suffix)
         tracks = [Track(name, key, make_transform(form)) for form in self._forms for name, key in live]
         return TransformedVerification(tracks, evidence.signatures, prefix, suffix)

@@ -7,6 +7,7 @@ are lower case bytes. HMAC is RFC 2104; ``docs`` of each provider name the sourc
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -44,7 +45,8 @@ class TimeFormat(Enum):
     MILLISECONDS = "ms"
     SECONDS_OR_MILLISECONDS = "s_or_ms"  # the provider does not say: 12 digits and more are milliseconds
     RFC3339 = "rfc3339"
-    ISO_UTC = "iso_utc"  # ISO 8601 without a zone, which means UTC
+    ISO_UTC = "iso_utc"  # ISO 8601, UTC where it names no zone
+    ANY = "any"  # the provider does not say: any of these, or an HTTP date
 
 
 class SecretForm(Enum):
@@ -113,22 +115,24 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Where the parts of a signature are in a body that must be parsed: JSON, or a form.
+    """Where the parts of a signature are in a body that must be parsed: ``kind`` is "json", "form" or "jwt".
 
     Paths are dotted keys. ``items`` names a list: each of its elements carries its own signature, and all must match.
     """
 
-    kind: str  # "json", "form"
+    kind: str
     signature: str | None = None  # path of the signature; None: it is in the headers
     timestamp: str | None = None
-    items: str | None = None  # "a[].b": the list at a, of each element b
+    items: str | None = None  # "a[].b": of each element of the list at a, what is at b
     optional: frozenset[str] = frozenset()  # paths that count as empty text where they are missing
     lines_by: str | None = None  # path of the word that chooses among ``lines``
-    lines: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (word, keys): signed as "key\nvalue\n" for {lines}
+    lines: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (word, keys): {lines} is "key\nvalue\n" of each
     algorithm_by: str | None = None  # path of the word that chooses among ``algorithms``
     algorithms: tuple[tuple[str, str], ...] = ()
-    distinct: bool = False  # a form key given several times counts each distinct value once
-    url_digest: bytes | None = None  # query key with the hex SHA-256 of a body that is no form
+    repeats: str = "as_sent"  # values of a form key given several times: "as_sent", "sorted", "distinct" (and sorted)
+    url_digest: bytes | None = None  # query key with the hex SHA-256 of a body that is no form; then the URL is signed
+    either_port: bool = False  # the URL is signed with or without its default port
+    newline: bool = False  # the signed text may have one more line end
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,8 @@ class Scheme:
     ``signed`` is the text that is signed: literal characters (``{{`` and ``}}`` for braces) and ``{body}``,
     ``{timestamp}``, ``{id}``, ``{nonce}``, ``{method}``, ``{url}``, ``{target}``, ``{path}``, ``{query}``,
     ``{header:NAME}``, ``{param:NAME}`` (of the query), ``{item:NAME}`` (of the listing), ``{key_id}`` (first part of a
-    two-part secret); and, where ``document`` is set, ``{field:PATH}``, ``{form}``, ``{lines}``, ``{sorted_query}``.
+    two-part secret), ``{encoded_target}`` (escaped once more), ``{signed_headers}``, ``{json_item:NAME}``; and, where
+    ``document`` is set, ``{field:PATH}``, ``{form}``, ``{lines}``, ``{sorted_url}``.
     """
 
     headers: tuple[bytes, ...]
@@ -162,6 +167,27 @@ class Scheme:
     document: Document | None = None
 
     @property
+    def header_names(self) -> frozenset[bytes]:
+        """Every header that the check reads: what a sender must not be able to strip on the way."""
+        single = (self.timestamp.header if self.timestamp else None, self.identity, self.nonce, self.signed_headers)
+        named = re.findall(r"\{header:([^}]+)\}", self.signed)
+        return frozenset(
+            [*self.headers, *(name for name in single if name), *(name for name, _ in self.required)]
+            + [name.lower().encode("ascii") for name in named]
+        )
+
+    def split_key(self, secret: bytes) -> tuple[bytes, bytes]:
+        """(key id, key) of a decoded secret; the id is b"" unless the secret has two parts."""
+        if not self.two_part:
+            return b"", secret
+        key_id, _, key = secret.partition(b":")
+        return key_id, key
+
+    @property
     def signs_url(self) -> bool:
         """Whether the public URL must be known."""
-        return "{url}" in self.signed or (self.claims is not None and self.claims.url is not None)
+        return (
+            "{url}" in self.signed
+            or "{sorted_url}" in self.signed
+            or (self.claims is not None and self.claims.url is not None)
+        )

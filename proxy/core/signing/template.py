@@ -7,7 +7,9 @@ be moved without changing the signed text ("a.b" + "." + "c" is "a" + "." + "b.c
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from proxy.core.signing.escapes import escape_json
 from proxy.core.signing.scheme import Scheme
@@ -16,11 +18,27 @@ from proxy.reasons import Reason
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([a-z_]+)(?::([^{}]+))?\}|([^{}]+)|[{}]")
 
+_COMPONENT_SAFE = "!'()*"  # besides letters, digits and "-._~", as ECMAScript's encodeURIComponent
+_URI_SAFE = _COMPONENT_SAFE + ";,/?:@&=+$#"  # as ECMAScript's encodeURI
+
 PLAIN_SLOTS = frozenset(
-    {"body", "timestamp", "id", "nonce", "method", "url", "target", "path", "query", "key_id", "signed_headers"}
+    {
+        "body",
+        "encoded_target",
+        "id",
+        "key_id",
+        "method",
+        "nonce",
+        "path",
+        "query",
+        "signed_headers",
+        "target",
+        "timestamp",
+        "url",
+    }
 )
 NAMED_SLOTS = frozenset({"header", "param", "item", "json_item"})
-DOCUMENT_SLOTS = frozenset({"form", "lines", "sorted_query", "field"})
+DOCUMENT_SLOTS = frozenset({"form", "lines", "sorted_url"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +114,7 @@ class Context:
     timestamp: bytes = b""
     items: dict[bytes, bytes] | None = None
     key_id: bytes = b""
+    document: Mapping[tuple[str, str], bytes] = field(default_factory=dict)  # (slot, name) -> text
 
     def render(self, parts: tuple[Part, ...]) -> bytes | Reason:
         """The bytes of ``parts``, or why they cannot be made."""
@@ -111,6 +130,8 @@ class Context:
         return b"".join(out)
 
     def _take(self, slot: Slot) -> bytes | Reason:
+        if slot.kind in DOCUMENT_SLOTS or slot.kind == "field":
+            return self.document.get((slot.kind, slot.name), Reason.SIGNATURE_MALFORMED)
         simple = self._simple(slot.kind)
         if simple is not None:
             return simple
@@ -136,6 +157,8 @@ class Context:
             return head.target
         if kind == "path":
             return head.path
+        if kind == "encoded_target":
+            return _encode_target(head)
         if kind == "query":
             return head.query or b""
         return self.key_id if kind == "key_id" else None
@@ -163,6 +186,12 @@ class Context:
                 return Reason.SIGNATURE_MALFORMED
             pairs.append(name + b":" + (self.head.get(name) or b""))
         return b";".join(pairs)
+
+
+def _encode_target(head: RequestHead) -> bytes:
+    """The target with its query escaped as one component, and then all of it once more as a URI."""
+    query = b"?" + quote(head.query, safe=_COMPONENT_SAFE).encode("ascii") if head.query else b""
+    return quote(head.path + query, safe=_URI_SAFE).encode("ascii")
 
 
 def single_param(query: bytes | None, name: bytes) -> bytes | Reason:

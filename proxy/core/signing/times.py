@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from proxy.core.signing.scheme import TimeFormat
 from proxy.reasons import Reason
@@ -16,7 +17,8 @@ _SECONDS = re.compile(rb"[0-9]{1,11}")
 _MILLISECONDS = re.compile(rb"[0-9]{1,14}")
 _CLOCK = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
 _RFC3339 = re.compile(_CLOCK + rb"(?:Z|[+-][0-9]{2}:[0-9]{2})")
-_ISO_UTC = re.compile(_CLOCK)
+_ISO_UTC = re.compile(_CLOCK + rb"(?:Z|[+-][0-9]{2}:[0-9]{2})?")
+_HTTP_DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
 _FIRST_MILLISECONDS = 12  # digits: seconds have eleven until the year 5138
 
 
@@ -30,13 +32,27 @@ def parse_time(form: TimeFormat, text: bytes) -> float | None:
         chosen = TimeFormat.MILLISECONDS if len(text) >= _FIRST_MILLISECONDS else TimeFormat.SECONDS
         return parse_time(chosen, text)
     if form is TimeFormat.RFC3339:
-        return _date_time(text.decode("ascii")) if _RFC3339.fullmatch(text) else None
-    return _date_time(text.decode("ascii") + "Z") if _ISO_UTC.fullmatch(text) else None
+        return _date_time(text) if _RFC3339.fullmatch(text) else None
+    if form is TimeFormat.ISO_UTC:
+        return _date_time(text) if _ISO_UTC.fullmatch(text) else None
+    if _HTTP_DATE.fullmatch(text):
+        return _http_date(text)
+    said = parse_time(TimeFormat.SECONDS_OR_MILLISECONDS, text)
+    return parse_time(TimeFormat.ISO_UTC, text) if said is None else said
 
 
-def _date_time(text: str) -> float | None:
+def _date_time(text: bytes) -> float | None:
     try:
-        return datetime.fromisoformat(text).timestamp()
+        said = datetime.fromisoformat(text.decode("ascii"))
+        return (said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _http_date(text: bytes) -> float | None:
+    try:
+        # The names of days and months are English in every locale here: RFC 9110 section 5.6.7.
+        return parsedate_to_datetime(text.decode("ascii")).timestamp()
     except (ValueError, OverflowError):
         return None
 

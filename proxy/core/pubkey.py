@@ -1,0 +1,268 @@
+"""Signatures with public keys: Ed25519 (RFC 8032), ECDSA, RSA PKCS#1 v1.5, over pyca/cryptography.
+
+Loaded only where such a scheme is configured (extra ``hookward[pubkey]``). RSA and ECDSA are over a digest, so the body
+streams; Ed25519 wants its message in one piece. Keys are configured, never fetched: no address in a delivery decides
+whom we believe.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_public_key,
+)
+from cryptography.x509 import load_pem_x509_certificate
+
+from proxy.core.secrets import Secret
+from proxy.core.signing.documents import Tree, read_claims
+from proxy.core.signing.encodings import decode_base64, decode_base64url, decode_hex
+from proxy.core.signing.escapes import Transform, make_transform
+from proxy.core.signing.evidence import EvidenceReader
+from proxy.core.signing.judge import Match
+from proxy.core.signing.mac import Hash, Verification
+from proxy.core.signing.scheme import Method, Scheme, SecretForm
+from proxy.http1 import RequestHead
+from proxy.reasons import Reason
+
+PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+_DIGESTS: dict[str, hashes.HashAlgorithm] = {
+    "sha1": hashes.SHA1(),  # noqa: S303  two providers sign so
+    "sha256": hashes.SHA256(),
+    "sha384": hashes.SHA384(),
+    "sha512": hashes.SHA512(),
+}
+_JOSE_DIGESTS = {"256": "sha256", "384": "sha384", "512": "sha512"}
+_KINDS = {
+    Method.ED25519: (ed25519.Ed25519PublicKey,),
+    Method.ECDSA: (ec.EllipticCurvePublicKey,),
+    Method.RSA: (rsa.RSAPublicKey,),
+}
+_CURVES: dict[str, tuple[ec.EllipticCurve, int]] = {
+    "P-256": (ec.SECP256R1(), 32),
+    "P-384": (ec.SECP384R1(), 48),
+    "P-521": (ec.SECP521R1(), 66),
+}
+_FAULTS = (ValueError, TypeError, KeyError, UnsupportedAlgorithm, binascii.Error)
+
+
+def decode_public_key(form: SecretForm, method: Method, text: bytes) -> bytes:
+    """SubjectPublicKeyInfo (DER) of the key that ``text`` writes. ValueError with the mend."""
+    try:
+        key = _read_key(form, text.strip())
+    except _FAULTS:
+        raise ValueError(
+            "this is no public key: give PEM, a certificate in PEM, a JSON Web Key, or the text that the provider shows"
+        ) from None
+    wanted = _KINDS.get(method)
+    if wanted is not None and not isinstance(key, wanted):
+        raise ValueError(f"this public key is of another kind: the provider signs with {method.value}")
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _read_key(form: SecretForm, text: bytes) -> PublicKey:
+    key: object
+    if text.startswith(b"-----BEGIN CERTIFICATE"):
+        key = load_pem_x509_certificate(text).public_key()
+    elif text.startswith(b"-----BEGIN"):
+        key = load_pem_public_key(text)
+    elif text.startswith(b"{"):
+        key = _read_jwk(read_claims(text) or {})
+    elif form is SecretForm.ED25519_HEX:
+        key = ed25519.Ed25519PublicKey.from_public_bytes(decode_hex(text) or b"")
+    elif form is SecretForm.ED25519_BASE64:
+        key = ed25519.Ed25519PublicKey.from_public_bytes(decode_base64(text.removeprefix(b"whpk_")) or b"")
+    else:
+        key = load_der_public_key(decode_base64(b"".join(text.split())) or b"")
+    if not isinstance(key, PublicKey):
+        raise TypeError("no kind of key that we know")
+    return key
+
+
+def _read_jwk(jwk: Tree) -> object:
+    """RFC 7517, RFC 8037."""
+    number = {
+        name: decode_base64url(str(jwk[name]).encode("ascii")) or b"" for name in ("n", "e", "x", "y") if name in jwk
+    }
+    if jwk.get("kty") == "RSA":
+        return rsa.RSAPublicNumbers(int.from_bytes(number["e"]), int.from_bytes(number["n"])).public_key()
+    if jwk.get("kty") == "EC":
+        curve = _CURVES[str(jwk["crv"])][0]
+        return ec.EllipticCurvePublicNumbers(
+            int.from_bytes(number["x"]), int.from_bytes(number["y"]), curve
+        ).public_key()
+    if jwk.get("kty") == "OKP" and jwk.get("crv") == "Ed25519":
+        return ed25519.Ed25519PublicKey.from_public_bytes(number["x"])
+    raise ValueError("no kind of key that we know")
+
+
+def load_key(spki: bytes) -> PublicKey:
+    """The key of a decoded secret. ValueError where it is none."""
+    try:
+        key = load_der_public_key(spki)
+    except _FAULTS:
+        raise ValueError("the secret of this scheme is a public key, decoded as the provider writes it") from None
+    if not isinstance(key, PublicKey):
+        raise ValueError("this public key is of a kind that no provider uses")  # noqa: TRY004  one kind of error for callers
+    return key
+
+
+def _verify_digest(key: PublicKey, signature: bytes, digest: bytes, algorithm: str) -> bool:
+    """Whether ``signature`` over the message with ``digest`` is ``key``'s; ECDSA in DER."""
+    prehashed = Prehashed(_DIGESTS[algorithm])
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, digest, padding.PKCS1v15(), prehashed)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, digest, ec.ECDSA(prehashed))
+        else:
+            return False
+    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _verify_message(key: PublicKey, signature: bytes, message: bytes, algorithm: str) -> bool:
+    if not isinstance(key, ed25519.Ed25519PublicKey):
+        return _verify_digest(key, signature, hashlib.new(algorithm, message).digest(), algorithm)
+    try:
+        key.verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _verify_jose(key: PublicKey, signature: bytes, message: bytes, name: str) -> bool:
+    """The same by the names of RFC 7518: the kind of the key and, for ECDSA, the length must fit the name."""
+    if name == "EdDSA":
+        return isinstance(key, ed25519.Ed25519PublicKey) and _verify_message(key, signature, message, "")
+    digest = _JOSE_DIGESTS[name[2:]]
+    if name.startswith("RS"):
+        return isinstance(key, rsa.RSAPublicKey) and _verify_message(key, signature, message, digest)
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return False
+    half = (key.curve.key_size + 7) // 8
+    if len(signature) != 2 * half:
+        return False
+    pair = encode_dss_signature(int.from_bytes(signature[:half]), int.from_bytes(signature[half:]))
+    return _verify_message(key, pair, message, digest)
+
+
+def _load_keys(scheme: Scheme, secrets: tuple[Secret, ...]) -> list[tuple[Secret, bytes, PublicKey]]:
+    """Each secret with the id and the key that it holds."""
+    parts = [(secret, scheme.split_key(secret.value)) for secret in secrets]
+    return [(secret, key_id, load_key(key)) for secret, (key_id, key) in parts]
+
+
+class PublicKeyJudge:
+    """The live public keys of a route, for messages that are there whole. Nothing in them is secret."""
+
+    __slots__ = ("_keys", "_verify")
+
+    def __init__(self, scheme: Scheme, secrets: tuple[Secret, ...]) -> None:
+        self._verify = _verify_jose if scheme.claims is not None else _verify_message
+        self._keys = _load_keys(scheme, secrets)
+
+    def match(self, message: bytes, signatures: Sequence[bytes], algorithm: str, now: float) -> Match | None:
+        """Whose signature over ``message`` is among ``signatures``."""
+        for secret, key_id, key in self._keys:
+            if secret.live(now) and any(self._verify(key, one, message, algorithm) for one in signatures):
+                return Match(secret.name, key_id)
+        return None
+
+
+class DigestTrack:
+    """One key's digest of the signed text so far: it may begin with the id of the key."""
+
+    __slots__ = ("key", "name", "running")
+
+    def __init__(self, name: str, key: PublicKey, running: Hash) -> None:
+        self.name = name
+        self.key = key
+        self.running = running
+
+
+class DigestVerification:
+    """One streamed body against all signatures and all live public keys."""
+
+    __slots__ = ("_algorithm", "_signatures", "_suffix", "_tracks", "_transform")
+
+    def __init__(
+        self,
+        tracks: list[DigestTrack],
+        signatures: list[bytes],
+        suffix: bytes,
+        algorithm: str,
+        transform: Transform | None,
+    ) -> None:
+        self._tracks = tracks
+        self._signatures = signatures
+        self._suffix = suffix
+        self._algorithm = algorithm
+        self._transform = transform
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next bytes of the raw body."""
+        if self._transform is not None:
+            chunk = self._transform.feed(chunk)
+        for track in self._tracks:
+            track.running.update(chunk)
+
+    def finish(self) -> str | Reason:
+        """The name of the key that matched, or why none did."""
+        rest = b"" if self._transform is None else self._transform.finish()
+        for track in self._tracks:
+            track.running.update(rest + self._suffix)
+            digest = track.running.digest()
+            if any(_verify_digest(track.key, one, digest, self._algorithm) for one in self._signatures):
+                return track.name
+        return Reason.SIGNATURE_MISMATCH
+
+    def verify(self, body: bytes) -> str | Reason:
+        """Both at once, for a body that is there whole."""
+        self.update(body)
+        return self.finish()
+
+
+class DigestPlan:
+    """RSA or ECDSA over the template with the body streamed."""
+
+    __slots__ = ("_keys", "_reader", "_scheme")
+
+    whole_body = False
+
+    def __init__(self, scheme: Scheme, secrets: tuple[Secret, ...], reader: EvidenceReader) -> None:
+        self._scheme = scheme
+        self._reader = reader
+        self._keys = _load_keys(scheme, secrets)
+
+    def begin(self, head: RequestHead, now: float) -> Verification | Reason:
+        """The check of the body that follows ``head``, or why there is nothing to check."""
+        evidence = self._reader.read(head, now)
+        if isinstance(evidence, Reason):
+            return evidence
+        context = evidence.context
+        suffix = context.render(self._reader.suffix)
+        if isinstance(suffix, Reason):
+            return suffix
+        tracks: list[DigestTrack] = []
+        for secret, key_id, key in self._keys:
+            if not secret.live(now):
+                continue
+            context.key_id = key_id
+            prefix = context.render(self._reader.prefix)
+            if isinstance(prefix, Reason):
+                return prefix
+            tracks.append(DigestTrack(secret.name, key, hashlib.new(self._scheme.algorithm, prefix)))
+        transform = make_transform(self._scheme.body_forms[0])
+        return DigestVerification(tracks, evidence.signatures, suffix, self._scheme.algorithm, transform)

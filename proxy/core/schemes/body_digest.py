@@ -1,0 +1,121 @@
+"""Providers that send a signed token (JWT) whose claims hold the digest of the body, or say who sends and no more."""
+
+from __future__ import annotations
+
+from proxy.core.schemes.provider import Provider
+from proxy.core.signatures import Scheme
+from proxy.core.signing.scheme import Claims, Document, Encoding, Method, SecretForm
+
+_FUSIONAUTH_DOCS = "https://fusionauth.io/docs/extend/events-and-webhooks/signing"
+
+PROVIDERS = (
+    Provider(
+        "fusionauth",
+        "FusionAuth (shared key)",
+        _FUSIONAUTH_DOCS,
+        Scheme(
+            (b"x-fusionauth-signature-jwt",),
+            method=Method.JWT,
+            claims=Claims(("HS256", "HS384", "HS512"), body="request_body_sha256", body_encoding=Encoding.BASE64),
+        ),
+    ),
+    Provider(
+        "fusionauth_public_key",
+        "FusionAuth (key pair)",
+        _FUSIONAUTH_DOCS,
+        Scheme(
+            (b"x-fusionauth-signature-jwt",),
+            method=Method.JWT,
+            secret=SecretForm.PUBLIC_KEY,
+            claims=Claims(
+                ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"),
+                body="request_body_sha256",
+                body_encoding=Encoding.BASE64,
+            ),
+        ),
+    ),
+    Provider(
+        "kinde",
+        "Kinde",
+        "https://docs.kinde.com",
+        Scheme(
+            (),
+            method=Method.JWT,
+            secret=SecretForm.PUBLIC_KEY,
+            claims=Claims(("RS256",)),
+            document=Document("jwt"),
+        ),
+        note="The body is the token; configure the public key of your domain and replace it when it is rotated.",
+    ),
+    Provider(
+        "livekit",
+        "LiveKit",
+        "https://docs.livekit.io/home/server/webhooks/",
+        Scheme(
+            (b"authorization",),
+            method=Method.JWT,
+            two_part=True,
+            claims=Claims(
+                body="sha256",
+                body_encoding=Encoding.BASE64,
+                needed=("exp",),
+                leeway_s=60,
+                issuer_is_key_id=True,
+            ),
+        ),
+        note="The secret is written key:secret.",
+    ),
+    Provider(
+        "messagebird",
+        "MessageBird",
+        "https://developers.messagebird.com/api/#verifying-http-requests",
+        Scheme(
+            (b"messagebird-signature-jwt",),
+            method=Method.JWT,
+            claims=Claims(
+                ("HS256", "HS384", "HS512"),
+                body="payload_hash",
+                body_optional=True,
+                url="url_hash",
+                needed=("exp", "nbf"),
+            ),
+        ),
+    ),
+    Provider(
+        "monday",
+        "monday.com",
+        "https://developer.monday.com/apps/docs/integration-authorization",
+        Scheme((b"authorization",), method=Method.JWT, claims=Claims(needed=("exp",))),
+        note="The token says who sends; nothing covers the body.",
+    ),
+    Provider(
+        "netlify",
+        "Netlify",
+        "https://docs.netlify.com",
+        Scheme((b"x-webhook-signature",), method=Method.JWT, claims=Claims(body="sha256")),
+        event_header=b"x-netlify-event",
+    ),
+    Provider(
+        "plaid",
+        "Plaid",
+        "https://plaid.com/docs/api/webhooks/webhook-verification/",
+        Scheme(
+            (b"plaid-verification",),
+            method=Method.JWT,
+            secret=SecretForm.PUBLIC_KEY,
+            claims=Claims(("ES256",), body="request_body_sha256", needed=("iat",), max_age_s=300),
+        ),
+        note="Keys are configured, not fetched: the JSON Web Key that Plaid's API shows, both while it rotates.",
+    ),
+    Provider(
+        "vonage",
+        "Vonage",
+        "https://developer.vonage.com/en/getting-started/concepts/webhooks",
+        Scheme(
+            (b"authorization",),
+            method=Method.JWT,
+            prefix=b"Bearer ",
+            claims=Claims(body="payload_hash", needed=("iat",), max_age_s=300),
+        ),
+    ),
+)

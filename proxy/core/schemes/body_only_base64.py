@@ -1,0 +1,136 @@
+"""Providers whose HMAC-SHA256 covers the raw body and nothing else, written in base64."""
+
+from __future__ import annotations
+
+from proxy.core.schemes.provider import Provider
+from proxy.core.signatures import Scheme
+from proxy.core.signing.scheme import Encoding, Listing, SecretForm
+
+BASE64 = Encoding.BASE64
+
+PROVIDERS = (
+    Provider(
+        "adyen_platform",
+        "Adyen for Platforms",
+        "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/",
+        Scheme((b"hmacsignature",), encoding=BASE64, secret=SecretForm.HEX),
+    ),
+    Provider(
+        "adyen_management",
+        "Adyen Management",
+        "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/",
+        Scheme((b"hmacsignature",), encoding=BASE64, secret=SecretForm.HEX),
+    ),
+    Provider(
+        "aftership",
+        "AfterShip",
+        "https://www.aftership.com/docs/tracking/webhook/webhook-signature",
+        Scheme((b"aftership-hmac-sha256",), encoding=BASE64),
+    ),
+    Provider(
+        "airtable",
+        "Airtable",
+        "https://airtable.com/developers/web/api/webhooks-overview",
+        Scheme((b"x-airtable-content-mac",), prefix=b"hmac-sha256=", secret=SecretForm.BASE64),
+    ),
+    Provider(
+        "bolt",
+        "Bolt",
+        "https://help.bolt.com/developers/guides/webhooks/hook-verification/",
+        Scheme((b"x-bolt-hmac-sha256",), encoding=BASE64),
+    ),
+    Provider(
+        "castle", "Castle", "https://docs.castle.io/docs/webhooks", Scheme((b"x-castle-signature",), encoding=BASE64)
+    ),
+    Provider(
+        "docusign",
+        "DocuSign Connect",
+        "https://developers.docusign.com/platform/webhooks/connect/validate/",
+        Scheme(tuple(b"x-docusign-signature-%d" % number for number in range(1, 101)), encoding=BASE64),
+        note="One signature for each key that is active there; documents make large bodies, so raise max_body.",
+    ),
+    Provider(
+        "heroku",
+        "Heroku",
+        "https://devcenter.heroku.com/articles/app-webhooks",
+        Scheme((b"heroku-webhook-hmac-sha256",), encoding=BASE64),
+    ),
+    Provider(
+        "hookdeck",
+        "Hookdeck",
+        "https://hookdeck.com/docs/authentication",
+        Scheme((b"x-hookdeck-signature", b"x-hookdeck-signature-2"), encoding=BASE64),
+        delivery_header=b"x-hookdeck-eventid",
+    ),
+    Provider(
+        "line",
+        "LINE",
+        "https://developers.line.biz/en/docs/messaging-api/verify-webhook-signature/",
+        Scheme((b"x-line-signature",), encoding=BASE64),
+        note="The key is the channel secret.",
+    ),
+    Provider(
+        "microsoft_teams",
+        "Microsoft Teams outgoing webhooks",
+        "https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-outgoing-webhook",
+        Scheme((b"authorization",), prefix=b"HMAC ", encoding=BASE64, secret=SecretForm.BASE64),
+    ),
+    Provider(
+        "quickbooks", "QuickBooks", "https://developer.intuit.com", Scheme((b"intuit-signature",), encoding=BASE64)
+    ),
+    Provider(
+        "shopify",
+        "Shopify",
+        "https://shopify.dev/docs/apps/build/webhooks/subscribe/https",
+        Scheme((b"x-shopify-hmac-sha256",), encoding=BASE64),
+        event_header=b"x-shopify-topic",
+        delivery_header=b"x-shopify-webhook-id",
+        note="The key is the app's client secret; orders can be megabytes.",
+    ),
+    Provider(
+        "twitter",
+        "X (Twitter)",
+        "https://docs.x.com/x-api/webhooks/quickstart",
+        Scheme((b"x-twitter-webhooks-signature",), prefix=b"sha256=", encoding=BASE64),
+        note="The key is the consumer secret.",
+    ),
+    Provider(
+        "typeform",
+        "Typeform",
+        "https://www.typeform.com/developers/webhooks/secure-your-webhooks/",
+        Scheme((b"typeform-signature",), prefix=b"sha256=", encoding=BASE64),
+    ),
+    Provider(
+        "woocommerce",
+        "WooCommerce",
+        "https://developer.woocommerce.com/docs/webhooks/",
+        Scheme((b"x-wc-webhook-signature",), encoding=BASE64),
+        event_header=b"x-wc-webhook-topic",
+        delivery_header=b"x-wc-webhook-delivery-id",
+    ),
+    Provider(
+        "worldline",
+        "Worldline Connect",
+        "https://apireference.connect.worldline-solutions.com",
+        Scheme((b"x-gcs-signature",), encoding=BASE64),
+    ),
+    Provider(
+        "worldpay",
+        "Worldpay Access",
+        "https://docs.worldpay.com/access/products/events/signature",
+        Scheme(
+            (b"event-signature",),
+            prefix=b"SHA256/",
+            encoding=Encoding.HEX_OR_BASE64,
+            listing=Listing(pair=b"/", signature=None, blanks=True),
+        ),
+    ),
+    Provider(
+        "xero",
+        "Xero",
+        "https://developer.xero.com/documentation/guides/webhooks/configuring-your-server/",
+        Scheme((b"x-xero-signature",), encoding=BASE64),
+        refusal_status=401,
+        note="Xero tests the endpoint with wrong signatures and expects exactly 401.",
+    ),
+)

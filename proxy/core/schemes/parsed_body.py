@@ -1,0 +1,149 @@
+"""Providers whose signed text is made from the parsed body: such a route holds the body until the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from proxy.core.schemes.provider import Provider
+from proxy.core.signatures import Scheme
+from proxy.core.signing.scheme import Document, Encoding, Listing, Method, SecretForm, TimeFormat, Timestamp
+
+BASE64 = Encoding.BASE64
+
+_TWILIO = Scheme(
+    (b"x-twilio-signature",),
+    signed="{url}{form}",
+    algorithm="sha1",
+    encoding=BASE64,
+    document=Document("form", repeats="distinct", url_digest=b"bodySHA256", either_port=True),
+)
+_TWILIO_DOCS = "https://www.twilio.com/docs/usage/security#validating-requests"
+
+_SNS_CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
+
+PROVIDERS = (
+    Provider(
+        "adyen_payments",
+        "Adyen payments",
+        "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/",
+        Scheme(
+            (),
+            signed="{field:pspReference}:{field:originalReference}:{field:merchantAccountCode}"
+            ":{field:merchantReference}:{field:amount.value}:{field:amount.currency}:{field:eventCode}:{field:success}",
+            encoding=BASE64,
+            secret=SecretForm.HEX,
+            document=Document(
+                "json",
+                signature="additionalData.hmacSignature",
+                items="notificationItems[].NotificationRequestItem",
+                optional=frozenset({"originalReference", "merchantReference", "success", "eventCode"}),
+            ),
+        ),
+        note="Eight fields are signed; the others are not.",
+    ),
+    Provider(
+        "braintree",
+        "Braintree",
+        "https://developer.paypal.com/braintree/docs/guides/webhooks/parse",
+        Scheme(
+            (),
+            signed="{field:bt_payload}",
+            algorithm="sha1",
+            listing=Listing(separator=b"&", pair=b"|", signature=None),
+            key_digest="sha1",
+            two_part=True,
+            document=Document("form", signature="bt_signature", newline=True),
+        ),
+        note="The secret is written public:private, both API keys.",
+    ),
+    Provider(
+        "mailchimp",
+        "Mailchimp Transactional (Mandrill)",
+        "https://mailchimp.com/developer/transactional/guides/track-respond-activity-webhooks/",
+        Scheme(
+            (b"x-mandrill-signature",),
+            signed="{url}{form}",
+            algorithm="sha1",
+            encoding=BASE64,
+            document=Document("form"),
+        ),
+    ),
+    Provider(
+        "mailgun",
+        "Mailgun",
+        "https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks",
+        Scheme(
+            (),
+            signed="{field:signature.timestamp}{field:signature.token}",
+            timestamp=Timestamp(),
+            document=Document("json", signature="signature.signature", timestamp="signature.timestamp"),
+        ),
+        note="Only a time and a token are signed, not the event: the body can be replaced within the tolerance.",
+    ),
+    Provider(
+        "microsoft_graph",
+        "Microsoft Graph",
+        "https://learn.microsoft.com/graph/change-notifications-delivery-webhooks",
+        Scheme(
+            (),
+            signed="",
+            method=Method.EQUAL,
+            document=Document("json", signature="clientState", items="value[]"),
+        ),
+        note="No signature: every notification repeats the clientState of the subscription.",
+    ),
+    Provider(
+        "plivo",
+        "Plivo",
+        "https://www.plivo.com/docs/sms/concepts/signature-validation",
+        Scheme(
+            (b"x-plivo-signature-v3", b"x-plivo-signature-ma-v3"),
+            signed="{sorted_url}{form}.{nonce}",
+            encoding=BASE64,
+            listing=Listing(pair=None),
+            nonce=b"x-plivo-signature-v3-nonce",
+            document=Document("form", repeats="sorted"),
+        ),
+        delivery_header=b"x-plivo-signature-v3-nonce",
+    ),
+    Provider(
+        "sns",
+        "Amazon SNS",
+        "https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html",
+        Scheme(
+            (),
+            signed="{lines}",
+            method=Method.RSA,
+            encoding=BASE64,
+            timestamp=Timestamp(format=TimeFormat.RFC3339, tolerance_s=3600),
+            secret=SecretForm.PUBLIC_KEY,
+            document=Document(
+                "json",
+                signature="Signature",
+                timestamp="Timestamp",
+                optional=frozenset({"Subject"}),
+                lines_by="Type",
+                lines=(
+                    ("Notification", ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")),
+                    ("SubscriptionConfirmation", _SNS_CONFIRMATION),
+                    ("UnsubscribeConfirmation", _SNS_CONFIRMATION),
+                ),
+                algorithm_by="SignatureVersion",
+                algorithms=(("1", "sha1"), ("2", "sha256")),
+            ),
+        ),
+        event_header=b"x-amz-sns-message-type",
+        delivery_header=b"x-amz-sns-message-id",
+        address_set="aws",
+        note="The secret is the signing certificate of your region, in PEM: it is configured, not fetched.",
+    ),
+    Provider("twilio", "Twilio", _TWILIO_DOCS, _TWILIO, delivery_header=b"i-twilio-idempotency-token"),
+    Provider(
+        "twilio_sha256",
+        "Twilio (shared key, SHA-256)",
+        _TWILIO_DOCS,
+        replace(_TWILIO, algorithm="sha256"),
+        delivery_header=b"i-twilio-idempotency-token",
+        note="For webhooks that come with X-Twilio-Webhooks-Signature-Settings: ...,algorithm=HMAC_SHA256.",
+    ),
+)

@@ -1,0 +1,183 @@
+"""Providers whose signature header is a list that holds the signed timestamp too: ``t=…,v1=…``."""
+
+from __future__ import annotations
+
+from proxy.core.schemes.provider import Provider
+from proxy.core.signatures import Scheme
+from proxy.core.signing.scheme import BodyForm, Encoding, Listing, TimeFormat, Timestamp
+
+BASE64 = Encoding.BASE64
+MILLISECONDS = TimeFormat.MILLISECONDS
+UNSURE = TimeFormat.SECONDS_OR_MILLISECONDS
+
+#: "t=…,v1=…"
+_T_V1 = Listing(timestamp=b"t")
+_T_S = Listing(timestamp=b"t", signature=b"s")
+_T_V0 = Listing(timestamp=b"t", signature=b"v0")
+
+PROVIDERS = (
+    Provider(
+        "stripe",
+        "Stripe",
+        "https://docs.stripe.com/webhooks/signature",
+        Scheme((b"stripe-signature",), signed="{timestamp}.{body}", listing=_T_V1, timestamp=Timestamp()),
+        address_set="stripe",
+        note="The whole text of the secret, with its whsec_, is the key.",
+    ),
+    Provider(
+        "affirm",
+        "Affirm",
+        "https://docs.affirm.com",
+        Scheme(
+            (b"x-affirm-signature",),
+            signed="{timestamp}.{body}",
+            algorithm="sha512",
+            listing=_T_V0,
+            timestamp=Timestamp(),
+        ),
+    ),
+    Provider(
+        "buildkite",
+        "Buildkite",
+        "https://buildkite.com/docs/apis/webhooks/pipelines",
+        Scheme(
+            (b"x-buildkite-signature",),
+            signed="{timestamp}.{body}",
+            listing=Listing(timestamp=b"timestamp", signature=b"signature"),
+            timestamp=Timestamp(),
+        ),
+        event_header=b"x-buildkite-event",
+    ),
+    Provider(
+        "calendly",
+        "Calendly",
+        "https://developer.calendly.com/api-docs",
+        Scheme(
+            (b"calendly-webhook-signature",),
+            signed="{timestamp}.{body}",
+            listing=_T_V1,
+            timestamp=Timestamp(tolerance_s=180),
+        ),
+    ),
+    Provider(
+        "elevenlabs",
+        "ElevenLabs",
+        "https://elevenlabs.io/docs/overview/administration/webhooks",
+        Scheme(
+            (b"elevenlabs-signature",),
+            signed="{timestamp}.{body}",
+            listing=_T_V0,
+            timestamp=Timestamp(tolerance_s=1800),
+        ),
+    ),
+    Provider(
+        "go1",
+        "Go1",
+        "https://www.go1.com/developers/partners/concepts/webhook-signature-authentification",
+        Scheme((b"go1-signature",), signed="{timestamp}.{body}", listing=_T_V1, timestamp=Timestamp()),
+        address_set="go1",
+    ),
+    Provider(
+        "graphcms",
+        "Hygraph (GraphCMS)",
+        "https://hygraph.com/docs/api-reference/basics/webhooks",
+        Scheme(
+            (b"gcms-signature",),
+            signed='{{"Body":"{body}","EnvironmentName":"{json_item:env}","TimeStamp":{timestamp}}}',
+            encoding=BASE64,
+            listing=Listing(timestamp=b"t", signature=b"sign", blanks=True, needed=(b"env",)),
+            timestamp=Timestamp(format=MILLISECONDS),
+            body_forms=(BodyForm.JSON_STRING,),
+        ),
+    ),
+    Provider(
+        "hostedhooks",
+        "HostedHooks",
+        "https://docs.hostedhooks.com/security/security-features/webhook-signatures",
+        Scheme((b"hostedhooks-signature",), signed="{timestamp}.{body}", listing=_T_S, timestamp=Timestamp()),
+    ),
+    Provider(
+        "mercado_pago",
+        "Mercado Pago",
+        "https://www.mercadopago.com/developers",
+        Scheme(
+            (b"x-signature",),
+            signed="id:{param:data.id};request-id:{header:x-request-id};ts:{timestamp};",
+            listing=Listing(timestamp=b"ts"),
+            timestamp=Timestamp(format=UNSURE, tolerance_s=None),
+        ),
+        delivery_header=b"x-request-id",
+        note="Nothing covers the body: fetch the object by its id before you believe what it says.",
+    ),
+    Provider(
+        "mux",
+        "Mux",
+        "https://www.mux.com/docs/core/verify-webhook-signatures",
+        Scheme((b"mux-signature",), signed="{timestamp}.{body}", listing=_T_V1, timestamp=Timestamp()),
+    ),
+    Provider(
+        "paddle",
+        "Paddle",
+        "https://developer.paddle.com/webhooks/signature-verification",
+        Scheme(
+            (b"paddle-signature",),
+            signed="{timestamp}:{body}",
+            listing=Listing(separator=b";", timestamp=b"ts", signature=b"h1"),
+            timestamp=Timestamp(tolerance_s=5),
+        ),
+        note="Five seconds are what its SDKs allow; a host whose clock drifts needs a longer tolerance.",
+    ),
+    Provider(
+        "persona",
+        "Persona",
+        "https://docs.withpersona.com",
+        Scheme((b"persona-signature",), signed="{timestamp}.{body}", listing=_T_V1, timestamp=Timestamp()),
+    ),
+    Provider(
+        "recurly",
+        "Recurly",
+        "https://docs.recurly.com",
+        Scheme(
+            (b"recurly-signature",),
+            signed="{timestamp}.{body}",
+            listing=Listing(pair=None, timestamp_first=True),
+            timestamp=Timestamp(format=UNSURE),
+        ),
+    ),
+    Provider(
+        "sanity",
+        "Sanity",
+        "https://www.sanity.io/docs/webhooks",
+        Scheme(
+            (b"sanity-webhook-signature",),
+            signed="{timestamp}.{body}",
+            encoding=Encoding.BASE64URL,
+            listing=_T_V1,
+            timestamp=Timestamp(format=MILLISECONDS, tolerance_s=None),
+        ),
+        note="The time is signed, but its SDK has no window: set a tolerance to have one.",
+    ),
+    Provider(
+        "shippo",
+        "Shippo",
+        "https://docs.goshippo.com/docs/tracking/webhooksecurity/",
+        Scheme((b"shippo-auth-signature",), signed="{timestamp}.{body}", listing=_T_V1, timestamp=Timestamp()),
+    ),
+    Provider(
+        "tiktok",
+        "TikTok",
+        "https://developers.tiktok.com/doc/webhooks-verification",
+        Scheme((b"tiktok-signature",), signed="{timestamp}.{body}", listing=_T_S, timestamp=Timestamp()),
+    ),
+    Provider(
+        "workos",
+        "WorkOS",
+        "https://workos.com/docs/events/data-syncing/webhooks",
+        Scheme(
+            (b"workos-signature",),
+            signed="{timestamp}.{body}",
+            listing=Listing(timestamp=b"t", blanks=True),
+            timestamp=Timestamp(format=MILLISECONDS, tolerance_s=180),
+        ),
+    ),
+)

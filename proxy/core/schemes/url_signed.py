@@ -1,0 +1,57 @@
+"""Providers that sign the URL with the body: ``public_url`` must say what is configured there."""
+
+from __future__ import annotations
+
+from proxy.core.schemes.provider import Provider
+from proxy.core.signatures import Scheme
+from proxy.core.signing.scheme import Encoding, Method, TimeFormat, Timestamp
+
+BASE64 = Encoding.BASE64
+
+_HUBSPOT_DOCS = "https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests"
+
+PROVIDERS = (
+    Provider(
+        "hubspot_v1",
+        "HubSpot (v1)",
+        _HUBSPOT_DOCS,
+        Scheme((b"x-hubspot-signature",), method=Method.HASH, required=((b"x-hubspot-signature-version", b"v1"),)),
+        note="A plain hash, open to length extension: prefer hubspot_v3.",
+    ),
+    Provider(
+        "hubspot_v2",
+        "HubSpot (v2)",
+        _HUBSPOT_DOCS,
+        Scheme(
+            (b"x-hubspot-signature",),
+            signed="{method}{url}{body}",
+            method=Method.HASH,
+            required=((b"x-hubspot-signature-version", b"v2"),),
+        ),
+        note="A plain hash, open to length extension: prefer hubspot_v3.",
+    ),
+    Provider(
+        "hubspot_v3",
+        "HubSpot (v3)",
+        _HUBSPOT_DOCS,
+        Scheme(
+            (b"x-hubspot-signature-v3",),
+            signed="{method}{url}{body}{timestamp}",
+            encoding=BASE64,
+            timestamp=Timestamp(b"x-hubspot-request-timestamp", TimeFormat.MILLISECONDS),
+        ),
+    ),
+    Provider(
+        "square",
+        "Square",
+        "https://developer.squareup.com/docs/webhooks/step3validate",
+        Scheme((b"x-square-hmacsha256-signature",), signed="{url}{body}", encoding=BASE64),
+    ),
+    Provider(
+        "trello",
+        "Trello",
+        "https://developer.atlassian.com/cloud/trello/guides/rest-api/webhooks/",
+        Scheme((b"x-trello-webhook",), signed="{body}{url}", algorithm="sha1", encoding=BASE64),
+        address_set="atlassian",
+    ),
+)

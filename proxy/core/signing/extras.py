@@ -1,0 +1,23 @@
+"""The one door to ``proxy.core.pubkey``, which needs a package that not every installation has."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, Scheme, SecretForm
+
+_PUBLIC_KEY_FORMS = frozenset({SecretForm.PUBLIC_KEY, SecretForm.ED25519_HEX, SecretForm.ED25519_BASE64})
+
+
+def needs_public_keys(scheme: Scheme) -> bool:
+    """Whether ``scheme`` cannot be checked with the standard library."""
+    return scheme.method in PUBLIC_KEY_METHODS or scheme.secret in _PUBLIC_KEY_FORMS
+
+
+def load_pubkey() -> ModuleType:
+    """``proxy.core.pubkey``. ValueError, with the mend, where its package is not installed."""
+    try:
+        return importlib.import_module("proxy.core.pubkey")
+    except ImportError:
+        raise ValueError("this provider signs with a public key: pip install 'hookward[pubkey]'") from None

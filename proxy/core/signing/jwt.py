@@ -1,0 +1,192 @@
+"""Signed tokens whose claims hold the digest of the body (RFC 7515, RFC 7519), with the standard library.
+
+The token's own signature is judged on the head, before a byte of the body; the body is hashed as it passes and compared
+at the end. The algorithm is chosen by the scheme: what the token's header names must be on its list, and ``none`` never
+is. Claims are read only after the signature has matched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import NamedTuple
+
+from proxy.core.signing.documents import Tree, read_claims
+from proxy.core.signing.encodings import decode, decode_base64url
+from proxy.core.signing.evidence import MALFORMED, MISSING, EvidenceReader
+from proxy.core.signing.judge import Judge
+from proxy.core.signing.mac import Verification
+from proxy.core.signing.scheme import Claims, Scheme
+from proxy.core.signing.times import judge_time
+from proxy.core.signing.whole import WholeVerification
+from proxy.http1 import RequestHead
+from proxy.reasons import Reason
+
+#: Digests of the HMAC algorithms of RFC 7518 section 3.2.
+HMAC_DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
+
+_DIGEST_SIZE = 32
+
+
+class Token(NamedTuple):
+    """A token taken apart; nothing in it is believed yet."""
+
+    algorithm: str
+    signed: bytes
+    claims: Tree
+    signature: bytes
+
+
+def open_token(text: bytes) -> Token | None:
+    """The parts of a compact JWS (RFC 7515 section 7.1); None where it is malformed."""
+    signed, _, last = text.rpartition(b".")
+    first, dot, second = signed.partition(b".")
+    header, claims, signature = _object(first), _object(second), decode_base64url(last)
+    if not dot or header is None or claims is None or signature is None or "crit" in header:
+        return None
+    algorithm = header.get("alg")
+    return Token(algorithm, signed, claims, signature) if isinstance(algorithm, str) else None
+
+
+def _object(text: bytes) -> Tree | None:
+    decoded = decode_base64url(text)
+    return None if decoded is None else read_claims(decoded)
+
+
+class DigestVerification:
+    """A body against the digest that a signed token said. ``expected`` None: the body must be empty."""
+
+    __slots__ = ("_empty", "_expected", "_name", "_running")
+
+    def __init__(self, name: str, expected: bytes | None) -> None:
+        self._name = name
+        self._expected = expected
+        self._running = hashlib.sha256()
+        self._empty = True
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next bytes of the raw body."""
+        self._running.update(chunk)
+        self._empty = self._empty and not chunk
+
+    def finish(self) -> str | Reason:
+        """The name of the secret that signed the token, or a mismatch."""
+        if self._expected is None:
+            return self._name if self._empty else Reason.SIGNATURE_MISMATCH
+        matches = hmac.compare_digest(self._running.digest(), self._expected)
+        return self._name if matches else Reason.SIGNATURE_MISMATCH
+
+    def verify(self, body: bytes) -> str | Reason:
+        """Both at once, for a body that is there whole."""
+        self.update(body)
+        return self.finish()
+
+
+class UncoveredVerification:
+    """A token that says nothing about the body."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def update(self, chunk: bytes) -> None:
+        """Nothing of it counts."""
+
+    def finish(self) -> str | Reason:
+        """The name of the secret that signed the token."""
+        return self._name
+
+    def verify(self, _body: bytes) -> str | Reason:
+        """The same."""
+        return self._name
+
+
+class JwtPlan:
+    """A scheme with a token in a header, or in place of the body."""
+
+    __slots__ = ("_claims", "_judge", "_max_age_s", "_reader", "_scheme", "whole_body")
+
+    def __init__(
+        self, scheme: Scheme, claims: Claims, reader: EvidenceReader, judge: Judge, tolerance_s: float | None
+    ) -> None:
+        self._scheme = scheme
+        self._claims = claims
+        self._reader = reader
+        self._judge = judge
+        self._max_age_s = claims.max_age_s if tolerance_s is None else tolerance_s
+        self.whole_body = scheme.document is not None
+
+    def begin(self, head: RequestHead, now: float) -> Verification | Reason:
+        """The check of the body that follows ``head``, or why there is nothing to check."""
+        if self.whole_body:
+            return WholeVerification(lambda body: self._judge_body(body, head, now))
+        value = self._header(head)
+        return value if isinstance(value, Reason) else self._judge_token(value, head, now)
+
+    def _header(self, head: RequestHead) -> bytes | Reason:
+        name = self._scheme.headers[0]
+        if name in head.repeated:
+            return MALFORMED
+        value = head.get(name)
+        if not value:
+            return MISSING
+        prefix = self._scheme.prefix
+        return value[len(prefix) :] if value.startswith(prefix) else MALFORMED
+
+    def _judge_body(self, body: bytes, head: RequestHead, now: float) -> str | Reason:
+        if not body:
+            return MISSING
+        verdict = self._judge_token(body, head, now)
+        return verdict if isinstance(verdict, Reason) else verdict.finish()
+
+    def _judge_token(self, text: bytes, head: RequestHead, now: float) -> Verification | Reason:
+        token = open_token(text)
+        if token is None or token.algorithm not in self._claims.algorithms:
+            return MALFORMED
+        algorithm = HMAC_DIGESTS.get(token.algorithm, token.algorithm)
+        match = self._judge.match(token.signed, [token.signature], algorithm, now)
+        if match is None:
+            return Reason.SIGNATURE_MISMATCH
+        if self._claims.issuer_is_key_id and token.claims.get("iss") != match.key_id.decode("utf-8", "replace"):
+            return Reason.SIGNATURE_MISMATCH
+        refused = self._judge_times(token.claims, now) or self._judge_url(token.claims, head)
+        return refused or self._body_check(token.claims, match.name)
+
+    def _judge_times(self, claims: Tree, now: float) -> Reason | None:
+        for name in self._claims.needed:
+            if name not in claims:
+                return Reason.TIMESTAMP_MISSING
+        times: dict[str, float] = {}
+        for name in ("exp", "nbf", "iat"):
+            value = claims.get(name)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e12:
+                return MALFORMED
+            times[name] = value
+        leeway = self._claims.leeway_s
+        if "exp" in times and now - times["exp"] > leeway:
+            return Reason.TIMESTAMP_TOO_OLD
+        if "nbf" in times and times["nbf"] - now > leeway:
+            return Reason.TIMESTAMP_IN_FUTURE
+        return judge_time(times["iat"], now, self._max_age_s) if "iat" in times else None
+
+    def _judge_url(self, claims: Tree, head: RequestHead) -> Reason | None:
+        if self._claims.url is None:
+            return None
+        said = claims.get(self._claims.url)
+        digest = hashlib.sha256(self._reader.context(head).url).hexdigest()
+        same = isinstance(said, str) and hmac.compare_digest(said.encode("utf-8", "replace"), digest.encode("ascii"))
+        return None if same else Reason.SIGNATURE_MISMATCH
+
+    def _body_check(self, claims: Tree, name: str) -> Verification | Reason:
+        if self._claims.body is None:
+            return UncoveredVerification(name)
+        said = claims.get(self._claims.body)
+        if said is None and self._claims.body_optional:
+            return DigestVerification(name, None)
+        if not isinstance(said, str):
+            return MALFORMED
+        expected = decode(self._claims.body_encoding, said.encode("utf-8", "replace"), _DIGEST_SIZE)
+        return MALFORMED if expected is None else DigestVerification(name, expected)

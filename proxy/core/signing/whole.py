@@ -1,0 +1,187 @@
+"""Schemes that need the body in one piece: it must be parsed to know what was signed, or the method wants it whole.
+
+The chunks are kept, so such a route holds its body, and ``max_body`` bounds it. ``documents`` parses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+
+from proxy.core.signing.documents import FormPart, JsonPart, Part, both_ports, list_items, read_form, read_json
+from proxy.core.signing.evidence import MALFORMED, MISSING, Evidence, EvidenceReader
+from proxy.core.signing.judge import Judge
+from proxy.core.signing.mac import Verification
+from proxy.core.signing.scheme import Document, Method, Scheme
+from proxy.core.signing.template import DOCUMENT_SLOTS, Slot, single_param
+from proxy.http1 import RequestHead
+from proxy.reasons import Reason
+
+
+class WholeVerification:
+    """Keeps the chunks, and lets ``judge`` say what it makes of the body."""
+
+    __slots__ = ("_chunks", "_judge")
+
+    def __init__(self, judge: Callable[[bytes], str | Reason]) -> None:
+        self._judge = judge
+        self._chunks: list[bytes] = []
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next bytes of the raw body."""
+        self._chunks.append(bytes(chunk))
+
+    def finish(self) -> str | Reason:
+        """The name of the secret that matched, or why none did."""
+        return self._judge(b"".join(self._chunks))
+
+    def verify(self, body: bytes) -> str | Reason:
+        """Both at once, for a body that is there whole."""
+        return self._judge(body)
+
+
+class PlainPlan:
+    """A method that takes its message in one piece: the template around the raw body."""
+
+    __slots__ = ("_judge", "_reader", "_scheme")
+
+    whole_body = True
+
+    def __init__(self, scheme: Scheme, reader: EvidenceReader, judge: Judge) -> None:
+        self._scheme = scheme
+        self._reader = reader
+        self._judge = judge
+
+    def begin(self, head: RequestHead, now: float) -> Verification | Reason:
+        """The check of the body that follows ``head``, or why there is nothing to check."""
+        evidence = self._reader.read(head, now)
+        if isinstance(evidence, Reason):
+            return evidence
+        prefix = evidence.context.render(self._reader.prefix)
+        if isinstance(prefix, Reason):
+            return prefix
+        suffix = evidence.context.render(self._reader.suffix)
+        if isinstance(suffix, Reason):
+            return suffix
+        signatures = evidence.signatures
+
+        def judge(body: bytes) -> str | Reason:
+            match = self._judge.match(prefix + body + suffix, signatures, self._scheme.algorithm, now)
+            return Reason.SIGNATURE_MISMATCH if match is None else match.name
+
+        return WholeVerification(judge)
+
+
+class DocumentPlan:
+    """A scheme whose signed text is made from the parsed body."""
+
+    __slots__ = ("_document", "_judge", "_reader", "_scheme")
+
+    whole_body = True
+
+    def __init__(self, scheme: Scheme, document: Document, reader: EvidenceReader, judge: Judge) -> None:
+        self._scheme = scheme
+        self._document = document
+        self._reader = reader
+        self._judge = judge
+
+    def begin(self, head: RequestHead, now: float) -> Verification | Reason:
+        """The check of the body that follows ``head``, or why there is nothing to check."""
+        evidence = self._reader.read(head, now)
+        if isinstance(evidence, Reason):
+            return evidence
+        return WholeVerification(lambda body: self._judge_body(evidence, body, now))
+
+    def _judge_body(self, evidence: Evidence, body: bytes, now: float) -> str | Reason:
+        digest_key = self._document.url_digest
+        if digest_key is not None:
+            said = single_param(evidence.context.head.query, digest_key)
+            if said is MALFORMED:
+                return MALFORMED
+            if isinstance(said, bytes):
+                return self._judge_url(evidence, said, body, now)
+        parts = self._open(body)
+        if isinstance(parts, Reason):
+            return parts
+        verdict: str | Reason = MALFORMED
+        for part in reversed(parts):  # so that the first one's secret is the one that is named
+            verdict = self._judge_part(evidence, part, now)
+            if isinstance(verdict, Reason):
+                return verdict
+        return verdict
+
+    def _open(self, body: bytes) -> list[Part] | Reason:
+        if self._document.kind == "form":
+            form = read_form(body)
+            return MALFORMED if form is None else [FormPart(form, self._document)]
+        tree = read_json(body)
+        if tree is None:
+            return MALFORMED
+        elements = [tree] if self._document.items is None else list_items(tree, self._document.items)
+        return [JsonPart(element, self._document) for element in elements] if elements else MALFORMED
+
+    def _judge_part(self, evidence: Evidence, part: Part, now: float) -> str | Reason:
+        document = self._document
+        signatures = evidence.signatures
+        if document.signature is not None:
+            text = part.text(document.signature)
+            if not text:
+                return MISSING
+            read = [text] if self._scheme.method is Method.EQUAL else self._reader.parse(text, evidence.context)
+            if read is None:
+                return MALFORMED
+            signatures = read
+        if document.timestamp is not None:
+            refused = self._reader.judge_text(part.text(document.timestamp) or b"", now)
+            if refused is not None:
+                return refused
+        algorithm = self._algorithm(part)
+        messages = self._messages(evidence, part)
+        if algorithm is None or isinstance(messages, Reason):
+            return MALFORMED
+        return self._match(messages, signatures, algorithm, now)
+
+    def _match(self, messages: list[bytes], signatures: list[bytes], algorithm: str, now: float) -> str | Reason:
+        name: str | None = None
+        for message in messages:
+            match = self._judge.match(message, signatures, algorithm, now)
+            if match is not None and name is None:
+                name = match.name
+        return Reason.SIGNATURE_MISMATCH if name is None else name
+
+    def _algorithm(self, part: Part) -> str | None:
+        document = self._document
+        if document.algorithm_by is None:
+            return self._scheme.algorithm
+        word = (part.text(document.algorithm_by) or b"").decode("utf-8", "replace")
+        return dict(document.algorithms).get(word)
+
+    def _messages(self, evidence: Evidence, part: Part) -> list[bytes] | Reason:
+        """The texts that may have been signed."""
+        context = evidence.context
+        found: dict[tuple[str, str], bytes] = {}
+        for slot in self._reader.prefix:
+            if isinstance(slot, Slot) and (slot.kind in DOCUMENT_SLOTS or slot.kind == "field"):
+                value = part.slot(slot, context.url)
+                if value is None:
+                    return MALFORMED
+                found[slot.kind, slot.name] = value
+        context.document = found
+        messages: list[bytes] = []
+        urls = both_ports(context.url) if self._document.either_port else [context.url]
+        for url in urls:
+            context.url = url
+            message = context.render(self._reader.prefix)
+            if isinstance(message, Reason):
+                return message
+            messages.append(message)
+        return messages + [message + b"\n" for message in messages if self._document.newline]
+
+    def _judge_url(self, evidence: Evidence, said: bytes, body: bytes, now: float) -> str | Reason:
+        """The URL alone is signed, and carries the digest of the body."""
+        url = evidence.context.url
+        urls = both_ports(url) if self._document.either_port else [url]
+        verdict = self._match(urls, evidence.signatures, self._scheme.algorithm, now)
+        digest = hashlib.sha256(body).hexdigest().encode("ascii")
+        return verdict if hmac.compare_digest(digest, said) else Reason.SIGNATURE_MISMATCH
