@@ -196,8 +196,9 @@ def _adopt_all(address: ListenAddress, environ: Mapping[str, str]) -> list[socke
         raise NoSuchSocketError(f"cannot listen on {address}: systemd passed no sockets to this process")
     count = environ.get("LISTEN_FDS", "")
     total = int(count) if count.isascii() and count.isdecimal() else 0
-    names = environ.get("LISTEN_FDNAMES", "").split(":")
-    found = [_FIRST_FD + i for i in range(total) if (names[i : i + 1] or ["unknown"]) == [address.fd_name]]
+    listed = environ.get("LISTEN_FDNAMES", "")
+    names = listed.split(":") if listed else ["unknown"] * total
+    found = [_FIRST_FD + i for i, name in enumerate(names[:total]) if name == address.fd_name]
     if not found:
         raise NoSuchSocketError(f"cannot listen on {address}: systemd passed {total} sockets, none of that name")
     return [_adopt(address, fd) for fd in found]

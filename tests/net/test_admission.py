@@ -1,0 +1,67 @@
+"""Slots: the caps, who is exempt, and that each slot comes back exactly once."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.addresses import AddressSet, Peer
+from proxy.net.admission import ConnectionSlots
+from tests.net.accepting import policy_of
+
+ONE, OTHER = Peer.of("192.0.2.1", 1000), Peer.of("192.0.2.2", 1000)
+
+
+def test_the_cap_on_all_connections():
+    slots, policy = ConnectionSlots(), policy_of(max_connections=2)
+    first, second = slots.take(policy), slots.take(policy)
+    assert first and second
+    assert slots.take(policy) is None
+    assert slots.counters.refused_full == 1
+    first.release()
+    assert slots.take(policy)
+    assert slots.counters.open == 2
+
+
+def test_the_cap_on_one_address():
+    slots, policy = ConnectionSlots(), policy_of(max_connections_per_address=1)
+    first = slots.take(policy)
+    assert first.charge(ONE, policy)
+    assert not slots.take(policy).charge(ONE, policy)
+    assert slots.take(policy).charge(OTHER, policy)
+    assert slots.counters.refused_per_address == 1
+    assert slots.counters.accepted == 2
+    assert slots.counters.open == 2
+    first.release()
+    assert slots.take(policy).charge(ONE, policy)
+
+
+def test_ipv6_counts_by_the_network_that_one_customer_owns():
+    slots, policy = ConnectionSlots(), policy_of(max_connections_per_address=1)
+    assert slots.take(policy).charge(Peer.of("2001:db8::1"), policy)
+    assert not slots.take(policy).charge(Peer.of("2001:db8::ffff:1"), policy)
+    assert slots.take(policy).charge(Peer.of("2001:db8:0:1::1"), policy)
+
+
+def test_who_speaks_for_many_has_no_cap_of_its_own():
+    slots = ConnectionSlots()
+    policy = policy_of(max_connections_per_address=1, trusted=AddressSet.parse(["192.0.2.1"]))
+    for peer in (ONE, Peer.unix()):
+        assert slots.take(policy).charge(peer, policy)
+        assert slots.take(policy).charge(peer, policy)
+
+
+@given(st.lists(st.tuples(st.sampled_from([ONE, OTHER, None]), st.integers(1, 3))))
+def test_every_slot_comes_back_once(connections):
+    slots, policy = ConnectionSlots(), policy_of(max_connections=8, max_connections_per_address=3)
+    held = []
+    for peer, times in connections:
+        slot = slots.take(policy)
+        if slot is not None and (peer is None or slot.charge(peer, policy)):
+            held.append((slot, times))
+        assert slots.counters.open == len(held)
+    for slot, times in held:
+        for _ in range(times):
+            slot.release()
+    assert slots.counters.open == 0
+    assert slots.groups == {}
