@@ -8,9 +8,11 @@ from typing import TextIO
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
-def wants_colour(stream: TextIO) -> bool:
-    """Whether text for ``stream`` may be coloured."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def wants_colour(stream: TextIO | None) -> bool:
+    """Whether text for ``stream`` may be coloured; None is a stream that was closed before we began."""
+    return (
+        stream is not None and stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
 
 
 class Paint:
@@ -20,7 +22,7 @@ class Paint:
         self.colour = colour
 
     @classmethod
-    def on(cls, stream: TextIO) -> Paint:
+    def on(cls, stream: TextIO | None) -> Paint:
         """Colours where the stream wants them."""
         return cls(colour=wants_colour(stream))
 

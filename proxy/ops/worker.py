@@ -251,9 +251,10 @@ class Worker:
 
 def open_access_log(settings: Settings, loop: asyncio.AbstractEventLoop) -> AccessLog | NoLog:
     """The access log that the settings ask for. Raises ConfigError where its file cannot be opened."""
-    if settings.access_log == "off":
-        return NoLog()
     to_stdout = settings.access_log == "-"
+    # Started with stdout closed, its number may belong to a socket by now.
+    if settings.access_log == "off" or (to_stdout and sys.stdout is None):
+        return NoLog()
     as_text = settings.log_format == "text" or (settings.log_format == "auto" and to_stdout and sys.stdout.isatty())
     formatter = TextLines(colour=to_stdout and wants_colour(sys.stdout)) if as_text else JsonLines()
     if to_stdout:

@@ -1,0 +1,53 @@
+"""Messages of the process."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.errors import Problem
+from proxy.ops.journal import log, open_journal, problem_lines
+
+
+@pytest.fixture(autouse=True)
+def put_back() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level, ours = list(root.handlers), root.level, log.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    log.setLevel(ours)
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [
+        ("debug", ["debug", "info", "warning", "error"]),
+        ("info", ["info", "warning", "error"]),
+        ("warning", ["warning", "error"]),
+        ("error", ["error"]),
+    ],
+)
+def test_the_level_chooses(level: str, said: list[str]):
+    stream = io.StringIO()
+    open_journal(level, stream)
+    for name in ("debug", "info", "warning", "error"):
+        getattr(log, name)("%s!", name)
+    assert [line.split()[-1] for line in stream.getvalue().splitlines()] == [f"{name}!" for name in said]
+
+
+def test_opening_again_does_not_say_things_twice():
+    first, second = io.StringIO(), io.StringIO()
+    open_journal("info", first)
+    open_journal("info", second)
+    logging.getLogger("proxy.net.acceptor").warning("once")
+    assert first.getvalue() == ""
+    assert second.getvalue().count("once") == 1
+
+
+def test_problems_come_with_their_mend():
+    problems = [Problem("a.toml:3", "is wrong", "mend it"), Problem("--listen", "is missing", "give it")]
+    assert problem_lines(problems) == "a.toml:3: is wrong\n    mend it\n--listen: is missing\n    give it"

@@ -1,0 +1,41 @@
+"""Colours only where somebody sees them."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from proxy.ops.terminal import Paint, wants_colour
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "environment", "wanted"),
+    [
+        (Terminal(), {}, True),
+        (Terminal(), {"NO_COLOR": "1"}, False),
+        (Terminal(), {"TERM": "dumb"}, False),
+        (io.StringIO(), {}, False),
+        (None, {}, False),
+    ],
+)
+def test_colour_needs_a_terminal_and_nobody_against_it(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None, environment: dict[str, str], wanted: object
+):
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert wants_colour(stream) is wanted
+    assert Paint.on(stream).colour is wanted
+
+
+def test_paint():
+    assert Paint(colour=True)("text", "red", "bold") == "\033[31;1mtext\033[0m"
+    assert Paint(colour=True)("", "red") == ""
+    assert Paint(colour=False)("text", "red") == "text"
