@@ -1,0 +1,107 @@
+"""From ``allow`` entries to an ``AddressSet``: networks, addresses, ``file:/path`` and ``set:NAME[?query]``.
+
+A list that cannot be read, or that is empty, is a mistake: it must mean neither "everybody" nor, unnoticed, "nobody".
+Where published sets come from is not known here; whoever loads the configuration hands in what resolves them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from proxy.config.problems import Mistake, Problems, suggestion
+from proxy.config.secret_files import read_bounded
+from proxy.config.tree import View
+from proxy.core.addresses import AddressSet
+
+#: ``resolve_set(name, query)``: the addresses of a published set, or None where no set has this name.
+ResolveSet = Callable[[str, str], AddressSet | None]
+
+_MAX_LIST_BYTES = 8 * 1024 * 1024
+_SET = re.compile(r"([A-Za-z0-9._-]{1,64})(?:\?([\x21-\x7e]{0,256}))?")
+
+
+def no_sets(name: str, query: str) -> AddressSet | None:  # noqa: ARG001  # the signature of ResolveSet
+    """Resolves nothing: for loads without published sets."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class AllowReader:
+    """Reads the lists of one load."""
+
+    problems: Problems
+    resolve_set: ResolveSet
+    known_sets: Sequence[str]
+
+    def read(self, view: View, name: str) -> AddressSet | None:
+        """The addresses of a key, or None where it was not written. All mistakes go into the problems."""
+        entry = view.entry(name)
+        if entry is None:
+            return None
+        found = []
+        for index, text in enumerate(view.items(name, str)):
+            where = entry.where if len(view.items(name, str)) == 1 else f"{entry.where}[{index}]"
+            try:
+                found.append(self._one(text.strip(), entry.base, where))
+            except Mistake as mistake:
+                self.problems.add_mistake(where, mistake)
+        return AddressSet.union(found)
+
+    def _one(self, text: str, base: str, where: str) -> AddressSet:
+        if text.startswith("file:"):
+            return self._file(os.path.join(base, text[5:]), where)  # noqa: PTH118  # "" keeps relative paths
+        if text.startswith("set:"):
+            return self._set(text[4:])
+        return _parse([text])
+
+    def _file(self, path: str, where: str) -> AddressSet:
+        try:
+            data, _ = read_bounded(path, _MAX_LIST_BYTES)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else None
+            raise Mistake(f"{path} cannot be read: {why or 'not a path'}", "name a readable file") from None
+        if len(data) > _MAX_LIST_BYTES:
+            raise Mistake(f"{path} is larger than 8MiB", "name a file with one address or network a line")
+        lines = [line.partition("#")[0].strip() for line in data.decode("utf-8", "replace").splitlines()]
+        entries = [line for line in lines if line]
+        if not entries:
+            raise Mistake(f"{path} has no entry, so nobody would be let in", "add one address or network a line")
+        try:
+            return _parse(entries)
+        except Mistake:
+            return self._line_by_line(path, lines, where)
+
+    def _line_by_line(self, path: str, lines: list[str], where: str) -> AddressSet:
+        """For a list with mistakes: all of them, each with its line."""
+        for number, line in enumerate(lines, 1):
+            try:
+                _parse([line] if line else [])
+            except Mistake as mistake:
+                self.problems.add(f"{path}:{number}", f"{mistake.what} (list of {where})", mistake.mend)
+        return AddressSet.empty()
+
+    def _set(self, text: str) -> AddressSet:
+        match = _SET.fullmatch(text)
+        if match is None:
+            raise Mistake(f"{text[:80]!r} is not the name of an address set", 'write "set:NAME" or "set:NAME?query"')
+        try:
+            found = self.resolve_set(match[1], match[2] or "")
+        except ValueError as error:
+            raise Mistake(f"the address set {text!r} cannot be used", str(error)) from None
+        if found is None:
+            mend = suggestion(match[1], self.known_sets) if self.known_sets else "no address sets are known here"
+            raise Mistake(f"there is no address set {match[1]!r}", mend)
+        if not found:
+            raise Mistake(f"the address set {text!r} is empty, so nobody would be let in", "check its query")
+        return found
+
+
+def _parse(entries: list[str]) -> AddressSet:
+    try:
+        return AddressSet.parse(entries)
+    except ValueError as error:
+        what, _, mend = str(error).rpartition(": ")
+        raise Mistake(what, mend) from None

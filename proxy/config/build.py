@@ -1,0 +1,220 @@
+"""From a ``Tree`` to a ``Policy`` and ``Settings``: what the keys mean together.
+
+Here stand the rules that no single key can know: what is admitted at accept, which load is open, local-only or by
+routes, and what contradicts what. Secrets and lists are read on the way; sockets are not touched. All mistakes are
+collected, and one ConfigError carries them.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from proxy.config.allow import AllowReader, ResolveSet, no_sets
+from proxy.config.endpoints import ListenAddress
+from proxy.config.guards import GuardReader
+from proxy.config.listeners import ListenerReader
+from proxy.config.parse import dotted
+from proxy.config.problems import Problems
+from proxy.config.route import RouteReader, names_of, read_limits
+from proxy.config.schema import FLAG_ROUTE
+from proxy.config.settings import IpSet, Loaded, Settings
+from proxy.config.tree import Tree, View
+from proxy.core.addresses import AddressSet
+from proxy.core.policy import Exposure, Limits, Policy, Route, ServerLimits
+from proxy.core.schemes import Provider, find
+from proxy.core.schemes.custom import provider_from_table
+
+_EVERY_IPV4 = (0, (1 << 32) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a load may look at besides the tree. ``now`` is in seconds since the epoch."""
+
+    environ: Mapping[str, str]
+    now: float
+    resolve_set: ResolveSet = no_sets
+    known_sets: Sequence[str] = ()
+
+
+def build(
+    tree: Tree,
+    world: World,
+    problems: Problems,
+    *,
+    generation: int = 1,
+    config_path: str | None = None,
+    warnings: Sequence[str] = (),
+) -> Loaded:
+    """The policy and settings of a tree. Raises ConfigError with these and all earlier problems, if there are any."""
+    return _Build(tree, world, problems, config_path, list(warnings)).loaded(generation)
+
+
+@dataclass(slots=True)
+class _Build:
+    """One load; the order of the methods is the order of the work."""
+
+    tree: Tree
+    world: World
+    problems: Problems
+    config_path: str | None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def top(self) -> View:
+        return self.tree.view("")
+
+    def loaded(self, generation: int) -> Loaded:
+        lists = AllowReader(self.problems, self.world.resolve_set, self.world.known_sets)
+        allow = lists.read(self.top, "allow")
+        trusted = lists.read(self.top, "trusted_proxies") or AddressSet.empty()
+        listeners = ListenerReader(self.problems, self.warnings, lists, self.top, allow)
+        settings = self._settings(listeners)
+        limits, server = self._limits()
+        reader = self._route_reader(lists, limits, allow)
+        exposure, routes = self._routes(reader, has_http=bool(settings.listen) or not settings.tcp)
+        self._check_ends(settings, exposure, routes, listeners)
+        self._check_proxies(settings, trusted)
+        admitted = self._admitted(exposure, routes)
+        self._warn_of_unix(settings, admitted)
+        self.problems.raise_if_any()
+        policy = Policy(
+            generation=generation,
+            routes=routes,
+            exposure=exposure,
+            admission=None if admitted is None else admitted | trusted,
+            allow=admitted,
+            trusted_proxies=trusted,
+            limits=limits,
+            server=server,
+        )
+        return Loaded(policy, replace(settings, warnings=tuple(dict.fromkeys(self.warnings))))
+
+    def _settings(self, listeners: ListenerReader) -> Settings:
+        top = self.top
+        log = top.need("access_log", str)
+        return Settings(
+            listen=top.items("listen", ListenAddress),
+            workers=self._workers(),
+            admin=top.get("admin", ListenAddress),
+            tls=listeners.tls(),
+            proxy_protocol=top.need("proxy_protocol", str),
+            tcp=listeners.tcp(),
+            ip_sets=self._ip_sets(),
+            drain_s=top.need("drain", float),
+            log_format=top.need("log_format", str),
+            log_level=top.need("log_level", str),
+            access_log=log if log in {"-", "off"} else str(top.file("access_log")),
+            state_dir=top.file("state_dir"),
+            config_path=None if self.config_path is None else os.path.abspath(self.config_path),  # noqa: PTH100
+            sources={dotted(path): entry.where for path, entry in self.tree.entries.items() if entry.value is not None},
+        )
+
+    def _workers(self) -> int | str:
+        workers = self.top.get("workers", object)
+        assert isinstance(workers, int | str)
+        return workers
+
+    def _ip_sets(self) -> tuple[IpSet, ...]:
+        found = []
+        for name in self.tree.names("ip_set"):
+            view = self.tree.view("ip_set", "ip_set", name)
+            url = view.get("url", str)
+            if url is not None:
+                found.append(IpSet(name, url, view.get("json", str), view.need("refresh", float)))
+            elif not view.doubtful("url"):
+                self.problems.add(view.where(), "does not say where the list is", 'add url = "https://…"')
+        return tuple(found)
+
+    def _limits(self) -> tuple[Limits, ServerLimits]:
+        view = self.tree.view("limits", "limits")
+        limits = Limits(**read_limits(view, names_of(Limits)))  # type: ignore[arg-type]  # kinds come from the schema
+        server = ServerLimits(**read_limits(view, names_of(ServerLimits)))  # type: ignore[arg-type]
+        if limits.hold_window > server.buffer_budget:
+            key = "hold_window" if "hold_window" in view else "buffer_budget"
+            self.problems.add(
+                view.where(key),
+                "one exchange would need more than the whole buffer_budget",
+                "make hold_window smaller, or buffer_budget larger",
+            )
+        return limits, server
+
+    def _schemes(self) -> dict[str, Provider | None]:
+        found: dict[str, Provider | None] = {}
+        for name in self.tree.names("scheme"):
+            entry = self.tree.entries[("scheme", name)]
+            assert isinstance(entry.value, Mapping)
+            if find(name) is not None:
+                self.problems.add(entry.where, f"{name!r} is a provider that is known already", "choose another name")
+            provider, mistakes = provider_from_table(name, entry.value)
+            for key, what, mend in mistakes:
+                self.problems.add(f"{entry.where}.{key}" if key else entry.where, what, mend)
+            found[name] = None if mistakes else provider
+        return found
+
+    def _route_reader(self, lists: AllowReader, limits: Limits, allow: AddressSet | None) -> RouteReader:
+        guards = GuardReader(self.problems, self.world.environ, self._schemes(), self.world.now, self.warnings)
+        is_open = self.top.need("open", bool)
+        return RouteReader(self.problems, self.warnings, lists, guards, limits, allow, self.top, is_open)
+
+    def _routes(self, reader: RouteReader, *, has_http: bool) -> tuple[Exposure, tuple[Route, ...]]:
+        """What is forwarded, by which routes. A list of addresses alone is a guard, and so makes a route."""
+        names = self.tree.names("route")
+        if not names and reader.allow is not None and not reader.open and has_http:
+            names = [FLAG_ROUTE]
+        if names:
+            return Exposure.ROUTES, tuple(reader.read(name) for name in names)
+        if reader.open:
+            if reader.allow is None:
+                self.warnings.append("open: every request of everybody is forwarded, and nothing is checked")
+            return Exposure.OPEN, (reader.built_in("open"),)
+        return Exposure.LOCAL, (reader.built_in("local"),)
+
+    def _check_ends(
+        self, settings: Settings, exposure: Exposure, routes: Sequence[Route], listeners: ListenerReader
+    ) -> None:
+        """Both ends of every way: something listens, and every route goes somewhere."""
+        has_http = bool(settings.listen) or not settings.tcp or exposure is Exposure.ROUTES
+        if not settings.listen and has_http and not self.top.doubtful("listen"):
+            self.problems.add(
+                self._missing("listen"), "nothing listens", 'add listen = ["0.0.0.0:443"] (flag: --listen 0.0.0.0:443)'
+            )
+        for route in routes:
+            view = self.tree.view("route", "route", route.name)
+            if not route.upstream and has_http and not self.top.doubtful("upstream") and not view.doubtful("upstream"):
+                self.problems.add(
+                    view.where() if view.exists and "upstream" not in self.top else self._missing("upstream"),
+                    "does not say where admitted requests go" if view.exists else "nothing says where requests go",
+                    'add upstream = "http://127.0.0.1:8000" (flag: --upstream 127.0.0.1:8000)',
+                )
+        listeners.check(settings, routes)
+
+    def _missing(self, name: str) -> str:
+        return f"{self.config_path}: {name}" if self.config_path else f"--{name}"
+
+    def _check_proxies(self, settings: Settings, trusted: AddressSet) -> None:
+        top = self.top
+        lacking = "trusted_proxies" not in top and not top.doubtful("trusted_proxies")
+        if settings.proxy_protocol == "require" and lacking:
+            self.problems.add(
+                top.where("proxy_protocol"),
+                "nobody may send a PROXY header, so nobody could connect",
+                'add trusted_proxies = ["10.0.0.0/8"] (flag: --trusted-proxy 10.0.0.0/8)',
+            )
+        if _EVERY_IPV4 in trusted.ranges4:
+            self.warnings.append(f"{top.where('trusted_proxies')}: everybody is trusted to say who the client is")
+
+    def _admitted(self, exposure: Exposure, routes: Sequence[Route]) -> AddressSet | None:
+        """Whom the routes admit together; None where one of them looks at no address, or only observes."""
+        if exposure is Exposure.LOCAL:
+            return None
+        allows = [None if route.observe else route.allow for route in routes]
+        sets = [allow for allow in allows if allow is not None]
+        return AddressSet.union(sets) if len(sets) == len(allows) else None
+
+    def _warn_of_unix(self, settings: Settings, admitted: AddressSet | None) -> None:
+        paths = [str(address) for address in settings.listen if address.path is not None]
+        if paths and admitted is not None and not admitted.has_unix and settings.proxy_protocol == "off":
+            self.warnings.append(f"{paths[0]}: no `allow` has 'unix:', so nobody is let in there")

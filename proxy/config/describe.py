@@ -1,0 +1,194 @@
+"""A load of the configuration in plain sentences, for ``check``: who may send, what proves it, where it goes.
+
+Written for the person who has to answer for it. Secrets appear by their names and dates only. The text is stable: the
+same configuration gives the same lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.config.guards import show_instant
+from proxy.config.route import attribute_of, show_limit
+from proxy.config.schema import SECTIONS
+from proxy.config.settings import Loaded, Settings
+from proxy.config.sizes import show_time
+from proxy.core.addresses import AddressSet
+from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
+from proxy.core.secrets import Secret
+from proxy.core.signatures import Scheme, SignatureCheck
+from proxy.core.tokens import TokenCheck, TokenKind
+
+_INDENT = "    "
+_BODIES = {
+    BodyMode.FREE: "free: it is passed on as it comes.",
+    BodyMode.TAIL: "tail: nothing is passed on within {window}; beyond, all but the end, until the proof holds.",
+    BodyMode.HOLD: "hold: nothing is passed on until the proof holds.",
+}
+
+
+def describe(loaded: Loaded) -> str:
+    """What a configuration means, as text of several lines without a final newline. Warnings are not part of it."""
+    policy, settings = loaded.policy, loaded.settings
+    blocks = [_process(policy, settings)]
+    if policy.exposure is Exposure.ROUTES:
+        blocks += [_route(route, policy.limits) for route in policy.routes]
+        blocks.append(["What no route owns is answered 404."])
+    elif settings.listen:
+        blocks.append([_exposure(policy)])
+    blocks += [
+        [
+            f"TCP {forward.name}: {forward.listen} to {str(forward.upstream).removeprefix('http://')}.",
+            f"{_INDENT}May connect: {_who(forward.allow)}.",
+        ]
+        for forward in settings.tcp
+    ]
+    blocks.append(_changed_limits(policy))
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _process(policy: Policy, settings: Settings) -> list[str]:
+    lines = []
+    if settings.listen:
+        lines.append(f"Listens on {_list([str(address) for address in settings.listen])}, {_tls(settings)}.")
+        lines.append(_admission(policy, settings))
+    if policy.trusted_proxies:
+        lines.append(f"Trusts proxies at {_count(policy.trusted_proxies)} to say who the client is.")
+    if settings.proxy_protocol == "require":
+        lines.append("Every connection must begin with a PROXY header.")
+    if settings.admin is not None:
+        lines.append(f"Answers for health and metrics on {settings.admin}.")
+    return lines
+
+
+def _tls(settings: Settings) -> str:
+    if not settings.tls:
+        return "without TLS"
+    named = [_list(one.names) if one.names else f"the names in {one.cert}" for one in settings.tls]
+    return f"with TLS for {'; '.join(named)}"
+
+
+def _admission(policy: Policy, settings: Settings) -> str:
+    if settings.proxy_protocol == "require":
+        return "Only trusted proxies may connect."
+    if policy.admission is None:
+        return "Every address may connect."
+    return f"Only {_count(policy.admission)} may connect; all others are reset at accept."
+
+
+def _exposure(policy: Policy) -> str:
+    to = _list([str(endpoint) for endpoint in policy.routes[0].upstream])
+    if policy.exposure is Exposure.OPEN:
+        return f"OPEN: every request is passed on to {to}, and nothing is checked."
+    return f"Local only: requests of this host to a loopback name are passed on to {to}; all others are refused."
+
+
+def _route(route: Route, limits: Limits) -> list[str]:
+    path = route.path.decode("ascii")
+    below = "alone" if route.exact else "and below"
+    methods = ", ".join(sorted(method.decode("ascii") for method in route.methods))
+    lines = [
+        f"Route {route.name}: {methods} {path} {below}, to {_list([str(one) for one in route.upstream])}.",
+        f"May call: {_who(route.allow)}.",
+        *_proofs(route),
+        f"Body: {_BODIES[route.body].format(window=_limit('hold_window', route.limits))}",
+    ]
+    if route.events is not None:
+        lines.append(f"Events: {_list(sorted(route.events))}; others are refused.")
+    tightened = [
+        f"{key.name} {_limit(key.name, route.limits)}"
+        for key in SECTIONS["route_limits"].keys
+        if getattr(route.limits, attribute_of(key)) != getattr(limits, attribute_of(key))
+    ]
+    if tightened:
+        lines.append(f"Tighter limits: {_list(tightened)}.")
+    if route.hold_s:
+        lines.append(f"An unreachable upstream is tried again for {show_time(route.hold_s)}.")
+    if route.handshake == "answer":
+        lines.append("The provider's endpoint check is answered here.")
+    if route.observe:
+        lines.append("ONLY OBSERVED: what would be refused is passed on and counted.")
+    return [lines[0], *(_INDENT + line for line in lines[1:])]
+
+
+def _proofs(route: Route) -> list[str]:
+    found = []
+    if route.signature is not None:
+        found.append(f"Proof: {_signature(route.provider, route.signature)}.")
+    if route.token is not None:
+        found.append(f"Proof: {_token(route.provider, route.token)}.")
+    return found or ["Proof: none."]
+
+
+def _signature(provider: str, check: SignatureCheck) -> str:
+    scheme = check.scheme
+    headers = _list([name.decode("latin-1") for name in scheme.headers])
+    where = f" in {headers}" if headers else " in the body"
+    tolerance = check.tolerance_s
+    if tolerance is None and scheme.timestamp is not None:
+        tolerance = scheme.timestamp.tolerance_s
+    fresh = f", not older or newer than {show_time(tolerance)}" if tolerance is not None else ""
+    return f"signature of {provider}{where} ({_algorithm(scheme)}){fresh}, with {_secrets(check.secrets)}"
+
+
+def _algorithm(scheme: Scheme) -> str:
+    if scheme.claims is not None:
+        return f"JWT {'/'.join(scheme.claims.algorithms)}"
+    method = scheme.method.value.upper() if scheme.method.value != "hash" else "plain digest"
+    return method if method in {"ED25519", "EQUAL"} else f"{method} {scheme.algorithm}"
+
+
+def _token(provider: str, check: TokenCheck) -> str:
+    name = check.name.decode("latin-1")
+    place = {
+        TokenKind.QUERY: f"query parameter {name}, which is then removed",
+        TokenKind.HEADER: f"header {name}",
+        TokenKind.BEARER: f"{name or 'authorization'}: Bearer",
+        TokenKind.BASIC: f"{name or 'authorization'}: Basic",
+    }[check.kind]
+    owner = "" if provider == "token" else f" of {provider}"
+    return f"token{owner} ({place}), with {_secrets(check.secrets)}"
+
+
+def _secrets(secrets: Sequence[Secret]) -> str:
+    shown = []
+    for secret in secrets:
+        dates = []
+        if secret.not_before is not None:
+            dates.append(f"from {show_instant(secret.not_before)}")
+        if secret.not_after is not None:
+            dates.append(f"until {show_instant(secret.not_after)}")
+        shown.append(f"{secret.name} ({' '.join(dates)})" if dates else secret.name)
+    return f"the secret{'s' if len(shown) > 1 else ''} {_list(shown)}"
+
+
+def _changed_limits(policy: Policy) -> list[str]:
+    changed = []
+    for key in SECTIONS["limits"].keys:
+        attribute = attribute_of(key)
+        value = getattr(policy.limits if hasattr(policy.limits, attribute) else policy.server, attribute)
+        if value != key.kind.read(key.default):
+            changed.append(f"{key.name} {show_limit(key, value)} (default {key.default})")
+    return [f"Limits that differ from their defaults: {_list(changed)}."] if changed else []
+
+
+def _limit(name: str, limits: Limits) -> str:
+    key = SECTIONS["limits"].key(name)
+    assert key is not None
+    return show_limit(key, getattr(limits, attribute_of(key)))
+
+
+def _who(allow: AddressSet | None) -> str:
+    return "every address" if allow is None else _count(allow)
+
+
+def _count(addresses: AddressSet) -> str:
+    number = len(addresses)
+    parts = [f"{number} address range{'' if number == 1 else 's'}"] if number else []
+    if addresses.has_unix:
+        parts.append("peers on unix sockets")
+    return " and ".join(parts) or "nobody"
+
+
+def _list(words: Sequence[str]) -> str:
+    return ", ".join(words)

@@ -1,0 +1,178 @@
+"""Where we listen and where we connect, as people write it: ``:443``, ``unix:/run/app.sock``, ``https://app:8443``.
+
+Nothing is guessed that could mean two things. No name is resolved here: a listener needs an address of this host, and
+an upstream's name is looked up when it is dialled.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from proxy.config.problems import Mistake
+
+LISTEN_FORM = 'write "0.0.0.0:443", "[::]:443", ":443", "unix:/run/hookward.sock" or "fd:NAME" (socket activation)'
+UPSTREAM_FORM = 'write "http://127.0.0.1:8000", "https://app:8443", "127.0.0.1:8000" or "unix:/run/app.sock"'
+TCP_FORM = 'write LISTEN=UPSTREAM, such as "0.0.0.0:2222=127.0.0.1:22", or NAME=LISTEN=UPSTREAM'
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?")
+_PORT = re.compile(r"[0-9]{1,5}")
+#: sockaddr_un.sun_path has 108 bytes on Linux, one of them for the final NUL.
+_MAX_SOCKET_PATH = 107
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """A place to listen: an address and port, a unix socket (``path``) or a passed descriptor (``fd_name``).
+
+    ``host`` "" means every address of this host, IPv4 and IPv6; port 0 lets the kernel choose.
+    """
+
+    host: str = ""
+    port: int = 0
+    path: str | None = None
+    fd_name: str | None = None
+
+    @property
+    def is_tcp(self) -> bool:
+        """Whether it has a host and a port."""
+        return self.path is None and self.fd_name is None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this host can reach it."""
+        if self.path is not None:
+            return True
+        return self.is_tcp and self.host != "" and ip_address(self.host).is_loopback
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        if self.fd_name is not None:
+            return f"fd:{self.fd_name}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAddress:
+    """A place to connect to: ``host`` and ``port``, or the ``path`` of a unix socket; ``secure`` for https."""
+
+    host: str = ""
+    port: int = 0
+    path: str | None = None
+    secure: bool = False
+
+
+def read_listen(value: object) -> ListenAddress:
+    """A listening address; Mistake where it is none."""
+    text = _text(value, LISTEN_FORM)
+    if text.startswith("unix:"):
+        return ListenAddress(path=_socket_path(text, LISTEN_FORM))
+    if text.startswith("fd:"):
+        if not _NAME.fullmatch(text[3:]):
+            raise Mistake(f"{text[:80]!r} names no descriptor", LISTEN_FORM)
+        return ListenAddress(fd_name=text[3:])
+    if "://" in text:
+        raise Mistake(f"{text[:80]!r} is a URL; a listener has an address and a port", LISTEN_FORM)
+    if _PORT.fullmatch(text):
+        text = f":{text}"
+    host, port = _host_port(text, LISTEN_FORM)
+    if host in {"", "*"}:
+        return ListenAddress("", port)
+    if host == "localhost":
+        return ListenAddress("127.0.0.1", port)
+    try:
+        return ListenAddress(str(ip_address(host)), port)
+    except ValueError:
+        raise Mistake(f"{host[:80]!r} is not an address of this host", LISTEN_FORM) from None
+
+
+def read_upstream(value: object) -> UpstreamAddress:
+    """An upstream, with or without ``http://`` or ``https://``; Mistake where it is none."""
+    text = _text(value, UPSTREAM_FORM)
+    if text.startswith("unix:"):
+        return UpstreamAddress(path=_socket_path(text, UPSTREAM_FORM))
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        rest = f"127.0.0.1:{text}" if _PORT.fullmatch(text) else text
+        return UpstreamAddress(*_dialled(rest))
+    if scheme.lower() not in {"http", "https"}:
+        raise Mistake(f"{scheme[:20]!r} is not a scheme that is spoken to an upstream", UPSTREAM_FORM)
+    secure = scheme.lower() == "https"
+    if "@" in rest:
+        raise Mistake("a user name or password in an upstream's URL", "remove what stands before the '@'")
+    authority, slash, path = rest.partition("/")
+    if path or "?" in rest or "#" in rest:
+        raise Mistake(
+            f"an upstream has no path: {slash}{path[:60]}",
+            "remove the path: the sender's path is passed on as it came (promise: byte-exact)",
+        )
+    has_port = re.search(r":[0-9]+$", authority) is not None
+    return UpstreamAddress(*_dialled(authority if has_port else f"{authority}:{443 if secure else 80}"), secure=secure)
+
+
+def read_tcp_upstream(value: object) -> UpstreamAddress:
+    """Where plain TCP goes: ``host:port`` or ``unix:/path``; Mistake where it is something else."""
+    text = _text(value, UPSTREAM_FORM)
+    if "://" in text:
+        raise Mistake("plain TCP is forwarded to an address, not to a URL", 'write "127.0.0.1:22" or "unix:/path"')
+    return read_upstream(text)
+
+
+def read_tcp_pair(value: object) -> tuple[str | None, ListenAddress, UpstreamAddress]:
+    """The name, if one is given, and both ends of ``[NAME=]LISTEN=UPSTREAM``; Mistake where it is something else."""
+    parts = _text(value, TCP_FORM).split("=")
+    if not 2 <= len(parts) <= 3:
+        raise Mistake("does not say both where to listen and where to go", TCP_FORM)
+    name = parts.pop(0) if len(parts) == 3 else None
+    if name is not None and not _NAME.fullmatch(name):
+        raise Mistake(f"{name[:80]!r} is not a name", "use 1 to 64 letters, digits, '.', '_' and '-'")
+    return name, read_listen(parts[0]), read_tcp_upstream(parts[1])
+
+
+def _dialled(text: str) -> tuple[str, int]:
+    host, port = _host_port(text, UPSTREAM_FORM)
+    if not host or port == 0:
+        raise Mistake(f"{text[:80]!r} says {'no host' if not host else 'port 0'} to connect to", UPSTREAM_FORM)
+    if ":" in host:
+        try:
+            return str(ip_address(host)), port
+        except ValueError:
+            raise Mistake(f"{host[:80]!r} is not an IPv6 address", UPSTREAM_FORM) from None
+    if not _HOST.fullmatch(host):
+        raise Mistake(f"{host[:80]!r} is not a host name", UPSTREAM_FORM)
+    return host, port
+
+
+def _host_port(text: str, form: str) -> tuple[str, int]:
+    """Host (without brackets) and port of ``host:port``."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or text.endswith("]"):
+        raise Mistake(f"{text[:80]!r} has no port", form)
+    if ":" in host and not bracketed:
+        raise Mistake(f"{text[:80]!r} is an IPv6 address without brackets", 'write "[::1]:8000"')
+    if not _PORT.fullmatch(port) or int(port) > 0xFFFF:
+        raise Mistake(f"{port[:80]!r} is not a port", "a port is a number from 0 to 65535")
+    return (host[1:-1] if bracketed else host), int(port)
+
+
+def _socket_path(text: str, form: str) -> str:
+    path = text.removeprefix("unix:").removeprefix("//")
+    if not path.startswith("/"):
+        raise Mistake(f"{text[:80]!r} is not the full path of a socket", form)
+    if "\0" in path or len(path.encode("utf-8", "surrogateescape")) > _MAX_SOCKET_PATH:
+        raise Mistake(
+            "the path of the socket is too long", f"a unix socket's path has at most {_MAX_SOCKET_PATH} bytes"
+        )
+    return path
+
+
+def _text(value: object, form: str) -> str:
+    if not isinstance(value, str):
+        raise Mistake("is not a text", form)
+    if not value.isprintable():
+        raise Mistake("contains a character that cannot be printed", form)
+    return value.strip()

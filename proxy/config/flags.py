@@ -1,0 +1,200 @@
+"""Flags and environment names, both made from the schema, as trees that lie over the file's.
+
+A wrong flag is a :exc:`FlagError` (exit status 64, sysexits EX_USAGE); a wrong environment variable is a problem of
+the configuration (78). No flag takes a secret's value, because every user of a host can read the arguments of every
+process; whoever tries is told so without a copy of what was typed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import NoReturn
+
+from proxy.config import kinds
+from proxy.config.parse import read_value
+from proxy.config.problems import Mistake, Problems
+from proxy.config.schema import ENVIRONMENT_PREFIX, FLAGS, Flag
+from proxy.config.tree import Entry, Tree
+from proxy.errors import HookwardError, Problem
+
+#: Flags that would carry a secret's value, and where the value belongs instead.
+_REFUSED = {
+    "--secret": "--secret-file PATH or --secret-env NAME",
+    "--secrets": "--secret-file PATH or --secret-env NAME",
+    "--token": "--token-file PATH or --token-env NAME, with --token-query or --token-header",
+    "--password": "--token-basic with --token-file PATH",
+    "--verify-token": "--verify-token-file PATH",
+}
+_KNOWN = [flag.option for flag in FLAGS] + ["--config", "--check-config", "--help"]
+#: What Kubernetes puts into the environment of every container when a service is called "hookward".
+_KUBERNETES = re.compile(r"HOOKWARD_(?:PORT(?:_[0-9]+_.*)?|SERVICE_.*)")
+#: Chooses the event loop before anything is loaded; a setting of tests, not of operators.
+_LOOP_VARIABLE = ENVIRONMENT_PREFIX + "LOOP"
+CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
+
+
+class FlagError(HookwardError):
+    """The command line cannot be used: exit status 64. ``problems`` says all that is wrong with it."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class RunParser(argparse.ArgumentParser):
+    """An argument parser that raises FlagError instead of leaving, and does not guess abbreviations."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]  # argparse's own parameters
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse. Its messages quote what was typed where it is unknown; then we say less."""
+        match = re.match(r"argument ([^:]+): (.*)", message, re.DOTALL)
+        if match is None:
+            raise FlagError([Problem("command line", "cannot be read", "see --help for the flags")])
+        what = "expects no value" if "ignored explicit argument" in match[2] else match[2]
+        raise FlagError([Problem(match[1].split("/")[-1], what, "see --help for its form")])
+
+
+class _RefuseValue(argparse.Action):
+    """An action for flags that must not exist."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002  # argparse's signature
+        namespace: argparse.Namespace,  # noqa: ARG002
+        values: object,  # noqa: ARG002
+        option_string: str | None = None,
+    ) -> NoReturn:
+        option = option_string or ""
+        raise FlagError(
+            [
+                Problem(
+                    option,
+                    "a secret's value is not taken from the command line, where every user of this host can read it",
+                    f"use {_REFUSED[option]}; and change the secret, if this was a real one",
+                )
+            ]
+        )
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Add all flags of the schema, ``--config`` and ``--check-config`` to ``parser``. Values stay texts."""
+    parser.add_argument("-c", "--config", metavar="PATH", help=f"the TOML file [{CONFIG_VARIABLE}]")
+    parser.add_argument("-t", "--check-config", action="store_true", help="check the configuration, say it, and leave")
+    groups = {name: parser.add_argument_group(name) for name in dict.fromkeys(flag.group for flag in FLAGS)}
+    for flag in FLAGS:
+        text = flag.key.doc.replace("`", "").replace("%", "%%") + f" [{flag.variable}]"
+        if flag.key.kind is kinds.BOOL:
+            groups[flag.group].add_argument(flag.option, action="store_const", const="true", help=text)
+            continue
+        metavar = flag.metavar or flag.key.name.upper().replace("_", "-")
+        action = "append" if flag.many else "store"
+        groups[flag.group].add_argument(flag.option, action=action, metavar=metavar, help=text)
+    for option in _REFUSED:
+        parser.add_argument(option, action=_RefuseValue, nargs="?", help=argparse.SUPPRESS)
+
+
+def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
+    """The namespace of a command line without a command. FlagError names every unknown flag, with a suggestion."""
+    parser = RunParser(prog="hookward", add_help=False)
+    add_run_flags(parser)
+    namespace, rest = parser.parse_known_args(list(argv))
+    refuse_unknown(rest)
+    return namespace
+
+
+def refuse_unknown(rest: Sequence[str]) -> None:
+    """FlagError for what no flag took. Values are not repeated: one may be a secret behind a misspelt flag."""
+    options = [word.partition("=")[0] for word in rest if word.startswith("-") and len(word) > 1]
+    problems = [Problem(option[:40], "unknown flag", _near(option)) for option in options]
+    if rest and not options:
+        problems = [Problem("command line", "a word belongs to no flag", "see --help for the flags and commands")]
+    if problems:
+        raise FlagError(problems)
+
+
+def flag_tree(namespace: argparse.Namespace) -> Tree:
+    """The tree of a namespace. FlagError with every value that is wrong."""
+    problems = Problems()
+    tree = Tree()
+    for flag in FLAGS:
+        given = getattr(namespace, flag.attribute, None)
+        if given is not None:
+            _put(tree, flag, given if isinstance(given, list) else [given], flag.option, problems)
+    if problems.found:
+        raise FlagError(problems.found)
+    return tree
+
+
+def environment_tree(environ: Mapping[str, str], problems: Problems) -> Tree:
+    """The tree of ``HOOKWARD_…``. Lists are separated by commas; an empty variable counts as not set."""
+    tree = Tree()
+    for flag in FLAGS:
+        text = environ.get(flag.variable, "")
+        if text.strip():
+            texts = [part.strip() for part in text.split(",")] if flag.many else [text.strip()]
+            _put(tree, flag, texts, flag.variable, problems)
+    return tree
+
+
+def unknown_variables(environ: Mapping[str, str], referenced: Iterable[str], problems: Problems) -> list[str]:
+    """Judge ``HOOKWARD_…`` names that are nobody's: near to a known one is a problem, else a warning is returned.
+
+    A variable that holds a referenced secret may be called what it likes.
+    """
+    at = len(ENVIRONMENT_PREFIX)
+    known = [flag.variable for flag in FLAGS] + [CONFIG_VARIABLE, _LOOP_VARIABLE]
+    nobodys = {name for name in environ if name.startswith(ENVIRONMENT_PREFIX)} - {*known, *referenced}
+    warnings = []
+    for name in sorted(name for name in nobodys if not _KUBERNETES.fullmatch(name)):
+        # Without the prefix, which would make everything near to everything.
+        near = get_close_matches(name[at:].upper(), [other[at:] for other in known], n=1, cutoff=0.75)
+        if near:
+            mend = f"did you mean {ENVIRONMENT_PREFIX}{near[0]}?"
+            problems.add(name[:80], "unknown environment variable", mend)
+        else:
+            warnings.append(f"{name[:80]}: no setting has this name; it is ignored")
+    return warnings
+
+
+def _put(tree: Tree, flag: Flag, texts: list[str], where: str, problems: Problems) -> None:
+    """Read the texts of one flag into ``tree``."""
+    read = []
+    for text in texts:
+        try:
+            read.append(read_value(flag.key, flag.key.kind.from_text(flag.prefix + text)))
+        except Mistake as mistake:
+            problems.add_mistake(where, mistake)
+            tree.broken.add(flag.path)
+    if len(read) < len(texts):
+        return
+    if flag.path == ("tcp",):
+        _put_tcp(tree, read, where)
+    elif flag.path[-1] == "secrets":
+        _put_secrets(tree, flag, read, where)
+    else:
+        tree.entries[flag.path] = Entry(tuple(read) if flag.key.many else read[-1], where)
+
+
+def _put_secrets(tree: Tree, flag: Flag, references: list[object], where: str) -> None:
+    for reference in references:
+        index = len(tree.indexes(*flag.path))
+        tree.entries[(*flag.path, index, "from")] = Entry(reference, where)
+
+
+def _put_tcp(tree: Tree, pairs: list[object], where: str) -> None:
+    for number, pair in enumerate(pairs, 1):
+        assert isinstance(pair, tuple)
+        name, listen, upstream = pair
+        table = name or f"tcp-{number}"
+        tree.entries[("tcp", table, "listen")] = Entry(listen, where)
+        tree.entries[("tcp", table, "upstream")] = Entry(upstream, where)
+
+
+def _near(option: str) -> str:
+    near = get_close_matches(option.lower(), _KNOWN, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else "see --help for the flags"

@@ -1,0 +1,242 @@
+"""What a value may be: one reader per kind, from what TOML gives (or a flag's text) to what the builders use.
+
+A reader takes one value and returns it typed, or raises ``ValueError`` (``Mistake`` where the mend differs from the
+kind's own ``form``). References to secrets are only looked at for their prefix, and never shown.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from proxy.config.endpoints import (
+    LISTEN_FORM,
+    TCP_FORM,
+    UPSTREAM_FORM,
+    read_listen,
+    read_tcp_pair,
+    read_tcp_upstream,
+    read_upstream,
+)
+from proxy.config.problems import Mistake, suggestion
+from proxy.config.sizes import SIZE_FORM, TIME_FORM, parse_size, parse_time
+from proxy.core.target import parse_target
+from proxy.errors import ProtocolError
+
+REFERENCE_FORM = (
+    'put the value into a file or a variable and write "file:/path", "env:NAME" or "cred:NAME" '
+    "(systemd's credentials directory)"
+)
+PREFIXES = ("file:", "env:", "cred:")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 section 5.6.2
+_QUERY_KEY = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LABEL = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
+#: Methods that would make a tunnel, or echo the sender's fields (threats E4).
+_NEVER = {"CONNECT", "TRACE", "TRACK"}
+_YES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of value: its name in the docs, how to write it, and the reader."""
+
+    name: str
+    form: str
+    read: Callable[[object], object]
+    from_text: Callable[[str], object] = str  # what a flag's or a variable's text is in TOML
+
+
+def choice(*words: str) -> Kind:
+    """A kind whose values are ``words``."""
+
+    def read(value: object) -> object:
+        if not isinstance(value, str) or value not in words:
+            shown = repr(value[:40]) if isinstance(value, str) else "this"
+            raise Mistake(
+                f"{shown} is none of {', '.join(words)}", suggestion(str(value)[:40], words, what="write one of")
+            )
+        return value
+
+    return Kind(" or ".join(f'"{word}"' for word in words), f"write one of {', '.join(words)}", read)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Mistake("is not a text", "write it in quotes")
+    if not _LABEL.fullmatch(value):
+        raise Mistake("is empty, too long or has control characters", "write 1 to 256 printable characters")
+    return value
+
+
+def _bool(value: object) -> object:
+    if not isinstance(value, bool):
+        raise ValueError("is neither true nor false")  # noqa: TRY004  # one kind of error for what a user wrote
+    return value
+
+
+def _bool_from_text(text: str) -> object:
+    return _YES.get(text.strip().lower(), text)
+
+
+def _count(value: object) -> object:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("is not a whole number")  # noqa: TRY004  # as above
+    return value
+
+
+def _count_from_text(text: str) -> object:
+    return int(text) if re.fullmatch(r"[0-9]{1,15}", text) else text
+
+
+def _workers(value: object) -> object:
+    if value == "auto":
+        return value
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1024:
+        raise ValueError("is neither a number from 1 to 1024 nor auto")
+    return value
+
+
+def _file(value: object) -> object:
+    text = _path(value)
+    if text.startswith("file:"):
+        raise Mistake("this key takes a path, not a reference", "leave out the 'file:'")
+    return text
+
+
+def _path(value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value or len(value) > 4096:
+        raise Mistake("is not the path of a file", 'write "/etc/hookward/NAME"')
+    return value
+
+
+def _access_log(value: object) -> object:
+    return value if value in ("-", "off") else _file(value)
+
+
+def _route_path(value: object) -> object:
+    text = _text(value)
+    if not text.startswith("/"):
+        raise Mistake(f"{text[:80]!r} is not a path", f"begin with a slash: {('/' + text)[:80]!r}")
+    if "?" in text or "#" in text:
+        raise Mistake("a route is chosen by its path alone", "remove what follows the '?' or '#'")
+    if "*" in text or "{" in text:
+        raise Mistake("a path has no wildcards", "name the folder: a route owns what lies under its path")
+    try:
+        raw = text.encode("ascii")
+        parse_target(b"POST", raw, b"localhost")
+    except (UnicodeEncodeError, ProtocolError):
+        raise Mistake(
+            "no request with this path is ever admitted",
+            "use letters, digits and -._~!$&'()+,=:@ in segments that are neither empty nor '.' nor '..'",
+        ) from None
+    return raw
+
+
+def _method(value: object) -> object:
+    text = _text(value)
+    if not _TOKEN.fullmatch(text) or not text.isupper():
+        raise Mistake(f"{text[:40]!r} is not a method", f"methods are written in capitals: {text[:40].upper()!r}")
+    if text in _NEVER:
+        raise Mistake(f"{text} is never forwarded", "remove it: it opens a tunnel or echoes the sender's fields")
+    return text.encode("ascii")
+
+
+def _header(value: object) -> object:
+    text = _text(value)
+    if not _TOKEN.fullmatch(text):
+        raise Mistake(f"{text[:80]!r} is not the name of a header", 'write a name such as "X-Gitlab-Token"')
+    return text.lower().encode("ascii")
+
+
+def _query_key(value: object) -> object:
+    text = _text(value)
+    if not _QUERY_KEY.fullmatch(text):
+        raise Mistake("is not the name of a query parameter", "use letters, digits and -._~ only")
+    return text.encode("ascii")
+
+
+def _name(value: object) -> object:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise Mistake("is not a name", "use 1 to 64 letters, digits, '.', '_' and '-'")
+    return value
+
+
+def _reference(value: object) -> object:
+    """A secret's reference. What lacks a prefix may be the secret itself, so no message repeats it."""
+    if isinstance(value, str) and value.startswith(PREFIXES) and value not in PREFIXES:
+        return value
+    raise Mistake("is not a reference to a secret (its value is not shown here)", REFERENCE_FORM)
+
+
+def _instant(value: object) -> object:
+    """Seconds since the epoch; a date is its midnight, and what has no zone is UTC."""
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        value = dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC)
+    if not isinstance(value, dt.datetime):
+        raise ValueError("is not a date")  # noqa: TRY004  # one kind of error for what a user wrote
+    try:
+        return (value if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)).timestamp()
+    except OverflowError:
+        raise ValueError("is out of range") from None
+
+
+def _url(value: object) -> object:
+    text = _text(value)
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        whole = False
+    if not whole or not text.isascii() or " " in text:
+        raise ValueError(f"{text[:80]!r} is not a URL")
+    if "@" in parts.netloc:
+        raise Mistake("has a user name or password", "remove what stands before the '@'")
+    if parts.fragment:
+        raise Mistake("has a fragment", "remove what follows the '#'")
+    return text
+
+
+def _server_name(value: object) -> object:
+    text = _text(value).lower().removesuffix(".")
+    label = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+    if not re.fullmatch(rf"(?:\*\.)?{label}(?:\.{label})*", text) and not _is_address(text):
+        raise ValueError(f"{text[:80]!r} is not a host name")
+    return text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+BOOL = Kind("true or false", "write true or false", _bool, _bool_from_text)
+COUNT = Kind("number", "write a whole number", _count, _count_from_text)
+SIZE = Kind("size", SIZE_FORM, parse_size)
+TIME = Kind("time", TIME_FORM, parse_time)
+TEXT = Kind("text", "write it in quotes", _text)
+NAME = Kind("name", "use 1 to 64 letters, digits, '.', '_' and '-'", _name)
+WORKERS = Kind('number or "auto"', 'write a number or "auto"', _workers, _count_from_text)
+LISTEN = Kind("listening address", LISTEN_FORM, read_listen)
+UPSTREAM = Kind("upstream", UPSTREAM_FORM, read_upstream)
+TCP_UPSTREAM = Kind("host and port", UPSTREAM_FORM, read_tcp_upstream)
+TCP_PAIR = Kind("LISTEN=UPSTREAM", TCP_FORM, read_tcp_pair)
+FILE = Kind("path", 'write "/etc/hookward/NAME"', _file)
+ACCESS_LOG = Kind('path, "-" or "off"', 'write a path, "-" or "off"', _access_log)
+ROUTE_PATH = Kind("path of a URL", 'write "/hooks/github"', _route_path)
+METHOD = Kind("method", 'write "POST"', _method)
+HEADER = Kind("header name", 'write a name such as "X-Gitlab-Token"', _header)
+QUERY_KEY = Kind("query parameter", 'write a name such as "token"', _query_key)
+REFERENCE = Kind("reference to a secret", REFERENCE_FORM, _reference)
+INSTANT = Kind("date", "write 2026-12-15 or 2026-12-15T12:00:00Z, without quotes", _instant)
+ADDRESSES = Kind("address, network or list", 'write "192.0.2.0/24", "file:/path" or "set:NAME"', _text)
+URL = Kind("URL", 'write "https://hooks.example.com" or the whole URL', _url)
+SERVER_NAME = Kind("host name", 'write "hooks.example.com" or "*.example.com"', _server_name)
+TABLE = Kind("table", "write a table", _text)

@@ -1,0 +1,116 @@
+"""Listeners' tables: certificates and plain TCP forwards, and whether all places to listen fit together.
+
+Only the configuration is judged here. Whether an address is free, or a certificate fits its key, is known when they are
+used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from proxy.config.allow import AllowReader
+from proxy.config.endpoints import ListenAddress, UpstreamAddress
+from proxy.config.problems import Problems
+from proxy.config.route import check_readable
+from proxy.config.settings import Settings, TcpForward, TlsFiles
+from proxy.config.tree import View
+from proxy.core.addresses import AddressSet
+from proxy.core.policy import Endpoint, Route
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerReader:
+    """Reads ``tls`` and ``tcp``. ``allow`` is the top level's, for forwards without their own."""
+
+    problems: Problems
+    warnings: list[str]
+    lists: AllowReader
+    top: View
+    allow: AddressSet | None
+
+    def tls(self) -> tuple[TlsFiles, ...]:
+        """The certificates, in order."""
+        found = []
+        for index in self.top.tree.indexes("tls"):
+            view = self.top.tree.view("tls", "tls", index)
+            cert = view.file("cert")
+            if cert is None:
+                if not view.doubtful("cert"):
+                    self.problems.add(view.where(), "no certificate", "add `cert` (flag: --tls-cert PATH)")
+                continue
+            key = view.file("key") or cert
+            check_readable(view.where("cert"), cert, self.problems)
+            if key != cert:
+                check_readable(view.where("key"), key, self.problems)
+            found.append(TlsFiles(cert, key, view.items("names", str), view.where("cert")))
+        return tuple(found)
+
+    def tcp(self) -> tuple[TcpForward, ...]:
+        """The plain TCP forwards."""
+        tree = self.top.tree
+        forwards = [self._forward(name, tree.view("tcp", "tcp", name)) for name in tree.names("tcp")]
+        return tuple(forward for forward in forwards if forward is not None)
+
+    def _forward(self, name: str, view: View) -> TcpForward | None:
+        listen, upstream = view.get("listen", ListenAddress), view.get("upstream", UpstreamAddress)
+        for key, value, form in (("listen", listen, "0.0.0.0:2222"), ("upstream", upstream, "127.0.0.1:22")):
+            if value is None and not view.doubtful(key):
+                self.problems.add(view.where(), f"has no `{key}`", f'add {key} = "{form}"')
+        allow = self.lists.read(view, "allow")
+        if allow is None:
+            allow = self.allow
+        if allow is None and not view.doubtful("allow"):
+            self.warnings.append(f"{view.where()}: no `allow`, so everybody may connect to tcp {name!r}")
+        if listen is None or upstream is None:
+            return None
+        return TcpForward(name, listen, Endpoint(upstream.host, upstream.port, upstream.path), allow)
+
+    def check(self, settings: Settings, routes: Sequence[Route]) -> None:
+        """Problems where two listeners are the same, or where one leads back to itself."""
+        tree = self.top.tree
+        places = [(self.top.where("listen"), address) for address in settings.listen]
+        if settings.admin is not None:
+            places.append((self.top.where("admin"), settings.admin))
+            if not settings.admin.is_local and settings.admin.fd_name is None:
+                self.warnings.append(f"{self.top.where('admin')}: other hosts can reach the admin listener")
+        places += [(tree.view("tcp", "tcp", one.name).where("listen"), one.listen) for one in settings.tcp]
+        seen: set[ListenAddress] = set()
+        for where, address in places:
+            if address in seen and (not address.is_tcp or address.port):
+                self.problems.add(where, f"two listeners want {address}", "give each an address or port of its own")
+            seen.add(address)
+        http = list(settings.listen)
+        for route in routes:
+            view = tree.view("route", "route", route.name)
+            where = view.where("upstream") if "upstream" in view else self.top.where("upstream")
+            self._check_loop(where, http, route.upstream)
+        for one in settings.tcp:
+            self._check_loop(tree.view("tcp", "tcp", one.name).where("upstream"), [one.listen], [one.upstream])
+
+    def _check_loop(self, where: str, listen: Sequence[ListenAddress], upstreams: Sequence[Endpoint]) -> None:
+        for endpoint in upstreams:
+            if any(_leads_to(endpoint, address) for address in listen):
+                self.problems.add(where, "leads back to our own listener", "name the application's own address or port")
+
+
+def _leads_to(endpoint: Endpoint, address: ListenAddress) -> bool:
+    if endpoint.path is not None or not address.is_tcp:
+        return endpoint.path is not None and endpoint.path == address.path
+    if endpoint.port != address.port:
+        return False
+    return endpoint.host == address.host or (_is_any(address.host) and _is_loopback(endpoint.host))
+
+
+def _is_any(host: str) -> bool:
+    return host == "" or ip_address(host).is_unspecified
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,105 @@
+"""One load: flags over environment over file, then everything is built, and all that is wrong is told at once.
+
+``load`` is what tests and a reload call; a command line with commands parses its flags with ``add_run_flags`` and hands
+the namespace to ``load_namespace``. Bad flags are a FlagError (exit status 64), all else a ConfigError (78).
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os.path
+from collections.abc import Mapping, Sequence
+
+from proxy.config.allow import ResolveSet, no_sets
+from proxy.config.build import World, build
+from proxy.config.flags import CONFIG_VARIABLE, environment_tree, flag_tree, parse_flags, unknown_variables
+from proxy.config.parse import parse_text, unreadable
+from proxy.config.problems import Problems
+from proxy.config.schema import FLAG_ROUTE
+from proxy.config.secret_files import read_bounded
+from proxy.config.settings import Loaded
+from proxy.config.tree import Tree
+
+_MAX_CONFIG_BYTES = 4 * 1024 * 1024
+
+
+def load(
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    generation: int = 1,
+    now: float | None = None,
+    resolve_set: ResolveSet = no_sets,
+    known_sets: Sequence[str] = (),
+) -> Loaded:
+    """Load the configuration of a command line without a command. See ``load_namespace``."""
+    return load_namespace(
+        parse_flags(argv), environ, generation=generation, now=now, resolve_set=resolve_set, known_sets=known_sets
+    )
+
+
+def load_namespace(
+    namespace: argparse.Namespace,
+    environ: Mapping[str, str],
+    *,
+    generation: int = 1,
+    now: float | None = None,
+    resolve_set: ResolveSet = no_sets,
+    known_sets: Sequence[str] = (),
+) -> Loaded:
+    """Load the configuration of parsed flags.
+
+    ``generation`` numbers the policy; ``now`` (seconds since the epoch) judges the dates of secrets and is the present
+    unless given; ``resolve_set`` and ``known_sets`` say which published address sets there are. Raises FlagError or
+    ConfigError, each with every problem that was found.
+    """
+    flags = flag_tree(namespace)
+    problems = Problems()
+    variables = environment_tree(environ, problems)
+    path = namespace.config or environ.get(CONFIG_VARIABLE) or None
+    written = Tree() if path is None else _read_file(path, problems)
+    _check_flag_route(written, variables.under(flags), path, problems)
+    tree = written.under(variables).under(flags)
+    warnings = unknown_variables(environ, _referenced(tree), problems)
+    when = dt.datetime.now(dt.UTC).timestamp() if now is None else now
+    world = World(environ, when, resolve_set, known_sets)
+    return build(tree, world, problems, generation=generation, config_path=path, warnings=warnings)
+
+
+def _read_file(path: str, problems: Problems) -> Tree:
+    """The tree of a file; what is wrong with it goes into the problems."""
+    try:
+        data, _ = read_bounded(path, _MAX_CONFIG_BYTES)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not a path"
+        problems.add(path, f"cannot be read: {why}", "name a readable file with --config")
+        return unreadable()
+    if len(data) > _MAX_CONFIG_BYTES:
+        problems.add(path, "is larger than 4MiB", "name a configuration file with --config")
+        return unreadable()
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        problems.add(f"{path}:{line}", "is not UTF-8", "save the file as UTF-8")
+        return unreadable()
+    return parse_text(text, path, os.path.dirname(path), problems)  # noqa: PTH120  # "" keeps relative paths
+
+
+def _referenced(tree: Tree) -> list[str]:
+    """The variables that hold secrets."""
+    values = [entry.value for entry in tree.entries.values()]
+    return [value[4:] for value in values if isinstance(value, str) and value.startswith("env:")]
+
+
+def _check_flag_route(written: Tree, given: Tree, path: str | None, problems: Problems) -> None:
+    """Beside the routes of a file, flags make a route of their own; without a path it would take all that is left."""
+    routes = written.names("route")
+    ours = [entry for at, entry in given.entries.items() if at[:2] == ("route", FLAG_ROUTE)]
+    if ours and routes and FLAG_ROUTE not in routes and ("route", FLAG_ROUTE, "path") not in given.entries:
+        problems.add(
+            ours[0].where,
+            f"speaks of the route {FLAG_ROUTE!r}, which {path} does not have",
+            f"write it into a route of {path}, or give --path too: then flags make a route beside those of the file",
+        )

@@ -1,0 +1,213 @@
+"""From TOML (or any mapping) to a ``Tree``: every key known, every value of its kind and inside its range.
+
+All mistakes go into one ``Problems``; what is wrong is left out of the tree, so that the rest can still be judged. No
+file is read here but the text that is handed in, and no secret: a reference is looked at for its prefix only.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from proxy.config.locate import line_of, locate
+from proxy.config.problems import Mistake, Problems, nearest
+from proxy.config.schema import SECTIONS, Key, Path, Section
+from proxy.config.tree import Entry, Tree
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+#: Words that people use for a key of ours, and that no spelling check would find.
+_SYNONYMS = {
+    "secret": "secrets",
+    "backend": "upstream",
+    "target": "upstream",
+    "forward": "upstream",
+    "proxy_pass": "upstream",
+    "port": "listen",
+    "bind": "listen",
+    "methods_allowed": "methods",
+    "routes": "route",
+    "certificate": "cert",
+    "private_key": "key",
+    "expires": "not_after",
+    "ips": "allow",
+    "whitelist": "allow",
+    "allowlist": "allow",
+}
+
+
+@dataclass(slots=True)
+class Source:
+    """Where a mapping came from: the file's name as the user gave it, its folder, and its lines."""
+
+    name: str
+    base: str = ""
+    lines: Mapping[Path, int] = field(default_factory=dict)
+
+    def where(self, path: Path) -> str:
+        """``hookward.toml:12: route.github.path``."""
+        line = line_of(self.lines, path)
+        shown = dotted(path)
+        return ": ".join(part for part in (self.name if line is None else f"{self.name}:{line}", shown) if part)
+
+
+def dotted(path: Path) -> str:
+    """A path as people write it: ``route.github.secrets[1].from``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
+def parse_text(text: str, name: str, base: str, problems: Problems) -> Tree:
+    """The tree of a TOML text. A syntax error is one problem, with its line, and gives an empty tree."""
+    try:
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        what, line = _syntax(error)
+        problems.add(
+            f"{name}:{line}" if line else name, f"this is not TOML: {what}", "see https://toml.io for the form"
+        )
+        return unreadable()
+    return parse_tables(tables, Source(name, base, locate(text)), problems)
+
+
+def unreadable() -> Tree:
+    """The tree of a source that could not be read: nobody is told that something is missing in it."""
+    tree = Tree()
+    tree.broken.add(())
+    return tree
+
+
+def parse_tables(tables: Mapping[str, object], source: Source, problems: Problems) -> Tree:
+    """The tree of a mapping of TOML values."""
+    walk = _Walk(source, problems)
+    walk.table(tables, SECTIONS[""], ())
+    return walk.tree
+
+
+def read_value(key: Key, value: object) -> object:
+    """``value`` read by the key's kind and checked against its range; Mistake says what is wrong."""
+    try:
+        read = key.kind.read(value)
+    except Mistake:
+        raise
+    except ValueError as error:
+        raise Mistake(str(error), key.kind.form) from None
+    if isinstance(read, int | float):
+        for bound, low in ((key.minimum, True), (key.maximum, False)):
+            limit = None if bound is None else key.kind.read(bound)
+            if isinstance(limit, int | float) and (read < limit if low else read > limit):
+                side = "below the least" if low else "above the most"
+                raise Mistake(f"{value} is {side} that is possible", f"choose from {key.minimum} to {key.maximum}")
+    return read
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One pass over the tables of a source."""
+
+    source: Source
+    problems: Problems
+    tree: Tree = field(default_factory=Tree)
+
+    def table(self, table: Mapping[str, object], section: Section, path: Path) -> None:
+        if path:
+            self._put(path, None)
+        for name, value in table.items():
+            key = section.key(name)
+            at = (*path, name)
+            if key is None:
+                self._unknown(at, section)
+            elif key.named:
+                self._named(value, SECTIONS[key.table], at)
+            elif key.table:
+                self._nested(value, key, at)
+            elif key.many:
+                self._list(value, key, at)
+            else:
+                self._scalar(value, key, at)
+
+    def _named(self, value: object, section: Section, at: Path) -> None:
+        if not isinstance(value, Mapping):
+            self._problem(at, "is not a table", f"write {section.title} and the keys below it")
+            return
+        for name, inner in value.items():
+            below = (*at, name)
+            if not _NAME.fullmatch(name):
+                self._problem(below, "is not a name", "use 1 to 64 letters, digits, '.', '_' and '-'")
+            elif not isinstance(inner, Mapping):
+                self._problem(below, "is not a table", f"write {section.title.replace('NAME', name)} and keys below it")
+            elif section.opaque:
+                self._put(below, dict(inner))
+            else:
+                self.table(inner, section, below)
+
+    def _nested(self, value: object, key: Key, at: Path) -> None:
+        section = SECTIONS[key.table]
+        if not key.many:
+            if isinstance(value, Mapping):
+                self.table(value, section, at)
+            else:
+                self._problem(at, "is not a table", f"keys here: {_names(section)}")
+            return
+        single = not isinstance(value, list)
+        items = value if isinstance(value, list) else [value]
+        for index, item in enumerate(items):
+            below = (*at, index)
+            if isinstance(item, Mapping):
+                self.table(item, section, below)
+            elif key.bare and isinstance(item, str):
+                self._put(below, None, shown=at if single else below)
+                self._scalar(item, section.key(key.bare), (*below, key.bare), shown=at if single else below)
+            else:
+                self._problem(at if single else below, "is not a table", f"keys here: {_names(section)}")
+
+    def _list(self, value: object, key: Key, at: Path) -> None:
+        items = value if isinstance(value, list) else [value]
+        read = []
+        for index, item in enumerate(items):
+            try:
+                read.append(read_value(key, item))
+            except Mistake as mistake:
+                shown = (*at, index) if isinstance(value, list) else at
+                self._problem(shown, mistake.what, mistake.mend)
+        if not items:
+            self._problem(at, "is an empty list", "remove the key, or name at least one")
+        elif len(read) == len(items):
+            self._put(at, tuple(read))
+
+    def _scalar(self, value: object, key: Key | None, at: Path, shown: Path | None = None) -> None:
+        assert key is not None
+        try:
+            self._put(at, read_value(key, value), shown)
+        except Mistake as mistake:
+            self._problem(shown or at, mistake.what, mistake.mend)
+            self.tree.broken.add(at)
+
+    def _unknown(self, at: Path, section: Section) -> None:
+        known = [key.name for key in section.keys]
+        synonym = _SYNONYMS.get(str(at[-1]))
+        meant = synonym if synonym in known else nearest(str(at[-1]), known)
+        mend = f"did you mean {meant!r}?" if meant else f"keys here: {_names(section)}"
+        self.problems.add(self.source.where(at), "unknown key", mend)
+        if meant is not None:
+            self.tree.broken.add((*at[:-1], meant))
+
+    def _problem(self, at: Path, what: str, mend: str) -> None:
+        self.tree.broken.add(at)
+        self.problems.add(self.source.where(at), what, mend)
+
+    def _put(self, at: Path, value: object, shown: Path | None = None) -> None:
+        self.tree.entries[at] = Entry(value, self.source.where(shown or at), self.source.base)
+
+
+def _names(section: Section) -> str:
+    return ", ".join(key.name for key in section.keys)
+
+
+def _syntax(error: Exception) -> tuple[str, int | None]:
+    """What tomllib says, without the place, and the line. It quotes keys and single characters, never values."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply", None
+    match = re.search(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)$", str(error))
+    what = str(error)[: match.start()] if match else str(error)
+    return what[:160], int(match[1]) if match and match[1] else None

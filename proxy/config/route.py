@@ -1,0 +1,233 @@
+"""One route: from its table to a ``Route`` with checks, limits and endpoints.
+
+Keys that contradict each other are problems: a body that streams freely under a signature, event types without a header
+that names them, a limit that would loosen the global one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from proxy.config.allow import AllowReader
+from proxy.config.endpoints import UpstreamAddress
+from proxy.config.guards import GuardReader, Guards
+from proxy.config.kinds import SIZE, TIME
+from proxy.config.problems import Problems
+from proxy.config.schema import SECTIONS, Key
+from proxy.config.sizes import show_size, show_time
+from proxy.config.tree import View
+from proxy.core.addresses import AddressSet
+from proxy.core.policy import BodyMode, Endpoint, Limits, Route, UpstreamTls
+
+USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+_GUARD_KEYS = ("allow", "provider", "token", "secrets")
+
+
+@dataclass(frozen=True, slots=True)
+class RouteReader:
+    """Builds the routes of one load. ``allow`` is the top level's, for routes without their own."""
+
+    problems: Problems
+    warnings: list[str]
+    lists: AllowReader
+    guards: GuardReader
+    limits: Limits
+    allow: AddressSet | None
+    top: View
+    open: bool
+
+    def read(self, name: str) -> Route:
+        """The route called ``name``. All its mistakes go into the problems."""
+        view = self.top.tree.view("route", "route", name)
+        guards = self.guards.read(view)
+        allow = self.lists.read(view, "allow")
+        self._check_guarded(name, view, allow)
+        return Route(
+            name=name,
+            path=view.need("path", bytes),
+            exact=view.need("exact", bool),
+            methods=frozenset(view.items("methods", bytes)),
+            allow=self.allow if allow is None else allow,
+            token=guards.token,
+            signature=guards.signature,
+            events=self._events(view, guards),
+            body=self._body(view, guards),
+            observe=self._observe(name, view),
+            upstream=read_upstreams(view if "upstream" in view else self.top, self._tls_of(view), self.problems),
+            limits=self._limits(view),
+            provider=self._label(guards),
+            event_header=guards.provider.event_header if guards.provider else None,
+            delivery_header=guards.provider.delivery_header if guards.provider else None,
+            hold_s=view.need("hold", float),
+            refusal_status=guards.provider.refusal_status if guards.provider else None,
+            handshake=self._handshake(view, guards),
+            verify_token=self.guards.read_one(view, "verify_token"),
+        )
+
+    def built_in(self, name: str) -> Route:
+        """The route of a load without routes: everything, for whoever the exposure admits."""
+        return Route(
+            name=name,
+            path=b"/",
+            exact=False,
+            methods=USUAL_METHODS,
+            allow=self.allow,
+            token=None,
+            signature=None,
+            events=None,
+            body=BodyMode.FREE,
+            observe=False,
+            upstream=read_upstreams(self.top, self._tls_of(self.top), self.problems),
+            limits=self.limits,
+        )
+
+    def _check_guarded(self, name: str, view: View, allow: AddressSet | None) -> None:
+        tree = view.tree
+        named = allow is not None or "provider" in view or tree.view("token", *view.prefix, "token").exists
+        if named or view.doubtful(*_GUARD_KEYS) or self.top.doubtful("allow"):
+            return
+        if self.open or view.need("open", bool):
+            if self.allow is None:
+                self.warnings.append(f"{view.where()}: route {name!r} is open: everybody may call it")
+        elif self.allow is None:
+            self.problems.add(
+                view.where(),
+                "nothing guards this route, so it stays closed",
+                "add `allow`, `provider` with `secrets`, or `token` (with flags: --allow, --provider with "
+                "--secret-file, or --token-header with --token-file); `open = true` lets everybody in",
+            )
+
+    def _label(self, guards: Guards) -> str:
+        if guards.provider is not None:
+            return guards.provider.slug
+        return "token" if guards.token is not None else ""
+
+    def _events(self, view: View, guards: Guards) -> frozenset[str] | None:
+        events = view.items("events", str)
+        if not events:
+            return None
+        known = guards.provider is not None or not view.doubtful("provider")
+        if known and (guards.provider is None or guards.provider.event_header is None):
+            who = guards.provider.title if guards.provider else "a route without a provider"
+            if guards.provider is not None or "provider" not in view:
+                self.problems.add(
+                    view.where("events"),
+                    f"{who} has no header that names the event",
+                    "remove `events`, and let the application choose",
+                )
+        return frozenset(events)
+
+    def _body(self, view: View, guards: Guards) -> BodyMode:
+        asked = view.get("body", str)
+        if guards.signature is None:
+            return BodyMode(asked or "free")
+        if asked == "free":
+            self.problems.add(
+                view.where("body"),
+                '"free" would pass the whole body on before its signature is checked',
+                'write body = "tail" or "hold"',
+            )
+        if guards.signature.whole_body and asked == "tail":
+            self.problems.add(
+                view.where("body"),
+                f"the signature of {self._label(guards)} can only be checked on the whole body",
+                'write body = "hold", or leave `body` out',
+            )
+        return BodyMode.HOLD if guards.signature.whole_body else BodyMode(asked or "tail")
+
+    def _observe(self, name: str, view: View) -> bool:
+        observe = view.need("mode", str) == "observe"
+        if observe:
+            self.warnings.append(f"{view.where('mode')}: route {name!r} only observes: it refuses nobody")
+        return observe
+
+    def _handshake(self, view: View, guards: Guards) -> str:
+        handshake = view.need("handshake", str)
+        if handshake == "answer" and guards.provider is None and "provider" not in view:
+            self.problems.add(
+                view.where("handshake"), "only a provider's endpoint check can be answered", "name `provider`"
+            )
+        return handshake
+
+    def _tls_of(self, view: View) -> UpstreamTls:
+        own = view.tree.view("upstream_tls", *view.prefix, "upstream_tls")
+        if not own.exists:
+            own = view.tree.view("upstream_tls", "upstream_tls")
+        return read_upstream_tls(own, self.problems)
+
+    def _limits(self, view: View) -> Limits:
+        """The global limits, tightened by the route's own keys or its table ``limits``."""
+        table = view.tree.view("route_limits", *view.prefix, "limits")
+        chosen: dict[str, object] = {}
+        for key in SECTIONS["route_limits"].keys:
+            direct = key.name in view
+            if direct and key.name in table:
+                self.problems.add(table.where(key.name), f"`{key.name}` is set twice", "remove one of the two")
+            own = view if direct else table
+            value = own.get(key.name, object)
+            if value is not None:
+                attribute = attribute_of(key)
+                most = getattr(self.limits, attribute)
+                if isinstance(value, int | float) and value > most:
+                    self._loosens(own, key, value, most)
+                chosen[attribute] = value
+        return replace(self.limits, **chosen)  # type: ignore[arg-type]  # names and kinds come from the schema
+
+    def _loosens(self, own: View, key: Key, value: float, most: float) -> None:
+        self.problems.add(
+            own.where(key.name),
+            f"{show_limit(key, value)} would loosen limits.{key.name}, which is {show_limit(key, most)}",
+            f"a route may only tighten: choose at most {show_limit(key, most)}, or raise limits.{key.name}",
+        )
+
+
+def show_limit(key: Key, value: float) -> str:
+    """A limit as one writes it."""
+    if key.kind is TIME:
+        return show_time(value)
+    return show_size(int(value)) if key.kind is SIZE else str(value)
+
+
+def attribute_of(key: Key) -> str:
+    """The name of a limit in ``Limits`` and ``ServerLimits``: times end in ``_s``."""
+    return key.name + "_s" if key.kind is TIME else key.name
+
+
+def read_limits(view: View, names: Sequence[str]) -> dict[str, object]:
+    """The values of the limits whose attributes are ``names``."""
+    keys = {attribute_of(key): key.name for key in SECTIONS["limits"].keys}
+    return {name: view.get(keys[name], object) for name in names}
+
+
+def names_of(limits: type) -> list[str]:
+    """The attributes of a class of limits."""
+    return [field.name for field in fields(limits)]
+
+
+def read_upstreams(view: View, tls: UpstreamTls, problems: Problems) -> tuple[Endpoint, ...]:
+    """The endpoints of a table's ``upstream``; () where there is none, which the caller judges."""
+    addresses = view.items("upstream", UpstreamAddress)
+    if len(set(addresses)) < len(addresses):
+        problems.add(view.where("upstream"), "names the same upstream twice", "remove one of the two")
+    return tuple(Endpoint(a.host, a.port, a.path, tls if a.secure else None) for a in addresses)
+
+
+def read_upstream_tls(view: View, problems: Problems) -> UpstreamTls:
+    """How ``https`` upstreams are verified."""
+    for name in ("ca", "cert", "key"):
+        path = view.file(name)
+        if path is not None:
+            check_readable(view.where(name), path, problems)
+    if "key" in view and "cert" not in view:
+        problems.add(view.where("key"), "a key without its certificate", "add `cert`")
+    return UpstreamTls(view.file("ca"), view.file("cert"), view.file("key"), view.get("server_name", str))
+
+
+def check_readable(where: str, path: str, problems: Problems) -> None:
+    """A problem where ``path`` is not a file that we may read."""
+    if not os.path.isfile(path):  # noqa: PTH113  # as for all paths here, text in and text out
+        problems.add(where, f"there is no file {path}", "mend the path, or create the file")
+    elif not os.access(path, os.R_OK):
+        problems.add(where, f"{path} may not be read", "let the user that runs hookward read it")

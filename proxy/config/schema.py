@@ -1,0 +1,312 @@
+"""The one table of all keys: parsing, flags, environment and ``docs/configuration.md`` are made from it.
+
+A key says its kind, default, range, what happens at the limit, and in one line what it is for. To add a key, add it
+here; ``build`` then reads it by its name. Defaults and bounds are written as a user would write them. This module reads
+nothing and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from proxy.config import kinds
+from proxy.config.kinds import Kind, choice
+
+ENVIRONMENT_PREFIX = "HOOKWARD_"
+#: The route that flags and the environment make or change.
+FLAG_ROUTE = "default"
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a table. ``default``, ``minimum`` and ``maximum`` are written as in TOML."""
+
+    name: str
+    kind: Kind
+    doc: str
+    default: object = None
+    many: bool = False  # a list; a single value counts as a list of one
+    minimum: object = None
+    maximum: object = None
+    at_limit: str = ""
+    tighten: bool = False  # a route may set it too, but not loosen it
+    flag: str = ""  # without "--"
+    table: str = ""  # the section that describes the table (or, with ``many``, each table of the list)
+    named: bool = False  # a table of tables with names of the user's choice
+    bare: str = ""  # of a table in a list: the key that a bare text stands for
+    repeat: bool = False  # the flag may be given several times though the key is no list
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One table of the file."""
+
+    title: str
+    doc: str
+    keys: tuple[Key, ...]
+    opaque: bool = False  # its keys are checked by whoever owns them
+
+    def key(self, name: str) -> Key | None:
+        """The key called ``name``."""
+        return next((key for key in self.keys if key.name == name), None)
+
+
+_LIMITS = (
+    Key("max_body", kinds.SIZE, "Content of one request.", "25MiB", minimum="1B", maximum="1TiB", tighten=True,
+        at_limit="413 `body_too_large`, from the declared length at once", flag="max-body"),
+    Key("max_target", kinds.SIZE, "The request target.", "8KiB", minimum="64B", maximum="64KiB",
+        at_limit="414 `target_too_long`", flag="max-target"),
+    Key("max_head", kinds.SIZE, "The whole head of a request.", "16KiB", minimum="512B", maximum="1MiB",
+        at_limit="431 `head_too_large`", flag="max-head"),
+    Key("max_fields", kinds.COUNT, "Field lines in a head.", 100, minimum=4, maximum=1000,
+        at_limit="431 `head_too_large`", flag="max-fields"),
+    Key("max_connections", kinds.COUNT, "Connections of all peers.", 10000, minimum=1, maximum=1_000_000,
+        at_limit="further ones are closed at accept", flag="max-connections"),
+    Key("max_connections_per_address", kinds.COUNT, "Connections of one address; IPv6 is counted per /64.", 256,
+        minimum=1, maximum=1_000_000, at_limit="further ones are closed at accept", flag="max-connections-per-address"),
+    Key("buffer_budget", kinds.SIZE, "Bytes held for all exchanges together.", "256MiB", minimum="64KiB",
+        maximum="1TiB", at_limit="senders wait their turn, then 503 `overloaded`", flag="buffer-budget"),
+    Key("hold_window", kinds.SIZE, "Of one body, held in memory before the verdict.", "256KiB", minimum="1B",
+        maximum="1GiB", tighten=True, at_limit="`tail` begins to stream; `hold` goes on in a temporary file",
+        flag="hold-window"),
+    Key("tls_timeout", kinds.TIME, "For the TLS handshake.", "10s", minimum="10ms", maximum="1h",
+        at_limit="the connection is closed", flag="tls-timeout"),
+    Key("head_timeout", kinds.TIME, "From the first byte of a head (for the first request: from accept) to its end.",
+        "10s", minimum="10ms", maximum="1h", at_limit="408 `head_timeout`; closed silently if no byte came",
+        flag="head-timeout"),
+    Key("body_min_rate", kinds.SIZE, "Least bytes per second of a body, after a grace of 5 s; 0 is off.", "512B",
+        minimum="0B", maximum="1GiB", at_limit="408 `body_timeout`", flag="body-min-rate"),
+    Key("body_timeout", kinds.TIME, "For the whole body.", "60s", minimum="10ms", maximum="1d", tighten=True,
+        at_limit="408 `body_timeout`", flag="body-timeout"),
+    Key("request_timeout", kinds.TIME, "From the head to the end of the answer.", "90s", minimum="10ms", maximum="1d",
+        tighten=True, at_limit="408 or 504; cut if the answer has begun", flag="request-timeout"),
+    Key("keepalive_timeout", kinds.TIME, "Between two requests of a connection; 0 closes after each.", "15s",
+        minimum="0s", maximum="1h", at_limit="the connection is closed", flag="keepalive-timeout"),
+    Key("connect_timeout", kinds.TIME, "To connect to the upstream.", "5s", minimum="10ms", maximum="1h",
+        at_limit="502 `upstream_unreachable`", flag="connect-timeout"),
+    Key("upstream_timeout", kinds.TIME, "From the request's end to the answer's head, and between its bytes.", "60s",
+        minimum="10ms", maximum="1d", tighten=True, at_limit="504 `upstream_timeout`; cut if the answer has begun",
+        flag="upstream-timeout"),
+    Key("write_timeout", kinds.TIME, "Without progress towards the sender.", "30s", minimum="10ms", maximum="1h",
+        at_limit="the connection is reset", flag="write-timeout"),
+)  # fmt: skip
+
+_TIGHTENED = tuple(
+    Key(key.name, key.kind, f"Tightens `limits.{key.name}` for this route.", minimum=key.minimum, maximum=key.maximum,
+        at_limit=key.at_limit)
+    for key in _LIMITS if key.tighten
+)  # fmt: skip
+
+_TOP = (
+    Key("listen", kinds.LISTEN, "Where to listen.", many=True, flag="listen"),
+    Key("upstream", kinds.UPSTREAM, "Where admitted requests go; several are used in turn.", many=True,
+        flag="upstream"),
+    Key("workers", kinds.WORKERS, 'Processes; "auto" is one per processor.', 1, flag="workers"),
+    Key("allow", kinds.ADDRESSES, "Who may send, for every route that has no `allow` of its own.", many=True,
+        flag="allow"),
+    Key("trusted_proxies", kinds.ADDRESSES, "Proxies whose X-Forwarded-For is walked, right to left.", many=True,
+        flag="trusted-proxy"),
+    Key("proxy_protocol", choice("off", "require"), "Whether connections begin with a PROXY header (v1 or v2).",
+        "off", flag="proxy-protocol"),
+    Key("admin", kinds.LISTEN, "Where health and metrics are answered; off unless set.", flag="admin"),
+    Key("open", kinds.BOOL, "Forward what nothing guards.", False, flag="open"),
+    Key("drain", kinds.TIME, "How long running exchanges may take after SIGTERM.", "30s", minimum="0s", maximum="1h",
+        at_limit="what still runs is cut", flag="drain"),
+    Key("log_format", choice("auto", "json", "text"), "`auto` is text on a terminal, else JSON.", "auto",
+        flag="log-format"),
+    Key("log_level", choice("debug", "info", "warning", "error"), "What the log of the process says.", "info",
+        flag="log-level"),
+    Key("access_log", kinds.ACCESS_LOG, 'Where the line of each exchange goes; "-" is standard output.', "-",
+        flag="access-log"),
+    Key("state_dir", kinds.FILE, "A folder for what should outlive a restart.", flag="state-dir"),
+    Key("tls", kinds.TABLE, "Certificates; a list of tables for several names.", many=True, table="tls"),
+    Key("upstream_tls", kinds.TABLE, "How `https` upstreams are verified.", table="upstream_tls"),
+    Key("limits", kinds.TABLE, "Bounds of time and memory.", table="limits"),
+    Key("route", kinds.TABLE, "Routes, by name.", table="route", named=True),
+    Key("scheme", kinds.TABLE, "Providers of one's own, by name.", table="scheme", named=True),
+    Key("ip_set", kinds.TABLE, "Published address lists, by name.", table="ip_set", named=True),
+    Key("tcp", kinds.TABLE, "Plain TCP forwarding, by name.", table="tcp", named=True),
+)  # fmt: skip
+
+_TLS = (
+    Key("cert", kinds.FILE, "Certificate chain in PEM; re-read on change and on SIGHUP.", flag="tls-cert"),
+    Key("key", kinds.FILE, "Its key in PEM; left out where the key is in the file of the certificate.",
+        flag="tls-key"),
+    Key("names", kinds.SERVER_NAME, "The names it is for (SNI); left out, those in the certificate.", many=True),
+)  # fmt: skip
+
+_UPSTREAM_TLS = (
+    Key("ca", kinds.FILE, "The CAs to trust, in PEM, instead of the system's.", flag="upstream-ca"),
+    Key("cert", kinds.FILE, "Our certificate, where the upstream asks for one.", flag="upstream-cert"),
+    Key("key", kinds.FILE, "Its key.", flag="upstream-key"),
+    Key("server_name", kinds.SERVER_NAME, "The name that its certificate must have; else the URL's host.",
+        flag="upstream-server-name"),
+)  # fmt: skip
+
+_ROUTE = (
+    Key("path", kinds.ROUTE_PATH, "This path and what lies under it, by whole segments.", "/", flag="path"),
+    Key("exact", kinds.BOOL, "This path alone.", False, flag="exact"),
+    Key("methods", kinds.METHOD, "What may be done there.", ["POST"], many=True, flag="method"),
+    Key("allow", kinds.ADDRESSES, "Who may send; left out, the top level's `allow`.", many=True),
+    Key("provider", kinds.TEXT, "Whose signature (or token) must be right: a slug of `hookward providers`.",
+        flag="provider"),
+    Key("secrets", kinds.TABLE, "What it is checked with; several while one is rotated.", many=True, table="secret",
+        bare="from"),
+    Key("token", kinds.TABLE, "A token in the query, a header, Bearer or Basic.", table="token"),
+    Key("tolerance", kinds.TIME, "How old or new a signed timestamp may be; left out, the provider's own window.",
+        minimum="1s", maximum="7d", flag="tolerance"),
+    Key("events", kinds.TEXT, "Refuse other event types.", many=True, flag="event"),
+    Key("body", choice("free", "tail", "hold"), "What the upstream may see before the verdict; left out, `tail` "
+        "with a signature, else `free`.", flag="body"),
+    Key("mode", choice("enforce", "observe"), "`observe` passes and counts what would have been refused.", "enforce",
+        flag="mode"),
+    Key("upstream", kinds.UPSTREAM, "Where this route goes instead of the top level's `upstream`.", many=True),
+    Key("upstream_tls", kinds.TABLE, "Instead of the top level's table.", table="upstream_tls"),
+    Key("hold", kinds.TIME, "Retry an unreachable upstream this long, after the verdict only.", "0s", minimum="0s",
+        maximum="1h", at_limit="502 `upstream_unreachable`", flag="hold"),
+    Key("public_url", kinds.URL, "For schemes that sign the URL: scheme and authority, or the whole URL, as configured "
+        "at the provider.", flag="public-url"),
+    Key("handshake", choice("forward", "answer"), "`answer`: we answer the provider's endpoint check ourselves.",
+        "forward", flag="handshake"),
+    Key("verify_token", kinds.REFERENCE, "For endpoint checks that need a token."),
+    Key("open", kinds.BOOL, "This route needs no guard.", False),
+    *_TIGHTENED,
+    Key("limits", kinds.TABLE, "The same limits, as a table.", table="route_limits"),
+)  # fmt: skip
+
+_TOKEN = (
+    Key("query", kinds.QUERY_KEY, "The query parameter; it is removed from what is forwarded and logged.",
+        flag="token-query"),
+    Key("header", kinds.HEADER, "The header.", flag="token-header"),
+    Key("bearer", kinds.BOOL, "`Authorization: Bearer TOKEN`.", False, flag="token-bearer"),
+    Key("basic", kinds.BOOL, "`Authorization: Basic`, where each secret is `user:password`.", False,
+        flag="token-basic"),
+    Key("secrets", kinds.TABLE, "The tokens; several while one is rotated.", many=True, table="secret", bare="from"),
+)  # fmt: skip
+
+_SECRET = (
+    Key("from", kinds.REFERENCE, 'Where the value is: "file:/path", "env:NAME" or "cred:NAME".'),
+    Key("name", kinds.NAME, "For the log; left out, `secret-1`, `secret-2`, …"),
+    Key("not_before", kinds.INSTANT, "Matches nothing before; a date is its midnight in UTC."),
+    Key("not_after", kinds.INSTANT, "Matches nothing from then on; a date is its midnight in UTC."),
+)
+
+_TCP = (
+    Key("listen", kinds.LISTEN, "Where to listen."),
+    Key("upstream", kinds.TCP_UPSTREAM, "Where the bytes go."),
+    Key("allow", kinds.ADDRESSES, "Who may connect; left out, the top level's `allow`.", many=True),
+)
+
+_IP_SET = (
+    Key("url", kinds.URL, "Where the list is published."),
+    Key("json", kinds.TEXT, "Which part of a JSON document holds the prefixes: `prefixes[].cidr`."),
+    Key("refresh", kinds.TIME, "How often it is fetched.", "1h", minimum="1m", maximum="30d"),
+)
+
+SECTIONS: Mapping[str, Section] = MappingProxyType(
+    {
+        "": Section("Top level", "", _TOP),
+        "tls": Section("[tls]", "A certificate. Write `[[tls]]` several times for several names (SNI); the first "
+                       "answers for names that none has.", _TLS),
+        "upstream_tls": Section("[upstream_tls]", "How `https` upstreams are verified; a route may have its own table.",
+                                _UPSTREAM_TLS),
+        "limits": Section("[limits]", "A route may tighten those marked \\*, never loosen them.", _LIMITS),
+        "route": Section("[route.NAME]", "All guards of a route must hold. Several routes may share a path: the "
+                         "longest path is tried first, then the order of the file.", _ROUTE),
+        "token": Section("[route.NAME.token]", "Exactly one of `query`, `header`, `bearer`, `basic`.", _TOKEN),
+        "secret": Section("secrets", "Each entry of a list of secrets is a reference or a table. There is no way to "
+                          "write a secret's value.", _SECRET),
+        "route_limits": Section("[route.NAME.limits]", "", _TIGHTENED),
+        "scheme": Section("[scheme.NAME]", "A provider of one's own, as data.", (), opaque=True),
+        "ip_set": Section("[ip_set.NAME]", "A published list of addresses, for `set:NAME`.", _IP_SET),
+        "tcp": Section("[tcp.NAME]", "Plain TCP: the address is checked, then bytes are piped.", _TCP),
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag and its environment name. ``path`` is the key it sets; ``prefix`` is put before its text."""
+
+    name: str  # without "--"
+    path: Path
+    key: Key
+    group: str
+    prefix: str = ""
+    metavar: str = ""
+
+    @property
+    def option(self) -> str:
+        """As it is typed."""
+        return f"--{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment name."""
+        return ENVIRONMENT_PREFIX + self.name.upper().replace("-", "_")
+
+    @property
+    def attribute(self) -> str:
+        """The name in argparse's namespace."""
+        return self.name.replace("-", "_")
+
+    @property
+    def many(self) -> bool:
+        """Whether it may be given several times."""
+        return self.key.many or self.key.repeat
+
+    @property
+    def of_route(self) -> bool:
+        """Whether it speaks of the route that flags make."""
+        return self.path[:2] == ("route", FLAG_ROUTE)
+
+
+_PREFIXES: Mapping[str, Path] = {
+    "": (),
+    "tls": ("tls", 0),
+    "upstream_tls": ("upstream_tls",),
+    "limits": ("limits",),
+    "route": ("route", FLAG_ROUTE),
+    "token": ("route", FLAG_ROUTE, "token"),
+}
+_GROUPS = {"": "process", "tls": "TLS", "upstream_tls": "TLS", "limits": "limits", "route": "route", "token": "route"}
+
+
+def _derived() -> list[Flag]:
+    return [
+        Flag(key.flag, (*_PREFIXES[section], key.name), key, _GROUPS[section])
+        for section in _PREFIXES
+        for key in SECTIONS[section].keys
+        if key.flag
+    ]
+
+
+def _reference_flags() -> list[Flag]:
+    """Secrets come by reference, and a flag's text is the reference without its prefix."""
+    route: Path = ("route", FLAG_ROUTE)
+    file = Key("from", kinds.REFERENCE, "A file with a secret of the provider.", repeat=True)
+    variable = Key("from", kinds.REFERENCE, "The NAME of a variable with a secret of the provider.", repeat=True)
+    token_file = Key("from", kinds.REFERENCE, "A file with the token.", repeat=True)
+    token_variable = Key("from", kinds.REFERENCE, "The NAME of a variable with the token.", repeat=True)
+    verify = Key("verify_token", kinds.REFERENCE, "A file with the token of the provider's endpoint check.")
+    return [
+        Flag("secret-file", (*route, "secrets"), file, "route", prefix="file:", metavar="PATH"),
+        Flag("secret-env", (*route, "secrets"), variable, "route", prefix="env:", metavar="NAME"),
+        Flag("token-file", (*route, "token", "secrets"), token_file, "route", prefix="file:", metavar="PATH"),
+        Flag("token-env", (*route, "token", "secrets"), token_variable, "route", prefix="env:", metavar="NAME"),
+        Flag("verify-token-file", (*route, "verify_token"), verify, "route", prefix="file:", metavar="PATH"),
+    ]
+
+
+_TCP_FLAG = Flag(
+    "tcp",
+    ("tcp",),
+    Key("tcp", kinds.TCP_PAIR, "Forward plain TCP: 0.0.0.0:2222=127.0.0.1:22.", repeat=True),
+    "process",
+    metavar="LISTEN=UPSTREAM",
+)
+FLAGS: tuple[Flag, ...] = (*_derived(), *_reference_flags(), _TCP_FLAG)

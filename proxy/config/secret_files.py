@@ -1,0 +1,115 @@
+"""Secrets by reference: ``file:/path``, ``env:NAME``, ``cred:NAME`` (systemd's credentials directory).
+
+Nothing here ever puts into an error or a warning what it read, nor what it was told to read where that may be the
+secret itself by mistake: the place in the configuration says enough. Symbolic links are followed, because Kubernetes
+mounts every secret behind two of them; what others may read is said.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from proxy.config.problems import Mistake
+
+#: No key that a provider gives is near this; a log file named by mistake is beyond it.
+MAX_SECRET_BYTES = 64 * 1024
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CREDENTIAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_WHY = {
+    errno.ENOENT: ("the file of this secret does not exist", "create it, or mend the path"),
+    errno.ENOTDIR: ("the path of this secret goes through a file", "mend the path"),
+    errno.EACCES: ("the file of this secret may not be read", "let the user that runs hookward read it"),
+    errno.EPERM: ("the file of this secret may not be read", "let the user that runs hookward read it"),
+    errno.ELOOP: ("the path of this secret is a loop of symbolic links", "mend the links"),
+}
+_DEFAULT_WHY = ("the file of this secret cannot be read", "name a readable file")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The value of a reference, and what should be said about how it was found."""
+
+    value: bytes = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+
+def read_reference(reference: str, base: str, environ: Mapping[str, str]) -> Found:
+    """The secret behind a reference. Relative paths start from ``base``. Mistake where there is none."""
+    prefix, _, name = reference.partition(":")
+    if prefix == "file":
+        return _from_file(os.path.join(base, name))  # noqa: PTH118  # "" keeps a relative path as it was typed
+    if prefix == "env":
+        return _from_variable(name, environ)
+    return _from_credential(name, environ)
+
+
+def read_bounded(path: str, limit: int) -> tuple[bytes, int]:
+    """At most ``limit`` + 1 bytes of a regular file, and its permission bits. OSError where it cannot be read."""
+    # O_NONBLOCK: opening a FIFO without a writer would wait for ever.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        data = b""
+        while len(data) <= limit:
+            piece = os.read(descriptor, limit + 1 - len(data))
+            if not piece:
+                break
+            data += piece
+        return data, stat.S_IMODE(mode)
+    finally:
+        os.close(descriptor)
+
+
+def _from_file(path: str) -> Found:
+    if "\0" in path:
+        raise Mistake("the path of this secret has a NUL", "mend the path")
+    try:
+        value, mode = read_bounded(path, MAX_SECRET_BYTES)
+    except OSError as error:
+        raise Mistake(*_WHY.get(error.errno or 0, _DEFAULT_WHY)) from None
+    if len(value) > MAX_SECRET_BYTES:
+        raise Mistake("the file of this secret is larger than 64KiB", "name the file that holds the secret alone")
+    notes = []
+    if mode & 0o077:
+        notes.append(f"other users may read the file of this secret (mode {mode:04o}): chmod 600 keeps them out")
+    for ending in (b"\r\n", b"\n"):
+        if value.endswith(ending):
+            value = value.removesuffix(ending)
+            notes.append("one trailing newline was removed")
+            break
+    return _checked(value, notes)
+
+
+def _from_variable(name: str, environ: Mapping[str, str]) -> Found:
+    if not _VARIABLE.fullmatch(name):
+        raise Mistake("this is not the name of an environment variable", "write its name, never the secret itself")
+    if name not in environ:
+        raise Mistake("no environment variable of this name is set", "set it where hookward is started")
+    return _checked(os.fsencode(environ[name]), [])
+
+
+def _from_credential(name: str, environ: Mapping[str, str]) -> Found:
+    folder = environ.get("CREDENTIALS_DIRECTORY", "")
+    if not folder:
+        raise Mistake(
+            "there is no credentials directory: systemd sets $CREDENTIALS_DIRECTORY",
+            "add LoadCredential= or SetCredentialEncrypted= to the unit, or use file:",
+        )
+    if not _CREDENTIAL.fullmatch(name):
+        raise Mistake("this is not the name of a credential", "write the name that the unit gives it")
+    return _from_file(f"{folder}/{name}")
+
+
+def _checked(value: bytes, notes: list[str]) -> Found:
+    if not value:
+        raise Mistake("this secret is empty", "an empty secret would prove nothing: put the value there")
+    if value != value.strip():
+        notes.append("the secret begins or ends with a blank or newline, which is taken as part of it")
+    return Found(value, tuple(notes))

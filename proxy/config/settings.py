@@ -1,0 +1,73 @@
+"""What a load of the configuration gives besides the ``Policy``: the settings of the process, all of them frozen.
+
+The policy says who is let in; the settings say where we listen, with which certificates, and how we log. Whoever reads
+them here needs no default of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from proxy.config.endpoints import ListenAddress
+from proxy.core.addresses import AddressSet
+from proxy.core.policy import Endpoint, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """One certificate. ``key`` is the file of ``cert`` where both are in one; ``names`` () means those inside it."""
+
+    cert: str
+    key: str
+    names: tuple[str, ...] = ()
+    where: str = "tls"  # for problems that are found when it is loaded
+
+
+@dataclass(frozen=True, slots=True)
+class TcpForward:
+    """Plain TCP from ``listen`` to ``upstream`` (an endpoint without TLS); ``allow`` None admits every address."""
+
+    name: str
+    listen: ListenAddress
+    upstream: Endpoint
+    allow: AddressSet | None
+
+
+@dataclass(frozen=True, slots=True)
+class IpSet:
+    """A published list of addresses: fetched from ``url`` every ``refresh_s`` seconds; ``json`` says which part."""
+
+    name: str
+    url: str
+    json: str | None
+    refresh_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the process runs; times in seconds."""
+
+    listen: tuple[ListenAddress, ...]
+    workers: int | str  # a number, or "auto"
+    admin: ListenAddress | None
+    tls: tuple[TlsFiles, ...]  # the first answers for names that none has
+    proxy_protocol: str  # "off" or "require"
+    tcp: tuple[TcpForward, ...]
+    ip_sets: tuple[IpSet, ...]
+    drain_s: float
+    log_format: str  # "auto", "json" or "text"
+    log_level: str  # "debug", "info", "warning" or "error"
+    access_log: str  # a path, "-" or "off"
+    state_dir: str | None
+    config_path: str | None
+    warnings: tuple[str, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)  # key -> where it was written
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One load of the configuration."""
+
+    policy: Policy
+    settings: Settings

@@ -1,0 +1,84 @@
+"""Sizes and times as people write them: ``25MiB``, ``512B``, ``8s``, ``500ms``.
+
+Strict on purpose: ``25m`` is megabytes to one program, minutes to the next and mebibytes to a third, so it is refused
+with the spelling that was probably meant. Binary units are powers of 1024 (IEC 80000-13), decimal ones of 1000.
+"""
+
+from __future__ import annotations
+
+import re
+
+SIZE_FORM = 'write a size such as "25MiB", "16KiB" or "512B" (a bare number is bytes)'
+TIME_FORM = 'write a time such as "8s", "500ms", "5m" or "1h"'
+
+_SIZE_UNITS = {
+    "B": 1,
+    "KiB": 1 << 10,
+    "MiB": 1 << 20,
+    "GiB": 1 << 30,
+    "TiB": 1 << 40,
+    "KB": 10**3,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+}
+#: In milliseconds, so that no sum of parts is ever off by a rounding.
+_TIME_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_SIZE = re.compile(r"([0-9]{1,15}) ?([A-Za-z]{0,3})")
+_TIME = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?) ?([a-z]{1,2})")
+
+
+def parse_size(value: object) -> int:
+    """Bytes of ``25MiB`` or of a bare whole number. ValueError says what is wrong, never how to mend it."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 0:
+            raise ValueError("a size is not negative")
+        return value
+    if not isinstance(value, str):
+        raise ValueError("is not a size")  # noqa: TRY004  # one kind of error for whatever a user wrote
+    match = _SIZE.fullmatch(value)
+    if match is None or (match[2] and match[2] not in _SIZE_UNITS):
+        raise ValueError(f"{value[:40]!r} is not a size{_meant(match)}")
+    return int(match[1]) * _SIZE_UNITS[match[2] or "B"]
+
+
+def parse_time(value: object) -> float:
+    """Seconds of ``8s``. A bare ``0`` needs no unit; any other bare number does. ValueError as ``parse_size``."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if value == 0:
+            return 0.0
+        raise ValueError(f"{value} has no unit")
+    if not isinstance(value, str):
+        raise ValueError("is not a time")  # noqa: TRY004  # as above
+    if value == "0":
+        return 0.0
+    match = _TIME.fullmatch(value)
+    if match is None or match[2] not in _TIME_UNITS:
+        lacking = " has no unit" if re.fullmatch(r"[0-9.]{1,12}", value) else " is not a time"
+        raise ValueError(f"{value[:40]!r}{lacking}")
+    return float(match[1]) * _TIME_UNITS[match[2]] / 1000
+
+
+def show_size(size: int) -> str:
+    """The shortest exact spelling: ``25MiB``, ``1000B``."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size and size % _SIZE_UNITS[unit] == 0:
+            return f"{size // _SIZE_UNITS[unit]}{unit}"
+    return f"{size}B"
+
+
+def show_time(seconds: float) -> str:
+    """The shortest exact spelling of whole units: ``90s``, ``500ms``, ``1h``."""
+    millis = round(seconds * 1000)
+    for unit in ("d", "h"):
+        if millis and millis % _TIME_UNITS[unit] == 0:
+            return f"{millis // _TIME_UNITS[unit]}{unit}"
+    return f"{millis}ms" if millis % 1000 else f"{millis // 1000}s"
+
+
+def _meant(match: re.Match[str] | None) -> str:
+    """`` (25MiB?)`` where the letter says which unit was probably meant."""
+    if match is None or match[2].lower() not in {"k", "m", "g", "t", "kib", "mib", "gib", "tib", "mb", "gb", "tb"}:
+        return ""
+    return f" ({match[1]}{match[2][0].upper()}iB?)"
