@@ -152,7 +152,7 @@ def unknown_variables(environ: Mapping[str, str], referenced: Iterable[str], pro
     warnings = []
     for name in sorted(name for name in nobodys if not _KUBERNETES.fullmatch(name)):
         # Without the prefix, which would make everything near to everything.
-        near = get_close_matches(name[at:].upper(), [other[at:] for other in known], n=1, cutoff=0.75)
+        near = get_close_matches(name[at:].upper(), [other[at:] for other in known], n=1, cutoff=0.7)
         if near:
             mend = f"did you mean {ENVIRONMENT_PREFIX}{near[0]}?"
             problems.add(name[:80], "unknown environment variable", mend)
