@@ -1,0 +1,178 @@
+"""The sender's side of a scheme: the header fields that a provider would add to a delivery.
+
+For trying out one's own set-up (the ``send`` command) and never for verifying, which shares only the data. What the
+provider signs with a private key, or inside the body, cannot be made here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from binascii import b2a_base64
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from proxy.core.schemes.provider import Provider, TokenSpec
+from proxy.core.signing.documents import FormPart, read_form
+from proxy.core.signing.encodings import encode, encode_base64url
+from proxy.core.signing.escapes import make_transform
+from proxy.core.signing.extras import needs_public_keys
+from proxy.core.signing.jwt import HMAC_DIGESTS
+from proxy.core.signing.mac import KeyedHash
+from proxy.core.signing.scheme import Claims, Listing, Method, Scheme
+from proxy.core.signing.template import DOCUMENT_SLOTS, Context, Slot, compile_template
+from proxy.core.signing.times import write_time
+from proxy.core.tokens import TokenKind
+from proxy.http1 import Framing, RequestHead
+from proxy.reasons import Reason
+
+Fields = list[tuple[bytes, bytes]]
+
+_TOKEN_LIFE_S = 300
+
+
+def sign(
+    provider: Provider,
+    secret: bytes,
+    *,
+    url: str,
+    body: bytes,
+    now: float,
+    method: bytes = b"POST",
+    message_id: bytes = b"msg_1",
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> Fields:
+    """The fields that prove a delivery of ``body`` to ``url`` (as configured at the provider) at ``now``.
+
+    ``secret`` is decoded (``decode_secret``). ``headers`` are fields of the delivery that may be signed too. Names are
+    lower case. ValueError, with the reason, where the provider's side cannot be played.
+    """
+    if provider.scheme is None:
+        assert provider.token is not None
+        return _token_fields(provider.token, secret)
+    scheme = provider.scheme
+    if needs_public_keys(scheme):
+        raise ValueError(f"{provider.title} signs with a private key, which only the provider has")
+    if scheme.document is not None and scheme.document.signature is not None:
+        raise ValueError(f"{provider.title} writes its signature into the body: send a body that has it")
+    if scheme.claims is not None:
+        return _claim_fields(scheme, scheme.claims, secret, url=url, body=body, now=now)
+    return _Delivery(scheme, url, method, dict(headers)).sign(secret, body, now, message_id)
+
+
+def _token_fields(token: TokenSpec, secret: bytes) -> Fields:
+    if token.kind is TokenKind.QUERY:
+        raise ValueError(f"the token goes into the URL: ?{token.name.decode('latin-1')}=...")
+    if token.kind is TokenKind.BASIC:
+        return [(token.name or b"authorization", b"Basic " + b2a_base64(secret, newline=False))]
+    prefix = b"Bearer " if token.kind is TokenKind.BEARER else b""
+    return [(token.name or b"authorization", prefix + secret)]
+
+
+class _Delivery:
+    """One delivery on its way to be signed."""
+
+    def __init__(self, scheme: Scheme, url: str, method: bytes, given: dict[bytes, bytes]) -> None:
+        self._scheme = scheme
+        self._url = url.encode("utf-8")
+        self._method = method
+        self._given = {name.lower(): value for name, value in given.items()}
+        self._added: dict[bytes, bytes] = dict(scheme.required)
+
+    def sign(self, secret: bytes, body: bytes, now: float, message_id: bytes) -> Fields:
+        scheme = self._scheme
+        stamp = b"" if scheme.timestamp is None else write_time(scheme.timestamp.format, now)
+        if scheme.timestamp is not None and scheme.timestamp.header is not None:
+            self._added[scheme.timestamp.header] = stamp
+        for name in (scheme.identity, scheme.nonce):
+            if name is not None:
+                self._added[name] = message_id
+        if scheme.signed_headers is not None:
+            self._added[scheme.signed_headers] = b",".join(sorted([*self._added, scheme.signed_headers]))
+        items = dict.fromkeys(scheme.listing.needed if scheme.listing else (), b"master")
+        _, key = scheme.split_key(secret)
+        keyed = KeyedHash(key, scheme.algorithm, scheme.method)
+        text = encode(scheme.encoding, keyed.digest(self._signed(body, stamp, items)))
+        value = _write_value(scheme, text, stamp, items)
+        return [(scheme.headers[0], value), *self._added.items()]
+
+    def _signed(self, body: bytes, stamp: bytes, items: dict[bytes, bytes]) -> bytes:
+        context = Context(self._head(), self._scheme, self._url, stamp, items)
+        parts = compile_template(self._scheme.signed)
+        document = self._scheme.document
+        if document is not None:
+            part = FormPart(read_form(body) or [], document)
+            slots = [slot for slot in parts if isinstance(slot, Slot) and slot.kind in DOCUMENT_SLOTS]
+            context.document = {(slot.kind, slot.name): part.slot(slot, self._url) or b"" for slot in slots}
+        out: list[bytes] = []
+        for one in parts:
+            if isinstance(one, Slot) and one.kind == "body":
+                out.append(self._transformed(body))
+                continue
+            value = context.render((one,))
+            if isinstance(value, Reason):
+                raise ValueError(
+                    f"the delivery lacks {self._scheme.signed!r} or has it in a form that cannot be signed"
+                )
+            out.append(value)
+        return b"".join(out)
+
+    def _transformed(self, body: bytes) -> bytes:
+        transform = make_transform(self._scheme.body_forms[0])
+        return body if transform is None else transform.feed(body) + transform.finish()
+
+    def _head(self) -> RequestHead:
+        parts = urlsplit(self._url)
+        path, query = parts.path or b"/", parts.query
+        values = self._given | self._added
+        return RequestHead(
+            method=self._method,
+            target=path + (b"?" + query if query else b""),
+            minor=1,
+            fields=[(name, name, value) for name, value in values.items()],
+            path=path,
+            query=query or None,
+            host=parts.netloc,
+            framing=Framing.NONE,
+            content_length=None,
+            keep_alive=True,
+            expect_continue=False,
+            values=values,
+        )
+
+
+def _write_value(scheme: Scheme, text: bytes, stamp: bytes, items: dict[bytes, bytes]) -> bytes:
+    signature = scheme.prefix + text
+    listing = scheme.listing
+    if listing is None:
+        return signature
+    return listing.separator.join(_list_items(listing, signature, stamp, items))
+
+
+def _list_items(listing: Listing, signature: bytes, stamp: bytes, items: dict[bytes, bytes]) -> list[bytes]:
+    if listing.pair is None:
+        return [stamp, signature] if listing.timestamp_first else [signature]
+    pairs = [(listing.timestamp, stamp)] if listing.timestamp is not None else []
+    pairs += [*items.items(), (listing.signature or b"key", signature)]
+    return [key + listing.pair + value for key, value in pairs]
+
+
+def _claim_fields(scheme: Scheme, claims: Claims, secret: bytes, *, url: str, body: bytes, now: float) -> Fields:
+    if scheme.method is not Method.JWT or not scheme.headers:
+        raise ValueError("the token of this provider is the body itself")
+    key_id, key = scheme.split_key(secret)
+    content: dict[str, object] = {"iat": int(now), "nbf": int(now), "exp": int(now) + _TOKEN_LIFE_S}
+    if claims.body is not None and (body or not claims.body_optional):
+        content[claims.body] = encode(claims.body_encoding, hashlib.sha256(body).digest()).decode("ascii")
+    if claims.url is not None:
+        content[claims.url] = hashlib.sha256(url.encode("utf-8")).hexdigest()
+    if claims.issuer_is_key_id:
+        content["iss"] = key_id.decode("utf-8")
+    algorithm = claims.algorithms[0]
+    signed = _write_part({"alg": algorithm, "typ": "JWT"}) + b"." + _write_part(content)
+    signature = KeyedHash(key, HMAC_DIGESTS[algorithm]).digest(signed)
+    return [(scheme.headers[0], scheme.prefix + signed + b"." + encode_base64url(signature))]
+
+
+def _write_part(value: dict[str, object]) -> bytes:
+    return encode_base64url(json.dumps(value, separators=(",", ":")).encode("utf-8"))
