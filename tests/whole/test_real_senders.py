@@ -227,7 +227,7 @@ def test_standard_webhooks_signed_and_verified_again_by_their_library(
         return {
             "webhook-id": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W",
             "webhook-timestamp": str(int(at.timestamp())),
-            "webhook-signature": f"v1,AAAA v1a,unknown {signature}",
+            "webhook-signature": f"v1,{base64.b64encode(bytes(32)).decode()} v9,unknown {signature}",
         }
 
     now = dt.datetime.now(tz=dt.UTC)

@@ -151,7 +151,7 @@ def test_flask_verifies_again(guarded: Start, flask: int, size: int, chunk_size:
     hookward = guarded(flask)
     content = (PUSH * (size // len(PUSH) + 1))[:size]
     told = delivered(hookward, content, chunk_size)
-    assert told["verified"] == "github; secret=github.secret; id=d-1"
+    assert told["verified"] == "github; secret=secret-1; id=d-1"
     assert (told["event"], told["agent"], told["query"]) == ("push", "GitHub-Hookshot/044aadd", "a=%20b")
     forged = request("POST", "/hooks/github", github(b"guess", content), content)
     assert once(hookward.address, forged).word == "signature_mismatch"
@@ -228,7 +228,7 @@ def test_haproxy_in_front_speaks_the_proxy_protocol(
         listen front
             bind 127.0.0.1:{port}
             server hookward 127.0.0.1:{hookward.port} {version}
-        """
+\n"""
     )
     with served([binary, "-db", "-f", str(tmp_path / "haproxy.cfg")], port, tmp_path):
         with Client(("127.0.0.1", port), source="127.0.0.3") as client:
