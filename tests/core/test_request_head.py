@@ -509,10 +509,20 @@ def test_name_and_value_limits():
 
 # Properties.
 
-GOOD_FIELDS = [
-    *(b"Host: a", b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Connection: close", b"Expect: 100-continue"),
-    *(b"X: y z", b"X-Y:\t1 ", b"x:", b"X_Y: 1", b"X: \xc3\xa9", b"a-b.c!: d", b"Cookie: a=b; c=d", b"TE: trailers"),
+PLAIN_FIELDS = [
+    *(
+        b"Connection: close",
+        b"X: y z",
+        b"X-Y:\t1 ",
+        b"x:",
+        b"X_Y: 1",
+        b"X: \xc3\xa9",
+        b"a-b.c!: d",
+        b"Cookie: a=b; c=d",
+    ),
+    *(b"TE: trailers", b"Accept: */*", b"accept:  */* "),
 ]
+RULED_FIELDS = [b"Host: a", b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Expect: 100-continue"]
 ODD_PIECES = [
     *(
         b"\r",
@@ -550,10 +560,13 @@ ODD_PIECES = [
 @st.composite
 def heads_near_the_border(draw):
     method = draw(st.sampled_from([b"POST", b"GET", b"OPTIONS", b"get", b"A_B"]))
-    target = draw(st.sampled_from([b"/", b"/a/b?c=d", b"*", b"http://a/x", b"/%C3%A9", b"/a;b", b"a:1"]))
-    version = draw(st.sampled_from([b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0"]))
-    fields = draw(st.lists(st.sampled_from(GOOD_FIELDS), max_size=6))
-    buffer = head(*fields, line=b" ".join((method, target, version)), host=draw(st.sampled_from([b"Host: a", None])))
+    target = draw(st.sampled_from([b"/", b"/a/b", b"/a/b?c=d", b"http://a/x", b"/%C3%A9", b"*", b"/a;b"]))
+    version = draw(st.sampled_from([b"HTTP/1.1"] * 4 + [b"HTTP/1.0", b"HTTP/2.0"]))
+    fields = draw(st.lists(st.sampled_from(PLAIN_FIELDS), max_size=6))
+    fields += draw(st.lists(st.sampled_from(RULED_FIELDS[1:]), max_size=2) | st.just(RULED_FIELDS[:1]))
+    buffer = head(
+        *fields, line=b" ".join((method, target, version)), host=draw(st.sampled_from([b"Host: a"] * 4 + [None]))
+    )
     for _ in range(draw(st.integers(0, 2))):
         at = draw(st.integers(0, len(buffer)))
         cut = draw(st.integers(0, 2))
@@ -611,7 +624,10 @@ def test_in_whatever_pieces_it_comes_the_verdict_is_the_same(buffer):
 
 
 @settings(max_examples=500)
-@given(st.binary(max_size=200) | st.lists(st.sampled_from(GOOD_FIELDS + ODD_PIECES), max_size=20).map(b"".join))
+@given(
+    st.binary(max_size=200)
+    | st.lists(st.sampled_from(PLAIN_FIELDS + RULED_FIELDS + ODD_PIECES), max_size=20).map(b"".join)
+)
 def test_any_bytes_give_a_head_or_a_protocol_error(buffer):
     attempt(buffer)
     attempt(buffer + b"\r\n\r\n")
