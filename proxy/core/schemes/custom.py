@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
@@ -29,7 +29,7 @@ _KEYS = (
     "list",
     "id",
     "nonce",
-    "secret",
+    "secret_encoding",
     "required",
     "event_header",
     "delivery_header",
@@ -42,7 +42,7 @@ _ALGORITHMS = {name: name for name in ("sha1", "sha256", "sha384", "sha512")}
 _ENCODINGS = {form.value: form for form in Encoding}
 _FORMATS = {form.value: form for form in TimeFormat}
 _SECRETS = {form.value: form for form in (SecretForm.RAW, SecretForm.HEX, SecretForm.BASE64, SecretForm.WHSEC)}
-_REFUSALS = {400: 400, 401: 401, 403: 403, 404: 404}
+_REFUSALS: dict[int, int | None] = {400: 400, 401: 401, 403: 403, 404: 404}
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]{1,256}")
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -98,7 +98,7 @@ class _Reader:
             identity=self.header("id"),
             nonce=self.header("nonce"),
             required=self._required(),
-            secret=self.choice("", table, "secret", _SECRETS, SecretForm.RAW),
+            secret=self.choice("", table, "secret_encoding", _SECRETS, SecretForm.RAW),
         )
         self._check_signed(scheme)
         return scheme
@@ -124,9 +124,7 @@ class _Reader:
         self.wrong(where + key, "is not a text", f'write {key} = "..."')
         return default
 
-    def choice(
-        self, where: str, table: Mapping[str, object], key: str, known: Mapping[object, T] | Mapping[str, T], default: T
-    ) -> T:
+    def choice(self, where: str, table: Mapping[str, object], key: str, known: Mapping[Any, T], default: T) -> T:
         """The one of ``known`` that ``key`` names."""
         if key not in table:
             return default
@@ -177,18 +175,17 @@ class _Reader:
             return None
         where = "list."
         self.check_keys(where, table, _LIST_KEYS)
-        part: Callable[[str, str], bytes] = lambda key, default: self.text(key, default, where, table).encode("utf-8")  # noqa: E731
         blanks = table.get("blanks", False)
         if not isinstance(blanks, bool):
             self.wrong(where + "blanks", "is neither true nor false", "write blanks = true")
-        separator = part("separator", ",")
+        separator = self._bytes("separator", ",", table)
         if not separator:
             self.wrong(where + "separator", "is empty", 'write what stands between two items: separator = ","')
-        pair = part("pair", "=") or None
-        signature = part("signature", "v1")
+        pair = self._bytes("pair", "=", table) or None
+        signature = self._bytes("signature", "v1", table)
         if not signature and pair is not None:
             self.wrong(where + "signature", "is empty", 'write the key of the signature: signature = "v1"')
-        timestamp = part("timestamp", "") or None
+        timestamp = self._bytes("timestamp", "", table) or None
         return Listing(
             separator=separator,
             pair=pair,
@@ -197,6 +194,9 @@ class _Reader:
             timestamp_first=pair is None and timestamp is not None,
             blanks=blanks is True,
         )
+
+    def _bytes(self, key: str, default: str, table: Mapping[str, object]) -> bytes:
+        return self.text(key, default, "list.", table).encode("utf-8")
 
     def _timestamp(self, listing: Listing | None) -> Timestamp | None:
         in_list = listing is not None and listing.timestamp is not None

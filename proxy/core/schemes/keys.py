@@ -42,7 +42,7 @@ def _decode(scheme: Scheme, title: str, raw: bytes) -> bytes:
     elif form is SecretForm.BASE64:
         key = decode_base64(raw)
     elif form is SecretForm.WHSEC or (form is SecretForm.WHSEC_OR_RAW and raw.startswith(_WHSEC)):
-        key = decode_base64(raw.removeprefix(_WHSEC))
+        key = decode_base64(raw.removeprefix(_VERSION).removeprefix(_WHSEC))
     if key is None:
         raise ValueError(f"the secret of {title} is not written in {_WORDS[form]}: copy it from the provider again")
     if scheme.key_digest is not None:

@@ -111,9 +111,8 @@ class _Delivery:
                 continue
             value = context.render((one,))
             if isinstance(value, Reason):
-                raise ValueError(
-                    f"the delivery lacks {self._scheme.signed!r} or has it in a form that cannot be signed"
-                )
+                wanted = self._scheme.signed
+                raise ValueError(f"the delivery has not all that is signed: {wanted!r}")  # noqa: TRY004  of its content
             out.append(value)
         return b"".join(out)
 

@@ -74,7 +74,7 @@ def compile_template(text: str) -> tuple[Part, ...]:
             parts[-1] += piece
         else:
             parts.append(piece)
-    return tuple(_with_stop(part, following) for part, following in zip(parts, [*parts[1:], b""], strict=True))
+    return tuple(_with_stop(part, following) for part, following in zip(parts, [*parts[1:], b""], strict=False))
 
 
 def _check_slot(kind: str, name: str | None) -> None:

@@ -1,0 +1,31 @@
+"""Public keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.core.schemes import public_key
+from tests.deliveries import check_genuine, check_header, check_time, check_wrong, make, slugs
+
+SLUGS = slugs(public_key)
+IN_HEADER = [slug for slug in SLUGS if make(slug).fields]
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_genuine_deliveries_are_accepted_however_they_are_cut(slug):
+    check_genuine(slug)
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_another_body_or_secret_is_refused(slug):
+    check_wrong(slug)
+
+
+@pytest.mark.parametrize("slug", IN_HEADER)
+def test_the_header_must_be_written_exactly(slug):
+    check_header(slug)
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_the_window_of_time_is_closed_both_ways(slug):
+    check_time(slug)
