@@ -169,6 +169,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             servers.append(stack.enter_context(Server(peer.name, command, port, PROXY_CORE, folder / f"{port}.log")))
         for server in servers:
             check(server, origin_port)
+        for server in servers:
             load(server.port, options.connections, 1, LOAD_CORE, folder)
         for number in range(options.rounds):
             for server in servers if number % 2 == 0 else servers[::-1]:
