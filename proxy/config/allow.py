@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.config.problems import Mistake, Problems, suggestion
 from proxy.config.secret_files import read_bounded
+from proxy.config.settings import ListUse
 from proxy.config.tree import View
 from proxy.core.addresses import AddressSet
 
@@ -30,31 +31,37 @@ def no_sets(name: str, query: str) -> AddressSet | None:  # noqa: ARG001  # the 
 
 @dataclass(frozen=True, slots=True)
 class AllowReader:
-    """Reads the lists of one load."""
+    """Reads the lists of one load. ``uses`` are those with published sets in them."""
 
     problems: Problems
     resolve_set: ResolveSet
     known_sets: Sequence[str]
+    uses: list[ListUse] = field(default_factory=list)
 
     def read(self, view: View, name: str) -> AddressSet | None:
         """The addresses of a key, or None where it was not written. All mistakes go into the problems."""
         entry = view.entry(name)
         if entry is None:
             return None
-        found = []
+        fixed, published, sets = [], [], []
         for index, text in enumerate(view.items(name, str)):
             where = entry.where if len(view.items(name, str)) == 1 else f"{entry.where}[{index}]"
             try:
-                found.append(self._one(text.strip(), entry.base, where))
+                if text.startswith("set:"):
+                    sets.append(_parse_set(text[4:]))
+                    published.append(self._set(*sets[-1]))
+                else:
+                    fixed.append(self._one(text.strip(), entry.base, where))
             except Mistake as mistake:
                 self.problems.add_mistake(where, mistake)
-        return AddressSet.union(found)
+        value = AddressSet.union(fixed + published)
+        if sets:
+            self.uses.append(ListUse(value, AddressSet.union(fixed), tuple(sets)))
+        return value
 
     def _one(self, text: str, base: str, where: str) -> AddressSet:
         if text.startswith("file:"):
             return self._file(os.path.join(base, text[5:]), where)  # noqa: PTH118  # "" keeps relative paths
-        if text.startswith("set:"):
-            return self._set(text[4:])
         return _parse([text])
 
     def _file(self, path: str, where: str) -> AddressSet:
@@ -83,20 +90,25 @@ class AllowReader:
                 self.problems.add(f"{path}:{number}", f"{mistake.what} (list of {where})", mistake.mend)
         return AddressSet.empty()
 
-    def _set(self, text: str) -> AddressSet:
-        match = _SET.fullmatch(text)
-        if match is None:
-            raise Mistake(f"{text[:80]!r} is not the name of an address set", 'write "set:NAME" or "set:NAME?query"')
+    def _set(self, name: str, query: str) -> AddressSet:
         try:
-            found = self.resolve_set(match[1], match[2] or "")
+            found = self.resolve_set(name, query)
         except ValueError as error:
-            raise Mistake(f"the address set {text!r} cannot be used", str(error)) from None
+            asked = f"{name}?{query}" if query else name
+            raise Mistake(f"the address set {asked!r} cannot be used", str(error)) from None
         if found is None:
-            mend = suggestion(match[1], self.known_sets) if self.known_sets else "no address sets are known here"
-            raise Mistake(f"there is no address set {match[1]!r}", mend)
-        if not found:
-            raise Mistake(f"the address set {text!r} is empty, so nobody would be let in", "check its query")
+            mend = suggestion(name, self.known_sets) if self.known_sets else "no address sets are known here"
+            raise Mistake(f"there is no address set {name!r}", mend)
+        # It may be empty: a list that has not been fetched yet, of which the resolver warns.
         return found
+
+
+def _parse_set(text: str) -> tuple[str, str]:
+    """The name and query of ``NAME`` or ``NAME?query``."""
+    match = _SET.fullmatch(text.strip())
+    if match is None:
+        raise Mistake(f"{text[:80]!r} is not the name of an address set", 'write "set:NAME" or "set:NAME?query"')
+    return match[1], match[2] or ""
 
 
 def _parse(entries: list[str]) -> AddressSet:

@@ -11,15 +11,16 @@ import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from proxy.config.allow import AllowReader, ResolveSet, no_sets
+from proxy.config.allow import AllowReader
 from proxy.config.endpoints import ListenAddress
-from proxy.config.guards import GuardReader
+from proxy.config.guards import GuardReader, slug_of
 from proxy.config.listeners import ListenerReader
 from proxy.config.parse import dotted
 from proxy.config.problems import Problems
 from proxy.config.route import RouteReader, names_of, read_limits
 from proxy.config.schema import FLAG_ROUTE
-from proxy.config.settings import IpSet, Loaded, Settings
+from proxy.config.set_shelf import SetReader, SetShelf
+from proxy.config.settings import IpSet, Loaded, Settings, SetUse
 from proxy.config.tree import Tree, View
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Limits, Policy, Route, ServerLimits
@@ -35,8 +36,7 @@ class World:
 
     environ: Mapping[str, str]
     now: float
-    resolve_set: ResolveSet = no_sets
-    known_sets: Sequence[str] = ()
+    shelf: SetShelf = field(default_factory=SetShelf)
 
 
 def build(
@@ -67,9 +67,12 @@ class _Build:
         return self.tree.view("")
 
     def loaded(self, generation: int) -> Loaded:
-        lists = AllowReader(self.problems, self.world.resolve_set, self.world.known_sets)
+        sets = self._sets()
+        lists = AllowReader(self.problems, sets.resolve, sets.known)
         allow = lists.read(self.top, "allow")
-        trusted = lists.read(self.top, "trusted_proxies") or AddressSet.empty()
+        trusted = lists.read(self.top, "trusted_proxies")
+        if trusted is None:
+            trusted = AddressSet.empty()
         listeners = ListenerReader(self.problems, self.warnings, lists, self.top, allow)
         settings = self._settings(listeners)
         limits, server = self._limits()
@@ -77,7 +80,7 @@ class _Build:
         exposure, routes = self._routes(reader, has_http=bool(settings.listen) or not settings.tcp)
         self._check_ends(settings, exposure, routes, listeners)
         self._check_proxies(settings, trusted)
-        admitted = self._admitted(exposure, routes)
+        admitted = admitted_by(exposure, routes)
         self._warn_of_unix(settings, admitted)
         self.problems.raise_if_any()
         policy = Policy(
@@ -90,7 +93,8 @@ class _Build:
             limits=limits,
             server=server,
         )
-        return Loaded(policy, replace(settings, warnings=tuple(dict.fromkeys(self.warnings))))
+        use = SetUse(tuple(lists.uses), dict(sets.used), tuple(sets.missing.values()), sets.resolve)
+        return Loaded(policy, replace(settings, warnings=tuple(dict.fromkeys(self.warnings))), use)
 
     def _settings(self, listeners: ListenerReader) -> Settings:
         top = self.top
@@ -121,12 +125,14 @@ class _Build:
         found = []
         for name in self.tree.names("ip_set"):
             view = self.tree.view("ip_set", "ip_set", name)
-            url = view.get("url", str)
-            if url is not None:
-                found.append(IpSet(name, url, view.get("json", str), view.need("refresh", float)))
-            elif not view.doubtful("url"):
-                self.problems.add(view.where(), "does not say where the list is", 'add url = "https://…"')
+            if not view.doubtful("url", "json"):
+                found.append(IpSet(name, view.get("url", str), view.get("json", str), view.need("refresh", float)))
         return tuple(found)
+
+    def _sets(self) -> SetReader:
+        tables = [(one, self.tree.view("ip_set", "ip_set", one.name).where()) for one in self._ip_sets()]
+        state_dir = self.top.file("state_dir")
+        return SetReader.open(self.world.shelf, tables, state_dir, self.world.now, self.problems, self.warnings)
 
     def _limits(self) -> tuple[Limits, ServerLimits]:
         view = self.tree.view("limits", "limits")
@@ -146,13 +152,20 @@ class _Build:
         for name in self.tree.names("scheme"):
             entry = self.tree.entries[("scheme", name)]
             assert isinstance(entry.value, Mapping)
-            if find(name) is not None:
-                self.problems.add(entry.where, f"{name!r} is a provider that is known already", "choose another name")
+            if find(name) is not None or slug_of(name) in found:
+                self.problems.add(entry.where, f"there is a provider {slug_of(name)!r} already", "choose another name")
             provider, mistakes = provider_from_table(name, entry.value)
             for key, what, mend in mistakes:
-                self.problems.add(f"{entry.where}.{key}" if key else entry.where, what, mend)
-            found[name] = None if mistakes else provider
+                self.problems.add(self._place_in_scheme(name, key), what, mend)
+            found[slug_of(name)] = None if mistakes else provider
         return found
+
+    def _place_in_scheme(self, name: str, key: str) -> str:
+        first, _, rest = key.partition(".")
+        entry = self.tree.entries.get(("scheme", name, first))
+        if entry is None:
+            return f"{self.tree.entries[('scheme', name)].where}.{key}"
+        return f"{entry.where}.{rest}" if rest else entry.where
 
     def _route_reader(self, lists: AllowReader, limits: Limits, allow: AddressSet | None) -> RouteReader:
         guards = GuardReader(self.problems, self.world.environ, self._schemes(), self.world.now, self.warnings)
@@ -206,15 +219,16 @@ class _Build:
         if _EVERY_IPV4 in trusted.ranges4:
             self.warnings.append(f"{top.where('trusted_proxies')}: everybody is trusted to say who the client is")
 
-    def _admitted(self, exposure: Exposure, routes: Sequence[Route]) -> AddressSet | None:
-        """Whom the routes admit together; None where one of them looks at no address, or only observes."""
-        if exposure is Exposure.LOCAL:
-            return None
-        allows = [None if route.observe else route.allow for route in routes]
-        sets = [allow for allow in allows if allow is not None]
-        return AddressSet.union(sets) if len(sets) == len(allows) else None
-
     def _warn_of_unix(self, settings: Settings, admitted: AddressSet | None) -> None:
         paths = [str(address) for address in settings.listen if address.path is not None]
         if paths and admitted is not None and not admitted.has_unix and settings.proxy_protocol == "off":
             self.warnings.append(f"{paths[0]}: no `allow` has 'unix:', so nobody is let in there")
+
+
+def admitted_by(exposure: Exposure, routes: Sequence[Route]) -> AddressSet | None:
+    """Whom the routes admit together; None where one of them looks at no address, or only observes."""
+    if exposure is Exposure.LOCAL:
+        return None
+    allows = [None if route.observe else route.allow for route in routes]
+    sets = [allow for allow in allows if allow is not None]
+    return AddressSet.union(sets) if len(sets) == len(allows) else None

@@ -80,8 +80,8 @@ class GuardReader:
         return None if found is None else found.value
 
     def _provider(self, route: View, name: str) -> Provider | None:
-        if name in self.schemes:
-            return self.schemes[name]
+        if slug_of(name) in self.schemes:
+            return self.schemes[slug_of(name)]
         provider = find(name)
         if provider is None:
             self.problems.add(
@@ -233,6 +233,11 @@ class GuardReader:
             self.warnings.append(f"{entry.where()}: the secret {name!r} matches nothing before {show_instant(before)}")
 
 
+def slug_of(name: str) -> str:
+    """The name of a provider as it is compared: "-" and "_" are equal, and so are capitals."""
+    return name.lower().replace("-", "_")
+
+
 def show_instant(seconds: float) -> str:
     """``2026-12-15`` or ``2026-12-15 12:00:00``, in UTC."""
     text = dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -240,5 +245,5 @@ def show_instant(seconds: float) -> str:
 
 
 def _near_provider(name: str, known: Sequence[str]) -> str:
-    found = suggestion(name.lower().replace("-", "_")[:64], known)
+    found = suggestion(slug_of(name)[:64], known)
     return found if found.startswith("did you") else "`hookward providers` lists those that are known"

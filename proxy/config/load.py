@@ -11,13 +11,13 @@ import datetime as dt
 import os.path
 from collections.abc import Mapping, Sequence
 
-from proxy.config.allow import ResolveSet, no_sets
 from proxy.config.build import World, build
 from proxy.config.flags import CONFIG_VARIABLE, environment_tree, flag_tree, parse_flags, unknown_variables
 from proxy.config.parse import parse_text, unreadable
 from proxy.config.problems import Problems
 from proxy.config.schema import FLAG_ROUTE
 from proxy.config.secret_files import read_bounded
+from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.config.tree import Tree
 
@@ -30,13 +30,10 @@ def load(
     *,
     generation: int = 1,
     now: float | None = None,
-    resolve_set: ResolveSet = no_sets,
-    known_sets: Sequence[str] = (),
+    shelf: SetShelf | None = None,
 ) -> Loaded:
     """Load the configuration of a command line without a command. See ``load_namespace``."""
-    return load_namespace(
-        parse_flags(argv), environ, generation=generation, now=now, resolve_set=resolve_set, known_sets=known_sets
-    )
+    return load_namespace(parse_flags(argv), environ, generation=generation, now=now, shelf=shelf)
 
 
 def load_namespace(
@@ -45,14 +42,13 @@ def load_namespace(
     *,
     generation: int = 1,
     now: float | None = None,
-    resolve_set: ResolveSet = no_sets,
-    known_sets: Sequence[str] = (),
+    shelf: SetShelf | None = None,
 ) -> Loaded:
     """Load the configuration of parsed flags.
 
     ``generation`` numbers the policy; ``now`` (seconds since the epoch) judges the dates of secrets and is the present
-    unless given; ``resolve_set`` and ``known_sets`` say which published address sets there are. Raises FlagError or
-    ConfigError, each with every problem that was found.
+    unless given; ``shelf`` holds the published address sets that were fetched since the process began. Raises FlagError
+    or ConfigError, each with every problem that was found.
     """
     flags = flag_tree(namespace)
     problems = Problems()
@@ -63,7 +59,7 @@ def load_namespace(
     tree = written.under(variables).under(flags)
     warnings = unknown_variables(environ, _referenced(tree), problems)
     when = dt.datetime.now(dt.UTC).timestamp() if now is None else now
-    world = World(environ, when, resolve_set, known_sets)
+    world = World(environ, when, SetShelf() if shelf is None else shelf)
     return build(tree, world, problems, generation=generation, config_path=path, warnings=warnings)
 
 

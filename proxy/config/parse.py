@@ -62,7 +62,7 @@ def parse_text(text: str, name: str, base: str, problems: Problems) -> Tree:
     try:
         tables = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        what, line = _syntax(error)
+        what, line = _syntax(error, text)
         problems.add(
             f"{name}:{line}" if line else name, f"this is not TOML: {what}", "see https://toml.io for the form"
         )
@@ -138,6 +138,8 @@ class _Walk:
                 self._problem(below, "is not a table", f"write {section.title.replace('NAME', name)} and keys below it")
             elif section.opaque:
                 self._put(below, dict(inner))
+                for key in inner:
+                    self._put((*below, key), None)  # for its line
             else:
                 self.table(inner, section, below)
 
@@ -204,10 +206,12 @@ def _names(section: Section) -> str:
     return ", ".join(key.name for key in section.keys)
 
 
-def _syntax(error: Exception) -> tuple[str, int | None]:
+def _syntax(error: Exception, text: str) -> tuple[str, int | None]:
     """What tomllib says, without the place, and the line. It quotes keys and single characters, never values."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply", None
     match = re.search(r" \(at (?:line ([0-9]+), column [0-9]+|end of document)\)$", str(error))
-    what = str(error)[: match.start()] if match else str(error)
-    return what[:160], int(match[1]) if match and match[1] else None
+    if match is None:
+        return str(error)[:160], None
+    line = int(match[1]) if match[1] else text.rstrip().count("\n") + 1
+    return str(error)[: match.start()][:160], line

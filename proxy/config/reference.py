@@ -69,8 +69,6 @@ def _section(name: str, section: Section) -> str:
     lines = [f"## {title}", ""]
     if section.doc:
         lines += [section.doc, ""]
-    if section.opaque:
-        return "\n".join(lines)
     keys = [key for key in section.keys if not key.table]
     tables = [key for key in section.keys if key.table]
     if name == "limits":

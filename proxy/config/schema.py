@@ -195,6 +195,28 @@ _SECRET = (
     Key("not_after", kinds.INSTANT, "Matches nothing from then on; a date is its midnight in UTC."),
 )
 
+_SCHEME = (
+    Key("header", kinds.TEXT, "The header of the signature (or a list of them, any of which may match)."),
+    Key("algorithm", choice("sha1", "sha256", "sha384", "sha512"), "The digest of the HMAC.", "sha256"),
+    Key("encoding", choice("hex", "hex_upper", "hex_any_case", "base64", "base64url", "hex_or_base64"),
+        "How the signature is written.", "hex"),
+    Key("prefix", kinds.TEXT, 'What stands before the signature, such as `sha256=`.'),
+    Key("signed", kinds.TEXT, "What is signed, in order: `{body}`, `{timestamp}`, `{id}`, `{nonce}`, `{method}`, `{url}`, "
+        "`{target}`, `{path}`, `{query}`, `{header:NAME}`, `{param:NAME}` and literal text.", "{body}"),
+    Key("timestamp", kinds.TEXT, 'A table: `header`, `tolerance` ("300s"), `format` ("s", "ms", "s_or_ms", "rfc3339", '
+        '"iso_utc").'),
+    Key("list", kinds.TEXT, "A table, for a header that is a list (`t=1,v1=ab`): `separator`, `pair`, `signature`, "
+        "`timestamp`, `blanks`."),
+    Key("id", kinds.TEXT, "The header of `{id}`."),
+    Key("nonce", kinds.TEXT, "The header of `{nonce}`."),
+    Key("secret_encoding", choice("raw", "hex", "base64", "whsec"), "What must be decoded before it is a key.", "raw"),
+    Key("required", kinds.TEXT, "A table: headers that must have exactly this value."),
+    Key("event_header", kinds.TEXT, "The header that names the event, for `events` and the log."),
+    Key("delivery_header", kinds.TEXT, "The header that names the delivery, for the log."),
+    Key("refusal_status", kinds.COUNT, "The status that the provider demands instead of 403: 400, 401 or 404."),
+    Key("docs", kinds.TEXT, "Where the provider describes it."),
+)  # fmt: skip
+
 _TCP = (
     Key("listen", kinds.LISTEN, "Where to listen."),
     Key("upstream", kinds.TCP_UPSTREAM, "Where the bytes go."),
@@ -202,9 +224,14 @@ _TCP = (
 )
 
 _IP_SET = (
-    Key("url", kinds.URL, "Where the list is published."),
-    Key("json", kinds.TEXT, "Which part of a JSON document holds the prefixes: `prefixes[].cidr`."),
-    Key("refresh", kinds.TIME, "How often it is fetched.", "1h", minimum="1m", maximum="30d"),
+    Key("url", kinds.URL, "Where the list is published; left out, where the list of this name is known to be."),
+    Key(
+        "json",
+        kinds.TEXT,
+        "Which part of a JSON document holds the prefixes: `prefixes[].cidr`; left out, the "
+        "document is text with one prefix a line.",
+    ),
+    Key("refresh", kinds.TIME, "How often it is fetched; 0 is never.", "1h", minimum="0s", maximum="30d"),
 )
 
 SECTIONS: Mapping[str, Section] = MappingProxyType(
@@ -221,7 +248,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "secret": Section("secrets", "Each entry of a list of secrets is a reference or a table. There is no way to "
                           "write a secret's value.", _SECRET),
         "route_limits": Section("[route.NAME.limits]", "", _TIGHTENED),
-        "scheme": Section("[scheme.NAME]", "A provider of one's own, as data.", (), opaque=True),
+        "scheme": Section("[scheme.NAME]", "A provider of one's own, as data: HMAC over what `signed` says.", _SCHEME, opaque=True),
         "ip_set": Section("[ip_set.NAME]", "A published list of addresses, for `set:NAME`.", _IP_SET),
         "tcp": Section("[tcp.NAME]", "Plain TCP: the address is checked, then bytes are piped.", _TCP),
     }

@@ -6,10 +6,11 @@ them here needs no default of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from proxy.config.endpoints import ListenAddress
+from proxy.config.feed import Feed
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Endpoint, Policy
 
@@ -36,10 +37,12 @@ class TcpForward:
 
 @dataclass(frozen=True, slots=True)
 class IpSet:
-    """A published list of addresses: fetched from ``url`` every ``refresh_s`` seconds; ``json`` says which part."""
+    """A published list of addresses: fetched from ``url`` every ``refresh_s`` seconds (0: never); ``json`` says which
+    part. ``url`` None is a list that is known by name.
+    """
 
     name: str
-    url: str
+    url: str | None
     json: str | None
     refresh_s: float
 
@@ -66,8 +69,28 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
+class ListUse:
+    """A list of addresses with published sets in it: what it came to, its other entries, and (name, query) of each."""
+
+    value: AddressSet
+    fixed: AddressSet
+    sets: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetUse:
+    """What a load asked of published sets, so that new copies can be put into its policy (``config.set_swap``)."""
+
+    lists: tuple[ListUse, ...] = ()
+    used: Mapping[tuple[str, str], Feed] = field(default_factory=dict)  # (name, query), aliases resolved
+    missing: tuple[Feed, ...] = ()  # of which no copy is here: they admit nobody
+    resolve: Callable[[str, str], AddressSet | None] = lambda _name, _query: None
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """One load of the configuration."""
 
     policy: Policy
     settings: Settings
+    sets: SetUse = field(default_factory=SetUse)

@@ -25,7 +25,7 @@ _SIZE_UNITS = {
 }
 #: In milliseconds, so that no sum of parts is ever off by a rounding.
 _TIME_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_SIZE = re.compile(r"([0-9]{1,15}) ?([A-Za-z]{0,3})")
+_SIZE = re.compile(r"([0-9]{1,18}) ?([A-Za-z]{0,3})")
 _TIME = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?) ?([a-z]{1,2})")
 
 

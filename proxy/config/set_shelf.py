@@ -1,0 +1,120 @@
+"""The address sets of one process: which lists there are, what they hold now, and who asked for what.
+
+The shelf lives as long as the process, so that a reload does not forget what was fetched. Each load opens a
+:class:`SetReader` on it, which answers ``set:NAME?query`` from the newest copy there is: fetched by this process, stored
+by an earlier one, or packaged. A list without any copy admits nobody and is named as missing, so that whoever runs the
+process can fetch it first. Nothing is fetched here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from proxy.config.problems import Mistake, Problems
+from proxy.config.set_catalogue import ALIASES, FEEDS, Feed, feed_of, spelled
+from proxy.config.set_store import Copy, read_snapshot, read_stored, stored_confirmed
+from proxy.config.settings import IpSet
+from proxy.core.addresses import AddressSet
+from proxy.core.feed_paths import FeedError
+
+#: A copy that nobody has confirmed for so long deserves a word.
+STALE_S = 30 * 86400.0
+
+
+@dataclass(slots=True)
+class SetShelf:
+    """The newest copy of each list, by the feed's key."""
+
+    copies: dict[tuple[str, str, str], Copy] = field(default_factory=dict)
+
+    def get(self, feed: Feed) -> Copy | None:
+        """What is held of a list."""
+        return self.copies.get(feed.key)
+
+    def put(self, feed: Feed, copy: Copy) -> None:
+        """Hold ``copy`` from now on."""
+        self.copies[feed.key] = copy
+
+    def look(self, feed: Feed, state_dir: str | None, warnings: list[str]) -> Copy | None:
+        """The newest copy of a list, from here, the state directory or the package."""
+        held = self.get(feed)
+        if held is None:
+            held = read_snapshot(feed)
+        if state_dir is not None and stored_confirmed(state_dir, feed) > (held.confirmed if held else 0.0):
+            try:
+                held = read_stored(state_dir, feed) or held
+            except FeedError as error:
+                warnings.append(f"set:{feed.name}: {error}")
+        if held is not None:
+            self.put(feed, held)
+        return held
+
+
+@dataclass(slots=True)
+class SetReader:
+    """Answers the questions of one load, and remembers them. ``now`` is in seconds since the epoch."""
+
+    shelf: SetShelf
+    feeds: dict[str, Feed]
+    state_dir: str | None
+    now: float
+    warnings: list[str]
+    used: dict[tuple[str, str], Feed] = field(default_factory=dict)
+    missing: dict[str, Feed] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls,
+        shelf: SetShelf,
+        tables: Iterable[tuple[IpSet, str]],
+        state_dir: str | None,
+        now: float,
+        problems: Problems,
+        warnings: list[str],
+    ) -> SetReader:
+        """A reader for the lists of ours and those of ``tables``, each with the place where it was written."""
+        feeds = dict(FEEDS)
+        for table, where in tables:
+            try:
+                feed = feed_of(table)
+                feeds[feed.name] = feed
+            except Mistake as mistake:
+                problems.add_mistake(where, mistake)
+        return cls(shelf, feeds, state_dir, now, warnings)
+
+    @property
+    def known(self) -> Sequence[str]:
+        """The names that can be asked for."""
+        return sorted({*self.feeds, *ALIASES})
+
+    def resolve(self, name: str, query: str) -> AddressSet | None:
+        """The addresses of a list, or None where none has this name. ValueError says what is wrong with the query."""
+        name = spelled(name)
+        if name not in ALIASES:
+            feed = self.feeds.get(name)
+            return None if feed is None else self._select(feed, query)
+        if query:
+            inner = " and ".join(f"set:{other}" for other, _ in ALIASES[name])
+            raise ValueError(f"it takes no query; ask {inner} instead")
+        return AddressSet.union(self._select(self.feeds[other], asked) for other, asked in ALIASES[name])
+
+    def _select(self, feed: Feed, query: str) -> AddressSet:
+        if (feed.name, query) not in self.used:
+            self.used[feed.name, query] = feed
+            self._judge_age(feed, self.shelf.look(feed, self.state_dir, self.warnings))
+        copy = self.shelf.get(feed)
+        return AddressSet.empty() if copy is None else copy.listing.select(query)
+
+    def _judge_age(self, feed: Feed, copy: Copy | None) -> None:
+        if copy is None and not feed.url:
+            raise ValueError(f'it has no feed that is known here: add [ip_set.{feed.name}] with url = "https://…"')
+        if copy is None:
+            self.missing[feed.name] = feed
+            self.warnings.append(
+                f"set:{feed.name}: no copy of this list is here yet, so it admits nobody until it has been fetched "
+                f"(at the start, or by `hookward ip-sets refresh {feed.name}`)"
+            )
+        elif feed.url and self.now - copy.confirmed > STALE_S:
+            days = (self.now - copy.confirmed) / 86400
+            self.warnings.append(f"set:{feed.name}: this list was last confirmed {days:.0f} days ago")

@@ -1,0 +1,122 @@
+"""Where listings rest: dated copies inside the package, and the last good copy of each feed in the state directory.
+
+A stored copy is written whole and renamed into place, so that a reader sees the old or the new one. Its time of
+modification says when the feed last confirmed it. What is read back is judged like a feed: a damaged file is as good
+as none. This module never fetches and never decides which copy is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from proxy.config.feed import Feed
+from proxy.config.secret_files import read_bounded
+from proxy.core.feed_paths import FeedError
+from proxy.core.ip_sets import Listing, dump_groups, load_groups
+
+FOLDER = "ip-sets"
+_MAX_BYTES = 64 * 1024 * 1024
+_FORMAT = 1
+_NAME = re.compile(r"[a-z0-9._]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A listing and what is known of its origin. ``confirmed`` is in seconds since the epoch."""
+
+    listing: Listing
+    confirmed: float
+    origin: str  # "snapshot" or "feed"
+    etag: str = ""
+    last_modified: str = ""
+
+
+def read_snapshot(feed: Feed) -> Copy | None:
+    """The copy of a list of ours that came with this version, or None."""
+    if not feed.built_in:
+        return None
+    file = resources.files("proxy.config") / "ip_sets" / f"{feed.name}.json"
+    if not file.is_file():
+        return None
+    value = json.loads(file.read_text("utf-8"))
+    date = dt.date.fromisoformat(value["date"])
+    confirmed = dt.datetime(date.year, date.month, date.day, tzinfo=dt.UTC).timestamp()
+    return Copy(load_groups(value["groups"]), confirmed, "snapshot")
+
+
+def stored_path(state_dir: str, feed: Feed) -> Path:
+    """Where the last good copy of a list is."""
+    if not _NAME.fullmatch(feed.name):
+        raise FeedError(f"{feed.name[:64]!r} cannot be the name of a file")
+    return Path(state_dir, FOLDER, f"{feed.name}.json")
+
+
+def stored_confirmed(state_dir: str, feed: Feed) -> float:
+    """When the stored copy was last confirmed, in seconds since the epoch; 0 where there is none."""
+    with contextlib.suppress(OSError, FeedError):
+        return stored_path(state_dir, feed).stat().st_mtime
+    return 0.0
+
+
+def read_stored(state_dir: str, feed: Feed) -> Copy | None:
+    """The last good copy of a list, or None. FeedError where there is one that cannot be used."""
+    path = stored_path(state_dir, feed)
+    try:
+        confirmed = path.stat().st_mtime
+        data, _ = read_bounded(str(path), _MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FeedError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        value = json.loads(data)
+        if not isinstance(value, dict) or value.get("format") != _FORMAT:
+            raise FeedError("it has another form")
+        if (value.get("url"), value.get("path")) != (feed.url, feed.path):
+            return None  # of another feed that had this name
+        listing = load_groups(value.get("groups"))
+    except FeedError as error:
+        raise FeedError(f"{path} is damaged: {error}") from None
+    except (ValueError, RecursionError):
+        raise FeedError(f"{path} is damaged: it is not JSON") from None
+    return Copy(listing, confirmed, "feed", str(value.get("etag", "")), str(value.get("last_modified", "")))
+
+
+def write_stored(state_dir: str, feed: Feed, copy: Copy) -> None:
+    """Keep ``copy`` as the last good one. OSError where that fails, and then the old one is still there."""
+    path = stored_path(state_dir, feed)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    value = {
+        "format": _FORMAT,
+        "url": feed.url,
+        "path": feed.path,
+        "etag": copy.etag,
+        "last_modified": copy.last_modified,
+        "groups": dump_groups(copy.listing),
+    }
+    # mkstemp makes it 0600; in the same folder, because a rename is atomic only within one file system.
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.utime(temporary, (copy.confirmed, copy.confirmed))
+        os.replace(temporary, path)  # noqa: PTH105  # one call, one rename
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108  # as above
+        raise
+
+
+def touch_stored(state_dir: str, feed: Feed, confirmed: float) -> None:
+    """The feed has said that nothing has changed. OSError where that cannot be noted."""
+    os.utime(stored_path(state_dir, feed), (confirmed, confirmed))

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from proxy.config.flags import (
+    FlagError,
+    RunParser,
+    add_run_flags,
+    environment_tree,
+    flag_tree,
+    parse_flags,
+    unknown_variables,
+)
+from proxy.config.parse import dotted
+from proxy.config.problems import Problems
+from proxy.config.tree import Tree
+
+
+def values(tree: Tree) -> dict[str, object]:
+    return {dotted(path): entry.value for path, entry in tree.entries.items()}
+
+
+def wrong(*argv: str) -> list[tuple[str, str, str]]:
+    with pytest.raises(FlagError) as caught:
+        flag_tree(parse_flags(argv))
+    return [(p.where, p.what, p.mend) for p in caught.value.problems]
+
+
+def test_flags_are_keys() -> None:
+    flags = ["--path", "/a", "--method", "POST", "--method", "PUT", "--max-body", "1MiB", "--open", "--drain=5s"]
+    assert values(flag_tree(parse_flags(flags))) == {
+        "route.default.path": b"/a",
+        "route.default.methods": (b"POST", b"PUT"),
+        "limits.max_body": 1 << 20,
+        "open": True,
+        "drain": 5.0,
+    }
+
+
+def test_secrets_of_flags_are_references() -> None:
+    flags = ["--secret-file", "a", "--secret-env", "B", "--secret-file", "c", "--token-file", "d"]
+    assert values(flag_tree(parse_flags(flags))) == {
+        "route.default.secrets[0].from": "file:a",
+        "route.default.secrets[1].from": "file:c",
+        "route.default.secrets[2].from": "env:B",
+        "route.default.token.secrets[0].from": "file:d",
+    }
+
+
+def test_tcp() -> None:
+    tree = flag_tree(parse_flags(["--tcp", "2222=127.0.0.1:22", "--tcp", "mail=2525=127.0.0.1:25"]))
+    assert tree.names("tcp") == ["tcp-1", "mail"]
+
+
+def test_a_dash_is_a_value() -> None:
+    assert values(flag_tree(parse_flags(["--access-log", "-"]))) == {"access_log": "-"}
+
+
+def test_process_flags() -> None:
+    namespace = parse_flags(["-c", "x.toml", "-t"])
+    assert (namespace.config, namespace.check_config) == ("x.toml", True)
+    assert not flag_tree(namespace).entries
+
+
+def test_unknown_flags_are_all_named_with_suggestions() -> None:
+    assert wrong("--listn", "x", "--secrt-file=hunter2", "--zzz") == [
+        ("--listn", "unknown flag", "did you mean --listen?"),
+        ("--secrt-file", "unknown flag", "did you mean --secret-file?"),
+        ("--zzz", "unknown flag", "see --help for the flags"),
+    ]
+
+
+def test_abbreviations_are_not_guessed() -> None:
+    assert wrong("--list", ":1")[0][2] == "did you mean --listen?"
+
+
+@pytest.mark.parametrize(
+    "argv", [["hunter2"], ["--secret", "hunter2"], ["--secret=hunter2"], ["--token", "hunter2"], ["--open=hunter2"],
+             ["--password", "hunter2"], ["--bogus", "hunter2"], ["--verify-token=hunter2"]], ids=" ".join
+)  # fmt: skip
+def test_what_was_typed_is_not_repeated(argv: list[str]) -> None:
+    assert "hunter2" not in str(wrong(*argv))
+
+
+def test_no_flag_takes_a_secret_and_the_error_says_why() -> None:
+    [(where, what, mend)] = wrong("--secret", "hunter2")
+    assert where == "--secret"
+    assert "every user of this host" in what
+    assert "--secret-file" in mend
+    assert "--secret-env" in mend
+
+
+def test_a_missing_value() -> None:
+    assert wrong("--listen")[0][:2] == ("--listen", "expected one argument")
+    assert wrong("--config")[0][0] == "--config"
+
+
+def test_all_wrong_values_at_once() -> None:
+    assert [where for where, _, _ in wrong("--max-body", "25m", "--drain", "30", "--listen", "x", "--body", "x")] == [
+        "--listen",
+        "--drain",
+        "--max-body",
+        "--body",
+    ]
+
+
+def test_help_names_every_variable() -> None:
+    parser = RunParser(prog="hookward")
+    add_run_flags(parser)
+    text = parser.format_help()
+    assert "HOOKWARD_MAX_BODY" in text.replace("\n", "")
+    assert "--secret " not in text
+
+
+def test_a_flag_error_of_a_parser_without_an_argument() -> None:
+    with pytest.raises(FlagError):
+        RunParser(prog="x").error("something else")
+    assert issubclass(RunParser, argparse.ArgumentParser)
+
+
+def test_variables_are_keys() -> None:
+    problems = Problems()
+    environ = {
+        "HOOKWARD_LISTEN": "0.0.0.0:443, [::]:443",
+        "HOOKWARD_OPEN": "yes",
+        "HOOKWARD_PATH": "/a",
+        "HOOKWARD_MAX_FIELDS": "50",
+        "HOOKWARD_SECRET_ENV": "A,B",
+        "HOOKWARD_DRAIN": "",
+        "OTHER": "x",
+    }
+    tree = environment_tree(environ, problems)
+    assert not problems.found
+    assert [str(one) for one in values(tree)["listen"]] == ["0.0.0.0:443", "[::]:443"]  # type: ignore[attr-defined]
+    assert values(tree)["open"] is True
+    assert values(tree)["limits.max_fields"] == 50
+    assert values(tree)["route.default.secrets[1].from"] == "env:B"
+    assert "drain" not in values(tree)
+
+
+def test_wrong_variables() -> None:
+    problems = Problems()
+    tree = environment_tree({"HOOKWARD_DRAIN": "30", "HOOKWARD_OPEN": "maybe"}, problems)
+    assert [problem.where for problem in problems.found] == ["HOOKWARD_OPEN", "HOOKWARD_DRAIN"]
+    assert tree.broken == {("drain",), ("open",)}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("HOOKWARD_LISTN", "HOOKWARD_LISTEN"),
+        ("HOOKWARD_TRUSTED_PROXIES", "HOOKWARD_TRUSTED_PROXY"),
+        ("HOOKWARD_METHODS", "HOOKWARD_METHOD"),
+        ("HOOKWARD_SECRET", "HOOKWARD_SECRET_ENV"),
+        ("HOOKWARD_max_body", "HOOKWARD_MAX_BODY"),
+    ],
+)
+def test_misspelt_variables(name: str, meant: str) -> None:
+    problems = Problems()
+    assert not unknown_variables({name: "hunter2"}, [], problems)
+    [problem] = problems.found
+    assert problem.where == name
+    assert meant in problem.mend
+    assert "hunter2" not in str(problem)
+
+
+def test_variables_of_others_are_left_alone() -> None:
+    problems = Problems()
+    environ = {
+        "HOOKWARD_PORT": "tcp://10.0.0.1:80",
+        "HOOKWARD_PORT_80_TCP_ADDR": "10.0.0.1",
+        "HOOKWARD_SERVICE_HOST": "10.0.0.1",
+        "HOOKWARD_LOOP": "asyncio",
+        "HOOKWARD_SECRET": "referenced",
+        "HOOKWARD_CONFIG": "x",
+        "HOOKWARD_IMAGE_VERSION": "1",
+    }
+    warnings = unknown_variables(environ, ["HOOKWARD_SECRET"], problems)
+    assert not problems.found
+    assert warnings == ["HOOKWARD_IMAGE_VERSION: no setting has this name; it is ignored"]

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.schema import FLAGS, SECTIONS, Flag, Key
+from proxy.core.policy import Limits, ServerLimits
+
+KEYS = [(name, key) for name, section in SECTIONS.items() for key in section.keys]
+
+#: The limits of the contract: default, and whether a route may tighten.
+CONTRACT = {
+    "max_body": ("25MiB", True),
+    "max_target": ("8KiB", False),
+    "max_head": ("16KiB", False),
+    "max_fields": (100, False),
+    "max_connections": (10000, False),
+    "max_connections_per_address": (256, False),
+    "buffer_budget": ("256MiB", False),
+    "hold_window": ("256KiB", True),
+    "tls_timeout": ("10s", False),
+    "head_timeout": ("10s", False),
+    "body_min_rate": ("512B", False),
+    "body_timeout": ("60s", True),
+    "request_timeout": ("90s", True),
+    "keepalive_timeout": ("15s", False),
+    "connect_timeout": ("5s", False),
+    "upstream_timeout": ("60s", True),
+    "write_timeout": ("30s", False),
+}
+FLAGS_OF_THE_CONTRACT = """--listen --upstream --path --method --allow --provider --secret-file --secret-env --token-query
+--token-header --token-file --token-env --tls-cert --tls-key --workers --max-body --body --hold --mode --proxy-protocol
+--trusted-proxy --admin --log-format --log-level --access-log --drain --open --tcp""".split()
+
+
+def test_the_limits_are_those_of_the_contract() -> None:
+    assert {key.name: (key.default, key.tighten) for key in SECTIONS["limits"].keys} == CONTRACT
+
+
+def test_every_limit_of_the_policy_is_a_key_and_the_other_way_round() -> None:
+    fields = {name.removesuffix("_s") for kind in (Limits, ServerLimits) for name in kind.__dataclass_fields__}
+    assert fields == set(CONTRACT)
+
+
+@pytest.mark.parametrize("key", SECTIONS["limits"].keys, ids=lambda key: key.name)
+def test_every_limit_says_its_range_and_what_happens_there(key: Key) -> None:
+    low, default, high = (key.kind.read(value) for value in (key.minimum, key.default, key.maximum))
+    assert low <= default <= high  # type: ignore[operator]
+    assert key.at_limit
+
+
+@pytest.mark.parametrize(("section", "key"), KEYS, ids=[f"{section}.{key.name}" for section, key in KEYS])
+def test_every_key_is_whole(section: str, key: Key) -> None:
+    assert key.doc.endswith(".") or key.doc.endswith("…") or key.doc.endswith("22.")
+    if isinstance(key.default, list):
+        assert [key.kind.read(value) for value in key.default]
+    elif key.default is not None:
+        key.kind.read(key.default)
+    if key.table:
+        assert key.table in SECTIONS
+    if key.bare:
+        assert SECTIONS[key.table].key(key.bare)
+
+
+def test_no_name_twice() -> None:
+    for section in SECTIONS.values():
+        names = [key.name for key in section.keys]
+        assert len(set(names)) == len(names)
+    assert len({flag.name for flag in FLAGS}) == len(FLAGS)
+    assert len({flag.variable for flag in FLAGS}) == len(FLAGS)
+
+
+def test_the_flags_are_those_of_the_contract() -> None:
+    assert set(FLAGS_OF_THE_CONTRACT) <= {flag.option for flag in FLAGS}
+
+
+def test_names_of_a_flag() -> None:
+    flag = next(flag for flag in FLAGS if flag.name == "trusted-proxy")
+    assert (flag.option, flag.variable, flag.attribute) == ("--trusted-proxy", "HOOKWARD_TRUSTED_PROXY", "trusted_proxy")
+    assert flag.many
+
+
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
+def test_no_flag_takes_the_value_of_a_secret(flag: Flag) -> None:
+    assert (flag.key.kind.name == "reference to a secret") == (flag.prefix in {"file:", "env:"})
