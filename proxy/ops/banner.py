@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from proxy.config.settings import Settings
+from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.ops.terminal import Paint
@@ -45,10 +46,11 @@ def policy_lines(policy: Policy, settings: Settings, paint: Paint) -> list[str]:
     lines = [*_exposure(policy, paint)]
     if policy.exposure is Exposure.ROUTES:
         lines += [_route_line(route, paint) for route in policy.routes]
-        lines += [f"everything else is answered 404{_admission(policy)}"]
+        if settings.listen:
+            lines.append(f"everything else is answered 404; {_who(policy.admission)} may connect")
     for forward in settings.tcp:
-        who = "everybody" if forward.allow is None else f"{len(forward.allow)} address range(s)"
-        lines.append(f"tcp {forward.name}: {forward.listen} to {forward.upstream}, for {who}")
+        to = str(forward.upstream).removeprefix("http://")
+        lines.append(f"tcp {forward.name}: {forward.listen} to {to}; {_who(forward.allow)} may connect")
     lines += [paint(f"warning: {text}", "yellow") for text in settings.warnings]
     return lines
 
@@ -71,10 +73,13 @@ def _exposure(policy: Policy, paint: Paint) -> Sequence[str]:
     return []
 
 
-def _admission(policy: Policy) -> str:
-    if policy.admission is None:
-        return "; every address may connect"
-    return f"; {len(policy.admission)} address range(s) may connect, all others are reset"
+def _who(allow: AddressSet | None) -> str:
+    if allow is None:
+        return "every address"
+    parts = [_count(len(allow), "address range")] if len(allow) else []
+    if allow.has_unix:
+        parts.append("unix sockets")
+    return f"only {' and '.join(parts) or 'nobody'}"
 
 
 def _route_line(route: Route, paint: Paint) -> str:
@@ -95,7 +100,7 @@ def guards(route: Route) -> list[str]:
     if route.token is not None:
         found.append(f"{_token(route.token)} ({_count(len(route.token.secrets), 'secret')})")
     if route.allow is not None:
-        found.append(_count(len(route.allow), "address range"))
+        found.append(_who(route.allow))
     if route.events is not None:
         found.append(f"events {', '.join(sorted(route.events))}")
     return found

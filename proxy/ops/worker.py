@@ -236,7 +236,7 @@ class Worker:
         missing = []
         if self._stopping.is_set():
             missing.append("draining")
-        if not any(not door.wanted.name for door in self._doors.open):
+        if not self._doors.open:
             missing.append("no listener")
         upstreams = {route.upstream for route in self.site.policy.routes}
         if upstreams and not any(self.site.pool.reachable(endpoints) for endpoints in upstreams):

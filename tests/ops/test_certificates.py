@@ -1,0 +1,83 @@
+"""The certificates in force, exchanged and watched."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+
+from proxy.config.load import load
+from proxy.config.settings import Settings
+from proxy.net import tls
+from proxy.ops.certificates import Certificates, load_certificates
+
+
+def settings(folder: Path, name: str = "a.example.com") -> Settings:
+    issued = trustme.CA().issue_cert(name)
+    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+    issued.cert_chain_pems[0].write_to_path(str(cert))
+    issued.private_key_pem.write_to_path(str(key))
+    flags = ["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1", "--tls-cert", str(cert), "--tls-key", str(key)]
+    return load(flags, {}).settings
+
+
+def test_none_where_none_is_configured():
+    assert load_certificates(load(["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1"], {}).settings) is None
+
+
+def test_listeners_see_what_is_in_force(tmp_path: Path):
+    first, second = (load_certificates(settings(tmp_path, f"{name}.example.com")) for name in "ab")
+
+    async def main() -> None:
+        certificates = Certificates(asyncio.get_running_loop())
+        with pytest.raises(AssertionError):
+            _ = certificates.context
+        certificates.use(first)
+        before = certificates.context
+        assert isinstance(before, ssl.SSLContext)
+        certificates.use(second)
+        assert certificates.context is not before
+        certificates.use(None)
+
+    asyncio.run(main())
+
+
+def test_a_renewal_is_taken_and_a_bad_one_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(tls.TlsContexts.watch, "__defaults__", (0.001,))
+    found = settings(tmp_path)
+    contexts = load_certificates(found)
+    assert contexts is not None
+    cert = Path(found.tls[0].cert)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        said = asyncio.Event()
+
+        class Handler(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                said.set()
+
+        handler = Handler()
+        logging.getLogger("proxy").addHandler(handler)
+        certificates = Certificates(loop)
+        certificates.use(contexts)
+        before = certificates.context
+        try:
+            cert.write_text("no certificate")  # noqa: ASYNC240 - a moment, and only a test's
+            async with asyncio.timeout(10):
+                await said.wait()
+        finally:
+            logging.getLogger("proxy").removeHandler(handler)
+            certificates.use(None)
+        assert certificates._watch is None
+        assert contexts.context is before
+
+    with caplog.at_level(logging.ERROR, "proxy"):
+        asyncio.run(main())
+    assert "the old one stays" in caplog.text

@@ -1,0 +1,130 @@
+"""The command line: which command runs, and how failures become exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import proxy
+from proxy.config.flags import FlagError
+from proxy.errors import ConfigError, Problem
+from proxy.net.sockets import AddressInUseError, NotPermittedError
+from proxy.ops import cli
+from proxy.ops.cli import COMMANDS, Command, main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def replace(monkeypatch: pytest.MonkeyPatch, name: str, run) -> None:
+    monkeypatch.setattr(cli, "COMMANDS", {**COMMANDS, name: Command("for a test", run)})
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["-h"], ["help"]])
+def test_help_names_every_command_and_the_flags_of_run(argv: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(argv) == 0
+    text = capsys.readouterr().out
+    for word in (*COMMANDS, "--listen", "--upstream", "--secret-file", "--check-config", "examples:"):
+        assert word in text
+    assert "--secret " not in text
+
+
+@pytest.mark.parametrize("argv", [["version"], ["--version"], ["-V"]])
+def test_version(argv: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(argv) == 0
+    assert capsys.readouterr().out.startswith(f"hookward {proxy.__version__} (")
+
+
+@pytest.mark.parametrize(
+    ("argv", "given"),
+    [
+        (["check", "--listen", ":1"], ["--listen", ":1"]),
+        (["check"], []),
+    ],
+)
+def test_a_command_gets_the_words_after_its_name(monkeypatch: pytest.MonkeyPatch, argv: list[str], given: list[str]):
+    seen: list[Sequence[str]] = []
+
+    def run(words: Sequence[str]) -> int:
+        seen.append(words)
+        return 7
+
+    replace(monkeypatch, "check", run)
+    assert main(argv) == 7
+    assert seen == [given]
+
+
+@pytest.mark.parametrize("argv", [[], ["--listen", ":1"], ["-c", "x"]])
+def test_run_is_the_default(monkeypatch: pytest.MonkeyPatch, argv: list[str]):
+    seen: list[Sequence[str]] = []
+
+    def run(words: Sequence[str]) -> int:
+        seen.append(words)
+        return 0
+
+    monkeypatch.setattr(cli.run_command, "main", run)
+    assert main(argv) == 0
+    assert seen == [argv]
+
+
+def test_argv_is_that_of_the_process_unless_given(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(sys, "argv", ["hookward", "version"])
+    assert main() == 0
+    assert "hookward" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("word", "mend"), [("chek", "did you mean check?"), ("xyzzy", "commands: run, check")])
+def test_an_unknown_command(word: str, mend: str, capsys: pytest.CaptureFixture[str]):
+    assert main([word]) == 64
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert mend in captured.err
+
+
+PROBLEMS = [Problem("a.toml:1", "is wrong", "mend it"), Problem("a.toml:2", "is bad", "better it")]
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [
+        (FlagError(PROBLEMS), 64, ["a.toml:1: is wrong", "    mend it", "a.toml:2: is bad"]),
+        (ConfigError(PROBLEMS), 78, ["a.toml:1: is wrong", "    mend it", "a.toml:2: is bad"]),
+        (AddressInUseError("cannot listen on :443: somebody else does"), 69, ["cannot listen on :443"]),
+        (NotPermittedError("cannot listen on :443: no"), 77, ["cannot listen on :443"]),
+        (ZeroDivisionError("a bug"), 70, ["Traceback", "a bug"]),
+        (KeyboardInterrupt(), 130, []),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_failures_have_their_codes(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failure: BaseException,
+    code: int,
+    said: list[str],
+):
+    def run(_: Sequence[str]) -> int:
+        raise failure
+
+    replace(monkeypatch, "check", run)
+    assert main(["check"]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    for text in said:
+        assert text in captured.err
+
+
+def test_a_reader_who_has_seen_enough_is_no_failure():
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "proxy", "providers"], stdout=writing, stderr=subprocess.PIPE, check=False, cwd=ROOT
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
