@@ -9,7 +9,6 @@ from pathlib import Path
 from proxy.config.flags import FlagError
 from proxy.config.load import load
 from proxy.config.settings import Loaded
-from proxy.core.addresses import AddressSet
 from proxy.core.policy import Route
 from proxy.errors import ConfigError, Problem
 
@@ -30,7 +29,6 @@ class Workplace:
         self.secret("token", b"t0ken-4711")
         self.secret("basic", b"user:pass-7731")
         self.environ: dict[str, str] = {}
-        self.sets: dict[str, AddressSet] = {}
 
     def secret(self, name: str, value: bytes, mode: int = 0o600) -> Path:
         path = self.folder / name
@@ -43,13 +41,7 @@ class Workplace:
         if text is not None:
             self.config.write_text(text)
             words += ["--config", str(self.config)]
-        return load(
-            words,
-            {**self.environ, **(environ or {})},
-            now=NOW,
-            resolve_set=lambda name, query: self.sets.get(f"{name}?{query}" if query else name),
-            known_sets=sorted(self.sets),
-        )
+        return load(words, {**self.environ, **(environ or {})}, now=NOW)
 
     def routes(self, text: str | None = None, *argv: str) -> dict[str, Route]:
         return {route.name: route for route in self.load(text, *argv).policy.routes}
