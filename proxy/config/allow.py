@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from proxy.config.problems import Mistake, Problems, suggestion
@@ -36,6 +36,7 @@ class AllowReader:
     problems: Problems
     resolve_set: ResolveSet
     known_sets: Sequence[str]
+    missing_sets: Collection[str] = ()  # not fetched yet: they are empty, and whoever resolves them has said so
     uses: list[ListUse] = field(default_factory=list)
 
     def read(self, view: View, name: str) -> AddressSet | None:
@@ -99,7 +100,8 @@ class AllowReader:
         if found is None:
             mend = suggestion(name, self.known_sets) if self.known_sets else "no address sets are known here"
             raise Mistake(f"there is no address set {name!r}", mend)
-        # It may be empty: a list that has not been fetched yet, of which the resolver warns.
+        if not found and not self.missing_sets:
+            raise Mistake(f"the address set {name!r} is empty, so nobody would be let in", "check its query")
         return found
 
 

@@ -11,7 +11,7 @@ import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from proxy.config.allow import AllowReader
+from proxy.config.allow import AllowReader, ResolveSet
 from proxy.config.endpoints import ListenAddress
 from proxy.config.guards import GuardReader, slug_of
 from proxy.config.listeners import ListenerReader
@@ -19,7 +19,7 @@ from proxy.config.parse import dotted
 from proxy.config.problems import Problems
 from proxy.config.route import RouteReader, names_of, read_limits
 from proxy.config.schema import FLAG_ROUTE
-from proxy.config.set_shelf import SetReader, SetShelf
+from proxy.config.set_shelf import SetReader, SetShelf, all_feeds
 from proxy.config.settings import IpSet, Loaded, Settings, SetUse
 from proxy.config.tree import Tree, View
 from proxy.core.addresses import AddressSet
@@ -37,6 +37,8 @@ class World:
     environ: Mapping[str, str]
     now: float
     shelf: SetShelf = field(default_factory=SetShelf)
+    resolve_set: ResolveSet | None = None  # instead of what the shelf knows
+    known_sets: Sequence[str] = ()
 
 
 def build(
@@ -68,7 +70,8 @@ class _Build:
 
     def loaded(self, generation: int) -> Loaded:
         sets = self._sets()
-        lists = AllowReader(self.problems, sets.resolve, sets.known)
+        resolve = self.world.resolve_set or sets.resolve
+        lists = AllowReader(self.problems, resolve, self.world.known_sets or sets.known, sets.missing)
         allow = lists.read(self.top, "allow")
         trusted = lists.read(self.top, "trusted_proxies")
         if trusted is None:
@@ -93,7 +96,7 @@ class _Build:
             limits=limits,
             server=server,
         )
-        use = SetUse(tuple(lists.uses), dict(sets.used), tuple(sets.missing.values()), sets.resolve)
+        use = SetUse(tuple(lists.uses), dict(sets.used), tuple(sets.missing.values()), resolve)
         return Loaded(policy, replace(settings, warnings=tuple(dict.fromkeys(self.warnings))), use)
 
     def _settings(self, listeners: ListenerReader) -> Settings:
@@ -131,8 +134,8 @@ class _Build:
 
     def _sets(self) -> SetReader:
         tables = [(one, self.tree.view("ip_set", "ip_set", one.name).where()) for one in self._ip_sets()]
-        state_dir = self.top.file("state_dir")
-        return SetReader.open(self.world.shelf, tables, state_dir, self.world.now, self.problems, self.warnings)
+        feeds = all_feeds(tables, self.problems)
+        return SetReader(self.world.shelf, feeds, self.top.file("state_dir"), self.world.now, self.warnings)
 
     def _limits(self) -> tuple[Limits, ServerLimits]:
         view = self.tree.view("limits", "limits")

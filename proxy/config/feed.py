@@ -1,5 +1,6 @@
-"""``Feed``: one published list of addresses, as the configuration and the catalogue speak of it. Where it is, never what
-is in it.
+"""``Feed``: one published list of addresses, as the configuration and the catalogue speak of it.
+
+It says where the list is and what it looks like, never what is in it.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import datetime as dt
 import os.path
 from collections.abc import Mapping, Sequence
 
+from proxy.config.allow import ResolveSet
 from proxy.config.build import World, build
 from proxy.config.flags import CONFIG_VARIABLE, environment_tree, flag_tree, parse_flags, unknown_variables
 from proxy.config.parse import parse_text, unreadable
@@ -31,9 +32,19 @@ def load(
     generation: int = 1,
     now: float | None = None,
     shelf: SetShelf | None = None,
+    resolve_set: ResolveSet | None = None,
+    known_sets: Sequence[str] = (),
 ) -> Loaded:
     """Load the configuration of a command line without a command. See ``load_namespace``."""
-    return load_namespace(parse_flags(argv), environ, generation=generation, now=now, shelf=shelf)
+    return load_namespace(
+        parse_flags(argv),
+        environ,
+        generation=generation,
+        now=now,
+        shelf=shelf,
+        resolve_set=resolve_set,
+        known_sets=known_sets,
+    )
 
 
 def load_namespace(
@@ -43,12 +54,14 @@ def load_namespace(
     generation: int = 1,
     now: float | None = None,
     shelf: SetShelf | None = None,
+    resolve_set: ResolveSet | None = None,
+    known_sets: Sequence[str] = (),
 ) -> Loaded:
     """Load the configuration of parsed flags.
 
     ``generation`` numbers the policy; ``now`` (seconds since the epoch) judges the dates of secrets and is the present
-    unless given; ``shelf`` holds the published address sets that were fetched since the process began. Raises FlagError
-    or ConfigError, each with every problem that was found.
+    unless given; ``shelf`` holds the published address sets that were fetched since the process began, unless
+    ``resolve_set`` and ``known_sets`` answer for them. Raises FlagError or ConfigError, each with every problem found.
     """
     flags = flag_tree(namespace)
     problems = Problems()
@@ -59,7 +72,7 @@ def load_namespace(
     tree = written.under(variables).under(flags)
     warnings = unknown_variables(environ, _referenced(tree), problems)
     when = dt.datetime.now(dt.UTC).timestamp() if now is None else now
-    world = World(environ, when, SetShelf() if shelf is None else shelf)
+    world = World(environ, when, SetShelf() if shelf is None else shelf, resolve_set, known_sets)
     return build(tree, world, problems, generation=generation, config_path=path, warnings=warnings)
 
 

@@ -1,18 +1,19 @@
 """The address sets of one process: which lists there are, what they hold now, and who asked for what.
 
 The shelf lives as long as the process, so that a reload does not forget what was fetched. Each load opens a
-:class:`SetReader` on it, which answers ``set:NAME?query`` from the newest copy there is: fetched by this process, stored
-by an earlier one, or packaged. A list without any copy admits nobody and is named as missing, so that whoever runs the
-process can fetch it first. Nothing is fetched here.
+:class:`SetReader` on it, which answers ``set:NAME?query`` from the newest copy there is: fetched by this process,
+stored by an earlier one, or packaged. A list without any copy admits nobody and is named as missing, so that whoever
+runs the process can fetch it first. Nothing is fetched here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from proxy.config.feed import Feed
 from proxy.config.problems import Mistake, Problems
-from proxy.config.set_catalogue import ALIASES, FEEDS, Feed, feed_of, spelled
+from proxy.config.set_catalogue import ALIASES, FEEDS, feed_of, spelled
 from proxy.config.set_store import Copy, read_snapshot, read_stored, stored_confirmed
 from proxy.config.settings import IpSet
 from proxy.core.addresses import AddressSet
@@ -21,20 +22,36 @@ from proxy.core.feed_paths import FeedError
 #: A copy that nobody has confirmed for so long deserves a word.
 STALE_S = 30 * 86400.0
 
+FeedKey = tuple[str, str, str]
+
 
 @dataclass(slots=True)
 class SetShelf:
-    """The newest copy of each list, by the feed's key."""
+    """The newest copy of each list, by the feed's key, and what was selected of it."""
 
-    copies: dict[tuple[str, str, str], Copy] = field(default_factory=dict)
+    copies: dict[FeedKey, Copy] = field(default_factory=dict)
+    selected: dict[FeedKey, dict[str, AddressSet]] = field(default_factory=dict)
 
     def get(self, feed: Feed) -> Copy | None:
         """What is held of a list."""
         return self.copies.get(feed.key)
 
-    def put(self, feed: Feed, copy: Copy) -> None:
-        """Hold ``copy`` from now on."""
+    def put(self, feed: Feed, copy: Copy, selected: Mapping[str, AddressSet] | None = None) -> None:
+        """Hold ``copy`` from now on; ``selected`` are the addresses for queries that were asked already."""
+        held = self.copies.get(feed.key)
+        if held is None or held.listing is not copy.listing:
+            self.selected[feed.key] = dict(selected or {})
         self.copies[feed.key] = copy
+
+    def select(self, feed: Feed, query: str) -> AddressSet:
+        """The addresses of a list that fit a query; none where there is no copy. ValueError as ``Listing.choose``."""
+        copy = self.copies.get(feed.key)
+        if copy is None:
+            return AddressSet.empty()
+        selected = self.selected.setdefault(feed.key, {})
+        if query not in selected:
+            selected[query] = copy.listing.select(query)
+        return selected[query]
 
     def look(self, feed: Feed, state_dir: str | None, warnings: list[str]) -> Copy | None:
         """The newest copy of a list, from here, the state directory or the package."""
@@ -51,6 +68,18 @@ class SetShelf:
         return held
 
 
+def all_feeds(tables: Iterable[tuple[IpSet, str]], problems: Problems) -> dict[str, Feed]:
+    """The lists of ours and those of ``tables`` (each with the place where it was written), by name."""
+    feeds = dict(FEEDS)
+    for table, where in tables:
+        try:
+            feed = feed_of(table)
+            feeds[feed.name] = feed
+        except Mistake as mistake:
+            problems.add_mistake(where, mistake)
+    return feeds
+
+
 @dataclass(slots=True)
 class SetReader:
     """Answers the questions of one load, and remembers them. ``now`` is in seconds since the epoch."""
@@ -62,26 +91,6 @@ class SetReader:
     warnings: list[str]
     used: dict[tuple[str, str], Feed] = field(default_factory=dict)
     missing: dict[str, Feed] = field(default_factory=dict)
-
-    @classmethod
-    def open(
-        cls,
-        shelf: SetShelf,
-        tables: Iterable[tuple[IpSet, str]],
-        state_dir: str | None,
-        now: float,
-        problems: Problems,
-        warnings: list[str],
-    ) -> SetReader:
-        """A reader for the lists of ours and those of ``tables``, each with the place where it was written."""
-        feeds = dict(FEEDS)
-        for table, where in tables:
-            try:
-                feed = feed_of(table)
-                feeds[feed.name] = feed
-            except Mistake as mistake:
-                problems.add_mistake(where, mistake)
-        return cls(shelf, feeds, state_dir, now, warnings)
 
     @property
     def known(self) -> Sequence[str]:
@@ -103,8 +112,7 @@ class SetReader:
         if (feed.name, query) not in self.used:
             self.used[feed.name, query] = feed
             self._judge_age(feed, self.shelf.look(feed, self.state_dir, self.warnings))
-        copy = self.shelf.get(feed)
-        return AddressSet.empty() if copy is None else copy.listing.select(query)
+        return self.shelf.select(feed, query)
 
     def _judge_age(self, feed: Feed, copy: Copy | None) -> None:
         if copy is None and not feed.url:

@@ -77,16 +77,21 @@ def read_stored(state_dir: str, feed: Feed) -> Copy | None:
     except OSError as error:
         raise FeedError(f"{path} cannot be read: {error.strerror}") from None
     try:
-        value = json.loads(data)
-        if not isinstance(value, dict) or value.get("format") != _FORMAT:
-            raise FeedError("it has another form")
-        if (value.get("url"), value.get("path")) != (feed.url, feed.path):
-            return None  # of another feed that had this name
-        listing = load_groups(value.get("groups"))
+        return _parse_stored(data, feed, confirmed)
     except FeedError as error:
         raise FeedError(f"{path} is damaged: {error}") from None
+
+
+def _parse_stored(data: bytes, feed: Feed, confirmed: float) -> Copy | None:
+    try:
+        value = json.loads(data)
     except (ValueError, RecursionError):
-        raise FeedError(f"{path} is damaged: it is not JSON") from None
+        raise FeedError("it is not JSON") from None
+    if not isinstance(value, dict) or value.get("format") != _FORMAT:
+        raise FeedError("it has another form")
+    if (value.get("url"), value.get("path")) != (feed.url, feed.path):
+        return None  # of another feed that had this name
+    listing = load_groups(value.get("groups"))
     return Copy(listing, confirmed, "feed", str(value.get("etag", "")), str(value.get("last_modified", "")))
 
 

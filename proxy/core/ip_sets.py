@@ -1,0 +1,236 @@
+"""Published address lists: from a feed's document to prefixes with attributes, and from those to an ``AddressSet``.
+
+A document comes from the network and opens a door, so it is taken whole or not at all: one entry that is wrong, too
+wide, or not where it was, and the caller keeps what it has. Nothing is guessed. What a document looks like is said by
+a :class:`Shape` (``core.feed_paths``), or by None: text with one prefix a line. This module fetches nothing, stores
+nothing and knows no clock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+
+from proxy.core.addresses import AddressSet
+from proxy.core.feed_paths import Attributes, FeedError, Shape
+
+#: The largest feed known (AWS) has 15,000 entries.
+MAX_PREFIXES = 200_000
+#: No provider has more in one piece: wider is a mistake, or somebody who would like to be let in.
+WIDEST = {4: 8, 6: 16}
+#: Nor more in all: the largest cloud has 3 % of IPv4. A list in many pieces must not say "everybody" either.
+MOST_OF_IPV4 = 1 << 30
+#: A list of at least ``SHRINK_FROM`` prefixes that loses more than nine in ten is a broken feed.
+SHRINK_FROM = 10
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Prefixes, canonical and sorted, that share their attributes."""
+
+    attributes: Attributes
+    prefixes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One published list as it stands: immutable, never empty."""
+
+    groups: tuple[Group, ...]
+    prefixes: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefixes", frozenset(p for group in self.groups for p in group.prefixes))
+
+    def __len__(self) -> int:
+        return len(self.prefixes)
+
+    def choose(self, query: str) -> list[str]:
+        """The prefixes whose attributes fit ``query`` (``service=EC2&region=us-east-1&region=eu-west-1``), sorted.
+
+        A name that is given twice means either value; case does not matter. ValueError says what could be asked for,
+        where a name or value does not occur.
+        """
+        wanted = parse_query(query)
+        known = self._known()
+        for name, values in wanted.items():
+            if name not in known:
+                names = ", ".join(sorted(known))
+                raise ValueError(f"it cannot be asked for {name!r}" + (f": there is {names}" if names else ""))
+            unknown = values - known[name]
+            if unknown:
+                raise ValueError(f"there is no {name} {min(unknown)!r} in it; there is {_some(sorted(known[name]))}")
+        found = {prefix for group in self.groups if _fits(dict(group.attributes), wanted) for prefix in group.prefixes}
+        if not found:
+            raise ValueError(f"no prefix of it fits {query!r}")
+        return sorted(found, key=_order)
+
+    def select(self, query: str) -> AddressSet:
+        """The addresses that fit ``query``; all of them for "". ValueError as ``choose``."""
+        return AddressSet.parse(self.choose(query))
+
+    def _known(self) -> dict[str, set[str]]:
+        known: dict[str, set[str]] = {}
+        for group in self.groups:
+            for name, values in group.attributes:
+                known.setdefault(name, set()).update(value.casefold() for value in values)
+        return known
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a new listing has that the old one had not, and the reverse."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+    @classmethod
+    def between(cls, old: Listing | None, new: Listing) -> Difference:
+        """From ``old`` (None: nothing yet) to ``new``."""
+        before = old.prefixes if old is not None else frozenset()
+        added, removed = new.prefixes - before, before - new.prefixes
+        return cls(tuple(sorted(added, key=_order)), tuple(sorted(removed, key=_order)))
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed)
+
+    def __str__(self) -> str:
+        return f"{_counted(self.added)} added, {_counted(self.removed)} removed"
+
+
+def read_document(data: bytes, shape: Shape | None) -> Listing:
+    """The listing in a document of a feed. FeedError, and nothing else, where any of it cannot be used."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise FeedError("it is not UTF-8") from None
+    if shape is None:
+        return listing_of({(): _lines(text)})
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise FeedError("it is not JSON, or only a part of it") from None
+    return listing_of(shape.find(value))
+
+
+def listing_of(groups: Mapping[Attributes, Iterable[str]]) -> Listing:
+    """The listing of prefixes as they were written. FeedError where one is wrong, or all together are too much."""
+    found: list[Group] = []
+    total = 0
+    for attributes, texts in groups.items():
+        prefixes = {_canonical(text) for text in texts}
+        total += len(prefixes)
+        if total > MAX_PREFIXES:
+            raise FeedError(f"it has more than {MAX_PREFIXES} entries")
+        if prefixes:
+            found.append(Group(attributes, tuple(sorted(prefixes, key=_order))))
+    if not found:
+        raise FeedError("it has no entry")
+    listing = Listing(tuple(found))
+    covered = sum(last - first + 1 for first, last in AddressSet.parse(listing.prefixes).ranges4)
+    if covered > MOST_OF_IPV4:
+        raise FeedError("its entries together are more than a quarter of all IPv4 addresses")
+    return listing
+
+
+def check_change(old: Listing | None, new: Listing) -> None:
+    """FeedError where ``new`` has lost so much of ``old`` that it is more likely broken than true."""
+    if old is not None and len(old) >= SHRINK_FROM and len(new) * 10 < len(old):
+        raise FeedError(f"it has shrunk from {len(old)} prefixes to {len(new)}")
+
+
+def parse_query(query: str) -> dict[str, set[str]]:
+    """``a=x&a=y&b=z`` as name -> values, in lower case. ValueError where it has another form."""
+    wanted: dict[str, set[str]] = {}
+    for part in query.split("&") if query else ():
+        name, equals, value = part.partition("=")
+        if not (name and equals and value):
+            raise ValueError(f"{part!r} is not of the form name=value")
+        wanted.setdefault(name.casefold(), set()).add(value.casefold())
+    return wanted
+
+
+def dump_groups(listing: Listing) -> list[dict[str, object]]:
+    """The listing as plain data for JSON, for ``load_groups``."""
+    return [
+        {"attributes": {name: list(values) for name, values in group.attributes}, "prefixes": list(group.prefixes)}
+        for group in listing.groups
+    ]
+
+
+def load_groups(value: object) -> Listing:
+    """The listing that ``dump_groups`` wrote, judged as strictly as a feed. FeedError where it is none."""
+    groups: dict[Attributes, list[str]] = {}
+    for one in _items(value):
+        attributes = one.get("attributes", {}) if isinstance(one, dict) else None
+        if not isinstance(one, dict) or not isinstance(attributes, dict):
+            raise FeedError("it has another form")
+        key = tuple(sorted((str(name), tuple(_texts(values))) for name, values in attributes.items()))
+        groups.setdefault(key, []).extend(_texts(one.get("prefixes")))
+    return listing_of(groups)
+
+
+def _items(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise FeedError("it has another form")
+    return value
+
+
+def _texts(value: object) -> list[str]:
+    texts = [one for one in _items(value) if isinstance(one, str)]
+    if len(texts) != len(_items(value)):
+        raise FeedError("it has something else where a text should be")
+    return texts
+
+
+def _lines(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        entry = line.partition("#")[0].strip()
+        if entry:
+            yield entry
+
+
+def _canonical(text: str) -> str:
+    """One prefix in its only spelling. FeedError where it is none, or wider than anybody's."""
+    shown = repr(text[:60])
+    if text.strip() in {"all", "unix:"}:
+        raise FeedError(f"{shown} is not an address or network")
+    try:
+        parsed = AddressSet.parse((text,))
+    except ValueError as error:
+        raise FeedError(str(error).partition(": ")[0]) from None
+    version, bounds = (4, parsed.bounds4) if parsed.bounds4 else (6, parsed.bounds6)
+    first, end = bounds
+    bits = 32 if version == 4 else 128
+    length = bits - (end - first).bit_length() + 1
+    if length < WIDEST[version]:
+        raise FeedError(f"{shown} is wider than any provider's network")
+    address = IPv4Address(first) if version == 4 else IPv6Address(first)
+    return str(address) if length == bits else f"{address}/{length}"
+
+
+def _order(prefix: str) -> tuple[bool, int, str]:
+    address = prefix.partition("/")[0]
+    if ":" in address:
+        return True, int(IPv6Address(address)), prefix
+    return False, int(IPv4Address(address)), prefix
+
+
+def _fits(attributes: Mapping[str, tuple[str, ...]], wanted: Mapping[str, set[str]]) -> bool:
+    return all(any(value.casefold() in values for value in attributes.get(name, ())) for name, values in wanted.items())
+
+
+def _counted(prefixes: tuple[str, ...]) -> str:
+    """``3 (192.0.2.0/24, …)``: how many, and the first few."""
+    if not prefixes:
+        return "0"
+    more = ", …" if len(prefixes) > _SHOWN else ""
+    return f"{len(prefixes)} ({', '.join(prefixes[:_SHOWN])}{more})"
+
+
+def _some(values: list[str]) -> str:
+    more = ", …" if len(values) > 12 else ""
+    return ", ".join(values[:12]) + more
