@@ -1,4 +1,4 @@
-"""The environment as the configuration may see it."""
+"""What the process is given by whoever starts it: variables, and the three standard descriptors."""
 
 from __future__ import annotations
 
@@ -11,3 +11,14 @@ LOOP_VARIABLE = "HOOKWARD_LOOP"
 def environment() -> dict[str, str]:
     """A copy of the process's environment, without the variable that only chooses the loop."""
     return {name: value for name, value in os.environ.items() if name != LOOP_VARIABLE}
+
+
+def hold_standard_descriptors() -> None:
+    """Open /dev/null in place of stdin, stdout or stderr where they were closed.
+
+    Else the next socket gets that number: a message for stderr goes to a sender, and libuv aborts when it closes it.
+    """
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)

@@ -11,7 +11,7 @@ from proxy.config.flags import RunParser, add_run_flags, parse_flags
 from proxy.config.load import load
 from proxy.config.settings import Loaded
 from proxy.ops import checkup
-from proxy.ops.environment import LOOP_VARIABLE, environment
+from proxy.ops.environment import LOOP_VARIABLE, environment, hold_standard_descriptors
 from proxy.ops.exit_codes import ExitCode
 from proxy.ops.journal import log, open_journal
 from proxy.ops.worker import Worker
@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
         return ExitCode.OK
     if parse_flags(argv).check_config:
         return checkup.main(argv)
+    hold_standard_descriptors()
     environ = environment()
     loaded = load(argv, environ)
     open_journal(loaded.settings.log_level)

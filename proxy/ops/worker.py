@@ -252,7 +252,7 @@ class Worker:
 def open_access_log(settings: Settings, loop: asyncio.AbstractEventLoop) -> AccessLog | NoLog:
     """The access log that the settings ask for. Raises ConfigError where its file cannot be opened."""
     to_stdout = settings.access_log == "-"
-    # Started with stdout closed, its number may belong to a socket by now.
+    # None: stdout was closed when we were started.
     if settings.access_log == "off" or (to_stdout and sys.stdout is None):
         return NoLog()
     as_text = settings.log_format == "text" or (settings.log_format == "auto" and to_stdout and sys.stdout.isatty())
