@@ -108,6 +108,7 @@ class _Walk:
     source: Source
     problems: Problems
     tree: Tree = field(default_factory=Tree)
+    singles: set[Path] = field(default_factory=set)  # lists of tables that were written as one table
 
     def table(self, table: Mapping[str, object], section: Section, path: Path) -> None:
         if path:
@@ -153,15 +154,17 @@ class _Walk:
             return
         single = not isinstance(value, list)
         items = value if isinstance(value, list) else [value]
+        if single:
+            self.singles.add(at)
         for index, item in enumerate(items):
             below = (*at, index)
             if isinstance(item, Mapping):
                 self.table(item, section, below)
             elif key.bare and isinstance(item, str):
-                self._put(below, None, shown=at if single else below)
-                self._scalar(item, section.key(key.bare), (*below, key.bare), shown=at if single else below)
+                self._put(below, None)
+                self._scalar(item, section.key(key.bare), (*below, key.bare), shown=below)
             else:
-                self._problem(at if single else below, "is not a table", f"keys here: {_names(section)}")
+                self._problem(below, "is not a table", f"keys here: {_names(section)}")
 
     def _list(self, value: object, key: Key, at: Path) -> None:
         items = value if isinstance(value, list) else [value]
@@ -185,21 +188,26 @@ class _Walk:
             self._problem(shown or at, mistake.what, mistake.mend)
             self.tree.broken.add(at)
 
+    def _where(self, path: Path) -> str:
+        """The place of ``path`` as it was written: without a number where one table stands for a list."""
+        numbers = {at for at, part in enumerate(path) if isinstance(part, int) and path[:at] in self.singles}
+        return self.source.where(tuple(part for at, part in enumerate(path) if at not in numbers))
+
     def _unknown(self, at: Path, section: Section) -> None:
         known = [key.name for key in section.keys]
         synonym = _SYNONYMS.get(str(at[-1]))
         meant = synonym if synonym in known else nearest(str(at[-1]), known)
         mend = f"did you mean {meant!r}?" if meant else f"keys here: {_names(section)}"
-        self.problems.add(self.source.where(at), "unknown key", mend)
+        self.problems.add(self._where(at), "unknown key", mend)
         if meant is not None:
             self.tree.broken.add((*at[:-1], meant))
 
     def _problem(self, at: Path, what: str, mend: str) -> None:
         self.tree.broken.add(at)
-        self.problems.add(self.source.where(at), what, mend)
+        self.problems.add(self._where(at), what, mend)
 
     def _put(self, at: Path, value: object, shown: Path | None = None) -> None:
-        self.tree.entries[at] = Entry(value, self.source.where(shown or at), self.source.base)
+        self.tree.entries[at] = Entry(value, self._where(shown or at), self.source.base)
 
 
 def _names(section: Section) -> str:

@@ -200,9 +200,9 @@ _SCHEME = (
     Key("algorithm", choice("sha1", "sha256", "sha384", "sha512"), "The digest of the HMAC.", "sha256"),
     Key("encoding", choice("hex", "hex_upper", "hex_any_case", "base64", "base64url", "hex_or_base64"),
         "How the signature is written.", "hex"),
-    Key("prefix", kinds.TEXT, 'What stands before the signature, such as `sha256=`.'),
-    Key("signed", kinds.TEXT, "What is signed, in order: `{body}`, `{timestamp}`, `{id}`, `{nonce}`, `{method}`, `{url}`, "
-        "`{target}`, `{path}`, `{query}`, `{header:NAME}`, `{param:NAME}` and literal text.", "{body}"),
+    Key("prefix", kinds.TEXT, "What stands before the signature, such as `sha256=`."),
+    Key("signed", kinds.TEXT, "What is signed, in order: `{body}`, `{timestamp}`, `{id}`, `{nonce}`, `{method}`, "
+        "`{url}`, `{target}`, `{path}`, `{query}`, `{header:NAME}`, `{param:NAME}` and literal text.", "{body}"),
     Key("timestamp", kinds.TEXT, 'A table: `header`, `tolerance` ("300s"), `format` ("s", "ms", "s_or_ms", "rfc3339", '
         '"iso_utc").'),
     Key("list", kinds.TEXT, "A table, for a header that is a list (`t=1,v1=ab`): `separator`, `pair`, `signature`, "
@@ -248,7 +248,8 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "secret": Section("secrets", "Each entry of a list of secrets is a reference or a table. There is no way to "
                           "write a secret's value.", _SECRET),
         "route_limits": Section("[route.NAME.limits]", "", _TIGHTENED),
-        "scheme": Section("[scheme.NAME]", "A provider of one's own, as data: HMAC over what `signed` says.", _SCHEME, opaque=True),
+        "scheme": Section("[scheme.NAME]", "A provider of one's own, as data: HMAC over what `signed` says.", _SCHEME,
+                          opaque=True),
         "ip_set": Section("[ip_set.NAME]", "A published list of addresses, for `set:NAME`.", _IP_SET),
         "tcp": Section("[tcp.NAME]", "Plain TCP: the address is checked, then bytes are piped.", _TCP),
     }

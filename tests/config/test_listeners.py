@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.settings import TlsFiles
+from proxy.core.addresses import Peer
+from tests.config.loading import ENDS, FLAG_ENDS, Workplace
+
+GUARDED = ENDS + '[route.a]\nallow = "192.0.2.0/24"\n'
+SSH = '[tcp.ssh]\nlisten = "0.0.0.0:2222"\nupstream = "127.0.0.1:22"\n'
+
+
+def pem(place: Workplace, *names: str) -> None:
+    for name in names:
+        (place.folder / name).write_text("x")
+
+
+def test_one_certificate(place: Workplace) -> None:
+    pem(place, "c.pem", "k.pem")
+    [one] = place.load(GUARDED + '[tls]\ncert = "c.pem"\nkey = "k.pem"\n').settings.tls
+    assert one == TlsFiles(f"{place.folder}/c.pem", f"{place.folder}/k.pem", (), one.where)
+    assert one.where.endswith("hookward.toml:6: tls.cert")
+
+
+def test_several_certificates_and_a_key_in_the_same_file(place: Workplace) -> None:
+    pem(place, "c.pem", "d.pem", "k.pem")
+    text = (
+        GUARDED
+        + '[[tls]]\ncert = "c.pem"\n[[tls]]\ncert = "d.pem"\nkey = "k.pem"\nnames = ["a.example", "*.b.example"]\n'
+    )
+    first, second = place.load(text).settings.tls
+    assert first.key == first.cert
+    assert second.names == ("a.example", "*.b.example")
+
+
+def test_certificates_of_flags(place: Workplace) -> None:
+    pem(place, "c.pem")
+    [one] = place.load(None, *FLAG_ENDS, "--open", "--tls-cert", f"{place.folder}/c.pem").settings.tls
+    assert one.where == "--tls-cert"
+
+
+def test_tcp(place: Workplace) -> None:
+    [one] = place.load(GUARDED + SSH + 'allow = ["198.51.100.0/24"]\n').settings.tcp
+    assert (one.name, str(one.listen), one.upstream.host, one.upstream.port) == ("ssh", "0.0.0.0:2222", "127.0.0.1", 22)
+    assert one.allow is not None
+    assert Peer.of("198.51.100.1") in one.allow
+
+
+def test_tcp_takes_the_top_levels_list(place: Workplace) -> None:
+    loaded = place.load('allow = "10.0.0.0/8"\n' + ENDS + SSH)
+    assert loaded.settings.tcp[0].allow is not None
+    assert Peer.of("10.0.0.1") in loaded.settings.tcp[0].allow
+
+
+def test_tcp_for_everybody_is_said(place: Workplace) -> None:
+    assert any("everybody may connect to tcp 'ssh'" in text for text in place.load(GUARDED + SSH).settings.warnings)
+
+
+def test_tcp_alone_needs_neither_listener_nor_upstream(place: Workplace) -> None:
+    loaded = place.load(
+        None, "--tcp", "127.0.0.1:2222=127.0.0.1:22", "--tcp", "mail=2525=127.0.0.1:25", "--allow", "10.0.0.1"
+    )
+    assert [one.name for one in loaded.settings.tcp] == ["tcp-1", "mail"]
+    assert all(one.allow is not None for one in loaded.settings.tcp)
+    assert loaded.settings.listen == ()
+
+
+BAD = [
+    ('[tls]\nkey = "token"\n', "5: tls", "no certificate", "--tls-cert"),
+    ('[tls]\ncert = "none.pem"\n', "6: tls.cert", "no file none.pem", "mend the path"),
+    ('[tls]\ncert = "token"\nkey = "none.pem"\n', "7: tls.key", "no file none.pem", "mend the path"),
+    ('[tcp.ssh]\nlisten = ":2222"\n', "5: tcp.ssh", "has no `upstream`", "127.0.0.1:22"),
+    ('[tcp.ssh]\nupstream = "127.0.0.1:22"\n', "5: tcp.ssh", "has no `listen`", "0.0.0.0:2222"),
+    ('[tcp.ssh]\nlisten = "127.0.0.1:8443"\nupstream = "127.0.0.1:22"\n', "6: tcp.ssh.listen", "two listeners", "its own"),
+    ('[tcp.ssh]\nlisten = ":2222"\nupstream = "localhost:2222"\n', "7: tcp.ssh.upstream", "leads back", "own address"),
+    ('[tcp.ssh]\nlisten = "unix:/a"\nupstream = "unix:/a"\n', "7: tcp.ssh.upstream", "leads back", "own address"),
+    ('upstream = "127.0.0.1:8443"\n', "5: route.a.upstream", "leads back", "own address"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "where", "what", "mend"), BAD, ids=[f"{i}-{b[1]}" for i, b in enumerate(BAD)])
+def test_mistakes(place: Workplace, text: str, where: str, what: str, mend: str) -> None:
+    [problem] = place.problems(GUARDED + text)
+    assert problem.where == f"hookward.toml:{where}"
+    assert what in problem.what
+    assert mend in problem.mend
+
+
+def test_two_listeners_at_one_place(place: Workplace) -> None:
+    assert place.places(None, *FLAG_ENDS, "--open", "--admin", "127.0.0.1:8443") == ["--admin"]
+    assert not place.places(None, "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--upstream", "8000", "--open")
+
+
+def test_an_admin_listener_that_others_reach_is_said(place: Workplace) -> None:
+    assert any("admin" in text for text in place.load(None, *FLAG_ENDS, "--open", "--admin", ":4040").settings.warnings)
+    assert not any(
+        "admin" in t for t in place.load(None, *FLAG_ENDS, "--open", "--admin", "127.0.0.1:1").settings.warnings
+    )

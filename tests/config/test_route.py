@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from proxy.config.route import USUAL_METHODS, attribute_of, show_limit
+from proxy.config.schema import SECTIONS
+from proxy.core.policy import BodyMode, Endpoint, UpstreamTls
+from tests.config.loading import ENDS, Workplace
+
+GITHUB = 'provider = "github"\nsecrets = "file:github.secret"\n'
+ALLOW = 'allow = "192.0.2.0/24"\n'
+TOKEN = 'token = { query = "t", secrets = "file:token" }\n'
+
+
+def route(text: str) -> str:
+    return ENDS + "[route.a]\n" + text
+
+
+def test_a_route_with_nothing_said_but_a_guard(place: Workplace) -> None:
+    one = place.routes(route(ALLOW))["a"]
+    assert (one.path, one.exact, one.methods) == (b"/", False, frozenset({b"POST"}))
+    assert (one.body, one.observe, one.hold_s, one.handshake) == (BodyMode.FREE, False, 0.0, "forward")
+    assert (one.provider, one.events, one.verify_token) == ("", None, None)
+    assert one.upstream == (Endpoint("127.0.0.1", 8000),)
+    assert one.limits == place.load(route(ALLOW)).policy.limits
+
+
+def test_a_route_that_says_everything(place: Workplace) -> None:
+    text = GITHUB + ALLOW + TOKEN
+    text += 'path = "/a"\nexact = true\nmethods = ["POST", "PUT"]\nevents = ["push"]\nbody = "hold"\nmode = "observe"\n'
+    text += 'hold = "30s"\nupstream = ["http://127.0.0.1:9000", "unix:/run/app.sock"]\nmax_body = "1MiB"\n'
+    one = place.routes(route(text))["a"]
+    assert (one.path, one.exact, one.methods) == (b"/a", True, frozenset({b"POST", b"PUT"}))
+    assert (one.body, one.observe, one.hold_s, one.provider) == (BodyMode.HOLD, True, 30.0, "github")
+    assert one.events == {"push"}
+    assert one.upstream == (Endpoint("127.0.0.1", 9000), Endpoint("", 0, "/run/app.sock"))
+    assert one.limits.max_body == 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        (GITHUB, BodyMode.TAIL),
+        (GITHUB + 'body = "hold"\n', BodyMode.HOLD),
+        (ALLOW, BodyMode.FREE),
+        (ALLOW + 'body = "hold"\n', BodyMode.HOLD),
+        (TOKEN + 'body = "tail"\n', BodyMode.TAIL),
+        ('provider = "mailgun"\nsecrets = "file:token"\n', BodyMode.HOLD),
+    ],
+)
+def test_body_modes(place: Workplace, text: str, mode: BodyMode) -> None:
+    assert place.routes(route(text))["a"].body is mode
+
+
+def test_limits_are_tightened_by_key_or_table(place: Workplace) -> None:
+    text = (
+        ALLOW
+        + 'max_body = "1MiB"\nbody_timeout = "5s"\n[route.a.limits]\nrequest_timeout = "10s"\nhold_window = "1KiB"\n'
+    )
+    limits = place.routes(route(text))["a"].limits
+    assert (limits.max_body, limits.body_timeout_s, limits.request_timeout_s, limits.hold_window) == (
+        1 << 20,
+        5,
+        10,
+        1024,
+    )
+    assert limits.max_head == 16384
+
+
+def test_the_same_is_not_looser(place: Workplace) -> None:
+    assert place.routes(route(ALLOW + 'max_body = "25MiB"\n'))["a"].limits.max_body == 25 << 20
+
+
+def test_upstreams_with_tls(place: Workplace) -> None:
+    (place.folder / "ca.pem").write_text("x")
+    text = 'listen = ":1"\nupstream = ["https://app:8443", "http://127.0.0.1:1234"]\n[upstream_tls]\nca = "ca.pem"\n'
+    text += "[route.a]\n" + ALLOW + "[route.b]\n" + ALLOW + '[route.b.upstream_tls]\nserver_name = "inner"\n'
+    routes = place.routes(text)
+    tls = UpstreamTls(ca_file=f"{place.folder}/ca.pem")
+    assert routes["a"].upstream == (Endpoint("app", 8443, tls=tls), Endpoint("127.0.0.1", 1234))
+    assert routes["b"].upstream[0].tls == UpstreamTls(server_name="inner")
+
+
+OPEN_HINT = "`open = true`"
+BAD = [
+    ('path = "/a"', "3: route.a", "nothing guards", OPEN_HINT),
+    ("", "3: route.a", "nothing guards", "--allow"),
+    (GITHUB + 'body = "free"', "6: route.a.body", "before its signature is checked", '"tail" or "hold"'),
+    ('provider = "mailgun"\nsecrets = "file:token"\nbody = "tail"', "6: route.a.body", "whole body", '"hold"'),
+    (ALLOW + 'events = ["push"]', "5: route.a.events", "no header that names the event", "remove `events`"),
+    ('provider = "shippo"\nsecrets = "file:token"\nevents = ["x"]', "6: route.a.events", "no header", "remove"),
+    (ALLOW + 'max_body = "26MiB"', "5: route.a.max_body", "26MiB would loosen limits.max_body, which is 25MiB", "at most 25MiB"),
+    (ALLOW + 'body_timeout = "2m"', "5: route.a.body_timeout", "120s would loosen", "at most 60s"),
+    (ALLOW + 'limits = { max_body = "26MiB" }', "5: route.a.limits.max_body", "would loosen", "25MiB"),
+    (ALLOW + 'max_body = 5\nlimits = { max_body = 5 }', "6: route.a.limits.max_body", "set twice", "remove one"),
+    (ALLOW + 'head_timeout = "1s"', "5: route.a.head_timeout", "unknown key", "did you mean"),
+    (ALLOW + 'handshake = "answer"', "5: route.a.handshake", "only a provider's", "`provider`"),
+    (ALLOW + 'upstream = ["127.0.0.1:1", "http://127.0.0.1:1"]', "5: route.a.upstream", "twice", "remove"),
+    (ALLOW + 'upstream = "http://127.0.0.1:1/x"', "5: route.a.upstream", "no path", "byte-exact"),
+    (ALLOW + 'upstream_tls = { ca = "none.pem" }', "5: route.a.upstream_tls.ca", "no file none.pem", "mend the path"),
+    (ALLOW + 'upstream_tls = { key = "token" }', "5: route.a.upstream_tls.key", "without its certificate", "`cert`"),
+    (ALLOW + 'methods = ["POST", "get"]', "5: route.a.methods[1]", "'get' is not a method", "'GET'"),
+    (ALLOW + 'mode = "observ"', "5: route.a.mode", "none of", "'observe'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "where", "what", "mend"), BAD, ids=[f"{i}-{b[1]}" for i, b in enumerate(BAD)])
+def test_mistakes(place: Workplace, text: str, where: str, what: str, mend: str) -> None:
+    [problem] = place.problems(route(text))
+    assert problem.where == f"hookward.toml:{where}"
+    assert what in problem.what
+    assert mend in problem.mend
+
+
+def test_an_open_route_is_open_on_purpose_and_said(place: Workplace) -> None:
+    for text in (route("open = true"), "open = true\n" + route("")):
+        loaded = place.load(text)
+        assert loaded.policy.routes[0].allow is None
+        assert any("is open: everybody may call it" in warning for warning in loaded.settings.warnings)
+
+
+def test_an_observing_route_is_said(place: Workplace) -> None:
+    warnings = place.load(route(ALLOW + 'mode = "observe"')).settings.warnings
+    assert any("only observes" in warning for warning in warnings)
+
+
+def test_a_guard_that_could_not_be_read_is_not_said_to_be_missing(place: Workplace) -> None:
+    assert place.places(route('tokn = "x"')) == ["hookward.toml:4: route.a.tokn"]
+    assert place.places(route("provider = 5")) == ["hookward.toml:4: route.a.provider"]
+
+
+def test_the_built_in_route_has_no_guard(place: Workplace) -> None:
+    [one] = place.load(ENDS).policy.routes
+    assert (one.methods, one.path, one.body, one.allow) == (USUAL_METHODS, b"/", BodyMode.FREE, None)
+    assert not {b"CONNECT", b"TRACE"} & one.methods
+
+
+@pytest.mark.parametrize("key", SECTIONS["limits"].keys, ids=lambda key: key.name)
+def test_every_limit_can_be_shown(key: object, place: Workplace) -> None:
+    policy = place.load(ENDS).policy
+    values = {**dataclasses.asdict(policy.limits), **dataclasses.asdict(policy.server)}
+    assert key.kind.read(key.default) == values[attribute_of(key)]  # type: ignore[attr-defined, arg-type]
+    assert show_limit(key, values[attribute_of(key)]) in {str(key.default), "5s"}  # type: ignore[attr-defined, arg-type]
