@@ -1,0 +1,56 @@
+"""The tables of states: whole, without dead ends, and strict."""
+
+from __future__ import annotations
+
+import itertools
+from enum import Enum
+
+import pytest
+
+from proxy.core.states import (
+    CLIENT_MOVES,
+    UPSTREAM_MOVES,
+    ClientState,
+    IllegalMoveError,
+    UpstreamState,
+    client_moved,
+    upstream_moved,
+)
+
+MACHINES = [
+    pytest.param(ClientState, CLIENT_MOVES, ClientState.HEAD, client_moved, id="client"),
+    pytest.param(UpstreamState, UPSTREAM_MOVES, UpstreamState.DIALING, upstream_moved, id="upstream"),
+]
+
+
+@pytest.mark.parametrize(("states", "moves", "first", "moved"), MACHINES)
+class TestTables:
+    def test_every_state_is_decided(self, states, moves, first, moved) -> None:
+        assert set(moves) == set(states)
+
+    def test_every_state_is_reached(self, states, moves, first, moved) -> None:
+        assert reached(moves, first) == set(states)
+
+    def test_every_state_is_left_towards_the_end(self, states, moves, first, moved) -> None:
+        for state in states:
+            assert states.CLOSED in reached(moves, state)
+        assert moves[states.CLOSED] == frozenset()
+
+    def test_a_move_is_allowed_or_loud(self, states, moves, first, moved) -> None:
+        for old, new in itertools.product(states, repeat=2):
+            if new in moves[old]:
+                assert moved(old, new) is new
+            else:
+                with pytest.raises(IllegalMoveError, match=rf"{old.value} -> {new.value}"):
+                    moved(old, new)
+
+
+def reached(moves: dict[Enum, frozenset[Enum]], first: Enum) -> set[Enum]:
+    """All states that can be reached from ``first``, itself among them."""
+    found = {first}
+    waiting = [first]
+    while waiting:
+        fresh = moves[waiting.pop()] - found
+        found |= fresh
+        waiting += fresh
+    return found
