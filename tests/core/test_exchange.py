@@ -1,0 +1,285 @@
+"""The order of checks, as a dialogue: what is asked first decides what a stranger learns."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.addresses import AddressSet, Peer
+from proxy.core.exchange import Admit, Reject, decide, delivery_id_of, event_of, provenance_value
+from proxy.core.policy import BodyMode, Endpoint, Exposure, Limits, Policy, Route, ServerLimits
+from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.routes import RouteTable
+from proxy.core.schemes import find
+from proxy.core.secrets import Secret
+from proxy.core.signatures import SignatureCheck
+from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.http1 import RequestHead
+from proxy.reasons import OBSERVABLE, Reason
+
+NOW = 1_780_000_000.0
+KEY = b"a key"
+TOKEN = b"a-token"
+LIMITS = Limits(1000, 8192, 16384, 100, 256, 10, 512, 60, 90, 15, 60, 30)
+SERVER = ServerLimits(100, 10, 1 << 20, 10, 5)
+FRIEND, STRANGER = Peer.of("192.0.2.7"), Peer.of("198.51.100.7")
+OFFICE = AddressSet.parse(["192.0.2.0/24"])
+GITHUB = find("github")
+assert GITHUB is not None
+assert GITHUB.scheme is not None
+SIGNED = SignatureCheck(GITHUB.scheme, (Secret("2026-q4", KEY),))
+QUERY = TokenCheck(TokenKind.QUERY, b"token", (Secret("url", TOKEN),))
+
+
+def route(name: str = "github", **changed: object) -> Route:
+    base = Route(
+        name=name,
+        path=b"/hook",
+        exact=False,
+        methods=frozenset({b"POST"}),
+        allow=None,
+        token=None,
+        signature=None,
+        events=None,
+        body=BodyMode.TAIL,
+        observe=False,
+        upstream=(Endpoint("127.0.0.1", 8000),),
+        limits=LIMITS,
+        provider="github",
+        event_header=b"x-github-event",
+        delivery_header=b"x-github-delivery",
+    )
+    return replace(base, **changed)  # type: ignore[arg-type]
+
+
+GUARDED = route(allow=OFFICE, token=QUERY, signature=SIGNED, events=frozenset({"push"}))
+
+
+def policy(*routes: Route, exposure: Exposure = Exposure.ROUTES, **changed: object) -> Policy:
+    base = Policy(1, routes, exposure, None, None, AddressSet.empty(), LIMITS, SERVER)
+    return replace(base, **changed)  # type: ignore[arg-type]
+
+
+def ask(
+    *routes: Route,
+    method: str = "POST",
+    target: str = "/hook?token=a-token",
+    fields: dict[str, str] | None = None,
+    length: str = "Content-Length: 2",
+    peer: Peer = FRIEND,
+    trusted: bool = False,
+    host: str = "hooks.example.com",
+    **changed: object,
+) -> Admit | Reject:
+    """``decide`` on a request that satisfies ``GUARDED`` but for what is said otherwise."""
+    if fields is None:
+        fields = signed(b"{}")
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in fields.items())]
+    read = read_request_head(
+        "\r\n".join([*lines, *([length] if length else []), "", ""]).encode(), HeadLimits(16384, 8192, 100)
+    )
+    assert read is not None
+    one = policy(*routes, **changed)  # type: ignore[arg-type]
+    return decide(read[0], peer, one, RouteTable(one.routes), NOW, trusted=trusted)
+
+
+def signed(body: bytes, event: str = "push") -> dict[str, str]:
+    mac = hmac.new(KEY, body, hashlib.sha256).hexdigest()
+    return {"X-Hub-Signature-256": f"sha256={mac}", "X-GitHub-Event": event, "X-GitHub-Delivery": "d-1"}
+
+
+def reason(answer: Admit | Reject) -> Reason | None:
+    return answer.reason if isinstance(answer, Reject) else None
+
+
+def test_what_proves_everything_is_admitted() -> None:
+    admit = ask(GUARDED)
+    assert isinstance(admit, Admit)
+    assert (admit.route.name, admit.target, admit.secret_name, admit.observed) == ("github", b"/hook", "url", None)
+    assert admit.verification is not None
+    assert admit.verification.verify(b"{}") == "2026-q4"
+
+
+# From the first check to the last: each fault alone, and beaten by every fault before it.
+FAULTS: list[tuple[Reason, dict[str, object]]] = [
+    (Reason.PATH_NOT_MATCHED, {"target": "/hooks"}),
+    (Reason.METHOD_NOT_ALLOWED, {"method": "PUT"}),
+    (Reason.ADDRESS_REFUSED, {"peer": STRANGER}),
+    (Reason.BODY_TOO_LARGE, {"length": "Content-Length: 1001"}),
+    (Reason.TOKEN_MISSING, {"target": "/hook"}),
+    (Reason.SIGNATURE_MISSING, {"fields": {"X-GitHub-Event": "push"}}),
+    (Reason.EVENT_REFUSED, {"fields": signed(b"{}", "ping")}),
+]
+
+
+@pytest.mark.parametrize(("first", "fault"), FAULTS, ids=lambda value: getattr(value, "word", ""))
+def test_one_fault(first: Reason, fault: dict[str, object]) -> None:
+    assert reason(ask(GUARDED, **fault)) is first  # type: ignore[arg-type]
+
+
+@given(st.sets(st.sampled_from(range(len(FAULTS))), min_size=1))
+def test_the_earliest_fault_answers(chosen: set[int]) -> None:
+    faults: dict[str, object] = {}
+    for index in sorted(chosen, reverse=True):
+        faults |= FAULTS[index][1]
+    assert reason(ask(GUARDED, **faults)) is FAULTS[min(chosen)][0]  # type: ignore[arg-type]
+
+
+def test_no_length_and_no_chunks() -> None:
+    assert reason(ask(GUARDED, length="")) is Reason.LENGTH_REQUIRED
+    assert isinstance(ask(GUARDED, length="Transfer-Encoding: chunked"), Admit)
+    free = route(body=BodyMode.FREE, methods=frozenset({b"GET"}))
+    assert isinstance(ask(free, method="GET", length=""), Admit)
+
+
+class TestSeveralRoutes:
+    first = route("first", token=QUERY)
+    second = route("second", token=TokenCheck(TokenKind.QUERY, b"token", (Secret("other", b"other-token"),)))
+    below = route("below", path=b"/hook/deep", methods=frozenset({b"PUT"}))
+
+    def test_the_first_whose_conditions_hold_takes_it(self) -> None:
+        taken = [ask(self.first, self.second, target=f"/hook?token={token}") for token in ("a-token", "other-token")]
+        assert [answer.route.name for answer in taken if isinstance(answer, Admit)] == ["first", "second"]
+
+    def test_the_longest_path_comes_first(self) -> None:
+        answer = ask(self.first, self.below, target="/hook/deep", method="PUT")
+        assert isinstance(answer, Admit)
+        assert answer.route.name == "below"
+
+    def test_the_refusal_is_that_of_the_route_that_came_furthest(self) -> None:
+        far = route("far", signature=SIGNED, allow=OFFICE)
+        near = route("near", allow=AddressSet.parse(["203.0.113.0/24"]))
+        for routes in ((far, near), (near, far)):
+            answer = ask(*routes, fields={})
+            assert isinstance(answer, Reject)
+            assert (answer.reason, answer.route and answer.route.name) == (Reason.SIGNATURE_MISSING, "far")
+
+    def test_allow_names_the_methods_of_all(self) -> None:
+        answer = ask(self.first, self.below, target="/hook/deep", method="DELETE")
+        assert isinstance(answer, Reject)
+        assert answer.allow == (b"POST", b"PUT")
+
+
+class TestObserve:
+    @pytest.mark.parametrize(("would_be", "fault"), FAULTS, ids=lambda value: getattr(value, "word", ""))
+    def test_the_guard_is_counted_and_the_rest_enforced(self, would_be: Reason, fault: dict[str, object]) -> None:
+        answer = ask(replace(GUARDED, observe=True), **fault)  # type: ignore[arg-type]
+        if would_be in OBSERVABLE:
+            assert isinstance(answer, Admit)
+            assert answer.observed is would_be
+            assert provenance_value(answer, "2026-q4", "d-1") == b""
+        else:
+            assert reason(answer) is would_be
+
+
+class TestExposure:
+    open_route = route(body=BodyMode.FREE)
+    loopback = Peer.of("127.0.0.1")
+
+    def local(self, **options: object) -> Admit | Reject:
+        options = {"peer": self.loopback, "host": "localhost:8080", "fields": {}} | options
+        return ask(self.open_route, exposure=Exposure.LOCAL, **options)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(
+        "host", ["localhost", "LOCALHOST:1", "app.localhost", "127.0.0.1", "127.1.2.3:80", "[::1]:80"]
+    )
+    def test_this_host(self, host: str) -> None:
+        assert isinstance(self.local(host=host), Admit)
+        assert isinstance(self.local(host=host, peer=Peer.of("::1")), Admit)
+        assert isinstance(self.local(host=host, peer=Peer.unix()), Admit)
+
+    @pytest.mark.parametrize(
+        "host", ["hooks.example.com", "localhost.example", "127.0.0.1.nip.io", "xlocalhost", "[::2]"]
+    )
+    def test_another_name(self, host: str) -> None:
+        assert reason(self.local(host=host)) is Reason.ADDRESS_REFUSED
+
+    @pytest.mark.parametrize("name", ["Via", "Forwarded", "X-Forwarded-For", "CF-Connecting-IP", "X-Real-Ip"])
+    def test_through_a_tunnel(self, name: str) -> None:
+        assert reason(self.local(fields={name: "127.0.0.1"})) is Reason.ADDRESS_REFUSED
+
+    def test_another_peer(self) -> None:
+        assert reason(self.local(peer=FRIEND)) is Reason.ADDRESS_REFUSED
+
+    def test_open(self) -> None:
+        answer = ask(self.open_route, exposure=Exposure.OPEN, peer=STRANGER, fields={"Via": "1.1 a"})
+        assert isinstance(answer, Admit)
+
+
+class TestTrustedProxy:
+    proxies = AddressSet.parse(["10.0.0.0/8"])
+    peer = Peer.of("10.0.0.1")
+
+    def through(self, forwarded_for: str, *, trusted: bool = True, **changed: object) -> Admit | Reject:
+        return ask(
+            route(allow=OFFICE, body=BodyMode.FREE),
+            peer=self.peer,
+            trusted=trusted,
+            fields={"X-Forwarded-For": forwarded_for},
+            trusted_proxies=self.proxies,
+            **changed,
+        )
+
+    def test_the_named_client_is_judged(self) -> None:
+        answer = self.through("203.0.113.9, 192.0.2.9, 10.9.9.9")
+        assert isinstance(answer, Admit)
+        assert answer.client.text == "192.0.2.9"
+
+    def test_what_the_client_wrote_itself_does_not_count(self) -> None:
+        assert reason(self.through("192.0.2.9, 203.0.113.9")) is Reason.ADDRESS_REFUSED
+        assert reason(self.through("192.0.2.9", trusted=False)) is Reason.ADDRESS_REFUSED
+
+    def test_the_top_levels_addresses_are_judged_again(self) -> None:
+        elsewhere = AddressSet.parse(["203.0.113.0/24"])
+        assert reason(self.through("192.0.2.9", allow=elsewhere)) is Reason.ADDRESS_REFUSED
+
+
+def test_a_provider_may_demand_another_status() -> None:
+    answer = ask(replace(GUARDED, refusal_status=401), fields={})
+    assert isinstance(answer, Reject)
+    assert answer.status == 401
+    other = ask(replace(GUARDED, refusal_status=401), method="PUT")
+    assert isinstance(other, Reject)
+    assert other.status is None
+
+
+class TestProvenance:
+    def admit(self) -> Admit:
+        answer = ask(GUARDED)
+        assert isinstance(answer, Admit)
+        return answer
+
+    @pytest.mark.parametrize(
+        ("secret", "delivery", "value"),
+        [
+            ("2026-q4", "d-1", b"github; secret=2026-q4; id=d-1"),
+            ("", "d-1", b"github; id=d-1"),
+            ("2026-q4", "", b"github; secret=2026-q4"),
+            ("2026-q4", "d; secret=forged", b"github; secret=2026-q4"),
+            ("2026-q4", "d\r\nX: 1", b"github; secret=2026-q4"),
+            ("2026-q4", "x" * 129, b"github; secret=2026-q4"),
+        ],
+    )
+    def test_what_was_proved(self, secret: str, delivery: str, value: bytes) -> None:
+        assert provenance_value(self.admit(), secret, delivery) == value
+
+    def test_nothing_was_proved(self) -> None:
+        answer = ask(route(body=BodyMode.FREE))
+        assert isinstance(answer, Admit)
+        assert provenance_value(answer, "", "d-1") == b""
+
+    def test_event_and_delivery_are_read_from_the_head(self) -> None:
+        read = read_request_head(
+            b"POST / HTTP/1.1\r\nHost: a\r\nX-GitHub-Event: push\r\nX-GitHub-Delivery: d\r\n\r\n",
+            HeadLimits(1000, 1000, 10),
+        )
+        assert read is not None
+        head: RequestHead = read[0]
+        assert (event_of(head, GUARDED), delivery_id_of(head, GUARDED)) == ("push", "d")
+        bare = replace(GUARDED, event_header=None, delivery_header=None)
+        assert (event_of(head, bare), delivery_id_of(head, bare)) == ("", "")
