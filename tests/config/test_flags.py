@@ -77,9 +77,19 @@ def test_abbreviations_are_not_guessed() -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [["hunter2"], ["--secret", "hunter2"], ["--secret=hunter2"], ["--token", "hunter2"], ["--open=hunter2"],
-             ["--password", "hunter2"], ["--bogus", "hunter2"], ["--verify-token=hunter2"]], ids=" ".join
-)  # fmt: skip
+    "argv",
+    [
+        ["hunter2"],
+        ["--secret", "hunter2"],
+        ["--secret=hunter2"],
+        ["--token", "hunter2"],
+        ["--open=hunter2"],
+        ["--password", "hunter2"],
+        ["--bogus", "hunter2"],
+        ["--verify-token=hunter2"],
+    ],
+    ids=" ".join,
+)
 def test_what_was_typed_is_not_repeated(argv: list[str]) -> None:
     assert "hunter2" not in str(wrong(*argv))
 

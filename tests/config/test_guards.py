@@ -134,37 +134,69 @@ def test_tolerance(place: Workplace) -> None:
 BAD = [
     (GITHUB, "4: route.a.provider", "no usable secret", "--secret-file"),
     (GITHUB + "secrets = []", "4: route.a.provider", "no usable secret", "--secret-env"),
-    ('provider = "githob"\nsecrets = "file:token"', "4: route.a.provider", "no provider 'githob'", "did you mean 'github'"),
+    (
+        'provider = "githob"\nsecrets = "file:token"',
+        "4: route.a.provider",
+        "no provider 'githob'",
+        "did you mean 'github'",
+    ),
     ('provider = "zzzz"\nsecrets = "file:token"', "4: route.a.provider", "no provider 'zzzz'", "hookward providers"),
     (GITHUB + 'secrets = "file:none"', "5: route.a.secrets", "does not exist", "mend the path"),
     (GITHUB + 'secrets = ["file:empty"]', "5: route.a.secrets[0]", "empty", "put the value there"),
     (GITHUB + 'secrets = ["env:NONE"]', "5: route.a.secrets[0]", "no environment variable", "set it"),
     (GITHUB + "secrets = [{ name = 'x' }]", "5: route.a.secrets[0]", "does not say where", "from ="),
-    (GITHUB + "secrets = [{ from = 'file:token', not_after = 2026-09-30 }]", "5: route.a.secrets[0]", "expired", "current"),
-    (GITHUB + "secrets = [{ from = 'file:token', not_before = 2026-10-02 }]", "5: route.a.secrets[0]", "not yet", "current"),
+    (
+        GITHUB + "secrets = [{ from = 'file:token', not_after = 2026-09-30 }]",
+        "5: route.a.secrets[0]",
+        "expired",
+        "current",
+    ),
+    (
+        GITHUB + "secrets = [{ from = 'file:token', not_before = 2026-10-02 }]",
+        "5: route.a.secrets[0]",
+        "not yet",
+        "current",
+    ),
     (
         GITHUB + "secrets = [{ from = 'file:token', not_before = 2026-12-01, not_after = 2026-11-01 }]",
-        "5: route.a.secrets[0].not_after", "ends before it begins", "not_before",
+        "5: route.a.secrets[0].not_after",
+        "ends before it begins",
+        "not_before",
     ),
     (
         GITHUB + "secrets = [{ name='x', from='file:token' }, { name='x', from='file:basic' }]",
-        "5: route.a.secrets[1].name", "is taken", "another",
+        "5: route.a.secrets[1].name",
+        "is taken",
+        "another",
     ),
     (
-        GITHUB + "secrets = [{ name='x', from='file:token' }]\ntoken = { query='t', secrets=[{ name='x', from='file:token' }] }",
-        "5: route.a.secrets[0].name", "is taken", "another",
+        GITHUB
+        + "secrets = [{ name='x', from='file:token' }]\n"
+        + "token = { query='t', secrets=[{ name='x', from='file:token' }] }",
+        "5: route.a.secrets[0].name",
+        "is taken",
+        "another",
     ),
     ('provider = "standard_webhooks"\nsecrets = "file:basic"', "5: route.a.secrets", "not written in", "copy it"),
-    ('provider = "gitlab"\nsecrets = "file:token"\ntoken = { query = "t", secrets = "file:token" }', "6: route.a.token",
-     "one token", "remove"),
+    (
+        'provider = "gitlab"\nsecrets = "file:token"\ntoken = { query = "t", secrets = "file:token" }',
+        "6: route.a.token",
+        "one token",
+        "remove",
+    ),
     ("token = { secrets = 'file:token' }", "4: route.a.token", "does not say where", "exactly one"),
-    ("token = { query = 't', bearer = true, secrets = 'file:token' }", "4: route.a.token", "query and bearer", "exactly one"),
+    (
+        "token = { query = 't', bearer = true, secrets = 'file:token' }",
+        "4: route.a.token",
+        "query and bearer",
+        "exactly one",
+    ),
     ("token = { query = 't' }", "4: route.a.token", "no usable secret", "--token-file"),
     ("token = { basic = true, secrets = 'file:token' }", "4: route.a.token", "user:password", "user:password"),
     ("allow = 'all'\nsecrets = 'file:token'", "5: route.a.secrets", "without a provider", "provider ="),
     ("allow = 'all'\npublic_url = 'https://a'", "5: route.a.public_url", "without a provider", "provider ="),
     ("allow = 'all'\ntolerance = '5s'", "5: route.a.tolerance", "without a provider", "provider ="),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "where", "what", "mend"), BAD, ids=[f"{i}-{b[2]}" for i, b in enumerate(BAD)])

@@ -71,11 +71,16 @@ BAD = [
     ('[tls]\ncert = "token"\nkey = "none.pem"\n', "7: tls.key", "no file none.pem", "mend the path"),
     ('[tcp.ssh]\nlisten = ":2222"\n', "5: tcp.ssh", "has no `upstream`", "127.0.0.1:22"),
     ('[tcp.ssh]\nupstream = "127.0.0.1:22"\n', "5: tcp.ssh", "has no `listen`", "0.0.0.0:2222"),
-    ('[tcp.ssh]\nlisten = "127.0.0.1:8443"\nupstream = "127.0.0.1:22"\n', "6: tcp.ssh.listen", "two listeners", "its own"),
+    (
+        '[tcp.ssh]\nlisten = "127.0.0.1:8443"\nupstream = "127.0.0.1:22"\n',
+        "6: tcp.ssh.listen",
+        "two listeners",
+        "its own",
+    ),
     ('[tcp.ssh]\nlisten = ":2222"\nupstream = "localhost:2222"\n', "7: tcp.ssh.upstream", "leads back", "own address"),
     ('[tcp.ssh]\nlisten = "unix:/a"\nupstream = "unix:/a"\n', "7: tcp.ssh.upstream", "leads back", "own address"),
     ('upstream = "127.0.0.1:8443"\n', "5: route.a.upstream", "leads back", "own address"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "where", "what", "mend"), BAD, ids=[f"{i}-{b[1]}" for i, b in enumerate(BAD)])

@@ -91,10 +91,15 @@ BAD = [
     ('provider = "mailgun"\nsecrets = "file:token"\nbody = "tail"', "6: route.a.body", "whole body", '"hold"'),
     (ALLOW + 'events = ["push"]', "5: route.a.events", "no header that names the event", "remove `events`"),
     ('provider = "shippo"\nsecrets = "file:token"\nevents = ["x"]', "6: route.a.events", "no header", "remove"),
-    (ALLOW + 'max_body = "26MiB"', "5: route.a.max_body", "26MiB would loosen limits.max_body, which is 25MiB", "at most 25MiB"),
+    (
+        ALLOW + 'max_body = "26MiB"',
+        "5: route.a.max_body",
+        "26MiB would loosen limits.max_body, which is 25MiB",
+        "at most 25MiB",
+    ),
     (ALLOW + 'body_timeout = "2m"', "5: route.a.body_timeout", "120s would loosen", "at most 60s"),
     (ALLOW + 'limits = { max_body = "26MiB" }', "5: route.a.limits.max_body", "would loosen", "25MiB"),
-    (ALLOW + 'max_body = 5\nlimits = { max_body = 5 }', "6: route.a.limits.max_body", "set twice", "remove one"),
+    (ALLOW + "max_body = 5\nlimits = { max_body = 5 }", "6: route.a.limits.max_body", "set twice", "remove one"),
     (ALLOW + 'head_timeout = "1s"', "5: route.a.head_timeout", "unknown key", "did you mean"),
     (ALLOW + 'handshake = "answer"', "5: route.a.handshake", "only a provider's", "`provider`"),
     (ALLOW + 'upstream = ["127.0.0.1:1", "http://127.0.0.1:1"]', "5: route.a.upstream", "twice", "remove"),
@@ -103,7 +108,7 @@ BAD = [
     (ALLOW + 'upstream_tls = { key = "token" }', "5: route.a.upstream_tls.key", "without its certificate", "`cert`"),
     (ALLOW + 'methods = ["POST", "get"]', "5: route.a.methods[1]", "'get' is not a method", "'GET'"),
     (ALLOW + 'mode = "observ"', "5: route.a.mode", "none of", "'observe'"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "where", "what", "mend"), BAD, ids=[f"{i}-{b[1]}" for i, b in enumerate(BAD)])

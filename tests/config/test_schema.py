@@ -27,9 +27,36 @@ CONTRACT = {
     "upstream_timeout": ("60s", True),
     "write_timeout": ("30s", False),
 }
-FLAGS_OF_THE_CONTRACT = """--listen --upstream --path --method --allow --provider --secret-file --secret-env --token-query
---token-header --token-file --token-env --tls-cert --tls-key --workers --max-body --body --hold --mode --proxy-protocol
---trusted-proxy --admin --log-format --log-level --access-log --drain --open --tcp""".split()
+FLAGS_OF_THE_CONTRACT = [
+    "--listen",
+    "--upstream",
+    "--path",
+    "--method",
+    "--allow",
+    "--provider",
+    "--secret-file",
+    "--secret-env",
+    "--token-query",
+    "--token-header",
+    "--token-file",
+    "--token-env",
+    "--tls-cert",
+    "--tls-key",
+    "--workers",
+    "--max-body",
+    "--body",
+    "--hold",
+    "--mode",
+    "--proxy-protocol",
+    "--trusted-proxy",
+    "--admin",
+    "--log-format",
+    "--log-level",
+    "--access-log",
+    "--drain",
+    "--open",
+    "--tcp",
+]
 
 
 def test_the_limits_are_those_of_the_contract() -> None:
@@ -75,7 +102,11 @@ def test_the_flags_are_those_of_the_contract() -> None:
 
 def test_names_of_a_flag() -> None:
     flag = next(flag for flag in FLAGS if flag.name == "trusted-proxy")
-    assert (flag.option, flag.variable, flag.attribute) == ("--trusted-proxy", "HOOKWARD_TRUSTED_PROXY", "trusted_proxy")
+    assert (flag.option, flag.variable, flag.attribute) == (
+        "--trusted-proxy",
+        "HOOKWARD_TRUSTED_PROXY",
+        "trusted_proxy",
+    )
     assert flag.many
 
 

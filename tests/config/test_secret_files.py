@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -131,7 +132,5 @@ def test_the_value_is_not_in_repr() -> None:
 @given(st.text(max_size=30))
 def test_junk_raises_mistakes_only(text: str) -> None:
     for prefix in ("file:", "env:", "cred:"):
-        try:
+        with contextlib.suppress(Mistake):
             read_reference(prefix + text, "/nowhere", {"CREDENTIALS_DIRECTORY": "/nowhere"})
-        except Mistake:
-            pass

@@ -4,7 +4,12 @@ from proxy.config.tree import Entry, Tree
 
 
 def tree(**entries: object) -> Tree:
-    return Tree({tuple(int(p) if p.isdigit() else p for p in path.split("__")): Entry(value, "here") for path, value in entries.items()})  # fmt: skip
+    return Tree(
+        {
+            tuple(int(p) if p.isdigit() else p for p in path.split("__")): Entry(value, "here")
+            for path, value in entries.items()
+        }
+    )
 
 
 def test_the_higher_tree_wins_key_by_key() -> None:
@@ -17,7 +22,11 @@ def test_the_higher_tree_wins_key_by_key() -> None:
 
 
 def test_secrets_are_replaced_as_a_whole() -> None:
-    file = tree(route__default__secrets__0__from="file:a", route__default__secrets__1__from="file:b", route__x__secrets__0__from="file:c")  # fmt: skip
+    file = tree(
+        route__default__secrets__0__from="file:a",
+        route__default__secrets__1__from="file:b",
+        route__x__secrets__0__from="file:c",
+    )
     merged = file.under(tree(route__default__secrets__0__from="env:N"))
     assert [entry.value for entry in merged.entries.values()] == ["file:c", "env:N"]
 

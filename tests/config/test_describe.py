@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.describe import describe
+from tests.config.loading import ENDS, SECRET, Workplace
+
+FULL = """listen = ["0.0.0.0:443", "unix:/run/h.sock"]
+upstream = "http://127.0.0.1:8000"
+trusted_proxies = "10.0.0.0/8"
+admin = "127.0.0.1:4040"
+[limits]
+head_timeout = "5s"
+[[tls]]
+cert = "token"
+names = ["a.example", "b.example"]
+[route.github]
+path = "/hooks/github"
+allow = ["192.0.2.0/24", "unix:"]
+provider = "github"
+secrets = [{ name = "new", from = "file:github.secret" }, { name = "old", from = "file:token", not_after = 2026-12-15 }]
+events = ["push", "ping"]
+max_body = "1MiB"
+hold = "30s"
+[route.slack]
+path = "/slack"
+exact = true
+provider = "slack"
+secrets = [{ name = "s", from = "file:token" }]
+body = "hold"
+mode = "observe"
+[route.query]
+path = "/q"
+token = { query = "t", secrets = "file:token" }
+[tcp.ssh]
+listen = "0.0.0.0:2222"
+upstream = "127.0.0.1:22"
+allow = "198.51.100.1"
+"""
+
+EXPECTED = """Listens on 0.0.0.0:443, unix:/run/h.sock, with TLS for a.example, b.example.
+Every address may connect.
+Trusts proxies at 1 address range to say who the client is.
+Answers for health and metrics on 127.0.0.1:4040.
+
+Route github: POST /hooks/github and below, to http://127.0.0.1:8000.
+    May call: 1 address range and peers on unix sockets.
+    Proof: signature of github in x-hub-signature-256 (HMAC sha256), with the secrets new, old (until 2026-12-15).
+    Body: tail: nothing is passed on within 256KiB; beyond, all but the end, until the proof holds.
+    Events: ping, push; others are refused.
+    Tighter limits: max_body 1MiB.
+    An unreachable upstream is tried again for 30s.
+
+Route slack: POST /slack alone, to http://127.0.0.1:8000.
+    May call: every address.
+    Proof: signature of slack in x-slack-signature (HMAC sha256), not older or newer than 300s, with the secret s.
+    Body: hold: nothing is passed on until the proof holds.
+    ONLY OBSERVED: what would be refused is passed on and counted.
+
+Route query: POST /q and below, to http://127.0.0.1:8000.
+    May call: every address.
+    Proof: token (query parameter t, which is then removed), with the secret token-1.
+    Body: free: it is passed on as it comes.
+
+What no route owns is answered 404.
+
+TCP ssh: 0.0.0.0:2222 to 127.0.0.1:22.
+    May connect: 1 address range.
+
+Limits that differ from their defaults: head_timeout 5s (default 10s)."""
+
+
+def test_the_whole_text(place: Workplace) -> None:
+    text = describe(place.load(FULL))
+    assert text == EXPECTED
+    assert SECRET.decode() not in text
+    assert "t0ken" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            ENDS,
+            "Local only: requests of this host to a loopback name are passed on to http://127.0.0.1:8000; "
+            "all others are refused.",
+        ),
+        (ENDS + "open = true", "OPEN: every request is passed on to http://127.0.0.1:8000, and nothing is checked."),
+        (ENDS + 'allow = "192.0.2.1"', "Only 1 address range may connect; all others are reset at accept."),
+        (ENDS + 'allow = "192.0.2.1"', "    Proof: none."),
+        (
+            ENDS + 'proxy_protocol = "require"\ntrusted_proxies = "10.0.0.1"',
+            "Every connection must begin with a PROXY header.",
+        ),
+        (ENDS + 'proxy_protocol = "require"\ntrusted_proxies = "10.0.0.1"', "Only trusted proxies may connect."),
+        (
+            ENDS + '[tls]\ncert = "/dev/../etc/passwd"',
+            "Listens on 127.0.0.1:8443, with TLS for the names in /dev/../etc/passwd.",
+        ),
+        (
+            ENDS + '[route.a]\ntoken = { header = "X-T", secrets = "file:token" }',
+            "    Proof: token (header x-t), with the secret token-1.",
+        ),
+        (
+            ENDS + '[route.a]\ntoken = { bearer = true, secrets = "file:token" }',
+            "    Proof: token (authorization: Bearer), with the secret token-1.",
+        ),
+        (
+            ENDS + '[route.a]\nprovider = "gitlab"\nsecrets = "file:token"\nhandshake = "answer"',
+            "    Proof: token of gitlab (header x-gitlab-token), with the secret secret-1.",
+        ),
+        (
+            ENDS + '[route.a]\nprovider = "gitlab"\nsecrets = "file:token"\nhandshake = "answer"',
+            "    The provider's endpoint check is answered here.",
+        ),
+    ],
+)
+def test_lines(place: Workplace, text: str, line: str) -> None:
+    assert line in describe(place.load(text)).splitlines()
