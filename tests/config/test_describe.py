@@ -82,8 +82,10 @@ def test_the_whole_text(place: Workplace) -> None:
     [
         (
             ENDS,
-            "Local only: requests of this host to a loopback name are passed on to http://127.0.0.1:8000; "
-            "all others are refused.",
+            (
+                "Local only: requests of this host to a loopback name are passed on to http://127.0.0.1:8000; "
+                "all others are refused."
+            ),
         ),
         (ENDS + "open = true", "OPEN: every request is passed on to http://127.0.0.1:8000, and nothing is checked."),
         (ENDS + 'allow = "192.0.2.1"', "Only 1 address range may connect; all others are reset at accept."),
