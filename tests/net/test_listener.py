@@ -1,0 +1,473 @@
+"""Door to door: address, PROXY header, address, TLS, hand-over; and that every slot and descriptor comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+import pytest
+
+from proxy.core.addresses import AddressSet, Peer
+from proxy.net import listener as module
+from proxy.net.listener import Listener
+from proxy.net.tls import KeyPair, TlsContexts
+from tests.net.accepting import (
+    FakeSite,
+    Made,
+    dial,
+    is_reset,
+    listening,
+    policy_of,
+    receive,
+    receive_exactly,
+    send,
+    until,
+)
+from tests.net.test_proxy_peek import LOCAL, V1, V2, V2_TLV
+
+LOOPBACK = AddressSet.parse(["127.0.0.1"])
+NAMED = AddressSet.parse(["192.0.2.7"])
+
+
+class Started:
+    """A listener with its site, its factory and its address."""
+
+    def __init__(self, policy=None, *, tls=None, proxy_protocol=False, entry="127.0.0.1:0") -> None:
+        self.site = FakeSite(policy or policy_of())
+        self.made = Made()
+        sock = listening(entry)
+        self.address = sock.getsockname()
+        self.listener = Listener(
+            sock, site=self.site, slots=self.site.slots, factory=self.made, tls=tls, proxy_protocol=proxy_protocol
+        )
+        self.listener.start()
+        self.counters = self.site.slots.counters
+
+    async def end(self) -> None:
+        await self.listener.abandon()
+        for one in self.made:
+            if one.transport is not None:
+                one.transport.abort()
+        await until(lambda: self.counters.open == 0)
+        assert self.site.slots.groups == {}
+        assert self.listener.setting_up == 0
+
+
+@pytest.fixture
+def tls(authority):
+    return TlsContexts([KeyPair(*authority.write("a", "a.example")), KeyPair(*authority.write("b", "b.example"))])
+
+
+@pytest.fixture
+def client_tls(ca) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    ca.configure_trust(context)
+    return context
+
+
+async def echoes(sock: socket.socket) -> bool:
+    await send(sock, b"hello")
+    return await receive_exactly(sock, 5) == b"hello"
+
+
+async def tls_echoes(sock: socket.socket, context: ssl.SSLContext, name: str = "a.example") -> set[str]:
+    """The names in the certificate that came, after bytes went there and back."""
+    reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname=name)
+    writer.write(b"hello")
+    assert await reader.readexactly(5) == b"hello"
+    certificate = writer.get_extra_info("peercert")
+    writer.close()
+    await writer.wait_closed()
+    return {value for _, value in certificate["subjectAltName"]}
+
+
+class TestPlain:
+    def test_an_admitted_peer_is_handed_over(self, run):
+        async def main():
+            started = Started(policy_of(admission=LOOPBACK))
+            with dial(started.address) as client:
+                assert await echoes(client)
+                [one] = started.made
+                assert one.peer == Peer.of(*client.getsockname())
+                assert not one.secure
+                assert started.counters.open == started.counters.accepted == 1
+            await until(lambda: one.lost)
+            assert started.counters.open == 0
+            await started.end()
+
+        run(main())
+
+    def test_a_refused_peer_is_reset_and_the_factory_never_called(self, run):
+        async def main():
+            started = Started(policy_of(admission=LOOPBACK))
+            assert await is_reset(dial(started.address, "127.0.0.2"))
+            assert started.made == []
+            assert started.counters.refused_address == 1
+            await started.end()
+
+        run(main())
+
+    def test_a_reload_counts_from_the_next_connection_on(self, run):
+        async def main():
+            started = Started(policy_of(admission=LOOPBACK))
+            with dial(started.address) as old:
+                assert await echoes(old)
+                started.site.policy = policy_of(admission=NAMED)
+                assert await is_reset(dial(started.address))
+                assert await echoes(old)
+            await started.end()
+
+        run(main())
+
+    def test_stop_leaves_accepted_connections(self, run):
+        async def main():
+            started = Started()
+            with dial(started.address) as client:
+                assert await echoes(client)
+                started.listener.stop()
+                assert await echoes(client)
+                with pytest.raises(ConnectionRefusedError):
+                    dial(started.address)
+            await started.end()
+
+        run(main())
+
+    def test_a_burst_is_accepted_whole(self, run):
+        async def main():
+            started = Started(policy_of(max_connections=500, max_connections_per_address=500))
+            clients = [dial(started.address) for _ in range(200)]
+            for client in clients:
+                assert await echoes(client)
+                client.close()
+            await until(lambda: started.counters.open == 0)
+            assert started.counters.accepted == 200
+            await started.end()
+
+        run(main())
+
+    def test_unix(self, run, tmp_path):
+        path = str(tmp_path / "hookward.sock")
+
+        async def main():
+            started = Started(policy_of(admission=AddressSet.parse(["unix:"])), entry=f"unix:{path}")
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(path)
+                client.setblocking(False)
+                assert await echoes(client)
+                assert started.made[0].peer == Peer.unix()
+            await started.end()
+
+        run(main())
+
+    def test_a_factory_that_fails_costs_one_connection(self, run):
+        async def main():
+            loop = asyncio.get_running_loop()
+            told = []
+            loop.set_exception_handler(lambda _, context: told.append(context))
+            started = Started()
+
+            def fail(*_):
+                raise RuntimeError("a bug")
+
+            works, started.listener._factory = started.listener._factory, fail
+            assert await is_reset(dial(started.address))
+            await until(lambda: told)
+            assert str(told[0]["exception"]) == "a bug"
+            started.listener._factory = works
+            with dial(started.address) as client:
+                assert await echoes(client)
+            await started.end()
+            told.clear()
+
+        run(main())
+
+
+class TestTls:
+    def test_a_certificate_by_name(self, run, tls, client_tls):
+        async def main():
+            started = Started(tls=tls)
+            assert await tls_echoes(dial(started.address), client_tls, "a.example") == {"a.example"}
+            assert await tls_echoes(dial(started.address), client_tls, "b.example") == {"b.example"}
+            assert all(one.secure for one in started.made)
+            await until(lambda: started.counters.open == 0)
+            assert started.counters.tls_failed == 0
+            await started.end()
+
+        run(main())
+
+    def test_a_new_certificate_serves_new_connections(self, run, tls, client_tls, authority):
+        async def main():
+            started = Started(tls=tls)
+            reader, writer = await asyncio.open_connection(
+                sock=dial(started.address), ssl=client_tls, server_hostname="a.example"
+            )
+            authority.write("a", "renewed.example")
+            assert tls.reload_changed() == []
+            assert await tls_echoes(dial(started.address), client_tls, "renewed.example") == {"renewed.example"}
+            writer.write(b"still here")
+            assert await reader.readexactly(10) == b"still here"
+            writer.close()
+            await writer.wait_closed()
+            await started.end()
+
+        run(main())
+
+    def test_a_refused_peer_is_reset_before_the_handshake(self, run, tls):
+        async def main():
+            started = Started(policy_of(admission=LOOPBACK), tls=tls)
+            assert await is_reset(dial(started.address, "127.0.0.2"))
+            assert started.made == []
+            assert started.counters.tls_failed == 0
+            await started.end()
+
+        run(main())
+
+    def test_a_client_that_sends_nothing_is_dropped_by_the_deadline(self, run, tls):
+        async def main():
+            started = Started(policy_of(tls_timeout_s=0.05), tls=tls)
+            with dial(started.address) as client:
+                with pytest.raises(ConnectionResetError):
+                    assert await receive(client) == b""
+                    raise ConnectionResetError  # an end is as good as a reset
+                assert started.counters.tls_failed == 1
+                assert started.counters.open == 0
+            await started.end()
+
+        run(main())
+
+    @pytest.mark.parametrize(
+        "sent",
+        [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01\x00\x05nonsense", b"SSH-2.0-x\r\n", b"\x16\x03\x01"],
+    )
+    @pytest.mark.parametrize("how", ["ends", "resets", "closes"])
+    def test_a_handshake_that_fails(self, run, tls, sent, how):
+        async def main():
+            started = Started(policy_of(tls_timeout_s=1.0), tls=tls)
+            client = dial(started.address)
+            await send(client, sent)
+            if how == "ends":
+                client.shutdown(socket.SHUT_WR)
+            elif how == "resets":
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                client.close()
+            else:
+                client.close()
+            await until(lambda: started.counters.tls_failed == 1)
+            client.close()
+            assert started.counters.open == 0
+            await started.end()
+
+        run(main())
+
+    def test_a_client_that_does_not_trust_us(self, run, tls):
+        async def main():
+            started = Started(tls=tls)
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await asyncio.open_connection(
+                    sock=dial(started.address), ssl=ssl.create_default_context(), server_hostname="a.example"
+                )
+            # In TLS 1.3 the server may be done before the client looks: then the connection is simply lost.
+            await until(lambda: started.counters.accepted == 1 and started.counters.open == 0)
+            await started.end()
+
+        run(main())
+
+    def test_a_handshake_under_way_survives_stop_and_ends_with_abandon(self, run, tls, client_tls):
+        async def main():
+            started = Started(tls=tls)
+            first, second = dial(started.address), dial(started.address)
+            await until(lambda: started.listener.setting_up == 2)
+            started.listener.stop()
+            assert await tls_echoes(first, client_tls) == {"a.example"}
+            await started.listener.abandon()
+            assert started.listener.setting_up == 0
+            with second, pytest.raises(ConnectionResetError):
+                assert await receive(second) == b""
+                raise ConnectionResetError
+            await started.end()
+
+        run(main())
+
+    def test_abandon_right_after_accept(self, run, tls):
+        async def main():
+            started = Started(tls=tls)
+            with dial(started.address):
+                started.listener._acceptor._on_readable()
+                await started.listener.abandon()
+            await started.end()
+
+        run(main())
+
+
+def behind(*, admission=NAMED, trusted=LOOPBACK, tls=None, **server) -> Started:
+    return Started(policy_of(admission=admission, trusted=trusted, **server), tls=tls, proxy_protocol=True)
+
+
+class TestProxyProtocol:
+    @pytest.mark.parametrize("header", [V1, V2, V2_TLV], ids=["v1", "v2", "v2 with TLV"])
+    def test_the_address_inside_is_the_peer(self, run, header):
+        async def main():
+            started = behind()
+            with dial(started.address) as client:
+                await send(client, header + b"first")
+                assert await receive_exactly(client, 5) == b"first"
+                assert started.made[0].peer == Peer.of("192.0.2.7", 4000)
+                assert started.made[0].received == b"first"
+            await started.end()
+
+        run(main())
+
+    @pytest.mark.parametrize("header", [V1, V2], ids=["v1", "v2"])
+    def test_byte_by_byte_and_then_tls_on_the_same_socket(self, run, header, tls, client_tls):
+        async def main():
+            started = behind(tls=tls)
+            client = dial(started.address)
+            for i in range(len(header)):
+                await send(client, header[i : i + 1])
+                await asyncio.sleep(0)
+            assert await tls_echoes(client, client_tls, "b.example") == {"b.example"}
+            assert started.made[0].peer.text == "192.0.2.7"
+            await started.end()
+
+        run(main())
+
+    def test_header_and_client_hello_in_one_piece(self, run, tls, client_tls):
+        async def main():
+            started = behind(tls=tls)
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            here = client_tls.wrap_bio(incoming, outgoing, server_hostname="a.example")
+            with dial(started.address) as client:
+                with pytest.raises(ssl.SSLWantReadError):
+                    here.do_handshake()
+                await send(client, V2 + outgoing.read())
+                while True:
+                    try:
+                        here.do_handshake()
+                        break
+                    except ssl.SSLWantReadError:
+                        incoming.write(await receive(client))
+                await send(client, outgoing.read())
+                await until(lambda: started.made and started.made[0].transport)
+            await started.end()
+
+        run(main())
+
+    def test_only_trusted_proxies_may_connect(self, run):
+        async def main():
+            started = behind(admission=None)
+            client = dial(started.address, "127.0.0.2")
+            client.send(V1)
+            assert await is_reset(client)
+            assert started.made == []
+            assert started.counters.refused_address == 1
+            await started.end()
+
+        run(main())
+
+    def test_the_address_inside_is_judged(self, run):
+        async def main():
+            started = behind(admission=AddressSet.parse(["203.0.113.0/24", "127.0.0.1"]))
+            client = dial(started.address)
+            await send(client, V1)
+            assert await is_reset(client)
+            assert started.made == []
+            assert started.counters.refused_address == 1
+            assert started.counters.open == 0
+            await started.end()
+
+        run(main())
+
+    @pytest.mark.parametrize("header", [LOCAL, b"PROXY UNKNOWN\r\n"], ids=["v2", "v1"])
+    @pytest.mark.parametrize("admitted", [True, False])
+    def test_where_it_names_nobody_the_proxy_itself_is_judged(self, run, header, admitted):
+        async def main():
+            started = behind(admission=LOOPBACK if admitted else NAMED)
+            client = dial(started.address)
+            await send(client, header)
+            if admitted:
+                with client:
+                    assert await echoes(client)
+                assert started.made[0].peer.text == "127.0.0.1"
+            else:
+                assert await is_reset(client)
+                assert started.made == []
+            await started.end()
+
+        run(main())
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01",
+            b"PROXY nonsense\r\n",
+            b"PROXY " + b"x" * 300,
+            b"\r\n\r\n\r\n",
+        ],
+        ids=["http", "tls", "broken", "endless", "blank lines"],
+    )
+    def test_anything_else_is_reset(self, run, data, tls):
+        async def main():
+            for context in (None, tls):
+                started = behind(tls=context)
+                client = dial(started.address)
+                await send(client, data)
+                assert await is_reset(client)
+                assert started.made == []
+                assert started.counters.proxy_header_failed == 1
+                assert started.counters.open == 0
+                await started.end()
+
+        run(main())
+
+    @pytest.mark.parametrize("data", [b"", V1[:20], V2[:13]], ids=["nothing", "half of v1", "half of v2"])
+    def test_a_late_header_is_reset(self, run, data, monkeypatch):
+        take = module.take_header
+        monkeypatch.setattr(module, "take_header", lambda sock: take(sock, 0.03))
+
+        async def main():
+            started = behind()
+            client = dial(started.address)
+            await send(client, data)
+            assert await is_reset(client)
+            assert started.counters.proxy_header_failed == 1
+            await started.end()
+
+        run(main())
+
+    def test_the_caps_count_the_address_inside(self, run):
+        async def main():
+            started = behind(max_connections_per_address=1)
+            with dial(started.address) as first:
+                await send(first, V1)
+                assert await echoes(first)
+                second = dial(started.address)
+                await send(second, V2)
+                assert await is_reset(second)
+                assert started.counters.refused_per_address == 1
+            await started.end()
+
+        run(main())
+
+    def test_connections_without_a_header_yet_count_in_all(self, run):
+        async def main():
+            started = behind(max_connections=1)
+            with dial(started.address):
+                await until(lambda: started.listener.setting_up == 1)
+                assert await is_reset(dial(started.address))
+                assert started.counters.refused_full == 1
+            await started.end()
+
+        run(main())
+
+    def test_abandon_ends_who_has_not_sent_a_header(self, run):
+        async def main():
+            started = behind()
+            client = dial(started.address)
+            await until(lambda: started.listener.setting_up == 1)
+            await started.listener.abandon()
+            assert await is_reset(client)
+            await started.end()
+
+        run(main())
