@@ -19,8 +19,8 @@ from proxy.config.parse import dotted
 from proxy.config.problems import Problems
 from proxy.config.route import RouteReader, names_of, read_limits
 from proxy.config.schema import FLAG_ROUTE
-from proxy.config.set_shelf import SetReader, SetShelf, all_feeds
-from proxy.config.settings import IpSet, Loaded, Settings, SetUse
+from proxy.config.set_shelf import SetReader, SetShelf, all_feeds, set_tables
+from proxy.config.settings import Loaded, Settings, SetUse
 from proxy.config.tree import Tree, View
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Limits, Policy, Route, ServerLimits
@@ -109,7 +109,7 @@ class _Build:
             tls=listeners.tls(),
             proxy_protocol=top.need("proxy_protocol", str),
             tcp=listeners.tcp(),
-            ip_sets=self._ip_sets(),
+            ip_sets=tuple(table for table, _ in set_tables(self.tree)),
             drain_s=top.need("drain", float),
             log_format=top.need("log_format", str),
             log_level=top.need("log_level", str),
@@ -124,17 +124,8 @@ class _Build:
         assert isinstance(workers, int | str)
         return workers
 
-    def _ip_sets(self) -> tuple[IpSet, ...]:
-        found = []
-        for name in self.tree.names("ip_set"):
-            view = self.tree.view("ip_set", "ip_set", name)
-            if not view.doubtful("url", "json"):
-                found.append(IpSet(name, view.get("url", str), view.get("json", str), view.need("refresh", float)))
-        return tuple(found)
-
     def _sets(self) -> SetReader:
-        tables = [(one, self.tree.view("ip_set", "ip_set", one.name).where()) for one in self._ip_sets()]
-        feeds = all_feeds(tables, self.problems)
+        feeds = all_feeds(set_tables(self.tree), self.problems)
         return SetReader(self.world.shelf, feeds, self.top.file("state_dir"), self.world.now, self.warnings)
 
     def _limits(self) -> tuple[Limits, ServerLimits]:

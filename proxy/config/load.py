@@ -10,15 +10,17 @@ import argparse
 import datetime as dt
 import os.path
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from proxy.config.allow import ResolveSet
 from proxy.config.build import World, build
+from proxy.config.feed import Feed
 from proxy.config.flags import CONFIG_VARIABLE, environment_tree, flag_tree, parse_flags, unknown_variables
 from proxy.config.parse import parse_text, unreadable
 from proxy.config.problems import Problems
 from proxy.config.schema import FLAG_ROUTE
 from proxy.config.secret_files import read_bounded
-from proxy.config.set_shelf import SetShelf
+from proxy.config.set_shelf import SetShelf, all_feeds, set_tables
 from proxy.config.settings import Loaded
 from proxy.config.tree import Tree
 
@@ -74,6 +76,32 @@ def load_namespace(
     when = dt.datetime.now(dt.UTC).timestamp() if now is None else now
     world = World(environ, when, SetShelf() if shelf is None else shelf, resolve_set, known_sets)
     return build(tree, world, problems, generation=generation, config_path=path, warnings=warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSets:
+    """What a configuration says of published address sets: all lists by name, where copies are kept, which are used."""
+
+    feeds: Mapping[str, Feed]
+    state_dir: str | None
+    used: tuple[str, ...]
+
+
+def load_sets(path: str | None, state_dir: str | None, environ: Mapping[str, str]) -> KnownSets:
+    """Read only this of a configuration (None: that of the environment, if any). ConfigError where that is wrong."""
+    problems = Problems()
+    path = path or environ.get(CONFIG_VARIABLE) or None
+    written = Tree() if path is None else _read_file(path, problems)
+    tree = written.under(environment_tree(environ, Problems()))
+    found = Problems()
+    # A place is "file:line: key"; what is wrong with other keys is not asked here.
+    found.found = [one for one in problems.found if ": " not in one.where or ": ip_set" in one.where]
+    feeds = all_feeds(set_tables(tree), found)
+    found.raise_if_any()
+    lists = (entry.value for at, entry in tree.entries.items() if at and at[-1] in {"allow", "trusted_proxies"})
+    texts = (text for value in lists if isinstance(value, tuple) for text in value)
+    used = tuple(dict.fromkeys(text for text in texts if isinstance(text, str) and text.startswith("set:")))
+    return KnownSets(feeds, state_dir or tree.view("").file("state_dir"), used)
 
 
 def _read_file(path: str, problems: Problems) -> Tree:

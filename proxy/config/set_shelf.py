@@ -16,6 +16,7 @@ from proxy.config.problems import Mistake, Problems
 from proxy.config.set_catalogue import ALIASES, FEEDS, feed_of, spelled
 from proxy.config.set_store import Copy, read_snapshot, read_stored, stored_confirmed
 from proxy.config.settings import IpSet
+from proxy.config.tree import Tree
 from proxy.core.addresses import AddressSet
 from proxy.core.feed_paths import FeedError
 
@@ -68,6 +69,17 @@ class SetShelf:
         return held
 
 
+def set_tables(tree: Tree) -> list[tuple[IpSet, str]]:
+    """The ``[ip_set.NAME]`` of a configuration, each with its place; those that cannot be read are left out."""
+    found = []
+    for name in tree.names("ip_set"):
+        view = tree.view("ip_set", "ip_set", name)
+        if not view.doubtful("url", "json"):
+            table = IpSet(name, view.get("url", str), view.get("json", str), view.need("refresh", float))
+            found.append((table, view.where()))
+    return found
+
+
 def all_feeds(tables: Iterable[tuple[IpSet, str]], problems: Problems) -> dict[str, Feed]:
     """The lists of ours and those of ``tables`` (each with the place where it was written), by name."""
     feeds = dict(FEEDS)
@@ -78,6 +90,14 @@ def all_feeds(tables: Iterable[tuple[IpSet, str]], problems: Problems) -> dict[s
         except Mistake as mistake:
             problems.add_mistake(where, mistake)
     return feeds
+
+
+def missing_warning(feed: Feed) -> str:
+    """What is said of a list without any copy."""
+    return (
+        f"set:{feed.name}: no copy of this list is here yet, so it admits nobody until it has been fetched "
+        f"(at the start, or by `hookward ip-sets refresh {feed.name}`)"
+    )
 
 
 @dataclass(slots=True)
@@ -119,10 +139,8 @@ class SetReader:
             raise ValueError(f'it has no feed that is known here: add [ip_set.{feed.name}] with url = "https://…"')
         if copy is None:
             self.missing[feed.name] = feed
-            self.warnings.append(
-                f"set:{feed.name}: no copy of this list is here yet, so it admits nobody until it has been fetched "
-                f"(at the start, or by `hookward ip-sets refresh {feed.name}`)"
-            )
-        elif feed.url and self.now - copy.confirmed > STALE_S:
+            self.warnings.append(missing_warning(feed))
+        elif feed.url and self.now - copy.confirmed > STALE_S and (copy.origin == "feed" or not feed.is_refreshed):
+            # A packaged copy ages on the shelf, and is refreshed as soon as the process is up.
             days = (self.now - copy.confirmed) / 86400
             self.warnings.append(f"set:{feed.name}: this list was last confirmed {days:.0f} days ago")

@@ -122,6 +122,9 @@ def write_stored(state_dir: str, feed: Feed, copy: Copy) -> None:
         raise
 
 
-def touch_stored(state_dir: str, feed: Feed, confirmed: float) -> None:
-    """The feed has said that nothing has changed. OSError where that cannot be noted."""
-    os.utime(stored_path(state_dir, feed), (confirmed, confirmed))
+def confirm_stored(state_dir: str, feed: Feed, copy: Copy) -> None:
+    """The feed has said that ``copy`` still holds. OSError where that cannot be noted."""
+    try:
+        os.utime(stored_path(state_dir, feed), (copy.confirmed, copy.confirmed))
+    except FileNotFoundError:
+        write_stored(state_dir, feed, copy)

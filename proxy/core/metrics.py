@@ -147,6 +147,22 @@ GENERATION = Family("hookward_policy_generation", "gauge", "Number of the config
 LOG_DROPPED = Family(
     "hookward_log_lines_dropped_total", "counter", "Lines of the access log that its sink did not take in time."
 )
+SET_AGE = Family(
+    "hookward_address_set_age_seconds",
+    "gauge",
+    "Since the feed of a published address set was last known to say what is in force.",
+    ("set",),
+    "max",
+)
+SET_PREFIXES = Family(
+    "hookward_address_set_prefixes", "gauge", "Prefixes of a published address set; 0 admits nobody.", ("set",), "max"
+)
+SET_REFRESHES = Family(
+    "hookward_address_set_refreshes_total",
+    "counter",
+    "Times that a feed was asked, by what came of it.",
+    ("set", "result"),
+)
 STARTED = Family("hookward_start_time_seconds", "gauge", "Start of the process since the epoch.", merge="max")
 BUILD = Family("hookward_build_info", "gauge", "Always 1; the labels say what runs.", ("version", "python"), "max")
 
@@ -172,6 +188,9 @@ FAMILIES = (
     RELOADS,
     GENERATION,
     LOG_DROPPED,
+    SET_AGE,
+    SET_PREFIXES,
+    SET_REFRESHES,
     STARTED,
     BUILD,
 )
@@ -221,6 +240,9 @@ class Metrics:
         self.reloads = Counter(RELOADS)
         self.generation = Gauge(GENERATION)
         self.log_dropped = Counter(LOG_DROPPED)
+        self.set_age = Gauge(SET_AGE)
+        self.set_prefixes = Gauge(SET_PREFIXES)
+        self.set_refreshes = Counter(SET_REFRESHES)
         self.started = Gauge(STARTED)
         self.build = Gauge(BUILD)
         self.build.set(1, version, python)

@@ -18,7 +18,7 @@ import proxy
 from proxy.config.flags import FlagError
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import ListenError
-from proxy.ops import checkup, demo, neighbours, providers_command, run_command
+from proxy.ops import checkup, demo, ip_sets_command, neighbours, providers_command, run_command
 from proxy.ops.exit_codes import ExitCode
 
 
@@ -41,6 +41,7 @@ COMMANDS: Mapping[str, Command] = {
     "run": Command("guard the application: the default, which takes the flags below", run_command.main),
     "check": Command("say what a configuration means, and listen nowhere", checkup.main),
     "demo": Command("show hookward at work on this machine (--once ends by itself)", demo.main),
+    "ip-sets": Command("show, compare and refresh the published address lists", ip_sets_command.main),
     "providers": Command("list the senders that are known by name", providers_command.main),
     "version": Command("print the version", version),
 }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from proxy.config.flags import RunParser, add_run_flags, parse_flags
 from proxy.config.load import load
+from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.ops import checkup
 from proxy.ops.environment import LOOP_VARIABLE, environment, hold_standard_descriptors
@@ -45,20 +46,21 @@ def main(argv: Sequence[str]) -> int:
         return checkup.main(argv)
     hold_standard_descriptors()
     environ = environment()
-    loaded = load(argv, environ)
+    shelf = SetShelf()
+    loaded = load(argv, environ, shelf=shelf)
     open_journal(loaded.settings.log_level)
     if loaded.settings.workers != 1:
         log.warning("workers = %s: one process serves all connections", loaded.settings.workers)
     with asyncio.Runner(loop_factory=loop_factory(os.environ.get(LOOP_VARIABLE, ""))) as runner:
-        runner.run(_serve(loaded, argv, environ))
+        runner.run(_serve(loaded, argv, environ, shelf))
     return ExitCode.OK
 
 
-async def _serve(loaded: Loaded, argv: Sequence[str], environ: Mapping[str, str]) -> None:
+async def _serve(loaded: Loaded, argv: Sequence[str], environ: Mapping[str, str], shelf: SetShelf) -> None:
     def load_again(generation: int) -> Loaded:
-        return load(argv, environ, generation=generation)
+        return load(argv, environ, generation=generation, shelf=shelf)
 
-    await Worker(loaded, load_again, environ).run()
+    await Worker(loaded, load_again, environ, shelf).run()
 
 
 def loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

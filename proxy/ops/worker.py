@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 import proxy
+from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded, Settings
 from proxy.config.settings import TcpForward as TcpSettings
 from proxy.core.addresses import Peer
@@ -25,6 +26,7 @@ from proxy.errors import ConfigError, HookwardError, Problem
 from proxy.net.access_log import AccessLog, JsonLines, NoLog, TextLines
 from proxy.net.admission import ConnectionSlots
 from proxy.net.client import ClientConnection
+from proxy.net.feeds import SetRefresher
 from proxy.net.listener import Listener
 from proxy.net.log_sink import LogSink
 from proxy.net.site import Site
@@ -47,9 +49,12 @@ Load = Callable[[int], Loaded]
 
 
 class Worker:
-    """The process at work. ``load`` loads the configuration again, as the given generation."""
+    """The process at work. ``load`` loads the configuration again, as the given generation; ``shelf`` is where every
+    load has its published address sets from.
+    """
 
-    def __init__(self, loaded: Loaded, load: Load, environ: Mapping[str, str]) -> None:
+    def __init__(self, loaded: Loaded, load: Load, environ: Mapping[str, str], shelf: SetShelf | None = None) -> None:
+        self._first = loaded
         self._load = load
         self._environ = environ
         self._loop = asyncio.get_running_loop()
@@ -63,6 +68,7 @@ class Worker:
             metrics=self.metrics,
             instance=secrets.token_hex(4),
         )
+        self._sets = SetRefresher(shelf or SetShelf(), self.metrics, self.site.clock.wall, self._admit)
         self._slots = ConnectionSlots()
         self._gauges = Gauges(self.metrics, self.site, self._slots)
         self._doors = Doors(environ)
@@ -116,6 +122,10 @@ class Worker:
     # -- the parts
 
     async def _start(self) -> None:
+        loaded = await self._sets.fetch_missing(self._first)
+        if self.site.policy is self._first.policy:  # else a reload came in between
+            self._admit(loaded)
+            self._sets.use(loaded)
         settings = self._settings
         self._certificates.use(load_certificates(settings))
         self._doors.change(self._wanted(settings))
@@ -169,13 +179,9 @@ class Worker:
 
     def _take_over(self, loaded: Loaded, contexts: TlsContexts | None) -> None:
         before, settings = self._settings, loaded.settings
-        self._settings = settings
-        self.site.use(loaded.policy)
+        self._admit(loaded)
+        self._sets.use(loaded)
         self._certificates.use(contexts)
-        allows = {forward.name: forward.allow for forward in settings.tcp}
-        for door in self._doors.open:
-            if isinstance(door.server, TcpForward):
-                door.server.allow = allows[door.wanted.name]
         open_journal(settings.log_level)
         if (before.access_log, before.log_format) != (settings.access_log, settings.log_format):
             self._change_log(settings)
@@ -184,6 +190,15 @@ class Worker:
                 log.warning("%s changes only with a restart", key)
         for warning in settings.warnings:
             log.warning("%s", warning)
+
+    def _admit(self, loaded: Loaded) -> None:
+        """Judge by this load from now on."""
+        self._settings = loaded.settings
+        self.site.use(loaded.policy)
+        allows = {forward.name: forward.allow for forward in loaded.settings.tcp}
+        for door in self._doors.open:
+            if isinstance(door.server, TcpForward):
+                door.server.allow = allows[door.wanted.name]
 
     def _change_log(self, settings: Settings) -> None:
         try:
@@ -217,6 +232,7 @@ class Worker:
             connection.abort()
         await self._doors.abandon()
         self._certificates.use(None)
+        await self._sets.close()
         if self._admin is not None:
             self._admin.close()
         for bound in self._admin_sockets:
@@ -246,6 +262,7 @@ class Worker:
     def expose(self) -> bytes:
         """The metrics in Prometheus' text format."""
         self._gauges.refresh(self._log.dropped, self._doors.open)
+        self._sets.measure()
         return self.metrics.expose()
 
 
