@@ -100,7 +100,7 @@ class Hookward:
         )
         if not found:
             self.process.kill()
-            self.process.wait(PATIENCE_S)
+            self.wait()
             raise AssertionError(f"no ready line from {command}:\n{self.err.text}\n{self.out.text}")
         self.addresses = [self._parse(text) for text in found]
         self.address = self.addresses[0]

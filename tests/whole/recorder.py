@@ -65,7 +65,7 @@ class Manner:
 class RecordingUpstream:
     """Listens on ``127.0.0.1`` or a unix socket until :meth:`close`. Use it as a context manager."""
 
-    def __init__(self, path: Path | None = None, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.manner = Manner()
         self.seen: list[Received] = []
         self.connections = 0
@@ -76,7 +76,7 @@ class RecordingUpstream:
         self._stopped = threading.Event()
         self._socks: set[socket.socket] = set()
         if path is None:
-            self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+            self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
             self.address = self._listener.getsockname()
             self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.address[1]}"
         else:
