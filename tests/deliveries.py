@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterable
@@ -467,7 +468,7 @@ def _public_key(slug: str, now: float, body: bytes) -> Delivery:
         fields = [("webhook-signature", b"v1a," + s), ("webhook-timestamp", t), ("webhook-id", b"msg_1")]
         return Delivery(fields, body, b"whpk_" + b64(keys().ed25519_raw), "webhook-timestamp")
     if slug == "ebay":
-        s = keys().ec.sign(body, ec.ECDSA(hashes.SHA1()))  # noqa: S303
+        s = keys().ec.sign(body, ec.ECDSA(hashes.SHA1()))
         value = b64(json.dumps({"alg": "ecdsa", "kid": "k", "signature": b64(s).decode()}).encode())
         return Delivery([("X-EBAY-SIGNATURE", value)], body, keys().ec_spki)
     if slug == "sendgrid":
@@ -626,7 +627,7 @@ def run(check: SignatureCheck, delivery: Delivery, now: float = NOW, cuts: Itera
     if isinstance(verification, Reason):
         return verification
     places = [0, *sorted(cuts), len(delivery.body)]
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         verification.update(delivery.body[start:end])
     return verification.finish()
 
@@ -707,7 +708,7 @@ def check_header(slug: str) -> None:
 
 
 def check_time(slug: str) -> None:
-    """Fresh up to the edge of the window, both ways, and not a second further; the header as strict as the signature's."""
+    """Fresh up to the edge of the window, both ways, and not a second further; its header is read as strictly."""
     provider = PROVIDERS[slug]
     scheme = provider.scheme
     assert scheme is not None

@@ -133,7 +133,7 @@ class _Reader:
             if name == value and not isinstance(value, bool):
                 return meaning
         names = [str(name) for name in known]
-        near = difflib.get_close_matches(str(value), names, 1)
+        near = difflib.get_close_matches(value, names, 1) if isinstance(value, str) else []
         mend = f"did you mean {near[0]!r}?" if near else f"use one of {', '.join(names)}"
         self.wrong(where + key, f"{str(value)[:60]!r} is not known here", mend)
         return default

@@ -1,0 +1,95 @@
+"""What a head claims: lists, envelopes, required fields, and the order of the reasons."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from proxy.core.signing.evidence import Evidence, EvidenceReader, public_url_of
+from proxy.core.signing.scheme import Encoding, Listing, Method, Scheme, Timestamp
+from proxy.reasons import Reason
+from tests.deliveries import Delivery, head_of
+
+A, B = b"aa" * 32, b"bb" * 32
+MALFORMED = Reason.SIGNATURE_MALFORMED
+
+
+def read(scheme, *fields, now=0.0):
+    found = EvidenceReader(scheme, None, None).read(head_of(Delivery(list(fields))), now)
+    return found.signatures if isinstance(found, Evidence) else found
+
+
+PAIRS = Scheme((b"s",), listing=Listing(timestamp=b"t"), timestamp=Timestamp())
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"t=0,v1=" + A, [bytes.fromhex(A.decode())]),
+        (b"v1=" + A + b",t=0,v1=" + B, [bytes.fromhex(A.decode()), bytes.fromhex(B.decode())]),
+        (b"t=0,v0=zz,v1=" + A, [bytes.fromhex(A.decode())]),
+        (b"t=0,t=1,v1=" + A, MALFORMED),
+        (b"t=0,v1=" + A + b",v1=zz", MALFORMED),
+        (b"t=0,v1=" + A + b",", MALFORMED),
+        (b"t=0, v1=" + A, MALFORMED),
+        (b"t=0", MALFORMED),
+        (b"t=0,v2=" + A, MALFORMED),
+        (b"v1=" + A, Reason.TIMESTAMP_MISSING),
+        (b"t=,v1=" + A, Reason.TIMESTAMP_MISSING),
+        (b"t=x,v1=" + A, MALFORMED),
+        (b"t=301,v1=" + A, Reason.TIMESTAMP_IN_FUTURE),
+    ],
+)
+def test_pairs(value, expected):
+    assert read(PAIRS, ("s", value)) == expected
+
+
+def test_blanks_only_where_the_provider_writes_them():
+    scheme = Scheme((b"s",), listing=Listing(timestamp=b"t", blanks=True), timestamp=Timestamp())
+    assert read(scheme, ("s", b"t=0, v1=" + A)) == [bytes.fromhex(A.decode())]
+    assert read(scheme, ("s", b"t= 0, v1=" + A)) is MALFORMED
+
+
+def test_positional_lists():
+    scheme = Scheme((b"s",), listing=Listing(pair=None, timestamp_first=True), timestamp=Timestamp())
+    assert len(read(scheme, ("s", b"0," + A + b"," + B))) == 2
+    assert read(scheme, ("s", b"0")) is MALFORMED
+    assert read(scheme, ("s", A)) is MALFORMED
+
+
+def test_several_headers_of_which_one_is_enough():
+    scheme = Scheme((b"s-1", b"s-2"))
+    assert read(scheme, ("S-2", A)) == [bytes.fromhex(A.decode())]
+    assert len(read(scheme, ("S-1", A), ("S-2", B))) == 2
+    assert read(scheme, ("S-1", A), ("S-2", b"zz")) is MALFORMED
+    assert read(scheme, ("S-1", A), ("S-2", A), ("S-2", A)) is MALFORMED
+    assert read(scheme) is Reason.SIGNATURE_MISSING
+
+
+def test_required_fields_come_first():
+    scheme = Scheme((b"s",), required=((b"v", b"1"),))
+    assert read(scheme, ("s", A)) is Reason.SIGNATURE_MISSING
+    assert read(scheme, ("s", A), ("v", b"2")) is MALFORMED
+    assert read(scheme, ("s", A), ("v", b"1"), ("v", b"1")) is MALFORMED
+    assert len(read(scheme, ("s", A), ("v", b"1"))) == 1
+
+
+@pytest.mark.parametrize("text", [b"[]", b"{}", b'{"signature":1}', b"{", b"[" * 100_000, b'{"signature":"!"}'])
+def test_envelopes_that_hold_nothing(text):
+    scheme = Scheme((b"s",), method=Method.ECDSA, encoding=Encoding.BASE64, envelope="signature")
+    assert read(scheme, ("s", base64.b64encode(text))) is MALFORMED
+    assert read(scheme, ("s", text)) is MALFORMED
+
+
+def test_an_envelope():
+    scheme = Scheme((b"s",), method=Method.ECDSA, encoding=Encoding.BASE64, envelope="signature")
+    assert read(scheme, ("s", base64.b64encode(json.dumps({"signature": "AAEC"}).encode()))) == [b"\0\1\2"]
+
+
+def test_the_public_url():
+    assert public_url_of("https://a.example", b"/x?y") == b"https://a.example/x?y"
+    assert public_url_of("https://a.example/", b"/x?y") == b"https://a.example/x?y"
+    assert public_url_of("https://a.example/z", b"/x?y") == b"https://a.example/z"
+    assert public_url_of("https://a.example?z", b"/x?y") == b"https://a.example?z"

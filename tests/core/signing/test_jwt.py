@@ -1,0 +1,112 @@
+"""Signed tokens: the algorithm is ours to choose, and nothing in them is believed before the signature."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.schemes import PROVIDERS
+from proxy.core.signing.jwt import open_token
+from proxy.reasons import Reason
+from tests.deliveries import BODY, NOW, RAW, URL, Delivery, b64, b64url, check_for, jwt, keys, run
+
+MALFORMED, MISMATCH = Reason.SIGNATURE_MALFORMED, Reason.SIGNATURE_MISMATCH
+HEX = hashlib.sha256(BODY).hexdigest()
+
+
+def vonage(claims, algorithm="HS256", now=NOW, body=BODY, **header):
+    token = b"Bearer " + jwt(RAW, claims, algorithm, **header)
+    return run(check_for(PROVIDERS["vonage"], RAW), Delivery([("Authorization", token)], body), now)
+
+
+@pytest.mark.parametrize(
+    ("claims", "algorithm", "header", "expected"),
+    [
+        ({"iat": NOW, "payload_hash": HEX}, "HS256", {}, "0"),
+        ({"iat": NOW, "payload_hash": HEX}, "HS512", {}, MALFORMED),
+        ({"iat": NOW, "payload_hash": HEX}, "none", {}, MALFORMED),
+        ({"iat": NOW, "payload_hash": HEX}, "HS256", {"alg": "none"}, MALFORMED),
+        ({"iat": NOW, "payload_hash": HEX}, "HS256", {"alg": ["HS256"]}, MALFORMED),
+        ({"iat": NOW, "payload_hash": HEX}, "HS256", {"crit": ["exp"]}, MALFORMED),
+        ({"iat": NOW, "payload_hash": HEX.upper()}, "HS256", {}, MALFORMED),
+        ({"iat": NOW, "payload_hash": 1}, "HS256", {}, MALFORMED),
+        ({"iat": NOW}, "HS256", {}, MALFORMED),
+        ({"payload_hash": HEX}, "HS256", {}, Reason.TIMESTAMP_MISSING),
+        ({"iat": True, "payload_hash": HEX}, "HS256", {}, MALFORMED),
+        ({"iat": "1", "payload_hash": HEX}, "HS256", {}, MALFORMED),
+        ({"iat": 10**400, "payload_hash": HEX}, "HS256", {}, MALFORMED),
+        ({"iat": NOW - 300, "payload_hash": HEX}, "HS256", {}, "0"),
+        ({"iat": NOW - 301, "payload_hash": HEX}, "HS256", {}, Reason.TIMESTAMP_TOO_OLD),
+        ({"iat": NOW + 301, "payload_hash": HEX}, "HS256", {}, Reason.TIMESTAMP_IN_FUTURE),
+        ({"iat": NOW, "exp": NOW - 6, "payload_hash": HEX}, "HS256", {}, Reason.TIMESTAMP_TOO_OLD),
+        ({"iat": NOW, "exp": NOW - 5, "payload_hash": HEX}, "HS256", {}, "0"),
+        ({"iat": NOW, "nbf": NOW + 6, "payload_hash": HEX}, "HS256", {}, Reason.TIMESTAMP_IN_FUTURE),
+    ],
+)
+def test_claims(claims, algorithm, header, expected):
+    assert vonage(claims, algorithm, **header) == expected
+
+
+def test_a_public_key_is_no_hmac_key():
+    """The old attack: a token signed with HMAC under the text of the public key."""
+    token = jwt(keys().ec_jwk, {"iat": NOW, "request_body_sha256": HEX}, "HS256")
+    check = check_for(PROVIDERS["plaid"], keys().ec_jwk)
+    assert run(check, Delivery([("Plaid-Verification", token)])) is MALFORMED
+
+
+def test_a_key_serves_its_own_algorithm_only():
+    claim = {"request_body_sha256": b64(hashlib.sha256(BODY).digest()).decode()}
+    for algorithm, good in (("RS256", keys().rsa_pem), ("ES256", keys().ec_spki), ("EdDSA", None)):
+        token = jwt(b"", claim, algorithm)
+        delivery = Delivery([("X-FusionAuth-Signature-JWT", token)])
+        for secret in (keys().rsa_pem, keys().ec_spki):
+            verdict = run(check_for(PROVIDERS["fusionauth_public_key"], secret), delivery)
+            assert verdict == ("0" if secret == good else MISMATCH)
+
+
+def test_messagebird_binds_the_url_and_an_empty_body():
+    check = check_for(PROVIDERS["messagebird"], RAW)
+    url_hash = hashlib.sha256(URL.encode()).hexdigest()
+    times = {"exp": NOW + 60, "nbf": NOW}
+
+    def verdict(claims, body=BODY):
+        return run(check, Delivery([("MessageBird-Signature-JWT", jwt(RAW, times | claims))], body))
+
+    assert verdict({"url_hash": url_hash, "payload_hash": HEX}) == "0"
+    assert verdict({"url_hash": url_hash}, b"") == "0"
+    assert verdict({"url_hash": url_hash}) is MISMATCH
+    assert verdict({"url_hash": HEX, "payload_hash": HEX}) is MISMATCH
+    assert verdict({"payload_hash": HEX}) is MISMATCH
+
+
+def test_livekit_names_its_key():
+    claims = {"iss": "other", "exp": NOW + 1, "sha256": b64(hashlib.sha256(BODY).digest()).decode()}
+    check = check_for(PROVIDERS["livekit"], b"APIkey:" + RAW)
+    assert run(check, Delivery([("Authorization", jwt(RAW, claims))])) is MISMATCH
+    assert run(check, Delivery([("Authorization", jwt(RAW, claims | {"iss": "APIkey"}))])) == "0"
+
+
+def test_kinde_has_the_token_for_a_body():
+    check = check_for(PROVIDERS["kinde"], keys().rsa_pem)
+    assert run(check, Delivery([], b"")) is Reason.SIGNATURE_MISSING
+    assert run(check, Delivery([], b"{}")) is MALFORMED
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b".", b"..", b"a.b", b"e30.e30", b"e30=.e30.AA", b"e30.e30.AA.AA", b"W10.e30.AA"]
+)
+def test_what_is_no_token(text):
+    assert open_token(text) is None
+
+
+def test_a_key_given_twice_is_no_claim():
+    text = b64url(b'{"alg":"HS256"}') + b"." + b64url(b'{"a":1,"a":2}') + b".AA"
+    assert open_token(text) is None
+
+
+@given(st.binary(max_size=60))
+def test_opening_never_raises(text):
+    assert open_token(text) is None or open_token(text).algorithm

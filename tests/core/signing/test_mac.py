@@ -1,0 +1,48 @@
+"""Keyed digests are those of ``hmac``, and comparing goes to the end."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.secrets import Secret
+from proxy.core.signatures import SignatureCheck
+from proxy.core.signing import mac
+from proxy.core.signing.mac import KeyedHash
+from proxy.core.signing.scheme import Listing, Method, Scheme
+from tests.deliveries import Delivery, head_of
+
+
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha384", "sha512"])
+@given(key=st.binary(max_size=300), message=st.binary(max_size=200))
+def test_it_is_hmac(algorithm, key, message):
+    assert KeyedHash(key, algorithm).digest(message) == hmac.digest(key, message, algorithm)
+
+
+def test_the_plain_hash_begins_with_the_key():
+    assert KeyedHash(b"key", "sha256", Method.HASH).digest(b"body") == hashlib.sha256(b"keybody").digest()
+
+
+def test_every_secret_is_compared_with_every_signature(monkeypatch):
+    seen = []
+    real = hmac.compare_digest
+    monkeypatch.setattr(mac.hmac, "compare_digest", lambda a, b: seen.append((a, b)) or real(a, b))
+    check = SignatureCheck(Scheme((b"x-sig",), listing=Listing()), (Secret("a", b"a"), Secret("b", b"b")))
+    good = hmac.digest(b"a", b"body", "sha256").hex()
+    head = head_of(Delivery([("x-sig", f"v1={good},v1={'0' * 64}".encode())]))
+    assert check.begin(head, 0.0).verify(b"body") == "a"
+    assert len(seen) == 4
+    assert all(isinstance(one, bytes) and len(one) == 32 for pair in seen for one in pair)
+
+
+def test_a_request_does_not_touch_the_key_of_the_next():
+    keyed = KeyedHash(b"key", "sha256")
+    first, second = keyed.begin(), keyed.begin()
+    first.update(b"one")
+    second.update(b"two")
+    assert keyed.end(first) == hmac.digest(b"key", b"one", "sha256")
+    assert keyed.end(second) == hmac.digest(b"key", b"two", "sha256")

@@ -1,0 +1,122 @@
+"""Bodies in one piece: what stands in them, and that every signed element counts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+from urllib.parse import urlencode
+
+import pytest
+
+from proxy.core.schemes import PROVIDERS
+from proxy.core.signing.whole import WholeVerification
+from proxy.reasons import Reason
+from tests.deliveries import HEX_SECRET, NOW, RAW, URL, Delivery, b64, check_for, mac, make, run
+
+MALFORMED, MISSING = Reason.SIGNATURE_MALFORMED, Reason.SIGNATURE_MISSING
+MISMATCH = Reason.SIGNATURE_MISMATCH
+
+
+def changed(slug, **values):
+    """The delivery with keys of its JSON body changed; None takes one out."""
+    delivery = make(slug)
+    tree = json.loads(delivery.body) | values
+    return replace(delivery, body=json.dumps({key: value for key, value in tree.items() if value is not None}).encode())
+
+
+def verdict(slug, delivery, now=NOW):
+    return run(check_for(PROVIDERS[slug], delivery.secret), delivery, now)
+
+
+def test_chunks_are_kept_even_if_their_buffer_is_used_again():
+    seen = []
+    verification = WholeVerification(lambda body: seen.append(body) or "a")
+    buffer = bytearray(b"one")
+    verification.update(memoryview(buffer))
+    buffer[:] = b"two"
+    verification.update(bytes(buffer))
+    assert verification.finish() == "a"
+    assert seen == [b"onetwo"]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"Message": "other"}, MISMATCH),
+        ({"Subject": None}, MISMATCH),
+        ({"Signature": None}, MISSING),
+        ({"Signature": "!"}, MALFORMED),
+        ({"Signature": ["x"]}, MISSING),
+        ({"Timestamp": None}, Reason.TIMESTAMP_MISSING),
+        ({"Timestamp": "now"}, MALFORMED),
+        ({"SignatureVersion": "3"}, MALFORMED),
+        ({"SignatureVersion": "1"}, MISMATCH),
+        ({"Type": "Other"}, MALFORMED),
+        ({"Type": "SubscriptionConfirmation"}, MALFORMED),
+        ({"MessageId": None}, MALFORMED),
+    ],
+)
+def test_sns(values, reason):
+    assert verdict("sns", changed("sns", **values)) is reason
+
+
+def test_sns_is_fresh_for_an_hour():
+    assert verdict("sns", make("sns"), NOW + 3600) == "0"
+    assert verdict("sns", make("sns"), NOW + 3601) is Reason.TIMESTAMP_TOO_OLD
+
+
+def test_every_item_of_adyen_carries_its_signature():
+    delivery = make("adyen_payments")
+    item = json.loads(delivery.body)["notificationItems"][0]
+    second = json.loads(json.dumps(item))
+    second["NotificationRequestItem"]["amount"]["value"] = 1
+
+    def items(*found):
+        return replace(delivery, body=json.dumps({"notificationItems": list(found)}).encode())
+
+    assert verdict("adyen_payments", items(item, item)) == "0"
+    assert verdict("adyen_payments", items(item, second)) is MISMATCH
+    assert verdict("adyen_payments", items(second, item)) is MISMATCH
+    assert verdict("adyen_payments", items(item, {})) is MALFORMED
+    assert verdict("adyen_payments", items()) is MALFORMED
+    assert delivery.secret == HEX_SECRET
+
+
+def test_every_notification_of_graph_repeats_the_word():
+    tree = {"value": [{"clientState": RAW.decode()}, {"clientState": "other"}]}
+    assert verdict("microsoft_graph", Delivery([], json.dumps(tree).encode())) is MISMATCH
+    tree["value"][1] = {"id": "x"}
+    assert verdict("microsoft_graph", Delivery([], json.dumps(tree).encode())) is MISSING
+
+
+def test_mailgun_takes_the_time_from_the_body():
+    delivery = make("mailgun")
+    assert verdict("mailgun", delivery, NOW + 301) is Reason.TIMESTAMP_TOO_OLD
+    assert verdict("mailgun", changed("mailgun", signature={"token": "a", "signature": "00" * 32})) is (
+        Reason.TIMESTAMP_MISSING
+    )
+
+
+def test_twilio_signs_a_repeated_value_once():
+    body = urlencode([("a", "2"), ("b", "x"), ("a", "1"), ("a", "2")]).encode()
+    fields = [("X-Twilio-Signature", b64(mac(RAW, URL.encode() + b"a1a2bx", "sha1")))]
+    assert verdict("twilio", Delivery(fields, body)) == "0"
+
+
+def test_twilio_json_is_covered_by_the_url():
+    body = b'{"a":1}'
+    query = b"bodySHA256=" + sha256(body).hexdigest().encode()
+    url = b"https://hooks.example.com/in?" + query
+    delivery = Delivery([("X-Twilio-Signature", b64(mac(RAW, url, "sha1")))], body, target=b"/in?" + query)
+    assert verdict("twilio", delivery) == "0"
+    assert verdict("twilio", replace(delivery, body=b'{"a":2}')) is MISMATCH
+    assert verdict("twilio", replace(delivery, target=b"/in?x=1&" + query)) is MISMATCH
+    assert verdict("twilio", replace(delivery, target=b"/in?" + query + b"&" + query)) is MALFORMED
+
+
+def test_braintree_needs_both_fields_once():
+    delivery = make("braintree")
+    assert verdict("braintree", replace(delivery, body=b"bt_payload=x")) is MISSING
+    assert verdict("braintree", replace(delivery, body=delivery.body + b"&bt_payload=x")) is MALFORMED
+    assert verdict("braintree", replace(delivery, body=delivery.body + b"&bt_signature=x")) is MISSING

@@ -1,0 +1,107 @@
+"""Public keys as providers write them, and signatures that are not theirs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.pubkey import decode_public_key, load_key
+from proxy.core.schemes import PROVIDERS
+from proxy.core.signing.scheme import Method, SecretForm
+from proxy.reasons import Reason
+from tests.deliveries import NOW, b64, b64url, check_for, hexa, keys, make, run, with_value
+
+DER = serialization.Encoding.DER
+SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
+
+
+def jwk(**values):
+    return json.dumps(
+        {name: value if isinstance(value, str) else b64url(value).decode() for name, value in values.items()}
+    )
+
+
+def test_every_writing_of_a_key_is_the_same_key():
+    numbers = keys().rsa.public_key().public_numbers()
+    spki = keys().rsa.public_key().public_bytes(DER, SPKI)
+    text = jwk(kty="RSA", n=numbers.n.to_bytes(256), e=b"\1\0\1").encode()
+    for shown in (keys().rsa_pem, keys().rsa_certificate, b64(spki), text, keys().rsa_pem + b"\n\n"):
+        assert decode_public_key(SecretForm.PUBLIC_KEY, Method.RSA, shown) == spki
+    raw = keys().ed25519_raw
+    spki = keys().ed25519.public_key().public_bytes(DER, SPKI)
+    okp = jwk(kty="OKP", crv="Ed25519", x=raw).encode()
+    for form, shown in (
+        (SecretForm.ED25519_HEX, hexa(raw)),
+        (SecretForm.ED25519_HEX, hexa(raw).upper()),
+        (SecretForm.ED25519_BASE64, b64(raw)),
+        (SecretForm.ED25519_BASE64, b"whpk_" + b64(raw)),
+        (SecretForm.PUBLIC_KEY, okp),
+    ):
+        assert decode_public_key(form, Method.ED25519, shown) == spki
+    assert decode_public_key(SecretForm.PUBLIC_KEY, Method.ECDSA, keys().ec_jwk) == decode_public_key(
+        SecretForm.PUBLIC_KEY, Method.ECDSA, keys().ec_spki
+    )
+
+
+def test_a_key_of_another_kind_is_an_error():
+    with pytest.raises(ValueError, match="signs with ecdsa"):
+        decode_public_key(SecretForm.PUBLIC_KEY, Method.ECDSA, keys().rsa_pem)
+
+
+@pytest.mark.parametrize("form", [SecretForm.PUBLIC_KEY, SecretForm.ED25519_HEX, SecretForm.ED25519_BASE64])
+@given(
+    shown=st.one_of(
+        st.binary(max_size=80),
+        st.sampled_from([b"{}", b'{"kty":"EC"}', b'{"kty":"EC","crv":"P-256","x":"AA","y":"AA"}', b'{"kty":"RSA"}']),
+        st.just(b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"),
+        st.just(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"),
+        st.just(jwk(kty="OKP", crv="Ed25519", x=b"short").encode()),
+    )
+)
+def test_what_is_no_key_is_a_value_error_without_the_text(form, shown):
+    with pytest.raises(ValueError, match="no public key") as caught:
+        decode_public_key(form, Method.JWT, shown)
+    assert caught.value.__cause__ is None
+
+
+def test_a_key_that_no_provider_uses():
+    other = dsa.generate_private_key(1024).public_key().public_bytes(DER, SPKI)
+    with pytest.raises(ValueError, match="kind"):
+        load_key(other)
+
+
+@pytest.mark.parametrize("slug", ["sendgrid", "wise", "paypal"])
+def test_bodies_stream(slug):
+    delivery = make(slug)
+    check = check_for(PROVIDERS[slug], delivery.secret)
+    assert not check.whole_body
+    assert run(check, delivery, cuts=range(len(delivery.body))) == "0"
+
+
+def test_junk_for_an_ecdsa_signature_is_a_mismatch():
+    delivery = make("sendgrid")
+    check = check_for(PROVIDERS["sendgrid"], delivery.secret)
+    header = delivery.fields[0][0]
+    for junk in (b"\0", b"0" * 70, b"\x30\x06\x02\x01\x00\x02\x01\x00"):
+        assert run(check, with_value(delivery, header, b64(junk))) is Reason.SIGNATURE_MISMATCH
+
+
+def test_paypal_binds_the_webhook():
+    delivery = make("paypal")
+    other = delivery.secret.replace(b"WEBHOOK7", b"WEBHOOK8")
+    assert run(check_for(PROVIDERS["paypal"], other), delivery) is Reason.SIGNATURE_MISMATCH
+    assert run(check_for(PROVIDERS["paypal"], other, delivery.secret), delivery) == "1"
+    missing = replace(delivery, fields=delivery.fields[:2])
+    assert run(check_for(PROVIDERS["paypal"], delivery.secret), missing) is Reason.SIGNATURE_MISSING
+
+
+def test_a_p384_key_does_not_pass_for_es256():
+    key = ec.generate_private_key(ec.SECP384R1()).public_key().public_bytes(serialization.Encoding.PEM, SPKI)
+    delivery = make("plaid")
+    assert run(check_for(PROVIDERS["plaid"], key), delivery, NOW) is Reason.SIGNATURE_MISMATCH
