@@ -61,6 +61,9 @@ FORWARDING = frozenset(
     }
 )
 
+#: What begins so says the same, whatever comes after it: a user, a certificate, a path.
+_FORWARDED = b"x-forwarded-"
+
 #: Written by us, or able to make the application see another method or path (threats S7, H1, H2).
 OURS_OR_UNSAFE = frozenset(
     {
@@ -105,6 +108,9 @@ _END_TO_END = frozenset(
         b"user-agent",
     }
 )
+
+#: ``Connection`` values that name no field: what nearly every sender writes.
+_NAMES_NOTHING = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _AUTHORITY = re.compile(rb"[A-Za-z0-9._:\[\]-]{1,255}")
@@ -172,10 +178,10 @@ def _forwarded_fields(head: RequestHead, provenance: Provenance) -> bytes:
         proto = inbound_proto if inbound_proto in (b"http", b"https") else proto
         inbound_host = head.get(b"x-forwarded-host")
         host = inbound_host if inbound_host is not None and _AUTHORITY.fullmatch(inbound_host) else host
-    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Request-Id: %b\r\n" % (
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n%bX-Request-Id: %b\r\n" % (
         chain,
         proto,
-        host,
+        b"X-Forwarded-Host: %b\r\n" % host if host else b"",
         provenance.request_id,
     )
 
@@ -186,19 +192,28 @@ def upstream_head(
     provenance: Provenance,
     content_length: int | None,
     guarded: frozenset[bytes] = frozenset(),
+    *,
+    authority: bytes = b"",
 ) -> bytes:
     """The head of the request to the upstream.
 
     ``target`` is what was matched, less a query token. ``content_length`` is written where the length is known; None
     where the content follows in chunks that we cut. A request that came without content gets neither (RFC 9110
-    section 8.6) unless ``content_length`` is 0 and the sender said so itself.
+    section 8.6) unless ``content_length`` is 0 and the sender said so itself. ``authority`` is the upstream's own: what
+    a request of HTTP/1.0 without Host is given, because HTTP/1.1 demands one (RFC 9112 section 3.2).
     """
     dropped = _DROPPED_TRUSTED if provenance.trusted else _DROPPED
-    if b"connection" in head.values:
+    if head.values.get(b"connection", b"keep-alive") not in _NAMES_NOTHING or b"connection" in head.repeated:
         listed = b",".join(head.get_all(b"connection"))
         dropped = dropped | hop_by_hop_named(listed, guarded)
     lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target)]
-    lines += [b"%b: %b\r\n" % (name, value) for lower, name, value in head.fields if lower not in dropped]
+    if not head.host:
+        lines.append(b"Host: %b\r\n" % authority)
+    lines += [
+        b"%b: %b\r\n" % (name, value)
+        for lower, name, value in head.fields
+        if lower not in dropped and (provenance.trusted or not lower.startswith(_FORWARDED))
+    ]
     lines.append(_forwarded_fields(head, provenance))
     if provenance.verified:
         lines.append(b"Webhook-Verified: %b\r\n" % provenance.verified)
@@ -221,8 +236,9 @@ def answer_head(head: ResponseHead, framing: Framing, date: bytes, *, close: boo
     """
     dropped = _ANSWER_DROPPED
     if b"connection" in head.values:
-        listed = b",".join(value for lower, _, value in head.fields if lower == b"connection")
-        dropped = dropped | hop_by_hop_named(listed, frozenset())
+        listed = [value for lower, _, value in head.fields if lower == b"connection"]
+        if not _NAMES_NOTHING.issuperset(listed):
+            dropped = dropped | hop_by_hop_named(b",".join(listed), frozenset())
     lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase or phrase_of(head.status))]
     lines += [b"%b: %b\r\n" % (name, value) for lower, name, value in head.fields if lower not in dropped]
     if b"date" not in head.values:

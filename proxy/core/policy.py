@@ -78,11 +78,18 @@ class Endpoint:
     path: str | None = None  # of a unix socket
     tls: UpstreamTls | None = None
 
+    @property
+    def authority(self) -> str:
+        """Host and port as a URI writes them; a unix socket has the name that no other host has."""
+        if self.path is not None:
+            return "localhost"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
     def __str__(self) -> str:
         if self.path is not None:
             return f"unix:{self.path}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.authority}"
 
 
 @dataclass(frozen=True, slots=True)

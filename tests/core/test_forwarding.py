@@ -104,6 +104,20 @@ def test_connection_in_two_lines() -> None:
     assert values(fields, "X-Hop") == []
 
 
+@pytest.mark.parametrize("name", ["X-Forwarded-User", "x-forwarded-access-token", "X-FORWARDED-Client-Cert"])
+def test_whatever_begins_like_a_forwarding_field_needs_a_trusted_proxy(name: str) -> None:
+    assert values(sent(head(f"{name}: forged")), name) == []
+    assert values(sent(head(f"{name}: said"), trusted=True), name) == ["said"]
+
+
+def test_http_1_0_without_host_is_given_the_upstreams_own() -> None:
+    read = read_request_head(b"GET /a HTTP/1.0\r\n\r\n", LIMITS)
+    assert read is not None
+    written = upstream_head(read[0], b"/a", provenance(), 0, authority=b"app:8000")
+    assert written.startswith(b"GET /a HTTP/1.1\r\nHost: app:8000\r\nX-Forwarded-For: ")
+    assert b"X-Forwarded-Host" not in written
+
+
 def test_a_trusted_proxy_is_believed_and_extended() -> None:
     lines = ["X-Forwarded-For: 198.51.100.1", "X-Forwarded-For: 10.0.0.1", "X-Forwarded-Proto: http"]
     fields = sent(head(*lines, "X-Forwarded-Host: a.example", "X-Forwarded-Port: 81"), trusted=True)
@@ -169,6 +183,11 @@ def test_an_answer_keeps_its_fields_and_loses_hop_by_hop_ones() -> None:
     assert [values(fields, name) for name in ("X-Hop", "Keep-Alive", "Connection")] == [[], [], []]
     assert values(fields, "Date") == [DATE.decode()]
     assert values(fields, "Content-Length") == ["2"]
+
+
+def test_an_answer_with_two_connection_lines() -> None:
+    fields = written(answer("Connection: close", "Connection: X-Hop", "X-Hop: 1", "Content-Length: 0"), Framing.LENGTH)
+    assert values(fields, "X-Hop") == []
 
 
 def test_an_answers_own_date_is_kept() -> None:
