@@ -9,12 +9,16 @@ and the connection closes. It never sees a secret and never talks to an upstream
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
 from collections.abc import Callable
 from typing import cast
 
 from proxy.core.addresses import Peer
 from proxy.core.chunked import ChunkedDecoder
 from proxy.core.exchange import Admit, Reject, decide, delivery_id_of, event_of
+from proxy.core.forwarding import clean_request_id
 from proxy.core.policy import Limits
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import HeadLimits, read_request_head
@@ -24,6 +28,7 @@ from proxy.http1 import Framing, RequestHead
 from proxy.net.clock import NEVER
 from proxy.net.exchange import Exchange, Pause
 from proxy.net.site import Site
+from proxy.net.upstream import WRITE_HIGH_BYTES
 from proxy.reasons import Phase, Reason
 
 #: One read takes at most this much: it bounds what a connection holds beyond its windows.
@@ -35,6 +40,9 @@ LINGER_BYTES = 32 * 1024 * 1024
 CHECK_S = 1.0
 #: Answers of one connection; the last one says so (threats section 5).
 MAX_REQUESTS = 10_000
+#: While one of these holds, what was read is not looked at either.
+HELD_BACK = Pause.BUDGET.value | Pause.UNREAD.value
+_RESET = struct.pack("ii", 1, 0)
 
 HEAD = ClientState.HEAD
 BODY = ClientState.BODY
@@ -53,6 +61,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     __slots__ = (
         "_buffer",
         "_chunked",
+        "_ended",
         "_exchange",
         "_head_begun",
         "_lingered",
@@ -83,12 +92,13 @@ class ClientConnection(asyncio.BufferedProtocol):
         # of the connection
         self.peer = peer
         self.peer_text = peer.text
-        self.peer_trusted = peer in site.policy.trusted_proxies
+        self.peer_trusted = False
         self.secure = secure
         self.deadline = NEVER
         self._transport: asyncio.Transport | None = None
         self._state = HEAD
         self._buffer = b""
+        self._ended = False  # the sender has closed its side
         self._processing = False
         self._pauses = 0
         self._served = 0
@@ -107,6 +117,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self.deadline = self._site.clock.now() + self._limits.head_timeout_s
         self._site.clock.watch(self)
         self._site.connections.add(self)
@@ -130,7 +141,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         else:
             self._lingered += len(data)
             if self._lingered > LINGER_BYTES:
-                self.abort()
+                self.cut()
 
     def eof_received(self) -> bool:
         if self._state is BODY:
@@ -140,6 +151,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._refuse_head(ProtocolError(Reason.BAD_REQUEST, "truncated"))
         elif self._state is ANSWER:
             # A sender may close its side once its request is out (RFC 9112 section 9.6); TLS cannot half-close.
+            self._ended = True
             return not self.secure
         return False
 
@@ -151,7 +163,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._site.clock.unwatch(self)
         self._site.connections.discard(self)
         if exchange is not None:
-            exchange.sender_gone()
+            exchange.sender_gone(Reason.SENDER_GONE)
         self._transport = None
         self._on_close()
 
@@ -165,6 +177,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._stalled_since = 0.0
         if self._exchange is not None:
             self._exchange.sender_writable(writable=True)
+        elif self._pauses & Pause.UNREAD.value:
+            self.deadline = self._site.clock.now() + self._limits.keepalive_timeout_s
+            self.resume(Pause.UNREAD)
 
     # -- the worker's and the clock's calls
 
@@ -174,31 +189,24 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._close()
 
     def abort(self) -> None:
-        """Cut the connection."""
-        if self._transport is not None:
-            self._transport.abort()
+        """Cut the connection; an exchange under way ends as drained."""
+        self._give_up(Reason.DRAINED)
 
     def deadline_passed(self, now: float) -> None:
         """The clock's call."""
+        self.deadline = now + CHECK_S
         if self._stalled_since and self._write_stalled(now):
-            if self._exchange is not None:
-                self._exchange.record.detail = "write_timeout"
-            self.abort()
+            self._give_up(Reason.WRITE_TIMEOUT)
         elif self._exchange is not None:
-            self.deadline = now + CHECK_S
             self._exchange.check(now, paused_s=self._paused_s(now))
-        elif self._state is HEAD and self._buffer:
-            self._refuse_head(ProtocolError(Reason.HEAD_TIMEOUT, "head_timeout"))
-        elif self._state is CLOSING and not self._stalled_since and self._unwritten:
+        elif self._state is HEAD:
+            self._head_late()
+        elif self._state is REFUSING and not self._unwritten:
+            self._close()
+        elif not self._stalled_since:
+            # Closing waits for the last answer as long as the sender takes some of it.
             self._stalled_since = now
             self._stalled_bytes = self._unwritten
-            self.deadline = now + CHECK_S
-        elif self._state is CLOSING and self._stalled_since:
-            self.deadline = now + CHECK_S
-        elif self._state is HEAD:
-            self._close()
-        else:
-            self.abort()
 
     # -- the exchange's calls
 
@@ -225,13 +233,13 @@ class ClientConnection(asyncio.BufferedProtocol):
         if not self._pauses and self._transport is not None:
             self._paused_total += self._site.clock.now() - self._paused_since
             self._transport.resume_reading()
-        if why is Pause.BUDGET:
+        if why.value & HELD_BACK:
             self._process_soon()
 
     def answer_refusal(self, record: ExchangeRecord, *, body_read: bool, allow: tuple[bytes, ...] = ()) -> None:
         """Write the prebuilt answer for ``record.reason``; the connection stays where the request was read whole."""
         self._exchange = None
-        keeps = body_read and record.minor == 1 and record.keep_alive and not self._site.draining
+        keeps = body_read and record.keep_alive and not self._ended and not self._site.draining
         refusal = self._site.refusal(record.reason, close=not keeps, status=record.status, allow=allow)
         request_id = record.request_id.encode("ascii")
         self.write([refusal.write(request_id, self._site.clock.date, head_only=record.method == "HEAD")])
@@ -243,12 +251,24 @@ class ClientConnection(asyncio.BufferedProtocol):
     def exchange_ended(self, *, close: bool) -> None:
         """The answer is written whole."""
         self._exchange = None
-        if not close and not self._site.draining:
+        if not close and not self._ended and not self._site.draining:
             self._next_head()
-        elif self._state is BODY:
+        elif self._state is BODY or self._buffer:
             self._linger()
         else:
             self._close()
+
+    def cut(self) -> None:
+        """End the connection now and by reset: an answer that ends with its connection must not look complete."""
+        self._exchange = None
+        self._buffer = b""
+        if self._transport is None:
+            return
+        if self._state is not CLOSING:
+            self._state = client_moved(self._state, CLOSING)
+        with contextlib.suppress(OSError):
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()
 
     # -- reading
 
@@ -266,9 +286,11 @@ class ClientConnection(asyncio.BufferedProtocol):
             return
         self._processing = True
         try:
-            while self._buffer and not self._pauses & Pause.BUDGET.value:
+            while self._buffer and not self._pauses & HELD_BACK:
                 if self._state is HEAD:
-                    if not self._take_head():
+                    self._take_head()
+                    if self._state is HEAD:
+                        # Incomplete, or refused: then the next one waits for its turn of the loop.
                         break
                 elif self._state is BODY:
                     self._take_content()
@@ -279,23 +301,22 @@ class ClientConnection(asyncio.BufferedProtocol):
         finally:
             self._processing = False
 
-    def _take_head(self) -> bool:
-        """Read a head; whether there was a whole one."""
+    def _take_head(self) -> None:
+        """Read a head, where it is whole."""
         limits = self._limits
         try:
             parsed = read_request_head(self._buffer, HeadLimits(limits.max_head, limits.max_target, limits.max_fields))
         except ProtocolError as error:
             self._refuse_head(error)
-            return False
+            return
         if parsed is None:
             if not self._head_begun:
                 self._head_begun = True
                 self.deadline = self._site.clock.now() + limits.head_timeout_s
-            return False
+            return
         head, consumed = parsed
         self._buffer = self._buffer[consumed:]
         self._decide(head)
-        return True
 
     def _decide(self, head: RequestHead) -> None:
         site = self._site
@@ -304,6 +325,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.deadline = site.clock.now() + CHECK_S
         self._paused_total = 0.0
         self._served += 1
+        self.peer_trusted = self.peer in policy.trusted_proxies
         decision = decide(head, self.peer, policy, site.table, wall, trusted=self.peer_trusted)
         record = self._record(head, decision, wall)
         if isinstance(decision, Reject):
@@ -324,8 +346,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         exchange.begin()
 
     def _record(self, head: RequestHead, decision: Admit | Reject, wall: float) -> ExchangeRecord:
+        given = clean_request_id(head.values.get(b"x-request-id")) if self.peer_trusted else None
         record = ExchangeRecord(
-            request_id=self._site.new_request_id(),
+            request_id=self._site.new_request_id() if given is None else given.decode("ascii"),
             started=wall,
             peer=self.peer_text,
             client=decision.client.text,
@@ -384,8 +407,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._buffer = b""
         if self._exchange is not None:
             self._exchange.refuse(Reason.INTERNAL_ERROR)
+        elif self._state is HEAD:
+            self._refuse_head(ProtocolError(Reason.INTERNAL_ERROR, ""))
         else:
-            self.abort()
+            self.cut()
 
     def _take_content(self) -> None:
         data, self._buffer = self._buffer, b""
@@ -419,7 +444,25 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._head_begun = False
         self.deadline = self._site.clock.now() + self._limits.keepalive_timeout_s
         self._resume_all()
-        self._process_soon()
+        if self._stalled_since:
+            # Who does not take its answers gets no further ones: together they would have no bound.
+            self.pause(Pause.UNREAD)
+        else:
+            self._process_soon()
+
+    def _head_late(self) -> None:
+        if self._pauses & Pause.UNREAD.value:
+            return  # not late: it waits for us, and we for the answers before it
+        if self._buffer:
+            self._refuse_head(ProtocolError(Reason.HEAD_TIMEOUT, "head_timeout"))
+        else:
+            self._close()
+
+    def _give_up(self, reason: Reason) -> None:
+        exchange = self._exchange
+        self.cut()
+        if exchange is not None:
+            exchange.sender_gone(reason)
 
     def _linger(self) -> None:
         """Close without losing the answer to a reset: end our side, and discard what still comes."""
@@ -455,7 +498,6 @@ class ClientConnection(asyncio.BufferedProtocol):
         if unwritten < self._stalled_bytes:
             self._stalled_since = now
         self._stalled_bytes = unwritten
-        self.deadline = now + CHECK_S
         return now - self._stalled_since > self._limits.write_timeout_s
 
     def _paused_s(self, now: float) -> float:

@@ -75,4 +75,7 @@ class Clock:
         now = self.now()
         self._timer = self._loop.call_later(TICK_S, self._tick) if self._watched else None
         for watched in [w for w in self._watched if w.deadline <= now]:
-            watched.deadline_passed(now)
+            try:
+                watched.deadline_passed(now)
+            except Exception as bug:  # noqa: BLE001 - the deadlines of all others hang on this sweep
+                self._loop.call_exception_handler({"message": "a deadline could not be judged", "exception": bug})

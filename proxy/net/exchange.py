@@ -25,7 +25,7 @@ from proxy.net.pool import Dial
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
 from proxy.net.upstream import UpstreamConnection
-from proxy.reasons import Phase, Reason
+from proxy.reasons import Ended, Phase, Reason
 
 #: How long an exchange waits for its share of the buffer budget before it is answered 503.
 BUDGET_WAIT_S = 15.0
@@ -42,6 +42,7 @@ class Pause(Enum):
     UPSTREAM = 2  # the upstream is slower than the sender
     CONNECT = 4  # content waits for a connection to the upstream
     PIPELINED = 8  # the next request has to wait for this one's answer
+    UNREAD = 16  # the sender does not take the answers it has: the next request waits until it does
 
 
 class Answer(Enum):
@@ -75,8 +76,8 @@ class Sender(Protocol):
     def exchange_ended(self, *, close: bool) -> None:
         """The answer is written whole; the next head may come, or the connection closes."""
 
-    def abort(self) -> None:
-        """Cut the connection: what was sent must not look complete."""
+    def cut(self) -> None:
+        """End the connection by reset: what was sent must not look complete."""
 
 
 class Exchange:
@@ -167,8 +168,12 @@ class Exchange:
     def content(self, pieces: list[bytes]) -> None:
         """Content of the request, in the order it came."""
         out: list[bytes] = []
-        for piece in pieces:
-            out += self._gate.feed(piece)
+        try:
+            for piece in pieces:
+                out += self._gate.feed(piece)
+        except OSError:
+            self.refuse(Reason.OVERLOADED, "spill")
+            return
         if out:
             self._stream(out)
 
@@ -177,10 +182,10 @@ class Exchange:
         self._body_ended = True
         self._judge(self._gate.finish())
 
-    def sender_gone(self) -> None:
-        """The sender's connection is closed."""
+    def sender_gone(self, reason: Reason) -> None:
+        """The sender's connection is closed, by itself or, for ``reason``, by us."""
         self._abandon()
-        self._finish(Reason.SENDER_GONE)
+        self._finish(reason)
 
     def sender_writable(self, *, writable: bool) -> None:
         """The sender takes the answer, or is slower than the upstream."""
@@ -196,14 +201,15 @@ class Exchange:
         self._abandon()
         record = self.record
         record.detail = detail
-        record.verdict = record.verdict or "refused"
+        if reason.ended_by is not Ended.UPSTREAM:
+            record.verdict = record.verdict or "refused"
         cut = self._answer is Answer.RELAYING
         if not cut:
             demanded = self._admit.route.refusal_status if reason.status == 403 else None
             record.status = demanded or reason.status or 0
         self._finish(reason)
         if cut:
-            self._sender.abort()
+            self._sender.cut()
         else:
             self._sender.answer_refusal(record, body_read=self._body_ended)
 
@@ -214,15 +220,26 @@ class Exchange:
         waiting = self._reservation is not None and not self._reservation.granted
         if waiting and elapsed > BUDGET_WAIT_S:
             self.refuse(Reason.OVERLOADED, "buffer_budget")
-        elif not self._body_ended and not waiting and self._body_late(elapsed - paused_s):
+        elif not waiting and self._body_late(elapsed - paused_s):
             self.refuse(Reason.BODY_TIMEOUT)
         elif elapsed > limits.request_timeout_s:
-            late = Reason.UPSTREAM_TIMEOUT if self._body_ended else Reason.BODY_TIMEOUT
-            self.refuse(late, "request_timeout")
+            self.refuse(self._late_one(), "request_timeout")
         elif self._upstream_late(now):
             self.refuse(Reason.UPSTREAM_TIMEOUT)
 
+    def _late_one(self) -> Reason:
+        """Whose turn it is, as the reason why there was not enough time."""
+        upstream = self._upstream
+        if self._answer is Answer.RELAYING:
+            stalled = upstream is not None and upstream.reading_paused
+            return Reason.WRITE_TIMEOUT if stalled else Reason.UPSTREAM_TIMEOUT
+        waits = self._dial is not None if upstream is None else not upstream.writable
+        return Reason.UPSTREAM_TIMEOUT if self._body_ended or waits else Reason.BODY_TIMEOUT
+
     def _body_late(self, active_s: float) -> bool:
+        """Whether the sender is too slow. Who is answered early need not send the rest."""
+        if self._body_ended or self._answer is Answer.RELAYING:
+            return False
         limits = self._admit.route.limits
         if active_s > limits.body_timeout_s:
             return True
@@ -230,10 +247,10 @@ class Exchange:
         return counted_s > 0 and self._gate.received < limits.body_min_rate * counted_s
 
     def _upstream_late(self, now: float) -> bool:
-        """The upstream has the whole request, or may send its answer, and is silent for too long."""
-        if self._upstream is None or not self._body_ended or self._answer is Answer.KEPT:
+        """The upstream has the whole request, or is answering, and is silent for too long."""
+        if self._upstream is None or self._upstream.reading_paused:
             return False
-        if self._upstream.reading_paused:
+        if not self._body_ended and self._answer is not Answer.RELAYING:
             return False
         return now - self._upstream_touched > self._admit.route.limits.upstream_timeout_s
 
@@ -336,7 +353,8 @@ class Exchange:
         if self._is_chunked:
             pieces.append(LAST_CHUNK)
         self._upstream_touched = self._site.clock.now()
-        self.record.phase = Phase.ANSWER_HEAD
+        if self._answer is Answer.NONE:
+            self.record.phase = Phase.ANSWER_HEAD
         self._upstream.send(pieces, complete=True)
 
     def _send_spilled(self) -> None:
@@ -364,9 +382,19 @@ class Exchange:
             scheme=b"https" if sender.secure else b"http",
             request_id=self.record.request_id.encode("ascii"),
             trusted=sender.peer_trusted,
-            verified=provenance_value(admit, self._secret_name(), self.record.delivery_id),
+            verified=self._verified(),
         )
-        return upstream_head(self._head, admit.target, provenance, length, admit.route.guarded_fields)
+        assert self._upstream is not None
+        authority = b"" if self._head.host else self._upstream.endpoint.authority.encode("ascii")
+        return upstream_head(
+            self._head, admit.target, provenance, length, admit.route.guarded_fields, authority=authority
+        )
+
+    def _verified(self) -> bytes:
+        # Where a route only observes, a body that streams may yet turn out to be forged, and would go on all the same.
+        if self._admit.route.observe and not self._admitted:
+            return b""
+        return provenance_value(self._admit, self._secret_name(), self.record.delivery_id)
 
     def _secret_name(self) -> str:
         """The secret to name upstream; before the verdict only where there is no choice."""
@@ -398,12 +426,13 @@ class Exchange:
         self.record.upstream_duration_s = self._upstream_touched - self._upstream_since
         if ended:
             self._upstream = None
+        # It takes no more of the request, so there is nothing left to wait for.
+        self._sender.resume(Pause.UPSTREAM)
         if self._admitted:
             self._relay(head, content, ended)
             return
         self._kept = (head, content, ended)
         self._answer = Answer.KEPT
-        self._sender.resume(Pause.UPSTREAM)
         if self._upstream is not None:
             self._upstream.pause_reading()
 
@@ -428,7 +457,8 @@ class Exchange:
         if framing is Framing.CHUNKED or framing is Framing.EOF:
             framing = Framing.CHUNKED if self._head.minor else Framing.EOF
         # An answer before the request's end: the rest of the request is not read (threats R6, F12).
-        self._close = not self._head.keep_alive or not self._body_ended or framing is Framing.EOF or self._site.draining
+        keeps = self.record.keep_alive and self._body_ended and framing is not Framing.EOF and not self._site.draining
+        self._close = not keeps
         self._answer = Answer.RELAYING
         self._answer_framing = framing
         self.record.status = head.status

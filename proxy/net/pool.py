@@ -73,11 +73,12 @@ class UpstreamPool:
         """An idle connection to the best endpoint, or None where one must be dialled."""
         state = self._state(endpoints[0] if len(endpoints) == 1 else self._order(endpoints)[0])
         while state.idle:
-            connection = state.idle.pop()
+            connection = state.idle[-1]
             if not connection.is_stale:
+                state.idle.pop()
                 state.outstanding += 1
                 return connection
-            connection.close()
+            connection.close()  # ``lost`` takes it out
         return None
 
     def dial(
@@ -113,7 +114,7 @@ class UpstreamPool:
         await asyncio.gather(*self._dials, return_exceptions=True)
         for state in self._states.values():
             while state.idle:
-                state.idle.pop().close()
+                state.idle[-1].close()
 
     # -- for connections (upstream.Owner)
 
@@ -200,7 +201,7 @@ class UpstreamPool:
         try:
             async with asyncio.timeout(self.connect_timeout_s):
                 connection = await self._open(endpoint)
-        except (OSError, TimeoutError):
+        except (OSError, UnicodeError):  # the second is what a host name that cannot be encoded raises
             state.failures += 1
             pause_s = min(EJECT_FIRST_S * 2 ** min(state.failures - 1, 10), EJECT_MOST_S)
             state.ejected_until = self._clock.now() + pause_s

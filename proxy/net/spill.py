@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from io import FileIO
 
 #: Read back in pieces of this size: what a transport takes in one write.
 PIECE_BYTES = 64 * 1024
@@ -20,15 +21,17 @@ class SpillFile:
 
     def __init__(self, directory: str | None = None) -> None:
         self._directory = directory
-        self._file: tempfile._TemporaryFileWrapper[bytes] | None = None
+        self._file: FileIO | None = None
         self.size = 0
 
     def write(self, data: bytes) -> None:
         """Append ``data``. Raises OSError where the disk is full."""
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="hookward-", dir=self._directory)  # type: ignore[assignment]  # noqa: SIM115
-        assert self._file is not None
-        self._file.write(data)
+            # Without a buffer: a full disk then shows here, and not in the middle of reading or closing.
+            self._file = tempfile.TemporaryFile(buffering=0, prefix="hookward-", dir=self._directory)  # noqa: SIM115
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
         self.size += len(data)
 
     def pieces(self) -> Iterator[bytes]:

@@ -71,6 +71,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_buffer",
         "_chunked",
+        "_complete",
         "_interim",
         "_method",
         "_owner",
@@ -103,6 +104,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._interim = 0
         self._remaining: int | None = None
         self._chunked: ChunkedDecoder | None = None
+        self._complete = False  # the answer under way came after the whole request had left
         self._reusable = False
 
     # -- asyncio's calls
@@ -247,7 +249,8 @@ class UpstreamConnection(asyncio.Protocol):
     def _answer(self, head: ResponseHead, rest: bytes) -> None:
         self._buffer = b""
         # An answer before the request's end leaves the connection out of step: never reused (threats R6, F12).
-        self._reusable = head.keep_alive and self.state is AWAITING
+        self._complete = self.state is AWAITING and not self.buffered_bytes
+        self._reusable = head.keep_alive and self._complete
         self._chunked = None
         self._remaining = None
         if head.framing is Framing.NONE:
@@ -301,8 +304,10 @@ class UpstreamConnection(asyncio.Protocol):
         if reusable and self._transport is not None and not self._transport.is_closing():
             self.state = upstream_moved(self.state, IDLE)
             self._owner.released(self)
-        else:
+        elif self._complete:
             self.close()
+        else:
+            self.abort()
 
     def _fail(self, reason: Reason, detail: str) -> None:
         sink = self._sink
