@@ -47,6 +47,9 @@ _GONE = frozenset(
     }
 )
 
+#: Below it lie the IPv6 addresses whose text ends in IPv4 form: mapped ones, which are IPv4 to us, and a few others.
+_MIXED_FORMS = bytes(10)
+
 HandOver: TypeAlias = Callable[[socket.socket, Peer, Slot], None]
 
 
@@ -61,13 +64,17 @@ def reset(sock: socket.socket) -> None:
 
 
 def peer_of(family: int, address: tuple[str, int] | str) -> Peer:
-    """The peer that accept told of. The kernel writes well-formed text: the slow checks of ``Peer.of`` are left out."""
+    """The peer that accept told of. Its text is canonical but for a few forms, so the slow ways to one are rare."""
     if family == socket.AF_UNIX:
         return Peer.unix()
     text, port = address[0], int(address[1])
     if family == socket.AF_INET:
         return Peer(text, port, 4, int.from_bytes(socket.inet_aton(text), "big"))
-    return Peer.packed(socket.inet_pton(socket.AF_INET6, text.partition("%")[0]), port)
+    text = text.partition("%")[0]
+    packed = socket.inet_pton(socket.AF_INET6, text)
+    if packed[:10] == _MIXED_FORMS:
+        return Peer.packed(packed, port)
+    return Peer(text, port, 6, int.from_bytes(packed, "big"))
 
 
 class Acceptor:

@@ -13,6 +13,7 @@ import asyncio
 import gc
 import os
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,11 +33,9 @@ NAMES = [CHOSEN] if CHOSEN in LOOPS else list(LOOPS)
 
 def open_descriptors() -> set[str]:
     found = set()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
-        except FileNotFoundError:
-            pass  # the listing's own
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the listing's own
+            found.add(f"{path.name} {path.readlink()}")
     return found
 
 
@@ -77,7 +76,7 @@ def run(request: pytest.FixtureRequest, warm: None) -> Run[T]:
 async def settled() -> None:
     """Callbacks of closed transports have run; no task is left but the test's own."""
     async with asyncio.timeout(DEADLINE_S):
-        while len(asyncio.all_tasks()) > 1:
+        while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110 - tasks tell nobody
             await asyncio.sleep(0.001)
     for _ in range(3):
         await asyncio.sleep(0)

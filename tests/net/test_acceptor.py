@@ -8,6 +8,8 @@ import os
 import socket
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.net import acceptor as module
@@ -228,12 +230,21 @@ def test_unix_peers_are_judged_too(run, tmp_path):
     [
         (socket.AF_INET, ("192.0.2.7", 4000), "192.0.2.7"),
         (socket.AF_INET6, ("2001:db8::7", 4000, 0, 0), "2001:db8::7"),
+        (socket.AF_INET6, ("::192.0.2.7", 4000, 0, 0), "::c000:207"),
+        (socket.AF_INET6, ("::1", 4000, 0, 0), "::1"),
         (socket.AF_INET6, ("::ffff:192.0.2.7", 4000, 0, 0), "192.0.2.7"),
         (socket.AF_INET6, ("fe80::1%eth0", 4000, 0, 2), "fe80::1"),
     ],
 )
 def test_the_kernels_address_is_the_peer(family, address, text):
     assert peer_of(family, address) == Peer.of(text, 4000)
+
+
+@given(st.ip_addresses(v=6), st.integers(0, 96))
+def test_the_kernels_text_is_as_canonical_as_ours(address, zeros):
+    number = int(address) >> zeros
+    text = socket.inet_ntop(socket.AF_INET6, number.to_bytes(16, "big"))
+    assert peer_of(socket.AF_INET6, (text, 4000, 0, 0)) == Peer.of(text, 4000)
 
 
 def test_a_reset_of_who_is_gone_does_no_harm():

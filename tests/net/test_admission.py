@@ -15,7 +15,8 @@ ONE, OTHER = Peer.of("192.0.2.1", 1000), Peer.of("192.0.2.2", 1000)
 def test_the_cap_on_all_connections():
     slots, policy = ConnectionSlots(), policy_of(max_connections=2)
     first, second = slots.take(policy), slots.take(policy)
-    assert first and second
+    assert first
+    assert second
     assert slots.take(policy) is None
     assert slots.counters.refused_full == 1
     first.release()

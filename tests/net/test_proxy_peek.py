@@ -14,7 +14,12 @@ from proxy.net.proxy_peek import take_header
 from tests.net.accepting import until
 
 V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4000 443\r\n"
-V2 = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + bytes([192, 0, 2, 7, 198, 51, 100, 1]) + (4000).to_bytes(2) + b"\x01\xbb"
+V2 = (
+    b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"
+    + bytes([192, 0, 2, 7, 198, 51, 100, 1])
+    + (4000).to_bytes(2)
+    + b"\x01\xbb"
+)
 V2_TLV = V2[:14] + (12 + 3 + 300).to_bytes(2) + V2[16:] + b"\xea\x01\x2c" + bytes(300)
 LOCAL = b"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
 NAMED = Peer.of("192.0.2.7", 4000)
@@ -88,7 +93,13 @@ def test_a_local_header_names_nobody(run):
 
 @pytest.mark.parametrize(
     "data",
-    [b"GET / HTTP/1.1\r\n", b"\x16\x03\x01\x02\x00", b"PROXY TCP4 nonsense\r\n", b"PROXY " + b"x" * 200, V2[:12] + b"\x99" * 50],
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"\x16\x03\x01\x02\x00",
+        b"PROXY TCP4 nonsense\r\n",
+        b"PROXY " + b"x" * 200,
+        V2[:12] + b"\x99" * 50,
+    ],
 )
 def test_what_is_no_header(run, data):
     async def main():

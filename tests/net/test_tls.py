@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,17 +28,17 @@ def client(ca) -> ssl.SSLContext:
     return context
 
 
-def shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, name: str | None) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+def shake_hands(
+    server: ssl.SSLContext, client: ssl.SSLContext, name: str | None
+) -> tuple[ssl.SSLObject, ssl.SSLObject]:
     """A handshake in memory. Raises what the client raises, or else the server."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     there = server.wrap_bio(to_server, to_client, server_side=True)
     here = client.wrap_bio(to_client, to_server, server_hostname=name)
     for _ in range(6):
         for end in (here, there):
-            try:
+            with suppress(ssl.SSLWantReadError):
                 end.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
     here.do_handshake()
     return there, here
 
@@ -145,10 +146,8 @@ class TestStrength:
         here = client.wrap_bio(to_client, to_server, server_hostname="hooks.example.com", session=first.session)
         for _ in range(4):
             for end in (here, there):
-                try:
+                with suppress(ssl.SSLWantReadError):
                     end.do_handshake()
-                except ssl.SSLWantReadError:
-                    pass
         assert here.session_reused
 
 
@@ -225,9 +224,9 @@ class TestReload:
             watching = loop.create_task(served.watch(report, interval_s=0.01))
             old = served.context
             authority.write("pair", "new.example")
-            while served.context is old:
+            while served.context is old:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
-            Path(authority.directory / "pair.key").write_text("nonsense")
+            Path(authority.directory / "pair.key").write_text("nonsense")  # noqa: ASYNC240
             await heard
             watching.cancel()
 
@@ -270,7 +269,9 @@ class TestProblems:
             contexts((str(authority.directory), key))
         assert "cannot be read" in problem(caught)
 
-    @pytest.mark.parametrize("content", [b"", b"\xff\x00 no PEM", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+    @pytest.mark.parametrize(
+        "content", [b"", b"\xff\x00 no PEM", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+    )
     def test_a_certificate_that_is_none(self, authority, content):
         cert, key = authority.write("pair", "a.example")
         Path(cert).write_bytes(content)
