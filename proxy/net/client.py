@@ -26,7 +26,8 @@ from proxy.core.states import ClientState, client_moved
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, RequestHead
 from proxy.net.clock import NEVER
-from proxy.net.exchange import Exchange, Pause
+from proxy.net.exchange import Exchange
+from proxy.net.sender import Pause
 from proxy.net.site import Site
 from proxy.net.upstream import WRITE_HIGH_BYTES
 from proxy.reasons import Phase, Reason

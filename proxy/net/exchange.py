@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import Protocol
 
 from proxy.core.body import BodyGate
 from proxy.core.budget import Reservation
@@ -22,6 +21,7 @@ from proxy.core.policy import BodyMode
 from proxy.core.record import ExchangeRecord
 from proxy.http1 import CONTINUE, LAST_CHUNK, Framing, RequestHead, ResponseHead, chunk
 from proxy.net.pool import Dial
+from proxy.net.sender import Pause, Sender
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
 from proxy.net.upstream import UpstreamConnection
@@ -35,16 +35,6 @@ RATE_GRACE_S = 5.0
 STREAMING_BYTES = 160 * 1024
 
 
-class Pause(Enum):
-    """Why a sender's connection is not read."""
-
-    BUDGET = 1  # no buffer for its body yet: what was read is not looked at either
-    UPSTREAM = 2  # the upstream is slower than the sender
-    CONNECT = 4  # content waits for a connection to the upstream
-    PIPELINED = 8  # the next request has to wait for this one's answer
-    UNREAD = 16  # the sender does not take the answers it has: the next request waits until it does
-
-
 class Answer(Enum):
     """Where the answer stands."""
 
@@ -52,32 +42,6 @@ class Answer(Enum):
     KEPT = "kept"  # it came before the verdict
     RELAYING = "relaying"
     DONE = "done"
-
-
-class Sender(Protocol):
-    """The sender's connection, as an exchange sees it."""
-
-    secure: bool
-    peer_text: str
-    peer_trusted: bool
-
-    def write(self, pieces: list[bytes]) -> None:
-        """Give bytes of the answer to the transport."""
-
-    def pause(self, why: Pause) -> None:
-        """Stop reading."""
-
-    def resume(self, why: Pause) -> None:
-        """Read on, where nothing else forbids it."""
-
-    def answer_refusal(self, record: ExchangeRecord, *, body_read: bool) -> None:
-        """Write the prebuilt answer for ``record.reason`` and ``record.status``."""
-
-    def exchange_ended(self, *, close: bool) -> None:
-        """The answer is written whole; the next head may come, or the connection closes."""
-
-    def cut(self) -> None:
-        """End the connection by reset: what was sent must not look complete."""
 
 
 class Exchange:
