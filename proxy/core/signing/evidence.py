@@ -21,6 +21,9 @@ from proxy.reasons import Reason
 
 _ORIGIN = re.compile(r"https?://[^/?#\s]+/?")
 
+# In one list. Keys are rotated two at a time; a head full of signatures would be a public-key check for each of them.
+_MAX_SIGNATURES = 32
+
 MISSING = Reason.SIGNATURE_MISSING
 MALFORMED = Reason.SIGNATURE_MALFORMED
 
@@ -61,11 +64,6 @@ class EvidenceReader:
         parts = compile_template(scheme.signed)
         self.prefix, self.suffix = split_at_body(parts)
         self.covers_body = any(isinstance(part, Slot) and part.kind == "body" for part in parts)
-
-    @property
-    def tolerance_s(self) -> float | None:
-        """The window that counts: the route's, else the scheme's."""
-        return self._tolerance_s
 
     def context(self, head: RequestHead) -> Context:
         """The slots of ``head``, without timestamp and items."""
@@ -114,8 +112,10 @@ class EvidenceReader:
                 return None
             value = opened
         texts = [value] if scheme.listing is None else read_listing(scheme.listing, value, context)
+        if texts is None or len(texts) > _MAX_SIGNATURES:
+            return None
         signatures: list[bytes] = []
-        for text in texts or ():
+        for text in texts:
             if not text.startswith(scheme.prefix):
                 return None
             signature = decode(scheme.encoding, text[len(scheme.prefix) :], self._size)

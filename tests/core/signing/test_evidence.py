@@ -88,6 +88,12 @@ def test_an_envelope():
     assert read(scheme, ("s", base64.b64encode(json.dumps({"signature": "AAEC"}).encode()))) == [b"\0\1\2"]
 
 
+def test_a_head_full_of_signatures_is_not_checked():
+    scheme = Scheme((b"s",), listing=Listing())
+    assert len(read(scheme, ("s", b",".join([b"v1=" + A] * 32)))) == 32
+    assert read(scheme, ("s", b",".join([b"v1=" + A] * 33))) is MALFORMED
+
+
 def test_the_public_url():
     assert public_url_of("https://a.example", b"/x?y") == b"https://a.example/x?y"
     assert public_url_of("https://a.example/", b"/x?y") == b"https://a.example/x?y"
