@@ -74,8 +74,9 @@ class Exchange:
     def __init__(self, sender: Sender, site: Site, head: RequestHead, admit: Admit, record: ExchangeRecord) -> None:
         route = admit.route
         mode = route.body
-        if admit.verification is None and mode is BodyMode.TAIL:
-            mode = BodyMode.FREE  # observed past its signature's head conditions: nothing is left to prove
+        if mode is not BodyMode.HOLD:
+            # What streams freely is what has nothing (or, observed past the head, nothing more) to prove.
+            mode = BodyMode.FREE if admit.verification is None else BodyMode.TAIL
         self._sender = sender
         self._site = site
         self._head = head

@@ -508,10 +508,10 @@ class World:
             transport.lose(None)
         self.settle()
         assert not self.loop.complaints, self.loop.complaints
-        assert tuple(self.reasons) == reasons
-        assert self.site.budget.used == 0
+        assert tuple(self.reasons) == reasons, self.reasons
+        assert self.site.budget.used == 0, self.site.budget.used
         assert self.site.budget.waiting == 0
-        assert self.pool.lent == 0
+        assert self.pool.lent == 0, self.pool.lent
         assert self.pool.idle_connections() == 0
         assert not self.site.connections
         assert self.closed == self.senders
