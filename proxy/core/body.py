@@ -24,6 +24,9 @@ from proxy.reasons import Reason
 #: Kept back in ``tail`` beyond the window. One byte would do to make the message incomplete; 16 KiB also keep the last
 #: records from an application that reads a stream record by record.
 WITHHELD_BYTES = 16 * 1024
+#: Smaller pieces are joined while they are held. Each costs some 40 bytes beside its content, so a sender that cuts its
+#: body into crumbs would otherwise hold ten times what it has reserved.
+CRUMB_BYTES = 1024
 
 FREE = BodyMode.FREE
 TAIL = BodyMode.TAIL
@@ -67,8 +70,7 @@ class BodyGate:
         if self._spill is not None and self.received > self._window:
             self._spill.write(piece)
             return []
-        self._held.append(piece)
-        self.held_bytes += len(piece)
+        self._hold(piece)
         if self._mode is not TAIL or self.received <= self._window:
             return []
         self._streaming = True
@@ -91,6 +93,14 @@ class BodyGate:
         self._held.clear()
         self.held_bytes = 0
         return pieces
+
+    def _hold(self, piece: bytes) -> None:
+        held = self._held
+        if held and len(piece) < CRUMB_BYTES and len(held[-1]) < CRUMB_BYTES:
+            held[-1] += piece
+        else:
+            held.append(piece)
+        self.held_bytes += len(piece)
 
     def _release(self) -> list[bytes]:
         pieces = []

@@ -33,6 +33,8 @@ BUDGET_WAIT_S = 15.0
 RATE_GRACE_S = 5.0
 #: While a streamed body is under way it holds what is withheld and one write buffer, no longer a whole window.
 STREAMING_BYTES = 160 * 1024
+#: One read in more pieces than this came in tiny chunks: a copy is cheaper than hashing and writing each by itself.
+MANY_PIECES = 16
 
 
 class Answer(Enum):
@@ -111,6 +113,7 @@ class Exchange:
         """The head is admitted, content is to come."""
         self.record.phase = Phase.BODY
         if self._admitted:
+            self._tell_verdict()
             self._greet()
             return
         window = self._admit.route.limits.hold_window
@@ -133,6 +136,8 @@ class Exchange:
     def content(self, pieces: list[bytes]) -> None:
         """Content of the request, in the order it came."""
         out: list[bytes] = []
+        if len(pieces) > MANY_PIECES:
+            pieces = [b"".join(pieces)]
         try:
             for piece in pieces:
                 out += self._gate.feed(piece)
@@ -231,9 +236,13 @@ class Exchange:
         elif verdict is not None:
             record.secret_name = verdict
         self._admitted = True
-        record.verdict = "admitted" if admit.observed is None else "observed"
-        record.observed = admit.observed
+        self._tell_verdict()
         self._deliver()
+
+    def _tell_verdict(self) -> None:
+        observed = self._admit.observed
+        self.record.verdict = "admitted" if observed is None else "observed"
+        self.record.observed = observed
 
     # -- the upstream's side: the request
 
@@ -391,7 +400,8 @@ class Exchange:
         self.record.upstream_duration_s = self._upstream_touched - self._upstream_since
         if ended:
             self._upstream = None
-        # It takes no more of the request, so there is nothing left to wait for.
+        # It takes no more of the request, so there is nothing left to send or to wait for.
+        self._spilled = None
         self._sender.resume(Pause.UPSTREAM)
         if self._admitted:
             self._relay(head, content, ended)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.body import WITHHELD_BYTES, BodyGate
+from proxy.core.body import CRUMB_BYTES, WITHHELD_BYTES, BodyGate
 from proxy.core.policy import BodyMode
 from proxy.reasons import Reason
 
@@ -95,6 +95,17 @@ def test_a_body_in_one_piece(body: bytes, verdict: str | Reason) -> None:
     assert (gate.received, gate.streaming) == (len(body), False)
     assert b"".join(gate.take()) == body
     assert gate.held_bytes == 0
+
+
+@given(st.lists(st.integers(1, CRUMB_BYTES + 10), max_size=200), st.sampled_from([BodyMode.TAIL, BodyMode.HOLD]))
+def test_crumbs_are_not_held_one_by_one(sizes: list[int], mode: BodyMode) -> None:
+    gate = BodyGate(mode, 1 << 20, Verification(), Spill() if mode is BodyMode.HOLD else None)
+    pieces = [bytes([size % 251]) * size for size in sizes]
+    for piece in pieces:
+        gate.feed(piece)
+    held = gate.take()
+    assert b"".join(held) == b"".join(pieces)
+    assert len(held) <= 1 + 2 * sum(sizes) // CRUMB_BYTES
 
 
 def test_the_pieces_that_were_hashed_are_the_pieces_that_leave() -> None:
