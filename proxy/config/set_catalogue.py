@@ -120,6 +120,13 @@ _FEEDS = (
         attributes=("name",),
         note="a new address each week: give it as [ip_set.azure] url, and ask for a name (service tag)",
     ),
+    _feed(
+        "zendesk",
+        "",
+        "ips.egress.all[]",
+        "https://developer.zendesk.com/api-reference/ticketing/account-configuration/public_ips/",
+        note='each account has its own: give [ip_set.zendesk] url = "https://ACCOUNT.zendesk.com/ips"',
+    ),
     _feed("go1", "", "", "", note="no feed"),
 )
 FEEDS: Mapping[str, Feed] = MappingProxyType({feed.name: feed for feed in _FEEDS})
