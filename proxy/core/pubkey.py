@@ -195,7 +195,7 @@ class DigestTrack:
 class DigestVerification:
     """One streamed body against all signatures and all live public keys."""
 
-    __slots__ = ("_algorithm", "_signatures", "_suffix", "_tracks", "_transform")
+    __slots__ = ("_algorithm", "_matched", "_signatures", "_suffix", "_tracks", "_transform")
 
     def __init__(
         self,
@@ -210,6 +210,7 @@ class DigestVerification:
         self._suffix = suffix
         self._algorithm = algorithm
         self._transform = transform
+        self._matched: list[bytes] = []
 
     def update(self, chunk: bytes) -> None:
         """Take the next bytes of the raw body."""
@@ -225,6 +226,7 @@ class DigestVerification:
             track.running.update(rest + self._suffix)
             digest = track.running.digest()
             if any(_verify_digest(track.key, one, digest, self._algorithm) for one in self._signatures):
+                self._matched.append(digest)
                 return track.name
         return Reason.SIGNATURE_MISMATCH
 
@@ -232,6 +234,10 @@ class DigestVerification:
         """Both at once, for a body that is there whole."""
         self.update(body)
         return self.finish()
+
+    def marks(self) -> list[bytes]:
+        """The digest that was signed. Not the signature: of an ECDSA signature anybody can make another one."""
+        return self._matched
 
 
 class DigestPlan:

@@ -56,10 +56,11 @@ def _object(text: bytes) -> Tree | None:
 class DigestVerification:
     """A body against the digest that a signed token said. ``expected`` None: the body must be empty."""
 
-    __slots__ = ("_empty", "_expected", "_name", "_running")
+    __slots__ = ("_empty", "_expected", "_name", "_running", "_signed")
 
-    def __init__(self, name: str, expected: bytes | None) -> None:
+    def __init__(self, name: str, signed: bytes, expected: bytes | None) -> None:
         self._name = name
+        self._signed = signed
         self._expected = expected
         self._running = hashlib.sha256()
         self._empty = True
@@ -81,6 +82,15 @@ class DigestVerification:
         self.update(body)
         return self.finish()
 
+    def marks(self) -> list[bytes]:
+        """The token: its claims name the body."""
+        return [mark_of(self._signed)]
+
+
+def mark_of(signed: bytes) -> bytes:
+    """What a token leaves: not its own signature, which may be written in several ways (ECDSA)."""
+    return hashlib.sha256(signed).digest()
+
 
 class UncoveredVerification:
     """A token that says nothing about the body."""
@@ -101,6 +111,10 @@ class UncoveredVerification:
         """The same."""
         return self._name
 
+    def marks(self) -> list[bytes]:
+        """None: the same token may come with any number of deliveries."""
+        return []
+
 
 class JwtPlan:
     """A scheme with a token in a header, or in place of the body."""
@@ -120,7 +134,8 @@ class JwtPlan:
     def begin(self, head: RequestHead, now: float) -> Verification | Reason:
         """The check of the body that follows ``head``, or why there is nothing to check."""
         if self.whole_body:
-            return WholeVerification(lambda body: self._judge_body(body, head, now))
+            marks: list[bytes] = []
+            return WholeVerification(lambda body: self._judge_body(body, head, now, marks), marks)
         value = self._header(head)
         return value if isinstance(value, Reason) else self._judge_token(value, head, now)
 
@@ -134,11 +149,14 @@ class JwtPlan:
         prefix = self._scheme.prefix
         return value[len(prefix) :] if value.startswith(prefix) else MALFORMED
 
-    def _judge_body(self, body: bytes, head: RequestHead, now: float) -> str | Reason:
+    def _judge_body(self, body: bytes, head: RequestHead, now: float, marks: list[bytes]) -> str | Reason:
         if not body:
             return MISSING
         verdict = self._judge_token(body, head, now)
-        return verdict if isinstance(verdict, Reason) else verdict.finish()
+        if isinstance(verdict, Reason):
+            return verdict
+        marks.append(mark_of(body.rpartition(b".")[0]))
+        return verdict.finish()
 
     def _judge_token(self, text: bytes, head: RequestHead, now: float) -> Verification | Reason:
         token = open_token(text)
@@ -151,7 +169,7 @@ class JwtPlan:
         if self._claims.issuer_is_key_id and token.claims.get("iss") != match.key_id.decode("utf-8", "replace"):
             return Reason.SIGNATURE_MISMATCH
         refused = self._judge_times(token.claims, now) or self._judge_url(token.claims, head)
-        return refused or self._body_check(token.claims, match.name)
+        return refused or self._body_check(token, match.name)
 
     def _judge_times(self, claims: Tree, now: float) -> Reason | None:
         for name in self._claims.needed:
@@ -180,13 +198,13 @@ class JwtPlan:
         same = isinstance(said, str) and hmac.compare_digest(said.encode("utf-8", "replace"), digest.encode("ascii"))
         return None if same else Reason.SIGNATURE_MISMATCH
 
-    def _body_check(self, claims: Tree, name: str) -> Verification | Reason:
+    def _body_check(self, token: Token, name: str) -> Verification | Reason:
         if self._claims.body is None:
             return UncoveredVerification(name)
-        said = claims.get(self._claims.body)
+        said = token.claims.get(self._claims.body)
         if said is None and self._claims.body_optional:
-            return DigestVerification(name, None)
+            return DigestVerification(name, token.signed, None)
         if not isinstance(said, str):
             return MALFORMED
         expected = decode(self._claims.body_encoding, said.encode("utf-8", "replace"), _DIGEST_SIZE)
-        return MALFORMED if expected is None else DigestVerification(name, expected)
+        return MALFORMED if expected is None else DigestVerification(name, token.signed, expected)

@@ -39,7 +39,7 @@ class Hash(Protocol):
 
 
 class Verification(Protocol):
-    """The check of one body. ``update`` with each chunk as it comes, then ``finish`` once; neither ever raises."""
+    """The check of one body. ``update`` with each chunk as it comes, then ``finish`` once; nothing here ever raises."""
 
     def update(self, chunk: bytes) -> None:
         """Take the next bytes of the raw body."""
@@ -49,6 +49,11 @@ class Verification(Protocol):
 
     def verify(self, body: bytes) -> str | Reason:
         """Both at once, for a body that is there whole."""
+
+    def marks(self) -> list[bytes]:
+        """What was signed and found right, as values that its signer alone can make, the same however often it is sent
+        and whichever of its signatures are left; [] where one signature serves many deliveries. After the verdict.
+        """
 
 
 class KeyedHash:
@@ -134,6 +139,12 @@ class MacVerification:
         """Both at once, for a body that is there whole."""
         self.update(body)
         return self.finish()
+
+    def marks(self) -> list[bytes]:
+        """The MACs that matched, of all secrets: a signature can be left out when a delivery is replayed."""
+        # Computed again, and only where somebody asks: the verdict itself has no time for it.
+        macs = [track.key.end(track.running) for track in self._tracks]
+        return [mac for mac in macs if any(hmac.compare_digest(mac, signature) for signature in self._signatures)]
 
 
 class TransformedVerification(MacVerification):

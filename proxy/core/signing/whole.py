@@ -22,10 +22,12 @@ from proxy.reasons import Reason
 class WholeVerification:
     """Keeps the chunks, and lets ``judge`` say what it makes of the body."""
 
-    __slots__ = ("_chunks", "_judge")
+    __slots__ = ("_chunks", "_judge", "_marks")
 
-    def __init__(self, judge: Callable[[bytes], str | Reason]) -> None:
+    def __init__(self, judge: Callable[[bytes], str | Reason], marks: list[bytes]) -> None:
+        """``judge`` puts into ``marks`` what it finds right."""
         self._judge = judge
+        self._marks = marks
         self._chunks: list[bytes] = []
 
     def update(self, chunk: bytes) -> None:
@@ -39,6 +41,10 @@ class WholeVerification:
     def verify(self, body: bytes) -> str | Reason:
         """Both at once, for a body that is there whole."""
         return self._judge(body)
+
+    def marks(self) -> list[bytes]:
+        """What was found right."""
+        return self._marks
 
 
 class PlainPlan:
@@ -65,12 +71,17 @@ class PlainPlan:
         if isinstance(suffix, Reason):
             return suffix
         signatures = evidence.signatures
+        marks: list[bytes] = []
 
         def judge(body: bytes) -> str | Reason:
-            match = self._judge.match(prefix + body + suffix, signatures, self._scheme.algorithm, now)
-            return Reason.SIGNATURE_MISMATCH if match is None else match.name
+            message = prefix + body + suffix
+            match = self._judge.match(message, signatures, self._scheme.algorithm, now)
+            if match is None:
+                return Reason.SIGNATURE_MISMATCH
+            marks.append(hashlib.sha256(message).digest())
+            return match.name
 
-        return WholeVerification(judge)
+        return WholeVerification(judge, marks)
 
 
 class DocumentPlan:
@@ -91,22 +102,23 @@ class DocumentPlan:
         evidence = self._reader.read(head, now)
         if isinstance(evidence, Reason):
             return evidence
-        return WholeVerification(lambda body: self._judge_body(evidence, body, now))
+        marks: list[bytes] = []
+        return WholeVerification(lambda body: self._judge_body(evidence, body, now, marks), marks)
 
-    def _judge_body(self, evidence: Evidence, body: bytes, now: float) -> str | Reason:
+    def _judge_body(self, evidence: Evidence, body: bytes, now: float, marks: list[bytes]) -> str | Reason:
         digest_key = self._document.url_digest
         if digest_key is not None:
             said = single_param(evidence.context.head.query, digest_key)
             if said is MALFORMED:
                 return MALFORMED
             if isinstance(said, bytes):
-                return self._judge_url(evidence, said, body, now)
+                return self._judge_url(evidence, said, body, now, marks)
         parts = self._open(body)
         if isinstance(parts, Reason):
             return parts
         verdict: str | Reason = MALFORMED
         for part in reversed(parts):  # so that the first one's secret is the one that is named
-            verdict = self._judge_part(evidence, part, now)
+            verdict = self._judge_part(evidence, part, now, marks)
             if isinstance(verdict, Reason):
                 return verdict
         return verdict
@@ -121,7 +133,7 @@ class DocumentPlan:
         elements = [tree] if self._document.items is None else list_items(tree, self._document.items)
         return [JsonPart(element, self._document) for element in elements] if elements else MALFORMED
 
-    def _judge_part(self, evidence: Evidence, part: Part, now: float) -> str | Reason:
+    def _judge_part(self, evidence: Evidence, part: Part, now: float, marks: list[bytes]) -> str | Reason:
         document = self._document
         signatures = evidence.signatures
         if document.signature is not None:
@@ -140,14 +152,18 @@ class DocumentPlan:
         messages = self._messages(evidence, part)
         if algorithm is None or isinstance(messages, Reason):
             return MALFORMED
-        return self._match(messages, signatures, algorithm, now)
+        return self._match(messages, signatures, algorithm, now, marks)
 
-    def _match(self, messages: list[bytes], signatures: list[bytes], algorithm: str, now: float) -> str | Reason:
+    def _match(
+        self, messages: list[bytes], signatures: list[bytes], algorithm: str, now: float, marks: list[bytes]
+    ) -> str | Reason:
         name: str | None = None
         for message in messages:
             match = self._judge.match(message, signatures, algorithm, now)
             if match is not None and name is None:
                 name = match.name
+                if self._scheme.method is not Method.EQUAL:  # a word that every delivery repeats marks none
+                    marks.append(hashlib.sha256(message).digest())
         return Reason.SIGNATURE_MISMATCH if name is None else name
 
     def _algorithm(self, part: Part) -> str | None:
@@ -178,10 +194,10 @@ class DocumentPlan:
             messages.append(message)
         return messages + [message + b"\n" for message in messages if self._document.newline]
 
-    def _judge_url(self, evidence: Evidence, said: bytes, body: bytes, now: float) -> str | Reason:
+    def _judge_url(self, evidence: Evidence, said: bytes, body: bytes, now: float, marks: list[bytes]) -> str | Reason:
         """The URL alone is signed, and carries the digest of the body."""
         url = evidence.context.url
         urls = both_ports(url) if self._document.either_port else [url]
-        verdict = self._match(urls, evidence.signatures, self._scheme.algorithm, now)
+        verdict = self._match(urls, evidence.signatures, self._scheme.algorithm, now, marks)
         digest = hashlib.sha256(body).hexdigest().encode("ascii")
         return verdict if hmac.compare_digest(digest, said) else Reason.SIGNATURE_MISMATCH

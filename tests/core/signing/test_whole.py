@@ -31,7 +31,7 @@ def verdict(slug, delivery, now=NOW):
 
 def test_chunks_are_kept_even_if_their_buffer_is_used_again():
     seen = []
-    verification = WholeVerification(lambda body: seen.append(body) or "a")
+    verification = WholeVerification(lambda body: seen.append(body) or "a", [])
     buffer = bytearray(b"one")
     verification.update(memoryview(buffer))
     buffer[:] = b"two"
