@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from proxy.core.addresses import AddressSet
+from proxy.core.duplicates import DuplicateRule
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenCheck
 
@@ -113,6 +114,7 @@ class Route:
     delivery_header: bytes | None = None  # lower case; the delivery id for the log and Webhook-Verified
     hold_s: float = 0.0  # wait this long for an unreachable upstream, after the verdict only
     refusal_status: int | None = None  # a provider that demands 401 (Discord, Xero)
+    duplicates: DuplicateRule | None = None  # None: nobody looks
     handshake: str = "forward"  # or "answer"
     verify_token: bytes | None = field(default=None, repr=False)
     guarded_fields: frozenset[bytes] = field(init=False)  # lower case; ``Connection`` cannot strip what a guard reads

@@ -1,0 +1,165 @@
+"""Which deliveries are under way and which have been delivered: their keys, and the table of one process.
+
+A delivery claims its keys after it has proved itself and before its end goes to the upstream, so a forged request can
+burn nothing. The claim ends as delivered, with the upstream's 2xx, or it is released: what failed may come again. All
+keys of a delivery are claimed or none. The table is bounded twice: what was delivered is forgotten after its time, and
+before that, the longest unasked first, where there are more than ``max_entries``. Claims are not counted there: there
+are never more of them than exchanges. Time comes in as an argument, in seconds; where it starts does not matter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+#: Only who can sign chooses what is hashed here, so half of SHA-256 is as good as all of it.
+KEY_BYTES = 16
+
+
+class Found(Enum):
+    """What a claim found."""
+
+    NEW = "new"  # it is ours now
+    IN_FLIGHT = "in_flight"
+    DELIVERED = "delivered"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to a claim."""
+
+    found: Found
+    status: int = 0  # DELIVERED: what the upstream said when it took it
+    owner: str = ""  # IN_FLIGHT: who has it
+    learned: bool = False  # DELIVERED: known by its id, and its signature was not known yet; now it is
+
+
+NEW = Claim(Found.NEW)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What one delivery is told by. ``proven`` are those of ``every`` that nobody but the sender could have made."""
+
+    proven: tuple[bytes, ...]
+    every: tuple[bytes, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.every)
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateRule:
+    """What a route does about duplicates; times in seconds."""
+
+    remembers: bool  # False: only what is in flight counts
+    window_s: float  # how long a delivery is remembered
+    patience_s: float  # how long a duplicate waits for the answer of the first
+    hold_s: float  # how long a claim outlives the process that made it
+    by_id: bool = True
+    by_signature: bool = True
+
+    @property
+    def keep_s(self) -> float:
+        """How long the answer of a delivery is kept; where only what is in flight counts, for those who wait now."""
+        return self.window_s if self.remembers else self.patience_s + 1.0
+
+
+def keys_of(rule: DuplicateRule, route: str, delivery_id: str, marks: Iterable[bytes]) -> Keys:
+    """The keys of a delivery: of its id, and of the ``marks`` that its verified signatures left. They tell nothing.
+
+    By signatures as well as ids, because an id in a header that is not signed can be changed by whoever replays. By ids
+    as well as signatures, because a provider that sends again signs again, with a new time.
+    """
+    scope = hashlib.sha256(route.encode("utf-8")).digest()
+    proven = tuple(dict.fromkeys(_key(scope, b"mark", mark) for mark in marks)) if rule.by_signature else ()
+    if not (rule.by_id and delivery_id):
+        return Keys(proven, proven)
+    return Keys(proven, (*proven, _key(scope, b"id", delivery_id.encode("utf-8"))))
+
+
+def _key(scope: bytes, kind: bytes, value: bytes) -> bytes:
+    return hashlib.sha256(b"%b%b:%b" % (scope, kind, value)).digest()[:KEY_BYTES]
+
+
+def recorded(status: int) -> int:
+    """The status that duplicates of a delivery get: its own, but for those that speak of content we do not have."""
+    return 200 if status in {205, 206} else status
+
+
+class DuplicateTable:
+    """The deliveries of one process. Every exchange claims under a name of its own."""
+
+    __slots__ = ("_claims", "_delivered", "_max_entries")
+
+    def __init__(self, max_entries: int) -> None:
+        self._max_entries = max_entries
+        self._claims: dict[bytes, tuple[str, float]] = {}  # key -> owner, end
+        self._delivered: OrderedDict[bytes, tuple[int, float]] = OrderedDict()  # key -> status, end
+
+    def __len__(self) -> int:
+        return len(self._claims) + len(self._delivered)
+
+    def claim(self, keys: Keys, owner: str, now: float, *, hold_s: float, past: bool) -> Claim:
+        """Claim ``keys`` for at most ``hold_s``. ``past`` says whether what was delivered counts."""
+        if past:
+            entry = self._look(keys, now)
+            if entry is not None:
+                return Claim(Found.DELIVERED, entry[0], learned=self._learn(keys, entry, now))
+        for key in keys.every:
+            held = self._claims.get(key)
+            if held is not None and held[0] != owner and held[1] > now:
+                return Claim(Found.IN_FLIGHT, owner=held[0])
+        for key in keys.every:
+            self._claims[key] = (owner, now + hold_s)
+        return NEW
+
+    def delivered(self, keys: Keys, owner: str, status: int, now: float, keep_s: float) -> None:
+        """The upstream took it with ``status``: remember that for ``keep_s``, whoever may have claimed it meanwhile."""
+        self.released(keys, owner)
+        for key in keys.every:
+            self._delivered[key] = (status, now + keep_s)
+            self._delivered.move_to_end(key)
+        self._trim(now)
+
+    def released(self, keys: Keys, owner: str) -> None:
+        """It was not delivered: whoever comes next may try. Claims of others stay as they are."""
+        for key in keys.every:
+            held = self._claims.get(key)
+            if held is not None and held[0] == owner:
+                del self._claims[key]
+
+    def _look(self, keys: Keys, now: float) -> tuple[int, float] | None:
+        found: tuple[int, float] | None = None
+        for key in keys.every:
+            entry = self._delivered.get(key)
+            if entry is None:
+                continue
+            if entry[1] <= now:
+                del self._delivered[key]
+            else:
+                self._delivered.move_to_end(key)
+                found = found or entry
+        return found
+
+    def _learn(self, keys: Keys, entry: tuple[int, float], now: float) -> bool:
+        """A delivery that was sent again has a new signature: it must not pass under another id later.
+
+        Never the other way round: who replays a signature could give it any id, and so burn that of another delivery.
+        """
+        fresh = [key for key in keys.proven if key not in self._delivered]
+        for key in fresh:
+            self._delivered[key] = entry
+        self._trim(now)
+        return bool(fresh)
+
+    def _trim(self, now: float) -> None:
+        delivered = self._delivered
+        while delivered:
+            oldest = next(iter(delivered))
+            if len(delivered) <= self._max_entries and delivered[oldest][1] > now:
+                return
+            del delivered[oldest]
