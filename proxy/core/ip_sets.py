@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from proxy.core.addresses import AddressSet
 from proxy.core.feed_paths import Attributes, FeedError, Shape
@@ -119,21 +120,23 @@ def read_document(data: bytes, shape: Shape | None) -> Listing:
 def listing_of(groups: Mapping[Attributes, Iterable[str]]) -> Listing:
     """The listing of prefixes as they were written. FeedError where one is wrong, or all together are too much."""
     found: list[Group] = []
+    known: dict[str, _Prefix] = {}
     total = 0
     for attributes, texts in groups.items():
-        prefixes = {_canonical(text) for text in texts}
+        prefixes = set()
+        for text in texts:
+            # A feed may have the same entry for several services.
+            prefix = known[text] if text in known else known.setdefault(text, _read(text))
+            prefixes.add(prefix)
         total += len(prefixes)
         if total > MAX_PREFIXES:
             raise FeedError(f"it has more than {MAX_PREFIXES} entries")
         if prefixes:
-            found.append(Group(attributes, tuple(sorted(prefixes, key=_order))))
+            found.append(Group(attributes, tuple(prefix.text for prefix in sorted(prefixes))))
     if not found:
         raise FeedError("it has no entry")
-    listing = Listing(tuple(found))
-    covered = sum(last - first + 1 for first, last in AddressSet.parse(listing.prefixes).ranges4)
-    if covered > MOST_OF_IPV4:
-        raise FeedError("its entries together are more than a quarter of all IPv4 addresses")
-    return listing
+    _check_extent(known.values())
+    return Listing(tuple(found))
 
 
 def check_change(old: Listing | None, new: Listing) -> None:
@@ -193,8 +196,26 @@ def _lines(text: str) -> Iterator[str]:
             yield entry
 
 
-def _canonical(text: str) -> str:
-    """One prefix in its only spelling. FeedError where it is none, or wider than anybody's."""
+class _Prefix(NamedTuple):
+    """One network; in order of version and address."""
+
+    version: int
+    first: int
+    end: int
+    text: str  # its only spelling
+
+
+def _check_extent(prefixes: Iterable[_Prefix]) -> None:
+    covered = reached = 0
+    for prefix in sorted(prefix for prefix in prefixes if prefix.version == 4):
+        covered += max(0, prefix.end - max(prefix.first, reached))
+        reached = max(reached, prefix.end)
+    if covered > MOST_OF_IPV4:
+        raise FeedError("its entries together are more than a quarter of all IPv4 addresses")
+
+
+def _read(text: str) -> _Prefix:
+    """One entry. FeedError where it is no network or address, or wider than anybody's."""
     shown = repr(text[:60])
     if text.strip() in {"all", "unix:"}:
         raise FeedError(f"{shown} is not an address or network")
@@ -209,7 +230,7 @@ def _canonical(text: str) -> str:
     if length < WIDEST[version]:
         raise FeedError(f"{shown} is wider than any provider's network")
     address = IPv4Address(first) if version == 4 else IPv6Address(first)
-    return str(address) if length == bits else f"{address}/{length}"
+    return _Prefix(version, first, end, str(address) if length == bits else f"{address}/{length}")
 
 
 def _order(prefix: str) -> tuple[bool, int, str]:

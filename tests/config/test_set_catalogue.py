@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from proxy.config.problems import Mistake
 from proxy.config.set_catalogue import ALIASES, FEEDS, check_url, feed_of, is_loopback, spelled
+from proxy.config.set_store import read_snapshot
 from proxy.config.settings import IpSet
 from proxy.core.schemes import PROVIDERS
 
@@ -26,6 +30,17 @@ def test_every_list_is_fetched_over_tls_and_says_where_it_is_documented(feed):
 def test_every_alias_leads_to_a_list(name: str):
     assert name not in FEEDS
     assert all(other in FEEDS for other, _ in ALIASES[name])
+
+
+def test_every_list_is_in_the_documentation_with_the_date_of_its_copy():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "address-sets.md").read_text()
+    lines = [line for line in page.splitlines() if line.count("|") == 5]
+    rows = {name: line for line in lines for name in re.findall(r"`([a-z0-9_]+)`", line.split("|")[1])}
+    assert {*FEEDS, *ALIASES} <= set(rows)
+    for name, feed in FEEDS.items():
+        copy = read_snapshot(feed)
+        date = "-" if copy is None else dt.datetime.fromtimestamp(copy.confirmed, dt.UTC).strftime("%Y-%m-%d")
+        assert rows[name].split("|")[3].strip() == date
 
 
 def test_every_provider_names_a_list_that_there_is():
