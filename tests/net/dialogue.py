@@ -501,11 +501,15 @@ class World:
         """How the exchanges ended, in that order."""
         return [record.reason for record in self.records]
 
+    def abandon(self) -> None:
+        """Everybody is gone."""
+        for transport in self.transports:
+            transport.lose(None)
+
     def over(self, *reasons: Reason) -> None:
         """The end: these were the exchanges, and everything was given back. ``reasons`` ends the check by order."""
         self.settle()
-        for transport in self.transports:
-            transport.lose(None)
+        self.abandon()
         self.settle()
         assert not self.loop.complaints, self.loop.complaints
         assert tuple(self.reasons) == reasons, self.reasons
