@@ -1,0 +1,133 @@
+"""One timer for everybody: deadlines within half a second, a ``Date`` once a second."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+
+from proxy.net.clock import NEVER, TICK_S, Clock
+from tests.net.accepting import until
+from tests.net.dialogue import FakeLoop
+
+
+class Watched:
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.calls: list[float] = []
+
+    def deadline_passed(self, now: float) -> None:
+        self.calls.append(now)
+        self.deadline = NEVER
+
+
+class Failing(Watched):
+    def deadline_passed(self, now: float) -> None:
+        super().deadline_passed(now)
+        raise ZeroDivisionError
+
+
+def pass_ticks(loop: FakeLoop, count: int) -> None:
+    for _ in range(count):
+        live = [timer for timer in loop.timers if not timer.cancelled]
+        if not live:
+            return
+        [timer] = live
+        loop.timers.clear()
+        loop.now = timer.when
+        timer.call()
+
+
+def test_who_is_late_is_called_once_and_within_a_tick() -> None:
+    loop = FakeLoop()
+    clock = Clock(loop)  # type: ignore[arg-type]
+    soon, later, never = Watched(loop.now + 1.0), Watched(loop.now + 60), Watched(NEVER)
+    for watched in (soon, later, never):
+        clock.watch(watched)
+    pass_ticks(loop, 10)
+    assert soon.calls == [1000 + 2 * TICK_S]
+    assert not later.calls
+    assert not never.calls
+
+
+def test_there_is_one_timer_and_none_where_nobody_is_watched() -> None:
+    loop = FakeLoop()
+    clock = Clock(loop)  # type: ignore[arg-type]
+    assert loop.timers == []
+    first, second = Watched(NEVER), Watched(NEVER)
+    clock.watch(first)
+    clock.watch(second)
+    assert len(loop.timers) == 1
+    clock.unwatch(first)
+    clock.unwatch(first)
+    clock.unwatch(second)
+    pass_ticks(loop, 1)
+    assert loop.timers == []
+    clock.watch(first)
+    assert len(loop.timers) == 1
+    clock.close()
+    clock.close()
+    assert loop.timers[0].cancelled
+
+
+def test_one_that_fails_does_not_keep_the_others_waiting() -> None:
+    loop = FakeLoop()
+    clock = Clock(loop)  # type: ignore[arg-type]
+    everybody = [Failing(0.0) if number % 2 else Watched(0.0) for number in range(6)]
+    for watched in everybody:
+        clock.watch(watched)
+    pass_ticks(loop, 1)
+    assert all(len(watched.calls) == 1 for watched in everybody)
+    assert len(loop.complaints) == 3
+    assert len(loop.timers) == 1
+
+
+def test_a_deadline_may_end_others() -> None:
+    loop = FakeLoop()
+    clock = Clock(loop)  # type: ignore[arg-type]
+    other = Watched(NEVER)
+
+    class Ending(Watched):
+        def deadline_passed(self, now: float) -> None:
+            super().deadline_passed(now)
+            clock.unwatch(other)
+            clock.unwatch(self)
+
+    clock.watch(Ending(0.0))
+    clock.watch(other)
+    pass_ticks(loop, 1)
+    assert len(loop.timers) == 1
+    pass_ticks(loop, 1)
+    assert loop.timers == []
+
+
+def test_the_date_is_an_imf_fixdate_of_now() -> None:
+    clock = Clock(FakeLoop())  # type: ignore[arg-type]
+    date = clock.date
+    assert re.fullmatch(rb"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", date)
+    parsed = time.mktime(time.strptime(date.decode(), "%a, %d %b %Y %H:%M:%S GMT")) - time.timezone
+    assert abs(parsed - clock.wall()) < 3
+    assert clock.date == date or clock.date > b""
+
+
+def test_the_date_is_made_once_a_second(monkeypatch) -> None:
+    clock = Clock(FakeLoop())  # type: ignore[arg-type]
+    monkeypatch.setattr(Clock, "wall", staticmethod(lambda: 784111777.5))
+    first = clock.date
+    assert first == b"Sun, 06 Nov 1994 08:49:37 GMT"
+    assert clock.date is first
+    monkeypatch.setattr(Clock, "wall", staticmethod(lambda: 784111778.0))
+    assert clock.date == b"Sun, 06 Nov 1994 08:49:38 GMT"
+
+
+def test_on_a_real_loop(run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        clock = Clock(loop)
+        watched = Watched(clock.now() + 0.01)
+        clock.watch(watched)
+        await until(lambda: watched.calls)
+        assert watched.calls[0] - loop.time() < 0.01
+        clock.close()
+
+    run(main())

@@ -1,0 +1,79 @@
+"""The file without a name: what goes in comes out, nobody else sees it, and it leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.net.spill import PIECE_BYTES, SpillFile
+
+
+@given(st.lists(st.binary(min_size=1, max_size=5000), max_size=20))
+def test_what_goes_in_comes_out(pieces: list[bytes]) -> None:
+    spill = SpillFile()
+    for piece in pieces:
+        spill.write(piece)
+    assert spill.size == sum(map(len, pieces))
+    assert b"".join(spill.pieces()) == b"".join(pieces)
+    spill.close()
+
+
+def test_it_comes_out_in_pieces_that_a_transport_likes(tmp_path: Path) -> None:
+    spill = SpillFile(str(tmp_path))
+    spill.write(b"x" * (2 * PIECE_BYTES + 1))
+    assert [len(piece) for piece in spill.pieces()] == [PIECE_BYTES, PIECE_BYTES, 1]
+    spill.close()
+
+
+def test_it_has_no_name_and_is_ours_alone(tmp_path: Path) -> None:
+    spill = SpillFile(str(tmp_path))
+    spill.write(b"secret")
+    assert list(tmp_path.iterdir()) == []
+    assert spill._file is not None
+    status = os.fstat(spill._file.fileno())
+    assert stat.S_IMODE(status.st_mode) == 0o600
+    assert status.st_nlink == 0
+    spill.close()
+
+
+def test_nothing_is_made_before_the_first_byte_and_closing_twice_does_no_harm() -> None:
+    spill = SpillFile("/nowhere/at/all")
+    assert list(spill.pieces()) == []
+    spill.close()
+    with pytest.raises(OSError, match="nowhere"):
+        spill.write(b"x")
+    spill.close()
+
+
+def test_a_full_disk_shows_where_it_is_written() -> None:
+    """Not later, when the verdict has fallen or everything is being given back."""
+    spill = SpillFile()
+    spill.write(b"x")
+    assert spill._file is not None
+    spill._file.close()
+    with Path("/dev/full").open("r+b", buffering=0) as full:
+        spill._file = full  # type: ignore[assignment]
+        with pytest.raises(OSError, match="No space left"):
+            spill.write(b"y")
+        spill.close()
+
+
+def test_a_short_write_is_written_on() -> None:
+    class Short:
+        def __init__(self) -> None:
+            self.content = b""
+
+        def write(self, data: memoryview) -> int:
+            self.content += bytes(data[:3])
+            return min(3, len(data))
+
+    spill = SpillFile()
+    spill._file = short = Short()  # type: ignore[assignment]
+    spill.write(b"0123456789")
+    assert short.content == b"0123456789"
+    spill._file = None
