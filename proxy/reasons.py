@@ -86,6 +86,9 @@ class Reason(Enum):
         self.status = status
         self.ended_by = ended_by
 
+    # Members are single objects; the default hashes their names in Python, at every lookup.
+    __hash__ = object.__hash__
+
     def __repr__(self) -> str:
         return f"Reason.{self.name}"
 

@@ -12,7 +12,12 @@ from __future__ import annotations
 from enum import Enum
 
 
-class ClientState(Enum):
+class _State(Enum):
+    # Members are single objects; the default hashes their names in Python, at every move.
+    __hash__ = object.__hash__
+
+
+class ClientState(_State):
     """Where the sender's connection stands."""
 
     HEAD = "head"  # idle, or a head is incomplete
@@ -23,7 +28,7 @@ class ClientState(Enum):
     CLOSED = "closed"
 
 
-class UpstreamState(Enum):
+class UpstreamState(_State):
     """Where a connection to the upstream stands."""
 
     DIALING = "dialing"
