@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from proxy.core.policy import Endpoint
+from proxy.errors import ConfigError
 from proxy.net.clock import Clock
 from proxy.net.tls import upstream_context
 from proxy.net.upstream import CLOSED, UpstreamConnection
+
+log = logging.getLogger(__name__)
 
 #: An idle connection is closed after this long; most application servers keep theirs for 60 s and more.
 IDLE_TIMEOUT_S = 55.0
@@ -201,7 +205,9 @@ class UpstreamPool:
         try:
             async with asyncio.timeout(self.connect_timeout_s):
                 connection = await self._open(endpoint)
-        except (OSError, UnicodeError):  # the second is what a host name that cannot be encoded raises
+        except (OSError, UnicodeError, ConfigError) as error:  # the others: a name or a file that cannot be used
+            if not state.failures:
+                log.warning("%s cannot be reached: %s", endpoint, str(error) or type(error).__name__)
             state.failures += 1
             pause_s = min(EJECT_FIRST_S * 2 ** min(state.failures - 1, 10), EJECT_MOST_S)
             state.ejected_until = self._clock.now() + pause_s

@@ -1,0 +1,408 @@
+"""Connections to the upstreams on real sockets, under both loops: choice, health, reuse, and accounts that add up."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+from proxy.core.policy import Endpoint, UpstreamTls
+from proxy.net import pool as pool_module
+from proxy.net.clock import Clock
+from proxy.net.pool import EJECT_FIRST_S, EJECT_MOST_S, IDLE_TIMEOUT_S, UpstreamPool
+from proxy.net.upstream import CLOSED, IDLE, UpstreamConnection
+from tests.net.accepting import until
+
+
+class App:
+    """Accepts and keeps what it accepted."""
+
+    def __init__(self) -> None:
+        self.accepted: list[asyncio.Transport] = []
+        self.server: asyncio.Server | None = None
+        self.endpoint = Endpoint("127.0.0.1", 1)
+
+    def __call__(self) -> asyncio.Protocol:
+        app = self
+
+        class Kept(asyncio.Protocol):
+            def connection_made(self, transport) -> None:
+                app.accepted.append(transport)
+
+        return Kept()
+
+    async def start(self, *, tls: ssl.SSLContext | None = None, port: int = 0) -> App:
+        loop = asyncio.get_running_loop()
+        self.server = await loop.create_server(self, "127.0.0.1", port, ssl=tls)
+        self.endpoint = Endpoint("127.0.0.1", self.server.sockets[0].getsockname()[1])
+        return self
+
+    async def stop(self) -> None:
+        if self.server is not None:
+            self.server.close()
+        for transport in self.accepted:
+            transport.abort()
+        await asyncio.sleep(0)
+
+
+def make_pool(**changed: float) -> UpstreamPool:
+    loop = asyncio.get_running_loop()
+    return UpstreamPool(loop, Clock(loop), connect_timeout_s=changed.get("connect_timeout_s", 5.0))
+
+
+def outstanding(pool: UpstreamPool) -> int:
+    return sum(state.outstanding for state in pool._states.values())
+
+
+class Waiting:
+    """Who waits for a dial."""
+
+    def __init__(self) -> None:
+        self.got: list[UpstreamConnection | None] = []
+
+    def ready(self, connection: UpstreamConnection) -> None:
+        self.got.append(connection)
+
+    def failed(self) -> None:
+        self.got.append(None)
+
+
+async def dial(pool: UpstreamPool, *endpoints: Endpoint, patience_s: float = 0.0) -> UpstreamConnection | None:
+    waiting = Waiting()
+    pool.dial(endpoints, patience_s=patience_s, ready=waiting.ready, failed=waiting.failed)
+    await until(lambda: waiting.got)
+    return waiting.got[0]
+
+
+def refusing() -> Endpoint:
+    """An endpoint where nobody listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return Endpoint("127.0.0.1", sock.getsockname()[1])
+
+
+async def over(pool: UpstreamPool, *apps: App) -> None:
+    await pool.close()
+    pool._clock.close()
+    for app in apps:
+        await app.stop()
+    await until(lambda: outstanding(pool) == 0)
+    assert pool.idle_connections() == 0
+
+
+def test_an_idle_connection_is_used_again(run) -> None:
+    async def main() -> None:
+        app, pool = await App().start(), make_pool()
+        assert pool.acquire((app.endpoint,)) is None
+        connection = await dial(pool, app.endpoint)
+        assert connection is not None
+        assert (outstanding(pool), pool.idle_connections()) == (1, 0)
+        pool.released(connection)
+        assert (outstanding(pool), pool.idle_connections()) == (0, 1)
+        assert pool.acquire((app.endpoint,)) is connection
+        assert (outstanding(pool), pool.idle_connections()) == (1, 0)
+        pool.released(connection)
+        await over(pool, app)
+
+    run(main())
+
+
+@pytest.mark.parametrize("end", ["close", "abort", "write"])
+def test_one_that_ended_or_spoke_is_not(run, end: str) -> None:
+    async def main() -> None:
+        app, pool = await App().start(), make_pool()
+        connections = [await dial(pool, app.endpoint) for _ in range(2)]
+        for connection in connections:
+            assert connection is not None
+            pool.released(connection)
+        await until(lambda: len(app.accepted) == 2)
+        warm = app.accepted[1]
+        warm.write(b"HTTP/1.1 408 Too Late\r\n\r\n") if end == "write" else getattr(warm, end)()
+        # Not one turn of our loop needs to pass: the kernel knows.
+        socket_of = connections[1]._sock
+        await until(lambda: is_readable(socket_of) or connections[1].state is CLOSED)
+        assert pool.acquire((app.endpoint,)) is connections[0]
+        assert (outstanding(pool), pool.idle_connections()) == (1, 0)
+        connections[0].abort()
+        await over(pool, app)
+
+    run(main())
+
+
+def is_readable(sock: socket.socket) -> bool:
+    try:
+        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def test_the_one_with_the_least_to_do_is_chosen(run) -> None:
+    async def main() -> None:
+        first, second, pool = await App().start(), await App().start(), make_pool()
+        both = (first.endpoint, second.endpoint)
+        connections = [await dial(pool, *both) for _ in range(6)]
+        chosen = [connection.endpoint for connection in connections]
+        assert chosen.count(first.endpoint) == chosen.count(second.endpoint) == 3
+        for connection in connections:
+            connection.abort()
+        await over(pool, first, second)
+
+    run(main())
+
+
+def test_one_that_refuses_is_left_alone_for_a_while(run) -> None:
+    async def main() -> None:
+        app, pool, dead = await App().start(), make_pool(), refusing()
+        for _ in range(3):
+            connection = await dial(pool, dead, app.endpoint)
+            assert connection is not None
+            assert connection.endpoint == app.endpoint
+            connection.abort()
+        assert pool._states[dead].failures == 1
+        now = pool._clock.now()
+        assert now < pool._states[dead].ejected_until <= now + EJECT_FIRST_S
+        assert not pool.reachable((dead,))
+        assert pool.reachable((dead, app.endpoint))
+        await over(pool, app)
+
+    run(main())
+
+
+def test_the_only_one_is_tried_all_the_same_and_its_pause_doubles(run) -> None:
+    async def main() -> None:
+        pool, dead = make_pool(), refusing()
+        for count in range(1, 9):
+            assert await dial(pool, dead) is None
+            assert pool._states[dead].failures == count
+            left = pool._states[dead].ejected_until - pool._clock.now()
+            assert left == pytest.approx(min(EJECT_FIRST_S * 2 ** (count - 1), EJECT_MOST_S), abs=0.5)
+        app = await App().start(port=dead.port)
+        connection = await dial(pool, dead)
+        assert connection is not None
+        assert pool._states[dead].failures == 0
+        assert pool.reachable((dead,))
+        connection.abort()
+        await over(pool, app)
+
+    run(main())
+
+
+def test_patience_waits_for_an_upstream_that_comes_back(run) -> None:
+    async def main() -> None:
+        pool, dead, app, waiting = make_pool(), refusing(), App(), Waiting()
+        pool.dial((dead,), patience_s=15.0, ready=waiting.ready, failed=waiting.failed)
+        await until(lambda: pool._states.get(dead) and pool._states[dead].failures > 1)
+        await app.start(port=dead.port)
+        await until(lambda: waiting.got)
+        assert waiting.got[0] is not None
+        waiting.got[0].abort()
+        await over(pool, app)
+
+    run(main())
+
+
+def test_patience_has_an_end(run) -> None:
+    async def main() -> None:
+        pool = make_pool()
+        assert await dial(pool, refusing(), patience_s=0.15) is None
+        await over(pool)
+
+    run(main())
+
+
+def test_patience_ends_with_who_waits(run) -> None:
+    async def main() -> None:
+        pool, dead, waiting = make_pool(), refusing(), Waiting()
+        handle = pool.dial((dead,), patience_s=15.0, ready=waiting.ready, failed=waiting.failed)
+        await until(lambda: pool._states.get(dead) and pool._states[dead].failures)
+        handle.cancel()
+        await until(lambda: not pool._dials)
+        assert waiting.got == []
+        await over(pool)
+
+    run(main())
+
+
+def test_a_connection_that_nobody_waits_for_any_more_is_kept(run) -> None:
+    async def main() -> None:
+        app, pool, waiting = await App().start(), make_pool(), Waiting()
+        pool.dial((app.endpoint,), patience_s=0, ready=waiting.ready, failed=waiting.failed).cancel()
+        await until(lambda: not pool._dials)
+        assert pool.idle_connections() == 0  # cancelled before it began
+        handle = pool.dial((app.endpoint,), patience_s=0, ready=waiting.ready, failed=waiting.failed)
+        await asyncio.sleep(0)
+        handle.cancel()
+        await until(lambda: not pool._dials)
+        assert (waiting.got, pool.idle_connections(), outstanding(pool)) == ([], 1, 0)
+        await over(pool, app)
+
+    run(main())
+
+
+def test_a_host_name_that_is_none(run, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        pool = make_pool()
+        for _ in range(3):
+            assert await dial(pool, Endpoint("a" * 64 + ".invalid", 80)) is None
+        await over(pool)
+
+    run(main())
+    [line] = [record.getMessage() for record in caplog.records if record.name == "proxy.net.pool"]
+    assert line.startswith(f"http://{'a' * 64}.invalid:80 cannot be reached: ")
+
+
+def test_every_address_of_a_name_is_tried(run) -> None:
+    async def main() -> None:
+        app, pool = await App().start(), make_pool()
+        loop = asyncio.get_running_loop()
+        known = loop.getaddrinfo
+        dead = refusing()
+
+        async def two(host: str, port: int, **more: int):
+            assert host == "app.test"
+            return [*await known("127.0.0.1", dead.port, **more), *await known("127.0.0.1", port, **more)]
+
+        loop.getaddrinfo = two  # type: ignore[method-assign]
+        connection = await dial(pool, Endpoint("app.test", app.endpoint.port))
+        assert connection is not None
+        connection.abort()
+        await over(pool, app)
+
+    class Loop(asyncio.SelectorEventLoop):
+        """One whose names can be made up."""
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(main())
+
+
+def test_a_unix_socket(run, tmp_path: Path) -> None:
+    async def main() -> None:
+        app, pool = App(), make_pool()
+        path = str(tmp_path / "app.sock")
+        app.server = await asyncio.get_running_loop().create_unix_server(app, path)
+        connection = await dial(pool, Endpoint("", 0, path))
+        assert connection is not None
+        assert connection.endpoint_text == f"unix:{path}"
+        pool.released(connection)
+        assert pool.acquire((connection.endpoint,)) is connection
+        connection.abort()
+        assert await dial(pool, Endpoint("", 0, str(tmp_path / "nobody.sock"))) is None
+        await over(pool, app)
+
+    run(main())
+
+
+def test_tls_is_verified(run, authority) -> None:
+    async def main() -> None:
+        # asyncio tells the loop about every handshake that a client breaks off.
+        asyncio.get_running_loop().set_exception_handler(lambda _, __: None)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*authority.write("app", "app.example"))
+        # 1.3 sends tickets after the handshake. Until they are read they look like an answer to nothing.
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        ca_file = str(authority.directory / "ca.pem")
+        authority.ca.cert_pem.write_to_path(ca_file)
+        app, pool = await App().start(tls=context), make_pool()
+        host, port = app.endpoint.host, app.endpoint.port
+        good = Endpoint(host, port, tls=UpstreamTls(ca_file=ca_file, server_name="app.example"))
+        missing = UpstreamTls(ca_file=ca_file + ".gone", server_name="app.example")
+        for tls in (UpstreamTls(ca_file=ca_file), UpstreamTls(server_name="app.example"), missing):
+            assert await dial(pool, Endpoint(host, port, tls=tls)) is None
+        connection = await dial(pool, good)
+        assert connection is not None
+        assert connection.state is IDLE
+        pool.released(connection)
+        assert pool.acquire((good,)) is connection
+        assert pool.acquire((Endpoint(host, port, tls=UpstreamTls(ca_file=ca_file)),)) is None
+        connection.abort()
+        await over(pool, app)
+
+    run(main())
+
+
+def test_a_handshake_that_never_ends_leaves_nothing(run, authority) -> None:
+    async def main() -> None:
+        app, pool = await App().start(), make_pool(connect_timeout_s=0.1)
+        silent = Endpoint(app.endpoint.host, app.endpoint.port, tls=UpstreamTls())
+        assert await dial(pool, silent) is None
+        assert (outstanding(pool), pool.idle_connections()) == (0, 0)
+        assert pool._states[silent].dialing == 0
+        await over(pool, app)
+
+    run(main())
+
+
+def test_idle_connections_end_with_their_time(run) -> None:
+    async def main() -> None:
+        app, pool = await App().start(), make_pool()
+        connections = [await dial(pool, app.endpoint) for _ in range(2)]
+        for connection in connections:
+            pool.released(connection)
+        now = pool._clock.now()
+        connections[0].idle_since = now - IDLE_TIMEOUT_S
+        pool.deadline_passed(now)
+        assert connections[0].state is CLOSED
+        assert pool.idle_connections() == 1
+        assert now < pool.deadline <= now + 2
+        await over(pool, app)
+
+    run(main())
+
+
+def test_no_more_idle_connections_than_are_useful(run, monkeypatch) -> None:
+    monkeypatch.setattr(pool_module, "MAX_IDLE", 2)
+
+    async def main() -> None:
+        app, pool = await App().start(), make_pool()
+        connections = [await dial(pool, app.endpoint) for _ in range(3)]
+        for connection in connections:
+            pool.released(connection)
+        assert pool.idle_connections() == 2
+        assert connections[0].state is CLOSED
+        assert outstanding(pool) == 0
+        await over(pool, app)
+
+    run(main())
+
+
+def test_closing_ends_what_is_under_way(run) -> None:
+    async def main() -> None:
+        app, pool, waiting = await App().start(), make_pool(), Waiting()
+        lent, idle = await dial(pool, app.endpoint), await dial(pool, app.endpoint)
+        pool.released(idle)
+        pool.dial((refusing(),), patience_s=60, ready=waiting.ready, failed=waiting.failed)
+        await pool.close()
+        assert idle.state is CLOSED
+        assert not pool._dials
+        pool.released(lent)
+        assert lent.state is CLOSED
+        assert outstanding(pool) == 0
+        await over(pool, app)
+
+    run(main())
+
+
+def test_an_upstream_that_speaks_first_is_no_upstream(run) -> None:
+    async def main() -> None:
+        pool = make_pool()
+
+        class Banner(asyncio.Protocol):
+            def connection_made(self, transport) -> None:
+                transport.write(b"SSH-2.0-OpenSSH\r\n")
+
+        server = await asyncio.get_running_loop().create_server(Banner, "127.0.0.1", 0)
+        endpoint = Endpoint("127.0.0.1", server.sockets[0].getsockname()[1])
+        connection = await dial(pool, endpoint)
+        if connection is not None:  # it was faster than the banner
+            await until(lambda: connection.state is CLOSED)
+        assert outstanding(pool) == 0
+        server.close()
+        await over(pool)
+
+    run(main())
