@@ -119,7 +119,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        self.deadline = self._site.clock.now() + self._limits.head_timeout_s
+        self.deadline = min(self._site.clock.now() + self._limits.head_timeout_s, self._site.idle_until)
         self._site.clock.watch(self)
         self._site.connections.add(self)
 
@@ -185,9 +185,11 @@ class ClientConnection(asyncio.BufferedProtocol):
     # -- the worker's and the clock's calls
 
     def drain(self) -> None:
-        """Close when idle; an exchange under way ends first and says ``Connection: close``."""
+        """Close when idle, by the site's ``idle_until``; an exchange ends first and says ``Connection: close``."""
         if self._state is HEAD and not self._buffer:
-            self._close()
+            self.deadline = min(self.deadline, self._site.idle_until)
+            if self.deadline <= self._site.clock.now():
+                self._close()
 
     def abort(self) -> None:
         """Cut the connection; an exchange under way ends as drained."""

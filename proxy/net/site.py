@@ -15,7 +15,7 @@ from proxy.core.policy import Policy
 from proxy.core.record import ExchangeRecord
 from proxy.core.routes import RouteTable
 from proxy.http1 import Refusal, build_refusal
-from proxy.net.clock import Clock, Watched
+from proxy.net.clock import NEVER, Clock, Watched
 from proxy.net.pool import UpstreamPool
 from proxy.reasons import Reason
 
@@ -31,7 +31,7 @@ class Connection(Watched, Protocol):
     """A sender's connection, as the worker sees it when it drains."""
 
     def drain(self) -> None:
-        """Close when idle, else after the exchange that is under way."""
+        """Close when idle, at the latest when the site says, else after the exchange that is under way."""
 
     def abort(self) -> None:
         """Close now."""
@@ -60,6 +60,7 @@ class Site:
         self.pool = UpstreamPool(loop, self.clock, connect_timeout_s=policy.server.connect_timeout_s)
         self.connections: set[Connection] = set()
         self.draining = False
+        self.idle_until = NEVER  # while draining: when a connection without a request is closed
         self._instance = instance
         self._requests = 0
         self._finished = 0
@@ -97,9 +98,14 @@ class Site:
         """Exchanges that have begun (each took an id) and not ended."""
         return self._requests - self._finished
 
-    def start_drain(self) -> None:
-        """From now on no exchange is begun on a connection after the one under way."""
+    def start_drain(self, grace_s: float = 0.0) -> None:
+        """From now on each connection closes after its next answer, or when ``grace_s`` are over without a request.
+
+        Closing an idle connection at once would lose the request that is on its way; an answer that says "close" loses
+        none. ``NEVER`` leaves idle connections to their own time-outs. May be called again with another grace.
+        """
         self.draining = True
+        self.idle_until = self.clock.now() + grace_s
         for connection in list(self.connections):
             connection.drain()
 

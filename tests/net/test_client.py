@@ -548,6 +548,32 @@ def test_drain_closes_what_is_idle_and_lets_exchanges_end() -> None:
     world.over(DELIVERED, DELIVERED)
 
 
+def test_a_drain_with_grace_waits_for_the_request_that_is_on_its_way() -> None:
+    world = World()
+    quiet, asking = world.sender(), world.sender()
+    world.site.start_drain(2.0)
+    fresh = world.sender()
+    assert (quiet.saw, asking.saw, fresh.saw) == (None, None, None)
+    asking >> signed()
+    world.upstream >> OK
+    asking << b"HTTP/1.1 200 OK\r\n*Connection: close\r\n\r\nok"
+    assert asking.saw == "fin"
+    world.later(3.0)
+    assert (quiet.saw, fresh.saw) == ("fin", "fin")
+    world.over(DELIVERED)
+
+
+def test_a_drain_without_end_leaves_idle_connections_to_their_time_outs() -> None:
+    world = World()
+    quiet = world.sender()
+    world.site.start_drain(float("inf"))
+    world.later(5.0)
+    assert quiet.saw is None
+    world.site.start_drain()
+    world.settle()
+    assert quiet.saw == "fin"
+
+
 def test_drain_while_the_answer_is_under_way() -> None:
     world = World()
     sender = world.sender()
