@@ -1,0 +1,214 @@
+"""The signature is at fault: another digest, coding, prefix, header, or another text that was signed.
+
+By its form alone where it is malformed; where it is well formed, by trying it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from proxy.core.causes.trial import Facts, Trial
+from proxy.core.signing.encodings import decode
+from proxy.core.signing.evidence import signature_size
+from proxy.core.signing.scheme import Encoding, Method, Scheme
+from proxy.http1 import RequestHead
+
+#: Older headers of the same senders, with SHA-1.
+_OLD_HEADERS = {b"x-hub-signature-256": b"x-hub-signature", b"x-request-signature-sha-256": b"x-request-signature"}
+_PREFIX = re.compile(rb"(?:(?:hmac-)?sha(?:1|256|384|512)(?:hash)?=|v[0-9]{1,2}[=,]|hmac |bearer |s=)?", re.IGNORECASE)
+_DIGESTS = {16: "md5", 20: "sha1", 28: "sha224", 32: "sha256", 48: "sha384", 64: "sha512"}
+_HEX = frozenset({Encoding.HEX, Encoding.HEX_UPPER, Encoding.HEX_ANY_CASE})
+_WRITTEN = {
+    Encoding.HEX: "hex in lower case",
+    Encoding.HEX_UPPER: "hex in capitals",
+    Encoding.HEX_ANY_CASE: "hex",
+    Encoding.BASE64: "base64",
+    Encoding.BASE64URL: "base64url without padding",
+    Encoding.HEX_OR_BASE64: "hex or base64",
+}
+#: What senders of one's own sign instead of what the scheme says.
+_OTHER_TEXTS = (
+    "{body}",
+    "{timestamp}.{body}",
+    "{timestamp}{body}",
+    "{timestamp}:{body}",
+    "{body}{timestamp}",
+    "{body}.{timestamp}",
+    "v0:{timestamp}:{body}",
+    "{id}.{timestamp}.{body}",
+    "{id}{timestamp}{body}",
+    "{url}{body}",
+    "{body}{url}",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How the value of a signature's header is written, as far as that can be seen."""
+
+    prefix: bytes
+    encoding: Encoding
+    algorithm: str
+
+
+def _value(trial: Trial) -> tuple[Scheme, bytes, bytes] | None:
+    """(scheme, header, value) of the first signature's header that came."""
+    scheme = trial.scheme
+    for name in scheme.headers if scheme is not None else ():
+        value = trial.head.get(name)
+        if value and scheme is not None:
+            return scheme, name, value
+    return None
+
+
+def _form_of(scheme: Scheme, value: bytes) -> _Form | None:
+    """The form of a value that is one signature; None where it is a list, or nothing that we know."""
+    if scheme.claims is not None or scheme.envelope is not None:
+        return None
+    own = scheme.prefix if scheme.prefix and value.startswith(scheme.prefix) else None
+    match = _PREFIX.match(value)
+    prefix = own if own is not None else match[0] if match is not None else b""
+    text = value[len(prefix) :]
+    for encoding in (Encoding.HEX, Encoding.HEX_ANY_CASE, Encoding.BASE64, Encoding.BASE64URL):
+        signature = decode(encoding, text, None)
+        if signature is not None and len(signature) in _DIGESTS:
+            return _Form(prefix, encoding, _DIGESTS[len(signature)])
+    return None
+
+
+def old_header(trial: Trial) -> Facts | None:
+    """The SHA-1 header of the same sender came, and the one with SHA-256 did not."""
+    for name in trial.scheme.headers if trial.scheme is not None else ():
+        old = _OLD_HEADERS.get(name)
+        value = trial.head.get(old) if old is not None else None
+        if value is not None and (value.lower().startswith(b"sha1=") or len(value) == 40):
+            return {"header": _shown(name), "old": _shown(old or b"")}
+    return None
+
+
+def sha1_value(trial: Trial) -> Facts | None:
+    """The header is the right one, and its value is a SHA-1 digest."""
+    found = _value(trial)
+    form = _form_of(found[0], found[2]) if found is not None else None
+    if found is None or form is None or form.algorithm != "sha1" or found[0].algorithm == "sha1":
+        return None
+    return {"header": _shown(found[1]), "algorithm": _digest(found[0].algorithm)}
+
+
+def other_digest(trial: Trial) -> Facts | None:
+    """The value is as long as another digest."""
+    found = _value(trial)
+    form = _form_of(found[0], found[2]) if found is not None else None
+    if found is None or form is None or form.algorithm == found[0].algorithm or found[0].listing is not None:
+        return None
+    return {"header": _shown(found[1]), "other": _digest(form.algorithm), "algorithm": _digest(found[0].algorithm)}
+
+
+def other_encoding(trial: Trial) -> Facts | None:
+    """The digest is of the right length, and written in another way: hex for base64, capitals, base64url."""
+    found = _value(trial)
+    form = _form_of(found[0], found[2]) if found is not None else None
+    if found is None or form is None or form.algorithm != found[0].algorithm or found[0].listing is not None:
+        return None
+    size = signature_size(found[0])
+    if decode(found[0].encoding, found[2][len(form.prefix) :], size) is not None:
+        return None
+    other = "hex in capitals" if form.encoding in _HEX and found[0].encoding in _HEX else _WRITTEN[form.encoding]
+    return {"header": _shown(found[1]), "other": other, "encoding": _WRITTEN[found[0].encoding]}
+
+
+def other_prefix(trial: Trial) -> Facts | None:
+    """The digest is right by its length and writing, and what stands before it is not."""
+    found = _value(trial)
+    form = _form_of(found[0], found[2]) if found is not None else None
+    if found is None or form is None or found[0].listing is not None or form.prefix == found[0].prefix:
+        return None
+    wanted = found[0].prefix.decode("latin-1")
+    return {"header": _shown(found[1]), "wanted": f'"{wanted}"' if wanted else "nothing"}
+
+
+def bare_value(trial: Trial) -> Facts | None:
+    """The header should hold a list (``t=…,v1=…``), and holds one bare signature."""
+    found = _value(trial)
+    pair = found[0].listing.pair if found is not None and found[0].listing is not None else None
+    if found is None or pair is None or pair in found[2].rstrip(b"="):
+        return None
+    form = _form_of(found[0], found[2])
+    return None if form is None else {"header": _shown(found[1])}
+
+
+def repeated(trial: Trial) -> Facts | None:
+    """A header of the signature came more than once."""
+    names = trial.scheme.header_names if trial.scheme is not None else frozenset()
+    twice = sorted(names & trial.head.repeated)
+    return {"header": _shown(twice[0])} if twice else None
+
+
+def joined(trial: Trial) -> Facts | None:
+    """Something in front joined two values of the header with a comma."""
+    found = _value(trial)
+    if found is None or found[0].listing is not None or b"," not in found[2]:
+        return None
+    parts = [part.strip(b" \t") for part in found[2].split(b",")]
+    if len(parts) > 8 or any(_form_of(found[0], part) is None for part in parts):
+        return None
+    return {"header": _shown(found[1])}
+
+
+def wrong_constant(trial: Trial) -> Facts | None:
+    """A header that must have one fixed value has another, or is missing."""
+    for name, wanted in trial.scheme.required if trial.scheme is not None else ():
+        if trial.head.get(name) != wanted:
+            return {"header": _shown(name), "wanted": wanted.decode("latin-1")}
+    return None
+
+
+def part_missing(trial: Trial) -> Facts | None:
+    """The signature is there, and another header that is signed with it is not."""
+    scheme = trial.scheme
+    if scheme is None or not any(trial.head.get(name) for name in scheme.headers):
+        return None
+    missing = sorted(name for name in scheme.header_names - set(scheme.headers) if not trial.head.get(name))
+    return {"header": _shown(missing[0])} if missing else None
+
+
+def other_text(trial: Trial) -> Facts | None:
+    """The secret is right, and another text was signed: the body alone, or the parts put together in another way."""
+    scheme = trial.scheme
+    if scheme is None or not trial.keyed or scheme.document is not None or scheme.claims is not None:
+        return None
+    for text in _OTHER_TEXTS:
+        if text == scheme.signed or not _can_make(text, scheme, trial):
+            continue
+        method = Method.HMAC
+        name = trial.fits(scheme=replace(scheme, signed=text, method=method))
+        if name is not None:
+            return {"secret": name, "text": text, "signed": _one_line(scheme.signed)}
+    return None
+
+
+def _can_make(text: str, scheme: Scheme, trial: Trial) -> bool:
+    has_url = trial.check is not None and trial.check.public_url is not None
+    return (
+        ("{timestamp}" not in text or scheme.timestamp is not None)
+        and ("{id}" not in text or scheme.identity is not None)
+        and ("{url}" not in text or has_url)
+    )
+
+
+def _one_line(text: str) -> str:
+    return text.encode("unicode_escape").decode("ascii")
+
+
+def _digest(name: str) -> str:
+    return name.upper().replace("SHA", "SHA-")
+
+
+def _shown(name: bytes) -> str:
+    return name.decode("latin-1")
+
+
+def headers_seen(head: RequestHead, names: frozenset[bytes]) -> int:
+    """How many of ``names`` came."""
+    return sum(name in head.values for name in names)

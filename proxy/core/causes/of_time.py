@@ -1,0 +1,116 @@
+"""The time is at fault: a clock that is wrong, a retry that is late, seconds where milliseconds are meant."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from proxy.core.causes.trial import Facts, Trial
+from proxy.core.signing.documents import JsonPart, list_items, read_json
+from proxy.core.signing.evidence import EvidenceReader
+from proxy.core.signing.jwt import open_token
+from proxy.core.signing.scheme import Document, TimeFormat
+from proxy.core.signing.times import parse_time
+from proxy.http1 import RequestHead
+from proxy.reasons import Reason
+
+_UNITS = frozenset({TimeFormat.SECONDS, TimeFormat.MILLISECONDS})
+_YEAR_S = 366 * 86400.0
+
+
+def said_at(head: RequestHead, body: bytes | None, trial: Trial) -> float | None:
+    """When the delivery says it was signed, in seconds since the epoch; None where that cannot be read."""
+    scheme = trial.scheme
+    if scheme is None:
+        return None
+    if scheme.claims is not None:
+        return _of_token((head.get(scheme.headers[0]) if scheme.headers else body) or b"", scheme.prefix)
+    if scheme.timestamp is None:
+        return None
+    document = scheme.document
+    text = b""
+    if document is not None and document.timestamp is not None:
+        text = _of_document(document, body)
+    else:
+        text = _of_head(head, trial)
+    return parse_time(scheme.timestamp.format, text)
+
+
+def _of_head(head: RequestHead, trial: Trial) -> bytes:
+    assert trial.check is not None
+    evidence = EvidenceReader(trial.check.scheme, float("inf"), trial.check.public_url).read(head, trial.case.now)
+    return b"" if isinstance(evidence, Reason) else evidence.context.timestamp
+
+
+def _of_document(document: Document, body: bytes | None) -> bytes:
+    tree = read_json(body) if body is not None and document.kind == "json" else None
+    if tree is None:
+        return b""
+    elements = [tree] if document.items is None else list_items(tree, document.items)
+    return (JsonPart(elements[0], document).text(document.timestamp or "") or b"") if elements else b""
+
+
+def _of_token(text: bytes, prefix: bytes) -> float | None:
+    token = open_token(text.removeprefix(prefix))
+    if token is None:
+        return None
+    times = [token.claims.get(name) for name in ("exp", "iat", "nbf")]
+    return next((float(one) for one in times if isinstance(one, int | float) and abs(one) < 1e12), None)
+
+
+def _facts(trial: Trial, said: float) -> Facts:
+    now = trial.case.now
+    scheme = trial.scheme
+    window = trial.check.tolerance_s if trial.check is not None else None
+    if window is None and scheme is not None and scheme.timestamp is not None:
+        window = scheme.timestamp.tolerance_s
+    return {
+        "seconds": f"{abs(now - said):.0f}",
+        "theirs": _instant(said),
+        "ours": _instant(now),
+        "window": "its own limit" if window is None else f"{window:g} s",
+    }
+
+
+def unit(trial: Trial) -> Facts | None:
+    """Milliseconds came where seconds are signed, or the other way round, or a date."""
+    scheme = trial.scheme
+    stamp = scheme.timestamp if scheme is not None else None
+    if stamp is None or stamp.format not in _UNITS or stamp.header is None:
+        return None
+    text = trial.head.get(stamp.header) or b""
+    wants = "milliseconds" if stamp.format is TimeFormat.MILLISECONDS else "seconds"
+    said = parse_time(stamp.format, text)
+    if said is not None and abs(said - trial.case.now) < _YEAR_S:
+        return None
+    for form, word in (
+        (TimeFormat.SECONDS, "seconds"),
+        (TimeFormat.MILLISECONDS, "milliseconds"),
+        (TimeFormat.ANY, "a date"),
+    ):
+        other = parse_time(form, text)
+        if other is not None and word != wants and abs(other - trial.case.now) < _YEAR_S:
+            return {"header": stamp.header.decode("latin-1"), "came": word, "wanted": wants}
+    return None
+
+
+def too_old(trial: Trial) -> Facts | None:
+    """It was signed longer ago than the window."""
+    said = said_at(trial.head, trial.body, trial)
+    if trial.case.reason is not Reason.TIMESTAMP_TOO_OLD or said is None:
+        return None
+    return _facts(trial, said)
+
+
+def ahead(trial: Trial) -> Facts | None:
+    """It was signed later than it is here."""
+    said = said_at(trial.head, trial.body, trial)
+    if trial.case.reason is not Reason.TIMESTAMP_IN_FUTURE or said is None:
+        return None
+    return _facts(trial, said)
+
+
+def _instant(seconds: float) -> str:
+    try:
+        return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return "no time at all"

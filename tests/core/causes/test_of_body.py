@@ -1,0 +1,55 @@
+"""Bodies: each supposition fits its own faults; hostile bodies cost little and raise nothing."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+
+from proxy.core.causes import of_body
+from proxy.core.causes.trial import Trial
+from tests.faults import BODIES, KEY, Fault, github, refused, route
+
+SUPPOSITIONS = {
+    "body_line_end": of_body.line_end,
+    "body_line_ends": of_body.line_ends,
+    "body_reencoded": of_body.reencoded,
+    "body_compressed": of_body.compressed,
+    "body_form_field": of_body.form_field,
+    "body_charset": of_body.charset,
+    "body_base64": of_body.in_base64,
+    "body_left_out": of_body.signed_without_body,
+    "body_empty": of_body.empty,
+    "body_not_held": of_body.not_here,
+}
+
+
+@pytest.mark.parametrize("fault", BODIES, ids=lambda fault: fault.what)
+def test_the_supposition_of_the_fault_fits_first(fault: Fault):
+    fitting = [word for word, find in SUPPOSITIONS.items() if find(Trial(fault.case)) is not None]
+    assert fitting[0] == fault.word
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        b"\x1f\x8b\x08\x00",
+        b"&".join([b"a=b"] * 5000),
+        b"\xff\xfe",
+        b"1" * 5000,
+        b'"\\ud800"',
+    ],
+    ids=lambda body: repr(body[:8]),
+)
+def test_a_hostile_body_raises_nothing(body: bytes):
+    trial = Trial(refused(route(), github(b"wrong"), body))
+    for find in SUPPOSITIONS.values():
+        assert find(trial) is None
+
+
+def test_what_is_decompressed_is_bounded():
+    bomb = zlib.compress(b"\0" * 50_000_000, 9)
+    trial = Trial(refused(route(), github(KEY, b"\0" * 50_000_000), bomb))
+    assert of_body.compressed(trial) is None
