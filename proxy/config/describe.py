@@ -104,11 +104,24 @@ def _route(route: Route, limits: Limits) -> list[str]:
         lines.append(f"Tighter limits: {_list(tightened)}.")
     if route.hold_s:
         lines.append(f"An unreachable upstream is tried again for {show_time(route.hold_s)}.")
-    if route.handshake == "answer":
-        lines.append("The provider's endpoint check is answered here.")
+    lines += _handshake(route)
     if route.observe:
         lines.append("ONLY OBSERVED: what would be refused is passed on and counted.")
     return [lines[0], *(_INDENT + line for line in lines[1:])]
+
+
+def _handshake(route: Route) -> list[str]:
+    if route.handshake == "answer":
+        return ["The provider's endpoint check is answered here."]
+    check = route.endpoint_check
+    if check is None or check.signed:
+        return []
+    if route.handshake == "refuse":
+        return [f"The provider's endpoint check ({check.request}) is refused."]
+    if check.verify and route.verify_token is not None:
+        return [f"The provider's endpoint check ({check.request}) is passed on if its token is right."]
+    where = "with the token alone" if route.token is not None else "unsigned, at this path alone"
+    return [f"The provider's endpoint check ({check.request}) is passed on {where}."]
 
 
 def _proofs(route: Route) -> list[str]:

@@ -7,7 +7,7 @@ that names them, a limit that would loosen the global one.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 from proxy.config.allow import AllowReader
@@ -20,6 +20,8 @@ from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import View
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import BodyMode, Endpoint, Limits, Route, UpstreamTls
+from proxy.core.schemes import Provider
+from proxy.core.schemes.handshake import Form
 
 USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _GUARD_KEYS = ("allow", "provider", "token", "secrets")
@@ -62,6 +64,7 @@ class RouteReader:
             delivery_header=guards.provider.delivery_header if guards.provider else None,
             hold_s=view.need("hold", float),
             refusal_status=guards.provider.refusal_status if guards.provider else None,
+            endpoint_check=guards.provider.handshake if guards.provider else None,
             handshake=self._handshake(view, guards),
             verify_token=self.guards.read_one(view, "verify_token"),
         )
@@ -149,7 +152,23 @@ class RouteReader:
             self.problems.add(
                 view.where("handshake"), "only a provider's endpoint check can be answered", "name `provider`"
             )
+        if guards.provider is not None:
+            self._check_handshake(view, guards.provider, handshake)
         return handshake
+
+    def _check_handshake(self, view: View, provider: Provider, handshake: str) -> None:
+        check = provider.handshake
+        if "verify_token" in view and (check is None or not check.needs_token):
+            self.warnings.append(f"{view.where('verify_token')}: {provider.title} has no endpoint check with a token")
+        if handshake == "answer":
+            for what, mend in answer_problems(view, provider):
+                self.problems.add(view.where("handshake"), what, mend)
+        unproved = check is not None and not check.signed and not (check.verify and "verify_token" in view)
+        if handshake == "forward" and unproved and provider.scheme is not None and view.need("path", bytes) == b"/":
+            self.warnings.append(
+                f"{view.where()}: nobody signs the endpoint check of {provider.title}, so it is passed on at the "
+                "route's own path alone, which is /: set `path` to that of the webhook"
+            )
 
     def _tls_of(self, view: View) -> UpstreamTls:
         own = view.tree.view("upstream_tls", *view.prefix, "upstream_tls")
@@ -181,6 +200,22 @@ class RouteReader:
             f"{show_limit(key, value)} would loosen limits.{key.name}, which is {show_limit(key, most)}",
             f"a route may only tighten: choose at most {show_limit(key, most)}, or raise limits.{key.name}",
         )
+
+
+def answer_problems(view: View, provider: Provider) -> Iterator[tuple[str, str]]:
+    """Why the endpoint check of ``provider`` cannot be answered here: (what, mend)."""
+    check = provider.handshake
+    if check is None:
+        yield f"{provider.title} has no endpoint check to answer", "leave `handshake` out"
+    elif check.form is Form.NONE:
+        what = f"only the application can answer the endpoint check of {provider.title}: {check.reason}"
+        yield what, 'write handshake = "forward"'
+    elif check.needs_token and "verify_token" not in view and not view.doubtful("verify_token"):
+        what = f"the endpoint check of {provider.title} needs the token that is configured there"
+        yield what, 'add verify_token = "file:/path" (flag: --verify-token-file PATH)'
+    elif check.needs_url and "public_url" not in view and not view.doubtful("public_url"):
+        what = f"the answer to the endpoint check of {provider.title} is made with the endpoint's URL"
+        yield what, 'add public_url = "https://hooks.example.com", as it is configured there (flag: --public-url URL)'
 
 
 def show_limit(key: Key, value: float) -> str:

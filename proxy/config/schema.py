@@ -170,7 +170,8 @@ _ROUTE = (
         maximum="1h", at_limit="502 `upstream_unreachable`", flag="hold"),
     Key("public_url", kinds.URL, "For schemes that sign the URL: scheme and authority, or the whole URL, as configured "
         "at the provider.", flag="public-url"),
-    Key("handshake", choice("forward", "answer"), "`answer`: we answer the provider's endpoint check ourselves.",
+    Key("handshake", choice("forward", "answer", "refuse"), "The provider's endpoint check: the application "
+        "answers it, we do, or it is judged like any other request.",
         "forward", flag="handshake"),
     Key("verify_token", kinds.REFERENCE, "For endpoint checks that need a token."),
     Key("open", kinds.BOOL, "This route needs no guard.", False),

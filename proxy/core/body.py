@@ -87,6 +87,10 @@ class BodyGate:
         """The verdict: the name of the secret that matched, None where nothing had to be proved, or why not."""
         return None if self._verification is None else self._verification.finish()
 
+    def whole_body(self) -> bytes | None:
+        """The body in one piece, where all of it is held in memory; it stays here."""
+        return b"".join(self._held) if self.held_bytes == self.received else None
+
     def take(self) -> list[bytes]:
         """What is held in memory, in order; the gate holds it no longer."""
         pieces = list(self._held)

@@ -12,8 +12,19 @@ import re
 from dataclasses import dataclass
 
 from proxy.core.addresses import Peer, client_address
+from proxy.core.body import BodyGate
 from proxy.core.forwarding import FORWARDING
+from proxy.core.handshakes import (
+    ANSWER,
+    EndpointCheck,
+    HandshakeAnswer,
+    body_answer,
+    find_check,
+    head_answer,
+    refuse_check,
+)
 from proxy.core.policy import Exposure, Policy, Route
+from proxy.core.record import ExchangeRecord
 from proxy.core.routes import RouteTable
 from proxy.core.signatures import Verification
 from proxy.http1 import Framing, RequestHead
@@ -47,6 +58,8 @@ class Admit:
     verification: Verification | None = None
     secret_name: str = ""  # of the token that matched
     observed: Reason | None = None  # what would have been refused
+    check: EndpointCheck | None = None  # the head is an endpoint check, which nobody signs
+    answer: HandshakeAnswer | None = None  # ours to that check: nothing goes to the upstream
 
 
 @dataclass(slots=True)
@@ -111,7 +124,8 @@ def _exposed(head: RequestHead, client: Peer, policy: Policy) -> bool:
 
 
 def _judge(head: RequestHead, client: Peer, route: Route, now: float) -> Admit | Reject:
-    if head.method not in route.methods:
+    check = find_check(route, head)
+    if check is None and head.method not in route.methods:
         return Reject(Reason.METHOD_NOT_ALLOWED, client, route)
     if route.allow is not None and client not in route.allow and not route.observe:
         return Reject(Reason.ADDRESS_REFUSED, client, route)
@@ -119,12 +133,13 @@ def _judge(head: RequestHead, client: Peer, route: Route, now: float) -> Admit |
         return Reject(Reason.LENGTH_REQUIRED, client, route)
     if head.content_length is not None and head.content_length > route.limits.max_body:
         return Reject(Reason.BODY_TOO_LARGE, client, route)
-    admit = Admit(route, client, head.target)
+    admit = Admit(route, client, head.target, check=check)
     refused = _prove(head, admit, now)
     if refused is None:
         return admit
     if route.observe and refused in OBSERVABLE:
         admit.observed = refused
+        admit.answer = None
         return admit
     return Reject(refused, client, route)
 
@@ -138,16 +153,42 @@ def _prove(head: RequestHead, admit: Admit, now: float) -> Reason | None:
         if isinstance(matched, Reason):
             return matched
         admit.secret_name = matched
-    if route.signature is not None:
+    if admit.check is not None:
+        refused = _prove_check(head, admit, admit.check, now)
+        if refused is not None:
+            return refused
+    elif route.signature is not None:
         begun = route.signature.begin(head, now)
         if isinstance(begun, Reason):
             return begun
         admit.verification = begun
-    if route.events is not None and event_of(head, route) not in route.events:
+    if route.events is not None and admit.check is None and event_of(head, route) not in route.events:
         return Reason.EVENT_REFUSED
     if route.observe and route.allow is not None and admit.client not in route.allow:
         return Reason.ADDRESS_REFUSED
     return None
+
+
+def _prove_check(head: RequestHead, admit: Admit, check: EndpointCheck, now: float) -> Reason | None:
+    """What stands in for the signature of an endpoint check: the verify token, where the route has one."""
+    refused = refuse_check(admit.route, check)
+    if refused is None and admit.route.handshake == ANSWER:
+        answer = head_answer(admit.route, head, check, now)
+        if isinstance(answer, Reason):
+            return answer
+        admit.answer = answer
+    return refused
+
+
+def own_answer(head: RequestHead, admit: Admit, gate: BodyGate, secret_name: str) -> HandshakeAnswer | None:
+    """Our answer to a body that has had its verdict, where it is an endpoint check that we answer; else None.
+
+    What is only observed is never answered: whoever signed it, it was not the provider.
+    """
+    if admit.route.handshake != ANSWER or admit.verification is None or admit.observed is not None:
+        return None
+    body = gate.whole_body()
+    return None if body is None else body_answer(admit.route, head, body, secret_name)
 
 
 def event_of(head: RequestHead, route: Route) -> str:
@@ -164,6 +205,24 @@ def delivery_id_of(head: RequestHead, route: Route) -> str:
     return (head.values.get(route.delivery_header) or b"").decode("latin-1")
 
 
+def note_decision(record: ExchangeRecord, head: RequestHead, decision: Admit | Reject) -> None:
+    """Write down what was asked for and what was decided."""
+    record.method = head.method.decode("ascii")
+    record.path = head.path.decode("ascii")
+    record.host = head.host.decode("ascii")
+    record.minor = head.minor
+    record.user_agent = head.values.get(b"user-agent", b"").decode("latin-1")
+    route = decision.route
+    if route is not None:
+        record.route = route.name
+        record.provider = route.provider
+        record.event = event_of(head, route)
+        record.delivery_id = delivery_id_of(head, route)
+    if isinstance(decision, Admit):
+        record.secret_name = decision.secret_name
+        record.handshake = "" if decision.check is None else "forwarded"
+
+
 _PROVENANCE_SAFE = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
 
 
@@ -174,7 +233,8 @@ def provenance_value(admit: Admit, secret_name: str, delivery_id: str) -> bytes:
     comes from the sender: what is not harmless in a field value is left out (threats H8).
     """
     route = admit.route
-    if admit.observed is not None or (route.token is None and route.signature is None):
+    proved = route.token is not None or route.signature is not None
+    if admit.observed is not None or admit.check is not None or not proved:
         return b""
     parts = [route.provider]
     if secret_name:

@@ -11,6 +11,7 @@ from enum import Enum
 
 from proxy.core.addresses import AddressSet
 from proxy.core.duplicates import DuplicateRule
+from proxy.core.schemes.handshake import Handshake
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenCheck
 
@@ -115,7 +116,8 @@ class Route:
     hold_s: float = 0.0  # wait this long for an unreachable upstream, after the verdict only
     refusal_status: int | None = None  # a provider that demands 401 (Discord, Xero)
     duplicates: DuplicateRule | None = None  # None: nobody looks
-    handshake: str = "forward"  # or "answer"
+    endpoint_check: Handshake | None = None  # the provider's, where it has one
+    handshake: str = "forward"  # what becomes of it; or "answer", "refuse"
     verify_token: bytes | None = field(default=None, repr=False)
     guarded_fields: frozenset[bytes] = field(init=False)  # lower case; ``Connection`` cannot strip what a guard reads
 
@@ -125,6 +127,8 @@ class Route:
             names |= self.signature.scheme.header_names
         if self.token is not None:
             names.add(self.token.name)
+        if self.endpoint_check is not None:
+            names |= self.endpoint_check.header_names
         object.__setattr__(self, "guarded_fields", frozenset(names))
 
 

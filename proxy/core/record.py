@@ -37,8 +37,18 @@ class ExchangeRecord:
     event: str = ""
     delivery_id: str = ""
     secret_name: str = ""
+    handshake: str = ""  # of an endpoint check: "forwarded", "answered"; a signed one that is passed on is not known
     upstream: str = ""
     duration_s: float = 0.0
     upstream_duration_s: float = 0.0
     bytes_in: int = 0  # content of the request
     bytes_out: int = 0  # content of the answer
+
+    def answer_handshake(self, status: int, size: int) -> None:
+        """Note that we answered an endpoint check by ourselves, with ``size`` bytes of content."""
+        self.reason = Reason.HANDSHAKE_ANSWERED
+        self.phase = Phase.DONE
+        self.verdict = "admitted"
+        self.handshake = "answered"
+        self.status = status
+        self.bytes_out = size

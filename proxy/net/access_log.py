@@ -109,6 +109,17 @@ class JsonLines:
         return text
 
 
+def _of_verdict(record: ExchangeRecord) -> str:
+    line = ""
+    if record.handshake:
+        line += f',"webhook.handshake":"{record.handshake}"'
+    if record.detail:
+        line += f',"webhook.detail":{quote(record.detail[:MAX_VALUE])}'
+    if record.observed is not None:
+        line += f',"webhook.observed_reason":"{record.observed.word}"'
+    return line
+
+
 def _optional(record: ExchangeRecord) -> str:
     line = ""
     if record.host:
@@ -124,10 +135,7 @@ def _optional(record: ExchangeRecord) -> str:
         line += f',"webhook.delivery_id":{quote(record.delivery_id[:MAX_VALUE])}'
     if record.secret_name:
         line += f',"webhook.secret_name":{quote(record.secret_name[:MAX_VALUE])}'
-    if record.detail:
-        line += f',"webhook.detail":{quote(record.detail[:MAX_VALUE])}'
-    if record.observed is not None:
-        line += f',"webhook.observed_reason":"{record.observed.word}"'
+    line += _of_verdict(record)
     if record.upstream:
         line += (
             f',"hookward.upstream.address":{quote(record.upstream[:MAX_VALUE])}'
@@ -175,6 +183,7 @@ def _named(record: ExchangeRecord) -> list[str]:
         ("event", record.event),
         ("delivery", record.delivery_id),
         ("secret", record.secret_name),
+        ("handshake", record.handshake),
         ("upstream", record.upstream),
         ("id", record.request_id),
     )

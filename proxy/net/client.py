@@ -13,12 +13,14 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from proxy.core.addresses import Peer
 from proxy.core.chunked import ChunkedDecoder
-from proxy.core.exchange import Admit, Reject, decide, delivery_id_of, event_of
+from proxy.core.exchange import Admit, Reject, decide, note_decision
 from proxy.core.forwarding import clean_request_id
+from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.policy import Limits
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import HeadLimits, read_request_head
@@ -241,11 +243,22 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def answer_refusal(self, record: ExchangeRecord, *, body_read: bool, allow: tuple[bytes, ...] = ()) -> None:
         """Write the prebuilt answer for ``record.reason``; the connection stays where the request was read whole."""
-        self._exchange = None
-        keeps = body_read and record.keep_alive and not self._ended and not self._site.draining
+        keeps = body_read and self._keeps(record)
         refusal = self._site.refusal(record.reason, close=not keeps, status=record.status, allow=allow)
+        self._write_own(record, refusal.write, keeps=keeps)
+
+    def answer_handshake(self, record: ExchangeRecord, answer: HandshakeAnswer) -> None:
+        """Write our own answer to an endpoint check, which was read whole."""
+        keeps = self._keeps(record)
+        self._write_own(record, partial(answer.write, close=not keeps), keeps=keeps)
+
+    def _keeps(self, record: ExchangeRecord) -> bool:
+        return record.keep_alive and not self._ended and not self._site.draining
+
+    def _write_own(self, record: ExchangeRecord, write: Callable[..., bytes], *, keeps: bool) -> None:
+        self._exchange = None
         request_id = record.request_id.encode("ascii")
-        self.write([refusal.write(request_id, self._site.clock.date, head_only=record.method == "HEAD")])
+        self.write([write(request_id, self._site.clock.date, head_only=record.method == "HEAD")])
         if keeps:
             self._next_head()
         else:
@@ -334,6 +347,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         if isinstance(decision, Reject):
             self._reject(head, decision, record)
             return
+        if decision.answer is not None:
+            record.answer_handshake(decision.answer.status, len(decision.answer.content))
+            site.finished(record)
+            self.answer_handshake(record, decision.answer)
+            return
         exchange = self._exchange = Exchange(self, site, head, decision, record)
         length = head.content_length or 0
         if head.framing is not Framing.CHUNKED and len(self._buffer) >= length:
@@ -355,22 +373,10 @@ class ClientConnection(asyncio.BufferedProtocol):
             started=wall,
             peer=self.peer_text,
             client=decision.client.text,
-            method=head.method.decode("ascii"),
-            path=head.path.decode("ascii"),
-            host=head.host.decode("ascii"),
             scheme="https" if self.secure else "http",
-            minor=head.minor,
             keep_alive=head.keep_alive and self._served < MAX_REQUESTS,
-            user_agent=head.values.get(b"user-agent", b"").decode("latin-1"),
         )
-        route = decision.route
-        if route is not None:
-            record.route = route.name
-            record.provider = route.provider
-            record.event = event_of(head, route)
-            record.delivery_id = delivery_id_of(head, route)
-        if isinstance(decision, Admit):
-            record.secret_name = decision.secret_name
+        note_decision(record, head, decision)
         return record
 
     def _reject(self, head: RequestHead, reject: Reject, record: ExchangeRecord) -> None:

@@ -15,7 +15,7 @@ from enum import Enum
 
 from proxy.core.body import BodyGate
 from proxy.core.budget import Reservation
-from proxy.core.exchange import Admit, provenance_value
+from proxy.core.exchange import Admit, own_answer, provenance_value
 from proxy.core.forwarding import Provenance, answer_head, upstream_head
 from proxy.core.policy import BodyMode
 from proxy.core.record import ExchangeRecord
@@ -237,7 +237,13 @@ class Exchange:
             record.secret_name = verdict
         self._admitted = True
         self._tell_verdict()
-        self._deliver()
+        answer = own_answer(self._head, admit, self._gate, record.secret_name)
+        if answer is None:
+            self._deliver()
+            return
+        record.answer_handshake(answer.status, len(answer.content))
+        self._finish(Reason.HANDSHAKE_ANSWERED)
+        self._sender.answer_handshake(record, answer)
 
     def _tell_verdict(self) -> None:
         observed = self._admit.observed

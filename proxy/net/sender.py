@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Protocol
 
+from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.record import ExchangeRecord
 
 
@@ -39,6 +40,9 @@ class Sender(Protocol):
 
     def answer_refusal(self, record: ExchangeRecord, *, body_read: bool) -> None:
         """Write the prebuilt answer for ``record.reason`` and ``record.status``."""
+
+    def answer_handshake(self, record: ExchangeRecord, answer: HandshakeAnswer) -> None:
+        """Write our own answer to a request that was read whole."""
 
     def exchange_ended(self, *, close: bool) -> None:
         """The answer is written whole; the next head may come, or the connection closes."""

@@ -108,11 +108,11 @@ def test_the_whole_text(place: Workplace) -> None:
             "    Proof: token (authorization: Bearer), with the secret token-1.",
         ),
         (
-            ENDS + '[route.a]\nprovider = "gitlab"\nsecrets = "file:token"\nhandshake = "answer"',
+            ENDS + '[route.a]\nprovider = "gitlab"\nsecrets = "file:token"',
             "    Proof: token of gitlab (header x-gitlab-token), with the secret secret-1.",
         ),
         (
-            ENDS + '[route.a]\nprovider = "gitlab"\nsecrets = "file:token"\nhandshake = "answer"',
+            ENDS + '[route.a]\nprovider = "slack"\nsecrets = "file:token"\nhandshake = "answer"',
             "    The provider's endpoint check is answered here.",
         ),
     ],

@@ -232,7 +232,7 @@ def test_default_names_avoid_given_ones(place: Workplace) -> None:
 
 
 def test_a_token_of_the_endpoint_check(place: Workplace) -> None:
-    text = GITHUB + 'secrets = "file:github.secret"\nhandshake = "answer"\nverify_token = "file:token"\n'
+    text = 'provider = "whatsapp"\nsecrets = "file:github.secret"\nhandshake = "answer"\nverify_token = "file:token"\n'
     one = place.routes(route(text))["a"]
     assert one.verify_token == b"t0ken-4711"
     assert one.handshake == "answer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.core.schemes.handshake import Form, Handshake, Made
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Claims, Document, Encoding, Method, SecretForm
@@ -87,6 +88,9 @@ PROVIDERS = (
         "https://developer.monday.com/apps/docs/integration-authorization",
         Scheme((b"authorization",), method=Method.JWT, claims=Claims(needed=("exp",))),
         note="The token says who sends; nothing covers the body.",
+        handshake=Handshake(
+            b"POST", signed=True, field="challenge", form=Form.JSON, values=(("challenge", Made.CHALLENGE),)
+        ),
     ),
     Provider(
         "netlify",

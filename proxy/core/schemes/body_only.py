@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.core.schemes.handshake import KEYED, Form, Handshake, Made
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Encoding, Listing, SecretForm
@@ -11,6 +12,8 @@ HEX_ANY_CASE = Encoding.HEX_ANY_CASE
 _META = Scheme((b"x-hub-signature-256",), prefix=b"sha256=")
 _META_DOCS = "https://developers.facebook.com/docs/graph-api/webhooks/getting-started"
 _META_NOTE = "The key is the app secret; the body is signed as sent, with its \\u escapes."
+
+_META_CHECK = Handshake(query="hub.challenge", fixed=(("hub.mode", "subscribe"),), verify="hub.verify_token")
 
 PROVIDERS = (
     Provider(
@@ -40,10 +43,10 @@ PROVIDERS = (
         event_header=b"x-event-key",
         delivery_header=b"x-request-id",
     ),
-    Provider("facebook_graph_api", "Facebook Graph API", _META_DOCS, _META, note=_META_NOTE),
-    Provider("facebook_messenger", "Facebook Messenger", _META_DOCS, _META, note=_META_NOTE),
-    Provider("instagram", "Instagram", _META_DOCS, _META, note=_META_NOTE),
-    Provider("whatsapp", "WhatsApp", _META_DOCS, _META, note=_META_NOTE),
+    Provider("facebook_graph_api", "Facebook Graph API", _META_DOCS, _META, note=_META_NOTE, handshake=_META_CHECK),
+    Provider("facebook_messenger", "Facebook Messenger", _META_DOCS, _META, note=_META_NOTE, handshake=_META_CHECK),
+    Provider("instagram", "Instagram", _META_DOCS, _META, note=_META_NOTE, handshake=_META_CHECK),
+    Provider("whatsapp", "WhatsApp", _META_DOCS, _META, note=_META_NOTE, handshake=_META_CHECK),
     Provider(
         "gitea",
         "Gitea",
@@ -72,6 +75,12 @@ PROVIDERS = (
         "https://developers.asana.com/docs/webhooks-guide",
         Scheme((b"x-hook-signature",)),
         note="The key is the X-Hook-Secret that Asana sends when the webhook is registered.",
+        handshake=Handshake(
+            b"POST",
+            header=b"x-hook-secret",
+            form=Form.NONE,
+            reason="it hands over the key of all later signatures, which must be kept",
+        ),
     ),
     Provider("cal_com", "Cal.com", "https://cal.com/docs", Scheme((b"x-cal-signature-256",))),
     Provider(
@@ -110,6 +119,7 @@ PROVIDERS = (
         "https://www.dropbox.com/developers/reference/webhooks",
         Scheme((b"x-dropbox-signature",)),
         note="The key is the app secret.",
+        handshake=Handshake(query="challenge"),
     ),
     Provider("dwolla", "Dwolla", "https://developers.dwolla.com", Scheme((b"x-request-signature-sha-256",))),
     Provider(
@@ -153,6 +163,13 @@ PROVIDERS = (
         "LinkedIn",
         "https://learn.microsoft.com/linkedin/shared/api-guide/webhook-validation",
         Scheme((b"x-li-signature",), signed="hmacsha256={body}"),
+        handshake=Handshake(
+            query="challengeCode",
+            optional=frozenset({"applicationId"}),
+            shape=KEYED,
+            form=Form.JSON,
+            values=(("challengeCode", Made.CHALLENGE), ("challengeResponse", Made.HMAC_HEX)),
+        ),
     ),
     Provider(
         "modern_treasury",

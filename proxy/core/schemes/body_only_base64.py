@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.core.schemes.handshake import KEYED, Form, Handshake, Made
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Encoding, Listing, SecretForm
@@ -93,6 +94,14 @@ PROVIDERS = (
         "https://docs.x.com/x-api/webhooks/quickstart",
         Scheme((b"x-twitter-webhooks-signature",), prefix=b"sha256=", encoding=BASE64),
         note="The key is the consumer secret.",
+        handshake=Handshake(
+            query="crc_token",
+            optional=frozenset({"nonce"}),
+            shape=KEYED,
+            form=Form.JSON,
+            values=(("response_token", Made.HMAC_BASE64),),
+            mac_prefix="sha256=",
+        ),
     ),
     Provider(
         "typeform",
@@ -113,6 +122,7 @@ PROVIDERS = (
         "Worldline Connect",
         "https://apireference.connect.worldline-solutions.com",
         Scheme((b"x-gcs-signature",), encoding=BASE64),
+        handshake=Handshake(header=b"x-gcs-webhooks-endpoint-verification"),
     ),
     Provider(
         "worldpay",
@@ -132,5 +142,12 @@ PROVIDERS = (
         Scheme((b"x-xero-signature",), encoding=BASE64),
         refusal_status=401,
         note="Xero tests the endpoint with wrong signatures and expects exactly 401.",
+        handshake=Handshake(
+            b"POST",
+            signed=True,
+            marks=(("events", []), ("firstEventSequence", 0), ("lastEventSequence", 0)),
+            form=Form.EMPTY,
+            values=(),
+        ),
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.core.schemes.handshake import HEAD_ONLY, Handshake
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Encoding, SecretForm
@@ -45,6 +46,7 @@ PROVIDERS = (
         "https://developers.intercom.com/docs/webhooks/setting-up-webhooks",
         Scheme((b"x-hub-signature",), algorithm="sha1", prefix=b"sha1="),
         note="The key is the client secret.",
+        handshake=HEAD_ONLY,
     ),
     Provider(
         "mongodb",
@@ -87,6 +89,7 @@ PROVIDERS = (
         "Onfleet",
         "https://docs.onfleet.com/reference/secrets",
         Scheme((b"x-onfleet-signature",), algorithm="sha512", secret=SecretForm.HEX),
+        handshake=Handshake(query="check"),
     ),
     Provider(
         "paystack",

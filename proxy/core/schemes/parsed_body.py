@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from proxy.core.schemes.handshake import HEAD_ONLY, SENTENCE, Form, Handshake
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Document, Encoding, Listing, Method, SecretForm, TimeFormat, Timestamp
@@ -67,6 +68,7 @@ PROVIDERS = (
             encoding=BASE64,
             document=Document("form"),
         ),
+        handshake=HEAD_ONLY,
     ),
     Provider(
         "mailgun",
@@ -91,6 +93,7 @@ PROVIDERS = (
             document=Document("json", signature="clientState", items="value[]"),
         ),
         note="No signature: every notification repeats the clientState of the subscription.",
+        handshake=Handshake(b"POST", query="validationToken", shape=SENTENCE),
     ),
     Provider(
         "plivo",
@@ -136,6 +139,13 @@ PROVIDERS = (
         delivery_header=b"x-amz-sns-message-id",
         address_set="aws",
         note="The secret is the signing certificate of your region, in PEM: it is configured, not fetched.",
+        handshake=Handshake(
+            b"POST",
+            signed=True,
+            marks=(("Type", "SubscriptionConfirmation"),),
+            form=Form.NONE,
+            reason="it asks for a URL to be fetched, which the application must want",
+        ),
     ),
     Provider("twilio", "Twilio", _TWILIO_DOCS, _TWILIO, delivery_header=b"i-twilio-idempotency-token"),
     Provider(

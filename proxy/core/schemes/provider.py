@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proxy.core.schemes.handshake import Handshake
 from proxy.core.signatures import Scheme
 from proxy.core.tokens import TokenKind
 
@@ -21,7 +22,8 @@ class Provider:
     """One sender of webhooks. ``docs`` is the page that describes the scheme; header names are lower case.
 
     ``refusal_status`` is what the provider demands instead of 403; ``address_set`` names the published list of its
-    addresses, where there is one; ``note`` is what an operator should know, in a sentence.
+    addresses, where there is one; ``note`` is what an operator should know, in a sentence; ``handshake`` is how it
+    checks the endpoint.
     """
 
     slug: str
@@ -34,3 +36,4 @@ class Provider:
     refusal_status: int | None = None
     address_set: str | None = None
     note: str = ""
+    handshake: Handshake | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.core.schemes.handshake import Form, Handshake, Made
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import BodyForm, Encoding, Method, SecretForm, TimeFormat, Timestamp
@@ -22,6 +23,7 @@ PROVIDERS = (
         ),
         refusal_status=401,
         note="The secret is the application's public key, in hex; wrong signatures must be answered 401.",
+        handshake=Handshake(b"POST", signed=True, marks=(("type", 1),), form=Form.JSON, values=(("type", 1),)),
     ),
     Provider(
         "ebay",
@@ -36,6 +38,7 @@ PROVIDERS = (
             secret=SecretForm.PUBLIC_KEY,
         ),
         note="Keys are configured, not fetched: the public key that eBay's Notification API shows.",
+        handshake=Handshake(query="challenge_code", form=Form.JSON, values=(("challengeResponse", Made.DIGEST_HEX),)),
     ),
     Provider(
         "paypal",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.core.schemes.handshake import KEYED, Form, Handshake, Made
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import BodyForm, Encoding, Listing, TimeFormat, Timestamp
@@ -21,6 +22,7 @@ _BEFORE_THE_BODY = (
             prefix=b"v0=",
             timestamp=Timestamp(b"x-slack-request-timestamp"),
         ),
+        handshake=Handshake(b"POST", signed=True, field="challenge", marks=(("type", "url_verification"),)),
     ),
     Provider(
         "airship",
@@ -117,6 +119,12 @@ _BEFORE_THE_BODY = (
         ),
         event_header=b"twitch-eventsub-subscription-type",
         delivery_header=b"twitch-eventsub-message-id",
+        handshake=Handshake(
+            b"POST",
+            signed=True,
+            field="challenge",
+            marked_by=(b"twitch-eventsub-message-type", b"webhook_callback_verification"),
+        ),
     ),
     Provider(
         "webflow",
@@ -152,6 +160,15 @@ _BEFORE_THE_BODY = (
             timestamp=Timestamp(b"x-zm-request-timestamp"),
         ),
         delivery_header=b"x-zm-trackingid",
+        handshake=Handshake(
+            b"POST",
+            signed=True,
+            field="payload.plainToken",
+            marks=(("event", "endpoint.url_validation"),),
+            shape=KEYED,
+            form=Form.JSON,
+            values=(("plainToken", Made.CHALLENGE), ("encryptedToken", Made.HMAC_HEX)),
+        ),
     ),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.core.schemes.handshake import Form, Handshake, Made
 from proxy.core.schemes.provider import Provider, TokenSpec
 from proxy.core.tokens import TokenKind
 
@@ -77,6 +78,9 @@ PROVIDERS = (
         "https://developer.okta.com/docs/concepts/event-hooks/",
         token=_OWN_HEADER,
         note=_OWN_HEADER_NOTE,
+        handshake=Handshake(
+            header=b"x-okta-verification-challenge", form=Form.JSON, values=(("verification", Made.CHALLENGE),)
+        ),
     ),
     Provider(
         "bitbucket_dc_basic",
@@ -123,5 +127,6 @@ PROVIDERS = (
         "https://mailchimp.com/developer/marketing/guides/sync-audience-data-webhooks/",
         token=_IN_QUERY,
         note="Mailchimp does not sign: put ?token=... into the URL there.",
+        handshake=Handshake(form=Form.EMPTY, values=()),
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.core.schemes.handshake import HEAD_ONLY
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Encoding, Method, TimeFormat, Timestamp
@@ -53,5 +54,6 @@ PROVIDERS = (
         "https://developer.atlassian.com/cloud/trello/guides/rest-api/webhooks/",
         Scheme((b"x-trello-webhook",), signed="{body}{url}", algorithm="sha1", encoding=BASE64),
         address_set="atlassian",
+        handshake=HEAD_ONLY,
     ),
 )

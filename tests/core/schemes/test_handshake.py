@@ -1,0 +1,68 @@
+"""The data of endpoint checks: consistent, and told in a few words."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.core.schemes import PROVIDERS
+from proxy.core.schemes.handshake import KEYED, PLAIN, SENTENCE, Form, Made
+
+WITH = {slug: provider for slug, provider in PROVIDERS.items() if provider.handshake is not None}
+
+
+@pytest.mark.parametrize("slug", WITH)
+def test_every_check_is_consistent(slug: str) -> None:
+    check = WITH[slug].handshake
+    assert check is not None
+    assert check.method in {b"GET", b"HEAD", b"POST"}
+    assert all(name == name.lower() for name in check.header_names)
+    assert sum(map(bool, (check.query, check.header, check.field))) <= 1, "one challenge"
+    assert bool(check.reason) is (check.form is Form.NONE)
+    if check.signed:
+        assert check.method == b"POST"
+        assert not any((check.query, check.header, check.fixed, check.verify))
+        assert WITH[slug].scheme is not None, "answered after the signature alone"
+    else:
+        assert not any((check.field, check.marks, check.marked_by))
+    if check.form is Form.TEXT:
+        assert check.values == (("", Made.CHALLENGE),)
+    elif check.form is Form.EMPTY:
+        assert check.values == ()
+    if check.needs_secret:
+        assert check.shape is KEYED, "what is signed with the key of bodies is narrow"
+
+
+def test_what_is_needed() -> None:
+    def who(need: str) -> set[str]:
+        return {slug for slug, provider in WITH.items() if getattr(provider.handshake, need)}
+
+    assert who("needs_token") == {"facebook_graph_api", "facebook_messenger", "instagram", "whatsapp", "ebay"}
+    assert who("needs_url") == {"ebay"}
+    assert who("needs_secret") == {"twitter", "linkedin", "zoom"}
+    assert {slug for slug, p in WITH.items() if p.handshake and p.handshake.form is Form.NONE} == {"asana", "sns"}
+
+
+@pytest.mark.parametrize(
+    ("slug", "request_", "answer"),
+    [
+        ("slack", "signed POST type=url_verification challenge=", "the challenge"),
+        ("whatsapp", "GET ?hub.mode=subscribe&hub.verify_token=&hub.challenge=", "the challenge"),
+        ("discord", "signed POST type=1", "JSON type=1"),
+        ("twitch", "signed POST twitch-eventsub-message-type: webhook_callback_verification challenge=",
+         "the challenge"),
+        ("trello", "HEAD", "empty"),
+        ("asana", "POST x-hook-secret:", ""),
+        ("linkedin", "GET ?challengeCode=", "JSON challengeCode, challengeResponse"),
+    ],
+)  # fmt: skip
+def test_in_a_few_words(slug: str, request_: str, answer: str) -> None:
+    check = WITH[slug].handshake
+    assert check is not None
+    assert (check.request, check.answer) == (request_, answer)
+
+
+@pytest.mark.parametrize("shape", [PLAIN, KEYED, SENTENCE])
+def test_no_alphabet_has_markup_or_line_ends(shape) -> None:
+    assert not any(shape.fullmatch("a" + mark + "a") for mark in "<>&\"'\\{}[]\r\n\t;\0\x7f\u00e9")
+    assert not shape.fullmatch("a\n")
+    assert not shape.fullmatch("")
