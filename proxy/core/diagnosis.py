@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from proxy.core.causes import mismatches, refusals
-from proxy.core.causes.trial import Case, Hypothesis, Trial
+from proxy.core.causes.trial import MAX_BODY_BYTES, Case, Hypothesis, Trial
 from proxy.reasons import Reason
 
-__all__ = ["DIAGNOSABLE", "HYPOTHESES", "Case", "Diagnosis", "Hypothesis", "diagnose"]
+__all__ = ["DIAGNOSABLE", "HYPOTHESES", "MAX_BODY_BYTES", "Case", "Diagnosis", "Hypothesis", "diagnose"]
 
 #: The refusals that have a cause worth looking for.
 DIAGNOSABLE = frozenset(

@@ -126,6 +126,7 @@ OBSERVED = Family(
     "Exchanges that were let pass because their route only observes.",
     ("route", "reason"),
 )
+DIAGNOSES = Family("hookward_diagnoses_total", "counter", "Causes of refusals that were found.", ("route", "diagnosis"))
 IN_FLIGHT = Family("hookward_exchanges_in_flight", "gauge", "Exchanges that have begun and not ended.")
 BUFFERED = Family("hookward_buffered_bytes", "gauge", "Bytes reserved of the buffer budget.")
 BUDGET = Family("hookward_buffer_budget_bytes", "gauge", "The limit of hookward_buffered_bytes.")
@@ -173,6 +174,7 @@ FAMILIES = (
     REQUEST_BYTES,
     RESPONSE_BYTES,
     OBSERVED,
+    DIAGNOSES,
     IN_FLIGHT,
     BUFFERED,
     BUDGET,
@@ -225,6 +227,7 @@ class Metrics:
         self.durations = Histogram(DURATION)
         self.upstream_durations = Histogram(UPSTREAM_DURATION)
         self.observed = Counter(OBSERVED)
+        self.diagnoses = Counter(DIAGNOSES)
         self.in_flight = Gauge(IN_FLIGHT)
         self.buffered = Gauge(BUFFERED)
         self.budget = Gauge(BUDGET)

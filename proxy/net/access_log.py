@@ -8,6 +8,7 @@ one moment are handed to the sink together. This module never decides anything.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quote
@@ -15,6 +16,8 @@ from json.encoder import encode_basestring_ascii as quote
 from proxy.core.record import ExchangeRecord
 from proxy.net.log_sink import LogSink
 from proxy.reasons import Reason
+
+log = logging.getLogger(__name__)
 
 #: Characters of one value that a peer chose. Longer ones fill disks and hide what matters.
 MAX_VALUE = 256
@@ -55,6 +58,11 @@ def timestamp(seconds: float) -> str:
     """Seconds since the epoch as RFC 3339 in UTC, with microseconds."""
     whole = int(seconds)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((seconds - whole) * 1e6):06d}Z"
+
+
+def clock_text(seconds: float) -> str:
+    """The local time of day, with milliseconds, for people."""
+    return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{int(seconds % 1 * 1000):03d}"
 
 
 class JsonLines:
@@ -160,7 +168,7 @@ class TextLines:
     def __call__(self, record: ExchangeRecord) -> str:
         """One line, without its end. The time is local and of the end of the exchange."""
         ended = record.started + record.duration_s
-        clock = f"{time.strftime('%H:%M:%S', time.localtime(ended))}.{int(ended % 1 * 1000):03d}"
+        clock = clock_text(ended)
         reason = record.reason.word + (f" ({printable(record.detail)})" if record.detail else "")
         if record.observed is not None:
             reason += f" (only observed: {record.observed.word})"
@@ -219,6 +227,12 @@ class AccessLog:
         self._newest = record.started + record.duration_s
         self._lines.append(self._format(record))
 
+    def note(self, line: str, text: str) -> None:
+        """Log what is no exchange: ``line`` where lines are JSON, ``text`` where people read them. Never blocks."""
+        if not self._lines:
+            self._schedule()
+        self._lines.append(text if isinstance(self._format, TextLines) else line)
+
     def _schedule(self) -> None:
         # A lone line goes out in this iteration of the loop; in dense traffic they wait for each other.
         if self._loop.time() - self._flushed_at > GATHER_S:
@@ -267,6 +281,11 @@ class NoLog:
 
     def write(self, record: ExchangeRecord) -> None:
         """Forget it."""
+
+    def note(self, line: str, text: str) -> None:
+        """Tell the journal: it is for the operator, who asked for no line per exchange."""
+        del line
+        log.warning("%s", text)
 
     def reopen(self) -> None:
         """There is nothing to open."""

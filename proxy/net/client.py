@@ -352,6 +352,8 @@ class ClientConnection(asyncio.BufferedProtocol):
             site.finished(record)
             self.answer_handshake(record, decision.answer)
             return
+        if decision.observed is not None:
+            site.find_cause(decision.observed, head, decision.route, record.request_id, _no_body)
         exchange = self._exchange = Exchange(self, site, head, decision, record)
         length = head.content_length or 0
         if head.framing is not Framing.CHUNKED and len(self._buffer) >= length:
@@ -386,10 +388,14 @@ class ClientConnection(asyncio.BufferedProtocol):
         record.verdict = "refused"
         length = head.content_length or 0
         body_read = head.framing is not Framing.CHUNKED and len(self._buffer) >= length
+        read = self._buffer
         if body_read:
-            self._buffer = self._buffer[length:]
+            self._buffer = read[length:]
         self._site.finished(record)
         self.answer_refusal(record, body_read=body_read, allow=reject.allow)
+        if reject.route is not None:
+            body = (lambda: read[:length]) if body_read else _no_body
+            self._site.find_cause(reject.reason, head, reject.route, record.request_id, body)
 
     def _refuse_head(self, error: ProtocolError) -> None:
         """The bytes are no head we take: answer, and parse nothing that follows."""
@@ -511,3 +517,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _paused_s(self, now: float) -> float:
         return self._paused_total + (now - self._paused_since if self._pauses else 0.0)
+
+
+def _no_body() -> None:
+    """Stands for a body that is not here."""

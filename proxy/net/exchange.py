@@ -15,6 +15,7 @@ from enum import Enum
 
 from proxy.core.body import BodyGate
 from proxy.core.budget import Reservation
+from proxy.core.diagnosis import MAX_BODY_BYTES
 from proxy.core.exchange import Admit, own_answer, provenance_value
 from proxy.core.forwarding import Provenance, answer_head, upstream_head
 from proxy.core.policy import BodyMode
@@ -231,7 +232,9 @@ class Exchange:
         if isinstance(verdict, Reason):
             if not admit.route.observe:
                 self.refuse(verdict)
+                self._find_cause(verdict)
                 return
+            self._find_cause(verdict)
             admit.observed = verdict
         elif verdict is not None:
             record.secret_name = verdict
@@ -244,6 +247,16 @@ class Exchange:
         record.answer_handshake(answer.status, len(answer.content))
         self._finish(Reason.HANDSHAKE_ANSWERED)
         self._sender.answer_handshake(record, answer)
+
+    def _find_cause(self, reason: Reason) -> None:
+        gate = self._gate
+        self._site.find_cause(
+            reason,
+            self._head,
+            self._admit.route,
+            self.record.request_id,
+            lambda: gate.whole_body() if gate.held_bytes <= MAX_BODY_BYTES else None,
+        )
 
     def _tell_verdict(self) -> None:
         observed = self._admit.observed

@@ -7,14 +7,15 @@ worker.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from proxy.core.budget import BufferBudget
 from proxy.core.metrics import Metrics
-from proxy.core.policy import Policy
+from proxy.core.policy import Policy, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.routes import RouteTable
-from proxy.http1 import Refusal, build_refusal
+from proxy.http1 import Refusal, RequestHead, build_refusal
 from proxy.net.clock import NEVER, Clock, Watched
 from proxy.net.pool import UpstreamPool
 from proxy.reasons import Reason
@@ -26,6 +27,25 @@ class ExchangeLog(Protocol):
     def write(self, record: ExchangeRecord) -> None:
         """Write one line; never blocks."""
 
+
+    def note(self, line: str, text: str) -> None:
+        """Write what is no exchange, as JSON or as a text for people; never blocks."""
+
+
+class CauseFinder(Protocol):
+    """Who finds out why a delivery was refused."""
+
+    def look(
+        self,
+        reason: Reason,
+        head: RequestHead,
+        route: Route,
+        *,
+        routes: tuple[Route, ...],
+        request_id: str,
+        body: Callable[[], bytes | None],
+    ) -> None:
+        """Look for the cause, later; never blocks."""
 
 class Connection(Watched, Protocol):
     """A sender's connection, as the worker sees it when it drains."""
@@ -62,6 +82,7 @@ class Site:
         self.draining = False
         self.idle_until = NEVER  # while draining: when a connection without a request is closed
         self._instance = instance
+        self.diagnoser: CauseFinder | None = None
         self._requests = 0
         self._finished = 0
         self._refusals: dict[tuple[Reason, bool, int, tuple[bytes, ...]], Refusal] = {}
@@ -96,6 +117,13 @@ class Site:
     @property
     def in_flight(self) -> int:
         """Exchanges that have begun (each took an id) and not ended."""
+    def find_cause(
+        self, reason: Reason, head: RequestHead, route: Route, request_id: str, body: Callable[[], bytes | None]
+    ) -> None:
+        """Find out, after the answer and for the operator alone, why ``route`` refused this delivery."""
+        if self.diagnoser is not None:
+            self.diagnoser.look(reason, head, route, routes=self.policy.routes, request_id=request_id, body=body)
+
         return self._requests - self._finished
 
     def start_drain(self, grace_s: float = 0.0) -> None:

@@ -213,7 +213,7 @@ GUESSES: tuple[Hypothesis, ...] = (
     ),
     Hypothesis(
         "body_not_held",
-        "The body was longer than what is kept, so nothing about it could be tried.",
+        "The body is not here as a whole: it was longer than what is kept, or it was refused before it came.",
         "Save a delivery at the sender and ask `hookward explain FILE`; compare the secret first.",
         _MISMATCH,
         of_body.not_here,

@@ -1,0 +1,177 @@
+"""Causes are looked for after the answer, not too often, and told to the operator alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from proxy.core.body import BodyGate
+from proxy.core.diagnosis import MAX_BODY_BYTES, Case
+from proxy.core.metrics import Metrics
+from proxy.core.policy import BodyMode
+from proxy.net import diagnose as module
+from proxy.net.clock import Clock
+from proxy.net.diagnose import BURST, INTERVAL_S, MAX_WAITING, Diagnoser, Finding
+from proxy.reasons import Reason
+from tests.faults import KEY, github, refused, route
+
+CASE = refused(route(), github(KEY + b"\n"))
+DEADLINE_S = 10
+
+
+class Place:
+    """A diagnoser with a clock that stands still, and what it noted."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.now = 100.0
+        clock = Clock(self.loop)
+        clock.now = lambda: self.now
+        self.metrics = Metrics()
+        self.notes: list[tuple[str, str]] = []
+        self.noted = asyncio.Event()
+        self.diagnoser = Diagnoser(self.loop, clock, self.metrics, self.note)
+        self.bodies = 0
+
+    def note(self, line: str, text: str) -> None:
+        self.notes.append((line, text))
+        self.noted.set()
+
+    def look(self, case: Case = CASE, reason: Reason | None = None) -> None:
+        def body() -> bytes | None:
+            self.bodies += 1
+            return case.body
+
+        self.diagnoser.look(
+            reason or case.reason, case.head, case.route, routes=case.routes, request_id="id1", body=body
+        )
+
+    async def count(self, number: int) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while len(self.notes) < number:
+                self.noted.clear()
+                await self.noted.wait()
+
+
+def test_a_finding_is_noted_and_counted(run):
+    async def main():
+        place = Place()
+        place.look()
+        assert place.notes == [], "never before the caller has gone on"
+        await place.count(1)
+        place.diagnoser.close()
+        [(line, text)] = place.notes
+        said = json.loads(line)
+        assert said["event.name"] == "hookward.diagnosis"
+        assert said["webhook.diagnosis"] == "secret_blank_there"
+        assert said["webhook.reason"] == "signature_mismatch"
+        assert (said["http.request.id"], said["http.route"], said["webhook.provider"]) == ("id1", "hooks", "github")
+        assert said["webhook.diagnosis.text"] in text
+        assert "why secret_blank_there: " in text
+        assert b'hookward_diagnoses_total{route="hooks",diagnosis="secret_blank_there"} 1' in place.metrics.expose()
+        assert KEY.decode() not in line + text
+
+    run(main())
+
+
+def test_a_flood_costs_the_comparison_of_a_time(run):
+    async def main():
+        place = Place()
+        for _ in range(1000):
+            place.look()
+        assert place.bodies == BURST
+        await place.count(BURST)
+        place.now += INTERVAL_S
+        for _ in range(1000):
+            place.look()
+        assert place.bodies == BURST + 1
+        place.now += 1000
+        for _ in range(1000):
+            place.look()
+        assert place.bodies == 2 * BURST + 1, "a rest fills the bucket, and not more"
+        place.diagnoser.close()
+
+    run(main())
+
+
+def test_routes_and_reasons_do_not_crowd_each_other_out(run):
+    async def main():
+        place = Place()
+        for _ in range(BURST + 3):
+            place.look()
+        await place.count(BURST)
+        place.look(replace(CASE, route=replace(CASE.route, name="second")))
+        place.look(reason=Reason.SIGNATURE_MALFORMED)
+        assert place.bodies == BURST + 2
+        place.diagnoser.close()
+
+    run(main())
+
+
+def test_what_waits_is_bounded(run):
+    async def main():
+        place = Place()
+        for at in range(3 * MAX_WAITING):
+            place.look(replace(CASE, route=replace(CASE.route, name=str(at))))
+        assert place.bodies == MAX_WAITING
+        place.diagnoser.close()
+
+    run(main())
+
+
+def test_other_reasons_are_not_looked_into(run):
+    async def main():
+        place = Place()
+        for reason in (Reason.PATH_NOT_MATCHED, Reason.ADDRESS_REFUSED, Reason.BODY_TIMEOUT):
+            place.look(reason=reason)
+        assert place.bodies == 0
+        place.diagnoser.close()
+
+    run(main())
+
+
+def test_a_bug_is_told_and_ends_nothing(run, monkeypatch: pytest.MonkeyPatch):
+    def broken(_case: Case) -> None:
+        raise ZeroDivisionError
+
+    async def main():
+        place = Place()
+        told = asyncio.Event()
+        contexts: list[dict[str, object]] = []
+
+        def handler(_loop: object, context: dict[str, object]) -> None:
+            contexts.append(context)
+            told.set()
+
+        before = place.loop.get_exception_handler()
+        place.loop.set_exception_handler(handler)
+        monkeypatch.setattr(module, "diagnose", broken)
+        place.look()
+        async with asyncio.timeout(DEADLINE_S):
+            await told.wait()
+        monkeypatch.undo()
+        place.loop.set_exception_handler(before)
+        assert isinstance(contexts[0]["exception"], ZeroDivisionError)
+        place.look()
+        await place.count(1)
+        place.diagnoser.close()
+
+    run(main())
+
+
+def test_a_text_for_people_is_one_line():
+    finding = Finding(1e9, "a\nb", "r", "", Reason.TOKEN_MISMATCH, module.Diagnosis("unknown", 'say "x".\x1b[2J'))
+    assert "\n" not in finding.as_text()
+    assert "\x1b" not in finding.as_text()
+    assert 'say "x".' in finding.as_text()
+    assert "webhook.provider" not in json.loads(finding.as_json())
+
+
+@pytest.mark.parametrize(("size", "whole"), [(0, True), (10, True), (MAX_BODY_BYTES, False)])
+def test_only_what_the_window_holds_whole_is_looked_at(size: int, whole: bool):
+    gate = BodyGate(BodyMode.TAIL, 20, None, None)
+    gate.feed(b"x" * size)
+    assert (gate.whole_body() is not None) is whole
