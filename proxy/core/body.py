@@ -88,8 +88,10 @@ class BodyGate:
         return None if self._verification is None else self._verification.finish()
 
     def whole_body(self) -> bytes | None:
-        """The body in one piece, where all of it is held in memory; it stays here."""
-        return b"".join(self._held) if self.held_bytes == self.received else None
+        """The body in one piece, where nothing of it has left memory; it stays here."""
+        if self._streaming or self.held_bytes != self.received:
+            return None
+        return b"".join(self._held)
 
     def take(self) -> list[bytes]:
         """What is held in memory, in order; the gate holds it no longer."""

@@ -16,6 +16,7 @@ from proxy.core.body import BodyGate
 from proxy.core.forwarding import FORWARDING
 from proxy.core.handshakes import (
     ANSWER,
+    MAX_BODY_BYTES,
     EndpointCheck,
     HandshakeAnswer,
     body_answer,
@@ -187,7 +188,7 @@ def own_answer(head: RequestHead, admit: Admit, gate: BodyGate, secret_name: str
     """
     if admit.route.handshake != ANSWER or admit.verification is None or admit.observed is not None:
         return None
-    body = gate.whole_body()
+    body = gate.whole_body() if gate.received <= MAX_BODY_BYTES else None
     return None if body is None else body_answer(admit.route, head, body, secret_name)
 
 

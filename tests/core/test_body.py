@@ -113,3 +113,15 @@ def test_the_pieces_that_were_hashed_are_the_pieces_that_leave() -> None:
     gate = BodyGate(BodyMode.TAIL, 1, Verification(), None)
     left = [piece for fed in pieces for piece in gate.feed(fed)] + gate.take()
     assert all(out is fed for out, fed in zip(left, pieces, strict=True))
+
+
+def test_the_body_in_one_piece_while_nothing_has_left() -> None:
+    gate = BodyGate(BodyMode.TAIL, 10, None, None)
+    assert gate.whole_body() == b""
+    gate.feed(b"12345")
+    gate.feed(b"67890")
+    assert gate.whole_body() == b"1234567890"
+    assert b"".join(gate.take()) == b"1234567890", "it was only looked at"
+    beyond = BodyGate(BodyMode.TAIL, 10, None, None)
+    beyond.feed(b"12345678901")
+    assert beyond.whole_body() is None
