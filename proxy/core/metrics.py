@@ -144,6 +144,13 @@ TCP_OPENED = Family("hookward_tcp_opened_total", "counter", "Pipes that were lai
 TCP_FAILED = Family("hookward_tcp_dial_failures_total", "counter", "Pipes whose upstream refused.", ("forward",))
 TCP_BYTES = Family("hookward_tcp_bytes_total", "counter", "Bytes that were piped.", ("forward", "direction"))
 RELOADS = Family("hookward_reloads_total", "counter", "Reloads of the configuration.", ("result",))
+RELOAD_GOOD = Family(
+    "hookward_last_reload_successful", "gauge", "0 where the last reload was refused and the old configuration stays."
+)
+WORKERS = Family("hookward_workers", "gauge", "Worker processes, by what they do.", ("state",))
+WORKER_EXITS = Family(
+    "hookward_worker_exits_total", "counter", "Worker processes that ended though nobody had told them to.", ("cause",)
+)
 GENERATION = Family("hookward_policy_generation", "gauge", "Number of the configuration in force.", merge="max")
 LOG_DROPPED = Family(
     "hookward_log_lines_dropped_total", "counter", "Lines of the access log that its sink did not take in time."
@@ -188,6 +195,9 @@ FAMILIES = (
     TCP_FAILED,
     TCP_BYTES,
     RELOADS,
+    RELOAD_GOOD,
+    WORKERS,
+    WORKER_EXITS,
     GENERATION,
     LOG_DROPPED,
     SET_AGE,
@@ -241,6 +251,8 @@ class Metrics:
         self.tcp_failed = Counter(TCP_FAILED)
         self.tcp_bytes = Counter(TCP_BYTES)
         self.reloads = Counter(RELOADS)
+        self.reload_good = Gauge(RELOAD_GOOD)
+        self.reload_good.set(1)
         self.generation = Gauge(GENERATION)
         self.log_dropped = Counter(LOG_DROPPED)
         self.set_age = Gauge(SET_AGE)
@@ -318,6 +330,12 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
                 before = into.get(labels)
                 into[labels] = value if before is None else _combine(how.get(name, "sum"), before, value)
     return merged
+
+
+def lasting(snapshot: Snapshot) -> Snapshot:
+    """What still counts of a worker that is gone: its counters and histograms, not its gauges."""
+    kinds = {family.name: family.kind for family in FAMILIES}
+    return {name: samples for name, samples in snapshot.items() if kinds.get(name) != "gauge"}
 
 
 def _combine(how: str, first: float | list[float], second: float | list[float]) -> float | list[float]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.core.metrics import FAMILIES, Metrics, merge, render
+from proxy.core.metrics import FAMILIES, Metrics, lasting, merge, render
 from proxy.core.record import ExchangeRecord
 from proxy.reasons import Reason
 
@@ -141,6 +141,18 @@ def test_merging_leaves_the_snapshots_alone():
     before = metrics.snapshot()
     merge([before, metrics.snapshot()])
     assert before == metrics.snapshot()
+
+
+def test_of_a_worker_that_is_gone_only_what_it_counted_lasts():
+    gone, here = Metrics(), Metrics()
+    for metrics in (gone, here):
+        metrics.exchange(record())
+        metrics.in_flight.set(2)
+    text = render(merge([lasting(gone.snapshot()), here.snapshot()]))
+    labels = {"route": "github", "provider": "github", "reason": "delivered", "status_class": "2xx"}
+    assert value(text, "hookward_exchanges_total", **labels) == 2
+    assert value(text, "hookward_exchange_duration_seconds_count", route="github") == 2
+    assert value(text, "hookward_exchanges_in_flight") == 2
 
 
 def test_names_follow_the_conventions_of_prometheus():
