@@ -64,7 +64,8 @@ class Listener:
         self._slots = slots
         self._factory = factory
         self._tls = tls
-        self._setting_up: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[None]] = set()  # for bytes of the peer
+        self._joining: set[asyncio.Task[None]] = set()
         self._acceptor = Acceptor(
             sock,
             site=site,
@@ -85,17 +86,16 @@ class Listener:
     @property
     def setting_up(self) -> int:
         """Connections whose PROXY header or TLS handshake is under way. Each ends by its own deadline."""
-        return len(self._setting_up)
+        return len(self._waiting) + len(self._joining)
 
     async def abandon(self) -> None:
         """End what is still setting up, for the end of a drain. Returns when nothing is left."""
         self.stop()
         # A task that is cancelled before its first step would never see the socket that it has to close.
         await asyncio.sleep(0)
-        tasks = list(self._setting_up)
-        for task in tasks:
+        for task in self._waiting:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._waiting, *self._joining, return_exceptions=True)
 
     def _admission(self) -> AddressSet | None:
         return self._site.policy.admission
@@ -111,11 +111,12 @@ class Listener:
 
     def _spawn(self, setting_up: Coroutine[None, None, None], slot: Slot) -> None:
         task = asyncio.get_running_loop().create_task(setting_up)
-        self._setting_up.add(task)
+        self._waiting.add(task)
         task.add_done_callback(lambda done: self._set_up(done, slot))
 
     def _set_up(self, task: asyncio.Task[None], slot: Slot) -> None:
-        self._setting_up.remove(task)
+        self._waiting.discard(task)
+        self._joining.discard(task)
         if task.cancelled():
             slot.release()
         elif error := task.exception():
@@ -157,6 +158,7 @@ class Listener:
             reset(sock)
             raise
         if tls is None:
+            self._hold_fast()
             await loop.connect_accepted_socket(lambda: protocol, sock)
             return
         policy = self._site.policy
@@ -175,6 +177,14 @@ class Listener:
         if transport.get_extra_info("ssl_object") is None:
             # Lost in the handshake without an error: connection_made was not called and never will be.
             self._tls_failed(slot)
+
+    def _hold_fast(self) -> None:
+        # What follows takes no time, and must not be cancelled: uvloop then closes a transport whose connection_made
+        # has run, and never calls connection_lost.
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting.discard(task)
+        self._joining.add(task)
 
     def _tls_failed(self, slot: Slot) -> None:
         self._slots.counters.tls_failed += 1

@@ -135,8 +135,8 @@ class PipeEnd(asyncio.Protocol):
         sock = self._transport.get_extra_info("socket")
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        except OSError:
-            pass  # gone already
+        except (OSError, ValueError):
+            pass  # closed already; ValueError is uvloop's word for it
         finally:
             self._transport.abort()
 

@@ -57,6 +57,7 @@ class TcpForward:
         self._idle_timeout_s = idle_timeout_s
         self._acceptor = Acceptor(sock, site=site, slots=slots, gate=lambda: self.allow, hand_over=self._take_over)
         self._dialling: set[asyncio.Task[None]] = set()
+        self._joining: set[asyncio.Task[None]] = set()
         self._pipes: set[PipeEnd] = set()
         self._waiting: set[asyncio.Future[None]] = set()
         self._sweeping: asyncio.TimerHandle | None = None
@@ -73,7 +74,7 @@ class TcpForward:
 
     async def drained(self) -> None:
         """Returns when no pipe is left. Call ``stop`` first."""
-        while self._dialling or self._pipes:
+        while self._dialling or self._joining or self._pipes:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.add(turn)
             try:
@@ -90,6 +91,7 @@ class TcpForward:
         await asyncio.sleep(0)
         for task in self._dialling:
             task.cancel()
+        await asyncio.gather(*self._joining, return_exceptions=True)
         for client in list(self._pipes):
             client.abort()
             client.sink.abort()
@@ -98,10 +100,11 @@ class TcpForward:
     def _take_over(self, sock: socket.socket, _: Peer, slot: Slot) -> None:
         task = asyncio.get_running_loop().create_task(self._connect(sock, slot))
         self._dialling.add(task)
-        task.add_done_callback(self._dialled)
+        task.add_done_callback(self._connected)
 
-    def _dialled(self, task: asyncio.Task[None]) -> None:
-        self._dialling.remove(task)
+    def _connected(self, task: asyncio.Task[None]) -> None:
+        self._dialling.discard(task)
+        self._joining.discard(task)
         self._tell_waiting()
         if not task.cancelled() and (error := task.exception()):
             asyncio.get_running_loop().call_exception_handler(
@@ -120,10 +123,19 @@ class TcpForward:
                 raise
             self.counters.dial_failed += 1
             return
+        self._hold_fast()
         self.counters.opened += 1
         self.counters.open += 1
         self._pipes.add(client)
         await asyncio.get_running_loop().connect_accepted_socket(lambda: client, sock)
+
+    def _hold_fast(self) -> None:
+        # What follows takes no time, and must not be cancelled: uvloop then closes a transport whose connection_made
+        # has run, and never calls connection_lost.
+        task = asyncio.current_task()
+        assert task is not None
+        self._dialling.discard(task)
+        self._joining.add(task)
 
     async def _dial(self, upstream: PipeEnd) -> None:
         loop, to = asyncio.get_running_loop(), self._upstream

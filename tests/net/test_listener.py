@@ -294,15 +294,30 @@ class TestTls:
 
         run(main())
 
-    def test_abandon_right_after_accept(self, run, tls):
-        async def main():
-            started = Started(tls=tls)
-            with dial(started.address):
-                started.listener._acceptor._on_readable()
-                await started.listener.abandon()
-            await started.end()
 
-        run(main())
+@pytest.mark.parametrize("secure", [False, True])
+@pytest.mark.parametrize("proxied", [False, True])
+def test_abandon_at_any_moment(run, tls, secure, proxied):
+    """Whatever has been made is either told that it is lost, or was never told that it is connected."""
+
+    async def main():
+        for turns in range(12):
+            policy = policy_of(trusted=LOOPBACK)
+            started = Started(policy, tls=tls if secure else None, proxy_protocol=proxied)
+            with dial(started.address) as client:
+                client.send(V1 if proxied else b"hello")
+                started.listener._acceptor._on_readable()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await started.listener.abandon()
+                assert started.listener.setting_up == 0
+                if not secure and started.made:
+                    assert started.made[0].transport is not None
+                    assert started.counters.open == 1
+            await started.end()
+            assert all(one.lost for one in started.made if one.transport is not None)
+
+    run(main())
 
 
 def behind(*, admission=NAMED, trusted=LOOPBACK, tls=None, **server) -> Started:

@@ -223,6 +223,22 @@ def test_abandon_resets_what_is_left(run):
     run(main())
 
 
+def test_abandon_at_any_moment(run):
+    async def main():
+        for turns in range(12):
+            upstream = Upstream()
+            started = Started(await upstream.start())
+            client = dial(started.address)
+            started.forward._acceptor._on_readable()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await started.forward.abandon()
+            assert await is_reset(client)
+            await started.end(upstream)
+
+    run(main())
+
+
 def test_abandon_while_dialling(run):
     async def main():
         with socket.socket() as deaf:
@@ -249,21 +265,21 @@ def test_abandon_while_dialling(run):
 def test_an_idle_pipe_ends_where_a_deadline_is_set(run):
     async def main():
         upstream = Upstream()
-        started = Started(await upstream.start(), idle_timeout_s=0.2)
+        started = Started(await upstream.start(), idle_timeout_s=60.0)
+        idle = dial(started.address)
+        await until(lambda: started.counters.open == 1)
+        [pipe] = started.forward._pipes
         with dial(started.address) as busy:
-            idle = dial(started.address)
-
-            async def keep_busy():
-                while True:
-                    await send(busy, b"x")
-                    await receive_exactly(busy, 1)
-                    await asyncio.sleep(0.01)
-
-            working = asyncio.get_running_loop().create_task(keep_busy())
+            pipe.flow.moved_at -= 61
+            await send(busy, b"hello")
+            assert await receive_exactly(busy, 5) == b"hello"
+            sweeping = started.forward._sweeping
+            started.forward._sweep()
+            sweeping.cancel()
             assert await is_reset(idle)
             assert started.counters.idle_closed == 1
-            assert not working.done()
-            working.cancel()
+            await send(busy, b"hello")
+            assert await receive_exactly(busy, 5) == b"hello"
         await started.end(upstream)
 
     run(main())
