@@ -17,6 +17,8 @@ VISIBLE = rb"\x21-\x7e"
 #: Bytes of a field value (RFC 9110 section 5.5), with and without obs-text.
 VALUE_CHARS = rb"\t\x20-\x7e\x80-\xff"
 ASCII_VALUE_CHARS = rb"\t\x20-\x7e"
+#: The same without the tab, which nobody writes and which old servers do not take for a blank.
+PLAIN_VALUE_CHARS = rb"\x20-\x7e"
 
 FIELD_LINE = re.compile(rb"([%b]++):([%b]*+)" % (TOKEN_CHARS, VALUE_CHARS))
 

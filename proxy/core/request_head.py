@@ -16,9 +16,9 @@ from typing import NoReturn
 import h11
 
 from proxy.core.grammar import (
-    ASCII_VALUE_CHARS,
     FIELD_LINE,
     PLAIN_NAME_CHARS,
+    PLAIN_VALUE_CHARS,
     TOKEN_CHARS,
     VISIBLE,
     flaw_in_bytes,
@@ -34,7 +34,7 @@ MAX_VALUE = 8192  # bytes of a field value
 
 FAST_HEAD = re.compile(
     rb"([%b]++) ([%b]++) HTTP/1\.([01])\r\n((?:[%b]{1,%d}+:[%b]{0,%d}+\r\n)*+)"
-    % (TOKEN_CHARS, VISIBLE, PLAIN_NAME_CHARS, MAX_NAME, ASCII_VALUE_CHARS, MAX_VALUE)
+    % (TOKEN_CHARS, VISIBLE, PLAIN_NAME_CHARS, MAX_NAME, PLAIN_VALUE_CHARS, MAX_VALUE)
 )
 _REQUEST_LINE = re.compile(rb"([%b]++) ([%b]++) HTTP/([0-9])\.([0-9])" % (TOKEN_CHARS, VISIBLE))
 _REQUEST_LINE_BEGINNING = re.compile(rb"(?:[%b]++(?: (?:[%b]++(?: [%b]*+)?+)?+)?+)?+" % (TOKEN_CHARS, VISIBLE, VISIBLE))
@@ -45,7 +45,8 @@ _OTHER_CODING = re.compile(
 )
 # Tunnels and echoes, never for a guard; what else is a token is a question for the route.
 _NEVER_METHODS = frozenset({b"CONNECT", b"TRACE", b"TRACK"})
-# An upstream that reads "_" as "-" would frame or route by these.
+# An upstream that reads "_" as "-" would frame or route by these. A proxy in front of us that does not take a tab for a
+# blank (RFC 9110 section 5.6.3 does) would see another value of them than we do.
 _FRAMING_NAMES = frozenset({b"content-length", b"transfer-encoding", b"host"})
 
 
@@ -233,6 +234,8 @@ def _read_field(line: bytes) -> Field:
     lower = name.lower()
     if b"_" in lower and lower.replace(b"_", b"-").strip(b"-") in _FRAMING_NAMES:
         _refuse("underscore_name")
+    if b"\t" in value and lower in _FRAMING_NAMES:
+        _refuse("tab_in_framing")
     return lower, name, value.strip(b" \t")
 
 

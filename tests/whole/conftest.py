@@ -20,6 +20,7 @@ import trustme
 
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
+from tests.whole.stage import Stage, staged
 
 SECRET = b"It's a Secret to Everybody"
 
@@ -76,6 +77,13 @@ def secret_file(tmp_path: Path) -> Path:
     path.write_bytes(SECRET)
     path.chmod(0o600)
     return path
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """One process for all tests of threats: each of them leaves it as it was."""
+    with staged(tmp_path_factory.mktemp("stage")) as one:
+        yield one
 
 
 @pytest.fixture(scope="session")
