@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from proxy.core.schemes import PROVIDERS
@@ -66,3 +68,21 @@ def test_no_alphabet_has_markup_or_line_ends(shape) -> None:
     assert not any(shape.fullmatch("a" + mark + "a") for mark in "<>&\"'\\{}[]\r\n\t;\0\x7f\u00e9")
     assert not shape.fullmatch("a\n")
     assert not shape.fullmatch("")
+
+
+def table() -> list[str]:
+    """The table of the documents, as the catalogue has it."""
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for slug, provider in WITH.items():
+        check = provider.handshake
+        assert check is not None
+        needs = {"`verify_token`": check.needs_token, "`public_url`": check.needs_url}
+        needed = ", ".join(name for name, needed in needs.items() if needed) or "-"
+        answer = check.answer or f"the application alone: {check.reason}"
+        rows.setdefault((f"`{check.request}`", answer, needed), []).append(f"`{slug}`")
+    return [f"| {', '.join(slugs)} | {' | '.join(row)} |" for row, slugs in rows.items()]
+
+
+def test_the_page_has_the_catalogues_table() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "handshakes.md").read_text()
+    assert [line for line in page.splitlines() if line.startswith("| `") and line.count("|") == 5] == table()
