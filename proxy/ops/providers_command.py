@@ -22,6 +22,8 @@ _METHODS = {
     Method.RSA: "RSA",
     Method.EQUAL: "shared word in the body",
 }
+#: Longer cells are cut in the table; JSON has them whole.
+MAX_CELL = 56
 #: key of the JSON -> heading of the table
 COLUMNS = {
     "provider": "PROVIDER",
@@ -29,6 +31,7 @@ COLUMNS = {
     "algorithm": "ALGORITHM",
     "signed": "SIGNED",
     "window": "WINDOW",
+    "handshake": "HANDSHAKE",
     "addresses": "ADDRESSES",
     "docs": "DOCUMENTED AT",
 }
@@ -63,6 +66,7 @@ def _row(provider: Provider) -> dict[str, str]:
         "algorithm": algorithm,
         "signed": signed.encode("unicode_escape").decode("ascii"),
         "window": _window(scheme),
+        "handshake": provider.handshake.request if provider.handshake else "-",
         "addresses": f"set:{provider.address_set}" if provider.address_set else "-",
         "docs": provider.docs,
     }
@@ -97,7 +101,13 @@ def _window(scheme: Scheme | None) -> str:
     return "-"
 
 
-def _print_table(rows: list[dict[str, str]], paint: Paint) -> None:
+def _cut(row: dict[str, str]) -> dict[str, str]:
+    """The row as a table shows it; a link is useless when it is cut."""
+    return {k: v if len(v) <= MAX_CELL or k == "docs" else v[: MAX_CELL - 3] + "..." for k, v in row.items()}
+
+
+def _print_table(whole: list[dict[str, str]], paint: Paint) -> None:
+    rows = [_cut(row) for row in whole]
     widths = {key: max(len(title), *(len(row[key]) for row in rows)) for key, title in COLUMNS.items()}
     print(paint("  ".join(title.ljust(widths[key]) for key, title in COLUMNS.items()).rstrip(), "bold"))
     for row in rows:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from proxy.core.schemes import PROVIDERS
-from proxy.ops.providers_command import COLUMNS, main
+from proxy.ops.providers_command import COLUMNS, MAX_CELL, main
 
 
 def test_the_table_has_every_provider_once(capsys: pytest.CaptureFixture[str]):
@@ -16,6 +16,9 @@ def test_the_table_has_every_provider_once(capsys: pytest.CaptureFixture[str]):
     assert head.split()[0] == "PROVIDER"
     assert [row.split()[0] for row in rows] == list(PROVIDERS)
     assert all(row.isascii() and row.isprintable() for row in rows)
+    widest = max(len(row) - len(row.split()[-1]) for row in rows)
+    assert widest <= (MAX_CELL + 2) * (len(COLUMNS) - 1)
+    assert any("... " in row for row in rows), "a hundred headers do not fit"
 
 
 def test_json_has_every_column(capsys: pytest.CaptureFixture[str]):
@@ -27,6 +30,9 @@ def test_json_has_every_column(capsys: pytest.CaptureFixture[str]):
     assert rows["github"]["algorithm"] == "HMAC-SHA256 hex"
     assert rows["github"]["signed"] == "{body}"
     assert rows["slack"]["window"] == "300 s"
+    assert rows["slack"]["handshake"] == "signed POST type=url_verification challenge="
+    assert rows["github"]["handshake"] == "-"
+    assert rows["docusign"]["header"].endswith("x-docusign-signature-100")
     assert rows["gitlab"]["algorithm"] == "token"
 
 
