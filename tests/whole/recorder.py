@@ -36,6 +36,7 @@ class Received:
     length: int = 0
     complete: bool = False
     broken_off: bool = False
+    reset: bool = False  # broken off by a reset, not by an end
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first field called ``name``, in any case."""
@@ -181,8 +182,9 @@ class RecordingUpstream:
             if manner.when == "head":
                 self._answer(sock, one, manner)
             self._content(sock, reader, one, manner)
-        except BaseException:
+        except BaseException as error:
             one.broken_off = True
+            one.reset = isinstance(error, ConnectionResetError)
             self._note()
             raise
         one.complete = True
