@@ -219,6 +219,7 @@ def note_decision(record: ExchangeRecord, head: RequestHead, decision: Admit | R
         record.provider = route.provider
         record.event = event_of(head, route)
         record.delivery_id = delivery_id_of(head, route)
+        record.bare = route.endpoint_check is not None and route.endpoint_check.bare_refusals
     if isinstance(decision, Admit):
         record.secret_name = decision.secret_name
         record.handshake = "" if decision.check is None else "forwarded"

@@ -27,7 +27,6 @@ MAX_BODY_BYTES = 64 * 1024
 
 ANSWER = "answer"
 REFUSE = "refuse"
-_STATUS = 200
 _CONTENT_TYPES = {Form.TEXT: b"text/plain", Form.JSON: b"application/json"}
 
 
@@ -41,15 +40,11 @@ class EndpointCheck:
 
 @dataclass(frozen=True, slots=True)
 class HandshakeAnswer:
-    """Our own answer to a check: always 200."""
+    """Our own answer to a check; also the refusal that one provokes, where it must have no content."""
 
     content: bytes
     content_type: bytes  # b"" where there is no content
-
-    @property
-    def status(self) -> int:
-        """The status of the answer."""
-        return _STATUS
+    status: int = 200
 
     def write(self, request_id: bytes, date: bytes, *, close: bool, head_only: bool = False) -> bytes:
         """The whole answer; ``head_only`` for HEAD (RFC 9110 section 9.3.2)."""
@@ -58,7 +53,7 @@ class HandshakeAnswer:
         fields += [(b"X-Request-Id", request_id), (b"Content-Length", b"%d" % len(self.content))]
         if close:
             fields.append((b"Connection", b"close"))
-        head = write_response_head(_STATUS, phrase_of(_STATUS), fields)
+        head = write_response_head(self.status, phrase_of(self.status), fields)
         return head if head_only else head + self.content
 
 

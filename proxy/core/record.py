@@ -38,6 +38,7 @@ class ExchangeRecord:
     delivery_id: str = ""
     secret_name: str = ""
     handshake: str = ""  # of an endpoint check: "forwarded", "answered"; a signed one that is passed on is not known
+    bare: bool = False  # whether a refusal goes without content, as the provider demands
     upstream: str = ""
     duration_s: float = 0.0
     upstream_duration_s: float = 0.0

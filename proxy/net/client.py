@@ -244,8 +244,10 @@ class ClientConnection(asyncio.BufferedProtocol):
     def answer_refusal(self, record: ExchangeRecord, *, body_read: bool, allow: tuple[bytes, ...] = ()) -> None:
         """Write the prebuilt answer for ``record.reason``; the connection stays where the request was read whole."""
         keeps = body_read and self._keeps(record)
-        refusal = self._site.refusal(record.reason, close=not keeps, status=record.status, allow=allow)
-        self._write_own(record, refusal.write, keeps=keeps)
+        write = self._site.refusal(record.reason, close=not keeps, status=record.status, allow=allow).write
+        if record.bare and not allow:
+            write = partial(HandshakeAnswer(b"", b"", record.status).write, close=not keeps)
+        self._write_own(record, write, keeps=keeps)
 
     def answer_handshake(self, record: ExchangeRecord, answer: HandshakeAnswer) -> None:
         """Write our own answer to an endpoint check, which was read whole."""

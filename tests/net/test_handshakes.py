@@ -212,6 +212,17 @@ def test_what_is_only_observed_is_never_signed() -> None:
     world.over(DELIVERED, ANSWERED)
 
 
+def test_xero_is_refused_without_content() -> None:
+    world = World(make(provider="xero", endpoint_check=PROVIDERS["xero"].handshake, refusal_status=401))
+    sender = world.sender()
+    sender >> request(b"{}", sign=b"other") + request(b"{}")
+    bare = b"HTTP/1.1 401 Unauthorized\r\nX-Content-Type-Options*Content-Length: 0\r\n\r\n"
+    sender << bare + bare
+    sender >> request(b"{}", method=b"PUT")
+    sender << b"HTTP/1.1 405 *Allow: GET, HEAD, POST\r\n*method_not_allowed *"
+    world.over(Reason.SIGNATURE_MISMATCH, Reason.SIGNATURE_MISSING, Reason.METHOD_NOT_ALLOWED)
+
+
 def test_while_draining_the_answer_is_the_last() -> None:
     world = World(slack())
     sender = world.sender()

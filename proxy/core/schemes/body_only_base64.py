@@ -148,6 +148,7 @@ PROVIDERS = (
             marks=(("events", []), ("firstEventSequence", 0), ("lastEventSequence", 0)),
             form=Form.EMPTY,
             values=(),
+            bare_refusals=True,
         ),
     ),
 )

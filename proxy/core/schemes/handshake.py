@@ -61,6 +61,7 @@ class Handshake:
     values: tuple[tuple[str, Made | int], ...] = (("", Made.CHALLENGE),)  # JSON: each key; TEXT: the only one
     mac_prefix: str = ""  # before a MAC
     reason: str = ""
+    bare_refusals: bool = False  # the provider also tries wrong signatures, and takes no content for an answer
 
     @property
     def needs_token(self) -> bool:

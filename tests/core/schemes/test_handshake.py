@@ -42,6 +42,7 @@ def test_what_is_needed() -> None:
     assert who("needs_url") == {"ebay"}
     assert who("needs_secret") == {"twitter", "linkedin", "zoom"}
     assert {slug for slug, p in WITH.items() if p.handshake and p.handshake.form is Form.NONE} == {"asana", "sns"}
+    assert who("bare_refusals") == {"xero"}
 
 
 @pytest.mark.parametrize(
