@@ -99,6 +99,8 @@ def write_response_head(status: int, phrase: bytes, fields: Iterable[tuple[bytes
     return b"".join(lines)
 
 
+#: A status whose answer has neither content nor a length (RFC 9110 sections 8.6 and 15.3.5).
+NO_CONTENT = 204
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -118,6 +120,8 @@ class Refusal:
 
     def write(self, request_id: bytes, date: bytes, *, head_only: bool = False) -> bytes:
         """The whole answer; ``head_only`` for HEAD (RFC 9110 section 9.3.2)."""
+        if self.status == NO_CONTENT:
+            return b"%b%b\r\nX-Request-Id: %b\r\n\r\n" % (self.start, date, request_id)
         content = b"%b %b\n" % (self.word, request_id)
         return b"%b%b\r\nX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n%b" % (
             self.start,
@@ -133,7 +137,9 @@ def build_refusal(
 ) -> Refusal:
     """Prebuild the answer for ``reason``. ``status`` overrides the reason's own (a provider may demand 401)."""
     code = status or reason.status or 500
-    fields = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"Cache-Control", b"no-store"), *extra]
+    fields = [(b"Cache-Control", b"no-store"), *extra]
+    if code != NO_CONTENT:
+        fields.insert(0, (b"Content-Type", b"text/plain; charset=utf-8"))
     if close:
         fields.append((b"Connection", b"close"))
     head = write_response_head(code, phrase_of(code), fields)

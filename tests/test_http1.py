@@ -100,6 +100,13 @@ def test_a_provider_may_demand_another_status_and_fields() -> None:
     assert refusal.status == 401
 
 
+def test_no_content_is_said_without_content_and_without_a_length() -> None:
+    written = build_refusal(Reason.DUPLICATE_DELIVERED, close=False, status=204).write(b"id-1", DATE)
+    answer, content = read_answer(written)
+    assert (answer.status_code, content) == (204, b"")
+    assert dict(answer.headers).keys() & {b"content-length", b"content-type"} == set()
+
+
 def test_phrases() -> None:
     assert (phrase_of(404), phrase_of(799)) == (b"Not Found", b"")
 

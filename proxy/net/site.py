@@ -17,6 +17,7 @@ from proxy.core.record import ExchangeRecord
 from proxy.core.routes import RouteTable
 from proxy.http1 import Refusal, RequestHead, build_refusal
 from proxy.net.clock import NEVER, Clock, Watched
+from proxy.net.duplicates import Duplicates
 from proxy.net.pool import UpstreamPool
 from proxy.reasons import Reason
 
@@ -26,7 +27,6 @@ class ExchangeLog(Protocol):
 
     def write(self, record: ExchangeRecord) -> None:
         """Write one line; never blocks."""
-
 
     def note(self, line: str, text: str) -> None:
         """Write what is no exchange, as JSON or as a text for people; never blocks."""
@@ -46,6 +46,7 @@ class CauseFinder(Protocol):
         body: Callable[[], bytes | None],
     ) -> None:
         """Look for the cause, later; never blocks."""
+
 
 class Connection(Watched, Protocol):
     """A sender's connection, as the worker sees it when it drains."""
@@ -78,11 +79,13 @@ class Site:
         self.metrics = metrics
         self.budget = BufferBudget(policy.server.buffer_budget)
         self.pool = UpstreamPool(loop, self.clock, connect_timeout_s=policy.server.connect_timeout_s)
+        self.duplicates = Duplicates(loop, self.clock)
+        self.witnesses: set[Watched] = set()  # answers that are awaited without a sender
         self.connections: set[Connection] = set()
+        self.diagnoser: CauseFinder | None = None
         self.draining = False
         self.idle_until = NEVER  # while draining: when a connection without a request is closed
         self._instance = instance
-        self.diagnoser: CauseFinder | None = None
         self._requests = 0
         self._finished = 0
         self._refusals: dict[tuple[Reason, bool, int, tuple[bytes, ...]], Refusal] = {}
@@ -114,9 +117,6 @@ class Site:
         self.metrics.exchange(record)
         self.log.write(record)
 
-    @property
-    def in_flight(self) -> int:
-        """Exchanges that have begun (each took an id) and not ended."""
     def find_cause(
         self, reason: Reason, head: RequestHead, route: Route, request_id: str, body: Callable[[], bytes | None]
     ) -> None:
@@ -124,6 +124,9 @@ class Site:
         if self.diagnoser is not None:
             self.diagnoser.look(reason, head, route, routes=self.policy.routes, request_id=request_id, body=body)
 
+    @property
+    def in_flight(self) -> int:
+        """Exchanges that have begun (each took an id) and not ended."""
         return self._requests - self._finished
 
     def start_drain(self, grace_s: float = 0.0) -> None:
@@ -139,6 +142,10 @@ class Site:
 
 
 def _extra(reason: Reason) -> tuple[tuple[bytes, bytes], ...]:
+    if reason is Reason.DUPLICATE_DELIVERED:
+        return ((b"Webhook-Duplicate", b"delivered"),)
+    if reason is Reason.DUPLICATE_IN_FLIGHT:
+        return ((b"Webhook-Duplicate", b"in-flight"), (b"Retry-After", b"5"))
     if reason is Reason.BASIC_AUTH_FAILED:
         return ((b"WWW-Authenticate", b'Basic realm="hookward", charset="UTF-8"'),)
     if reason in (Reason.OVERLOADED, Reason.RATE_LIMITED):

@@ -174,6 +174,11 @@ class UpstreamConnection(asyncio.Protocol):
             self.state = upstream_moved(self.state, AWAITING)
         self._write(pieces)
 
+    def hand_over(self, sink: AnswerSink) -> None:
+        """Tell ``sink`` about the answer from now on; it is read whatever was paused."""
+        self._sink = sink
+        self.resume_reading()
+
     def pause_reading(self) -> None:
         """Stop reading the answer: the sender takes it too slowly, or may not see it yet."""
         if not self.reading_paused and self._transport is not None:

@@ -1,0 +1,332 @@
+"""Duplicates of deliveries, as exchanges meet them: one ticket for each delivery that has proved itself.
+
+A ticket claims the keys of its delivery and tells its exchange what came of it: go on, or why not. Who finds the same
+delivery in flight waits for its outcome, as long as its own sender waits for an answer. The table of this process is
+asked first, always, and answers without a task or a turn of the loop; a store that several processes share is asked
+only for what is new here. Where that store fails, the route's exchanges go by this process's memory alone, or are
+refused (``admits_blind``): this module knows no SQL and no Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from enum import Enum
+from typing import Protocol
+
+from proxy.core.duplicates import Claim, DuplicateRule, DuplicateTable, Found, Keys, recorded
+from proxy.net.clock import Clock
+from proxy.reasons import Reason
+
+log = logging.getLogger(__name__)
+
+#: Entries of the table where nothing else is said; about 250 bytes each.
+MAX_ENTRIES = 100_000
+#: What another process has in flight is asked for again after this long, doubling up to the second figure.
+POLL_FIRST_S = 0.02
+POLL_MOST_S = 0.25
+#: A store that failed is left alone this long: its time-out must not be added to every delivery.
+BREAK_S = 1.0
+#: What could not be told to the store is told again after these times.
+RETRIES_S = (0.2, 1.0, 5.0)
+#: At the end of the process, how long outcomes may take to reach the store.
+CLOSE_S = 2.0
+
+
+class StoreError(Exception):
+    """The store cannot be asked. The message has no secret in it."""
+
+
+class SharedStore(Protocol):
+    """What several processes know together. Times are seconds from now; every call may raise StoreError."""
+
+    async def claim(self, keys: Keys, owner: str, *, hold_s: float, past: bool) -> Claim:
+        """As ``DuplicateTable.claim``; ``owner`` and ``learned`` of the answer need not be set."""
+
+    async def delivered(self, keys: Keys, owner: str, status: int, keep_s: float) -> None:
+        """As ``DuplicateTable.delivered``."""
+
+    async def released(self, keys: Keys, owner: str) -> None:
+        """As ``DuplicateTable.released``."""
+
+    async def close(self) -> None:
+        """Give up its connections; never raises."""
+
+
+class Claimant(Protocol):
+    """Who holds a ticket: an exchange."""
+
+    def claim_granted(self) -> None:
+        """Nobody else has this delivery: go on."""
+
+    def claim_refused(self, reason: Reason, status: int) -> None:
+        """Do not: answer with ``status``, for ``reason``."""
+
+
+class Stage(Enum):
+    """Where a ticket stands."""
+
+    ASKING = "asking"  # this process's, not yet known to be ours among all
+    WAITING = "waiting"  # another exchange of this process has it
+    HELD = "held"
+    OVER = "over"
+
+
+ASKING = Stage.ASKING
+WAITING = Stage.WAITING
+HELD = Stage.HELD
+OVER = Stage.OVER
+
+
+class Duplicates:
+    """What one worker knows of its deliveries, and the store it shares with others, if any."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, *, max_entries: int = MAX_ENTRIES) -> None:
+        self.loop = loop
+        self.clock = clock
+        self.table = DuplicateTable(max_entries)
+        self.store: SharedStore | None = None
+        self.admits_blind = True
+        self.failures = 0
+        self._broken_until: float | None = None
+        self._waiting: dict[str, list[Ticket]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- for tickets
+
+    def wait(self, owner: str, ticket: Ticket) -> None:
+        """Look again when ``owner`` knows its outcome."""
+        self._waiting.setdefault(owner, []).append(ticket)
+
+    def leave(self, owner: str, ticket: Ticket) -> None:
+        """Wait no longer."""
+        waiting = self._waiting.get(owner, [])
+        if ticket in waiting:
+            waiting.remove(ticket)
+        if not waiting:
+            self._waiting.pop(owner, None)
+
+    def wake(self, owner: str) -> None:
+        """``owner`` knows its outcome."""
+        for ticket in self._waiting.pop(owner, ()):
+            # In a turn of its own: each may claim, deliver, fail and so wake the next.
+            self.loop.call_soon(ticket.look_again)
+
+    def run(self, work: Coroutine[object, object, None]) -> None:
+        """Do ``work`` beside everything else."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def ask(self, keys: Keys, owner: str, *, hold_s: float, past: bool) -> Claim | None:
+        """What the store says; None where it cannot be asked."""
+        assert self.store is not None
+        if self._broken_until is not None and self.clock.now() < self._broken_until:
+            self.failures += 1
+            return None
+        try:
+            claim = await self.store.claim(keys, owner, hold_s=hold_s, past=past)
+        except StoreError as error:
+            self._failed(error)
+            return None
+        self._answered()
+        return claim
+
+    async def tell(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Make ``call``, a few times if need be."""
+        for pause_s in RETRIES_S:
+            try:
+                await call()
+            except StoreError as error:
+                self._failed(error)
+                await asyncio.sleep(pause_s)
+            else:
+                self._answered()
+                return
+
+    def _failed(self, error: StoreError) -> None:
+        self.failures += 1
+        if self._broken_until is None:
+            so = "go by this process's own memory" if self.admits_blind else "are refused"
+            log.warning("the store of duplicates fails (%s): until it answers, deliveries %s", error, so)
+        self._broken_until = self.clock.now() + BREAK_S
+
+    def _answered(self) -> None:
+        if self._broken_until is not None:
+            self._broken_until = None
+            log.info("the store of duplicates answers again")
+
+    # -- for the worker
+
+    async def close(self) -> None:
+        """Let the outcomes reach the store, and close it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.store is not None:
+            await self.store.close()
+
+
+class Ticket:
+    """One delivery among its duplicates. ``ask`` once; then ``delivered`` where the upstream took it; ``release``
+    always, at the end: it does nothing where the outcome is known already.
+    """
+
+    __slots__ = ("_claimant", "_desk", "_first", "_keys", "_owner", "_rule", "_stage", "_timer", "_until")
+
+    def __init__(
+        self, desk: Duplicates, rule: DuplicateRule, keys: Keys, claimant: Claimant, *, owner: str, until: float
+    ) -> None:
+        """``owner`` is a name that no other exchange has, anywhere; ``until`` is the clock's time to wait until."""
+        self._desk = desk
+        self._rule = rule
+        self._keys = keys
+        self._owner = owner
+        self._until = until
+        self._claimant = claimant
+        self._stage = ASKING
+        self._first = ""  # whose outcome we wait for
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the delivery is ours to make."""
+        return self._stage is HELD
+
+    def ask(self) -> None:
+        """Claim the delivery. The claimant is called, at once or later."""
+        self._look(past=self._rule.remembers)
+
+    def delivered(self, status: int) -> None:
+        """The upstream took it."""
+        if self._stage is not HELD:
+            return
+        self._stage = OVER
+        desk, rule, status = self._desk, self._rule, recorded(status)
+        desk.table.delivered(self._keys, self._owner, status, desk.clock.now(), rule.keep_s)
+        self._tell_delivered(self._keys, status)
+        desk.wake(self._owner)
+
+    def release(self) -> None:
+        """The exchange is over. What was not delivered may come again."""
+        stage, self._stage = self._stage, OVER
+        self._stop_timer()
+        if stage is WAITING:
+            self._desk.leave(self._first, self)
+        elif stage is not OVER:
+            self._give_back()
+            if stage is HELD:
+                self._tell_released()
+
+    def look_again(self) -> None:
+        """The exchange that we waited for is over: now what it delivered counts, whatever the rule."""
+        if self._stage is WAITING:
+            self._look(past=True)
+
+    # -- inside
+
+    def _look(self, *, past: bool) -> None:
+        desk = self._desk
+        now = desk.clock.now()
+        claim = desk.table.claim(self._keys, self._owner, now, hold_s=self._rule.hold_s, past=past)
+        if claim.found is Found.NEW:
+            self._stage = ASKING
+            if desk.store is None:
+                self._granted()
+            else:
+                desk.run(self._ask_store(past=past))
+        elif claim.found is Found.DELIVERED:
+            if claim.learned:
+                self._tell_delivered(Keys(self._keys.proven, self._keys.proven), claim.status)
+            self._refused(Reason.DUPLICATE_DELIVERED, claim.status)
+        elif now >= self._until:
+            self._refused(Reason.DUPLICATE_IN_FLIGHT)
+        else:
+            self._wait_for(claim.owner, now)
+
+    def _wait_for(self, owner: str, now: float) -> None:
+        self._stage = WAITING
+        self._first = owner
+        self._desk.wait(owner, self)
+        if self._timer is None:
+            self._timer = self._desk.loop.call_later(self._until - now, self._waited_enough)
+
+    def _waited_enough(self) -> None:
+        if self._stage is WAITING:
+            self._desk.leave(self._first, self)
+            self._refused(Reason.DUPLICATE_IN_FLIGHT)
+
+    async def _ask_store(self, *, past: bool) -> None:
+        try:
+            await self._converse(past=past)
+        except Exception as bug:  # noqa: BLE001 - a bug of ours must not leave a sender without an answer
+            desk = self._desk
+            desk.loop.call_exception_handler({"message": "internal error about a duplicate", "exception": bug})
+            self.release()
+            self._claimant.claim_refused(Reason.INTERNAL_ERROR, 500)
+
+    async def _converse(self, *, past: bool) -> None:
+        desk = self._desk
+        pause_s = POLL_FIRST_S
+        while self._stage is ASKING:
+            claim = await desk.ask(self._keys, self._owner, hold_s=self._rule.hold_s, past=past)
+            if self._stage is not ASKING:
+                if claim is not None and claim.found is Found.NEW:
+                    self._tell_released()
+            elif claim is None:
+                self._unknown()
+            elif claim.found is Found.NEW:
+                self._granted()
+            elif claim.found is Found.DELIVERED:
+                self._lost(Reason.DUPLICATE_DELIVERED, claim.status)
+            elif desk.clock.now() + pause_s > self._until:
+                self._lost(Reason.DUPLICATE_IN_FLIGHT)
+            else:
+                past = True
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, POLL_MOST_S)
+
+    def _unknown(self) -> None:
+        if self._desk.admits_blind:
+            self._granted()
+        else:
+            self._lost(Reason.OVERLOADED)
+
+    def _granted(self) -> None:
+        self._stage = HELD
+        self._stop_timer()
+        self._claimant.claim_granted()
+
+    def _lost(self, reason: Reason, status: int = 0) -> None:
+        self._give_back()
+        self._refused(reason, status)
+
+    def _refused(self, reason: Reason, status: int = 0) -> None:
+        self._stage = OVER
+        self._stop_timer()
+        self._claimant.claim_refused(reason, status or reason.status or 0)
+
+    def _give_back(self) -> None:
+        self._desk.table.released(self._keys, self._owner)
+        self._desk.wake(self._owner)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tell_delivered(self, keys: Keys, status: int) -> None:
+        store, owner, keep_s = self._desk.store, self._owner, self._rule.keep_s
+        if store is not None:
+            self._desk.run(self._desk.tell(lambda: store.delivered(keys, owner, status, keep_s)))
+
+    def _tell_released(self) -> None:
+        store, keys, owner = self._desk.store, self._keys, self._owner
+        if store is not None:
+            self._desk.run(self._desk.tell(lambda: store.released(keys, owner)))

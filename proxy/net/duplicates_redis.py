@@ -1,0 +1,124 @@
+"""A store of duplicates in Redis (or what speaks like it), shared by any number of hosts: extra ``hookward[redis]``.
+
+A claim is ``SET … PX``, made by a script, because all keys of a delivery are claimed or none: Redis runs a script as
+one step, which is what ``NX`` gives to a single key. A claim holds the name of its exchange, and only who holds it can
+release it; it expires by itself where its process died. Times run on Redis's own clock. All keys share one hash tag, so
+that a cluster keeps them on one node, where scripts can reach them. Keys are digests; nothing in them can be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import cast
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError
+
+from proxy.core.duplicates import NEW, Claim, Found, Keys
+from proxy.net.duplicates import StoreError
+
+#: One call, connecting included. A sender waits for it, so it is short; a store that is slower is as good as down.
+CALL_S = 1.0
+MAX_CONNECTIONS = 32
+_PREFIX = b"{hookward}:"
+_FLIGHT, _DONE = b"f", b"d"
+
+# KEYS: all of the delivery. ARGV: our value, how long it holds in ms, whether what was delivered counts, how many of
+# the keys are proven. Gives false where it is ours now, else the value that is there.
+_CLAIM = """
+local flying = false
+for _, key in ipairs(KEYS) do
+  local held = redis.call('GET', key)
+  if held and string.sub(held, 1, 1) == 'd' then
+    if ARGV[3] == '1' then
+      local left = redis.call('PTTL', key)
+      for number = 1, tonumber(ARGV[4]) do
+        local known = redis.call('GET', KEYS[number])
+        local learns = not known or string.sub(known, 1, 1) ~= 'd'
+        if learns and left > 0 then redis.call('SET', KEYS[number], held, 'PX', left) end
+      end
+      return held
+    end
+  elseif held and held ~= ARGV[1] then
+    flying = flying or held
+  end
+end
+if flying then return flying end
+for _, key in ipairs(KEYS) do redis.call('SET', key, ARGV[1], 'PX', ARGV[2]) end
+return false
+"""
+# KEYS: all of the delivery. ARGV: our value.
+_RELEASE = """
+for _, key in ipairs(KEYS) do
+  if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
+end
+return false
+"""
+# KEYS: all of the delivery. ARGV: the value, how long it is kept in ms.
+_DELIVER = """
+for _, key in ipairs(KEYS) do redis.call('SET', key, ARGV[1], 'PX', ARGV[2]) end
+return false
+"""
+
+
+class RedisStore:
+    """The store at ``url`` (``redis://``, ``rediss://`` or ``unix://``), which may hold a password and is not shown."""
+
+    def __init__(self, url: str) -> None:
+        """Connects when it is first asked. Raises StoreError where the URL is none."""
+        try:
+            pool = BlockingConnectionPool.from_url(
+                url,
+                max_connections=MAX_CONNECTIONS,
+                timeout=CALL_S,
+                socket_timeout=CALL_S,
+                socket_connect_timeout=CALL_S,
+            )
+        except ValueError:
+            raise StoreError("this is not the URL of a Redis") from None
+        self._redis = Redis.from_pool(pool)
+        self._claim = self._redis.register_script(_CLAIM)
+        self._release = self._redis.register_script(_RELEASE)
+        self._deliver = self._redis.register_script(_DELIVER)
+
+    async def claim(self, keys: Keys, owner: str, *, hold_s: float, past: bool) -> Claim:
+        """As ``DuplicateTable.claim``."""
+        names, value = _names(keys), _FLIGHT + owner.encode("ascii")
+        arguments: list[bytes | int] = [value, _milliseconds(hold_s), int(past), len(keys.proven)]
+        held = await _call(self._claim(keys=names, args=arguments))
+        if not isinstance(held, bytes):
+            return NEW
+        if held.startswith(_DONE):
+            return Claim(Found.DELIVERED, int(held[1:]))
+        return Claim(Found.IN_FLIGHT, owner=held[1:].decode("ascii", "replace"))
+
+    async def delivered(self, keys: Keys, owner: str, status: int, keep_s: float) -> None:
+        """As ``DuplicateTable.delivered``; whoever it is that says so."""
+        del owner
+        await _call(self._deliver(keys=_names(keys), args=[b"%b%d" % (_DONE, status), _milliseconds(keep_s)]))
+
+    async def released(self, keys: Keys, owner: str) -> None:
+        """As ``DuplicateTable.released``."""
+        await _call(self._release(keys=_names(keys), args=[_FLIGHT + owner.encode("ascii")]))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._redis.aclose(close_connection_pool=True)
+
+
+async def _call(answer: object) -> object:
+    try:
+        async with asyncio.timeout(CALL_S):
+            return await cast("Awaitable[object]", answer)
+    except (RedisError, OSError, TimeoutError) as error:
+        # By its class alone: what Redis and the resolver say may quote the URL.
+        raise StoreError(type(error).__name__) from None
+
+
+def _names(keys: Keys) -> list[bytes]:
+    return [_PREFIX + key.hex().encode("ascii") for key in keys.every]
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
