@@ -253,6 +253,8 @@ class Metrics:
         self.reloads = Counter(RELOADS)
         self.reload_good = Gauge(RELOAD_GOOD)
         self.reload_good.set(1)
+        self.workers = Gauge(WORKERS)
+        self.worker_exits = Counter(WORKER_EXITS)
         self.generation = Gauge(GENERATION)
         self.log_dropped = Counter(LOG_DROPPED)
         self.set_age = Gauge(SET_AGE)
