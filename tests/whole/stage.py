@@ -166,8 +166,12 @@ class Stage:
         assert [one.get(b"X-GitHub-Delivery") for one in self.upstream.seen] == [b"behind"]
         return answer
 
-    def holds(self, answer: Answer, status: int, word: str, detail: str | None = None) -> None:
-        """The answer is one of ours, says what it should, and no more; the log says the same."""
+    def holds(
+        self, answer: Answer, status: int, word: str, detail: str | None = None, *, verdict: str = "refused"
+    ) -> None:
+        """The answer is one of ours, says what it should, and no more; the log says the same. ``verdict`` is
+        "admitted" where the head alone decides, and the content was bad all the same.
+        """
         request_id = answer.get(b"X-Request-Id") or b"-"
         assert (answer.status, answer.content) == (status, b"%b %b\n" % (word.encode(), request_id))
         assert answer.get(b"Content-Type") == b"text/plain; charset=utf-8"
@@ -175,7 +179,7 @@ class Stage:
         assert not answer.interim
         line = self.line_of(answer)
         assert (line["webhook.reason"], line["http.response.status_code"]) == (word, status)
-        assert line["webhook.verdict"] == "refused"
+        assert line["webhook.verdict"] == verdict
         if detail is not None:
             assert line.get("webhook.detail", "") == detail
 
