@@ -17,7 +17,7 @@ import pytest
 from tests.whole.conftest import SECRET, Certificates
 from tests.whole.process import ROOT, Hookward, environment
 from tests.whole.recorder import RecordingUpstream
-from tests.whole.wire import PATIENCE_S, Answer, Client, github, once, request
+from tests.whole.wire import PATIENCE_S, Answer, Client, github, once, request, turned_away
 
 Start = Callable[..., Hookward]
 BODY = b'{"zen":"Anything added dilutes everything else."}'
@@ -92,8 +92,7 @@ class TestListeners:
                     inner.sendall(b"SSH-2.0-peer\r\n")
                     assert client.reader.until(b"\n") == b"SSH-2.0-peer\r\n"
                 assert client.ended() == b""
-            with Client(hookward.addresses[1], source="127.0.0.2") as stranger:
-                assert stranger.was_reset()
+            assert turned_away(hookward.addresses[1], source="127.0.0.2") == "reset"
 
 
 V2 = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -145,14 +144,11 @@ class TestProxyProtocol:
         ids=["v1_stranger", "v2_stranger", "v1_cut", "v1_long", "none", "v2_long"],
     )
     def test_anything_else_is_reset(self, hookward: Hookward, upstream: RecordingUpstream, header: bytes) -> None:
-        with Client(hookward.address) as client:
-            client.send(header + request("POST", "/", {}, BODY))
-            assert client.was_reset()
+        assert turned_away(hookward.address, header + request("POST", "/", {}, BODY)) == "reset"
         assert upstream.connections == 0
 
     def test_an_untrusted_peer_may_not_speak_it(self, hookward: Hookward) -> None:
-        with Client(hookward.address, source="127.0.0.2") as client:
-            assert client.was_reset()
+        assert turned_away(hookward.address, source="127.0.0.2") == "reset"
 
 
 class TestTrustedProxy:

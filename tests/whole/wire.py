@@ -219,13 +219,16 @@ class Client:
         except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
             return self.reader.buffer
 
-    def was_reset(self) -> bool:
-        """Wait for the end of the connection: True for a reset, False for a tidy end."""
-        try:
-            self.reader.to_end()
-        except ConnectionResetError:
-            return True
-        return False
+
+def turned_away(address: tuple[str, int], data: bytes = b"", *, source: str | None = None) -> str:
+    """How a connection ends on which not a byte is answered: "reset" or "closed". A reset may come while we connect."""
+    try:
+        with Client(address, source=source) as client:
+            client.send(data)
+            assert client.reader.to_end() == b""
+    except (ConnectionResetError, BrokenPipeError):
+        return "reset"
+    return "closed"
 
 
 def once(
