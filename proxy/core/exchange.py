@@ -1,7 +1,7 @@
 """``decide``: the order of checks, on one screen. It *is* our security, so it is code and not configuration.
 
-Cheap before dear, telling least first (design section 2): route, method, route's addresses, declared length, token,
-signature present, well-formed and fresh, event. Target form, Host and framing have been judged where the head was
+Cheap before dear, telling least first (design section 2): route, method, route's addresses, client certificate, rate,
+declared length, token, signature present, well-formed and fresh, event. Target form, Host and framing have been judged where the head was
 read (``core.request_head``). Several routes may own a path: the first whose head conditions all hold takes the
 request; where none does, the refusal is that of the route that came furthest.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from proxy.core.addresses import Peer, client_address
 from proxy.core.body import BodyGate
+from proxy.core.duplicates import DuplicateRule, Keys, keys_of
 from proxy.core.forwarding import FORWARDING
 from proxy.core.handshakes import (
     ANSWER,
@@ -25,6 +26,7 @@ from proxy.core.handshakes import (
     refuse_check,
 )
 from proxy.core.policy import Exposure, Policy, Route
+from proxy.core.rate import RateLimiter
 from proxy.core.record import ExchangeRecord
 from proxy.core.routes import RouteTable
 from proxy.core.signatures import Verification
@@ -39,14 +41,17 @@ _ORDER = {
     Reason.PATH_NOT_MATCHED: 0,
     Reason.METHOD_NOT_ALLOWED: 1,
     Reason.ADDRESS_REFUSED: 2,
-    Reason.LENGTH_REQUIRED: 3,
-    Reason.BODY_TOO_LARGE: 3,
-    Reason.TOKEN_MISSING: 4,
-    Reason.TOKEN_MISMATCH: 4,
-    Reason.BASIC_AUTH_FAILED: 4,
-    Reason.EVENT_REFUSED: 6,
+    Reason.CLIENT_CERTIFICATE_REFUSED: 3,
+    Reason.RATE_LIMITED: 4,
+    Reason.LENGTH_REQUIRED: 5,
+    Reason.BODY_TOO_LARGE: 5,
+    Reason.TOKEN_MISSING: 6,
+    Reason.TOKEN_MISMATCH: 6,
+    Reason.BASIC_AUTH_FAILED: 6,
+    Reason.EVENT_REFUSED: 8,
 }
-_SIGNATURE_STAGE = 5
+_SIGNATURE_STAGE = 7
+_NO_NAMES: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -71,6 +76,7 @@ class Reject:
     client: Peer
     route: Route | None = None
     allow: tuple[bytes, ...] = ()  # METHOD_NOT_ALLOWED: the methods of all routes of the path
+    retry_s: float = 0.0  # RATE_LIMITED: when there is room again
 
     @property
     def status(self) -> int | None:
@@ -81,10 +87,19 @@ class Reject:
 
 
 def decide(
-    head: RequestHead, peer: Peer, policy: Policy, table: RouteTable, now: float, *, trusted: bool
+    head: RequestHead,
+    peer: Peer,
+    policy: Policy,
+    table: RouteTable,
+    now: float,
+    *,
+    trusted: bool,
+    names: frozenset[str] = _NO_NAMES,
+    rates: RateLimiter | None = None,
 ) -> Admit | Reject:
     """Judge a head. ``peer`` is the connection's address and ``trusted`` says whether it is a trusted proxy, whose
-    X-Forwarded-For is then walked right to left. ``now`` is in seconds since the epoch. Never raises.
+    X-Forwarded-For is then walked right to left. ``names`` are those of its verified certificate. ``rates`` takes a
+    token of each route that is asked; without it no rate is kept. ``now`` is in seconds since the epoch. Never raises.
     """
     client = peer
     if trusted:
@@ -98,7 +113,7 @@ def decide(
         return Reject(Reason.ADDRESS_REFUSED, client)
     furthest: Reject | None = None
     for route in candidates:
-        answer = _judge(head, client, route, now)
+        answer = _judge(head, client, route, now, names, rates)
         if isinstance(answer, Admit):
             return answer
         if furthest is None or _stage(answer.reason) > _stage(furthest.reason):
@@ -124,18 +139,29 @@ def _exposed(head: RequestHead, client: Peer, policy: Policy) -> bool:
     )
 
 
-def _judge(head: RequestHead, client: Peer, route: Route, now: float) -> Admit | Reject:
+def _judge(
+    head: RequestHead, client: Peer, route: Route, now: float, names: frozenset[str], rates: RateLimiter | None
+) -> Admit | Reject:
     check = find_check(route, head)
     if check is None and head.method not in route.methods:
         return Reject(Reason.METHOD_NOT_ALLOWED, client, route)
     if route.allow is not None and client not in route.allow and not route.observe:
         return Reject(Reason.ADDRESS_REFUSED, client, route)
+    uncertified = route.client_names is not None and route.client_names.isdisjoint(names)
+    if uncertified and not route.observe:
+        return Reject(Reason.CLIENT_CERTIFICATE_REFUSED, client, route)
+    if route.rate is not None and rates is not None:
+        retry_s = rates.take((route.name, client.group), route.rate, now)
+        if retry_s:
+            return Reject(Reason.RATE_LIMITED, client, route, retry_s=retry_s)
     if head.framing is Framing.NONE and head.method in _WITH_CONTENT and (route.signature or head.minor == 0):
         return Reject(Reason.LENGTH_REQUIRED, client, route)
     if head.content_length is not None and head.content_length > route.limits.max_body:
         return Reject(Reason.BODY_TOO_LARGE, client, route)
     admit = Admit(route, client, head.target, check=check)
     refused = _prove(head, admit, now)
+    if refused is None and uncertified:
+        refused = Reason.CLIENT_CERTIFICATE_REFUSED
     if refused is None:
         return admit
     if route.observe and refused in OBSERVABLE:
@@ -223,6 +249,31 @@ def note_decision(record: ExchangeRecord, head: RequestHead, decision: Admit | R
     if isinstance(decision, Admit):
         record.secret_name = decision.secret_name
         record.handshake = "" if decision.check is None else "forwarded"
+
+
+#: Methods that change nothing (RFC 9110 section 9.2.1): asking twice is no delivery twice.
+_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+
+
+def delivery_keys(rule: DuplicateRule, head: RequestHead, admit: Admit, record: ExchangeRecord) -> Keys:
+    """What a delivery that has had its verdict is told by; no keys where it has nothing that could tell it."""
+    if head.method in _SAFE:
+        return Keys((), ())
+    marks = admit.verification.marks() if admit.verification is not None and rule.by_signature else ()
+    return keys_of(rule, admit.route.name, record.delivery_id, marks)
+
+
+def verified_value(admit: Admit, record: ExchangeRecord, *, judged: bool) -> bytes:
+    """The value of ``Webhook-Verified``; ``judged`` says whether the whole body has had its verdict."""
+    # Where a route only observes, a body that streams may yet turn out to be forged, and would go on all the same.
+    if admit.route.observe and not judged:
+        return b""
+    name = record.secret_name
+    if not name and admit.route.signature is not None:
+        # Before the verdict only where there is no choice.
+        names = admit.route.signature.secrets
+        name = names[0].name if len(names) == 1 else ""
+    return provenance_value(admit, name, record.delivery_id)
 
 
 _PROVENANCE_SAFE = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")

@@ -16,16 +16,19 @@ from enum import Enum
 from proxy.core.body import BodyGate
 from proxy.core.budget import Reservation
 from proxy.core.diagnosis import MAX_BODY_BYTES
-from proxy.core.exchange import Admit, own_answer, provenance_value
+from proxy.core.duplicates import DuplicateRule
+from proxy.core.exchange import Admit, delivery_keys, own_answer, verified_value
 from proxy.core.forwarding import Provenance, answer_head, upstream_head
 from proxy.core.policy import BodyMode
 from proxy.core.record import ExchangeRecord
 from proxy.http1 import CONTINUE, LAST_CHUNK, Framing, RequestHead, ResponseHead, chunk
+from proxy.net.duplicates import Ticket
 from proxy.net.pool import Dial
 from proxy.net.sender import Pause, Sender
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
 from proxy.net.upstream import UpstreamConnection
+from proxy.net.witness import leave_witness
 from proxy.reasons import Ended, Phase, Reason
 
 #: How long an exchange waits for its share of the buffer budget before it is answered 503.
@@ -67,6 +70,7 @@ class Exchange:
         "_site",
         "_spill",
         "_spilled",
+        "_ticket",
         "_upstream",
         "_upstream_since",
         "_upstream_touched",
@@ -78,8 +82,10 @@ class Exchange:
         route = admit.route
         mode = route.body
         if mode is not BodyMode.HOLD:
-            # What streams freely is what has nothing (or, observed past the head, nothing more) to prove.
-            mode = BodyMode.FREE if admit.verification is None else BodyMode.TAIL
+            # What streams freely is what has nothing (or, observed past the head, nothing more) to prove. What may be a
+            # duplicate keeps its end here until it is known to be none.
+            settled = admit.verification is None and (route.duplicates is None or admit.observed is not None)
+            mode = BodyMode.FREE if settled else BodyMode.TAIL
         self._sender = sender
         self._site = site
         self._head = head
@@ -92,6 +98,7 @@ class Exchange:
         self._admitted = mode is BodyMode.FREE
         self._body_ended = False
         self._reservation: Reservation | None = None
+        self._ticket: Ticket | None = None
         self._upstream: UpstreamConnection | None = None
         self._upstream_since = 0.0
         self._upstream_touched = 0.0
@@ -155,6 +162,11 @@ class Exchange:
 
     def sender_gone(self, reason: Reason) -> None:
         """The sender's connection is closed, by itself or, for ``reason``, by us."""
+        if self._ticket is not None and self._upstream is not None and self._answer is Answer.NONE:
+            limits = self._admit.route.limits
+            late = min(self.started + limits.request_timeout_s, self._upstream_touched + limits.upstream_timeout_s)
+            if leave_witness(self._site, self._upstream, self._ticket, late):
+                self._upstream = self._ticket = None
         self._abandon()
         self._finish(reason)
 
@@ -167,7 +179,7 @@ class Exchange:
             else:
                 self._upstream.pause_reading()
 
-    def refuse(self, reason: Reason, detail: str = "") -> None:
+    def refuse(self, reason: Reason, detail: str = "", *, status: int = 0) -> None:
         """End the exchange with ``reason``: by an answer where none was begun, else by cutting the connection."""
         self._abandon()
         record = self.record
@@ -177,7 +189,7 @@ class Exchange:
         cut = self._answer is Answer.RELAYING
         if not cut:
             demanded = self._admit.route.refusal_status if reason.status == 403 else None
-            record.status = demanded or reason.status or 0
+            record.status = status or demanded or reason.status or 0
         self._finish(reason)
         if cut:
             self._sender.cut()
@@ -221,7 +233,7 @@ class Exchange:
         """The upstream has the whole request, or is answering, and is silent for too long."""
         if self._upstream is None or self._upstream.reading_paused:
             return False
-        if not self._body_ended and self._answer is not Answer.RELAYING:
+        if not (self._body_ended and self._admitted) and self._answer is not Answer.RELAYING:
             return False
         return now - self._upstream_touched > self._admit.route.limits.upstream_timeout_s
 
@@ -238,15 +250,43 @@ class Exchange:
             admit.observed = verdict
         elif verdict is not None:
             record.secret_name = verdict
+        answer = own_answer(self._head, admit, self._gate, record.secret_name)
+        if answer is not None:
+            self._tell_verdict()
+            record.answer_handshake(answer.status, len(answer.content))
+            self._finish(Reason.HANDSHAKE_ANSWERED)
+            self._sender.answer_handshake(record, answer)
+        elif admit.route.duplicates is None or admit.observed is not None:
+            self.claim_granted()
+        else:
+            self._claim(admit.route.duplicates)
+
+    def _claim(self, rule: DuplicateRule) -> None:
+        """Ask whether this delivery was here before: only now, so that a forged one can claim nothing."""
+        keys = delivery_keys(rule, self._head, self._admit, self.record)
+        if not keys:
+            self.claim_granted()
+            return
+        until = self.started + rule.patience_s
+        self._ticket = Ticket(self._site.duplicates, rule, keys, self, owner=self.record.request_id, until=until)
+        self._ticket.ask()
+
+    def claim_granted(self) -> None:
+        """Everything that had to be proved is, and nobody else delivers it."""
         self._admitted = True
         self._tell_verdict()
-        answer = own_answer(self._head, admit, self._gate, record.secret_name)
-        if answer is None:
+        self._deliver()
+
+    def claim_refused(self, reason: Reason, status: int) -> None:
+        """It is a duplicate, or nobody can say whether it is one."""
+        if self._admit.route.observe and reason is not Reason.INTERNAL_ERROR:
+            self._admitted = True
+            self.record.verdict, self.record.observed = "observed", reason
             self._deliver()
             return
-        record.answer_handshake(answer.status, len(answer.content))
-        self._finish(Reason.HANDSHAKE_ANSWERED)
-        self._sender.answer_handshake(record, answer)
+        if reason is Reason.DUPLICATE_DELIVERED:
+            self._tell_verdict()
+        self.refuse(reason, "duplicates_store" if reason is Reason.OVERLOADED else "", status=status)
 
     def _find_cause(self, reason: Reason) -> None:
         gate = self._gate
@@ -375,26 +415,13 @@ class Exchange:
             scheme=b"https" if sender.secure else b"http",
             request_id=self.record.request_id.encode("ascii"),
             trusted=sender.peer_trusted,
-            verified=self._verified(),
+            verified=verified_value(admit, self.record, judged=self._admitted),
         )
         assert self._upstream is not None
         authority = b"" if self._head.host else self._upstream.endpoint.authority.encode("ascii")
         return upstream_head(
             self._head, admit.target, provenance, length, admit.route.guarded_fields, authority=authority
         )
-
-    def _verified(self) -> bytes:
-        # Where a route only observes, a body that streams may yet turn out to be forged, and would go on all the same.
-        if self._admit.route.observe and not self._admitted:
-            return b""
-        return provenance_value(self._admit, self._secret_name(), self.record.delivery_id)
-
-    def _secret_name(self) -> str:
-        """The secret to name upstream; before the verdict only where there is no choice."""
-        if self.record.secret_name or self._admit.route.signature is None:
-            return self.record.secret_name
-        names = self._admit.route.signature.secrets
-        return names[0].name if len(names) == 1 else ""
 
     def upstream_writable(self, *, writable: bool) -> None:
         """The upstream takes more of the request, or is slower than the sender."""
@@ -454,6 +481,8 @@ class Exchange:
         keeps = self.record.keep_alive and self._body_ended and framing is not Framing.EOF and not self._site.draining
         self._close = not keeps
         self._answer = Answer.RELAYING
+        if self._ticket is not None and 200 <= head.status < 300:
+            self._ticket.delivered(head.status)
         self._answer_framing = framing
         self.record.status = head.status
         self.record.phase = Phase.ANSWER_BODY
@@ -488,6 +517,8 @@ class Exchange:
 
     def _finish(self, reason: Reason) -> None:
         """The only exit: gives everything back and writes the one log line."""
+        if self._ticket is not None:
+            self._ticket.release()
         if self._reservation is not None:
             self._reservation.release()
             self._reservation = None
