@@ -203,17 +203,16 @@ def upstream_head(
     a request of HTTP/1.0 without Host is given, because HTTP/1.1 demands one (RFC 9112 section 3.2).
     """
     dropped = _DROPPED_TRUSTED if provenance.trusted else _DROPPED
+    # One search in all names costs half of what asking each of them does.
+    if not provenance.trusted and _FORWARDED in b",".join(head.values):
+        dropped = dropped | {name for name in head.values if name.startswith(_FORWARDED)}
     if head.values.get(b"connection", b"keep-alive") not in _NAMES_NOTHING or b"connection" in head.repeated:
         listed = b",".join(head.get_all(b"connection"))
         dropped = dropped | hop_by_hop_named(listed, guarded)
     lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target)]
     if not head.host:
         lines.append(b"Host: %b\r\n" % authority)
-    lines += [
-        b"%b: %b\r\n" % (name, value)
-        for lower, name, value in head.fields
-        if lower not in dropped and (provenance.trusted or not lower.startswith(_FORWARDED))
-    ]
+    lines += [b"%b: %b\r\n" % (name, value) for lower, name, value in head.fields if lower not in dropped]
     lines.append(_forwarded_fields(head, provenance))
     if provenance.verified:
         lines.append(b"Webhook-Verified: %b\r\n" % provenance.verified)
