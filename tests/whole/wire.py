@@ -18,7 +18,7 @@ PATIENCE_S = 15.0
 MIB = 1 << 20
 
 
-class ClosedError(Exception):
+class ClosedError(ConnectionError):
     """The other end closed or reset the connection before what was awaited had come."""
 
 
