@@ -18,6 +18,7 @@ import proxy
 from proxy.config.flags import FlagError
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import ListenError
+    explain_command,
 from proxy.ops import (
     checkup,
     demo,
@@ -48,6 +49,7 @@ def version(_argv: Sequence[str]) -> int:
 
 COMMANDS: Mapping[str, Command] = {
     "run": Command("guard the application: the default, which takes the flags below", run_command.main),
+    "explain": Command("say what every check finds in a saved delivery, and why it failed", explain_command.main),
     "check": Command("say what a configuration means, and listen nowhere", checkup.main),
     "send": Command("send a test delivery, signed as a provider would sign it", send_command.main),
     "gen-secret": Command("make a new secret of the right form and length", gen_secret_command.main),

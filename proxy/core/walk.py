@@ -1,0 +1,232 @@
+"""A saved delivery, taken through every check with a word on each: what ``explain`` and ``[[test]]`` stanzas show.
+
+The checks are the product's own (``read_request_head``, ``decide``, the verification, ``diagnose``); this module only
+keeps what came of them. Where time alone is in the way, the rest is judged once more as of the time that was signed.
+No MAC and no secret is in what it says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from proxy.core.addresses import AddressSet, Peer
+from proxy.core.causes.of_time import said_at
+from proxy.core.causes.trial import Trial
+from proxy.core.diagnosis import Case, Diagnosis, diagnose
+from proxy.core.exchange import Admit, Reject, decide, event_of
+from proxy.core.policy import Exposure, Policy, Route
+from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.routes import RouteTable
+from proxy.errors import ProtocolError
+from proxy.http1 import RequestHead
+from proxy.reasons import Reason
+
+ADMITTED = "admitted"
+
+_TOKEN = frozenset({Reason.TOKEN_MISSING, Reason.TOKEN_MISMATCH, Reason.BASIC_AUTH_FAILED})
+_HEADER = frozenset({Reason.SIGNATURE_MISSING, Reason.SIGNATURE_MALFORMED, Reason.TIMESTAMP_MISSING})
+_TIME = frozenset({Reason.TIMESTAMP_TOO_OLD, Reason.TIMESTAMP_IN_FUTURE})
+_LENGTH = frozenset({Reason.LENGTH_REQUIRED, Reason.BODY_TOO_LARGE})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One check. ``passed`` None: it does not apply, or could not be made."""
+
+    name: str
+    passed: bool | None
+    said: str
+
+
+@dataclass(slots=True)
+class Walk:
+    """What every check found. ``word`` is "admitted" or the word of the reason; ``route`` is the one that decided."""
+
+    steps: list[Step] = field(default_factory=list)
+    word: str = ""
+    route: str = ""
+    secret: str = ""
+    diagnosis: Diagnosis | None = None
+
+    def note(self, name: str, *, passed: bool | None, said: str) -> None:
+        """Keep what a check found."""
+        self.steps.append(Step(name, passed, said))
+
+    def refuse(self, name: str, reason: Reason, said: str = "") -> None:
+        """Keep the check that failed, and why."""
+        self.note(name, passed=False, said=f"{reason.word}{': ' if said else ''}{said}")
+        self.word = reason.word
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """What is walked through what. ``peer`` None: no address is judged. ``now`` in seconds since the epoch."""
+
+    head: bytes
+    body: bytes
+    policy: Policy
+    now: float
+    peer: Peer | None = None
+
+
+def walk(trip: Trip) -> Walk:
+    """Take a delivery through every check. Never raises on what it is made of."""
+    found = Walk()
+    head = _read_head(trip, found)
+    if head is None:
+        return found
+    policy = trip.policy if trip.peer is not None else _without_addresses(trip.policy)
+    table = RouteTable(policy.routes)
+    peer = trip.peer or Peer.of("127.0.0.1")
+    if not _find_routes(head, policy, table, found):
+        return found
+    decision = decide(head, peer, policy, table, trip.now, trusted=peer in policy.trusted_proxies)
+    if decision.route is None:
+        found.refuse("address", Reason.ADDRESS_REFUSED, "local only: this machine alone may send, without a proxy")
+        return found
+    found.route = decision.route.name
+    _tell_head(trip, head, decision, found)
+    if isinstance(decision, Admit):
+        _judge_body(trip, decision, found)
+    reason = next((one for one in Reason if one.word == found.word), None)
+    if reason is not None:
+        found.diagnosis = diagnose(Case(reason, head, trip.body, decision.route, policy.routes, trip.now))
+        if reason in _TIME:
+            _walk_in_time(trip, head, decision.route, found)
+    return found
+
+
+def _read_head(trip: Trip, found: Walk) -> RequestHead | None:
+    limits = trip.policy.limits
+    try:
+        parsed = read_request_head(trip.head, HeadLimits(limits.max_head, limits.max_target, limits.max_fields))
+    except ProtocolError as error:
+        found.refuse("head", error.reason, error.detail)
+        return None
+    if parsed is None:
+        found.refuse("head", Reason.BAD_REQUEST, "it does not end")
+        return None
+    head = parsed[0]
+    found.note("head", passed=True, said=f"{head.method.decode('ascii')} {_path(head)}, {len(head.fields)} fields")
+    return head
+
+
+def _path(head: RequestHead) -> str:
+    return head.path.decode("ascii", "replace")
+
+
+def _without_addresses(policy: Policy) -> Policy:
+    routes = tuple(replace(route, allow=None) for route in policy.routes)
+    exposure = Exposure.OPEN if policy.exposure is Exposure.LOCAL else policy.exposure
+    return replace(policy, routes=routes, allow=None, trusted_proxies=AddressSet.empty(), exposure=exposure)
+
+
+def _find_routes(head: RequestHead, policy: Policy, table: RouteTable, found: Walk) -> bool:
+    candidates = table.candidates(head.path)
+    if not candidates:
+        paths = ", ".join(sorted({route.path.decode("ascii") for route in policy.routes}))
+        found.refuse("route", Reason.PATH_NOT_MATCHED, f"no route owns {_path(head)}; there are {paths}")
+        return False
+    names = [route.name for route in candidates]
+    found.note("route", passed=True, said=names[0] if len(names) == 1 else f"tried in this order: {', '.join(names)}")
+    return True
+
+
+def _tell_head(trip: Trip, head: RequestHead, decision: Admit | Reject, found: Walk) -> None:
+    """The head's checks in their order, up to the one that failed."""
+    route = decision.route
+    assert route is not None
+    refused = decision.reason if isinstance(decision, Reject) else decision.observed
+    if len(trip.policy.routes) > 1:
+        found.note("decided by", passed=None, said=f"route {route.name}")
+    for name, reasons, said in _checks(trip, head, decision, route):
+        if refused in reasons:
+            assert refused is not None
+            found.refuse(name, refused)
+            if isinstance(decision, Admit):
+                found.note("mode", passed=None, said="the route only observes: it is passed on all the same")
+            return
+        if said:
+            found.note(name, passed=None if said.startswith("not ") else True, said=said)
+    if isinstance(decision, Reject):
+        found.refuse("head", decision.reason)
+
+
+def _checks(
+    trip: Trip, head: RequestHead, decision: Admit | Reject, route: Route
+) -> list[tuple[str, frozenset[Reason], str]]:
+    """(check, its reasons, what is said if it holds; "" where the route does not make it)."""
+    methods = ", ".join(sorted(method.decode("ascii") for method in route.methods))
+    address = "any address" if route.allow is None else "the address is allowed"
+    token = f"it is {decision.secret_name}" if isinstance(decision, Admit) else "it is right"
+    signature = route.signature
+    stamp = signature is not None and (signature.scheme.timestamp is not None or signature.scheme.claims is not None)
+    header = ", ".join(name.decode("latin-1") for name in signature.scheme.headers) if signature is not None else ""
+    return [
+        ("method", frozenset({Reason.METHOD_NOT_ALLOWED}), f"{head.method.decode('ascii')} is among {methods}"),
+        (
+            "address",
+            frozenset({Reason.ADDRESS_REFUSED}),
+            "not judged: no address was given" if trip.peer is None else address,
+        ),
+        ("length", _LENGTH, f"{len(trip.body)} bytes"),
+        ("token", _TOKEN, token if route.token is not None else ""),
+        ("signature", _HEADER, f"{header or 'in the body'}: present and well-formed" if signature is not None else ""),
+        ("time", _TIME, _age(trip, head, route) if stamp else ""),
+        ("proof", frozenset({Reason.SIGNATURE_MISMATCH}), ""),
+        ("event", frozenset({Reason.EVENT_REFUSED}), event_of(head, route) if route.events is not None else ""),
+        ("endpoint check", frozenset(), _handshake(decision)),
+    ]
+
+
+def _handshake(decision: Admit | Reject) -> str:
+    if isinstance(decision, Reject) or decision.check is None:
+        return ""
+    return "answered by hookward itself" if decision.answer is not None else "an endpoint check of the provider"
+
+
+def _age(trip: Trip, head: RequestHead, route: Route) -> str:
+    trial = Trial(Case(Reason.TIMESTAMP_TOO_OLD, head, trip.body, route, (), trip.now))
+    said = said_at(head, trip.body, trial)
+    return "fresh" if said is None else f"signed {abs(trip.now - said):.0f} s {'ago' if said <= trip.now else 'ahead'}"
+
+
+def _judge_body(trip: Trip, admit: Admit, found: Walk) -> None:
+    route = admit.route
+    found.secret = admit.secret_name
+    if len(trip.body) > route.limits.max_body:
+        found.refuse("body", Reason.BODY_TOO_LARGE, f"{len(trip.body)} bytes, and max_body is {route.limits.max_body}")
+        return
+    if admit.verification is None:
+        found.word = found.word or ADMITTED
+        return
+    verdict = admit.verification.verify(trip.body)
+    if isinstance(verdict, Reason):
+        found.refuse(
+            "proof", verdict, f"for {len(trip.body)} bytes of body and {len(_live(route, trip.now))} secret(s)"
+        )
+        return
+    found.secret = verdict
+    found.note("proof", passed=True, said=f"the signature fits the body, with the secret {verdict}")
+    found.word = found.word or ADMITTED
+
+
+def _live(route: Route, now: float) -> list[str]:
+    secrets = route.signature.secrets if route.signature is not None else ()
+    return [secret.name for secret in secrets if secret.live(now)]
+
+
+def _walk_in_time(trip: Trip, head: RequestHead, route: Route, found: Walk) -> None:
+    """Judge the rest as of the time that was signed: most saved deliveries are old."""
+    trial = Trial(Case(Reason.TIMESTAMP_TOO_OLD, head, trip.body, route, (), trip.now))
+    name = trial.fits()
+    if name is not None:
+        found.note("time aside", passed=True, said=f"the signature fits the body, with the secret {name}")
+        return
+    said = said_at(head, trip.body, trial)
+    case = Case(
+        Reason.SIGNATURE_MISMATCH, head, trip.body, route, trip.policy.routes, trip.now if said is None else said
+    )
+    other = diagnose(case)
+    cause = "" if other is None else f" ({other.word}: {other.sentence})"
+    found.note("time aside", passed=False, said=f"the signature does not fit the body either{cause}")

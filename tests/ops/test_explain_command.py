@@ -1,0 +1,150 @@
+"""``explain``: what it prints for saved deliveries, with a configuration and without, and its exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.config.flags import FlagError
+from proxy.core.schemes import PROVIDERS
+from proxy.errors import ConfigError
+from proxy.net.clock import Clock
+from proxy.ops import explain_command
+from proxy.ops.samples import choose
+from proxy.ops.sending import Order, tampered
+from proxy.ops.sending import compose as made
+
+SECRET = b"a secret of the tests of explain"
+URL = "https://hooks.example.com/hooks/github"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "secret").write_bytes(SECRET)
+    (tmp_path / "secret").chmod(0o600)
+    (tmp_path / "hookward.toml").write_text(
+        'listen = "127.0.0.1:1"\nupstream = "127.0.0.1:2"\n[route.hub]\npath = "/hooks/github"\n'
+        'provider = "github"\nsecrets = ["file:secret"]\nallow = ["192.0.2.0/24"]\n'
+    )
+    return tmp_path
+
+
+def save(place: Path, slug: str = "github", tamper: str = "", now: float | None = None) -> str:
+    order = Order(PROVIDERS[slug], SECRET, URL, choose(PROVIDERS[slug], None), Clock.wall() if now is None else now)
+    delivery = tampered(order, tamper) if tamper else made(order)
+    path = place / "delivery.http"
+    path.write_bytes(delivery.wire())
+    return str(path)
+
+
+def flags(place: Path, slug: str = "github") -> list[str]:
+    return ["--provider", slug, "--secret-file", str(place / "secret")]
+
+
+def test_admitted_without_a_configuration(place: Path, capsys: pytest.CaptureFixture[str]):
+    assert explain_command.main([save(place), *flags(place)]) == 0
+    out = capsys.readouterr().out
+    assert "admitted by the route default, with the secret secret-1" in out
+    assert SECRET.decode() not in out
+    assert "sha256=" not in out
+
+
+def test_with_a_configuration_and_an_address(place: Path, capsys: pytest.CaptureFixture[str]):
+    argv = [save(place), "-c", str(place / "hookward.toml")]
+    assert explain_command.main(argv) == 0
+    assert explain_command.main([*argv, "--from", "192.0.2.7"]) == 0
+    assert explain_command.main([*argv, "--from", "198.51.100.7"]) == 1
+    assert "address_refused" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("tamper", "word", "cause"),
+    [
+        ("newline", "signature_mismatch", "secret_blank_there"),
+        ("reencode", "signature_mismatch", "body_reencoded"),
+        ("header", "signature_missing", "unsigned"),
+        ("twice", "signature_malformed", "header_repeated"),
+        ("secret", "signature_mismatch", "unknown"),
+    ],
+)
+def test_why_it_failed(place: Path, capsys: pytest.CaptureFixture[str], tamper: str, word: str, cause: str):
+    assert explain_command.main([save(place, tamper=tamper), *flags(place)]) == 1
+    out = capsys.readouterr().out
+    assert f"refused: {word}" in out
+    assert f"\n{cause}: " in out
+
+
+@pytest.mark.parametrize("at", ["1764000010", "2025-11-24T16:00:10Z", "1764000010.5", "1764000010000"])
+def test_as_of_another_time(place: Path, at: str):
+    path = save(place, "slack", now=1764000000)
+    assert explain_command.main([path, *flags(place, "slack")]) == 1
+    assert explain_command.main([path, *flags(place, "slack"), "--at", at]) == 0
+
+
+def test_a_har_file_has_its_own_time(place: Path, capsys: pytest.CaptureFixture[str]):
+    order = Order(PROVIDERS["slack"], SECRET, URL, choose(PROVIDERS["slack"], None), 1772356500)
+    delivery = made(order)
+    headers = [{"name": name, "value": value.decode()} for name, value in delivery.fields]
+    request = {"method": "POST", "url": URL, "headers": headers, "postData": {"text": delivery.body.decode()}}
+    entry = {"startedDateTime": "2026-03-01T09:15:01Z", "request": request}
+    (place / "d.har").write_text(json.dumps({"log": {"entries": [entry]}}))
+    assert explain_command.main([str(place / "d.har"), *flags(place, "slack")]) == 0
+    assert "as of 2026-03-01T09:15:01Z, when it was sent" in capsys.readouterr().out
+
+
+def test_a_curl_command_reads_its_files_beside_it(place: Path, capsys: pytest.CaptureFixture[str]):
+    delivery = made(Order(PROVIDERS["github"], SECRET, URL, choose(PROVIDERS["github"], None), 0, body=b"a\nb\n"))
+    signature = dict(delivery.fields)["X-Hub-Signature-256"].decode()
+    (place / "body").write_bytes(b"a\nb\n")
+    (place / "c.sh").write_text(f"curl {URL} -H 'X-Hub-Signature-256: {signature}' --data-binary @body\n")
+    assert explain_command.main([str(place / "c.sh"), *flags(place)]) == 0
+    (place / "c.sh").write_text(f"curl {URL} -H 'X-Hub-Signature-256: {signature}' -d @body\n")
+    assert explain_command.main([str(place / "c.sh"), *flags(place)]) == 1
+
+
+def test_from_standard_input(place: Path, monkeypatch: pytest.MonkeyPatch):
+    data = Path(save(place)).read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert explain_command.main(["-", *flags(place)]) == 0
+
+
+def test_hostile_text_does_not_drive_the_terminal(place: Path, capsys: pytest.CaptureFixture[str]):
+    path = place / "d"
+    path.write_bytes(b"POST /\x1b[2J HTTP/1.1\r\nHost: h\r\n\r\n")
+    with pytest.raises(FlagError):
+        explain_command.main([str(path) + "none", *flags(place)])
+    assert explain_command.main([str(path), *flags(place)]) == 1
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["/no/such/file"],
+        ["FILE", "extra"],
+        ["FILE", "--from", "nowhere"],
+        ["FILE", "--at", "noon"],
+        ["FILE", "--xyz"],
+    ],
+)
+def test_bad_flags(place: Path, argv: list[str]):
+    named = [save(place) if word == "FILE" else word for word in argv]
+    with pytest.raises(FlagError):
+        explain_command.main([*named, *flags(place)])
+
+
+def test_a_bad_configuration(place: Path):
+    with pytest.raises(ConfigError):
+        explain_command.main([save(place), "--provider", "github"])
+
+
+def test_help(capsys: pytest.CaptureFixture[str]):
+    assert explain_command.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert "--provider" in out
+    assert "--entry" in out
