@@ -268,7 +268,9 @@ class Exchange:
             self.claim_granted()
             return
         until = self.started + rule.patience_s
-        self._ticket = Ticket(self._site.duplicates, rule, keys, self, owner=self.record.request_id, until=until)
+        # The record's id will not do: that of a trusted proxy may come twice, and one owner may claim again and again.
+        owner = self._site.new_request_id()
+        self._ticket = Ticket(self._site.duplicates, rule, keys, self, owner=owner, until=until)
         self._ticket.ask()
 
     def claim_granted(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.core.addresses import AddressSet
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.policy import BodyMode
 from proxy.core.secrets import Secret
@@ -360,3 +361,17 @@ class TestObserve:
         deliver(stage, delivery())
         assert [record.observed for record in stage.records] == [Reason.SIGNATURE_MISMATCH, None]
         stage.over(Reason.DELIVERED, Reason.DELIVERED)
+
+
+def test_the_same_request_id_from_a_trusted_proxy_does_not_make_two_deliveries_one_owner() -> None:
+    stage = World(route(duplicates=RULE), trusted_proxies=AddressSet.parse(["192.0.2.1"]))
+    first, second = stage.sender(), stage.sender()
+    data = signed(extra=b"X-GitHub-Delivery: d-1\r\nX-Request-Id: chosen\r\n")
+    first >> data
+    stage.upstream << b"POST *X-Request-Id: chosen\r\n*"
+    second >> data
+    assert len(stage.upstreams) == 1
+    stage.upstream >> OK
+    first << b"HTTP/1.1 200 OK*ok"
+    second << DUPLICATE % b"200 OK"
+    stage.over(Reason.DELIVERED, DELIVERED)
