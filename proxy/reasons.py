@@ -36,6 +36,7 @@ class Reason(Enum):
     DELIVERED = ("delivered", None, Ended.UPSTREAM)
 
     ADDRESS_REFUSED = ("address_refused", 403, Ended.US)
+    CLIENT_CERTIFICATE_REFUSED = ("client_certificate_refused", 403, Ended.US)
     TOKEN_MISSING = ("token_missing", 403, Ended.US)
     TOKEN_MISMATCH = ("token_mismatch", 403, Ended.US)
     SIGNATURE_MISSING = ("signature_missing", 403, Ended.US)
@@ -97,6 +98,7 @@ class Reason(Enum):
 OBSERVABLE = frozenset(
     {
         Reason.ADDRESS_REFUSED,
+        Reason.CLIENT_CERTIFICATE_REFUSED,
         Reason.TOKEN_MISSING,
         Reason.TOKEN_MISMATCH,
         Reason.SIGNATURE_MISSING,

@@ -83,6 +83,7 @@ class _Build:
         exposure, routes = self._routes(reader, has_http=bool(settings.listen) or not settings.tcp)
         self._check_ends(settings, exposure, routes, listeners)
         self._check_proxies(settings, trusted)
+        check_memory(self.top, settings, routes, self.problems, self.warnings)
         admitted = admitted_by(exposure, routes)
         self._warn_of_unix(settings, admitted)
         self.problems.raise_if_any()
@@ -96,6 +97,7 @@ class _Build:
             limits=limits,
             server=server,
         )
+            reserved_for=reserved_for(admitted, routes, trusted),
         use = SetUse(tuple(lists.uses), dict(sets.used), tuple(sets.missing.values()), resolve)
         return Loaded(policy, replace(settings, warnings=tuple(dict.fromkeys(self.warnings))), use)
 
@@ -226,3 +228,11 @@ def admitted_by(exposure: Exposure, routes: Sequence[Route]) -> AddressSet | Non
     allows = [None if route.observe else route.allow for route in routes]
     sets = [allow for allow in allows if allow is not None]
     return AddressSet.union(sets) if len(sets) == len(allows) else None
+
+
+def reserved_for(admitted: AddressSet | None, routes: Sequence[Route], trusted: AddressSet) -> AddressSet:
+    """For whom a share of the connections is kept: the listed addresses, where others may connect as well."""
+    listed = [route.allow for route in routes if route.allow is not None and not route.observe]
+    if admitted is not None or not listed:
+        return AddressSet.empty()
+    return AddressSet.union([*listed, trusted])

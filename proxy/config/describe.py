@@ -12,7 +12,7 @@ from proxy.config.guards import show_instant
 from proxy.config.route import attribute_of, show_limit
 from proxy.config.schema import SECTIONS
 from proxy.config.settings import Loaded, Settings
-from proxy.config.sizes import show_time
+from proxy.config.sizes import show_rate, show_time
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
 from proxy.core.secrets import Secret
@@ -65,7 +65,9 @@ def _tls(settings: Settings) -> str:
     if not settings.tls:
         return "without TLS"
     named = [_list(one.names) if one.names else f"the names in {one.cert}" for one in settings.tls]
-    return f"with TLS for {'; '.join(named)}"
+    asked = {None: "", False: ", client certificates welcome", True: ", client certificates required"}
+    first = settings.tls[0]
+    return f"with TLS for {'; '.join(named)}{asked[first.client_required if first.client_ca else None]}"
 
 
 def _admission(policy: Policy, settings: Settings) -> str:
@@ -102,6 +104,8 @@ def _route(route: Route, limits: Limits) -> list[str]:
     ]
     if tightened:
         lines.append(f"Tighter limits: {_list(tightened)}.")
+    if route.rate is not None:
+        lines.append(f"Each address: {show_rate(route.rate.per_s)}, at most {route.rate.burst} at once.")
     if route.hold_s:
         lines.append(f"An unreachable upstream is tried again for {show_time(route.hold_s)}.")
     lines += _handshake(route)
@@ -130,6 +134,8 @@ def _proofs(route: Route) -> list[str]:
         found.append(f"Proof: {_signature(route.provider, route.signature)}.")
     if route.token is not None:
         found.append(f"Proof: {_token(route.provider, route.token)}.")
+    if route.client_names is not None:
+        found.append(f"Proof: a client certificate of {' or '.join(sorted(route.client_names))}.")
     return found or ["Proof: none."]
 
 

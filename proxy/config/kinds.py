@@ -23,7 +23,7 @@ from proxy.config.endpoints import (
     read_upstream,
 )
 from proxy.config.problems import Mistake, suggestion
-from proxy.config.sizes import SIZE_FORM, TIME_FORM, parse_size, parse_time
+from proxy.config.sizes import RATE_FORM, SIZE_FORM, TIME_FORM, parse_rate, parse_size, parse_time
 from proxy.core.target import parse_target
 from proxy.errors import ProtocolError
 
@@ -221,7 +221,9 @@ BOOL = Kind("true or false", "write true or false", _bool, _bool_from_text)
 COUNT = Kind("number", "write a whole number", _count, _count_from_text)
 SIZE = Kind("size", SIZE_FORM, parse_size)
 TIME = Kind("time", TIME_FORM, parse_time)
+RATE = Kind("rate", RATE_FORM, parse_rate)
 TEXT = Kind("text", "write it in quotes", _text)
+CLIENT_NAME = Kind("name in a certificate", 'write "ci.example.com", an address, an email or a URI', _text)
 NAME = Kind("name", "use 1 to 64 letters, digits, '.', '_' and '-'", _name)
 WORKERS = Kind('number or "auto"', 'write a number or "auto"', _workers, _count_from_text)
 LISTEN = Kind("listening address", LISTEN_FORM, read_listen)

@@ -33,6 +33,7 @@ class ListenerReader:
     def tls(self) -> tuple[TlsFiles, ...]:
         """The certificates, in order."""
         found = []
+        client_ca, required = self._clients()
         for index in self.top.tree.indexes("tls"):
             view = self.top.tree.view("tls", "tls", index)
             cert = view.file("cert")
@@ -44,8 +45,32 @@ class ListenerReader:
             check_readable(view.where("cert"), cert, self.problems)
             if key != cert:
                 check_readable(view.where("key"), key, self.problems)
-            found.append(TlsFiles(cert, key, view.items("names", str), view.where("cert")))
+            names = view.items("names", str)
+            found.append(TlsFiles(cert, key, names, view.where("cert"), client_ca, required))
         return tuple(found)
+
+    def _clients(self) -> tuple[str | None, bool]:
+        """Who may be a client: the authorities' file, and whether a certificate is required.
+
+        One rule for all certificates: a client that chose the name it asks for could otherwise choose its own rule.
+        """
+        chosen: str | None = None
+        word: str | None = None
+        for number, index in enumerate(self.top.tree.indexes("tls")):
+            view = self.top.tree.view("tls", "tls", index)
+            for name in ("client_ca", "client_cert"):
+                if number and name in view:
+                    what = "counts for all certificates, not for this one alone"
+                    self.problems.add(view.where(name), what, "write it in the first [[tls]] table")
+            if number:
+                continue
+            chosen, word = view.file("client_ca"), view.get("client_cert", str)
+            if chosen is not None:
+                check_readable(view.where("client_ca"), chosen, self.problems)
+            elif word is not None and not view.doubtful("client_ca"):
+                what = "whose certificates are asked for is not said"
+                self.problems.add(view.where("client_cert"), what, "add `client_ca` (flag: --tls-client-ca PATH)")
+        return chosen, chosen is not None and word != "optional"
 
     def tcp(self) -> tuple[TcpForward, ...]:
         """The plain TCP forwards."""

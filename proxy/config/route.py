@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from math import ceil
 
 from proxy.config.allow import AllowReader
 from proxy.config.endpoints import UpstreamAddress
@@ -21,10 +22,13 @@ from proxy.config.tree import View
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import BodyMode, Endpoint, Limits, Route, UpstreamTls
 from proxy.core.schemes import Provider
+from proxy.core.rate import RateRule
 from proxy.core.schemes.handshake import Form
 
 USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-_GUARD_KEYS = ("allow", "provider", "token", "secrets")
+#: Of a slow rate: a provider's few deliveries of one event come together.
+LEAST_BURST = 10
+_GUARD_KEYS = ("allow", "client_names", "provider", "token", "secrets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class RouteReader:
         allow = self.lists.read(view, "allow")
         self._check_guarded(name, view, allow)
         return Route(
+        limits, observe = self._limits(view), self._observe(name, view)
             name=name,
             path=view.need("path", bytes),
             exact=view.need("exact", bool),
@@ -56,9 +61,11 @@ class RouteReader:
             signature=guards.signature,
             events=self._events(view, guards),
             body=self._body(view, guards),
-            observe=self._observe(name, view),
+            observe=observe,
             upstream=read_upstreams(view if "upstream" in view else self.top, self._tls_of(view), self.problems),
-            limits=self._limits(view),
+            limits=limits,
+            client_names=self._client_names(view),
+            rate=self._rate(view),
             provider=self._label(guards),
             event_header=guards.provider.event_header if guards.provider else None,
             delivery_header=guards.provider.delivery_header if guards.provider else None,
@@ -88,7 +95,12 @@ class RouteReader:
 
     def _check_guarded(self, name: str, view: View, allow: AddressSet | None) -> None:
         tree = view.tree
-        named = allow is not None or "provider" in view or tree.view("token", *view.prefix, "token").exists
+        named = (
+            allow is not None
+            or "provider" in view
+            or "client_names" in view
+            or tree.view("token", *view.prefix, "token").exists
+        )
         if named or view.doubtful(*_GUARD_KEYS) or self.top.doubtful("allow"):
             return
         if self.open or view.need("open", bool):
@@ -104,6 +116,25 @@ class RouteReader:
 
     def _label(self, guards: Guards) -> str:
         if guards.provider is not None:
+    def _client_names(self, view: View) -> frozenset[str] | None:
+        names = view.items("client_names", str)
+        asked = any("client_ca" in self.top.tree.view("tls", "tls", index) for index in self.top.tree.indexes("tls"))
+        if names and not asked:
+            self.problems.add(
+                view.where("client_names"),
+                "nobody is asked for a certificate, so nobody could pass",
+                "add `client_ca` to the first [[tls]] table (flag: --tls-client-ca PATH)",
+            )
+        return frozenset(name.lower() for name in names) if names else None
+
+    def _rate(self, view: View) -> RateRule | None:
+        per_s, burst = view.get("rate", float), view.get("burst", int)
+        if per_s is None:
+            if burst is not None and not view.doubtful("rate"):
+                self.problems.add(view.where("burst"), "a burst of no rate", 'add `rate` (flag: --rate "20/s")')
+            return None
+        return RateRule(per_s, burst or max(LEAST_BURST, ceil(2 * per_s)))
+
             return guards.provider.slug
         return "token" if guards.token is not None else ""
 
@@ -125,7 +156,7 @@ class RouteReader:
     def _body(self, view: View, guards: Guards) -> BodyMode:
         asked = view.get("body", str)
         if guards.signature is None:
-            return BodyMode(asked or "free")
+            return body_without_signature(view, asked, self.problems)
         if asked == "free":
             self.problems.add(
                 view.where("body"),

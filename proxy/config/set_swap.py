@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from proxy.config.build import admitted_by
+from proxy.config.build import admitted_by, reserved_for
 from proxy.config.settings import ListUse, Loaded
 from proxy.core.addresses import AddressSet
 
@@ -31,7 +31,13 @@ def with_current_sets(loaded: Loaded, generation: int) -> Loaded:
     return replace(
         loaded,
         policy=replace(
-            policy, generation=generation, routes=routes, admission=admission, allow=admitted, trusted_proxies=trusted
+            policy,
+            generation=generation,
+            routes=routes,
+            admission=admission,
+            allow=admitted,
+            trusted_proxies=trusted,
+            reserved_for=reserved_for(admitted, routes, trusted),
         ),
         settings=replace(loaded.settings, tcp=tcp),
         sets=replace(loaded.sets, lists=uses),

@@ -23,6 +23,8 @@ class TlsFiles:
     key: str
     names: tuple[str, ...] = ()
     where: str = "tls"  # for problems that are found when it is loaded
+    client_ca: str | None = None  # clients are asked for a certificate of these authorities; the same in all
+    client_required: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import re
 
 SIZE_FORM = 'write a size such as "25MiB", "16KiB" or "512B" (a bare number is bytes)'
 TIME_FORM = 'write a time such as "8s", "500ms", "5m" or "1h"'
+RATE_FORM = 'write a rate such as "20/s", "100/m" or "1000/h"'
 
 _SIZE_UNITS = {
     "B": 1,
@@ -25,6 +26,9 @@ _SIZE_UNITS = {
 }
 #: In milliseconds, so that no sum of parts is ever off by a rounding.
 _TIME_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+#: A number of requests that is whole but for the rounding of a division.
+_NEARLY = 1e-6
+_RATE = re.compile(r"([0-9]{1,6}) ?/ ?([smh])")
 _SIZE = re.compile(r"([0-9]{1,18}) ?([A-Za-z]{0,3})")
 _TIME = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?) ?([a-z]{1,2})")
 
@@ -58,6 +62,24 @@ def parse_time(value: object) -> float:
         lacking = " has no unit" if re.fullmatch(r"[0-9.]{1,12}", value) else " is not a time"
         raise ValueError(f"{value[:40]!r}{lacking}")
     return float(match[1]) * _TIME_UNITS[match[2]] / 1000
+
+
+def parse_rate(value: object) -> float:
+    """Requests per second of ``20/s``. ValueError as ``parse_size``."""
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or int(match[1]) == 0:
+        shown = repr(value[:40]) if isinstance(value, str) else "this"
+        raise ValueError(f"{shown} is not a rate")
+    return int(match[1]) * 1000 / _TIME_UNITS[match[2]]
+
+
+def show_rate(per_s: float) -> str:
+    """The shortest exact spelling of whole numbers: ``20/s``, ``100/m``."""
+    for unit in ("s", "m", "h"):
+        count = per_s * _TIME_UNITS[unit] / 1000
+        if abs(count - round(count)) < _NEARLY and round(count):
+            break
+    return f"{round(count)}/{unit}"
 
 
 def show_size(size: int) -> str:

@@ -1,9 +1,9 @@
 """``decide``: the order of checks, on one screen. It *is* our security, so it is code and not configuration.
 
 Cheap before dear, telling least first (design section 2): route, method, route's addresses, client certificate, rate,
-declared length, token, signature present, well-formed and fresh, event. Target form, Host and framing have been judged where the head was
-read (``core.request_head``). Several routes may own a path: the first whose head conditions all hold takes the
-request; where none does, the refusal is that of the route that came furthest.
+declared length, token, signature present, well-formed and fresh, event. Target form, Host and framing have been judged
+where the head was read (``core.request_head``). Several routes may own a path: the first whose head conditions all hold
+takes the request; where none does, the refusal is that of the route that came furthest.
 """
 
 from __future__ import annotations

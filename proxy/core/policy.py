@@ -11,9 +11,15 @@ from enum import Enum
 
 from proxy.core.addresses import AddressSet
 from proxy.core.duplicates import DuplicateRule
+from proxy.core.rate import RateRule
 from proxy.core.schemes.handshake import Handshake
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenCheck
+
+
+#: More than any machine can have.
+NO_BOUND = 1 << 62
+NOBODY = AddressSet.empty()
 
 
 class BodyMode(Enum):
@@ -52,13 +58,21 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """Bounds of the whole process."""
+    """Bounds of the whole process; each of its workers counts for itself. Those left out are none."""
 
     max_connections: int
     max_connections_per_address: int
     buffer_budget: int
     tls_timeout_s: float
     connect_timeout_s: float
+    max_exchanges: int = NO_BOUND
+    max_handshakes: int = NO_BOUND
+    max_requests_per_connection: int = NO_BOUND
+    reserved_share: int = 0  # percent of connections and handshakes that only listed addresses may take
+
+    def open_to_strangers(self, most: int) -> int:
+        """How many of ``most`` anybody may take."""
+        return most - most * self.reserved_share // 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +124,8 @@ class Route:
     observe: bool
     upstream: tuple[Endpoint, ...]
     limits: Limits
+    client_names: frozenset[str] | None = None  # lower case; one of them must be in the client's certificate
+    rate: RateRule | None = None  # of each address; None is any
     provider: str = ""  # for the log and Webhook-Verified: slug, scheme name or "token"
     event_header: bytes | None = None  # lower case; whose value ``events`` and the log speak of
     delivery_header: bytes | None = None  # lower case; the delivery id for the log and Webhook-Verified
@@ -144,3 +160,4 @@ class Policy:
     trusted_proxies: AddressSet
     limits: Limits
     server: ServerLimits
+    reserved_for: AddressSet = NOBODY  # who may take what strangers may not; nobody where there are no strangers

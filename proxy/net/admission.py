@@ -20,12 +20,14 @@ class AcceptCounters:
 
     accepted: int = 0  # came through every check, TLS not yet begun
     refused_address: int = 0  # outside the allow lists, or no trusted proxy where one is required
-    refused_full: int = 0  # over max_connections
+    refused_full: int = 0  # over max_connections, or what strangers may have of them
+    refused_handshakes: int = 0  # over max_handshakes
     refused_per_address: int = 0  # over max_connections_per_address
     proxy_header_failed: int = 0  # malformed, late or missing
     tls_failed: int = 0  # the handshake did not come to its end
     accept_paused: int = 0  # times that the host had no descriptor or memory left
     open: int = 0  # slots held now
+    handshakes: int = 0  # under way now
 
 
 class ConnectionSlots:
@@ -63,17 +65,38 @@ class Slot:
 
         Unix sockets and trusted proxies speak for many clients: there is no cap on them.
         """
+        counters = self._slots.counters
+        if counters.open > room_for(peer, policy, policy.server.max_connections):
+            counters.refused_full += 1
+            self.release()
+            return False
         groups = self._slots.groups
         group = peer.group
         count = groups.get(group, 0)
         if count >= policy.server.max_connections_per_address and peer.version and peer not in policy.trusted_proxies:
-            self._slots.counters.refused_per_address += 1
+            counters.refused_per_address += 1
             self.release()
             return False
         groups[group] = count + 1
         self._group = group
-        self._slots.counters.accepted += 1
+        counters.accepted += 1
         return True
+
+    def begin_handshake(self, peer: Peer, policy: Policy) -> bool:
+        """Count a TLS handshake; ``end_handshake`` is then to be called once. False (counted, the slot given back)
+        where too many are under way.
+        """
+        counters = self._slots.counters
+        if counters.handshakes >= room_for(peer, policy, policy.server.max_handshakes):
+            counters.refused_handshakes += 1
+            self.release()
+            return False
+        counters.handshakes += 1
+        return True
+
+    def end_handshake(self) -> None:
+        """The handshake is over, one way or the other."""
+        self._slots.counters.handshakes -= 1
 
     def release(self) -> None:
         """Give the slot back. A second call does nothing, so that a connection that fails half-way counts once."""
@@ -88,6 +111,13 @@ class Slot:
             self._slots.groups[self._group] = left
         else:
             del self._slots.groups[self._group]
+
+
+def room_for(peer: Peer, policy: Policy, most: int) -> int:
+    """How many of ``most`` there may be for this one to come: strangers leave the reserved share to listed addresses."""
+    if not policy.reserved_for or peer in policy.reserved_for:
+        return most
+    return policy.server.open_to_strangers(most)
 
 
 class Site(Protocol):

@@ -8,10 +8,11 @@ it is loaded and when a client meets it.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from typing import Any
 
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 _END = "-----END CERTIFICATE-----"
@@ -30,6 +31,9 @@ _IP_ADDRESS = 0x87
 _SUBJECT_ALT_NAME = bytes.fromhex("551d11")  # 2.5.29.17
 
 
+NO_NAMES: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """``names`` are the DNS names (lower case, maybe with ``*.``) and addresses of the subjectAltName extension;
@@ -39,6 +43,17 @@ class Certificate:
     names: tuple[str, ...]
     not_before: float
     not_after: float
+
+
+def client_names(peer: Mapping[str, Any] | None) -> frozenset[str]:
+    """The names of a certificate that OpenSSL has verified, in lower case: all of its subjectAltName, and its common
+    names. ``peer`` is what ``SSLObject.getpeercert`` gives; empty or None where there is none.
+    """
+    if not peer:
+        return NO_NAMES
+    names = [value for _, value in peer.get("subjectAltName", ()) if isinstance(value, str)]
+    names += [value for rdn in peer.get("subject", ()) for key, value in rdn if key == "commonName"]
+    return frozenset(name.lower() for name in names)
 
 
 def read_certificate(pem: str) -> Certificate:

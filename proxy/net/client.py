@@ -27,6 +27,7 @@ from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.states import ClientState, client_moved
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, RequestHead
+from proxy.net.certificate import NO_NAMES, client_names
 from proxy.net.clock import NEVER
 from proxy.net.exchange import Exchange
 from proxy.net.sender import Pause
@@ -41,8 +42,6 @@ LINGER_S = 2.0
 LINGER_BYTES = 32 * 1024 * 1024
 #: Deadlines of an exchange are looked at this often.
 CHECK_S = 1.0
-#: Answers of one connection; the last one says so (threats section 5).
-MAX_REQUESTS = 10_000
 #: While one of these holds, what was read is not looked at either.
 HELD_BACK = Pause.BUDGET.value | Pause.UNREAD.value
 _RESET = struct.pack("ii", 1, 0)
@@ -68,6 +67,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_exchange",
         "_head_begun",
         "_lingered",
+        "_names",
         "_on_close",
         "_paused_since",
         "_paused_total",
@@ -99,6 +99,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.secure = secure
         self.deadline = NEVER
         self._transport: asyncio.Transport | None = None
+        self._names: frozenset[str] = NO_NAMES
         self._state = HEAD
         self._buffer = b""
         self._ended = False  # the sender has closed its side
@@ -121,6 +122,8 @@ class ClientConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        if self.secure:
+            self._names = client_names(transport.get_extra_info("peercert"))
         self.deadline = min(self._site.clock.now() + self._limits.head_timeout_s, self._site.idle_until)
         self._site.clock.watch(self)
         self._site.connections.add(self)
@@ -241,10 +244,13 @@ class ClientConnection(asyncio.BufferedProtocol):
         if why.value & HELD_BACK:
             self._process_soon()
 
-    def answer_refusal(self, record: ExchangeRecord, *, body_read: bool, allow: tuple[bytes, ...] = ()) -> None:
+    def answer_refusal(
+        self, record: ExchangeRecord, *, body_read: bool, allow: tuple[bytes, ...] = (), retry_s: float = 0.0
+    ) -> None:
         """Write the prebuilt answer for ``record.reason``; the connection stays where the request was read whole."""
         keeps = body_read and self._keeps(record)
-        write = self._site.refusal(record.reason, close=not keeps, status=record.status, allow=allow).write
+        refusal = self._site.refusal(record.reason, close=not keeps, status=record.status, allow=allow, retry_s=retry_s)
+        write = refusal.write
         if record.bare and not allow:
             write = partial(HandshakeAnswer(b"", b"", record.status).write, close=not keeps)
         self._write_own(record, write, keeps=keeps)
@@ -344,7 +350,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._paused_total = 0.0
         self._served += 1
         self.peer_trusted = self.peer in policy.trusted_proxies
-        decision = decide(head, self.peer, policy, site.table, wall, trusted=self.peer_trusted)
+        decision = decide(
+            head, self.peer, policy, site.table, wall, trusted=self.peer_trusted, names=self._names, rates=site.rates
+        )
+        if site.is_full and isinstance(decision, Admit):
+            decision = Reject(Reason.OVERLOADED, decision.client, decision.route)
         record = self._record(head, decision, wall)
         if isinstance(decision, Reject):
             self._reject(head, decision, record)
@@ -378,7 +388,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             peer=self.peer_text,
             client=decision.client.text,
             scheme="https" if self.secure else "http",
-            keep_alive=head.keep_alive and self._served < MAX_REQUESTS,
+            keep_alive=head.keep_alive and self._served < self._site.policy.server.max_requests_per_connection,
         )
         note_decision(record, head, decision)
         return record
@@ -394,7 +404,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if body_read:
             self._buffer = read[length:]
         self._site.finished(record)
-        self.answer_refusal(record, body_read=body_read, allow=reject.allow)
+        self.answer_refusal(record, body_read=body_read, allow=reject.allow, retry_s=reject.retry_s)
         if reject.route is not None:
             body = (lambda: read[:length]) if body_read else _no_body
             self._site.find_cause(reject.reason, head, reject.route, record.request_id, body)

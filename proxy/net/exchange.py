@@ -92,6 +92,7 @@ class Exchange:
         self._admit = admit
         self.record = record
         self.started = site.clock.now()
+        site.exchanges += 1
         self._spill = SpillFile() if mode is BodyMode.HOLD else None
         self._gate = BodyGate(mode, route.limits.hold_window, admit.verification, self._spill)
         self._spilled: Iterator[bytes] | None = None
@@ -535,4 +536,5 @@ class Exchange:
         if reason is Reason.DELIVERED:
             record.phase = Phase.DONE
         self._answer = Answer.DONE
+        self._site.exchanges -= 1
         self._site.finished(record)

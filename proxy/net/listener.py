@@ -152,16 +152,21 @@ class Listener:
     async def _hand_over(self, sock: socket.socket, peer: Peer, slot: Slot) -> None:
         loop = asyncio.get_running_loop()
         tls = self._tls
+        policy = self._site.policy
+        if tls is not None and not slot.begin_handshake(peer, policy):
+            reset(sock)
+            return
         try:
             protocol = self._factory(peer, tls is not None, slot.release)
         except BaseException:
             reset(sock)
+            if tls is not None:
+                slot.end_handshake()
             raise
         if tls is None:
             self._hold_fast()
             await loop.connect_accepted_socket(lambda: protocol, sock)
             return
-        policy = self._site.policy
         try:
             transport, _ = await loop.connect_accepted_socket(
                 lambda: protocol,
@@ -174,6 +179,8 @@ class Listener:
         except OSError:  # ssl.SSLError, resets and the deadline are all of this kind
             self._tls_failed(slot)
             return
+        finally:
+            slot.end_handshake()
         if transport.get_extra_info("ssl_object") is None:
             # Lost in the handshake without an error: connection_made was not called and never will be.
             self._tls_failed(slot)

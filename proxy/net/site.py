@@ -13,6 +13,7 @@ from typing import Protocol
 from proxy.core.budget import BufferBudget
 from proxy.core.metrics import Metrics
 from proxy.core.policy import Policy, Route
+from proxy.core.rate import RateLimiter
 from proxy.core.record import ExchangeRecord
 from proxy.core.routes import RouteTable
 from proxy.http1 import Refusal, RequestHead, build_refusal
@@ -20,6 +21,9 @@ from proxy.net.clock import NEVER, Clock, Watched
 from proxy.net.duplicates import Duplicates
 from proxy.net.pool import UpstreamPool
 from proxy.reasons import Reason
+
+#: Who is told to come back is told one of these, in seconds. Coming back sooner than the first helps nobody.
+RETRY_STEPS_S = (5, 10, 30, 60, 300, 900, 3600)
 
 
 class ExchangeLog(Protocol):
@@ -78,6 +82,8 @@ class Site:
         self.log = log
         self.metrics = metrics
         self.budget = BufferBudget(policy.server.buffer_budget)
+        self.rates = RateLimiter()
+        self.exchanges = 0  # admitted and not ended
         self.pool = UpstreamPool(loop, self.clock, connect_timeout_s=policy.server.connect_timeout_s)
         self.duplicates = Duplicates(loop, self.clock)
         self.witnesses: set[Watched] = set()  # answers that are awaited without a sender
@@ -87,8 +93,7 @@ class Site:
         self.idle_until = NEVER  # while draining: when a connection without a request is closed
         self._instance = instance
         self._requests = 0
-        self._finished = 0
-        self._refusals: dict[tuple[Reason, bool, int, tuple[bytes, ...]], Refusal] = {}
+        self._refusals: dict[tuple[Reason, bool, int, tuple[bytes, ...], int], Refusal] = {}
 
     def use(self, policy: Policy) -> None:
         """Exchanges that begin from now on are judged by ``policy``."""
@@ -102,18 +107,27 @@ class Site:
         self._requests += 1
         return f"{self._instance}{self._requests:08x}"
 
-    def refusal(self, reason: Reason, *, close: bool, status: int, allow: tuple[bytes, ...] = ()) -> Refusal:
-        """The prebuilt answer for ``reason``; ``allow`` are the methods that a 405 names (RFC 9110 section 15.5.6)."""
-        key = (reason, close, status, allow)
+    @property
+    def is_full(self) -> bool:
+        """Whether as many exchanges are under way as there may be."""
+        return self.exchanges >= self.policy.server.max_exchanges
+
+    def refusal(
+        self, reason: Reason, *, close: bool, status: int, allow: tuple[bytes, ...] = (), retry_s: float = 0.0
+    ) -> Refusal:
+        """The prebuilt answer for ``reason``; ``allow`` are the methods that a 405 names (RFC 9110 section 15.5.6),
+        ``retry_s`` is the least that ``Retry-After`` says.
+        """
+        retry = retry_after(retry_s)
+        key = (reason, close, status, allow, retry)
         built = self._refusals.get(key)
         if built is None:
-            extra = ((b"Allow", b", ".join(allow)),) if allow else _extra(reason)
+            extra = ((b"Allow", b", ".join(allow)),) if allow else _extra(reason, retry)
             built = self._refusals[key] = build_refusal(reason, close=close, status=status, extra=extra)
         return built
 
     def finished(self, record: ExchangeRecord) -> None:
         """An exchange has ended: count it and write its one line."""
-        self._finished += 1
         self.metrics.exchange(record)
         self.log.write(record)
 
@@ -126,8 +140,8 @@ class Site:
 
     @property
     def in_flight(self) -> int:
-        """Exchanges that have begun (each took an id) and not ended."""
-        return self._requests - self._finished
+        """Exchanges that have begun and not ended."""
+        return self.exchanges
 
     def start_drain(self, grace_s: float = 0.0) -> None:
         """From now on each connection closes after its next answer, or when ``grace_s`` are over without a request.
@@ -141,7 +155,12 @@ class Site:
             connection.drain()
 
 
-def _extra(reason: Reason) -> tuple[tuple[bytes, bytes], ...]:
+def retry_after(wait_s: float) -> int:
+    """The value of ``Retry-After`` for a wait: one of a few, so that answers can be kept."""
+    return next((step for step in RETRY_STEPS_S if step >= wait_s), RETRY_STEPS_S[-1])
+
+
+def _extra(reason: Reason, retry: int) -> tuple[tuple[bytes, bytes], ...]:
     if reason is Reason.DUPLICATE_DELIVERED:
         return ((b"Webhook-Duplicate", b"delivered"),)
     if reason is Reason.DUPLICATE_IN_FLIGHT:
@@ -149,5 +168,5 @@ def _extra(reason: Reason) -> tuple[tuple[bytes, bytes], ...]:
     if reason is Reason.BASIC_AUTH_FAILED:
         return ((b"WWW-Authenticate", b'Basic realm="hookward", charset="UTF-8"'),)
     if reason in (Reason.OVERLOADED, Reason.RATE_LIMITED):
-        return ((b"Retry-After", b"5"),)
+        return ((b"Retry-After", b"%d" % retry),)
     return ()

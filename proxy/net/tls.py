@@ -38,13 +38,16 @@ class _EncryptedKeyError(Exception):
 class KeyPair:
     """One certificate to serve: paths of the chain and its key, and where the configuration says so.
 
-    ``names`` are those to serve it for; empty: the names in the certificate.
+    ``names`` are those to serve it for; empty: the names in the certificate. What is said of clients must be the same
+    for all pairs: a connection is judged by the rule it began with, whatever name it then asks for.
     """
 
     cert: str
     key: str
     names: tuple[str, ...] = ()
     where: str = "tls"
+    client_ca: str | None = None  # ask clients for a certificate of these authorities
+    client_required: bool = False  # and let none in without
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,19 @@ def _load(pair: KeyPair) -> LoadedPair:
     context.set_alpn_protocols(_ALPN)
     # Renegotiation lets a client spend our processor; compression tells the length of secrets (CRIME).
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    if pair.client_ca:
+        _trust(context, pair.client_ca, pair.where)
+        context.verify_mode = ssl.CERT_REQUIRED if pair.client_required else ssl.CERT_OPTIONAL
     return LoadedPair(pair, _load_pair(context, pair), context)
+
+
+def _trust(context: ssl.SSLContext, path: str, where: str) -> None:
+    """Take the authorities of a PEM file as those of the other side. ConfigError where it has none."""
+    _read(path, where)
+    try:
+        context.load_verify_locations(cafile=path)
+    except ssl.SSLError:
+        raise _problem(where, f"{path} holds no certificate", "put the authority's PEM certificate in it") from None
 
 
 def _load_pair(context: ssl.SSLContext, pair: KeyPair) -> Certificate:
@@ -222,7 +237,8 @@ def _problem(where: str, what: str, mend: str) -> ConfigError:
 
 
 def _stamp(pair: KeyPair) -> _Stamp:
-    return tuple(_file_stamp(path) for path in (pair.cert, pair.key))
+    paths = [pair.cert, pair.key, *([pair.client_ca] if pair.client_ca else [])]
+    return tuple(_file_stamp(path) for path in paths)
 
 
 def _file_stamp(path: str) -> tuple[int, int, int, int] | None:

@@ -6,8 +6,12 @@ configuration that protects nothing says so where nobody overlooks it. No secret
 
 from __future__ import annotations
 
+import os
+import platform
+import sys
 from collections.abc import Iterable, Sequence
 
+import proxy
 from proxy.config.settings import Settings
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Policy, Route
@@ -20,6 +24,23 @@ _TOKEN_PLACES = {
     TokenKind.BEARER: "bearer token",
     TokenKind.BASIC: "user and password",
 }
+
+
+def announce(policy: Policy, settings: Settings, addresses: Iterable[tuple[str, str]], loop: str) -> None:
+    """Say everything. ``addresses`` are those of ``ready_lines``, ``loop`` names the event loop."""
+    paint = Paint.on(sys.stderr)
+    lines = [
+        headline(proxy.__version__, platform.python_version(), loop, os.getpid()),
+        *policy_lines(policy, settings, paint),
+        *ready_lines(addresses, secure=bool(settings.tls)),
+    ]
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def status_line(policy: Policy, addresses: Iterable[str]) -> str:
+    """What ``systemctl status`` shows of a process that serves."""
+    routes = _count(len(policy.routes), "route")
+    return f"configuration {policy.generation} with {routes} on {', '.join(addresses) or 'no address'}"
 
 
 def headline(version: str, python: str, loop: str, pid: int) -> str:
@@ -99,6 +120,8 @@ def guards(route: Route) -> list[str]:
         found.append(f"{route.provider} signature ({_count(len(route.signature.secrets), 'secret')})")
     if route.token is not None:
         found.append(f"{_token(route.token)} ({_count(len(route.token.secrets), 'secret')})")
+    if route.client_names is not None:
+        found.append(f"client certificate of {', '.join(sorted(route.client_names))}")
     if route.allow is not None:
         found.append(_who(route.allow))
     if route.events is not None:

@@ -15,7 +15,9 @@ def load_certificates(settings: Settings) -> TlsContexts | None:
     """The contexts of all certificates, or None without any. Raises ConfigError with every problem."""
     if not settings.tls:
         return None
-    return TlsContexts([KeyPair(one.cert, one.key, one.names, one.where) for one in settings.tls])
+    return TlsContexts(
+        [KeyPair(one.cert, one.key, one.names, one.where, one.client_ca, one.client_required) for one in settings.tls]
+    )
 
 
 class Certificates:

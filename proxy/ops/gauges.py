@@ -35,6 +35,7 @@ class Gauges:
         refused.reach(counters.refused_address, "address")
         refused.reach(counters.refused_full, "connections")
         refused.reach(counters.refused_per_address, "connections_per_address")
+        refused.reach(counters.refused_handshakes, "handshakes")
         refused.reach(counters.proxy_header_failed, "proxy_header")
         refused.reach(counters.tls_failed, "tls")
         metrics.accept_pauses.reach(counters.accept_paused)

@@ -69,6 +69,19 @@ BAD = [
     ('[tls]\nkey = "token"\n', "5: tls", "no certificate", "--tls-cert"),
     ('[tls]\ncert = "none.pem"\n', "6: tls.cert", "no file none.pem", "mend the path"),
     ('[tls]\ncert = "token"\nkey = "none.pem"\n', "7: tls.key", "no file none.pem", "mend the path"),
+    (
+        '[tls]\ncert = "token"\nclient_cert = "require"\n',
+        "7: tls.client_cert",
+        "is not said",
+        "--tls-client-ca",
+    ),
+    ('[tls]\ncert = "token"\nclient_ca = "none.pem"\n', "7: tls.client_ca", "no file none.pem", "mend the path"),
+    (
+        '[[tls]]\ncert = "token"\n[[tls]]\ncert = "token"\nclient_ca = "token"\n',
+        "9: tls[1].client_ca",
+        "counts for all certificates",
+        "first [[tls]] table",
+    ),
     ('[tcp.ssh]\nlisten = ":2222"\n', "5: tcp.ssh", "has no `upstream`", "127.0.0.1:22"),
     ('[tcp.ssh]\nupstream = "127.0.0.1:22"\n', "5: tcp.ssh", "has no `listen`", "0.0.0.0:2222"),
     (
@@ -101,3 +114,13 @@ def test_an_admin_listener_that_others_reach_is_said(place: Workplace) -> None:
     assert not any(
         "admin" in t for t in place.load(None, *FLAG_ENDS, "--open", "--admin", "127.0.0.1:1").settings.warnings
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "required"), [("", True), ('client_cert = "require"', True), ('client_cert = "optional"', False)]
+)
+def test_one_rule_for_client_certificates(place: Workplace, text: str, required: bool) -> None:
+    more = f'[[tls]]\ncert = "token"\nclient_ca = "github.secret"\n{text}\n[[tls]]\ncert = "basic"\n'
+    found = place.load(GUARDED + more).settings.tls
+    ca = str(place.folder / "github.secret")
+    assert [(one.client_ca, one.client_required) for one in found] == [(ca, required)] * 2

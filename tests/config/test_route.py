@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
-from proxy.config.route import USUAL_METHODS, attribute_of, show_limit
+from proxy.config.route import LEAST_BURST, USUAL_METHODS, attribute_of, show_limit
 from proxy.config.schema import SECTIONS
+from proxy.core.addresses import Peer
 from proxy.core.policy import BodyMode, Endpoint, UpstreamTls
+from proxy.core.rate import RateRule
 from tests.config.loading import ENDS, Workplace
 
 GITHUB = 'provider = "github"\nsecrets = "file:github.secret"\n'
@@ -148,3 +150,45 @@ def test_every_limit_can_be_shown(key: object, place: Workplace) -> None:
     values = {**dataclasses.asdict(policy.limits), **dataclasses.asdict(policy.server)}
     assert key.kind.read(key.default) == values[attribute_of(key)]  # type: ignore[attr-defined, arg-type]
     assert show_limit(key, values[attribute_of(key)]) in {str(key.default), "5s"}  # type: ignore[attr-defined, arg-type]
+
+
+class TestRate:
+    @pytest.mark.parametrize(
+        ("text", "rule"),
+        [
+            ("", None),
+            ('rate = "20/s"', RateRule(20.0, 40)),
+            ('rate = "20/s"\nburst = 3', RateRule(20.0, 3)),
+            ('rate = "6/m"', RateRule(0.1, LEAST_BURST)),
+        ],
+    )
+    def test_read(self, place: Workplace, text: str, rule: RateRule | None) -> None:
+        assert place.routes(ENDS + f"[route.a]\nopen = true\n{text}\n")["a"].rate == rule
+
+    def test_a_burst_of_no_rate(self, place: Workplace) -> None:
+        assert place.places(ENDS + "[route.a]\nopen = true\nburst = 3\n") == ["hookward.toml:5: route.a.burst"]
+
+
+class TestClientNames:
+    TLS = '[tls]\ncert = "token"\nclient_ca = "github.secret"\n'
+
+    def test_they_guard_a_route(self, place: Workplace) -> None:
+        text = ENDS + self.TLS + '[route.a]\nclient_names = ["CI.example.com", "ops@example.com"]\n'
+        assert place.routes(text)["a"].client_names == {"ci.example.com", "ops@example.com"}
+
+    def test_nobody_is_asked_for_one(self, place: Workplace) -> None:
+        [problem] = place.problems(ENDS + '[route.a]\nclient_names = ["ci"]\n')
+        assert "nobody could pass" in problem.what
+        assert "client_ca" in problem.mend
+
+
+class TestReserved:
+    def test_listed_addresses_where_strangers_may_come_too(self, place: Workplace) -> None:
+        text = ENDS + '[route.a]\npath = "/a"\nallow = ["192.0.2.0/24"]\n[route.b]\npath = "/b"\nopen = true\n'
+        policy = place.load(text).policy
+        assert Peer.of("192.0.2.1") in policy.reserved_for
+        assert Peer.of("198.51.100.1") not in policy.reserved_for
+
+    @pytest.mark.parametrize("text", ['[route.a]\nallow = ["192.0.2.0/24"]\n', "[route.a]\nopen = true\n"])
+    def test_nobody_where_all_are_alike(self, place: Workplace, text: str) -> None:
+        assert not place.load(ENDS + text).policy.reserved_for

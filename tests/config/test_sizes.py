@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.sizes import parse_size, parse_time, show_size, show_time
+from proxy.config.sizes import parse_rate, parse_size, parse_time, show_rate, show_size, show_time
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,28 @@ def test_a_shown_time_means_itself(millis: int) -> None:
     assert parse_time(show_time(millis / 1000)) == millis / 1000
 
 
+@pytest.mark.parametrize(
+    ("text", "per_s"), [("20/s", 20.0), ("1/m", 1 / 60), ("90 / m", 1.5), ("1000/h", 1000 / 3600), ("1/h", 1 / 3600)]
+)
+def test_rates(text: str, per_s: float) -> None:
+    assert parse_rate(text) == pytest.approx(per_s)
+
+
+@pytest.mark.parametrize("text", ["0/s", "20", "20/", "/s", "20/d", "-1/s", "1.5/s", 20, None, "20 per second"])
+def test_bad_rates(text: object) -> None:
+    with pytest.raises(ValueError, match="is not a rate"):
+        parse_rate(text)
+
+
+@given(st.integers(1, 999_999), st.sampled_from("smh"))
+def test_a_shown_rate_means_itself(count: int, unit: str) -> None:
+    per_s = parse_rate(f"{count}/{unit}")
+    assert parse_rate(show_rate(per_s)) == pytest.approx(per_s)
+
+
 @given(st.one_of(st.text(max_size=30), st.integers(), st.floats(), st.lists(st.integers()), st.booleans()))
 def test_junk_raises_value_error_only(written: object) -> None:
-    for parse in (parse_size, parse_time):
+    for parse in (parse_size, parse_time, parse_rate):
         with contextlib.suppress(ValueError):
             assert parse(written) >= 0
 
@@ -113,6 +132,9 @@ def test_junk_raises_value_error_only(written: object) -> None:
         (show_time(0.5), "500ms"),
         (show_time(3600), "1h"),
         (show_time(0), "0s"),
+        (show_rate(20.0), "20/s"),
+        (show_rate(100 / 60), "100/m"),
+        (show_rate(1 / 3600), "1/h"),
     ],
 )
 def test_shown(shown: str, expected: str) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.exchange import Admit, Reject, decide, delivery_id_of, event_of, provenance_value
 from proxy.core.policy import BodyMode, Endpoint, Exposure, Limits, Policy, Route, ServerLimits
+from proxy.core.rate import RateLimiter, RateRule
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.routes import RouteTable
 from proxy.core.schemes import find
@@ -57,7 +58,27 @@ def route(name: str = "github", **changed: object) -> Route:
     return replace(base, **changed)  # type: ignore[arg-type]
 
 
-GUARDED = route(allow=OFFICE, token=QUERY, signature=SIGNED, events=frozenset({"push"}))
+CERTIFIED = frozenset({"ci.example.com", "ci"})
+RATE = RateRule(per_s=1.0, burst=1)
+GUARDED = route(
+    allow=OFFICE,
+    client_names=frozenset({"ci.example.com", "192.0.2.7"}),
+    rate=RATE,
+    token=QUERY,
+    signature=SIGNED,
+    events=frozenset({"push"}),
+)
+
+
+class Spent(RateLimiter):
+    """No bucket has a token."""
+
+    def take(self, key: object, rule: RateRule, now: float) -> float:
+        assert (key, rule, now) == (("github", FRIEND.group), RATE, NOW)
+        return 0.25
+
+
+SPENT = Spent()
 
 
 def policy(*routes: Route, exposure: Exposure = Exposure.ROUTES, **changed: object) -> Policy:
@@ -74,6 +95,8 @@ def ask(
     peer: Peer = FRIEND,
     trusted: bool = False,
     host: str = "hooks.example.com",
+    names: frozenset[str] = CERTIFIED,
+    rates: RateLimiter | None = None,
     **changed: object,
 ) -> Admit | Reject:
     """``decide`` on a request that satisfies ``GUARDED`` but for what is said otherwise."""
@@ -85,7 +108,7 @@ def ask(
     )
     assert read is not None
     one = policy(*routes, **changed)  # type: ignore[arg-type]
-    return decide(read[0], peer, one, RouteTable(one.routes), NOW, trusted=trusted)
+    return decide(read[0], peer, one, RouteTable(one.routes), NOW, trusted=trusted, names=names, rates=rates)
 
 
 def signed(body: bytes, event: str = "push") -> dict[str, str]:
@@ -110,6 +133,8 @@ FAULTS: list[tuple[Reason, dict[str, object]]] = [
     (Reason.PATH_NOT_MATCHED, {"target": "/hooks"}),
     (Reason.METHOD_NOT_ALLOWED, {"method": "PUT"}),
     (Reason.ADDRESS_REFUSED, {"peer": STRANGER}),
+    (Reason.CLIENT_CERTIFICATE_REFUSED, {"names": frozenset({"other.example.com"})}),
+    (Reason.RATE_LIMITED, {"rates": SPENT}),
     (Reason.BODY_TOO_LARGE, {"length": "Content-Length: 1001"}),
     (Reason.TOKEN_MISSING, {"target": "/hook"}),
     (Reason.SIGNATURE_MISSING, {"fields": {"X-GitHub-Event": "push"}}),
@@ -128,6 +153,12 @@ def test_the_earliest_fault_answers(chosen: set[int]) -> None:
     for index in sorted(chosen, reverse=True):
         faults |= FAULTS[index][1]
     assert reason(ask(GUARDED, **faults)) is FAULTS[min(chosen)][0]  # type: ignore[arg-type]
+
+
+def test_a_refused_request_says_when_there_is_room_again() -> None:
+    refused = ask(GUARDED, rates=SPENT)
+    assert isinstance(refused, Reject)
+    assert refused.retry_s == 0.25
 
 
 def test_no_length_and_no_chunks() -> None:

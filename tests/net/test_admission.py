@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +11,7 @@ from proxy.core.addresses import AddressSet, Peer
 from proxy.net.admission import ConnectionSlots
 from tests.net.accepting import policy_of
 
+LISTED = AddressSet.parse(["192.0.2.1"])
 ONE, OTHER = Peer.of("192.0.2.1", 1000), Peer.of("192.0.2.2", 1000)
 
 
@@ -50,6 +53,37 @@ def test_who_speaks_for_many_has_no_cap_of_its_own():
     for peer in (ONE, Peer.unix()):
         assert slots.take(policy).charge(peer, policy)
         assert slots.take(policy).charge(peer, policy)
+
+
+class TestReservedShare:
+    """Strangers leave a share of the places to listed addresses, where there are both."""
+
+    policy = replace(policy_of(max_connections=10, max_handshakes=10, reserved_share=20), reserved_for=LISTED)
+
+    def test_of_connections(self):
+        slots = ConnectionSlots()
+        strangers = [slots.take(self.policy).charge(OTHER, self.policy) for _ in range(9)]
+        assert strangers == [True] * 8 + [False]
+        assert [slots.take(self.policy).charge(ONE, self.policy) for _ in range(2)] == [True] * 2
+        assert slots.take(self.policy) is None
+        assert slots.counters.refused_full == 2
+        assert slots.counters.open == 10
+
+    def test_of_handshakes(self):
+        slots = ConnectionSlots()
+        held = [slots.take(self.policy) for _ in range(10)]
+        begun = [slot.begin_handshake(OTHER, self.policy) for slot in held[:9]]
+        assert begun == [True] * 8 + [False]
+        assert held[9].begin_handshake(ONE, self.policy)
+        assert slots.counters.refused_handshakes == 1
+        assert slots.counters.open == 9
+        for slot in (*held[:8], held[9]):
+            slot.end_handshake()
+        assert slots.counters.handshakes == 0
+
+    def test_where_all_are_strangers_nothing_is_kept(self):
+        slots, policy = ConnectionSlots(), policy_of(max_connections=10, reserved_share=20)
+        assert all(slots.take(policy).charge(OTHER, policy) for _ in range(10))
 
 
 @given(st.lists(st.tuples(st.sampled_from([ONE, OTHER, None]), st.integers(1, 3))))

@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.net.certificate import Certificate, parse_certificate, read_certificate
+from proxy.net.certificate import Certificate, client_names, parse_certificate, read_certificate
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 FROM = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -89,6 +89,26 @@ def test_the_first_of_a_chain_counts():
 def test_what_holds_no_certificate(text):
     with pytest.raises(ValueError, match="no certificate"):
         read_certificate(text)
+
+
+@pytest.mark.parametrize("peer", [None, {}, {"subject": ()}])
+def test_a_client_without_a_certificate_has_no_names(peer):
+    assert client_names(peer) == frozenset()
+
+
+def test_the_names_of_a_client():
+    peer = {
+        "subject": ((("organizationName", "Example"),), (("commonName", "CI Runner"),)),
+        "subjectAltName": (
+            ("DNS", "CI.example.com"),
+            ("email", "ops@example.com"),
+            ("URI", "spiffe://example.com/ci"),
+            ("IP Address", "192.0.2.7"),
+            ("DirName", ((("commonName", "not this"),),)),
+        ),
+    }
+    names = {"ci runner", "ci.example.com", "ops@example.com", "spiffe://example.com/ci", "192.0.2.7"}
+    assert client_names(peer) == names
 
 
 GOOD = der(make("hooks.example.com", ipaddress.ip_address("192.0.2.7")))

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import BodyMode
-from proxy.net import client
+from proxy.core.rate import RateRule
 from proxy.net.client import LINGER_BYTES
 from proxy.reasons import Phase, Reason
 from tests.net.dialogue import OK, World, forged, policy, request, route, signed
@@ -194,9 +194,8 @@ def test_1_0_without_host_gets_the_upstreams_name() -> None:
     world.over(DELIVERED)
 
 
-def test_the_last_of_many_requests_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "MAX_REQUESTS", 2)
-    world = World()
+def test_the_last_of_many_requests_says_so() -> None:
+    world = World(max_requests_per_connection=2)
     sender = world.sender()
     sender >> signed()
     world.upstream >> OK
@@ -688,3 +687,39 @@ def test_streams_of_any_mode_leave_nothing_behind_when_the_sender_vanishes() -> 
 
 def test_modes_are_what_the_routes_say() -> None:
     assert [one.body for one in World().site.policy.routes] == [BodyMode.TAIL, BodyMode.HOLD, BodyMode.FREE]
+
+
+def test_over_the_cap_on_exchanges_a_head_is_enough_to_be_refused() -> None:
+    world = World(max_exchanges=1)
+    first, second = world.sender(), world.sender()
+    first >> signed()
+    world.upstream.hear()
+    second >> signed(b"x" * 100)[:-1]
+    second << b"HTTP/1.1 503 Service Unavailable\r\n*Retry-After: 5\r\n*overloaded*"
+    assert second.saw == "fin"
+    world.upstream >> OK
+    first << b"HTTP/1.1 200 OK*ok"
+    assert world.site.exchanges == 0
+    first >> signed()
+    world.upstream >> OK
+    first << b"HTTP/1.1 200 OK*ok"
+
+
+def test_a_rate_is_kept_for_each_address_and_says_when_to_come_back() -> None:
+    world = World(route(rate=RateRule(per_s=0.02, burst=1)))
+    first, neighbour, other = world.sender("2001:db8::1"), world.sender("2001:db8::2"), world.sender("2001:db8:0:1::1")
+    first >> signed()
+    world.upstream >> OK
+    first << b"HTTP/1.1 200 OK*ok"
+    for sender in (first, neighbour):
+        sender >> signed()
+        sender << b"HTTP/1.1 429 Too Many Requests\r\n*Retry-After: 60\r\n*rate_limited*"
+    other >> signed()
+    world.upstream >> OK
+    other << b"HTTP/1.1 200 OK*ok"
+    assert [one.reason for one in world.records] == [
+        Reason.DELIVERED,
+        Reason.RATE_LIMITED,
+        Reason.RATE_LIMITED,
+        Reason.DELIVERED,
+    ]

@@ -266,6 +266,21 @@ class TestTls:
 
         run(main())
 
+    def test_handshakes_are_bounded_and_given_back(self, run, tls, client_tls):
+        async def main():
+            started = Started(policy_of(max_handshakes=1), tls=tls)
+            silent = dial(started.address)
+            await until(lambda: started.counters.handshakes == 1)
+            assert await is_reset(dial(started.address))
+            assert started.counters.refused_handshakes == 1
+            silent.close()
+            await until(lambda: started.counters.handshakes == 0)
+            assert await tls_echoes(dial(started.address), client_tls) == {"a.example"}
+            assert started.counters.handshakes == 0
+            await started.end()
+
+        run(main())
+
     def test_a_client_that_does_not_trust_us(self, run, tls):
         async def main():
             started = Started(tls=tls)

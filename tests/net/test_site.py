@@ -71,3 +71,9 @@ def test_drain_reaches_every_connection() -> None:
     assert world.site.draining
     assert [sender.saw for sender in senders] == ["fin"] * 3
     world.over()
+
+
+@pytest.mark.parametrize(("wait_s", "said"), [(0.0, 5), (5.0, 5), (5.1, 10), (55, 60), (3600, 3600), (1e9, 3600)])
+def test_who_is_told_to_come_back_is_told_one_of_a_few_times(wait_s: float, said: int) -> None:
+    refusal = World().site.refusal(Reason.RATE_LIMITED, close=False, status=429, retry_s=wait_s)
+    assert b"\r\nRetry-After: %d\r\n" % said in refusal.write(b"id-1", b"DATE")

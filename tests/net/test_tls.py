@@ -9,10 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import trustme
 from cryptography.hazmat.primitives import serialization
 
 from proxy.core.policy import UpstreamTls
 from proxy.errors import ConfigError
+from proxy.net.certificate import client_names
 from proxy.net.tls import KeyPair, TlsContexts, upstream_context
 from tests.net.conftest import Authority
 
@@ -149,6 +151,55 @@ class TestStrength:
                 with suppress(ssl.SSLWantReadError):
                     end.do_handshake()
         assert here.session_reused
+
+
+class TestClientCertificates:
+    @pytest.fixture
+    def authorities(self, authority: Authority) -> str:
+        path = authority.directory / "clients.pem"
+        authority.ca.cert_pem.write_to_path(str(path))
+        return str(path)
+
+    def serving(self, authority: Authority, authorities: str, *, required: bool) -> TlsContexts:
+        pairs = [authority.write(name, f"{name}.example") for name in ("a", "b")]
+        return TlsContexts([KeyPair(*pair, client_ca=authorities, client_required=required) for pair in pairs])
+
+    @pytest.mark.parametrize("name", ["a.example", "b.example"])
+    def test_required(self, authority, authorities, client, name):
+        served = self.serving(authority, authorities, required=True)
+        with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
+            shake_hands(served.context, client, name)
+        client.load_cert_chain(*authority.write("client", "ci.example.com"))
+        there, _ = shake_hands(served.context, client, name)
+        assert client_names(there.getpeercert()) >= {"ci.example.com"}
+
+    def test_optional(self, authority, authorities, client):
+        served = self.serving(authority, authorities, required=False)
+        there, _ = shake_hands(served.context, client, "a.example")
+        assert client_names(there.getpeercert()) == set()
+
+    @pytest.mark.parametrize("required", [False, True])
+    def test_one_of_another_authority_is_refused_in_either_case(self, authority, authorities, client, required):
+        served = self.serving(authority, authorities, required=required)
+        stranger = trustme.CA().issue_cert("ci.example.com")
+        stranger.configure_cert(client)
+        with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+            shake_hands(served.context, client, "a.example")
+
+    def test_a_file_without_authorities(self, authority):
+        empty = authority.directory / "none.pem"
+        empty.write_text("nothing")
+        with pytest.raises(ConfigError) as error:
+            TlsContexts([KeyPair(*authority.write("a", "a.example"), client_ca=str(empty))])
+        assert "holds no certificate" in problem(error)
+
+    def test_new_authorities_are_seen(self, authority, authorities, client):
+        served = self.serving(authority, authorities, required=True)
+        client.load_cert_chain(*authority.write("client", "ci.example.com"))
+        trustme.CA().cert_pem.write_to_path(authorities)
+        assert served.reload_changed() == []
+        with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+            shake_hands(served.context, client, "a.example")
 
 
 class TestReload:
