@@ -208,6 +208,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def save(result: dict[str, Any], text: str) -> None:
     """Keep a run: the figures as JSON, the table as Markdown."""
+    RESULTS.mkdir(exist_ok=True)
     base = RESULTS / f"{result['date']}-load"
     base.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     described = "\n".join(f"- {key}: {value}" for key, value in result["machine"].items())
