@@ -82,8 +82,8 @@ class _Build:
         reader = self._route_reader(lists, limits, allow)
         exposure, routes = self._routes(reader, has_http=bool(settings.listen) or not settings.tcp)
         self._check_ends(settings, exposure, routes, listeners)
-        self._check_proxies(settings, trusted)
         check_memory(self.top, settings, routes, self.problems, self.warnings)
+        self._check_proxies(settings, trusted)
         admitted = admitted_by(exposure, routes)
         self._warn_of_unix(settings, admitted)
         self.problems.raise_if_any()
@@ -96,8 +96,8 @@ class _Build:
             trusted_proxies=trusted,
             limits=limits,
             server=server,
-        )
             reserved_for=reserved_for(admitted, routes, trusted),
+        )
         use = SetUse(tuple(lists.uses), dict(sets.used), tuple(sets.missing.values()), resolve)
         return Loaded(policy, replace(settings, warnings=tuple(dict.fromkeys(self.warnings))), use)
 

@@ -21,8 +21,8 @@ from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import View
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import BodyMode, Endpoint, Limits, Route, UpstreamTls
-from proxy.core.schemes import Provider
 from proxy.core.rate import RateRule
+from proxy.core.schemes import Provider
 from proxy.core.schemes.handshake import Form
 
 USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
@@ -51,7 +51,6 @@ class RouteReader:
         allow = self.lists.read(view, "allow")
         self._check_guarded(name, view, allow)
         return Route(
-        limits, observe = self._limits(view), self._observe(name, view)
             name=name,
             path=view.need("path", bytes),
             exact=view.need("exact", bool),
@@ -61,11 +60,9 @@ class RouteReader:
             signature=guards.signature,
             events=self._events(view, guards),
             body=self._body(view, guards),
-            observe=observe,
+            observe=self._observe(name, view),
             upstream=read_upstreams(view if "upstream" in view else self.top, self._tls_of(view), self.problems),
-            limits=limits,
-            client_names=self._client_names(view),
-            rate=self._rate(view),
+            limits=self._limits(view),
             provider=self._label(guards),
             event_header=guards.provider.event_header if guards.provider else None,
             delivery_header=guards.provider.delivery_header if guards.provider else None,
@@ -114,8 +111,6 @@ class RouteReader:
                 "--secret-file, or --token-header with --token-file); `open = true` lets everybody in",
             )
 
-    def _label(self, guards: Guards) -> str:
-        if guards.provider is not None:
     def _client_names(self, view: View) -> frozenset[str] | None:
         names = view.items("client_names", str)
         asked = any("client_ca" in self.top.tree.view("tls", "tls", index) for index in self.top.tree.indexes("tls"))
@@ -135,6 +130,8 @@ class RouteReader:
             return None
         return RateRule(per_s, burst or max(LEAST_BURST, ceil(2 * per_s)))
 
+    def _label(self, guards: Guards) -> str:
+        if guards.provider is not None:
             return guards.provider.slug
         return "token" if guards.token is not None else ""
 
@@ -156,7 +153,7 @@ class RouteReader:
     def _body(self, view: View, guards: Guards) -> BodyMode:
         asked = view.get("body", str)
         if guards.signature is None:
-            return body_without_signature(view, asked, self.problems)
+            return BodyMode(asked or "free")
         if asked == "free":
             self.problems.add(
                 view.where("body"),

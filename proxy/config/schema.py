@@ -68,7 +68,6 @@ _LIMITS = (
         at_limit="further ones are closed at accept", flag="max-connections"),
     Key("max_connections_per_address", kinds.COUNT, "Connections of one address; IPv6 is counted per /64.", 256,
         minimum=1, maximum=1_000_000, at_limit="further ones are closed at accept", flag="max-connections-per-address"),
-    Key("buffer_budget", kinds.SIZE, "Bytes held for all exchanges together.", "256MiB", minimum="64KiB",
     Key("reserved_share", kinds.COUNT, "Percent of `max_connections` and `max_handshakes` that is kept for addresses "
         "with an `allow` list, where other routes let everybody connect.", 10, minimum=0, maximum=90,
         at_limit="further connections of strangers are closed at accept", flag="reserved-share"),
@@ -78,6 +77,7 @@ _LIMITS = (
         minimum=1, maximum=1_000_000, at_limit="503 `overloaded` by the head alone", flag="max-exchanges"),
     Key("max_handshakes", kinds.COUNT, "TLS handshakes under way at once.", 2000, minimum=1, maximum=1_000_000,
         at_limit="further connections are closed at accept", flag="max-handshakes"),
+    Key("buffer_budget", kinds.SIZE, "Bytes held for all exchanges together.", "256MiB", minimum="64KiB",
         maximum="1TiB", at_limit="senders wait their turn, then 503 `overloaded`", flag="buffer-budget"),
     Key("hold_window", kinds.SIZE, "Of one body, held in memory before the verdict.", "256KiB", minimum="1B",
         maximum="1GiB", tighten=True, at_limit="`tail` begins to stream; `hold` goes on in a temporary file",
@@ -146,13 +146,13 @@ _TLS = (
     Key("key", kinds.FILE, "Its key in PEM; left out where the key is in the file of the certificate.",
         flag="tls-key"),
     Key("names", kinds.SERVER_NAME, "The names it is for (SNI); left out, those in the certificate.", many=True),
-)  # fmt: skip
-
-_UPSTREAM_TLS = (
     Key("client_ca", kinds.FILE, "Ask clients for a certificate of these authorities (PEM). Written in the first "
         "table, it counts for all of them.", flag="tls-client-ca"),
     Key("client_cert", choice("optional", "require"), "Whether a client without such a certificate may connect; left "
         'out, "require" where `client_ca` is set.', flag="tls-client-cert"),
+)  # fmt: skip
+
+_UPSTREAM_TLS = (
     Key("ca", kinds.FILE, "The CAs to trust, in PEM, instead of the system's.", flag="upstream-ca"),
     Key("cert", kinds.FILE, "Our certificate, where the upstream asks for one.", flag="upstream-cert"),
     Key("key", kinds.FILE, "Its key.", flag="upstream-key"),
@@ -165,15 +165,15 @@ _ROUTE = (
     Key("exact", kinds.BOOL, "This path alone.", False, flag="exact"),
     Key("methods", kinds.METHOD, "What may be done there.", ["POST"], many=True, flag="method"),
     Key("allow", kinds.ADDRESSES, "Who may send; left out, the top level's `allow`.", many=True),
-    Key("provider", kinds.TEXT, "Whose signature (or token) must be right: a slug of `hookward providers`.",
-        flag="provider"),
-    Key("secrets", kinds.TABLE, "What it is checked with; several while one is rotated.", many=True, table="secret",
     Key("client_names", kinds.CLIENT_NAME, "Names of client certificates (subjectAltName or common name) of which the "
         "sender must have one; needs `client_ca`.", many=True, flag="client-name"),
     Key("rate", kinds.RATE, "Requests that one address may send; IPv6 is counted per /64, and each worker counts for "
         "itself.", at_limit="429 `rate_limited` with `Retry-After`", flag="rate"),
     Key("burst", kinds.COUNT, "How many of them at once; left out, what comes in two seconds, at least 10.", minimum=1,
         maximum=1_000_000, at_limit="429 `rate_limited`", flag="burst"),
+    Key("provider", kinds.TEXT, "Whose signature (or token) must be right: a slug of `hookward providers`.",
+        flag="provider"),
+    Key("secrets", kinds.TABLE, "What it is checked with; several while one is rotated.", many=True, table="secret",
         bare="from"),
     Key("token", kinds.TABLE, "A token in the query, a header, Bearer or Basic.", table="token"),
     Key("tolerance", kinds.TIME, "How old or new a signed timestamp may be; left out, the provider's own window.",
