@@ -63,6 +63,8 @@ class RouteReader:
             observe=self._observe(name, view),
             upstream=read_upstreams(view if "upstream" in view else self.top, self._tls_of(view), self.problems),
             limits=self._limits(view),
+            client_names=self._client_names(view),
+            rate=self._rate(view),
             provider=self._label(guards),
             event_header=guards.provider.event_header if guards.provider else None,
             delivery_header=guards.provider.delivery_header if guards.provider else None,
