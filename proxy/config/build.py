@@ -12,12 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.config.allow import AllowReader, ResolveSet
+from proxy.config.duplicates import check_memory, read_store
 from proxy.config.endpoints import ListenAddress
 from proxy.config.guards import GuardReader, slug_of
 from proxy.config.listeners import ListenerReader
+from proxy.config.fixtures import read_fixtures
+from proxy.config.notes import Note, audible
 from proxy.config.parse import dotted
-from proxy.config.problems import Problems
+from proxy.config.problems import Problems, suggestion
 from proxy.config.route import RouteReader, names_of, read_limits
+from proxy.config.rules import RULES
 from proxy.config.schema import FLAG_ROUTE
 from proxy.config.set_shelf import SetReader, SetShelf, all_feeds, set_tables
 from proxy.config.settings import Loaded, Settings, SetUse
@@ -99,7 +103,7 @@ class _Build:
             reserved_for=reserved_for(admitted, routes, trusted),
         )
         use = SetUse(tuple(lists.uses), dict(sets.used), tuple(sets.missing.values()), resolve)
-        return Loaded(policy, replace(settings, warnings=tuple(dict.fromkeys(self.warnings))), use)
+        return Loaded(policy, replace(settings, warnings=audible(self.warnings, settings.silence)), use)
 
     def _settings(self, listeners: ListenerReader) -> Settings:
         top = self.top
@@ -117,9 +121,18 @@ class _Build:
             log_level=top.need("log_level", str),
             access_log=log if log in {"-", "off"} else str(top.file("access_log")),
             state_dir=top.file("state_dir"),
+            duplicates=read_store(top, self.world.environ, self.problems),
             config_path=None if self.config_path is None else os.path.abspath(self.config_path),  # noqa: PTH100
+            silence=self._silence(),
+            fixtures=read_fixtures(self.tree, self.problems),
             sources={dotted(path): entry.where for path, entry in self.tree.entries.items() if entry.value is not None},
         )
+
+    def _silence(self) -> tuple[str, ...]:
+        ids = self.top.items("silence", str)
+        for unknown in [one for one in ids if one not in RULES]:
+            self.problems.add(self.top.where("silence"), f"there is no rule {unknown[:40]!r}", suggestion(unknown, RULES))
+        return ids
 
     def _workers(self) -> int | str:
         workers = self.top.get("workers", object)
@@ -213,12 +226,13 @@ class _Build:
                 'add trusted_proxies = ["10.0.0.0/8"] (flag: --trusted-proxy 10.0.0.0/8)',
             )
         if _EVERY_IPV4 in trusted.ranges4:
-            self.warnings.append(f"{top.where('trusted_proxies')}: everybody is trusted to say who the client is")
+            text = f"{top.where('trusted_proxies')}: everybody is trusted to say who the client is"
+            self.warnings.append(Note("H402", text))
 
     def _warn_of_unix(self, settings: Settings, admitted: AddressSet | None) -> None:
         paths = [str(address) for address in settings.listen if address.path is not None]
         if paths and admitted is not None and not admitted.has_unix and settings.proxy_protocol == "off":
-            self.warnings.append(f"{paths[0]}: no `allow` has 'unix:', so nobody is let in there")
+            self.warnings.append(Note("H404", f"{paths[0]}: no `allow` has 'unix:', so nobody is let in there"))
 
 
 def admitted_by(exposure: Exposure, routes: Sequence[Route]) -> AddressSet | None:

@@ -12,9 +12,11 @@ from dataclasses import dataclass, fields, replace
 from math import ceil
 
 from proxy.config.allow import AllowReader
+from proxy.config.duplicates import body_without_signature, read_rule
 from proxy.config.endpoints import UpstreamAddress
 from proxy.config.guards import GuardReader, Guards
 from proxy.config.kinds import SIZE, TIME
+from proxy.config.notes import Note
 from proxy.config.problems import Problems
 from proxy.config.schema import SECTIONS, Key
 from proxy.config.sizes import show_size, show_time
@@ -50,6 +52,7 @@ class RouteReader:
         guards = self.guards.read(view)
         allow = self.lists.read(view, "allow")
         self._check_guarded(name, view, allow)
+        limits, observe = self._limits(view), self._observe(name, view)
         return Route(
             name=name,
             path=view.need("path", bytes),
@@ -60,9 +63,9 @@ class RouteReader:
             signature=guards.signature,
             events=self._events(view, guards),
             body=self._body(view, guards),
-            observe=self._observe(name, view),
+            observe=observe,
             upstream=read_upstreams(view if "upstream" in view else self.top, self._tls_of(view), self.problems),
-            limits=self._limits(view),
+            limits=limits,
             client_names=self._client_names(view),
             rate=self._rate(view),
             provider=self._label(guards),
@@ -70,6 +73,7 @@ class RouteReader:
             delivery_header=guards.provider.delivery_header if guards.provider else None,
             hold_s=view.need("hold", float),
             refusal_status=guards.provider.refusal_status if guards.provider else None,
+            duplicates=read_rule(view, guards, limits, self.problems, observe=observe),
             endpoint_check=guards.provider.handshake if guards.provider else None,
             handshake=self._handshake(view, guards),
             verify_token=self.guards.read_one(view, "verify_token"),
@@ -104,7 +108,7 @@ class RouteReader:
             return
         if self.open or view.need("open", bool):
             if self.allow is None:
-                self.warnings.append(f"{view.where()}: route {name!r} is open: everybody may call it")
+                self.warnings.append(Note("H303", f"{view.where()}: route {name!r} is open: everybody may call it"))
         elif self.allow is None:
             self.problems.add(
                 view.where(),
@@ -155,7 +159,7 @@ class RouteReader:
     def _body(self, view: View, guards: Guards) -> BodyMode:
         asked = view.get("body", str)
         if guards.signature is None:
-            return BodyMode(asked or "free")
+            return body_without_signature(view, asked, self.problems)
         if asked == "free":
             self.problems.add(
                 view.where("body"),
@@ -173,7 +177,7 @@ class RouteReader:
     def _observe(self, name: str, view: View) -> bool:
         observe = view.need("mode", str) == "observe"
         if observe:
-            self.warnings.append(f"{view.where('mode')}: route {name!r} only observes: it refuses nobody")
+            self.warnings.append(Note("H302", f"{view.where('mode')}: route {name!r} only observes: it refuses nobody"))
         return observe
 
     def _handshake(self, view: View, guards: Guards) -> str:

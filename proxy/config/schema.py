@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from proxy.config import kinds
 from proxy.config.kinds import Kind, choice
+from proxy.config.store_url import STORE_URL
 
 ENVIRONMENT_PREFIX = "HOOKWARD_"
 #: The route that flags and the environment make or change.
@@ -131,6 +132,7 @@ _TOP = (
         flag="log-level"),
     Key("access_log", kinds.ACCESS_LOG, 'Where the line of each exchange goes; "-" is standard output.', "-",
         flag="access-log"),
+    Key("silence", kinds.TEXT, "Ids of rules that `hookward check` and the start do not speak of: `H108`.", many=True),
     Key("state_dir", kinds.FILE, "A folder for what should outlive a restart.", flag="state-dir"),
     Key("tls", kinds.TABLE, "Certificates; a list of tables for several names.", many=True, table="tls"),
     Key("upstream_tls", kinds.TABLE, "How `https` upstreams are verified.", table="upstream_tls"),
@@ -138,7 +140,10 @@ _TOP = (
     Key("route", kinds.TABLE, "Routes, by name.", table="route", named=True),
     Key("scheme", kinds.TABLE, "Providers of one's own, by name.", table="scheme", named=True),
     Key("ip_set", kinds.TABLE, "Published address lists, by name.", table="ip_set", named=True),
+    Key("duplicates", kinds.TABLE, "Where deliveries are remembered, for routes that look for duplicates.",
+        table="duplicates"),
     Key("tcp", kinds.TABLE, "Plain TCP forwarding, by name.", table="tcp", named=True),
+    Key("test", kinds.TABLE, "Saved deliveries, and what must come of them.", many=True, table="test"),
 )  # fmt: skip
 
 _TLS = (
@@ -187,6 +192,13 @@ _ROUTE = (
     Key("upstream_tls", kinds.TABLE, "Instead of the top level's table.", table="upstream_tls"),
     Key("hold", kinds.TIME, "Retry an unreachable upstream this long, after the verdict only.", "0s", minimum="0s",
         maximum="1h", at_limit="502 `upstream_unreachable`", flag="hold"),
+    Key("duplicates", choice("off", "in-flight", "refuse-delivered"), "A delivery that comes again: `in-flight` lets "
+        "no two of a kind reach the upstream at once; `refuse-delivered` also answers what was delivered before with "
+        "the status that it got then.", "off", flag="duplicates"),
+    Key("duplicates_by", choice("both", "id", "signature"), "What a delivery is told by. `both`: either is enough.",
+        "both", flag="duplicates-by"),
+    Key("duplicates_window", kinds.TIME, "How long a delivery is remembered.", "24h", minimum="1s", maximum="30d",
+        at_limit="it is new again", flag="duplicates-window"),
     Key("public_url", kinds.URL, "For schemes that sign the URL: scheme and authority, or the whole URL, as configured "
         "at the provider.", flag="public-url"),
     Key("handshake", choice("forward", "answer", "refuse"), "The provider's endpoint check: the application "
@@ -243,6 +255,13 @@ _TCP = (
     Key("allow", kinds.ADDRESSES, "Who may connect; left out, the top level's `allow`.", many=True),
 )
 
+_TEST = (
+    Key("file", kinds.FILE, "A saved delivery: raw HTTP, a curl command or a HAR file."),
+    Key("expect", kinds.TEXT, 'What must come of it: "admitted", or the word of a reason.', "admitted"),
+    Key("at", kinds.MOMENT, "The time as of which it is judged; left out, when the file says it was sent, or now."),
+    Key("from", kinds.TEXT, "The sender's address; left out, addresses are not judged."),
+)  # fmt: skip
+
 _IP_SET = (
     Key("url", kinds.URL, "Where the list is published; left out, where the list of this name is known to be."),
     Key(
@@ -253,6 +272,20 @@ _IP_SET = (
     ),
     Key("refresh", kinds.TIME, "How often it is fetched; 0 is never.", "1h", minimum="0s", maximum="30d"),
 )
+
+_DUPLICATES = (
+    Key("store", choice("memory", "sqlite", "redis"), "`memory` is one process's and forgets when it ends; `sqlite` is "
+        "a file for all processes of a host; `redis` is for several hosts.", "memory", flag="duplicates-store"),
+    Key("path", kinds.FILE, "The file of `sqlite`, on a local disk; left out, `duplicates.sqlite3` in `state_dir`.",
+        flag="duplicates-path"),
+    Key("url", STORE_URL, "The Redis: `redis://HOST:PORT/DB`, `rediss://…` (TLS) or `unix:///run/redis.sock`. A URL "
+        "with a password comes by reference only.", flag="duplicates-url"),
+    Key("on_error", choice("admit", "refuse"), "While the store cannot be asked: `admit` goes by what this process "
+        "itself remembers, `refuse` answers 503 `overloaded`.", "admit", flag="duplicates-on-error"),
+    Key("max_entries", kinds.COUNT, "Keys that are remembered, in memory and in the file: a delivery has one of its id "
+        "and one of each signature. Redis bounds itself.", 100_000, minimum=100, maximum=100_000_000,
+        at_limit="the oldest are forgotten", flag="duplicates-max-entries"),
+)  # fmt: skip
 
 SECTIONS: Mapping[str, Section] = MappingProxyType(
     {
@@ -270,7 +303,11 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "route_limits": Section("[route.NAME.limits]", "", _TIGHTENED),
         "scheme": Section("[scheme.NAME]", "A provider of one's own, as data: HMAC over what `signed` says.", _SCHEME,
                           opaque=True),
+        "duplicates": Section("[duplicates]", "Where deliveries are remembered; see [duplicates.md](duplicates.md). "
+                              "Changes with a restart only.", _DUPLICATES),
         "ip_set": Section("[ip_set.NAME]", "A published list of addresses, for `set:NAME`.", _IP_SET),
+        "test": Section("[[test]]", "A delivery that `hookward check` takes through every check; it fails (exit 78) "
+                        "where something else comes of it. Nothing is sent, and `run` does not look at them.", _TEST),
         "tcp": Section("[tcp.NAME]", "Plain TCP: the address is checked, then bytes are piped.", _TCP),
     }
 )  # fmt: skip
@@ -318,10 +355,19 @@ _PREFIXES: Mapping[str, Path] = {
     "tls": ("tls", 0),
     "upstream_tls": ("upstream_tls",),
     "limits": ("limits",),
+    "duplicates": ("duplicates",),
     "route": ("route", FLAG_ROUTE),
     "token": ("route", FLAG_ROUTE, "token"),
 }
-_GROUPS = {"": "process", "tls": "TLS", "upstream_tls": "TLS", "limits": "limits", "route": "route", "token": "route"}
+_GROUPS = {
+    "": "process",
+    "tls": "TLS",
+    "upstream_tls": "TLS",
+    "limits": "limits",
+    "duplicates": "process",
+    "route": "route",
+    "token": "route",
+}
 
 
 def _derived() -> list[Flag]:

@@ -50,6 +50,28 @@ class IpSet:
 
 
 @dataclass(frozen=True, slots=True)
+class DuplicateSettings:
+    """Where deliveries are remembered; ``path`` is of "sqlite", ``url`` of "redis", and may hold a password."""
+
+    store: str = "memory"  # or "sqlite", "redis"
+    path: str | None = None
+    url: str | None = field(default=None, repr=False)
+    refuses: bool = False  # while the store cannot be asked; else deliveries go by this process's own memory
+    max_entries: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fixture:
+    """A ``[[test]]``: a saved delivery and what must come of it. ``at`` in seconds since the epoch."""
+
+    file: str
+    expect: str  # "admitted" or the word of a reason
+    where: str
+    at: float | None = None
+    address: str | None = None  # None: addresses are not judged
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How the process runs; times in seconds."""
 
@@ -66,7 +88,10 @@ class Settings:
     access_log: str  # a path, "-" or "off"
     state_dir: str | None
     config_path: str | None
+    duplicates: DuplicateSettings = field(default_factory=DuplicateSettings)
     warnings: tuple[str, ...] = ()
+    silence: tuple[str, ...] = ()  # ids of rules that are not spoken of
+    fixtures: tuple[Fixture, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)  # key -> where it was written
 
 

@@ -59,6 +59,18 @@ class SignatureCheck:
         object.__setattr__(self, "_plan", _compile(self))
 
     @property
+    def freshness_s(self) -> float | None:
+        """How old or new a signature may be, in seconds; None where its time is not judged, or it has none."""
+        scheme = self.scheme
+        if scheme.claims is not None:
+            own = scheme.claims.max_age_s
+        elif scheme.timestamp is not None:
+            own = scheme.timestamp.tolerance_s
+        else:
+            return None
+        return own if self.tolerance_s is None else self.tolerance_s
+
+    @property
     def whole_body(self) -> bool:
         """Whether a verdict needs the body in one piece: such a route holds it."""
         return self._plan.whole_body

@@ -6,6 +6,7 @@ A new provider is one more value in its family's file and a vector in the tests.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from proxy.core.schemes import (
@@ -14,6 +15,7 @@ from proxy.core.schemes import (
     body_only_base64,
     body_only_other,
     parsed_body,
+    patience,
     public_key,
     standard,
     timestamp_listed,
@@ -22,9 +24,9 @@ from proxy.core.schemes import (
     url_signed,
 )
 from proxy.core.schemes.keys import decode_secret
-from proxy.core.schemes.provider import Provider, TokenSpec
+from proxy.core.schemes.provider import ANSWER_S, Provider, TokenSpec
 
-__all__ = ["ALIASES", "PROVIDERS", "Provider", "TokenSpec", "decode_secret", "find"]
+__all__ = ["ALIASES", "ANSWER_S", "PROVIDERS", "Provider", "TokenSpec", "decode_secret", "find"]
 
 _FAMILIES = (
     body_only,
@@ -41,7 +43,10 @@ _FAMILIES = (
 )
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
-    {provider.slug: provider for provider in sorted((p for f in _FAMILIES for p in f.PROVIDERS), key=lambda p: p.slug)}
+    {
+        provider.slug: replace(provider, answer_s=patience.ANSWER_S.get(provider.slug, ANSWER_S))
+        for provider in sorted((p for f in _FAMILIES for p in f.PROVIDERS), key=lambda p: p.slug)
+    }
 )
 
 #: Other names that people know a provider by.

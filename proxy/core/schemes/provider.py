@@ -8,6 +8,9 @@ from proxy.core.schemes.handshake import Handshake
 from proxy.core.signatures import Scheme
 from proxy.core.tokens import TokenKind
 
+#: What most providers wait for an answer, in seconds; ``patience`` knows the others.
+ANSWER_S = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class TokenSpec:
@@ -23,7 +26,7 @@ class Provider:
 
     ``refusal_status`` is what the provider demands instead of 403; ``address_set`` names the published list of its
     addresses, where there is one; ``note`` is what an operator should know, in a sentence; ``handshake`` is how it
-    checks the endpoint.
+    checks the endpoint; ``answer_s`` is how long it waits for an answer, in seconds.
     """
 
     slug: str
@@ -37,3 +40,4 @@ class Provider:
     address_set: str | None = None
     note: str = ""
     handshake: Handshake | None = None
+    answer_s: float = ANSWER_S
