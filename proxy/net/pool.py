@@ -216,7 +216,13 @@ class UpstreamPool:
             state.dialing -= 1
         state.failures = 0
         state.ejected_until = 0.0
-        return None if connection.state is CLOSED else connection
+        if connection.state is CLOSED:
+            return None
+        # Who has hung up or speaks before it is asked gets no delivery. Over TLS the first bytes may be the session's.
+        if endpoint.tls is None and connection.is_stale:
+            connection.close()
+            return None
+        return connection
 
     async def _open(self, endpoint: Endpoint) -> UpstreamConnection:
         sock = await self._connected_socket(endpoint)

@@ -406,3 +406,27 @@ def test_an_upstream_that_speaks_first_is_no_upstream(run) -> None:
         await over(pool)
 
     run(main())
+
+
+@pytest.mark.parametrize("first", [b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b""])
+def test_a_new_connection_with_something_to_read_gets_no_request(run, monkeypatch, first: bytes) -> None:
+    """The kernel has heard it, the loop has not: the connection is refused all the same, by a word or by its end."""
+
+    async def main() -> None:
+        app, pool = await App().start(), make_pool()
+        connect = pool._open
+
+        async def open_slowly(endpoint: Endpoint) -> UpstreamConnection:
+            connection = await connect(endpoint)
+            connection.pause_reading()
+            await until(lambda: app.accepted)
+            app.accepted[0].write(first) if first else app.accepted[0].close()
+            await until(lambda: is_readable(connection._sock))
+            return connection
+
+        monkeypatch.setattr(pool, "_open", open_slowly)
+        assert await dial(pool, app.endpoint) is None
+        assert outstanding(pool) == 0
+        await over(pool, app)
+
+    run(main())

@@ -3,7 +3,8 @@
     upstream.play(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", RESET)
     upstream.play(EARLY, on="head")
 
-Every request that it sees is noted with the number of its connection, so that a test can tell whether one was reused.
+Without a script it answers with the request's own ``X-Case``, so that a test can tell whether an answer is the one to
+its question. Every request that it sees is noted with the number of its connection: whether one was reused.
 """
 
 from __future__ import annotations
@@ -33,15 +34,17 @@ CLOSE = Act("close")
 SILENCE = Act("silence")  # until the other end has gone
 FLOOD = Act("flood")  # what follows is sent until the other end has gone
 
-Step = bytes | Act
-FINE = (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Script: fine\r\n\r\nfine\n",)
+#: Bytes to send, something to do with the connection, or something to call, such as ``event.set`` or ``event.wait``.
+Step = bytes | Act | Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Script:
-    """What to do with a connection: once it stands (``connect``), has a head (``head``) or a whole request."""
+    """What to do with a connection: once it stands (``connect``), has a head (``head``) or a whole request. No steps:
+    whole requests are answered, and so they are behind what was done with the connection.
+    """
 
-    steps: tuple[Step, ...]
+    steps: tuple[Step, ...] = ()
     on: str = "request"
 
 
@@ -60,8 +63,8 @@ class ScriptedUpstream:
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.connections = 0
-        self.open = 0
-        self._script = Script(FINE)
+        self._standing: dict[int, socket.socket] = {}
+        self._script = Script()
         self._changed = threading.Condition()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -83,7 +86,7 @@ class ScriptedUpstream:
 
     def behave(self) -> None:
         """Answer like any upstream from now on; what was seen stays."""
-        self._script = Script(FINE)
+        self._script = Script()
 
     def wait(self, condition: Callable[[ScriptedUpstream], object]) -> None:
         """Wait until the condition holds, or fail at the deadline."""
@@ -100,16 +103,23 @@ class ScriptedUpstream:
             except OSError:
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._count(1)
-            threading.Thread(
-                target=self._connection, args=(sock, self.connections), daemon=True, name="scripted"
-            ).start()
+            with self._changed:
+                self.connections += 1
+                number = self.connections
+                self._standing[number] = sock
+            threading.Thread(target=self._connection, args=(sock, number), daemon=True, name="scripted").start()
 
-    def _count(self, change: int) -> None:
+    def stands(self, connection: int) -> bool:
+        """Whether the connection with this number is open, as far as we know."""
+        return connection in self._standing
+
+    def drop(self) -> None:
+        """Close every connection; those that come are new ones."""
         with self._changed:
-            self.open += change
-            self.connections += change > 0
-            self._changed.notify_all()
+            for sock in self._standing.values():
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+        self.wait(lambda _: not self._standing)
 
     def _connection(self, sock: socket.socket, number: int) -> None:
         try:
@@ -122,7 +132,9 @@ class ScriptedUpstream:
             pass
         finally:
             sock.close()
-            self._count(-1)
+            with self._changed:
+                del self._standing[number]
+                self._changed.notify_all()
 
     def _exchange(self, sock: socket.socket, reader: Reader, number: int) -> None:
         one = Seen(number, reader.until(b"\r\n\r\n"))
@@ -136,15 +148,20 @@ class ScriptedUpstream:
         reader.exactly(int(fields.get(b"Content-Length", b"0")))
         if b"Transfer-Encoding" in fields:
             reader.chunks()
-        one.complete = True
-        self._count(0)
-        if script.on == "request":
+        with self._changed:
+            one.complete = True
+            self._changed.notify_all()
+        if script.on == "connect" or not script.steps:
+            sock.sendall(fine(fields.get(b"X-Case", b"none")))
+        elif script.on == "request":
             self._do(sock, script.steps)
 
     def _do(self, sock: socket.socket, steps: tuple[Step, ...]) -> None:
         for at, step in enumerate(steps):
             if isinstance(step, bytes):
                 sock.sendall(step)
+            elif not isinstance(step, Act):
+                step()
             elif step is FLOOD:
                 while True:
                     sock.sendall(b"".join(part for part in steps[at + 1 :] if isinstance(part, bytes)))
@@ -156,6 +173,11 @@ class ScriptedUpstream:
                 if step is RESET:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 raise ClosedError("as the script says")
+
+
+def fine(case: bytes) -> bytes:
+    """The answer to a request with this ``X-Case``."""
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nfine %b\n" % (len(case) + 6, case)
 
 
 def in_pieces(data: bytes, size: int = 1) -> tuple[bytes, ...]:

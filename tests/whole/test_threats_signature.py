@@ -365,7 +365,7 @@ def test_s9b_no_answer_before_the_verdict(stage: Stage, size: int) -> None:
     [second] = stage.scripted.seen
     assert second.connection != first.connection
     stage.scripted.behave()
-    assert stage.ask(delivery(target="/judged")).content == b"fine\n"
+    assert stage.ask(delivery(target="/judged")).content == b"fine none\n"
     assert stage.scripted.seen[-1].connection not in {first.connection, second.connection}
 
 
