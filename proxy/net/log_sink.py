@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
 from queue import SimpleQueue
 
@@ -26,11 +27,15 @@ _CLOSE = (b"", -2)
 class LogSink:
     """Takes batches of lines on the loop and writes them on its own thread.
 
-    ``path`` is the file that :meth:`reopen` opens again; None for a descriptor that others own (stdout, stderr).
+    ``path`` is the file that :meth:`reopen` opens again; None for a descriptor that others own (stdout, stderr). Where
+    ``siblings`` write to the same pipe, no line is torn apart by one of theirs.
     """
 
-    def __init__(self, fd: int, path: str | None = None, *, max_waiting: int = MAX_WAITING_BYTES) -> None:
+    def __init__(
+        self, fd: int, path: str | None = None, *, siblings: bool = False, max_waiting: int = MAX_WAITING_BYTES
+    ) -> None:
         self._fd = fd
+        self._siblings = siblings
         self._path = path
         self._max_waiting = max_waiting
         self._queue: SimpleQueue[tuple[bytes, int]] = SimpleQueue()
@@ -85,11 +90,13 @@ class LogSink:
             os.close(self._fd)
 
     def _write_out(self, data: bytes) -> bool:
-        view = memoryview(b"\n" + data if self._line_is_cut else data)
+        data = b"\n" + data if self._line_is_cut else data
         try:
-            while view:
-                view = view[os.write(self._fd, view) :]
-                self._line_is_cut = True
+            for piece in whole_lines(data, select.PIPE_BUF) if self._siblings else [data]:
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(self._fd, view) :]
+                    self._line_is_cut = True
         except OSError:
             return False
         self._line_is_cut = False
@@ -103,3 +110,16 @@ class LogSink:
             os.close(self._fd)
             self._fd = fresh
             self._line_is_cut = False
+
+
+def whole_lines(data: bytes, size: int) -> list[bytes]:
+    """``data`` cut at ends of lines into pieces of at most ``size`` bytes, where a line is no longer than that.
+
+    POSIX: a write of at most PIPE_BUF bytes to a pipe is not mixed with those of others.
+    """
+    pieces, at = [], 0
+    while len(data) - at > size:
+        end = data.rfind(b"\n", at, at + size) + 1 or data.find(b"\n", at) + 1 or len(data)
+        pieces.append(data[at:end])
+        at = end
+    return [*pieces, data[at:]]

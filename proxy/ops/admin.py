@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Coroutine
 from ipaddress import ip_address
 from typing import Protocol, cast
 
@@ -26,6 +27,9 @@ MAX_CONNECTIONS = 64
 
 TEXT = b"text/plain; charset=utf-8"
 
+#: Gives status, kind and content.
+Page = Coroutine[None, None, tuple[int, bytes, bytes]]
+
 
 class Status(Protocol):
     """What is asked of the worker."""
@@ -33,8 +37,8 @@ class Status(Protocol):
     def not_ready(self) -> list[str]:
         """Why no delivery can be taken now, a line each; empty when all is well."""
 
-    def expose(self) -> bytes:
-        """The metrics in Prometheus' text format."""
+    async def expose(self) -> bytes:
+        """The metrics in Prometheus' text format. Raises TimeoutError where other workers had to be asked in vain."""
 
 
 class AdminServer:
@@ -52,10 +56,14 @@ class AdminServer:
         loop = asyncio.get_running_loop()
         self._servers.append(await loop.create_server(lambda: AdminConnection(self, loop), sock=sock))
 
-    def close(self) -> None:
-        """Stop listening and drop what is open."""
+    def leave(self) -> None:
+        """Stop listening; who asks already gets an answer."""
         for server in self._servers:
             server.close()
+
+    def close(self) -> None:
+        """Stop listening and drop what is open."""
+        self.leave()
         for connection in list(self.connections):
             connection.abort()
 
@@ -69,6 +77,7 @@ class AdminConnection(asyncio.Protocol):
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._page: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, unless there are too many."""
@@ -84,6 +93,8 @@ class AdminConnection(asyncio.Protocol):
         self._server.connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
+        if self._page is not None:
+            self._page.cancel()
 
     def abort(self) -> None:
         """Close at once."""
@@ -92,7 +103,7 @@ class AdminConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read a head; answer when it is whole or cannot become good."""
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or self._transport.is_closing() or self._page is not None:
             return
         self._buffer += data
         try:
@@ -112,7 +123,15 @@ class AdminConnection(asyncio.Protocol):
         elif head.method not in (b"GET", b"HEAD"):
             self._answer(405, TEXT, b"method_not_allowed\n", allow=True)
         else:
-            status, kind, content = _PAGES[head.path](self._server.status)
+            page = _PAGES[head.path](self._server.status)
+            self._page = self._loop.create_task(self._show(page, without_content=without_content))
+
+    async def _show(self, page: Page, *, without_content: bool) -> None:
+        try:
+            status, kind, content = await page
+        except TimeoutError:
+            status, kind, content = 503, TEXT, b"workers_silent\n"
+        if self._transport is not None and not self._transport.is_closing():
             self._answer(status, kind, content, without_content=without_content)
 
     def _is_for_us(self, host: bytes) -> bool:
@@ -149,19 +168,19 @@ class AdminConnection(asyncio.Protocol):
         self._transport.close()
 
 
-def _livez(_status: Status) -> tuple[int, bytes, bytes]:
+async def _livez(_status: Status) -> tuple[int, bytes, bytes]:
     return 200, TEXT, b"alive\n"
 
 
-def _readyz(status: Status) -> tuple[int, bytes, bytes]:
+async def _readyz(status: Status) -> tuple[int, bytes, bytes]:
     missing = status.not_ready()
     if missing:
         return 503, TEXT, "".join(f"not ready: {line}\n" for line in missing).encode("utf-8", "replace")
     return 200, TEXT, b"ready\n"
 
 
-def _metrics(status: Status) -> tuple[int, bytes, bytes]:
-    return 200, CONTENT_TYPE, status.expose()
+async def _metrics(status: Status) -> tuple[int, bytes, bytes]:
+    return 200, CONTENT_TYPE, await status.expose()
 
 
 _PAGES = {b"/livez": _livez, b"/readyz": _readyz, b"/metrics": _metrics}

@@ -1,4 +1,4 @@
-"""The command line: one table of commands, and the one place where failures become exit codes.
+"""The command line: one table of commands.
 
 ``run`` is the default, so ``python -m proxy --listen … --upstream …`` works as it stands. To add a command, write a
 module with ``main(argv) -> int`` and add it to ``COMMANDS``.
@@ -6,22 +6,19 @@ module with ``main(argv) -> int`` and add it to ``COMMANDS``.
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 import proxy
 from proxy.config.flags import FlagError
-from proxy.errors import ConfigError, Problem
-from proxy.net.sockets import ListenError
-    explain_command,
+from proxy.errors import Problem
 from proxy.ops import (
     checkup,
     demo,
+    explain_command,
     gen_secret_command,
     ip_sets_command,
     neighbours,
@@ -30,6 +27,7 @@ from proxy.ops import (
     send_command,
 )
 from proxy.ops.exit_codes import ExitCode
+from proxy.ops.failures import outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +47,9 @@ def version(_argv: Sequence[str]) -> int:
 
 COMMANDS: Mapping[str, Command] = {
     "run": Command("guard the application: the default, which takes the flags below", run_command.main),
-    "explain": Command("say what every check finds in a saved delivery, and why it failed", explain_command.main),
     "check": Command("say what a configuration means, and listen nowhere", checkup.main),
     "send": Command("send a test delivery, signed as a provider would sign it", send_command.main),
+    "explain": Command("say what every check finds in a saved delivery, and why it failed", explain_command.main),
     "gen-secret": Command("make a new secret of the right form and length", gen_secret_command.main),
     "demo": Command("show hookward at work on this machine (--once ends by itself)", demo.main),
     "ip-sets": Command("show, compare and refresh the published address lists", ip_sets_command.main),
@@ -65,24 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if neighbours.mixed_in():
         print(neighbours.MESSAGE, file=sys.stderr)
         return ExitCode.CONFIG
-    try:
-        return _dispatch(list(sys.argv[1:] if argv is None else argv))
-    except FlagError as error:
-        return _fail(ExitCode.USAGE, "hookward: the command line cannot be used", error.problems)
-    except ConfigError as error:
-        return _fail(ExitCode.CONFIG, "hookward: the configuration cannot be used", error.problems)
-    except ListenError as error:
-        print(f"hookward: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        # Who reads us has seen enough ("hookward providers | head"); what is buffered must not fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
-    except KeyboardInterrupt:
-        return 128 + 2  # as a shell says of SIGINT
-    except Exception:  # noqa: BLE001 - the last resort: a bug of ours
-        traceback.print_exc()
-        return ExitCode.SOFTWARE
+    words = list(sys.argv[1:] if argv is None else argv)
+    return outcome(lambda: _dispatch(words))
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -110,10 +92,3 @@ def help_text() -> str:
 def _near(word: str) -> str:
     near = get_close_matches(word.lower(), COMMANDS, n=1)
     return f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
-
-
-def _fail(code: ExitCode, headline: str, problems: Sequence[Problem]) -> int:
-    print(headline, file=sys.stderr)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    return code

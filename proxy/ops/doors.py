@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import socket
-from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.config.endpoints import ListenAddress
-from proxy.net.sockets import BoundSocket, listen_all
+from proxy.net.sockets import BoundSocket
+from proxy.ops.places import WEBHOOKS, Place, SocketStore, tcp
 
 
 class Server(Protocol):
@@ -44,6 +44,11 @@ class Wanted:
     service: Hashable
     make: Callable[[socket.socket], Server]
 
+    @property
+    def place(self) -> Place:
+        """What makes it the same door after a reload."""
+        return Place(tcp(self.name) if self.name else WEBHOOKS, self.address)
+
 
 @dataclass(slots=True)
 class Door:
@@ -53,45 +58,30 @@ class Door:
     bound: BoundSocket
     server: Server
 
-    @property
-    def key(self) -> tuple[str, ListenAddress]:
-        """What makes it the same door after a reload."""
-        return self.wanted.name, self.wanted.address
-
 
 class Doors:
-    """All doors of one worker."""
+    """All doors of one worker. ``unlink`` says whether the files of unix sockets are ours to remove."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        """``environ`` is where systemd says which sockets it passed."""
-        self._environ = environ
+    def __init__(self, store: SocketStore, *, unlink: bool = True) -> None:
+        """``store`` is where sockets come from."""
+        self._store = store
+        self.unlink = unlink
         self.open: list[Door] = []
         self._leaving: list[Server] = []
 
     def change(self, wanted: Sequence[Wanted]) -> None:
         """Serve exactly ``wanted`` from now on. Raises ListenError, and then nothing has changed."""
-        before = {door.key for door in self.open}
-        bound = self._bind([one for one in wanted if (one.name, one.address) not in before])
-        now = {(one.name, one.address): one for one in wanted}
+        before = {door.wanted.place for door in self.open}
+        bound = self._store.take([one.place for one in wanted if one.place not in before])
+        now = {one.place: one for one in wanted}
         kept: list[Door] = []
         for door in self.open:
-            one = now.get(door.key)
+            one = now.get(door.wanted.place)
             if one is None:
                 self._close(door)
             else:
                 kept.append(self._rehang(door, one))
-        self.open = kept + [self._hang(one, sock) for one, sock in bound]
-
-    def _bind(self, fresh: Sequence[Wanted]) -> list[tuple[Wanted, BoundSocket]]:
-        # In one call, which is all or nothing and sees "[::]:443" and "0.0.0.0:443" side by side.
-        bound = deque(listen_all([one.address for one in fresh], self._environ))
-        result = []
-        for one in fresh:
-            result.append((one, bound.popleft()))
-            # systemd may pass several sockets under one name; two equal entries with port 0 are two doors.
-            while one.address.fd_name is not None and bound and bound[0].address == one.address:
-                result.append((one, bound.popleft()))
-        return result
+        self.open = kept + [self._hang(now[place], sock) for place, sock in bound]
 
     @staticmethod
     def _hang(wanted: Wanted, bound: BoundSocket) -> Door:
@@ -110,7 +100,7 @@ class Doors:
 
     def _close(self, door: Door) -> None:
         self._retire(door.server)
-        door.bound.close()
+        door.bound.close(unlink=self.unlink)
 
     def _retire(self, server: Server) -> None:
         server.stop()

@@ -18,15 +18,17 @@ _HANDLER_NAME = "hookward-journal"
 log = logging.getLogger("proxy")
 
 
-def open_journal(level: str, stream: TextIO | None = None) -> None:
-    """Send the messages of this process, and the event loop's, to ``stream`` (stderr). May be called again."""
+def open_journal(level: str, stream: TextIO | None = None, *, who: str = "") -> None:
+    """Send the messages of this process, and the event loop's, to ``stream`` (stderr). May be called again. ``who``
+    stands before each, where several processes write to the same stream.
+    """
     root = logging.getLogger()
     for handler in list(root.handlers):
         if handler.name == _HANDLER_NAME:
             root.removeHandler(handler)
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.name = _HANDLER_NAME
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {who}%(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     root.addHandler(handler)
     # Debug messages are ours to ask for; asyncio's own would fill a disk.
     root.setLevel(max(LEVELS[level], logging.INFO))

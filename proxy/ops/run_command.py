@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from proxy.config.flags import RunParser, add_run_flags, parse_flags
 from proxy.config.load import load
@@ -14,13 +14,20 @@ from proxy.config.settings import Loaded
 from proxy.ops import checkup
 from proxy.ops.environment import LOOP_VARIABLE, environment, hold_standard_descriptors
 from proxy.ops.exit_codes import ExitCode
-from proxy.ops.journal import log, open_journal
-from proxy.ops.worker import Worker
+from proxy.ops.handover import receive
+from proxy.ops.journal import open_journal
+from proxy.ops.launch import Launch
+from proxy.ops.notify import Notifier
+from proxy.ops.processors import worker_count
+from proxy.ops.solo import Solo
+from proxy.ops.supervisor import Supervisor
 
 try:
     import uvloop
 except ImportError:  # Windows, PyPy, or an installation without it
     uvloop = None  # type: ignore[assignment]
+
+STATE_DIR_VARIABLE = "HOOKWARD_STATE_DIR"
 
 DESCRIPTION = """\
 hookward lets webhooks in and nothing else: it checks who sends (address, token, signature) and pipes what holds to the
@@ -45,22 +52,32 @@ def main(argv: Sequence[str]) -> int:
     if parse_flags(argv).check_config:
         return checkup.main(argv)
     hold_standard_descriptors()
-    environ = environment()
-    shelf = SetShelf()
-    loaded = load(argv, environ, shelf=shelf)
-    open_journal(loaded.settings.log_level)
-    if loaded.settings.workers != 1:
-        log.warning("workers = %s: one process serves all connections", loaded.settings.workers)
-    with asyncio.Runner(loop_factory=loop_factory(os.environ.get(LOOP_VARIABLE, ""))) as runner:
-        runner.run(_serve(loaded, argv, environ, shelf))
+    launch = _launch(argv)
+    open_journal(launch.loaded.settings.log_level)
+    factory = loop_factory(os.environ.get(LOOP_VARIABLE, ""))
+    if worker_count(launch.loaded.settings.workers) > 1:
+        return Supervisor(launch, factory).run()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_serve(launch))
     return ExitCode.OK
 
 
-async def _serve(loaded: Loaded, argv: Sequence[str], environ: Mapping[str, str], shelf: SetShelf) -> None:
-    def load_again(generation: int) -> Loaded:
-        return load(argv, environ, generation=generation, shelf=shelf)
+def _launch(argv: Sequence[str]) -> Launch:
+    legacy = receive(os.environ)
+    environ = environment()
+    shelf = SetShelf()
 
-    await Worker(loaded, load_again, environ, shelf).run()
+    def load_again(generation: int, *, state_dir: str | None = None) -> Loaded:
+        given = environ if state_dir is None else {STATE_DIR_VARIABLE: state_dir, **environ}
+        return load(argv, given, generation=generation, shelf=shelf)
+
+    loop = "asyncio" if loop_factory(os.environ.get(LOOP_VARIABLE, "")) is None else "uvloop"
+    notifier = Notifier.of(environ, heir=legacy is not None)
+    return Launch(load_again(1), load_again, environ, shelf, notifier, legacy, loop)
+
+
+async def _serve(launch: Launch) -> None:
+    await Solo(launch).run()
 
 
 def loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

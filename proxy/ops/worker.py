@@ -1,65 +1,88 @@
-"""One process, one loop: the site and its doors, from the start over reloads to the end of the drain.
+"""One loop at work: the site and its doors, from the start over changes of the configuration to the end.
 
-Start: everything is bound before anything is said. SIGHUP: the configuration is loaded again, and taken over as a whole
-or not at all. SIGTERM: no new connections, idle ones are closed, exchanges under way get ``drain`` seconds, a second
-signal stops at once. This module decides nothing about a request.
+Start: everything is bound before anything is said. A change is taken over as a whole or not at all. The end has three
+degrees. *Retire*: somebody else serves from now on; no new connections, those that are open end with their next answer
+or by their own time-outs. *Stop*: nobody does; exchanges under way get ``drain`` seconds, connections that might still
+bring a request a moment. *Now*: what is open is cut. Who runs the worker, alone or under a supervisor, hears its
+signals; this module knows none, and decides nothing about a request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import platform
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable
+from enum import IntEnum
 
 import proxy
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded, Settings
 from proxy.config.settings import TcpForward as TcpSettings
 from proxy.core.addresses import Peer
-from proxy.core.metrics import Metrics
-from proxy.errors import ConfigError, HookwardError, Problem
+from proxy.core.metrics import Metrics, Snapshot, render
+from proxy.errors import ConfigError, Problem
 from proxy.net.access_log import AccessLog, JsonLines, NoLog, TextLines
 from proxy.net.admission import ConnectionSlots
 from proxy.net.client import ClientConnection
+from proxy.net.clock import NEVER
 from proxy.net.feeds import SetRefresher
 from proxy.net.listener import Listener
 from proxy.net.log_sink import LogSink
 from proxy.net.site import Site
-from proxy.net.sockets import BoundSocket, listen_all
 from proxy.net.tcp_forward import TcpForward
 from proxy.net.tls import TlsContexts
-from proxy.ops import banner
 from proxy.ops.admin import AdminServer
 from proxy.ops.certificates import Certificates, load_certificates
 from proxy.ops.doors import Doors, Wanted
 from proxy.ops.gauges import Gauges
 from proxy.ops.journal import log, open_journal
-from proxy.ops.signals import Signals
-from proxy.ops.terminal import Paint, wants_colour
+from proxy.ops.places import ADMIN, Held, Place, SocketStore
+from proxy.ops.terminal import wants_colour
 
-#: How often a drain looks whether everybody has left.
-DRAIN_LOOK_S = 0.02
+#: How often a drain looks whether everybody has left: often at first, when it is a matter of milliseconds.
+DRAIN_LOOK_S = (0.02, 0.25)
+#: A connection that is open without a request when we stop may bring one that is on its way already.
+IDLE_GRACE_S = 1.0
 
-Load = Callable[[int], Loaded]
+Gather = Callable[[], Awaitable[Snapshot]]
+
+
+class Leave(IntEnum):
+    """How far the end has come; it only goes on."""
+
+    STAY = 0
+    RETIRE = 1
+    STOP = 2
+    NOW = 3
 
 
 class Worker:
-    """The process at work. ``load`` loads the configuration again, as the given generation; ``shelf`` is where every
-    load has its published address sets from.
+    """The site, its doors, and what is shared by both.
+
+    ``store`` is where sockets come from, ``shelf`` where every load has its published address sets from. ``gather``
+    gives the metrics of all workers, where there are others. ``siblings``: others write to the same log.
     """
 
-    def __init__(self, loaded: Loaded, load: Load, environ: Mapping[str, str], shelf: SetShelf | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        store: SocketStore,
+        shelf: SetShelf | None = None,
+        *,
+        gather: Gather | None = None,
+        siblings: bool = False,
+    ) -> None:
         self._first = loaded
-        self._load = load
-        self._environ = environ
+        self._store = store
+        self._gather = gather
+        self._siblings = siblings
         self._loop = asyncio.get_running_loop()
-        self._settings = loaded.settings
-        self._log = open_access_log(loaded.settings, self._loop)
+        self.settings = loaded.settings
+        self._log = open_access_log(loaded.settings, self._loop, siblings=siblings)
         self.metrics = Metrics(proxy.__version__, platform.python_version())
         self.site = Site(
             loop=self._loop,
@@ -71,78 +94,105 @@ class Worker:
         self._sets = SetRefresher(shelf or SetShelf(), self.metrics, self.site.clock.wall, self._admit)
         self._slots = ConnectionSlots()
         self._gauges = Gauges(self.metrics, self.site, self._slots)
-        self._doors = Doors(environ)
+        self.doors = Doors(store, unlink=not siblings)
         self._certificates = Certificates(self._loop)
         self._admin: AdminServer | None = None
-        self._admin_sockets: list[BoundSocket] = []
-        self._stopping = asyncio.Event()
-        self._stop_now = asyncio.Event()
+        self._admin_sockets: list[Held] = []
+        self._leave = Leave.STAY
+        self._leaving = asyncio.Event()
 
-    async def run(self) -> None:
-        """Serve until a signal says otherwise. Raises ListenError or ConfigError where the start fails."""
-        signals = Signals(self._loop, stop=self.stop, reload=self.reload, reopen=self.reopen)
-        try:
-            await self._start()
-            await self._stopping.wait()
-            await self._drain()
-        finally:
-            signals.close()
-            await self._close()
+    # -- from start to end
 
-    # -- signals
-
-    def stop(self) -> None:
-        """Drain; called again, stop at once."""
-        if self._stopping.is_set():
-            self._stop_now.set()
-        self._stopping.set()
-
-    def reopen(self) -> None:
-        """Open the access log again, after a rotation."""
-        self._log.reopen()
-        log.info("reopened the access log")
-
-    def reload(self) -> None:
-        """Load the configuration again; where it is bad, or a socket cannot be had, all stays as it is."""
-        if self._stopping.is_set():
-            return
-        try:
-            loaded = self._load(self.site.policy.generation + 1)
-            contexts = load_certificates(loaded.settings)
-            # Nothing has changed until here, and nothing below can fail.
-            self._doors.change(self._wanted(loaded.settings))
-        except HookwardError as error:
-            self.metrics.reloads.inc("refused")
-            log.error("reload refused, the old configuration stays in force:\n%s", error)
-            return
-        self._take_over(loaded, contexts)
-        self.metrics.reloads.inc("done")
-        log.info("reloaded: configuration %d, %d route(s)", loaded.policy.generation, len(loaded.policy.routes))
-
-    # -- the parts
-
-    async def _start(self) -> None:
+    async def open(self) -> list[tuple[str, str]]:
+        """Listen; what each socket is for ("" webhooks, "admin" or a forward's name) and where. Raises ListenError or
+        ConfigError.
+        """
         loaded = await self._sets.fetch_missing(self._first)
         if self.site.policy is self._first.policy:  # else a reload came in between
             self._admit(loaded)
             self._sets.use(loaded)
-        settings = self._settings
+        settings = self.settings
         self._certificates.use(load_certificates(settings))
-        self._doors.change(self._wanted(settings))
-        addresses = [(door.wanted.name, str(door.bound)) for door in self._doors.open]
+        self.doors.change(self._wanted(settings))
+        addresses = [(door.wanted.name, str(door.bound)) for door in self.doors.open]
         if settings.admin is not None:
-            addresses += [("admin", text) for text in await self._open_admin(settings)]
-        self._announce(addresses)
+            addresses += [(ADMIN, text) for text in await self._open_admin(Place(ADMIN, settings.admin))]
+        self._store.close(unlink=not self._siblings)
+        return addresses
 
-    def _announce(self, addresses: list[tuple[str, str]]) -> None:
-        paint = Paint.on(sys.stderr)
-        loop = type(self._loop).__module__.partition(".")[0]
-        lines = [
-            banner.headline(proxy.__version__, platform.python_version(), loop, os.getpid()),
-            *banner.policy_lines(self.site.policy, self._settings, paint),
-            *banner.ready_lines(addresses, secure=bool(self._settings.tls)),
-        ]
-        print("\n".join(lines), file=sys.stderr, flush=True)
+    async def serve(self, left: Callable[[], None] = lambda: None) -> None:
+        """Serve until told to leave, and return when the last connection has ended. ``left`` is called as soon as no
+        new one is taken any more.
+        """
+        await self._leaving.wait()
+        self.doors.stop()
+        if self._admin is not None and self._leave is Leave.RETIRE:
+            self._admin.leave()
+        left()
+        while (how := self._leave) < Leave.NOW:
+            await self._drain(how)
+            if how is Leave.STOP or not self._slots.counters.open:
+                break
+        if self._slots.counters.open:
+            log.warning("%d connection(s) were cut", self._slots.counters.open)
+
+    async def close(self) -> None:
+        """End what is left, and give everything back."""
+        self.doors.stop()
+        for connection in list(self.site.connections):
+            connection.abort()
+        await self.doors.abandon()
+        self._certificates.use(None)
+        await self._sets.close()
+        if self._admin is not None:
+            self._admin.close()
+        for _, bound in self._admin_sockets:
+            bound.close(unlink=self.doors.unlink)
+        await self.site.pool.close()
+        # Aborted connections end, and are logged, in the next turns of the loop.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self.site.clock.close()
+        self._log.close()
+
+    # -- told by whoever runs us
+
+    def stop(self) -> None:
+        """Drain; called again, stop at once."""
+        self._go(Leave.NOW if self._leave is Leave.STOP else max(Leave.STOP, self._leave))
+
+    def retire(self) -> None:
+        """Leave the work to who serves now. Called again it does nothing."""
+        self._go(max(Leave.RETIRE, self._leave))
+
+    def cut(self) -> None:
+        """Stop at once."""
+        self._go(Leave.NOW)
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the end has begun."""
+        return self._leave > Leave.STAY
+
+    def reopen(self) -> None:
+        """Open the access log again, after a rotation."""
+        self._log.reopen()
+
+    def change(self, loaded: Loaded) -> None:
+        """Take over another load of the configuration. Raises HookwardError where its certificates or sockets cannot be
+        had, and then nothing has changed.
+        """
+        contexts = load_certificates(loaded.settings)
+        # Nothing has changed until here, and nothing below can fail.
+        self.doors.change(self._wanted(loaded.settings))
+        self._take_over(loaded, contexts)
+
+    @property
+    def held(self) -> list[Held]:
+        """The sockets that we listen on, for who takes them over."""
+        return [(door.wanted.place, door.bound) for door in self.doors.open] + self._admin_sockets
+
+    # -- the parts
 
     def _wanted(self, settings: Settings) -> list[Wanted]:
         secure, proxied = bool(settings.tls), settings.proxy_protocol == "require"
@@ -169,16 +219,15 @@ class Worker:
     def _make_connection(self, peer: Peer, secure: bool, on_close: Callable[[], None]) -> ClientConnection:  # noqa: FBT001 - as the listener calls it
         return ClientConnection(self.site, peer, secure=secure, on_close=on_close)
 
-    async def _open_admin(self, settings: Settings) -> list[str]:
-        assert settings.admin is not None
-        self._admin = AdminServer(self, frozenset({settings.admin.host.lower()} - {""}))
-        self._admin_sockets = listen_all([settings.admin], self._environ)
-        for bound in self._admin_sockets:
+    async def _open_admin(self, place: Place) -> list[str]:
+        self._admin = AdminServer(self, frozenset({place.address.host.lower()} - {""}))
+        self._admin_sockets = self._store.take([place])
+        for _, bound in self._admin_sockets:
             await self._admin.listen(bound.sock)
-        return [str(bound) for bound in self._admin_sockets]
+        return [str(bound) for _, bound in self._admin_sockets]
 
     def _take_over(self, loaded: Loaded, contexts: TlsContexts | None) -> None:
-        before, settings = self._settings, loaded.settings
+        before, settings = self.settings, loaded.settings
         self._admit(loaded)
         self._sets.use(loaded)
         self._certificates.use(contexts)
@@ -187,22 +236,22 @@ class Worker:
             self._change_log(settings)
         for key in ("workers", "admin"):
             if getattr(before, key) != getattr(settings, key):
-                log.warning("%s changes only with a restart", key)
+                log.warning("%s changes only with a restart or an upgrade (SIGUSR2)", key)
         for warning in settings.warnings:
             log.warning("%s", warning)
 
     def _admit(self, loaded: Loaded) -> None:
         """Judge by this load from now on."""
-        self._settings = loaded.settings
+        self.settings = loaded.settings
         self.site.use(loaded.policy)
         allows = {forward.name: forward.allow for forward in loaded.settings.tcp}
-        for door in self._doors.open:
+        for door in self.doors.open:
             if isinstance(door.server, TcpForward):
                 door.server.allow = allows[door.wanted.name]
 
     def _change_log(self, settings: Settings) -> None:
         try:
-            fresh = open_access_log(settings, self._loop)
+            fresh = open_access_log(settings, self._loop, siblings=self._siblings)
         except ConfigError as error:
             log.error("the access log stays where it was:\n%s", error)
             return
@@ -211,63 +260,60 @@ class Worker:
 
     # -- the end
 
-    async def _drain(self) -> None:
-        counters = self._slots.counters
-        drain_s = self._settings.drain_s
-        log.info("draining: %d connection(s) open, at most %g s; a second signal stops now", counters.open, drain_s)
-        self._doors.stop()
-        self.site.start_drain()
-        deadline = self._loop.time() + drain_s
-        # Looking is simpler than a call from every way a connection can end, and only happens here.
-        while counters.open and not self._stop_now.is_set() and self._loop.time() < deadline:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DRAIN_LOOK_S):
-                    await self._stop_now.wait()
-        if counters.open:
-            log.warning("%d connection(s) were cut", counters.open)
+    def _go(self, how: Leave) -> None:
+        self._leave = max(self._leave, how)
+        self._leaving.set()
 
-    async def _close(self) -> None:
-        self._doors.stop()
-        for connection in list(self.site.connections):
-            connection.abort()
-        await self._doors.abandon()
-        self._certificates.use(None)
-        await self._sets.close()
-        if self._admin is not None:
-            self._admin.close()
-        for bound in self._admin_sockets:
-            bound.close()
-        await self.site.pool.close()
-        # Aborted connections end, and are logged, in the next turns of the loop.
-        for _ in range(3):
-            await asyncio.sleep(0)
-        self.site.clock.close()
-        self._log.close()
-        log.info("stopped")
+    async def _drain(self, how: Leave) -> None:
+        """Wait until nobody is left, time is over, or the end goes on."""
+        counters, drain_s = self._slots.counters, self.settings.drain_s
+        if how is Leave.STOP:
+            log.info("draining: %d connection(s) open, at most %g s; a second signal stops now", counters.open, drain_s)
+            self.site.start_drain(min(IDLE_GRACE_S, drain_s))
+        else:
+            log.info("retiring: %d connection(s) open, which end in their own time", counters.open)
+            self.site.start_drain(NEVER)
+        deadline = self._loop.time() + (drain_s if how is Leave.STOP else NEVER)
+        pause, longest = DRAIN_LOOK_S
+        self._leaving.clear()
+        # Looking is simpler than a call from every way a connection can end, and only happens here.
+        while counters.open and self._leave is how and self._loop.time() < deadline:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._leaving.wait()
+            pause = min(pause * 1.5, longest)
 
     # -- asked by the admin listener
 
     def not_ready(self) -> list[str]:
         """Why no delivery can be taken now, a line each."""
         missing = []
-        if self._stopping.is_set():
+        if self.is_leaving:
             missing.append("draining")
-        if not self._doors.open:
+        if not self.doors.open:
             missing.append("no listener")
         upstreams = {route.upstream for route in self.site.policy.routes}
         if upstreams and not any(self.site.pool.reachable(endpoints) for endpoints in upstreams):
             missing.append("no upstream accepts connections")
         return missing
 
-    def expose(self) -> bytes:
-        """The metrics in Prometheus' text format."""
-        self._gauges.refresh(self._log.dropped, self._doors.open)
+    def snapshot(self) -> Snapshot:
+        """The metrics of this worker, as they are now."""
+        self._gauges.refresh(self._log.dropped, self.doors.open)
         self._sets.measure()
-        return self.metrics.expose()
+        return self.metrics.snapshot()
+
+    async def expose(self) -> bytes:
+        """The metrics of all workers in Prometheus' text format."""
+        return render(self.snapshot() if self._gather is None else await self._gather())
 
 
-def open_access_log(settings: Settings, loop: asyncio.AbstractEventLoop) -> AccessLog | NoLog:
-    """The access log that the settings ask for. Raises ConfigError where its file cannot be opened."""
+def open_access_log(
+    settings: Settings, loop: asyncio.AbstractEventLoop, *, siblings: bool = False
+) -> AccessLog | NoLog:
+    """The access log that the settings ask for; ``siblings`` write to the same place. Raises ConfigError where its file
+    cannot be opened.
+    """
     to_stdout = settings.access_log == "-"
     # None: stdout was closed when we were started.
     if settings.access_log == "off" or (to_stdout and sys.stdout is None):
@@ -275,7 +321,7 @@ def open_access_log(settings: Settings, loop: asyncio.AbstractEventLoop) -> Acce
     as_text = settings.log_format == "text" or (settings.log_format == "auto" and to_stdout and sys.stdout.isatty())
     formatter = TextLines(colour=to_stdout and wants_colour(sys.stdout)) if as_text else JsonLines()
     if to_stdout:
-        return AccessLog(LogSink(sys.stdout.fileno()), formatter, loop)
+        return AccessLog(LogSink(sys.stdout.fileno(), siblings=siblings), formatter, loop)
     try:
         return AccessLog(LogSink.open(settings.access_log), formatter, loop)
     except OSError as error:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from proxy.net.log_sink import LogSink
+from proxy.net.log_sink import LogSink, whole_lines
 
 
 def wait_for(condition, timeout_s: float = 5.0) -> None:
@@ -140,3 +143,30 @@ def test_a_descriptor_of_others_is_left_open():
 def test_opening_a_path_that_cannot_be_written_fails_at_once(tmp_path: Path):
     with pytest.raises(OSError, match="missing"):
         LogSink.open(str(tmp_path / "missing" / "access.log"))
+
+
+@given(st.lists(st.integers(0, 30)), st.integers(1, 40))
+def test_lines_are_cut_only_where_they_end(lengths: list[int], size: int):
+    data = b"".join(b"x" * length + b"\n" for length in lengths)
+    pieces = whole_lines(data, size)
+    assert b"".join(pieces) == data
+    for piece in pieces:
+        assert piece == b"" or piece.endswith(b"\n")
+        assert len(piece) <= size or piece.count(b"\n") == 1
+
+
+def test_siblings_do_not_tear_each_others_lines_apart():
+    reading, writing = os.pipe()
+    sinks = [LogSink(writing, siblings=True) for _ in range(4)]
+    lines = [name * 700 + b"\n" for name in (b"a", b"b", b"c", b"d")]
+    for sink, line in zip(sinks, lines, strict=True):
+        sink.write(line * 60, 60)
+    found = b""
+    while found.count(b"\n") < 240:
+        assert select.select([reading], [], [], 5)[0]
+        found += os.read(reading, 1 << 16)
+    for sink in sinks:
+        sink.close(5)
+    os.close(reading)
+    os.close(writing)
+    assert sorted(found.splitlines(keepends=True)) == sorted(lines * 60)

@@ -23,8 +23,27 @@ class Worker:
     def not_ready(self) -> list[str]:
         return self.missing
 
-    def expose(self) -> bytes:
+    async def expose(self) -> bytes:
         return b"hookward_build_info 1\n"
+
+
+class Silent(Worker):
+    async def expose(self) -> bytes:
+        raise TimeoutError
+
+
+class Slow(Worker):
+    """Answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.gate = asyncio.Event()
+
+    async def expose(self) -> bytes:
+        self.asked.set()
+        await self.gate.wait()
+        return b"at last\n"
 
 
 def serve(
@@ -231,3 +250,40 @@ def test_no_bytes_break_it(data: bytes):
         assert transport.written.count(b"HTTP/1.1 ") <= 1
     finally:
         loop.close()
+
+
+def test_workers_that_do_not_answer_are_said():
+    async def action(_server: AdminServer, address: tuple[str, int]) -> None:
+        status, _, content = await ask(address, get("/metrics"))
+        assert (status, content) == (503, b"workers_silent\n")
+
+    serve(action, Silent())
+
+
+def test_who_asks_while_it_leaves_gets_an_answer_and_nobody_after():
+    slow = Slow()
+
+    async def action(server: AdminServer, address: tuple[str, int]) -> None:
+        asking = asyncio.get_running_loop().create_task(ask(address, get("/metrics")))
+        await slow.asked.wait()
+        server.leave()
+        with pytest.raises(ConnectionError):
+            await ask(address, get("/livez"))
+        slow.gate.set()
+        assert (await asking)[::2] == (200, b"at last\n")
+
+    serve(action, slow)
+
+
+def test_a_page_that_nobody_waits_for_is_given_up():
+    slow = Slow()
+
+    async def action(server: AdminServer, address: tuple[str, int]) -> None:
+        _, writer = await asyncio.open_connection(*address)
+        writer.write(get("/metrics"))
+        await slow.asked.wait()
+        writer.transport.abort()
+        while server.connections:  # noqa: ASYNC110 - its end tells nobody
+            await asyncio.sleep(0)
+
+    serve(action, slow)

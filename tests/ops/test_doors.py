@@ -11,6 +11,7 @@ import pytest
 from proxy.config.endpoints import ListenAddress
 from proxy.net.sockets import AddressInUseError
 from proxy.ops.doors import Doors, Wanted
+from proxy.ops.places import SocketStore
 
 
 class Server:
@@ -37,7 +38,7 @@ class House:
     """Doors whose servers are counted."""
 
     def __init__(self) -> None:
-        self.doors = Doors({})
+        self.doors = Doors(SocketStore({}))
         self.made: list[Server] = []
 
     def wanted(self, port: int = 0, *, name: str = "", service: object = "plain", path: Path | None = None) -> Wanted:

@@ -16,6 +16,7 @@ from proxy.net.site import Site
 from proxy.net.tcp_forward import TcpForward
 from proxy.ops.doors import Doors, Wanted
 from proxy.ops.gauges import Gauges
+from proxy.ops.places import SocketStore
 
 
 def test_what_others_count_is_taken_over():
@@ -33,7 +34,7 @@ def test_what_others_count_is_taken_over():
         counters.accept_paused, counters.open = 17, 18
         site.new_request_id()
         site.budget.reserve(1000, lambda: None)
-        doors = Doors({})
+        doors = Doors(SocketStore({}))
 
         def serve(sock: socket.socket) -> TcpForward:
             return TcpForward(sock, site=site, slots=slots, upstream=Endpoint("127.0.0.1", 1), allow=None)

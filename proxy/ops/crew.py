@@ -1,0 +1,199 @@
+"""Worker processes as their supervisor has them: forked, spoken to, and reaped.
+
+A worker is forked from a process without threads and without a loop, with all signals blocked, so that none of the
+supervisor's is handled twice. What it inherits and must not have is closed first of all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from proxy.config.settings import Loaded
+from proxy.ops.channel import ChannelError, Message, Wire
+from proxy.ops.exit_codes import ExitCode
+from proxy.ops.failures import outcome
+from proxy.ops.journal import log
+from proxy.ops.places import Held
+from proxy.ops.roster import State
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What workers work by: one load of the configuration and its sockets."""
+
+    loaded: Loaded
+    held: list[Held]
+
+
+@dataclass(slots=True, eq=False)
+class WorkerProcess:
+    """One worker. ``heard`` is when it last spoke; times in seconds of the monotonic clock."""
+
+    number: int
+    pid: int
+    plan: Plan
+    wire: Wire
+    started: float
+    heard: float
+    state: State = State.STARTING
+
+    def __str__(self) -> str:
+        return f"worker {self.number + 1} (pid {self.pid})"
+
+    def kill(self) -> None:
+        """End it without asking."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def reap(self) -> int | None:
+        """Its exit code (negative: the signal that ended it), or None while it runs."""
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+
+class Crew:
+    """All workers there are, whatever they do. ``hear`` is called with what one says.
+
+    The selector calls what is registered with it: a function without arguments.
+    """
+
+    def __init__(
+        self, selector: selectors.BaseSelector, hear: Callable[[WorkerProcess, Message], None], now: Callable[[], float]
+    ) -> None:
+        self._selector = selector
+        self._hear = hear
+        self._now = now
+        self.processes: dict[int, WorkerProcess] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.processes)
+
+    def add(
+        self, number: int, plan: Plan, forget: Callable[[], None], serve: Callable[[socket.socket], int]
+    ) -> WorkerProcess:
+        """Fork another one. Raises OSError."""
+        pid, channel = fork(forget, serve)
+        now = self._now()
+        process = self.processes[pid] = WorkerProcess(number, pid, plan, Wire(channel), now, now)
+        self._selector.register(process.wire, selectors.EVENT_READ, lambda: self._listen(process))
+        return process
+
+    def tell(self, process: WorkerProcess, kind: str, **fields: object) -> None:
+        """Say something to one; it need not listen now."""
+        if process.wire.ended:
+            return
+        process.wire.send(kind, **fields)
+        self._await(process)
+
+    def tell_all(self, kind: str, **fields: object) -> None:
+        """Say something to all."""
+        for process in self.processes.values():
+            self.tell(process, kind, **fields)
+
+    def reap(self) -> list[tuple[WorkerProcess, int]]:
+        """Those that have ended, with their exit codes; what they said last is heard before."""
+        ended = []
+        for process in list(self.processes.values()):
+            code = process.reap()
+            if code is None:
+                continue
+            self._listen(process)
+            self._unwire(process)
+            del self.processes[process.pid]
+            ended.append((process, code))
+        return ended
+
+    def forget(self) -> None:
+        """In a forked worker: close what is the supervisor's."""
+        for process in self.processes.values():
+            process.wire.close()
+
+    def _listen(self, process: WorkerProcess) -> None:
+        wire = process.wire
+        if wire.ended:
+            return
+        wire.flush()
+        try:
+            for message in wire.receive():
+                process.heard = self._now()
+                self._hear(process, message)
+        except (ChannelError, KeyError, TypeError, ValueError) as error:
+            log.error("%s is not understood, and is ended: %r", process, error)
+            process.kill()
+            self._unwire(process)
+        else:
+            self._await(process)
+
+    def _await(self, process: WorkerProcess) -> None:
+        """Listen for what it says, and for room where something waits for it."""
+        if process.wire.ended:
+            self._unwire(process)
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if process.wire.waits else 0)
+        key = self._selector.get_key(process.wire)
+        if key.events != events:
+            self._selector.modify(process.wire, events, key.data)
+
+    def _unwire(self, process: WorkerProcess) -> None:
+        if process.wire.fileno() >= 0:
+            self._selector.unregister(process.wire)
+            process.wire.close()
+
+
+def fork(forget: Callable[[], None], serve: Callable[[socket.socket], int]) -> tuple[int, socket.socket]:
+    """Fork a process that runs ``serve`` with its end of a channel, and exits with what that returns or its failure
+    means. First of all it forgets what is the supervisor's alone. Gives its id and our end. Raises OSError.
+    """
+    ours, theirs = socket.socketpair()
+    _flush()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _live(forget, serve, ours, theirs, mask)
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return pid, ours
+
+
+def _live(
+    forget: Callable[[], None],
+    serve: Callable[[socket.socket], int],
+    ours: socket.socket,
+    theirs: socket.socket,
+    mask: Iterable[int],
+) -> NoReturn:
+    """The whole life of a worker. It never returns: the callers of fork() are the supervisor's."""
+    code: int = ExitCode.SOFTWARE
+
+    def begin() -> int:
+        ours.close()
+        forget()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return serve(theirs)
+
+    try:
+        code = outcome(begin)
+    finally:
+        try:
+            _flush()
+        finally:
+            os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()

@@ -1,0 +1,38 @@
+"""What a start has gathered before anything serves: the configuration, how to load it again, and what was handed over.
+
+The same for one process and for a supervisor. It decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.config.set_shelf import SetShelf
+from proxy.config.settings import Loaded
+from proxy.ops.handover import Legacy
+from proxy.ops.notify import Notifier
+
+
+class Load(Protocol):
+    """Loads the configuration again."""
+
+    def __call__(self, generation: int, *, state_dir: str | None = None) -> Loaded:
+        """The configuration, as the given generation; ``state_dir`` where it names none. Raises FlagError or
+        ConfigError.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One start. ``legacy`` is from the process that an upgrade replaces; ``loop`` names the event loop."""
+
+    loaded: Loaded
+    load: Load
+    environ: Mapping[str, str]
+    shelf: SetShelf
+    notifier: Notifier
+    legacy: Legacy | None
+    loop: str

@@ -1,0 +1,166 @@
+"""One process that serves by itself: its worker, its signals, what it tells systemd, and its upgrade.
+
+``workers = 1`` runs so, without a supervisor. SIGHUP loads the configuration again and takes it over in place: no
+connection notices, and the next request on each is judged by the new one. SIGUSR2 starts the process that replaces this
+one (``ops.handover``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from proxy.errors import HookwardError
+from proxy.ops import banner
+from proxy.ops.handover import PATIENCE_S, Heir, command_line
+from proxy.ops.journal import log
+from proxy.ops.launch import Launch
+from proxy.ops.places import SocketStore
+from proxy.ops.signals import Signals
+from proxy.ops.worker import Worker
+
+
+class Solo:
+    """The process. ``run`` returns when it is to end."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._notifier = launch.notifier
+        self._loop = asyncio.get_running_loop()
+        held = () if launch.legacy is None else launch.legacy.held
+        self.worker = Worker(launch.loaded, SocketStore(launch.environ, held), launch.shelf)
+        self._heir: Heir | None = None
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    async def run(self) -> None:
+        """Serve until a signal says otherwise. Raises ListenError or ConfigError where the start fails."""
+        signals = Signals(self._loop, stop=self.stop, reload=self.reload, reopen=self.reopen, upgrade=self.upgrade)
+        try:
+            addresses = await self.worker.open()
+            banner.announce(self.worker.site.policy, self.worker.settings, addresses, self._launch.loop)
+            self._begin()
+            await self.worker.serve()
+        finally:
+            signals.close()
+            self._drop_heir()
+            self._fall_silent()
+            await self.worker.close()
+            log.info("stopped")
+
+    # -- signals
+
+    def stop(self) -> None:
+        """Drain; called again, stop at once."""
+        self._drop_heir()
+        self._notifier.stopping("draining")
+        self.worker.stop()
+
+    def reopen(self) -> None:
+        """Open the access log again, after a rotation."""
+        self.worker.reopen()
+        log.info("reopened the access log")
+
+    def reload(self) -> None:
+        """Load the configuration again; where it is bad, or a socket cannot be had, all stays as it is."""
+        if self.worker.is_leaving:
+            return
+        if self._heir is not None:
+            log.warning("no reload during an upgrade: the new process reads the configuration itself")
+            return
+        metrics = self.worker.metrics
+        self._notifier.reloading()
+        try:
+            loaded = self._launch.load(self.worker.site.policy.generation + 1)
+            self.worker.change(loaded)
+        except HookwardError as error:
+            metrics.reloads.inc("refused")
+            metrics.reload_good.set(0)
+            log.error("reload refused, the old configuration stays in force:\n%s", error)
+            self._notifier.ready(f"{self._status()}; the last reload was refused")
+            return
+        metrics.reloads.inc("done")
+        metrics.reload_good.set(1)
+        log.info("reloaded: configuration %d, %d route(s)", loaded.policy.generation, len(loaded.policy.routes))
+        self._notifier.ready(self._status())
+
+    def upgrade(self) -> None:
+        """Start the process that takes over from this one; where it cannot, this one goes on."""
+        if self.worker.is_leaving or self._heir is not None:
+            return
+        try:
+            self._heir = heir = Heir(self.worker.held, os.environ, command_line())
+        except OSError as error:
+            log.error("upgrade failed, this process goes on: %s", error.strerror)
+            return
+        log.info("upgrading: process %d is to take over", heir.pid)
+        self._loop.add_reader(heir.fileno(), self._heard)
+        self._timers["heir"] = self._loop.call_later(PATIENCE_S, self._end_heir)
+
+    # -- the old and the new process
+
+    def _heard(self) -> None:
+        heir = self._heir
+        assert heir is not None
+        serves = heir.serves()
+        if serves is False:
+            self._end_heir()
+        elif serves:
+            self._loop.remove_reader(heir.fileno())
+            self._heir = None
+            self.worker.doors.unlink = False
+            self._notifier.main_pid(heir.pid)
+            self._fall_silent()
+            heir.confirm()
+            log.info("upgraded: process %d has taken over", heir.pid)
+            self.worker.retire()
+
+    def _end_heir(self) -> None:
+        code = self._drop_heir()
+        log.error("upgrade failed, this process goes on: the new one ended with exit code %d", code)
+
+    def _drop_heir(self) -> int:
+        heir, self._heir = self._heir, None
+        if heir is None:
+            return 0
+        self._loop.remove_reader(heir.fileno())
+        self._timers.pop("heir").cancel()
+        return heir.give_up()
+
+    def _fall_silent(self) -> None:
+        """Tell systemd nothing more: another process speaks now, or none."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._notifier.close()
+        self._drop_legacy()
+
+    def _drop_legacy(self) -> bool:
+        """Whether there was a process before us that had not been heard yet."""
+        legacy = self._launch.legacy
+        if legacy is None or legacy.fileno() < 0:
+            return False
+        self._loop.remove_reader(legacy.fileno())
+        legacy.close()
+        return True
+
+    def _begin(self) -> None:
+        """Say that we serve; in an upgrade first to the old process, which then lets us speak for both."""
+        legacy = self._launch.legacy
+        if legacy is None:
+            self._take_office()
+            return
+        legacy.serve()
+        self._loop.add_reader(legacy.fileno(), self._take_office)
+
+    def _take_office(self) -> None:
+        if self._drop_legacy():
+            log.info("taken over from the process before")
+        self._notifier.ready(self._status())
+        if self._notifier.watchdog_s:
+            self._still_alive()
+
+    def _still_alive(self) -> None:
+        self._notifier.alive()
+        self._timers["watchdog"] = self._loop.call_later(self._notifier.watchdog_s, self._still_alive)
+
+    def _status(self) -> str:
+        return banner.status_line(self.worker.site.policy, [str(bound) for _, bound in self.worker.held])

@@ -1,0 +1,146 @@
+"""A worker process under a supervisor: it serves with the sockets that it was given, and does what it is told.
+
+It begins as a fork of the supervisor, without any loop, and never returns there. Signals are the supervisor's: only
+SIGTERM is heard, which an operator may send to one worker, or systemd to all. Where the supervisor is gone, it drains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from proxy.config.set_shelf import SetShelf
+from proxy.config.settings import Loaded
+from proxy.core.metrics import Snapshot
+from proxy.ops.channel import ChannelError, Lines, Message, encode
+from proxy.ops.exit_codes import ExitCode
+from proxy.ops.journal import log, open_journal
+from proxy.ops.places import Held, SocketStore
+from proxy.ops.worker import Worker
+
+#: How often the supervisor is told that we live, and what we have counted.
+BEAT_S = 1.0
+#: The supervisor itself waits a second for others.
+GATHER_S = 3.0
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What a worker is started with. ``number`` counts from 0."""
+
+    number: int
+    loaded: Loaded
+    held: list[Held]
+    shelf: SetShelf
+
+
+def main(errand: Errand, channel: socket.socket, loop_factory: LoopFactory | None) -> int:
+    """Serve until told to leave. Raises ListenError and ConfigError where that cannot begin."""
+    open_journal(errand.loaded.settings.log_level, who=f"worker {errand.number + 1}: ")
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(SupervisedWorker(errand).run(channel))
+    return ExitCode.OK
+
+
+class SupervisedWorker(asyncio.Protocol):
+    """The worker, and its end of the channel."""
+
+    def __init__(self, errand: Errand) -> None:
+        self._errand = errand
+        self._lines = Lines()
+        self._transport: asyncio.WriteTransport | None = None
+        self._questions: dict[int, asyncio.Future[Snapshot]] = {}
+        self._asked = 0
+        self._beat: asyncio.TimerHandle | None = None
+
+    async def run(self, channel: socket.socket) -> None:
+        """Serve until told to leave."""
+        loop = asyncio.get_running_loop()
+        errand = self._errand
+        store = SocketStore({}, errand.held)
+        self._worker = Worker(errand.loaded, store, errand.shelf, gather=self.gather, siblings=True)
+        loop.add_signal_handler(signal.SIGTERM, self._worker.retire)
+        await loop.create_unix_connection(lambda: self, sock=channel)
+        try:
+            await self._worker.open()
+            self._say("serves")
+            self._live(loop)
+            await self._worker.serve(lambda: self._say("left"))
+        finally:
+            await self._worker.close()
+            if self._beat is not None:
+                self._beat.cancel()
+            self._say("metrics", metrics=self._worker.snapshot())
+            if self._transport is not None:
+                self._transport.close()
+            loop.remove_signal_handler(signal.SIGTERM)
+
+    async def gather(self) -> Snapshot:
+        """The metrics of all workers. Raises TimeoutError where the supervisor does not answer."""
+        self._asked += 1
+        number = self._asked
+        question: asyncio.Future[Snapshot] = asyncio.get_running_loop().create_future()
+        self._questions[number] = question
+        self._say("ask", number=number)
+        try:
+            async with asyncio.timeout(GATHER_S):
+                return await question
+        finally:
+            del self._questions[number]
+
+    # -- asyncio's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The channel is open."""
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """The supervisor speaks."""
+        try:
+            for message in self._lines.feed(data):
+                self._do(message)
+        except ChannelError:
+            log.exception("the supervisor is not understood")
+            self._worker.stop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The supervisor is gone; or we are, in a moment."""
+        del exc
+        self._transport = None
+        if not self._worker.is_leaving:
+            log.error("the supervisor is gone: draining")
+            self._worker.stop()
+
+    # -- the channel
+
+    def _do(self, message: Message) -> None:
+        worker = self._worker
+        match message["kind"]:
+            case "retire":
+                worker.retire()
+            case "stop":
+                worker.stop()
+            case "cut":
+                worker.cut()
+            case "reopen":
+                worker.reopen()
+            case "count":
+                self._say("counted", number=message["number"], metrics=worker.snapshot())
+            case "total":
+                question = self._questions.get(message["number"])
+                if question is not None and not question.done():
+                    question.set_result(message["metrics"])
+
+    def _say(self, kind: str, **fields: object) -> None:
+        if self._transport is not None:
+            self._transport.write(encode(kind, **fields))
+
+    def _live(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._say("metrics", metrics=self._worker.snapshot())
+        self._beat = loop.call_later(BEAT_S, self._live, loop)

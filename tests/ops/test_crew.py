@@ -1,0 +1,108 @@
+"""Worker processes, forked by a process of their own: a test runner has threads, and must not fork."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+BEGIN = """
+import os, selectors, signal, sys, time
+from proxy.errors import ConfigError, Problem
+from proxy.ops.channel import encode
+from proxy.ops.crew import Crew, Plan
+heard, ended, forgotten = [], [], []
+selector = selectors.DefaultSelector()
+crew = Crew(selector, lambda process, message: heard.append((process.number, message)), time.monotonic)
+
+def forget():
+    selector.close()
+    crew.forget()
+
+def turn(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, (heard, ended)
+        for key, _ in selector.select(0.05):
+            key.data()
+        ended.extend((process.number, code) for process, code in crew.reap())
+"""
+
+SCENES = {
+    "it says what it has to say until its end": """
+def serve(channel):
+    print("printed once")
+    channel.sendall(encode("serves"))
+    line = channel.makefile().readline()
+    channel.sendall(encode("got", line=line))
+    return 7
+sys.stdout.write("not flushed yet\\n")
+process = crew.add(3, Plan(None, []), forget, serve)
+assert str(process) == f"worker 4 (pid {process.pid})"
+turn(lambda: heard)
+crew.tell_all("hello", big="x" * 1_000_000)
+turn(lambda: ended)
+assert ended == [(3, 7)] and not crew
+assert heard[0] == (3, {"kind": "serves"}) and len(heard[1][1]["line"]) > 1_000_000
+crew.tell(process, "too late")
+""",
+    "a failure has its exit code and its message": """
+def serve(channel):
+    raise ConfigError([Problem("access_log", "cannot be opened", "mend it")])
+crew.add(0, Plan(None, []), forget, serve)
+turn(lambda: ended)
+assert ended == [(0, 78)]
+""",
+    "one that talks nonsense is ended": """
+def serve(channel):
+    channel.sendall(b"nonsense\\n")
+    signal.pause()
+crew.add(0, Plan(None, []), forget, serve)
+turn(lambda: ended)
+assert ended == [(0, -signal.SIGKILL)]
+""",
+    "one that closes its channel is still reaped": """
+def serve(channel):
+    channel.close()
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(5))
+    signal.pause()
+process = crew.add(0, Plan(None, []), forget, serve)
+turn(lambda: process.wire.ended)
+os.kill(process.pid, signal.SIGTERM)
+turn(lambda: ended)
+assert ended == [(0, 5)] or ended == [(0, -15)]
+process.kill()
+""",
+    "its channel ends with us, whoever else was forked since": """
+def serve(channel):
+    channel.sendall(encode("serves"))
+    assert channel.recv(1) == b""
+    return 0
+first = crew.add(0, Plan(None, []), forget, serve)
+second = crew.add(1, Plan(None, []), forget, serve)
+turn(lambda: len(heard) == 2)
+selector.unregister(first.wire)
+first.wire.close()
+turn(lambda: ended)
+assert ended == [(0, 0)]
+second.kill()
+turn(lambda: len(ended) == 2)
+""",
+}
+
+
+@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
+def test_workers(scene: str):
+    done = subprocess.run(
+        [sys.executable, "-c", BEGIN + scene], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    if "printed once" in scene:
+        assert done.stdout == "not flushed yet\nprinted once\n"
+    if "ConfigError" in scene:
+        assert "access_log: cannot be opened\n    mend it" in done.stderr

@@ -1,0 +1,112 @@
+"""Sockets that change hands, with a real process on the other side."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.config.endpoints import ListenAddress
+from proxy.errors import ConfigError
+from proxy.ops import handover
+from proxy.ops.handover import VARIABLE, Heir, command_line, receive
+from proxy.ops.places import WEBHOOKS, Place, SocketStore
+
+ROOT = str(Path(__file__).resolve().parents[2])
+ENVIRON = {**os.environ, "PYTHONPATH": ROOT}
+
+NEW = """
+import os, sys
+from proxy.ops.handover import VARIABLE, receive
+legacy = receive(os.environ)
+assert VARIABLE not in os.environ
+[(place, bound)] = legacy.held
+assert not os.get_inheritable(bound.sock.fileno()) and not os.get_inheritable(legacy.fileno())
+legacy.serve()
+assert legacy.channel.recv(1) == b"", "the old process says so by closing"
+bound.sock.setblocking(True)
+sock, _ = bound.sock.accept()
+sock.sendall(f"{place.use} {place.address} {bound.inode is not None} {str(bound) != str(place.address)}".encode())
+"""
+
+
+def wait(heir: Heir) -> bool:
+    while (serves := heir.serves()) is None:
+        assert select.select([heir], [], [], 15)[0], "the new process says nothing"
+    return serves
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_who_knocks_meanwhile_is_served_by_the_new_process(tmp_path: Path, kind: str):
+    path = str(tmp_path / "in.sock")
+    address = ListenAddress("127.0.0.1", 0) if kind == "tcp" else ListenAddress(path=path)
+    held = SocketStore({}).take([Place(WEBHOOKS, address)])
+    sock = held[0][1].sock
+    heir = Heir(held, ENVIRON, [sys.executable, "-c", NEW])
+    with socket.socket(sock.family) as knocking:
+        knocking.settimeout(15)
+        knocking.connect(sock.getsockname())
+        assert wait(heir)
+        held[0][1].close(unlink=False)
+        heir.confirm()
+        told = b"".join(iter(lambda: knocking.recv(100), b"")).decode()
+    assert told == f"webhooks {address} {kind == 'unix'} {kind == 'tcp'}"
+    os.waitpid(heir.pid, 0)
+
+
+def test_a_new_process_that_ends_is_no_heir():
+    heir = Heir([], ENVIRON, [sys.executable, "-c", "import os; os._exit(78)"])
+    assert wait(heir) is False
+    assert heir.give_up() == 78
+
+
+def test_one_that_says_nothing_can_be_given_up():
+    heir = Heir([], ENVIRON, ["/bin/sleep", "60"])
+    assert heir.serves() is None
+    assert heir.give_up() == -signal.SIGKILL
+
+
+def test_one_that_cannot_be_started(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        Heir([], ENVIRON, [str(tmp_path / "missing")])
+
+
+def test_nothing_was_left():
+    assert receive({}) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "[]",
+        "{}",
+        '{"channel":1,"sockets":[]}',
+        '{"channel":"3","sockets":[]}',
+        '{"channel":99999,"sockets":[]}',
+        '{"channel":3,"sockets":[{"fd":99999,"use":"webhooks","place":":1","address":":1","inode":null}]}',
+    ],
+)
+def test_what_nobody_has_left_is_a_mistake(text: str):
+    environ = {VARIABLE: text}
+    with pytest.raises(ConfigError, match=VARIABLE):
+        receive(environ)
+    assert environ == {}
+
+
+def test_a_socket_that_does_not_listen_is_none():
+    sock = socket.socket()
+    one = {"fd": sock.detach(), "use": "webhooks", "place": ":1", "address": ":1", "inode": None}
+    with pytest.raises(ConfigError):
+        receive({VARIABLE: json.dumps({"channel": 3, "sockets": [one]})})
+
+
+def test_the_command_line_is_that_of_this_process(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(handover.sys, "orig_argv", ["python", "-m", "proxy", "--listen", ":1"])
+    assert command_line() == [sys.executable, "-m", "proxy", "--listen", ":1"]
