@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from proxy.config.allow import AllowReader, ResolveSet
 from proxy.config.duplicates import check_memory, read_store
 from proxy.config.endpoints import ListenAddress
+from proxy.config.fixtures import read_fixtures
 from proxy.config.guards import GuardReader, slug_of
 from proxy.config.listeners import ListenerReader
-from proxy.config.fixtures import read_fixtures
 from proxy.config.notes import Note, audible
 from proxy.config.parse import dotted
 from proxy.config.problems import Problems, suggestion
@@ -131,7 +131,8 @@ class _Build:
     def _silence(self) -> tuple[str, ...]:
         ids = self.top.items("silence", str)
         for unknown in [one for one in ids if one not in RULES]:
-            self.problems.add(self.top.where("silence"), f"there is no rule {unknown[:40]!r}", suggestion(unknown, RULES))
+            what, mend = f"there is no rule {unknown[:40]!r}", suggestion(unknown, RULES)
+            self.problems.add(self.top.where("silence"), what, mend)
         return ids
 
     def _workers(self) -> int | str:

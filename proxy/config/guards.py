@@ -10,6 +10,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from proxy.config.notes import Note
 from proxy.config.problems import Mistake, Problems, suggestion
 from proxy.config.secret_files import Found, read_reference
 from proxy.config.tree import View
@@ -209,7 +210,7 @@ class GuardReader:
         except Mistake as mistake:
             self.problems.add_mistake(entry.where, mistake)
             return None
-        self.warnings.extend(f"{entry.where}: {note}" for note in found.notes)
+        self.warnings.extend(note.at(entry.where) for note in found.notes)
         return found
 
     def _name(self, entry: View, used: set[str]) -> str:
@@ -228,9 +229,11 @@ class GuardReader:
 
     def _warn_of_dates(self, entry: View, name: str, before: float | None, after: float | None) -> None:
         if after is not None and after <= self.now:
-            self.warnings.append(f"{entry.where()}: the secret {name!r} is over since {show_instant(after)}: remove it")
+            text = f"the secret {name!r} is over since {show_instant(after)}: remove it"
+            self.warnings.append(Note("H104", text).at(entry.where()))
         if before is not None and before > self.now:
-            self.warnings.append(f"{entry.where()}: the secret {name!r} matches nothing before {show_instant(before)}")
+            text = f"the secret {name!r} matches nothing before {show_instant(before)}"
+            self.warnings.append(Note("H106", text).at(entry.where()))
 
 
 def slug_of(name: str) -> str:

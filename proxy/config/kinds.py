@@ -39,6 +39,8 @@ _LABEL = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 #: Methods that would make a tunnel, or echo the sender's fields (threats E4).
 _NEVER = {"CONNECT", "TRACE", "TRACK"}
 _YES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+#: The year 5138; beyond it somebody meant milliseconds.
+_MOST_SECONDS = 1e11
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,13 @@ def _url(value: object) -> object:
     except ValueError:
         whole = False
     if not whole or not text.isascii() or " " in text:
+def _moment(value: object) -> object:
+    """A date and time, or seconds since the epoch."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST_SECONDS:
+        return float(value)
+    return _instant(value)
+
+
         raise ValueError(f"{text[:80]!r} is not a URL")
     if "@" in parts.netloc:
         raise Mistake("has a user name or password", "remove what stands before the '@'")
@@ -242,3 +251,4 @@ ADDRESSES = Kind("address, network or list", 'write "192.0.2.0/24", "file:/path"
 URL = Kind("URL", 'write "https://hooks.example.com" or the whole URL', _url)
 SERVER_NAME = Kind("host name", 'write "hooks.example.com" or "*.example.com"', _server_name)
 TABLE = Kind("table", "write a table", _text)
+MOMENT = Kind("time", "write 2026-03-01T09:15:00Z, or seconds since 1970, without quotes", _moment)

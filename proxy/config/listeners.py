@@ -12,6 +12,7 @@ from ipaddress import ip_address
 
 from proxy.config.allow import AllowReader
 from proxy.config.endpoints import ListenAddress, UpstreamAddress
+from proxy.config.notes import Note
 from proxy.config.problems import Problems
 from proxy.config.route import check_readable
 from proxy.config.settings import Settings, TcpForward, TlsFiles
@@ -87,7 +88,8 @@ class ListenerReader:
         if allow is None:
             allow = self.allow
         if allow is None and not view.doubtful("allow"):
-            self.warnings.append(f"{view.where()}: no `allow`, so everybody may connect to tcp {name!r}")
+            text = f"{view.where()}: no `allow`, so everybody may connect to tcp {name!r}"
+            self.warnings.append(Note("H304", text))
         if listen is None or upstream is None:
             return None
         return TcpForward(name, listen, Endpoint(upstream.host, upstream.port, upstream.path), allow)
@@ -99,7 +101,8 @@ class ListenerReader:
         if settings.admin is not None:
             places.append((self.top.where("admin"), settings.admin))
             if not settings.admin.is_local and settings.admin.fd_name is None:
-                self.warnings.append(f"{self.top.where('admin')}: other hosts can reach the admin listener")
+                text = f"{self.top.where('admin')}: other hosts can reach the admin listener"
+                self.warnings.append(Note("H401", text))
         places += [(tree.view("tcp", "tcp", one.name).where("listen"), one.listen) for one in settings.tcp]
         seen: set[ListenAddress] = set()
         for where, address in places:

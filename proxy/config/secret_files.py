@@ -14,6 +14,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from proxy.config.notes import Note
 from proxy.config.problems import Mistake
 
 #: No key that a provider gives is near this; a log file named by mistake is beyond it.
@@ -35,7 +36,7 @@ class Found:
     """The value of a reference, and what should be said about how it was found."""
 
     value: bytes = field(repr=False)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def read_reference(reference: str, base: str, environ: Mapping[str, str]) -> Found:
@@ -76,13 +77,14 @@ def _from_file(path: str) -> Found:
         raise Mistake(*_WHY.get(error.errno or 0, _DEFAULT_WHY)) from None
     if len(value) > MAX_SECRET_BYTES:
         raise Mistake("the file of this secret is larger than 64KiB", "name the file that holds the secret alone")
-    notes = []
+    notes: list[Note] = []
     if mode & 0o077:
-        notes.append(f"other users may read the file of this secret (mode {mode:04o}): chmod 600 keeps them out")
+        text = f"other users may read the file of this secret (mode {mode:04o}): chmod 600 keeps them out"
+        notes.append(Note("H101", text))
     for ending in (b"\r\n", b"\n"):
         if value.endswith(ending):
             value = value.removesuffix(ending)
-            notes.append("one trailing newline was removed")
+            notes.append(Note("H108", "one trailing newline was removed"))
             break
     return _checked(value, notes)
 
@@ -107,9 +109,9 @@ def _from_credential(name: str, environ: Mapping[str, str]) -> Found:
     return _from_file(f"{folder}/{name}")
 
 
-def _checked(value: bytes, notes: list[str]) -> Found:
+def _checked(value: bytes, notes: list[Note]) -> Found:
     if not value:
         raise Mistake("this secret is empty", "an empty secret would prove nothing: put the value there")
     if value != value.strip():
-        notes.append("the secret begins or ends with a blank or newline, which is taken as part of it")
+        notes.append(Note("H107", "the secret begins or ends with a blank or newline, which is taken as part of it"))
     return Found(value, tuple(notes))

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy.config.feed import Feed
+from proxy.config.notes import Note
 from proxy.config.problems import Mistake, Problems
 from proxy.config.set_catalogue import ALIASES, FEEDS, feed_of, spelled
 from proxy.config.set_store import Copy, read_snapshot, read_stored, stored_confirmed
@@ -139,8 +140,8 @@ class SetReader:
             raise ValueError(f'it has no feed that is known here: add [ip_set.{feed.name}] with url = "https://…"')
         if copy is None:
             self.missing[feed.name] = feed
-            self.warnings.append(missing_warning(feed))
+            self.warnings.append(Note("H205", missing_warning(feed)))
         elif feed.url and self.now - copy.confirmed > STALE_S and (copy.origin == "feed" or not feed.is_refreshed):
             # A packaged copy ages on the shelf, and is refreshed as soon as the process is up.
             days = (self.now - copy.confirmed) / 86400
-            self.warnings.append(f"set:{feed.name}: this list was last confirmed {days:.0f} days ago")
+            self.warnings.append(Note("H204", f"set:{feed.name}: this list was last confirmed {days:.0f} days ago"))
