@@ -80,12 +80,10 @@ def compose(order: Order) -> Delivery:
         url = _with_query(url, f"{provider.token.name.decode('ascii')}={quote(order.secret, safe='')}")
     elif not signs_inside(provider):
         target = urlsplit(url)
-        signed_url = url
+        signed_url = urlunsplit(target._replace(path=target.path or "/"))
         if order.public_url is not None:
-            signed_url = public_url_of(order.public_url, Delivery("", url, [], b"", frozenset()).target.encode("ascii"))
-            signed_url = signed_url.decode("utf-8")
-        elif not target.path:
-            signed_url = urlunsplit(target._replace(path="/"))
+            came = Delivery("", url, [], b"", frozenset()).target
+            signed_url = public_url_of(order.public_url, came.encode("ascii")).decode("utf-8")
         made = sign(
             provider,
             order.secret,

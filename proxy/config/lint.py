@@ -1,0 +1,208 @@
+"""What ``check`` says beyond the warnings of a load: things that work, and should not be left so.
+
+Judged on what was loaded, so flags, environment and file count alike. Names of secrets are shown, never values; whether
+two are equal is told, not what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from proxy.config.notes import Note, audible
+from proxy.config.settings import Loaded, Settings
+from proxy.core.addresses import AddressSet
+from proxy.core.causes.of_secret import api_key
+from proxy.core.policy import Endpoint, Exposure, Policy, Route
+from proxy.core.routes import RouteTable
+from proxy.core.schemes import find
+from proxy.core.secrets import Secret
+from proxy.core.signing.extras import needs_public_keys
+from proxy.core.signing.scheme import Method
+from proxy.core.tokens import TokenKind
+
+SHORT_SECRET_BYTES = 16
+SOON_S = 14 * 86400.0
+WIDE_TOLERANCE_S = 3600.0
+#: Bits of prefix that a list may at least have: shorter ones are a good part of the internet.
+_WIDE4, _WIDE6 = 4, 8
+_DAY_S = 86400.0
+
+
+def lint(loaded: Loaded, now: float) -> tuple[str, ...]:
+    """The notes on a load at ``now`` (seconds since the epoch), without those that its ``silence`` names."""
+    policy, settings = loaded.policy, loaded.settings
+    notes: list[Note] = []
+    if policy.exposure is Exposure.ROUTES:
+        for route in policy.routes:
+            where = _where(settings, route)
+            notes += [note.at(where) for note in _of_route(route, settings, now)]
+        notes += _of_shared_secrets(policy, settings)
+        notes += _of_order(policy, settings)
+    notes += [Note("H203", f"{name} admits everybody") for name, allow in _lists(loaded) if _is_wide(allow)]
+    return audible(notes, settings.silence)
+
+
+def _where(settings: Settings, route: Route) -> str:
+    """The place of a route, as its first key has it."""
+    start = f"route.{route.name}."
+    found = next((where for key, where in settings.sources.items() if key.startswith(start)), "")
+    place = found.split(": ")[0] if ": " in found else ""
+    return f"{place}: route {route.name}" if place else f"route {route.name}"
+
+
+def _of_route(route: Route, settings: Settings, now: float) -> Iterator[Note]:
+    for secret in _secrets(route):
+        yield from _of_secret(secret, now, is_key=_is_key(route, secret))
+    yield from _of_scheme(route)
+    yield from _of_token(route, settings)
+    proves = route.signature is not None or route.token is not None or route.client_names is not None
+    if route.allow is not None and not proves:
+        yield Note("H202", "only the address is checked")
+    for endpoint in route.upstream:
+        if endpoint.tls is None and endpoint.path is None and not _is_local_host(endpoint):
+            yield Note("H403", f"deliveries go to {endpoint} in clear")
+
+
+def _secrets(route: Route) -> tuple[Secret, ...]:
+    signature = route.signature.secrets if route.signature is not None else ()
+    return signature + (route.token.secrets if route.token is not None else ())
+
+
+def _is_key(route: Route, secret: Secret) -> bool:
+    """Whether the secret is one that both sides know, and not a public key."""
+    signature = route.signature
+    return signature is None or secret not in signature.secrets or not needs_public_keys(signature.scheme)
+
+
+def _of_secret(secret: Secret, now: float, *, is_key: bool) -> Iterator[Note]:
+    if is_key and len(secret.value) < SHORT_SECRET_BYTES:
+        yield Note("H102", f"the secret {secret.name} has {len(secret.value)} bytes")
+    what = api_key(secret.value) if is_key else None
+    if what is not None:
+        yield Note("H103", f"the secret {secret.name} looks like {what}")
+    if secret.not_after is not None and 0 < secret.not_after - now < SOON_S:
+        days = (secret.not_after - now) / _DAY_S
+        yield Note("H105", f"the secret {secret.name} is over in {days:.0f} days")
+
+
+def _of_scheme(route: Route) -> Iterator[Note]:
+    provider = find(route.provider) if route.provider else None
+    better = "prefer " in provider.note if provider is not None else False
+    if provider is not None and better:
+        yield Note("H110", f"{provider.title}: {provider.note}")
+    elif route.signature is not None and route.signature.scheme.method is Method.HASH:
+        yield Note("H110", "a plain digest is checked, which is open to length extension")
+    tolerance = route.signature.tolerance_s if route.signature is not None else None
+    if tolerance is not None and tolerance > WIDE_TOLERANCE_S:
+        yield Note("H206", f"the tolerance is {tolerance:g} s")
+
+
+def _of_token(route: Route, settings: Settings) -> Iterator[Note]:
+    if route.token is None or not _in_clear(settings):
+        return
+    where = "in the query" if route.token.kind is TokenKind.QUERY else "in a header"
+    yield Note("H201", f"the token {where} comes without TLS")
+
+
+def _in_clear(settings: Settings) -> bool:
+    """Whether senders reach us over a network without TLS. Behind a proxy, TLS is the proxy's."""
+    if settings.tls or settings.proxy_protocol != "off" or "trusted_proxies" in settings.sources:
+        return False
+    return any(not address.is_local and address.fd_name is None for address in settings.listen)
+
+
+def _is_local_host(endpoint: Endpoint) -> bool:
+    host = endpoint.host.lower()
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _of_shared_secrets(policy: Policy, settings: Settings) -> Iterator[Note]:
+    first: dict[bytes, tuple[Route, Secret]] = {}
+    for route in policy.routes:
+        for secret in _secrets(route):
+            if not _is_key(route, secret):
+                continue
+            other, named = first.setdefault(secret.value, (route, secret))
+            if other is not route and other.provider != route.provider:
+                text = f"the secret {secret.name} is that of route {other.name}, {named.name}"
+                yield Note("H109", f"{_where(settings, route)}: {text}")
+
+
+def _of_order(policy: Policy, settings: Settings) -> Iterator[Note]:
+    table = RouteTable(policy.routes)
+    for route in policy.routes:
+        # A route that owns what lies below its path gets requests there as well.
+        paths = [route.path] if route.exact else [route.path, route.path.rstrip(b"/") + b"/x"]
+        shadows = [_shadow(table, path, route) for path in paths]
+        if all(shadows):
+            assert shadows[0] is not None
+            yield Note("H301", f"{_where(settings, route)}: route {shadows[0].name} takes every request before it")
+
+
+def _shadow(table: RouteTable, path: bytes, route: Route) -> Route | None:
+    """The route that is asked before ``route`` on ``path`` and takes all that it would take."""
+    for other in table.candidates(path):
+        if other is route:
+            return None
+        if _takes_all(other, route):
+            return other
+    return None
+
+
+def _takes_all(first: Route, second: Route) -> bool:
+    """Whether whatever the second route admits is admitted by the first."""
+    return (
+        first.methods >= second.methods
+        and (first.allow is None or first.observe or (second.allow is not None and _holds(first.allow, second.allow)))
+        and (first.events is None or (second.events is not None and first.events >= second.events))
+        and (
+            first.client_names is None
+            or (second.client_names is not None and first.client_names >= second.client_names)
+        )
+        and (first.observe or (_asks_no_more(first, second) and first.limits.max_body >= second.limits.max_body))
+    )
+
+
+def _asks_no_more(first: Route, second: Route) -> bool:
+    """Whether every proof of the second route's is one of the first's."""
+    token, signature = first.token, first.signature
+    other, another = second.token, second.signature
+    if token is not None:
+        same = other is not None and (token.kind, token.name) == (other.kind, other.name)
+        if other is None or not same or not _keys(token.secrets) >= _keys(other.secrets):
+            return False
+    if signature is None:
+        return True
+    return (
+        another is not None
+        and signature.scheme == another.scheme
+        and signature.public_url == another.public_url
+        and signature.tolerance_s == another.tolerance_s
+        and _keys(signature.secrets) >= _keys(another.secrets)
+    )
+
+
+def _keys(secrets: Iterable[Secret]) -> set[tuple[bytes, float | None, float | None]]:
+    """Secrets without their names."""
+    return {(secret.value, secret.not_before, secret.not_after) for secret in secrets}
+
+
+def _holds(outer: AddressSet, inner: AddressSet) -> bool:
+    return outer | inner == outer
+
+
+def _lists(loaded: Loaded) -> Iterator[tuple[str, AddressSet]]:
+    """Every list of addresses, with what it belongs to."""
+    for route in loaded.policy.routes:
+        if route.allow is not None:
+            yield f"{_where(loaded.settings, route)}: allow", route.allow
+    for forward in loaded.settings.tcp:
+        if forward.allow is not None:
+            yield f"tcp {forward.name}: allow", forward.allow
+
+
+def _is_wide(allow: AddressSet) -> bool:
+    """Whether a list has a good part of the internet in one range."""
+    return any(last - first + 1 >= 1 << (32 - _WIDE4) for first, last in allow.ranges4) or any(
+        last - first + 1 >= 1 << (128 - _WIDE6) for first, last in allow.ranges6
+    )

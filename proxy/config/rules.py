@@ -1,0 +1,98 @@
+"""The rules of ``check``: each has an id to silence it by, what is odd, and how to mend it.
+
+Data. H1… are about secrets, H2… about guards, H3… about routes, H4… about what stands around. None of them keeps
+hookward from starting: what must not start is a problem, and has no id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule."""
+
+    id: str
+    what: str
+    mend: str
+
+
+_RULES = (
+    Rule("H101", "Other users may read the file of a secret.", "chmod 600, for the user that runs hookward."),
+    Rule(
+        "H102",
+        "A secret is shorter than 16 bytes, so it may be guessed.",
+        "Make a new one with `hookward gen-secret` and set it at both sides.",
+    ),
+    Rule(
+        "H103",
+        "A secret looks like an API key, a certificate or a URL, which signs nothing.",
+        "Copy the signing secret from the provider's page of the webhook.",
+    ),
+    Rule("H104", "A secret is over.", "Remove it, once nobody signs with it any more."),
+    Rule("H105", "A secret is over within 14 days.", "Set a new one at the provider and add it beside the old one."),
+    Rule("H106", "A secret is not valid yet.", "Nothing, if its date is right."),
+    Rule(
+        "H107",
+        "A secret begins or ends with a blank or newline, which is taken as part of it.",
+        "Write the file again without it: printf %s instead of echo.",
+    ),
+    Rule(
+        "H108",
+        "A newline at the end of a secret's file was removed.",
+        "Nothing, if it is not part of the secret; printf %s writes none.",
+    ),
+    Rule(
+        "H109",
+        "Two routes of different providers have the same secret.",
+        "Give each its own: who knows one can forge the other.",
+    ),
+    Rule("H110", "The provider has a better scheme than this one.", "Set it at the provider, and name it here."),
+    Rule(
+        "H201",
+        "A token crosses the network without TLS, where everybody on the way can read it.",
+        "Add [tls], or listen on loopback behind a proxy that has TLS.",
+    ),
+    Rule(
+        "H202",
+        "The address is all that is checked: nothing proves who sends, or what.",
+        "Add `provider` with `secrets`, or `token`.",
+    ),
+    Rule(
+        "H203",
+        "A list of addresses admits everybody.",
+        'Name the provider\'s addresses, such as "set:github", or leave `allow` out.',
+    ),
+    Rule("H204", "A published address list has not been confirmed for a month.", "`hookward ip-sets refresh`."),
+    Rule("H205", "There is no copy of a published address list yet.", "`hookward ip-sets refresh`."),
+    Rule(
+        "H206",
+        "A signature may be older than an hour, and as long can it be replayed.",
+        "Lower `tolerance`; most providers allow five minutes.",
+    ),
+    Rule("H301", "A route never gets a request: an earlier one takes all.", "Remove it, or tighten the other one."),
+    Rule("H302", "A route only observes: it refuses nobody.", 'Write mode = "enforce" when you have seen enough.'),
+    Rule("H303", "A route is open to everybody.", "Add `allow`, `provider` or `token`."),
+    Rule("H304", "Everybody may connect to a plain TCP forward.", "Add `allow` to it."),
+    Rule("H401", "Other hosts can reach the admin listener.", "Listen on 127.0.0.1 or a unix socket."),
+    Rule(
+        "H402",
+        "Everybody is trusted to say who the client is.",
+        "Name only your own proxies in `trusted_proxies`.",
+    ),
+    Rule(
+        "H403",
+        "Deliveries cross the network to the upstream in clear.",
+        'Write "https://" for it, or keep it on this host; inside a network of your own, silence this.',
+    ),
+    Rule(
+        "H404",
+        "A unix socket is listened on, and no `allow` admits its peers.",
+        'Add "unix:" to `allow`.',
+    ),
+)
+
+RULES: Mapping[str, Rule] = MappingProxyType({rule.id: rule for rule in _RULES})

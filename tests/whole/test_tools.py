@@ -1,0 +1,114 @@
+"""The tools page: its scripts are run in order, and show what they print. And diagnoses over real sockets."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.whole.process import ROOT, Hookward, environment
+from tests.whole.recorder import RecordingUpstream
+from tests.whole.wire import PATIENCE_S
+
+PAGE = (ROOT / "docs" / "tools.md").read_text()
+FENCE = re.compile(r"^```(sh|text) tools\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SECRET = b"a secret of the tests of tools"
+
+
+def plain(text: str) -> str:
+    """Without what differs from run to run: numbers, and spaces at line ends."""
+    return re.sub(r"[0-9.]+ ms", "N ms", text).strip()
+
+
+def test_the_examples_of_the_page(tmp_path: Path):
+    subprocess.run([sys.executable, "-m", "proxy", "gen-secret", "--out", tmp_path / "s"], cwd=ROOT, check=True)
+    secret = (tmp_path / "s").read_bytes()
+    printed = ""
+    with RecordingUpstream() as upstream:
+        hookward = Hookward(
+            *("--listen", "127.0.0.1:0", "--upstream", upstream.url, "--path", "/hooks/github"),
+            *("--provider", "github", "--secret-file", str(tmp_path / "s")),
+            secrets=[secret],
+        )
+        try:
+            for language, text in FENCE.findall(PAGE):
+                if language == "text":
+                    shown = plain(text.replace("127.0.0.1:8080", f"127.0.0.1:{hookward.port}"))
+                    missing = [line for line in shown.splitlines() if line.strip() not in plain(printed)]
+                    assert missing == [], printed
+                    continue
+                printed = run(text.replace("http://127.0.0.1:8080", f"http://127.0.0.1:{hookward.port}"), tmp_path)
+                if "gen-secret" in text:
+                    (tmp_path / "github.secret").write_bytes(secret)  # the one that hookward was started with
+                assert secret.decode() not in printed
+            [line] = hookward.logged({"event.name": "hookward.diagnosis"})
+            assert line["webhook.diagnosis"] == "secret_blank_there"
+        finally:
+            hookward.stop()
+        assert len(upstream.complete) == 1
+
+
+def run(script: str, folder: Path) -> str:
+    command = f'hookward() {{ "{sys.executable}" -m proxy "$@"; }}\n{script}'
+    done = subprocess.run(
+        ["sh", "-eu", "-c", command],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("tamper", "reason", "word"),
+    [
+        ("newline", "signature_mismatch", "secret_blank_there"),
+        ("reencode", "signature_mismatch", "body_reencoded"),
+        ("header", "signature_missing", "unsigned"),
+        ("twice", "signature_malformed", "header_repeated"),
+        ("secret", "signature_mismatch", "unknown"),
+        ("timestamp", "timestamp_too_old", "timestamp_old"),
+    ],
+)
+def test_a_refusal_is_explained_in_the_log_and_not_to_the_sender(tmp_path: Path, tamper: str, reason: str, word: str):
+    provider = "slack" if tamper == "timestamp" else "github"
+    (tmp_path / "s").write_bytes(SECRET)
+    with RecordingUpstream() as upstream:
+        hookward = Hookward(
+            *("--listen", "127.0.0.1:0", "--upstream", upstream.url, "--admin", "127.0.0.1:0"),
+            *("--path", "/h", "--provider", provider, "--secret-file", str(tmp_path / "s")),
+            secrets=[SECRET],
+            listeners=2,
+        )
+        try:
+            port = hookward.port
+            answer = subprocess.run(
+                [
+                    *(sys.executable, "-m", "proxy", "send", provider, "--url", f"http://127.0.0.1:{port}/h"),
+                    *("--secret-file", str(tmp_path / "s"), "--tamper", tamper),
+                ],
+                capture_output=True,
+                text=True,
+                cwd=ROOT,
+                env=environment(),
+                timeout=PATIENCE_S,
+                check=False,
+            )
+            assert answer.returncode == 1
+            assert reason in answer.stdout
+            assert word not in answer.stdout.replace(reason, "")
+            [exchange] = hookward.logged({"webhook.reason": reason, "event.name": "hookward.exchange"})
+            [line] = hookward.logged({"event.name": "hookward.diagnosis"})
+            assert line["webhook.diagnosis"] == word
+            assert line["webhook.reason"] == reason
+            assert line["http.request.id"] == exchange["http.request.id"]
+        finally:
+            hookward.stop()
+        assert upstream.complete == []
