@@ -29,6 +29,7 @@ from proxy.net.access_log import AccessLog, JsonLines, NoLog, TextLines
 from proxy.net.admission import ConnectionSlots
 from proxy.net.client import ClientConnection
 from proxy.net.clock import NEVER
+from proxy.net.diagnose import Diagnoser
 from proxy.net.feeds import SetRefresher
 from proxy.net.listener import Listener
 from proxy.net.log_sink import LogSink
@@ -91,6 +92,7 @@ class Worker:
             metrics=self.metrics,
             instance=secrets.token_hex(4),
         )
+        self._diagnoser = self.site.diagnoser = Diagnoser(self._loop, self.site.clock, self.metrics, self._note)
         self._sets = SetRefresher(shelf or SetShelf(), self.metrics, self.site.clock.wall, self._admit)
         self._slots = ConnectionSlots()
         self._gauges = Gauges(self.metrics, self.site, self._slots)
@@ -152,6 +154,7 @@ class Worker:
         # Aborted connections end, and are logged, in the next turns of the loop.
         for _ in range(3):
             await asyncio.sleep(0)
+        self._diagnoser.close()
         self.site.clock.close()
         self._log.close()
 
@@ -191,6 +194,9 @@ class Worker:
     def held(self) -> list[Held]:
         """The sockets that we listen on, for who takes them over."""
         return [(door.wanted.place, door.bound) for door in self.doors.open] + self._admin_sockets
+
+    def _note(self, line: str, text: str) -> None:
+        self._log.note(line, text)  # a reload may have changed it
 
     # -- the parts
 
