@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from proxy.config.guards import show_instant
 from proxy.config.route import attribute_of, show_limit
 from proxy.config.schema import SECTIONS
-from proxy.config.settings import Loaded, Settings
+from proxy.config.settings import DuplicateSettings, Loaded, Settings
 from proxy.config.sizes import show_rate, show_time
 from proxy.core.addresses import AddressSet
+from proxy.core.duplicates import DuplicateRule
 from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
 from proxy.core.secrets import Secret
 from proxy.core.signatures import Scheme, SignatureCheck
@@ -58,7 +59,18 @@ def _process(policy: Policy, settings: Settings) -> list[str]:
         lines.append("Every connection must begin with a PROXY header.")
     if settings.admin is not None:
         lines.append(f"Answers for health and metrics on {settings.admin}.")
+    if any(route.duplicates is not None for route in policy.routes):
+        lines.append(f"Remembers deliveries {_memory(settings.duplicates)}.")
     return lines
+
+
+def _memory(settings: DuplicateSettings) -> str:
+    if settings.store == "memory":
+        return "in this process, until it ends"
+    where = f"in {settings.path}" if settings.store == "sqlite" else "in a Redis"
+    return (
+        f"{where}; while it cannot be asked, deliveries {'are refused' if settings.refuses else 'go by this process'}"
+    )
 
 
 def _tls(settings: Settings) -> str:
@@ -106,6 +118,8 @@ def _route(route: Route, limits: Limits) -> list[str]:
         lines.append(f"Tighter limits: {_list(tightened)}.")
     if route.rate is not None:
         lines.append(f"Each address: {show_rate(route.rate.per_s)}, at most {route.rate.burst} at once.")
+    if route.duplicates is not None:
+        lines.append(_duplicates(route.duplicates))
     if route.hold_s:
         lines.append(f"An unreachable upstream is tried again for {show_time(route.hold_s)}.")
     lines += _handshake(route)
@@ -126,6 +140,12 @@ def _handshake(route: Route) -> list[str]:
         return [f"The provider's endpoint check ({check.request}) is passed on if its token is right."]
     where = "with the token alone" if route.token is not None else "unsigned, at this path alone"
     return [f"The provider's endpoint check ({check.request}) is passed on {where}."]
+
+
+def _duplicates(rule: DuplicateRule) -> str:
+    what = f"answered as delivered for {show_time(rule.window_s)}" if rule.remembers else "stopped while in flight only"
+    by = " or ".join(word for word, told in (("id", rule.by_id), ("signature", rule.by_signature)) if told)
+    return f"Duplicates: {what}, told by {by}."
 
 
 def _proofs(route: Route) -> list[str]:

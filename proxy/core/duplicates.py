@@ -93,10 +93,10 @@ def recorded(status: int) -> int:
 class DuplicateTable:
     """The deliveries of one process. Every exchange claims under a name of its own."""
 
-    __slots__ = ("_claims", "_delivered", "_max_entries")
+    __slots__ = ("_claims", "_delivered", "max_entries")
 
     def __init__(self, max_entries: int) -> None:
-        self._max_entries = max_entries
+        self.max_entries = max_entries
         self._claims: dict[bytes, tuple[str, float]] = {}  # key -> owner, end
         self._delivered: OrderedDict[bytes, tuple[int, float]] = OrderedDict()  # key -> status, end
 
@@ -160,6 +160,6 @@ class DuplicateTable:
         delivered = self._delivered
         while delivered:
             oldest = next(iter(delivered))
-            if len(delivered) <= self._max_entries and delivered[oldest][1] > now:
+            if len(delivered) <= self.max_entries and delivered[oldest][1] > now:
                 return
             del delivered[oldest]

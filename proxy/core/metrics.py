@@ -131,6 +131,12 @@ IN_FLIGHT = Family("hookward_exchanges_in_flight", "gauge", "Exchanges that have
 BUFFERED = Family("hookward_buffered_bytes", "gauge", "Bytes reserved of the buffer budget.")
 BUDGET = Family("hookward_buffer_budget_bytes", "gauge", "The limit of hookward_buffered_bytes.")
 WAITING = Family("hookward_buffer_waiting_exchanges", "gauge", "Exchanges that wait for a part of the buffer budget.")
+DUPLICATES = Family(
+    "hookward_duplicate_keys", "gauge", "Keys of deliveries that this process remembers or has in flight."
+)
+DUPLICATE_FAILURES = Family(
+    "hookward_duplicate_store_failures_total", "counter", "Times that the store of duplicates could not be asked."
+)
 CONNECTIONS = Family("hookward_connections", "gauge", "Open connections.", ("state",))
 ACCEPTED = Family("hookward_connections_accepted_total", "counter", "Connections that passed the checks at accept.")
 ACCEPT_REFUSED = Family(
@@ -186,6 +192,8 @@ FAMILIES = (
     BUFFERED,
     BUDGET,
     WAITING,
+    DUPLICATES,
+    DUPLICATE_FAILURES,
     CONNECTIONS,
     ACCEPTED,
     ACCEPT_REFUSED,
@@ -242,6 +250,8 @@ class Metrics:
         self.buffered = Gauge(BUFFERED)
         self.budget = Gauge(BUDGET)
         self.waiting = Gauge(WAITING)
+        self.duplicates = Gauge(DUPLICATES)
+        self.duplicate_failures = Counter(DUPLICATE_FAILURES)
         self.connections = Gauge(CONNECTIONS)
         self.accepted = Counter(ACCEPTED)
         self.accept_refused = Counter(ACCEPT_REFUSED)

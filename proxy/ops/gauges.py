@@ -29,6 +29,8 @@ class Gauges:
         metrics.buffered.set(site.budget.used)
         metrics.budget.set(site.budget.limit)
         metrics.waiting.set(site.budget.waiting)
+        metrics.duplicates.set(len(site.duplicates.table))
+        metrics.duplicate_failures.reach(site.duplicates.failures)
         counters = self._slots.counters
         metrics.accepted.reach(counters.accepted)
         refused = metrics.accept_refused

@@ -39,6 +39,7 @@ from proxy.net.tls import TlsContexts
 from proxy.ops.admin import AdminServer
 from proxy.ops.certificates import Certificates, load_certificates
 from proxy.ops.doors import Doors, Wanted
+from proxy.ops.duplicates import close_duplicates, open_duplicates
 from proxy.ops.gauges import Gauges
 from proxy.ops.journal import log, open_journal
 from proxy.ops.places import ADMIN, Held, Place, SocketStore
@@ -120,6 +121,7 @@ class Worker:
         if settings.admin is not None:
             addresses += [(ADMIN, text) for text in await self._open_admin(Place(ADMIN, settings.admin))]
         self._store.close(unlink=not self._siblings)
+        open_duplicates(self.site, settings.duplicates)
         return addresses
 
     async def serve(self, left: Callable[[], None] = lambda: None) -> None:
@@ -155,6 +157,7 @@ class Worker:
         for _ in range(3):
             await asyncio.sleep(0)
         self._diagnoser.close()
+        await close_duplicates(self.site)
         self.site.clock.close()
         self._log.close()
 
@@ -240,7 +243,7 @@ class Worker:
         open_journal(settings.log_level)
         if (before.access_log, before.log_format) != (settings.access_log, settings.log_format):
             self._change_log(settings)
-        for key in ("workers", "admin"):
+        for key in ("workers", "admin", "duplicates"):
             if getattr(before, key) != getattr(settings, key):
                 log.warning("%s changes only with a restart or an upgrade (SIGUSR2)", key)
         for warning in settings.warnings:

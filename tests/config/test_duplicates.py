@@ -6,6 +6,7 @@ import importlib.util
 
 import pytest
 
+from proxy.config.describe import describe
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.policy import BodyMode, Route
 from tests.config.loading import ENDS, Workplace
@@ -203,3 +204,26 @@ class TestMemory:
         table = '[duplicates]\nstore = "sqlite"\npath = "x"\n'
         warnings = place.load(text(GITHUB, "", table)).settings.warnings
         assert any("no route looks for duplicates" in warning for warning in warnings)
+
+
+class TestDescribed:
+    def test_what_is_done_and_where_it_is_remembered(self, place: Workplace) -> None:
+        said = describe(place.load(text(GITHUB + REFUSE)))
+        assert "Duplicates: answered as delivered for 1d, told by id or signature." in said
+        assert "Remembers deliveries in this process, until it ends." in said
+
+    def test_a_file_and_flight_only(self, place: Workplace) -> None:
+        table = '[duplicates]\nstore = "sqlite"\npath = "/x"\n'
+        flight = 'duplicates = "in-flight"\nduplicates_by = "id"\n'
+        said = describe(place.load(text(GITHUB + flight, "", table)))
+        assert "Duplicates: stopped while in flight only, told by id." in said
+        assert "in /x; while it cannot be asked, deliveries go by this process." in said
+
+    def test_a_redis_is_not_named(self, place: Workplace) -> None:
+        table = '[duplicates]\nstore = "redis"\nurl = "redis://cache"\non_error = "refuse"\n'
+        said = describe(place.load(text(GITHUB + REFUSE, "", table)))
+        assert "in a Redis; while it cannot be asked, deliveries are refused." in said
+        assert "cache" not in said
+
+    def test_nothing_where_nobody_looks(self, place: Workplace) -> None:
+        assert "uplicate" not in describe(place.load(text(GITHUB)))

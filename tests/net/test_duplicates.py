@@ -369,6 +369,6 @@ class TestEnd:
 def test_a_desk_is_bounded() -> None:
     loop = asyncio.new_event_loop()
     try:
-        assert Duplicates(loop, None, max_entries=5).table._max_entries == 5  # type: ignore[arg-type]
+        assert Duplicates(loop, None, max_entries=5).table.max_entries == 5  # type: ignore[arg-type]
     finally:
         loop.close()

@@ -1,0 +1,60 @@
+"""The memory of deliveries, opened when a worker starts and closed when it ends, with what is still unknown by then."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from proxy.config.duplicates import FILE_NAME
+from proxy.config.settings import DuplicateSettings
+from proxy.core.duplicates import Keys
+from proxy.errors import ConfigError, Problem
+from proxy.net.duplicates import SharedStore, StoreError
+from proxy.net.duplicates_sqlite import SqliteStore
+from proxy.net.site import Site
+
+_NOTHING = Keys((), ())
+
+
+def open_duplicates(site: Site, settings: DuplicateSettings) -> None:
+    """Give ``site`` its memory. Raises ConfigError where it cannot be had; a Redis that is down is only said."""
+    desk = site.duplicates
+    desk.admits_blind = not settings.refuses
+    desk.table.max_entries = settings.max_entries
+    desk.store = store = _open_store(site, settings)
+    if store is not None:
+        # Nothing is released; but who starts hookward learns whether the store answers, before a delivery comes.
+        desk.run(desk.tell(lambda: store.released(_NOTHING, "")))
+
+
+async def close_duplicates(site: Site) -> None:
+    """End the waiting for answers, tell the store what is known, and close it."""
+    for witness in list(site.witnesses):
+        witness.deadline_passed(site.clock.now())
+    await site.duplicates.close()
+
+
+def _open_store(site: Site, settings: DuplicateSettings) -> SharedStore | None:
+    if settings.path is not None:
+        try:
+            return SqliteStore(settings.path, site.loop, site.clock.wall, max_entries=settings.max_entries)
+        except StoreError as error:
+            what = f"{settings.path} cannot be used ({error})"
+            mend = f'let the user that hookward runs as write there, or name another file: path = ".../{FILE_NAME}"'
+            raise ConfigError([Problem("duplicates.path", what, mend)]) from None
+    if settings.url is not None:
+        try:
+            store: SharedStore = _load_redis().RedisStore(settings.url)
+        except StoreError as error:
+            raise ConfigError([Problem("duplicates.url", str(error), 'write "redis://127.0.0.1:6379/0"')]) from None
+        return store
+    return None
+
+
+def _load_redis() -> ModuleType:
+    """The store that needs a package which not every installation has."""
+    try:
+        return importlib.import_module("proxy.net.duplicates_redis")
+    except ImportError:
+        problem = Problem("duplicates.store", "the client for Redis is not installed", "pip install 'hookward[redis]'")
+        raise ConfigError([problem]) from None
