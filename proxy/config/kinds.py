@@ -187,6 +187,13 @@ def _instant(value: object) -> object:
         raise ValueError("is out of range") from None
 
 
+def _moment(value: object) -> object:
+    """A date and time, or seconds since the epoch."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST_SECONDS:
+        return float(value)
+    return _instant(value)
+
+
 def _url(value: object) -> object:
     text = _text(value)
     try:
@@ -195,13 +202,6 @@ def _url(value: object) -> object:
     except ValueError:
         whole = False
     if not whole or not text.isascii() or " " in text:
-def _moment(value: object) -> object:
-    """A date and time, or seconds since the epoch."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MOST_SECONDS:
-        return float(value)
-    return _instant(value)
-
-
         raise ValueError(f"{text[:80]!r} is not a URL")
     if "@" in parts.netloc:
         raise Mistake("has a user name or password", "remove what stands before the '@'")
