@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check fmt lint types bench clean dist
+.PHONY: help demo test test-all check fmt lint types bench soak clean dist
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ types: .venv/test.stamp ## Check the types
 
 bench: .venv/test.stamp ## Measure against an aiohttp proxy with the same check (ARGS=--help shows more)
 	$(BIN)/python -m bench.load $(ARGS)
+
+soak: .venv/test.stamp ## Reload, kill and upgrade under load for a minute, and lose no delivery (ARGS=--help shows more)
+	$(BIN)/python -m bench.load.soak $(ARGS)
 
 dist: .venv/test.stamp ## Build the wheel and the source archive
 	$(BIN)/python -m hatchling build

@@ -60,6 +60,10 @@ class Server:
             self._process.kill()
             self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def _await_port(self) -> None:
         deadline = monotonic() + START_S
         while monotonic() < deadline and self._process.poll() is None:
