@@ -121,6 +121,8 @@ class _Build:
             log_level=top.need("log_level", str),
             access_log=log if log in {"-", "off"} else str(top.file("access_log")),
             state_dir=top.file("state_dir"),
+            user=top.get("user", str),
+            group=top.get("group", str),
             duplicates=read_store(top, self.world.environ, self.problems),
             config_path=None if self.config_path is None else os.path.abspath(self.config_path),  # noqa: PTH100
             silence=self._silence(),

@@ -35,12 +35,13 @@ PREFIXES = ("file:", "env:", "cred:")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 section 5.6.2
 _QUERY_KEY = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,31}")
 _LABEL = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 #: Methods that would make a tunnel, or echo the sender's fields (threats E4).
 _NEVER = {"CONNECT", "TRACE", "TRACK"}
-_YES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 #: The year 5138; beyond it somebody meant milliseconds.
 _MOST_SECONDS = 1e11
+_YES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,13 @@ def _name(value: object) -> object:
     return value
 
 
+def _account(value: object) -> object:
+    """Whether it exists is known where it is used: the configuration may be checked on another host."""
+    if not isinstance(value, str) or not _ACCOUNT.fullmatch(value):
+        raise ValueError("is not the name of a user or group")
+    return value
+
+
 def _reference(value: object) -> object:
     """A secret's reference. What lacks a prefix may be the secret itself, so no message repeats it."""
     if isinstance(value, str) and value.startswith(PREFIXES) and value not in PREFIXES:
@@ -250,5 +258,6 @@ INSTANT = Kind("date", "write 2026-12-15 or 2026-12-15T12:00:00Z, without quotes
 ADDRESSES = Kind("address, network or list", 'write "192.0.2.0/24", "file:/path" or "set:NAME"', _text)
 URL = Kind("URL", 'write "https://hooks.example.com" or the whole URL', _url)
 SERVER_NAME = Kind("host name", 'write "hooks.example.com" or "*.example.com"', _server_name)
+ACCOUNT = Kind("name or number", 'write the name of a user or group of this host, such as "hookward"', _account)
 TABLE = Kind("table", "write a table", _text)
 MOMENT = Kind("time", "write 2026-03-01T09:15:00Z, or seconds since 1970, without quotes", _moment)

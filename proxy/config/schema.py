@@ -134,6 +134,9 @@ _TOP = (
         flag="access-log"),
     Key("silence", kinds.TEXT, "Ids of rules that `hookward check` and the start do not speak of: `H108`.", many=True),
     Key("state_dir", kinds.FILE, "A folder for what should outlive a restart.", flag="state-dir"),
+    Key("user", kinds.ACCOUNT, "Whom to become once the sockets are open and keys and secrets are read. A reload reads "
+        "them again, as that user.", flag="user"),
+    Key("group", kinds.ACCOUNT, "Of which group; left out, the user's own.", flag="group"),
     Key("tls", kinds.TABLE, "Certificates; a list of tables for several names.", many=True, table="tls"),
     Key("upstream_tls", kinds.TABLE, "How `https` upstreams are verified.", table="upstream_tls"),
     Key("limits", kinds.TABLE, "Bounds of time and memory.", table="limits"),

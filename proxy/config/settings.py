@@ -88,6 +88,8 @@ class Settings:
     access_log: str  # a path, "-" or "off"
     state_dir: str | None
     config_path: str | None
+    user: str | None = None  # whom to become when everything is open; a name or a number
+    group: str | None = None  # and of which group; the user's own where it is not said
     duplicates: DuplicateSettings = field(default_factory=DuplicateSettings)
     warnings: tuple[str, ...] = ()
     silence: tuple[str, ...] = ()  # ids of rules that are not spoken of

@@ -113,7 +113,7 @@ def decide(
         return Reject(Reason.ADDRESS_REFUSED, client)
     furthest: Reject | None = None
     for route in candidates:
-        answer = _judge(head, client, route, now, names, rates)
+        answer = _judge(head, client, route, now, names=names, rates=rates)
         if isinstance(answer, Admit):
             return answer
         if furthest is None or _stage(answer.reason) > _stage(furthest.reason):
@@ -140,13 +140,12 @@ def _exposed(head: RequestHead, client: Peer, policy: Policy) -> bool:
 
 
 def _judge(
-    head: RequestHead, client: Peer, route: Route, now: float, names: frozenset[str], rates: RateLimiter | None
+    head: RequestHead, client: Peer, route: Route, now: float, *, names: frozenset[str], rates: RateLimiter | None
 ) -> Admit | Reject:
     check = find_check(route, head)
-    if check is None and head.method not in route.methods:
-        return Reject(Reason.METHOD_NOT_ALLOWED, client, route)
-    if route.allow is not None and client not in route.allow and not route.observe:
-        return Reject(Reason.ADDRESS_REFUSED, client, route)
+    refused = _stop(head, client, route, check)
+    if refused is not None:
+        return Reject(refused, client, route)
     uncertified = route.client_names is not None and route.client_names.isdisjoint(names)
     if uncertified and not route.observe:
         return Reject(Reason.CLIENT_CERTIFICATE_REFUSED, client, route)
@@ -154,10 +153,9 @@ def _judge(
         retry_s = rates.take((route.name, client.group), route.rate, now)
         if retry_s:
             return Reject(Reason.RATE_LIMITED, client, route, retry_s=retry_s)
-    if head.framing is Framing.NONE and head.method in _WITH_CONTENT and (route.signature or head.minor == 0):
-        return Reject(Reason.LENGTH_REQUIRED, client, route)
-    if head.content_length is not None and head.content_length > route.limits.max_body:
-        return Reject(Reason.BODY_TOO_LARGE, client, route)
+    refused = _refuse_length(head, route)
+    if refused is not None:
+        return Reject(refused, client, route)
     admit = Admit(route, client, head.target, check=check)
     refused = _prove(head, admit, now)
     if refused is None and uncertified:
@@ -169,6 +167,23 @@ def _judge(
         admit.answer = None
         return admit
     return Reject(refused, client, route)
+
+
+def _stop(head: RequestHead, client: Peer, route: Route, check: EndpointCheck | None) -> Reason | None:
+    """What a route is for, and for whom."""
+    if check is None and head.method not in route.methods:
+        return Reason.METHOD_NOT_ALLOWED
+    if route.allow is not None and client not in route.allow and not route.observe:
+        return Reason.ADDRESS_REFUSED
+    return None
+
+
+def _refuse_length(head: RequestHead, route: Route) -> Reason | None:
+    if head.framing is Framing.NONE and head.method in _WITH_CONTENT and (route.signature or head.minor == 0):
+        return Reason.LENGTH_REQUIRED
+    if head.content_length is not None and head.content_length > route.limits.max_body:
+        return Reason.BODY_TOO_LARGE
+    return None
 
 
 def _prove(head: RequestHead, admit: Admit, now: float) -> Reason | None:

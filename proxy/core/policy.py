@@ -16,7 +16,6 @@ from proxy.core.schemes.handshake import Handshake
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenCheck
 
-
 #: More than any machine can have.
 NO_BOUND = 1 << 62
 NOBODY = AddressSet.empty()

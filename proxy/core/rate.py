@@ -1,9 +1,9 @@
 """How often an address may call a route: token buckets, in bounded memory.
 
-A bucket is one number, the moment at which it would be full again (the "theoretical arrival time" of GCRA, ITU-T I.371):
-a request moves it by the time that one token takes, and is refused where it would lie further ahead than the burst
-allows. A bucket that is full need not be kept, and one that is forgotten is full: so a flood of addresses costs the
-oldest of them their memory, never ours. This module knows no clock and no route beyond its name.
+A bucket is one number, the moment at which it would be full again (GCRA, ITU-T I.371). A request moves it by the time
+that one token takes, and is refused where it would lie further ahead than the burst allows. A bucket that is full need
+not be kept, and one that is forgotten is full: so a flood of addresses costs the oldest of them their memory, never
+ours. This module knows no clock and no route beyond its name.
 """
 
 from __future__ import annotations

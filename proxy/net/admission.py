@@ -114,7 +114,7 @@ class Slot:
 
 
 def room_for(peer: Peer, policy: Policy, most: int) -> int:
-    """How many of ``most`` there may be for this one to come: strangers leave the reserved share to listed addresses."""
+    """How many of ``most`` there may be for this one to come: strangers leave a share to listed addresses."""
     if not policy.reserved_for or peer in policy.reserved_for:
         return most
     return policy.server.open_to_strangers(most)

@@ -16,6 +16,7 @@ from proxy.config.settings import Settings
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.ops import privileges
 from proxy.ops.terminal import Paint
 
 _TOKEN_PLACES = {
@@ -32,6 +33,7 @@ def announce(policy: Policy, settings: Settings, addresses: Iterable[tuple[str, 
     lines = [
         headline(proxy.__version__, platform.python_version(), loop, os.getpid()),
         *policy_lines(policy, settings, paint),
+        *(paint(f"warning: {text}", "yellow") for text in privileges.advice(settings)),
         *ready_lines(addresses, secure=bool(settings.tls)),
     ]
     print("\n".join(lines), file=sys.stderr, flush=True)

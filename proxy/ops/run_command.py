@@ -11,11 +11,11 @@ from proxy.config.flags import RunParser, add_run_flags, parse_flags
 from proxy.config.load import load
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
-from proxy.ops import checkup
+from proxy.ops import checkup, descriptors, privileges
 from proxy.ops.environment import LOOP_VARIABLE, environment, hold_standard_descriptors
 from proxy.ops.exit_codes import ExitCode
 from proxy.ops.handover import receive
-from proxy.ops.journal import open_journal
+from proxy.ops.journal import log, open_journal
 from proxy.ops.launch import Launch
 from proxy.ops.notify import Notifier
 from proxy.ops.processors import worker_count
@@ -54,6 +54,10 @@ def main(argv: Sequence[str]) -> int:
     hold_standard_descriptors()
     launch = _launch(argv)
     open_journal(launch.loaded.settings.log_level)
+    os.umask(privileges.UMASK)
+    privileges.identity_of(launch.loaded.settings)
+    for warning in descriptors.make_room(launch.loaded.policy.server):
+        log.warning("%s", warning)
     factory = loop_factory(os.environ.get(LOOP_VARIABLE, ""))
     if worker_count(launch.loaded.settings.workers) > 1:
         return Supervisor(launch, factory).run()

@@ -43,6 +43,7 @@ from proxy.ops.duplicates import close_duplicates, open_duplicates
 from proxy.ops.gauges import Gauges
 from proxy.ops.journal import log, open_journal
 from proxy.ops.places import ADMIN, Held, Place, SocketStore
+from proxy.ops.privileges import become
 from proxy.ops.terminal import wants_colour
 
 #: How often a drain looks whether everybody has left: often at first, when it is a matter of milliseconds.
@@ -116,13 +117,14 @@ class Worker:
             self._sets.use(loaded)
         settings = self.settings
         self._certificates.use(load_certificates(settings))
+        admin = [] if settings.admin is None else await self._open_admin(Place(ADMIN, settings.admin))
         self.doors.change(self._wanted(settings))
-        addresses = [(door.wanted.name, str(door.bound)) for door in self.doors.open]
-        if settings.admin is not None:
-            addresses += [(ADMIN, text) for text in await self._open_admin(Place(ADMIN, settings.admin))]
         self._store.close(unlink=not self._siblings)
+        # From here to the end the loop does not turn: no stranger is heard before we are who we want to be, and the
+        # files of the state are that user's.
+        become(settings, [str(bound.address.path) for _, bound in self.held if bound.inode is not None])
         open_duplicates(self.site, settings.duplicates)
-        return addresses
+        return [(door.wanted.name, str(door.bound)) for door in self.doors.open] + [(ADMIN, text) for text in admin]
 
     async def serve(self, left: Callable[[], None] = lambda: None) -> None:
         """Serve until told to leave, and return when the last connection has ended. ``left`` is called as soon as no

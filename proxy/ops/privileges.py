@@ -1,0 +1,121 @@
+"""Who we are when strangers are served: root binds port 443 and reads the keys, and then becomes somebody else.
+
+The order matters: first the supplementary groups, then the group, then the user, for each step needs the right that the
+last one gives up. Real, effective and saved ids all change, and it is tried whether there is a way back. Who serves by
+itself becomes the user when everything is open; under a supervisor each worker does, and the supervisor, which hears no
+stranger, stays what it was, so that it can read keys and bind ports for a reload. This module decides nothing about
+files but who owns the access log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from proxy.config.settings import Settings
+from proxy.errors import ConfigError, Problem
+from proxy.net.sockets import NotPermittedError
+from proxy.ops.journal import log
+
+#: Nothing that we create is for everybody; what its owner's group may read says so by its own mode.
+UMASK = 0o027
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A user and group of this host, by number. ``groups`` are the supplementary ones."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+def identity_of(settings: Settings) -> Identity | None:
+    """Whom to become; None where nobody is named. Raises ConfigError where there is no such user or group."""
+    if settings.user is None and settings.group is None:
+        return None
+    gid = None if settings.group is None else _group(settings.group)
+    if settings.user is None:
+        own = os.geteuid()
+        assert gid is not None
+        return Identity(f"the group {settings.group}", own, gid, (gid,))
+    user = _user(settings.user)
+    if gid is None:
+        gid = user.pw_gid
+    return Identity(user.pw_name, user.pw_uid, gid, tuple(os.getgrouplist(user.pw_name, gid)))
+
+
+def become(settings: Settings, sockets: Iterable[str] = ()) -> None:
+    """Become whom the settings name, for good, and leave him ``sockets``, the files of the unix sockets that we made.
+    Does nothing where nobody is named or we are that user already.
+
+    Raises ConfigError, and NotPermittedError where we are not root.
+    """
+    identity = identity_of(settings)
+    if identity is None or (os.getresuid() == (identity.uid,) * 3 and os.getresgid() == (identity.gid,) * 3):
+        return
+    if os.geteuid() != 0:
+        raise NotPermittedError(f"cannot run as {identity.name}: only root can become somebody else")
+    _give_log(settings.access_log, identity)
+    for path in sockets:
+        os.chown(path, identity.uid, identity.gid, follow_symlinks=False)
+    os.setgroups(identity.groups)
+    os.setresgid(identity.gid, identity.gid, identity.gid)
+    os.setresuid(identity.uid, identity.uid, identity.uid)
+    _check(identity)
+    log.info("running as %s (uid %d, gid %d)", identity.name, identity.uid, identity.gid)
+    if settings.state_dir is not None and not os.access(settings.state_dir, os.W_OK | os.X_OK):
+        log.warning("%s may not write to %s: nothing outlives a restart", identity.name, settings.state_dir)
+
+
+def advice(settings: Settings) -> list[str]:
+    """What the banner says of the rights that we keep without need."""
+    if os.geteuid() != 0 or settings.user is not None:
+        return []
+    return ["running as root: --user NAME (or `user`) gives up what is not needed once the sockets are open"]
+
+
+def _check(identity: Identity) -> None:
+    """A way back to root would make all of it a show."""
+    ids = (os.getresuid(), os.getresgid(), set(os.getgroups()))
+    wanted = ((identity.uid,) * 3, (identity.gid,) * 3, set(identity.groups))
+    # Some systems list the group itself among the supplementary ones.
+    if ids[:2] != wanted[:2] or ids[2] - {identity.gid} != wanted[2] - {identity.gid}:
+        raise NotPermittedError(f"cannot run as {identity.name}: the system kept some of root's rights")
+    if identity.uid != 0:
+        with contextlib.suppress(PermissionError):
+            os.setuid(0)
+            raise NotPermittedError(f"cannot run as {identity.name}: the way back to root is open")
+
+
+def _give_log(path: str, identity: Identity) -> None:
+    """The access log is opened by root and opened again, after a rotation, by the user. Only a plain file is given."""
+    if path in ("-", "off"):
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            # A second name may be that of somebody else's file.
+            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == 0:
+                os.fchown(descriptor, identity.uid, identity.gid)
+        finally:
+            os.close(descriptor)
+
+
+def _user(name: str) -> pwd.struct_passwd:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    raise ConfigError([Problem("user", f"this host has no user {name!r}", "name one of its users (useradd makes one)")])
+
+
+def _group(name: str) -> int:
+    with contextlib.suppress(KeyError):
+        return (grp.getgrgid(int(name)) if name.isdecimal() else grp.getgrnam(name)).gr_gid
+    raise ConfigError([Problem("group", f"this host has no group {name!r}", "name one of its groups (groupadd)")])
