@@ -245,7 +245,7 @@ class Worker:
         open_journal(settings.log_level)
         if (before.access_log, before.log_format) != (settings.access_log, settings.log_format):
             self._change_log(settings)
-        for key in ("workers", "admin", "duplicates"):
+        for key in ("workers", "admin", "duplicates", "user", "group"):
             if getattr(before, key) != getattr(settings, key):
                 log.warning("%s changes only with a restart or an upgrade (SIGUSR2)", key)
         for warning in settings.warnings:
