@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from proxy.core.duplicates import DuplicateRule
 from proxy.core.policy import BodyMode
 from proxy.http1 import CONTINUE
 from tests.net.dialogue import HIGH, End, World, request, route, signed
@@ -26,8 +27,10 @@ ROUTES = (
     route(b"/hold", BodyMode.HOLD, hold_window=WINDOW),
     route(b"/free", BodyMode.FREE, signed=False, hold_window=WINDOW),
     route(b"/watch", observe=True, hold_window=WINDOW),
+    route(b"/once", hold_window=WINDOW, duplicates=DuplicateRule(True, 3600.0, patience_s=9.0, hold_s=92.0)),
 )
 CANNED = b"no\n"
+TO_THE_END = b"the application says when"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ KINDS = ["good", "good", "good", "forged", "unsigned", "nowhere", "framing", "cu
 
 @st.composite
 def asked(draw: st.DrawFn, number: int) -> Asked:
-    path = draw(st.sampled_from([b"/hook", b"/hook", b"/hold", b"/free", b"/watch"]))
+    path = draw(st.sampled_from([b"/hook", b"/once", b"/hold", b"/free", b"/watch"]))
     kind = draw(st.sampled_from(KINDS))
     body = (b"%d." % number * (draw(SIZES) // 2 + 1))[: draw(SIZES)]
     chunked = draw(st.booleans())
@@ -155,7 +158,7 @@ ANSWERS = [
     b"HTTP/1.1 204 No Content\r\nX-Number: %d\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nX-Number: %d\r\nContent-Length: 200000\r\n\r\n" + CANNED * 66666 + b"n\n",
     b"HTTP/1.1 200 OK\r\nX-Number: %d\r\nContent-Length: 3\r\n\r\nno\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
-    b"HTTP/1.1 200 OK\r\nX-Number: %d\r\n\r\nno\n",
+    b"HTTP/1.1 200 OK\r\nX-Number: %d\r\n\r\n" + TO_THE_END,
     b"HTTP/1.1 200 OK\r\nX-Number: %d\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
     b"garbage %d",
 ]
@@ -331,11 +334,12 @@ def check_sender(play: Play, requests: list[Asked]) -> None:
             assert b"X-Number" not in answer.head
         else:
             assert int(number[1]) == position
-            assert requests[position].admitted
+            # Where nothing is to be proved, an early answer may come before the framing breaks.
+            assert requests[position].admitted or requests[position].path == b"/free"
         if not answer.complete:
             assert last
             by_eof = b"Content-Length" not in answer.head and b"chunked" not in answer.head
             if by_eof and play.sender.transport.end == "fin":
                 # Content that ends with the connection, ended tidily: then it is all there was.
                 assert requests[position].minor == 0
-                assert answer.content in {CANNED, b""}
+                assert answer.content == CANNED or TO_THE_END.startswith(answer.content)
