@@ -39,6 +39,9 @@ _MAX_HOST = 261  # 255 for the name, ":" and the port
 # is "admin" to the upstream).
 _NEVER_ENCODED = frozenset(b"/\\%;.-_~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _SEPARATORS = "/\\.%;?#"
+# Fraction and division slash, set minus, big solidus and its reverse: no compatibility forms, but Windows writes the
+# first three as "/" and "\\" where it has to fit them into a code page.
+_LOOK_LIKE_SEPARATORS = frozenset("\u2044\u2215\u2216\u29f8\u29f9")
 
 
 def check_host(value: bytes) -> None:
@@ -113,13 +116,15 @@ def _check_path(path: bytes) -> None:
         _refuse("path_form")
     # Character by character: normalising a run of combining marks as a whole costs quadratic time.
     folded = "".join(unicodedata.normalize("NFKC", char) for char in text)
-    if any("\x7f" <= char <= "\x9f" for char in folded) or _gained_separator(text, folded):
+    if any("\x7f" <= char <= "\x9f" for char in folded) or _hides_separator(text, folded):
         _refuse("path_form")
     _check_segments(folded.split("/")[1:])
 
 
-def _gained_separator(text: str, folded: str) -> bool:
-    """Whether compatibility forms hide a separator, as a full-width solidus does."""
+def _hides_separator(text: str, folded: str) -> bool:
+    """Whether something reads as a separator to some, as a full-width solidus does."""
+    if not _LOOK_LIKE_SEPARATORS.isdisjoint(text):
+        return True
     return text != folded and any(folded.count(char) != text.count(char) for char in _SEPARATORS)
 
 

@@ -83,6 +83,8 @@ def test_paths_that_stay_as_they_are(path):
             # full-width / and \ and . and % and ; and ? and #, one dot leader, ellipsis, Greek question mark
             *(b"/%ef%bc%8f", b"/%ef%bc%bc", b"/%ef%bc%8e", b"/%ef%bc%85", b"/%ef%bc%9b", b"/%ef%bc%9f", b"/%ef%bc%83"),
             *(b"/%e2%80%a4", b"/%e2%80%a6", b"/%e2%80%a5", b"/%cd%be", b"/%e2%84%80"),  # the last is "a/c"
+            # what looks like / or \\: division, fraction and big solidus, set minus, big reverse solidus
+            *(b"/a%e2%88%95b", b"/%e2%81%84", b"/..%e2%a7%b8..", b"/%e2%88%96", b"/%e2%a7%b9a"),
             *(b"/.", b"/..", b"/./", b"/../", b"/a/.", b"/a/..", b"/a/./b", b"/a/../b", b"/...", b"/a/..../b"),
             *(b"/..;", b"/..;/", b"/..;x=1/", b"/..%3b/", b"/%3b", b"/%3B", b"/a;b", b"/;", b"/a;"),
             *(b"/..%20", b"/.%20/", b"/%20../", b"/a/..%20%20/b", b"/..%c2%a0/", b"/..%e3%80%80"),
