@@ -65,17 +65,24 @@ def load_namespace(
     unless given; ``shelf`` holds the published address sets that were fetched since the process began, unless
     ``resolve_set`` and ``known_sets`` answer for them. Raises FlagError or ConfigError, each with every problem found.
     """
-    flags = flag_tree(namespace)
     problems = Problems()
-    variables = environment_tree(environ, problems)
-    path = namespace.config or environ.get(CONFIG_VARIABLE) or None
-    written = Tree() if path is None else _read_file(path, problems)
-    _check_flag_route(written, variables.under(flags), path, problems)
-    tree = written.under(variables).under(flags)
+    tree, path = load_tree(namespace, environ, problems)
     warnings = unknown_variables(environ, _referenced(tree), problems)
     when = dt.datetime.now(dt.UTC).timestamp() if now is None else now
     world = World(environ, when, SetShelf() if shelf is None else shelf, resolve_set, known_sets)
     return build(tree, world, problems, generation=generation, config_path=path, warnings=warnings)
+
+
+def load_tree(
+    namespace: argparse.Namespace, environ: Mapping[str, str], problems: Problems
+) -> tuple[Tree, str | None]:
+    """What is written, before anything of it is used, and the path of the file. Raises FlagError."""
+    flags = flag_tree(namespace)
+    variables = environment_tree(environ, problems)
+    path = namespace.config or environ.get(CONFIG_VARIABLE) or None
+    written = Tree() if path is None else _read_file(path, problems)
+    _check_flag_route(written, variables.under(flags), path, problems)
+    return written.under(variables).under(flags), path
 
 
 @dataclass(frozen=True, slots=True)
