@@ -6,7 +6,7 @@ may leave now:
 * FREE  everything, as it comes: nothing about the body is proved;
 * TAIL  nothing while the body fits the window; beyond it the body streams, and at least ``WITHHELD_BYTES`` of its end
         stay here until the verdict, so that the upstream never has a whole message that was not admitted;
-* HOLD  nothing. What does not fit the window goes to a ``Spill`` (a temporary file of the shell).
+* HOLD  nothing. A body that does not fit the window goes to a ``Spill`` (a temporary file of the shell).
 
 The sum of what leaves, in order, is the body to the byte: the very buffers that were hashed (threats S1). The gate
 knows no connection, and does not know about framing: ``finish`` is called when the framing has ended without error.
@@ -60,6 +60,11 @@ class BodyGate:
         """Whether content leaves before the verdict."""
         return self._streaming
 
+    @property
+    def spilling(self) -> bool:
+        """Whether the body has left memory for the spill."""
+        return self._spill is not None and self.held_bytes != self.received
+
     def feed(self, piece: bytes) -> list[bytes]:
         """Take one piece of content; returns the pieces that may go to the upstream now."""
         self.received += len(piece)
@@ -68,6 +73,9 @@ class BodyGate:
         if self._mode is FREE:
             return [piece]
         if self._spill is not None and self.received > self._window:
+            # What was held goes first: from here on the body costs disk, and its share of memory serves others.
+            for held in self.take():
+                self._spill.write(held)
             self._spill.write(piece)
             return []
         self._hold(piece)

@@ -334,7 +334,7 @@ def test_a_slow_upstream_slows_its_sender(converse) -> None:
         sender.say(signed(BIG * 8))
         await until(lambda: [True for one in service.site.connections if one._pauses & Pause.UPSTREAM.value])
         [connection] = service.site.connections
-        assert connection._exchange._upstream.buffered_bytes < 300_000
+        assert connection._exchange._delivery._upstream.buffered_bytes < 300_000
         go.set()
         assert (await sender.answer())[1] == b"ok"
 
