@@ -114,6 +114,7 @@ class _Build:
             admin=top.get("admin", ListenAddress),
             tls=listeners.tls(),
             proxy_protocol=top.need("proxy_protocol", str),
+            kernel_filter=top.need("kernel_filter", str) == "auto",
             tcp=listeners.tcp(),
             ip_sets=tuple(table for table, _ in set_tables(self.tree)),
             drain_s=top.need("drain", float),

@@ -84,10 +84,12 @@ def _tls(settings: Settings) -> str:
 
 def _admission(policy: Policy, settings: Settings) -> str:
     if settings.proxy_protocol == "require":
-        return "Only trusted proxies may connect."
+        off = " The kernel filter is off: the kernel cannot see whom they speak for." if settings.kernel_filter else ""
+        return f"Only trusted proxies may connect.{off}"
     if policy.admission is None:
-        return "Every address may connect."
-    return f"Only {_count(policy.admission)} may connect; all others are reset at accept."
+        return f"Every address may connect.{' The kernel filter drops nobody.' if settings.kernel_filter else ''}"
+    others = "the kernel filter drops all others" if settings.kernel_filter else "all others are reset at accept"
+    return f"Only {_count(policy.admission)} may connect; {others}."
 
 
 def _exposure(policy: Policy) -> str:

@@ -122,6 +122,8 @@ _TOP = (
         flag="trusted-proxy"),
     Key("proxy_protocol", choice("off", "require"), "Whether connections begin with a PROXY header (v1 or v2).",
         "off", flag="proxy-protocol"),
+    Key("kernel_filter", choice("off", "auto"), "`auto`: on Linux the kernel drops connection attempts of addresses "
+        "that no list admits, without an answer, instead of letting us reset them.", "off", flag="kernel-filter"),
     Key("admin", kinds.LISTEN, "Where health and metrics are answered; off unless set.", flag="admin"),
     Key("open", kinds.BOOL, "Forward what nothing guards.", False, flag="open"),
     Key("drain", kinds.TIME, "How long running exchanges may take after SIGTERM.", "30s", minimum="0s", maximum="1h",

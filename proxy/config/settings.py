@@ -88,6 +88,7 @@ class Settings:
     access_log: str  # a path, "-" or "off"
     state_dir: str | None
     config_path: str | None
+    kernel_filter: bool = False  # let the kernel drop whom no list admits, where it can
     user: str | None = None  # whom to become when everything is open; a name or a number
     group: str | None = None  # and of which group; the user's own where it is not said
     duplicates: DuplicateSettings = field(default_factory=DuplicateSettings)

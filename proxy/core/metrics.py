@@ -145,6 +145,15 @@ ACCEPT_REFUSED = Family(
 ACCEPT_PAUSES = Family(
     "hookward_accept_pauses_total", "counter", "Times that the host had no descriptor or memory for a connection."
 )
+KERNEL_FILTERS = Family(
+    "hookward_kernel_filters", "gauge", "Listening sockets whose kernel drops whom no list admits.", merge="max"
+)
+KERNEL_DROPPED = Family(
+    "hookward_kernel_dropped_packets",
+    "gauge",
+    "Packets that the kernel has dropped at the listening sockets: by the kernel filter, or because a queue was full.",
+    merge="max",
+)
 TCP_OPEN = Family("hookward_tcp_connections", "gauge", "Open pipes of a plain TCP forward.", ("forward",))
 TCP_OPENED = Family("hookward_tcp_opened_total", "counter", "Pipes that were laid.", ("forward",))
 TCP_FAILED = Family("hookward_tcp_dial_failures_total", "counter", "Pipes whose upstream refused.", ("forward",))
@@ -198,6 +207,8 @@ FAMILIES = (
     ACCEPTED,
     ACCEPT_REFUSED,
     ACCEPT_PAUSES,
+    KERNEL_FILTERS,
+    KERNEL_DROPPED,
     TCP_OPEN,
     TCP_OPENED,
     TCP_FAILED,
@@ -256,6 +267,8 @@ class Metrics:
         self.accepted = Counter(ACCEPTED)
         self.accept_refused = Counter(ACCEPT_REFUSED)
         self.accept_pauses = Counter(ACCEPT_PAUSES)
+        self.kernel_filters = Gauge(KERNEL_FILTERS)
+        self.kernel_dropped = Gauge(KERNEL_DROPPED)
         self.tcp_open = Gauge(TCP_OPEN)
         self.tcp_opened = Counter(TCP_OPENED)
         self.tcp_failed = Counter(TCP_FAILED)

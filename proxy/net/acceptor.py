@@ -2,7 +2,8 @@
 
 The address is judged from accept's own result, so that a refused peer costs two system calls and no log line: it is
 reset (SO_LINGER 0), which leaves no TIME_WAIT behind. What comes through is handed over with its :class:`Slot`.
-``net.listener`` and ``net.pipe`` build on it.
+The kernel may be told to drop most of the others before that (``net.kernel_filter``): who comes is judged all the same.
+``net.listener`` and ``net.tcp_forward`` build on it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TypeAlias
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.net.admission import ConnectionSlots, Site, Slot
+from proxy.net.kernel_filter import KernelFilter, detach
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +103,7 @@ class Acceptor:
         self._gate = gate
         self._hand_over = hand_over
         self._charge = charge
+        self._filter = KernelFilter(sock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resuming: asyncio.TimerHandle | None = None
         self._log_after = 0.0
@@ -120,9 +123,20 @@ class Acceptor:
             return
         if self._resuming is not None:
             self._resuming.cancel()
+        self._filter.close()
         self._loop.remove_reader(self._sock)
         self._loop = None
         self._sock.close()
+
+    def shield(self, *, on: bool) -> None:
+        """Let the kernel drop whom the gate refuses now, or nobody. To be called again after a change of it."""
+        if self._loop is not None and self._family != socket.AF_UNIX:
+            self._filter.use(self._gate() if on else None)
+
+    @property
+    def is_shielded(self) -> bool:
+        """Whether the kernel drops whom the gate refuses, as far as its program can tell."""
+        return self._filter.in_force
 
     def _on_readable(self) -> None:
         accept, family, gate = self._sock.accept, self._family, self._gate()
@@ -149,6 +163,9 @@ class Acceptor:
             reset(sock)
             return
         sock.setblocking(False)
+        if self._filter.in_force:
+            # It was inherited, and would look at every packet; a pipe of a week would keep a program of last week.
+            detach(sock)
         self._hand_over(sock, peer, slot)
 
     def _pause(self, error: OSError) -> None:

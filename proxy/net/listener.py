@@ -64,6 +64,7 @@ class Listener:
         self._slots = slots
         self._factory = factory
         self._tls = tls
+        self._proxied = proxy_protocol
         self._waiting: set[asyncio.Task[None]] = set()  # for bytes of the peer
         self._joining: set[asyncio.Task[None]] = set()
         self._acceptor = Acceptor(
@@ -82,6 +83,17 @@ class Listener:
     def stop(self) -> None:
         """Stop accepting, at once (drain). Accepted connections, and handshakes under way, live on."""
         self._acceptor.stop()
+
+    def shield(self, *, on: bool) -> None:
+        """Let the kernel drop whom the policy does not admit now, or nobody. To be called again after a change of it.
+        With PROXY headers it drops nobody: the addresses inside them are not the kernel's to see.
+        """
+        self._acceptor.shield(on=on and not self._proxied)
+
+    @property
+    def is_shielded(self) -> bool:
+        """Whether the kernel does."""
+        return self._acceptor.is_shielded
 
     @property
     def setting_up(self) -> int:

@@ -72,6 +72,15 @@ class TcpForward:
         """Stop accepting, at once (drain). Pipes live on."""
         self._acceptor.stop()
 
+    def shield(self, *, on: bool) -> None:
+        """Let the kernel drop whom ``allow`` does not admit now, or nobody. To be called again after a change of it."""
+        self._acceptor.shield(on=on)
+
+    @property
+    def is_shielded(self) -> bool:
+        """Whether the kernel does."""
+        return self._acceptor.is_shielded
+
     async def drained(self) -> None:
         """Returns when no pipe is left. Call ``stop`` first."""
         while self._dialling or self._joining or self._pipes:

@@ -71,6 +71,8 @@ def policy_lines(policy: Policy, settings: Settings, paint: Paint) -> list[str]:
         lines += [_route_line(route, paint) for route in policy.routes]
         if settings.listen:
             lines.append(f"everything else is answered 404; {_who(policy.admission)} may connect")
+            if settings.kernel_filter and policy.admission is not None and settings.proxy_protocol == "off":
+                lines[-1] += ", the kernel filter drops all others"
     for forward in settings.tcp:
         to = str(forward.upstream).removeprefix("http://")
         lines.append(f"tcp {forward.name}: {forward.listen} to {to}; {_who(forward.allow)} may connect")

@@ -31,6 +31,14 @@ class Server(Protocol):
     async def abandon(self) -> None:
         """End what is under way."""
 
+    def shield(self, *, on: bool) -> None:
+        """Let the kernel drop whom we would refuse, as of now, or nobody."""
+
+    @property
+    def is_shielded(self) -> bool:
+        """Whether the kernel does."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from proxy.core.metrics import Metrics
 from proxy.net.admission import ConnectionSlots
+from proxy.net.kernel_filter import dropped_packets
 from proxy.net.site import Site
 from proxy.net.tcp_forward import TcpForward
 from proxy.ops.doors import Door
@@ -20,7 +21,7 @@ class Gauges:
         self._site = site
         metrics.started.set(site.clock.wall())
 
-    def refresh(self, log_dropped: int, doors: Iterable[Door]) -> None:
+    def refresh(self, log_dropped: int, doors: Sequence[Door]) -> None:
         """Take over every number as it is now."""
         metrics, site = self._metrics, self._site
         metrics.log_dropped.reach(log_dropped)
@@ -41,11 +42,17 @@ class Gauges:
         refused.reach(counters.proxy_header_failed, "proxy_header")
         refused.reach(counters.tls_failed, "tls")
         metrics.accept_pauses.reach(counters.accept_paused)
+        self._kernel(doors)
         metrics.connections.set(counters.open, "client")
         metrics.connections.set(site.pool.idle_connections(), "upstream_idle")
         for door in doors:
             if isinstance(door.server, TcpForward):
                 self._forward(door.wanted.name, door.server)
+
+    def _kernel(self, doors: Sequence[Door]) -> None:
+        metrics = self._metrics
+        metrics.kernel_filters.set(sum(door.server.is_shielded for door in doors))
+        metrics.kernel_dropped.set(sum(dropped_packets(door.bound.sock) for door in doors))
 
     def _forward(self, name: str, forward: TcpForward) -> None:
         metrics, counters = self._metrics, forward.counters

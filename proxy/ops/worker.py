@@ -124,6 +124,7 @@ class Worker:
         # files of the state are that user's.
         become(settings, [str(bound.address.path) for _, bound in self.held if bound.inode is not None])
         open_duplicates(self.site, settings.duplicates)
+        self._shield()
         return [(door.wanted.name, str(door.bound)) for door in self.doors.open] + [(ADMIN, text) for text in admin]
 
     async def serve(self, left: Callable[[], None] = lambda: None) -> None:
@@ -259,6 +260,12 @@ class Worker:
         for door in self.doors.open:
             if isinstance(door.server, TcpForward):
                 door.server.allow = allows[door.wanted.name]
+        self._shield()
+
+    def _shield(self) -> None:
+        """Let the kernel know whom it may drop now."""
+        for door in self.doors.open:
+            door.server.shield(on=self.settings.kernel_filter)
 
     def _change_log(self, settings: Settings) -> None:
         try:
