@@ -11,12 +11,16 @@ import pytest
 from proxy.core.body import BodyGate
 from proxy.core.diagnosis import MAX_BODY_BYTES, Case
 from proxy.core.metrics import Metrics
-from proxy.core.policy import BodyMode
+from proxy.core.policy import BodyMode, Route
+from proxy.http1 import RequestHead
 from proxy.net import diagnose as module
 from proxy.net.clock import Clock
 from proxy.net.diagnose import BURST, INTERVAL_S, MAX_WAITING, Diagnoser, Finding
 from proxy.reasons import Reason
 from tests.faults import KEY, github, refused, route
+from tests.net.dialogue import LIMITS as DIALOGUE_LIMITS
+from tests.net.dialogue import World, forged, request, signed
+from tests.net.dialogue import route as dialogue_route
 
 CASE = refused(route(), github(KEY + b"\n"))
 DEADLINE_S = 10
@@ -175,3 +179,78 @@ def test_only_what_the_window_holds_whole_is_looked_at(size: int, whole: bool):
     gate = BodyGate(BodyMode.TAIL, 20, None, None)
     gate.feed(b"x" * size)
     assert (gate.whole_body() is not None) is whole
+
+
+# -- where it is asked from
+
+
+class Looks:
+    """Stands in for the diagnoser: what it was asked, and what had been said to the sender by then."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.asked: list[tuple[Reason, bytes | None, str, str]] = []
+        self.answered: list[bool] = []
+        world.site.diagnoser = self
+
+    def look(self, reason: Reason, head: RequestHead, route: Route, *, routes, request_id: str, body) -> None:
+        self.asked.append((reason, body(), route.name, request_id))
+        self.answered.append(bool(self.world.records))
+        assert routes is self.world.site.policy.routes
+        assert head.path.startswith(route.path)
+
+
+MISMATCH, MISSING = Reason.SIGNATURE_MISMATCH, Reason.SIGNATURE_MISSING
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("path", [b"/hook", b"/hold"])
+def test_a_mismatch_is_asked_about_with_the_body_that_is_held(path: bytes, chunked: bool):
+    world = World()
+    looks = Looks(world)
+    world.sender() >> forged(b'{"a":1}', path=path, chunked=chunked)
+    [(reason, body, name, request_id)] = looks.asked
+    assert (reason, body, name) == (MISMATCH, b'{"a":1}', path[1:].decode())
+    assert request_id == world.records[0].request_id
+    assert looks.answered == [True], "after the answer and its line"
+
+
+def test_a_body_beyond_the_window_is_not_kept_for_it():
+    world = World()
+    looks = Looks(world)
+    world.sender() >> forged(b"x" * (DIALOGUE_LIMITS.hold_window + 1), path=b"/hold")
+    assert [(reason, body) for reason, body, _, _ in looks.asked] == [(MISMATCH, None)]
+
+
+def test_a_window_beyond_what_is_looked_at_is_not_joined():
+    world = World(dialogue_route(hold_window=1 << 20))
+    looks = Looks(world)
+    world.sender() >> forged(b"x" * (MAX_BODY_BYTES + 1))
+    assert [(reason, body) for reason, body, _, _ in looks.asked] == [(MISMATCH, None)]
+
+
+@pytest.mark.parametrize(("data", "body"), [(request(b"{}"), b"{}"), (request(b"{}", chunked=True), None)])
+def test_what_the_head_refuses_has_the_body_that_came_with_it(data: bytes, body: bytes | None):
+    world = World()
+    looks = Looks(world)
+    sender = world.sender()
+    sender >> data
+    sender << b"HTTP/1.1 403 *"
+    assert [(reason, seen) for reason, seen, _, _ in looks.asked] == [(MISSING, body)]
+    assert looks.answered == [True]
+
+
+def test_what_is_only_observed_is_asked_about_too():
+    world = World(dialogue_route(observe=True))
+    looks = Looks(world)
+    world.sender() >> forged(b"{}")
+    world.sender() >> request(b"{}")
+    assert [(reason, body) for reason, body, _, _ in looks.asked] == [(MISMATCH, b"{}"), (MISSING, None)]
+
+
+def test_what_no_route_refused_and_what_is_admitted_is_not():
+    world = World()
+    looks = Looks(world)
+    world.sender() >> request(b"{}", path=b"/none")
+    world.sender() >> signed(b"{}")
+    assert looks.asked == []

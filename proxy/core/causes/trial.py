@@ -39,7 +39,7 @@ class Case:
     """
 
     reason: Reason
-    head: RequestHead
+    head: RequestHead = field(repr=False)  # tokens and signatures are in it, and debuggers print what waits
     body: bytes | None = field(repr=False)
     route: Route
     routes: tuple[Route, ...]
