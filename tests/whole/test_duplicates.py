@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import socket
 import sqlite3
@@ -170,6 +171,10 @@ class TestFile:
     def test_two_processes_share_it(self, begin: Start, upstream: RecordingUpstream, tmp_path: Path) -> None:
         check_two_processes(begin, upstream, sqlite_flags(tmp_path))
 
+    def test_workers_share_it(self, begin: Start, upstream: RecordingUpstream, tmp_path: Path) -> None:
+        upstream.manner.answer = ACCEPTED
+        check_race([begin(*sqlite_flags(tmp_path), "--workers", "2")] * 2, upstream)
+
     def test_a_file_that_cannot_be_used_is_told_at_the_start(
         self, upstream: RecordingUpstream, secret_file: Path, tmp_path: Path
     ) -> None:
@@ -198,7 +203,7 @@ class TestRedis:
         assert is_duplicate(once(hookward.address, delivery(2)))
         assert hookward.said("the store of duplicates fails")
         redis.start()
-        numbers = iter(range(3, 300))
+        numbers = itertools.count(3)
         while "answers again" not in hookward.err.text:
             assert once(hookward.address, delivery(next(numbers))).status == 200
         assert len(upstream.complete) == next(numbers) - 1
