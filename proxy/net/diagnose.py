@@ -25,6 +25,9 @@ from proxy.reasons import Reason
 #: For one route and reason: so many at once, then one in so many seconds.
 BURST = 5
 INTERVAL_S = 2.0
+#: For all of them together. One case takes 1 to 100 ms of the thread: a quarter of a processor at the worst.
+BURST_OF_ALL = 20
+INTERVAL_OF_ALL_S = 0.5
 #: Cases that wait for the thread. Each may hold a body of 256 KiB.
 MAX_WAITING = 8
 #: Routes and reasons whose time is remembered; far more than a configuration has.
@@ -71,6 +74,7 @@ class Diagnoser:
         # One thread, made with the first case: what waits for it is bounded, and so is what it takes from the loop.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hookward-diagnosis")
         self._full_until: dict[tuple[str, str], float] = {}
+        self._all_full_until = 0.0
         self._waiting = 0
 
     def look(
@@ -102,6 +106,9 @@ class Diagnoser:
         full = self._full_until.get(key, 0.0)
         if full - now > (BURST - 1) * INTERVAL_S or self._waiting >= MAX_WAITING:
             return False
+        if self._all_full_until - now > (BURST_OF_ALL - 1) * INTERVAL_OF_ALL_S:
+            return False
+        self._all_full_until = max(self._all_full_until, now) + INTERVAL_OF_ALL_S
         if len(self._full_until) >= _MAX_KEPT:
             self._full_until.clear()
         self._full_until[key] = max(full, now) + INTERVAL_S

@@ -15,7 +15,7 @@ from proxy.core.policy import BodyMode, Route
 from proxy.http1 import RequestHead
 from proxy.net import diagnose as module
 from proxy.net.clock import Clock
-from proxy.net.diagnose import BURST, INTERVAL_S, MAX_WAITING, Diagnoser, Finding
+from proxy.net.diagnose import BURST, BURST_OF_ALL, INTERVAL_OF_ALL_S, INTERVAL_S, MAX_WAITING, Diagnoser, Finding
 from proxy.reasons import Reason
 from tests.faults import KEY, github, refused, route
 from tests.net.dialogue import LIMITS as DIALOGUE_LIMITS
@@ -110,6 +110,21 @@ def test_routes_and_reasons_do_not_crowd_each_other_out(run):
         place.look(replace(CASE, route=replace(CASE.route, name="second")))
         place.look(reason=Reason.SIGNATURE_MALFORMED)
         assert place.bodies == BURST + 2
+        place.diagnoser.close()
+
+    run(main())
+
+
+def test_all_routes_together_are_bounded(run):
+    async def main():
+        place = Place()
+        for at in range(3 * BURST_OF_ALL):
+            place.look(replace(CASE, route=replace(CASE.route, name=str(at))))
+            await place.count(min(at + 1, BURST_OF_ALL))
+        assert place.bodies == BURST_OF_ALL
+        place.now += INTERVAL_OF_ALL_S
+        place.look(replace(CASE, route=replace(CASE.route, name="one more")))
+        assert place.bodies == BURST_OF_ALL + 1
         place.diagnoser.close()
 
     run(main())

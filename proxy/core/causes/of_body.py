@@ -116,15 +116,18 @@ def form_field(trial: Trial) -> Facts | None:
 
 
 def _form_bodies(body: bytes) -> Iterator[bytes]:
+    if body[:1] in (b"{", b"["):
+        escaped = quote_plus(body).encode("ascii")
+        for key in _FORM_KEYS:
+            yield key + escaped
+            yield key + body
+        return
     for key in _FORM_KEYS:
         if body.startswith(key):
             text = body[len(key) :].partition(b"&")[0].decode("utf-8", "replace")
             yield unquote_plus(text).encode("utf-8")
             yield body[len(key) :]
-        elif body[:1] in (b"{", b"["):
-            yield key + quote_plus(body).encode("ascii")
-            yield key + body
-    if body[:1] not in (b"{", b"[") and b"=" in body:
+    if b"=" in body:
         with contextlib.suppress(ValueError):
             pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
             yield json.dumps(dict(pairs), separators=(",", ":")).encode("utf-8")
