@@ -17,7 +17,7 @@ from functools import partial
 from typing import cast
 
 from proxy.core.addresses import Peer
-from proxy.core.chunked import ChunkedDecoder
+from proxy.core.content import ContentReader
 from proxy.core.exchange import Admit, Reject, decide, note_decision
 from proxy.core.forwarding import clean_request_id
 from proxy.core.handshakes import HandshakeAnswer
@@ -30,6 +30,7 @@ from proxy.http1 import Framing, RequestHead
 from proxy.net.certificate import NO_NAMES, client_names
 from proxy.net.clock import NEVER
 from proxy.net.exchange import Exchange
+from proxy.net.flow import Reading, Writing
 from proxy.net.sender import Pause
 from proxy.net.site import Site
 from proxy.net.upstream import WRITE_HIGH_BYTES
@@ -62,24 +63,20 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_buffer",
-        "_chunked",
+        "_content",
         "_ended",
         "_exchange",
         "_head_begun",
         "_lingered",
         "_names",
         "_on_close",
-        "_paused_since",
-        "_paused_total",
-        "_pauses",
         "_processing",
-        "_remaining",
+        "_reading",
         "_served",
         "_site",
-        "_stalled_bytes",
-        "_stalled_since",
         "_state",
         "_transport",
+        "_writing",
         "deadline",
         "peer",
         "peer_text",
@@ -104,23 +101,20 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._buffer = b""
         self._ended = False  # the sender has closed its side
         self._processing = False
-        self._pauses = 0
+        self._reading = Reading(site.clock)
+        self._writing = Writing()
         self._served = 0
         self._lingered = 0
-        self._stalled_since = 0.0
-        self._stalled_bytes = 0
         # of the request
         self._head_begun = True
         self._exchange: Exchange | None = None
-        self._remaining = 0
-        self._chunked: ChunkedDecoder | None = None
-        self._paused_since = 0.0
-        self._paused_total = 0.0
+        self._content: ContentReader | None = None
 
     # -- asyncio's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._reading.transport = self._writing.transport = self._transport
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         if self.secure:
             self._names = client_names(transport.get_extra_info("peercert"))
@@ -170,20 +164,19 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._site.connections.discard(self)
         if exchange is not None:
             exchange.sender_gone(Reason.SENDER_GONE)
-        self._transport = None
+        self._transport = self._reading.transport = self._writing.transport = None
         self._on_close()
 
     def pause_writing(self) -> None:
-        self._stalled_since = self._site.clock.now()
-        self._stalled_bytes = self._unwritten
+        self._writing.stalled(self._site.clock.now())
         if self._exchange is not None:
             self._exchange.sender_writable(writable=False)
 
     def resume_writing(self) -> None:
-        self._stalled_since = 0.0
+        self._writing.flows()
         if self._exchange is not None:
             self._exchange.sender_writable(writable=True)
-        elif self._pauses & Pause.UNREAD.value:
+        elif self._reading.is_paused(Pause.UNREAD.value):
             self.deadline = self._site.clock.now() + self._limits.keepalive_timeout_s
             self.resume(Pause.UNREAD)
 
@@ -203,18 +196,17 @@ class ClientConnection(asyncio.BufferedProtocol):
     def deadline_passed(self, now: float) -> None:
         """The clock's call."""
         self.deadline = now + CHECK_S
-        if self._stalled_since and self._write_stalled(now):
+        if self._writing.is_late(now, self._limits.write_timeout_s):
             self._give_up(Reason.WRITE_TIMEOUT)
         elif self._exchange is not None:
-            self._exchange.check(now, paused_s=self._paused_s(now))
+            self._exchange.check(now, paused_s=self._reading.paused_s(now))
         elif self._state is HEAD:
             self._head_late()
-        elif self._state is REFUSING and not self._unwritten:
+        elif self._state is REFUSING and not self._writing.unwritten:
             self._close()
-        elif not self._stalled_since:
+        elif not self._writing.is_stalled:
             # Closing waits for the last answer as long as the sender takes some of it.
-            self._stalled_since = now
-            self._stalled_bytes = self._unwritten
+            self._writing.stalled(now)
 
     # -- the exchange's calls
 
@@ -228,20 +220,11 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def pause(self, why: Pause) -> None:
         """Stop reading, for one more reason."""
-        if not self._pauses and self._transport is not None:
-            self._paused_since = self._site.clock.now()
-            self._transport.pause_reading()
-        self._pauses |= why.value
+        self._reading.pause(why)
 
     def resume(self, why: Pause) -> None:
         """Read on, where no other reason forbids it."""
-        if not self._pauses & why.value:
-            return
-        self._pauses &= ~why.value
-        if not self._pauses and self._transport is not None:
-            self._paused_total += self._site.clock.now() - self._paused_since
-            self._transport.resume_reading()
-        if why.value & HELD_BACK:
+        if self._reading.resume(why) and why.value & HELD_BACK:
             self._process_soon()
 
     def answer_refusal(
@@ -310,7 +293,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             return
         self._processing = True
         try:
-            while self._buffer and not self._pauses & HELD_BACK:
+            while self._buffer and not self._reading.is_paused(HELD_BACK):
                 if self._state is HEAD:
                     self._take_head()
                     if self._state is HEAD:
@@ -347,7 +330,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         policy = site.policy
         wall = site.clock.wall()
         self.deadline = site.clock.now() + CHECK_S
-        self._paused_total = 0.0
+        self._reading.begin_request()
         self._served += 1
         self.peer_trusted = self.peer in policy.trusted_proxies
         decision = decide(
@@ -370,14 +353,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         length = head.content_length or 0
         if head.framing is not Framing.CHUNKED and len(self._buffer) >= length:
             body, self._buffer = self._buffer[:length], self._buffer[length:]
-            self._state = client_moved(self._state, ANSWER)
-            if self._buffer:
-                self.pause(Pause.PIPELINED)
+            self._begin_answer()
             exchange.begin_whole(body)
             return
         self._state = client_moved(self._state, BODY)
-        self._chunked = ChunkedDecoder(decision.route.limits.max_body) if head.framing is Framing.CHUNKED else None
-        self._remaining = length
+        self._content = ContentReader(head, decision.route.limits.max_body)
         exchange.begin()
 
     def _record(self, head: RequestHead, decision: Admit | Reject, wall: float) -> ExchangeRecord:
@@ -441,28 +421,26 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _take_content(self) -> None:
         data, self._buffer = self._buffer, b""
-        exchange = self._exchange
+        exchange, content = self._exchange, self._content
         assert exchange is not None
-        if self._chunked is None:
-            piece = data if len(data) <= self._remaining else data[: self._remaining]
-            self._buffer = data[len(piece) :]
-            self._remaining -= len(piece)
-            pieces, ended = [piece], not self._remaining
-        else:
-            try:
-                pieces = self._chunked.feed(data)
-            except ProtocolError as error:
-                exchange.refuse(error.reason, error.detail)
-                return
-            ended = self._chunked.done
-            self._buffer = self._chunked.rest
+        assert content is not None
+        try:
+            pieces = content.feed(data)
+        except ProtocolError as error:
+            exchange.refuse(error.reason, error.detail)
+            return
+        self._buffer = content.rest
         exchange.content(pieces)
-        if ended and self._exchange is exchange:
-            self._chunked = None
-            self._state = client_moved(self._state, ANSWER)
-            if self._buffer:
-                self.pause(Pause.PIPELINED)
+        if content.ended and self._exchange is exchange:
+            self._content = None
+            self._begin_answer()
             exchange.content_ended()
+
+    def _begin_answer(self) -> None:
+        """The request is here whole; what came with it waits for its answer."""
+        self._state = client_moved(self._state, ANSWER)
+        if self._buffer:
+            self.pause(Pause.PIPELINED)
 
     # -- the end of an exchange, and of the connection
 
@@ -470,15 +448,15 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._state = client_moved(self._state, HEAD)
         self._head_begun = False
         self.deadline = self._site.clock.now() + self._limits.keepalive_timeout_s
-        self._resume_all()
-        if self._stalled_since:
+        self._reading.resume_all()
+        if self._writing.is_stalled:
             # Who does not take its answers gets no further ones: together they would have no bound.
             self.pause(Pause.UNREAD)
         else:
             self._process_soon()
 
     def _head_late(self) -> None:
-        if self._pauses & Pause.UNREAD.value:
+        if self._reading.is_paused(Pause.UNREAD.value):
             return  # not late: it waits for us, and we for the answers before it
         if self._buffer:
             self._refuse_head(ProtocolError(Reason.HEAD_TIMEOUT, "head_timeout"))
@@ -498,7 +476,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.deadline = self._site.clock.now() + LINGER_S
         if self._transport is None:
             return
-        self._resume_all()
+        self._reading.resume_all()
         if self._transport.can_write_eof():
             self._transport.write_eof()
 
@@ -508,27 +486,6 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.deadline = self._site.clock.now() + CHECK_S
         if self._transport is not None:
             self._transport.close()
-
-    def _resume_all(self) -> None:
-        if self._pauses:
-            self._pauses = 0
-            if self._transport is not None:
-                self._transport.resume_reading()
-
-    @property
-    def _unwritten(self) -> int:
-        return self._transport.get_write_buffer_size() if self._transport is not None else 0
-
-    def _write_stalled(self, now: float) -> bool:
-        """Whether the sender has taken nothing of its answer for ``write_timeout``."""
-        unwritten = self._unwritten
-        if unwritten < self._stalled_bytes:
-            self._stalled_since = now
-        self._stalled_bytes = unwritten
-        return now - self._stalled_since > self._limits.write_timeout_s
-
-    def _paused_s(self, now: float) -> float:
-        return self._paused_total + (now - self._paused_since if self._pauses else 0.0)
 
 
 def _no_body() -> None:

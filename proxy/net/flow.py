@@ -1,0 +1,100 @@
+"""The flow of one sender's connection: why it is not read, and whether it still takes what is written to it.
+
+Two small objects that a ``ClientConnection`` owns. They know a transport and a clock, no exchange and no protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.net.clock import Clock
+from proxy.net.sender import Pause
+
+
+class Reading:
+    """Reading goes on while no reason forbids it. Time spent paused by us is not the sender's fault."""
+
+    __slots__ = ("_clock", "_reasons", "_since", "_total", "transport")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.transport: asyncio.Transport | None = None
+        self._reasons = 0
+        self._since = 0.0
+        self._total = 0.0
+
+    def pause(self, why: Pause) -> None:
+        """Stop reading, for one more reason."""
+        if not self._reasons and self.transport is not None:
+            self._since = self._clock.now()
+            self.transport.pause_reading()
+        self._reasons |= why.value
+
+    def resume(self, why: Pause) -> bool:
+        """Read on, where no other reason forbids it. Whether ``why`` was one of the reasons."""
+        if not self._reasons & why.value:
+            return False
+        self._reasons &= ~why.value
+        if not self._reasons and self.transport is not None:
+            self._total += self._clock.now() - self._since
+            self.transport.resume_reading()
+        return True
+
+    def resume_all(self) -> None:
+        """Read on, whatever the reasons were: they ended with their exchange."""
+        if self._reasons:
+            self._reasons = 0
+            if self.transport is not None:
+                self.transport.resume_reading()
+
+    def is_paused(self, reasons: int) -> bool:
+        """Whether one of ``reasons`` (values of ``Pause``, added up) holds."""
+        return bool(self._reasons & reasons)
+
+    def begin_request(self) -> None:
+        """Count paused time from here."""
+        self._total = 0.0
+
+    def paused_s(self, now: float) -> float:
+        """Seconds of this request in which we did not read."""
+        return self._total + (now - self._since if self._reasons else 0.0)
+
+
+class Writing:
+    """Whether the sender takes its answers: it stalls when nothing moves while the write buffer is over its mark."""
+
+    __slots__ = ("_bytes", "_since", "transport")
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self._since = 0.0
+        self._bytes = 0
+
+    @property
+    def unwritten(self) -> int:
+        """Bytes that were written and have not reached the kernel."""
+        return self.transport.get_write_buffer_size() if self.transport is not None else 0
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the sender is behind."""
+        return self._since > 0
+
+    def stalled(self, now: float) -> None:
+        """From ``now`` on the sender is behind."""
+        self._since = now
+        self._bytes = self.unwritten
+
+    def flows(self) -> None:
+        """The sender has caught up."""
+        self._since = 0.0
+
+    def is_late(self, now: float, timeout_s: float) -> bool:
+        """Whether it has taken nothing for ``timeout_s``; to be asked again and again."""
+        if not self.is_stalled:
+            return False
+        unwritten = self.unwritten
+        if unwritten < self._bytes:
+            self._since = now
+        self._bytes = unwritten
+        return now - self._since > timeout_s
