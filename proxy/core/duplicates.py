@@ -158,8 +158,5 @@ class DuplicateTable:
 
     def _trim(self, now: float) -> None:
         delivered = self._delivered
-        while delivered:
-            oldest = next(iter(delivered))
-            if len(delivered) <= self.max_entries and delivered[oldest][1] > now:
-                return
-            del delivered[oldest]
+        while delivered and (len(delivered) > self.max_entries or next(iter(delivered.values()))[1] <= now):
+            delivered.popitem(last=False)
