@@ -34,7 +34,7 @@ from proxy.net.flow import Reading, Writing
 from proxy.net.sender import Pause
 from proxy.net.site import Site
 from proxy.net.upstream import WRITE_HIGH_BYTES
-from proxy.reasons import Phase, Reason
+from proxy.reasons import Reason
 
 #: One read takes at most this much: it bounds what a connection holds beyond its windows.
 READ_BYTES = 64 * 1024
@@ -362,14 +362,9 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _record(self, head: RequestHead, decision: Admit | Reject, wall: float) -> ExchangeRecord:
         given = clean_request_id(head.values.get(b"x-request-id")) if self.peer_trusted else None
-        record = ExchangeRecord(
-            request_id=self._site.new_request_id() if given is None else given.decode("ascii"),
-            started=wall,
-            peer=self.peer_text,
-            client=decision.client.text,
-            scheme="https" if self.secure else "http",
-            keep_alive=head.keep_alive and self._served < self._site.policy.server.max_requests_per_connection,
-        )
+        record = self._site.new_record(wall, self.peer_text, secure=self.secure, request_id=given)
+        record.client = decision.client.text
+        record.keep_alive = head.keep_alive and self._served < self._site.policy.server.max_requests_per_connection
         note_decision(record, head, decision)
         return record
 
@@ -392,18 +387,11 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _refuse_head(self, error: ProtocolError) -> None:
         """The bytes are no head we take: answer, and parse nothing that follows."""
         self._buffer = b""
-        record = ExchangeRecord(
-            request_id=self._site.new_request_id(),
-            started=self._site.clock.wall(),
-            peer=self.peer_text,
-            client=self.peer_text,
-            reason=error.reason,
-            detail=error.detail,
-            phase=Phase.HEAD,
-            verdict="refused",
-            scheme="https" if self.secure else "http",
-            status=error.reason.status or 400,
-        )
+        record = self._site.new_record(self._site.clock.wall(), self.peer_text, secure=self.secure)
+        record.reason = error.reason
+        record.detail = error.detail
+        record.verdict = "refused"
+        record.status = error.reason.status or 400
         self._site.finished(record)
         allow = (b"POST",) if error.reason is Reason.METHOD_NOT_ALLOWED else ()
         self.answer_refusal(record, body_read=False, allow=allow)

@@ -112,6 +112,16 @@ class Site:
         """Whether as many exchanges are under way as there may be."""
         return self.exchanges >= self.policy.server.max_exchanges
 
+    def new_record(self, wall: float, peer: str, *, secure: bool, request_id: bytes | None = None) -> ExchangeRecord:
+        """What is known of an exchange that begins at ``wall``; ``request_id`` is one that a trusted proxy gave."""
+        return ExchangeRecord(
+            request_id=self.new_request_id() if request_id is None else request_id.decode("ascii"),
+            started=wall,
+            peer=peer,
+            client=peer,
+            scheme="https" if secure else "http",
+        )
+
     def refusal(
         self, reason: Reason, *, close: bool, status: int, allow: tuple[bytes, ...] = (), retry_s: float = 0.0
     ) -> Refusal:
