@@ -25,6 +25,7 @@ from proxy.ops import (
     providers_command,
     run_command,
     send_command,
+    unit_command,
 )
 from proxy.ops.exit_codes import ExitCode
 from proxy.ops.failures import outcome
@@ -54,6 +55,7 @@ COMMANDS: Mapping[str, Command] = {
     "demo": Command("show hookward at work on this machine (--once ends by itself)", demo.main),
     "ip-sets": Command("show, compare and refresh the published address lists", ip_sets_command.main),
     "providers": Command("list the senders that are known by name", providers_command.main),
+    "unit": Command("print hardened systemd units for a configuration", unit_command.main),
     "version": Command("print the version", version),
 }
 

@@ -66,6 +66,8 @@ class Solo:
             return
         if self._heir is not None:
             log.warning("no reload during an upgrade: the new process reads the configuration itself")
+            self._notifier.reloading()
+            self._notifier.ready(self._status())
             return
         metrics = self.worker.metrics
         self._notifier.reloading()

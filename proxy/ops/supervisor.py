@@ -259,6 +259,8 @@ class Supervisor:
             return
         if self._heir is not None:
             log.warning("no reload during an upgrade: the new process reads the configuration itself")
+            self._notifier.reloading()
+            self._notifier.ready(self._status())
             return
         if self._plan is None or self._next is not None:
             self._reload_again = True  # once more, when this is done

@@ -1,0 +1,81 @@
+"""What a configuration asks of its host: ports, files, folders. Read without opening any secret, certificate or list.
+
+For whoever prepares the host (a unit, a package) and may not see the secrets yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os.path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from proxy.config.endpoints import ListenAddress
+from proxy.config.load import load_tree
+from proxy.config.problems import Problems
+from proxy.config.tree import Entry
+
+#: The keys whose value says where a secret is.
+REFERENCES = frozenset({"from", "verify_token"})
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The needs of one configuration. Paths as they were written, relative ones to the file that names them."""
+
+    config: str | None
+    listen: tuple[ListenAddress, ...]
+    others: tuple[ListenAddress, ...]  # of plain TCP forwards, and the admin listener's
+    workers: int | str
+    user: str | None
+    group: str | None
+    drain_s: float
+    access_log: str
+    state_dir: str | None
+    secret_files: tuple[str, ...]  # of the file; those that are flags are not in it
+    key_files: tuple[str, ...]  # certificates and keys of the file, likewise
+    variables: tuple[str, ...]  # that hold secrets
+
+
+def load_outline(namespace: argparse.Namespace, environ: Mapping[str, str]) -> Outline:
+    """The outline of parsed flags. Raises FlagError or ConfigError where they, or the file, cannot be understood."""
+    problems = Problems()
+    tree, path = load_tree(namespace, environ, problems)
+    problems.raise_if_any()
+    top = tree.view("")
+    forwards = [tree.view("tcp", "tcp", name).get("listen", ListenAddress) for name in tree.names("tcp")]
+    workers = top.get("workers", object)
+    references = [(entry, str(entry.value)) for at, entry in tree.entries.items() if at[-1] in REFERENCES]
+    # A flag and a variable are their own place; what is in the file is placed there.
+    return Outline(
+        config=path,
+        listen=top.items("listen", ListenAddress),
+        others=tuple(one for one in [*forwards, top.get("admin", ListenAddress)] if one is not None),
+        workers=workers if isinstance(workers, int | str) else 1,
+        user=top.get("user", str),
+        group=top.get("group", str),
+        drain_s=top.need("drain", float),
+        access_log=top.need("access_log", str),
+        state_dir=top.file("state_dir"),
+        secret_files=_once(
+            _full(entry, value[5:]) for entry, value in references if value[:5] == "file:" and _is_in(path, entry)
+        ),
+        key_files=_once(
+            _full(entry, str(entry.value))
+            for at, entry in tree.entries.items()
+            if at[0] in {"tls", "upstream_tls"} and at[-1] in {"cert", "key"} and _is_in(path, entry)
+        ),
+        variables=_once(value[4:] for _, value in references if value[:4] == "env:"),
+    )
+
+
+def _is_in(path: str | None, entry: Entry) -> bool:
+    return path is not None and entry.where.startswith(f"{path}:")
+
+
+def _full(entry: Entry, name: str) -> str:
+    return os.path.join(entry.base, name)  # noqa: PTH118  # "" keeps a relative path as it was typed
+
+
+def _once(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))

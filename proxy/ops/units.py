@@ -1,0 +1,180 @@
+"""The text of systemd units: a service that may do what it needs and nothing else, and the socket that outlives it.
+
+Only what systemd.exec(5), systemd.service(5), systemd.socket(5) and their quoting rules say is known here. What a
+configuration needs comes as a ``Needs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+#: The first systemd that knows Type=notify-reload.
+NOTIFY_RELOAD = 253
+#: Beyond the drain: workers that are late are killed by their supervisor before systemd kills all.
+STOP_MARGIN_S = 15
+
+#: What every unit has. MemoryDenyWriteExecute holds with uvloop, OpenSSL and cryptography alike: none makes code.
+SANDBOX = """\
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome={home}
+PrivateTmp=yes
+PrivateDevices=yes
+PrivateUsers={private_users}
+PrivateIPC=yes
+PrivateMounts=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProcSubset=pid
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+UMask=0077
+LimitNOFILE=524288"""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What one service needs of its host.
+
+    ``command`` and ``check`` are the words of the command that serves and of the one that checks the configuration;
+    words may have specifiers of systemd (``%d``) in them. ``credentials`` are pairs of a name and a file.
+    """
+
+    name: str
+    command: Sequence[str]
+    check: Sequence[str]
+    notes: Sequence[str] = ()
+    drain_s: float = 30.0
+    supervised: bool = False
+    low_port: bool = False
+    socket: bool = False
+    user: str | None = None
+    group: str | None = None
+    home: str = "yes"
+    working_directory: str | None = None
+    environment_file: str | None = None
+    state_dir_set: bool = False
+    directories: Sequence[tuple[str, str]] = ()  # ("StateDirectory", "hookward")
+    writable: Sequence[str] = ()
+    credentials: Sequence[tuple[str, str]] = ()
+    systemd: int = NOTIFY_RELOAD
+
+
+def service_unit(needs: Needs) -> str:
+    """The service."""
+    socket = f"{needs.name}.socket"
+    unit = [
+        *(f"# {note}" for note in needs.notes),
+        "[Unit]",
+        "Description=hookward: lets webhooks in and nothing else",
+        "Wants=network-online.target",
+        f"After=network-online.target{f' {socket}' if needs.socket else ''}",
+        *([f"Requires={socket}"] if needs.socket else []),
+        "",
+        "[Service]",
+        *_life(needs),
+        "",
+        *_identity(needs),
+        *_files(needs),
+        "",
+        SANDBOX.format(home=needs.home, private_users="no" if needs.low_port else "yes"),
+        *_capabilities(needs),
+        "",
+        "[Install]",
+        "WantedBy=multi-user.target",
+        *([f"Also={socket}"] if needs.socket else []),
+    ]
+    return "\n".join(unit) + "\n"
+
+
+def socket_unit(name: str, listen: Sequence[str], *, v6_only: bool) -> str:
+    """The socket: it holds connections while the service is not there. ``listen`` are values of ListenStream=."""
+    return "\n".join(
+        [
+            "[Unit]",
+            "Description=The sockets of hookward, which outlive it",
+            "",
+            "[Socket]",
+            *(f"ListenStream={address}" for address in listen),
+            f"FileDescriptorName={name}",
+            f"BindIPv6Only={'ipv6-only' if v6_only else 'both'}",
+            "SocketMode=0660",
+            "Backlog=4096",
+            "",
+            "[Install]",
+            "WantedBy=sockets.target",
+            "",
+        ]
+    )
+
+
+def quoted(word: str) -> str:
+    """A word of ExecStart=; specifiers (``%``) stay what they are, see ``literal``."""
+    word = word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    plain = word and not any(character in word for character in " \t\n'\"\\;")
+    return word if plain else '"' + word.replace("\n", "\\n").replace("\t", "\\t") + '"'
+
+
+def literal(text: str) -> str:
+    """A text in which no specifier is meant."""
+    return text.replace("%", "%%")
+
+
+def _life(needs: Needs) -> list[str]:
+    check = f"ExecReload={' '.join(map(quoted, needs.check))}"
+    modern = needs.systemd >= NOTIFY_RELOAD
+    return [
+        f"Type={'notify-reload' if modern else 'notify'}",
+        f"ExecStart={' '.join(map(quoted, needs.command))}",
+        "# A configuration that is wrong makes `systemctl reload` fail; the service keeps the one it has.",
+        check,
+        *([] if modern else ["ExecReload=kill -HUP $MAINPID"]),
+        f"TimeoutStopSec={needs.drain_s + STOP_MARGIN_S:g}",
+        "WatchdogSec=30",
+        "Restart=on-failure",
+        "RestartSec=1",
+        "RestartPreventExitStatus=64 77 78",
+        *(
+            ["# One worker that runs out of memory is replaced; the others go on.", "OOMPolicy=continue"]
+            * needs.supervised
+        ),
+    ]
+
+
+def _identity(needs: Needs) -> list[str]:
+    if needs.user is None:
+        return ["DynamicUser=yes"]
+    return [f"User={needs.user}", *([f"Group={needs.group}"] if needs.group else [])]
+
+
+def _files(needs: Needs) -> list[str]:
+    lines = [f"{kind}={name}" for kind, name in needs.directories]
+    if not needs.state_dir_set:
+        lines.append("Environment=HOOKWARD_STATE_DIR=%S/" + literal(needs.name))
+    lines += [f"ReadWritePaths={literal(path)}" for path in needs.writable]
+    if needs.working_directory is not None:
+        lines.append(f"WorkingDirectory={literal(needs.working_directory)}")
+    if needs.environment_file is not None:
+        lines.append(f"EnvironmentFile={needs.environment_file}")
+    return lines + [f"LoadCredential={name}:{literal(path)}" for name, path in needs.credentials]
+
+
+def _capabilities(needs: Needs) -> list[str]:
+    if needs.low_port:
+        return ["CapabilityBoundingSet=CAP_NET_BIND_SERVICE", "AmbientCapabilities=CAP_NET_BIND_SERVICE"]
+    return ["CapabilityBoundingSet=", "AmbientCapabilities="]
