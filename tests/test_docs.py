@@ -43,7 +43,8 @@ def blocks(language: str, mark: str = "") -> list[object]:
 def etc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stands for /etc/hookward."""
     folder = tmp_path_factory.mktemp("etc")
-    secrets = ["github.secret", "github.old.secret", "slack.secret", "legacy.token", "office.token", "meta.secret", "meta.token"]
+    secrets = ["github.secret", "github.old.secret", "slack.secret", "legacy.token", "office.token"]
+    secrets += ["meta.secret", "meta.token"]
     for number, name in enumerate(secrets):
         (folder / name).write_text(f"a secret of the documents {number}")
     issued = trustme.CA().issue_cert("hooks.example.com")
