@@ -1,5 +1,7 @@
 """``python -m bench.load``."""
 
+import sys
+
 from bench.load.run import main
 
-main()
+sys.exit(main())

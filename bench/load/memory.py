@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
-from bench.load import workload
+from bench.load import delivery
 from bench.load.process import Server, free_port
-from bench.load.run import LOAD_CORE, PROXY_CORE, count
+from bench.load.stage import LOAD_CORE, PROXY_CORE, count
 
 MIB = 1 << 20
 
@@ -90,13 +90,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8192)), hard))
     content = random.Random(1).randbytes(options.size)
-    signature = "sha256=" + hmac.new(workload.SECRET, content, hashlib.sha256).hexdigest()
-    fields = workload.fields(b"") | {"Content-Length": str(len(content)), "X-Hub-Signature-256": signature}
+    signature = "sha256=" + hmac.new(delivery.SECRET, content, hashlib.sha256).hexdigest()
+    fields = delivery.fields(b"") | {"Content-Length": str(len(content)), "X-Hub-Signature-256": signature}
     lines = ["POST /hooks/github HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     head = "\r\n".join(lines).encode() + b"\r\n\r\n"
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         place = Path(folder)
-        (place / "secret").write_bytes(workload.SECRET)
+        (place / "secret").write_bytes(delivery.SECRET)
         port, origin_port = free_port(), free_port()
         config = place / "hookward.toml"
         config.write_text(configuration(port, origin_port, place / "secret", options))

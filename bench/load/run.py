@@ -1,217 +1,191 @@
-"""Requests per second, CPU and memory of hookward and its peers, under the same load, measured in turns.
+"""hookward beside its peers, under the same loads, measured in turns: ``python -m bench.load --help``.
 
-Before anything is measured each peer shows that it does the work: a genuine delivery gets 200 and reaches the origin, a
-forged one gets 403 and does not.
+Before a workload is measured each peer shows that it does the work: a genuine delivery is answered 200 and reaches the
+origin, a forged one is refused and does not. Who is missing, fails or cannot is left out, and the table says why.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
 import json
+import math
 import os
-import platform
+import resource
 import shlex
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-import proxy
-from bench.load import workload
-from bench.load.client import WRK, load
-from bench.load.process import TASKSET, Server, free_port
+from bench.load.chart import chart
+from bench.load.process import FailedError
+from bench.load.report import machine, markdown, summary, table
+from bench.load.stage import LOAD_CORE, Scale, Stage, stage
+from bench.load.workloads import WORKLOADS, Figures, Workload
+from bench.peers.catalogue import PEERS, Peer
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-PROXY_CORE, LOAD_CORE = 0, 1
+OURS = "hookward"
+FAILURES = (FailedError, OSError, ValueError)
 
 
-@dataclass(frozen=True)
-class Peer:
-    """One program to measure: how it is started with (port, origin's port, secret file)."""
+@dataclass
+class Score:
+    """One peer in one workload."""
 
-    name: str
-    command: Callable[[int, int, Path], list[str]]
+    rounds: list[Figures] = field(default_factory=list)
+    left_out: str = ""
 
-
-def hookward(port: int, origin: int, secret: Path, *extra: str) -> list[str]:
-    flags = ["--listen", f"127.0.0.1:{port}", "--upstream", f"127.0.0.1:{origin}", "--path", "/hooks"]
-    return [sys.executable, "-m", "proxy", *flags, "--provider", "github", "--secret-file", str(secret), *extra]
-
-
-def aiohttp(port: int, origin: int, secret: Path) -> list[str]:
-    flags = ["--port", str(port), "--upstream", f"http://127.0.0.1:{origin}", "--secret-file", str(secret)]
-    return [sys.executable, "-m", "bench.peers.aiohttp_hmac", *flags]
+    def as_json(self) -> dict[str, Any]:
+        if self.left_out or not self.rounds:
+            return {"left_out": self.left_out or "the time was over"}
+        rounds = [{key: value for key, value in one.items() if not math.isnan(value)} for one in self.rounds]
+        return {"summary": summary(self.rounds), "rounds": rounds}
 
 
-PEERS = [
-    Peer("hookward", hookward),
-    Peer("aiohttp", aiohttp),
-]
+def cast(workload: Workload, options: argparse.Namespace) -> list[Peer]:
+    """Who takes part: those chosen, else the main ones, and all where the workload is for everyone."""
+    if options.peers:
+        chosen = [PEERS[name] for name in options.peers]
+    else:
+        chosen = [peer for peer in PEERS.values() if peer.main or workload.everyone or options.everyone]
+    return [peer for peer in chosen if not peer.only_in or workload.name in peer.only_in]
 
 
-def post(port: int, content: bytes, secret: bytes) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    with contextlib.closing(connection):
-        connection.request("POST", "/hooks/github", content, workload.fields(content, secret=secret))
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
+def play(workload: Workload, on: Stage, options: argparse.Namespace, deadline: float) -> dict[str, Score]:
+    """All rounds of one workload."""
+    scores = {peer.name: Score(left_out=peer.missing() or workload.excludes(peer)) for peer in cast(workload, options)}
+    able = [PEERS[name] for name, score in scores.items() if not score.left_out]
+    with contextlib.ExitStack() as stack:
+        turns: list[tuple[Score, str, Callable[[], Figures]]] = []
+        for peer in able:
+            score = scores[peer.name]
+            if workload.fresh:
+                turns.append((score, peer.name, lambda peer=peer: workload.measure(on, peer)))
+                continue
+            try:
+                server = stack.enter_context(on.running(peer, tls=workload.tls))
+                workload.proof(on, peer, server)
+            except FAILURES as error:
+                score.left_out = f"failed: {error}"
+                continue
+            turns.append((score, peer.name, lambda peer=peer, server=server: workload.measure(on, peer, server)))
+        for number in range(min(options.rounds, workload.max_rounds)):
+            for score, name, measure in turns if number % 2 == 0 else turns[::-1]:
+                if not score.left_out and monotonic() < deadline:
+                    turn(score, name, measure)
+    return scores
 
 
-def count(origin: int) -> int:
-    """How many complete requests the origin has had."""
-    connection = http.client.HTTPConnection("127.0.0.1", origin, timeout=10)
-    with contextlib.closing(connection):
-        connection.request("GET", "/count")
-        return int(connection.getresponse().read().split()[0])
-
-
-def check(server: Server, origin: int) -> None:
-    """A peer that does not guard is not measured."""
-    content = workload.body()
-    before = count(origin)
-    genuine = post(server.port, content, workload.SECRET)
-    forged = post(server.port, content, b"guess")
-    reached = count(origin) - before
-    if (genuine, forged, reached) != (200, 403, 1):
-        raise SystemExit(f"{server.name}: genuine {genuine}, forged {forged}, {reached} of 1 at the origin")
-
-
-def measure(server: Server, options: argparse.Namespace, folder: Path) -> dict[str, float]:
+def turn(score: Score, name: str, measure: Callable[[], Figures]) -> None:
     """One round of one peer."""
-    before = server.usage()
-    figures = load(server.port, options.connections, options.seconds, LOAD_CORE, folder)
-    after = server.usage()
-    if figures["bad"] or figures["socket_errors"]:
-        raise SystemExit(f"{server.name}: errors under load: {figures}")
-    requests = figures["requests"]
-    return {
-        "requests_per_s": requests / (figures["duration_us"] / 1e6),
-        "cpu_s_per_1000": (after.cpu_s - before.cpu_s) / requests * 1000,
-        "p50_ms": figures["p50_us"] / 1000,
-        "p99_ms": figures["p99_us"] / 1000,
-        "p999_ms": figures["p999_us"] / 1000,
-        "peak_rss_mib": after.peak_rss_bytes / 2**20,
-    }
-
-
-def summary(rounds: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Median, least and most of each figure."""
-    return {
-        name: {
-            "median": statistics.median(one[name] for one in rounds),
-            "min": min(one[name] for one in rounds),
-            "max": max(one[name] for one in rounds),
-        }
-        for name in rounds[0]
-    }
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers depend on."""
-    cpus = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.partition(":")[2].strip() for line in cpus if line.startswith("model name")), "")
-    return {
-        "cpu": model or platform.machine(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "hookward": proxy.__version__,
-        "packages": {name: version(name) for name in ("h11", "uvloop", "aiohttp")},
-        "client": "wrk" if WRK else "bench.load.client (slower than the proxies: compare CPU, not rates)",
-        "pinned": TASKSET is not None,
-    }
-
-
-COLUMNS = {
-    "requests_per_s": ("requests/s", "{:,.0f}"),
-    "cpu_s_per_1000": ("CPU s per 1000", "{:.3f}"),
-    "p50_ms": ("p50 ms", "{:.2f}"),
-    "p99_ms": ("p99 ms", "{:.2f}"),
-    "p999_ms": ("p99.9 ms", "{:.2f}"),
-    "peak_rss_mib": ("peak RSS MiB", "{:.0f}"),
-}
-
-
-def table(peers: dict[str, dict[str, dict[str, float]]]) -> str:
-    """The Markdown table: median (min to max)."""
-    lines = ["| | " + " | ".join(title for title, _ in COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for name, figures in peers.items():
-        cells = [
-            f"{shape.format(figures[key]['median'])} ({shape.format(figures[key]['min'])} to "
-            f"{shape.format(figures[key]['max'])})"
-            for key, (_, shape) in COLUMNS.items()
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    try:
+        score.rounds.append(measure())
+    except FAILURES as error:
+        score.left_out = f"failed: {error}"
+        print(f"  {name}: {score.left_out}", file=sys.stderr)
 
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Start everything, check, warm up, measure in turns."""
-    secret = folder / "secret"
-    secret.write_bytes(workload.SECRET)
-    origin_port = free_port()
-    origin = [sys.executable, "-m", "bench.load.origin", "--port", str(origin_port)]
-    chosen = [peer for peer in PEERS if not options.peers or peer.name in options.peers]
-    rounds: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in chosen}
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(Server("origin", origin, origin_port, LOAD_CORE, folder / "origin.log"))
-        servers = []
-        for peer in chosen:
-            port = free_port()
-            command = peer.command(port, origin_port, secret)
-            servers.append(stack.enter_context(Server(peer.name, command, port, PROXY_CORE, folder / f"{port}.log")))
-        for server in servers:
-            check(server, origin_port)
-        for server in servers:
-            load(server.port, options.connections, 1, LOAD_CORE, folder)
-        for number in range(options.rounds):
-            for server in servers if number % 2 == 0 else servers[::-1]:
-                rounds[server.name].append(measure(server, options, folder))
-                print(
-                    f"round {number + 1} {server.name}: {rounds[server.name][-1]['requests_per_s']:,.0f}/s",
-                    file=sys.stderr,
-                )
-    return {name: {"summary": summary(figures), "rounds": figures} for name, figures in rounds.items()}
+    """All workloads; what ends up in the JSON file under ``workloads``."""
+    scale = Scale(
+        folder=folder,
+        seconds=options.seconds,
+        large_bytes=int(options.large * (1 << 20)),
+        idle_connections=options.idle,
+        own_client=options.own_client,
+        pinned=not options.no_pin and (os.cpu_count() or 1) > 1,
+    )
+    deadline = monotonic() + options.minutes * 60
+    found: dict[str, Any] = {}
+    with stage(scale) as on:
+        for name in options.workloads:
+            workload = WORKLOADS[name]
+            started = monotonic()
+            scores = play(workload, on, options, deadline)
+            peers = {peer: score.as_json() for peer, score in scores.items()}
+            rounds = max((len(score.rounds) for score in scores.values()), default=0)
+            found[name] = {"title": workload.title, "rounds": rounds, "peers": peers}
+            print(f"## {workload.title} ({name}, {monotonic() - started:.0f} s)\n\n{table(name, peers)}\n", flush=True)
+    return found
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """A list with commas, each one of those known."""
+
+    def read(text: str) -> list[str]:
+        chosen = [name for name in text.split(",") if name]
+        unknown = [name for name in chosen if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: not one of {', '.join(known)}")
+        return chosen
+
+    return read
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--workloads", type=names(list(WORKLOADS)), default=list(WORKLOADS), metavar="A,B")
+    parser.add_argument("--peers", type=names(list(PEERS)), metavar="A,B", help="default: the main ones")
+    parser.add_argument("--everyone", action="store_true", help="all peers in every workload")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of one round of one peer")
-    parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--peers", nargs="*", metavar="NAME", help=f"of {', '.join(peer.name for peer in PEERS)}")
-    parser.add_argument("--save", action="store_true", help="write bench/results/DATE-load.{json,md}")
-    options = parser.parse_args(argv)
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="of one round of one peer; wrk knows whole ones only"
+    )
+    parser.add_argument("--minutes", type=float, default=20.0, help="of the whole run; what is left then is left out")
+    parser.add_argument("--large", type=float, default=25.0, metavar="MIB", help="size of the large deliveries")
+    parser.add_argument("--idle", type=int, default=5000, metavar="N", help="idle connections")
+    parser.add_argument("--own-client", action="store_true", help="not wrk, though it is there")
+    parser.add_argument("--no-pin", action="store_true", help="leave the choice of cores to the kernel")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--name", help="of the results; default: the date for a full run, else last")
+    parser.add_argument("--list", action="store_true", help="the workloads and peers, and who is installed")
+    return parser.parse_args(argv)
+
+
+def listing() -> str:
+    lines = ["workloads:", *(f"  {name:16} {workload.title}" for name, workload in WORKLOADS.items()), "peers:"]
+    lines += [f"  {name:16} {peer.title}{missing(peer)}" for name, peer in PEERS.items()]
+    return "\n".join(lines)
+
+
+def missing(peer: Peer) -> str:
+    return f" ({peer.missing()})" if peer.missing() else ""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = arguments(argv)
+    if options.list:
+        print(listing())
+        return 0
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if not options.no_pin and (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(0, {int(LOAD_CORE)})  # the clients that are not wrk run in this process
     with tempfile.TemporaryDirectory() as folder:
-        peers = run(options, Path(folder))
-    arguments = shlex.join(sys.argv[1:] if argv is None else argv)
-    connections = f"{options.connections} connections"
+        workloads = run(options, Path(folder))
+    full = options.peers is None and len(options.workloads) == len(WORKLOADS)
+    save(options, workloads, options.name or (datetime.now(tz=UTC).date().isoformat() if full else "last"), argv)
+    ours = [entry["peers"][OURS] for entry in workloads.values() if OURS in entry["peers"]]
+    return int(any(one.get("left_out", "").startswith("failed") for one in ours))
+
+
+def save(options: argparse.Namespace, workloads: dict[str, Any], name: str, argv: Sequence[str] | None) -> None:
+    """The figures as JSON, the tables as Markdown, the headlines as a chart."""
+    chosen = shlex.join(sys.argv[1:] if argv is None else argv)
     result = {
         "date": datetime.now(tz=UTC).date().isoformat(),
-        "command": f"python -m bench.load {arguments}".strip(),
-        "workload": f"GitHub push, {workload.SIZE} bytes, 14 fields, signed, keep-alive, {connections}",
+        "command": f"make bench ARGS={shlex.quote(chosen)}" if chosen else "make bench",
         "machine": machine(),
-        "peers": peers,
+        "workloads": workloads,
     }
-    text = table({name: figures["summary"] for name, figures in peers.items()})
-    print(f"{result['workload']}; median (min to max) of {options.rounds} rounds of {options.seconds:g} s\n\n{text}")
-    if options.save:
-        save(result, text)
-
-
-def save(result: dict[str, Any], text: str) -> None:
-    """Keep a run: the figures as JSON, the table as Markdown."""
-    RESULTS.mkdir(exist_ok=True)
-    base = RESULTS / f"{result['date']}-load"
-    base.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    described = "\n".join(f"- {key}: {value}" for key, value in result["machine"].items())
-    title = f"# {result['workload']}\n\n`{result['command']}` on {result['date']}\n\n{described}\n\n"
-    base.with_suffix(".md").write_text(title + text + "\n")
-    print(f"\nwritten: {base}.json, {base}.md", file=sys.stderr)
+    options.out.mkdir(parents=True, exist_ok=True)
+    written = {".json": json.dumps(result, indent=1) + "\n", ".md": markdown(result), ".svg": chart(result)}
+    for suffix, content in written.items():
+        (options.out / f"{name}{suffix}").write_text(content)
+    print(f"written: {options.out / name}.json, .md, .svg", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""What hookward is measured against, each a program of its own: ``python -m bench.peers.NAME --help``."""
+"""What hookward is measured against. ``catalogue.py`` is the list; the programs and configurations lie beside it."""

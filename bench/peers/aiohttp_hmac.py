@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import hashlib
 import hmac
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class Proxy:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         assert self.session is not None
         expected = request.headers.get("X-Hub-Signature-256")
-        if request.method != "POST" or expected is None:
+        if request.remote != "127.0.0.1" or request.method != "POST" or expected is None:
             return web.Response(status=403)
         body = checked(request, self.key, expected)
         try:
@@ -91,13 +92,28 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--upstream", required=True)
     parser.add_argument("--secret-file", type=Path, required=True)
+    parser.add_argument("--cert")
+    parser.add_argument("--key")
     options = parser.parse_args()
     proxy = Proxy(options.upstream, options.secret_file.read_bytes().strip())
     app = web.Application(client_max_size=0)
     app.cleanup_ctx.append(proxy.lifetime)
     app.router.add_route("*", "/{path:.*}", proxy.handle)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    web.run_app(app, host="127.0.0.1", port=options.port, access_log=None, print=None, handler_cancellation=False)
+    context = None
+    if options.cert:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(options.cert, options.key)
+    web.run_app(
+        app,
+        host="127.0.0.1",
+        port=options.port,
+        ssl_context=context,
+        backlog=4096,
+        access_log=None,
+        print=None,
+        handler_cancellation=False,
+    )
 
 
 if __name__ == "__main__":
