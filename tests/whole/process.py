@@ -80,9 +80,10 @@ class Hookward:
         secrets: Sequence[bytes] = (),
         listeners: int = 1,
         cwd: Path | None = None,
+        module: Sequence[str] = ("proxy",),
     ) -> None:
         self.secrets = list(secrets)
-        command = [sys.executable, "-m", "proxy", *argv]
+        command = [sys.executable, "-m", *module, *argv]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,83 @@
+"""Deliveries signed by the providers' own SDKs, or published by them, through a running hookward.
+
+They were signed long ago (``tests/vectors``), so each group runs before a hookward whose clock stands at that time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.whole.process import Hookward
+from tests.whole.recorder import RecordingUpstream
+from tests.whole.wire import once
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "signatures.json").read_text())
+TIMES = sorted({vector["now"] for vector in VECTORS})
+ORIGIN = "https://hooks.example.com"
+
+
+def of(instant: float) -> list[dict[str, Any]]:
+    return [vector for vector in VECTORS if vector["now"] == instant]
+
+
+def configuration(upstream: str, vectors: list[dict[str, Any]], folder: Path) -> str:
+    """A route for each vector: at a path of its own, with the URL that was signed as its public one."""
+    text = f'listen = ["127.0.0.1:0"]\nupstream = "{upstream}"\n'
+    for number, vector in enumerate(vectors):
+        secret = folder / f"secret-{number}"
+        secret.write_text(vector["secret"])
+        secret.chmod(0o600)
+        text += f"""
+[route.r{number}]
+path = "/r{number}"
+methods = ["{vector["method"]}"]
+provider = "{vector["provider"]}"
+secrets = ["file:{secret}"]
+public_url = "{url_of(vector)}"
+"""
+    return text
+
+
+def url_of(vector: dict[str, Any]) -> str:
+    return ORIGIN + vector["target"] if vector["method"] == "POST" else ORIGIN
+
+
+def raw(vector: dict[str, Any], path: str, body: bytes) -> bytes:
+    lines = [f"{vector['method']} {path} HTTP/1.1", "Host: hooks.example.com"]
+    lines += [f"{name}: {value}" for name, value in vector["headers"]]
+    lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize("instant", TIMES)
+def test_signed_by_the_providers_own_code(
+    instant: float, start: Callable[..., Hookward], upstream: RecordingUpstream, tmp_path: Path
+) -> None:
+    vectors = [vector for vector in of(instant) if vector["method"] == "POST"]
+    (tmp_path / "hookward.toml").write_text(configuration(upstream.url, vectors, tmp_path))
+    hookward = start(
+        "--config",
+        tmp_path / "hookward.toml",
+        module=("tests.whole.pinned", str(instant)),
+        secrets=[vector["secret"].encode() for vector in vectors],
+    )
+    for number, vector in enumerate(vectors):
+        body = vector["body"].encode()
+        query = vector["target"].partition("?")[2]
+        path = f"/r{number}" + (f"?{query}" if query else "")
+        answer = once(hookward.address, raw(vector, path, body))
+        assert answer.status == 200, (vector["provider"], vector["source"], answer.content)
+        assert upstream.complete[-1].content == body
+        if vector["covered"] and body:
+            forged = once(hookward.address, raw(vector, path, body[:-1] + bytes([body[-1] ^ 1])))
+            assert forged.status in {401, 403}, (vector["provider"], vector["source"], forged.content)
+    assert len(upstream.complete) == len(vectors)
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len({vector["provider"] for vector in VECTORS if vector["method"] == "POST"}) >= 15
