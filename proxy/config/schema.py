@@ -69,9 +69,9 @@ _LIMITS = (
         at_limit="further ones are closed at accept", flag="max-connections"),
     Key("max_connections_per_address", kinds.COUNT, "Connections of one address; IPv6 is counted per /64.", 256,
         minimum=1, maximum=1_000_000, at_limit="further ones are closed at accept", flag="max-connections-per-address"),
-    Key("reserved_share", kinds.COUNT, "Percent of `max_connections` and `max_handshakes` that is kept for addresses "
-        "with an `allow` list, where other routes let everybody connect.", 10, minimum=0, maximum=90,
-        at_limit="further connections of strangers are closed at accept", flag="reserved-share"),
+    Key("reserved_share", kinds.COUNT, "Percent of `max_connections`, `max_handshakes` and `max_exchanges` that is "
+        "kept for addresses with an `allow` list, where other routes let everybody connect.", 10, minimum=0, maximum=90,
+        at_limit="for strangers the three limits are lower by so much", flag="reserved-share"),
     Key("max_requests_per_connection", kinds.COUNT, "Requests of one connection.", 10000, minimum=1,
         maximum=1_000_000_000, at_limit="the last answer says `Connection: close`", flag="max-requests-per-connection"),
     Key("max_exchanges", kinds.COUNT, "Requests that are being received, forwarded or answered at once.", 4096,
