@@ -7,10 +7,10 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check fmt lint types bench soak clean dist
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench soak crowd slowhttp memory-attack clean dist reproducible
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/run.stamp ## Start hookward before a small application and send it deliveries (ARGS=--once ends by itself)
 	@$(BIN)/python -m proxy demo $(ARGS)
@@ -23,7 +23,10 @@ test-all: .venv/test.stamp ## Run the tests three times: asyncio in debug mode, 
 	HOOKWARD_LOOP=asyncio $(PYTEST) $(ARGS)
 	HOOKWARD_LOOP=uvloop $(PYTEST) $(ARGS)
 
-check: lint types ## What must pass before a commit, besides the tests
+test-lowest: .venv/run.stamp ## Run a fast part of the tests with the oldest h11 and uvloop that we promise to work with
+	$(PYTHON) tools/lowest.py $(ARGS)
+
+check: lint types audit ## What must pass before a commit, besides the tests
 
 fmt: .venv/test.stamp ## Format the code
 	$(BIN)/ruff format .
@@ -36,14 +39,29 @@ lint: .venv/test.stamp ## Look for smells and unformatted code
 types: .venv/test.stamp ## Check the types
 	$(BIN)/mypy
 
+audit: .venv/test.stamp ## Ask whether a known hole is in what we need at run time; goes on where nobody can be asked
+	$(BIN)/python tools/audit.py
+
 bench: .venv/test.stamp ## Measure against an aiohttp proxy with the same check (ARGS=--help shows more)
 	$(BIN)/python -m bench.load $(ARGS)
 
 soak: .venv/test.stamp ## Reload, kill and upgrade under load for a minute, and lose no delivery (ARGS=--help shows more)
 	$(BIN)/python -m bench.load.soak $(ARGS)
 
+crowd: .venv/test.stamp ## Deliver through a crowd of 10,000 idle and trickling connections (ARGS=--help shows more)
+	$(BIN)/python -m bench.attack.crowd $(ARGS)
+
+slowhttp: .venv/test.stamp ## Deliver while slowhttptest sends and reads slowly
+	$(BIN)/python -m bench.attack.slow $(ARGS)
+
+memory-attack: .venv/test.stamp ## Attack the memory in five ways, and hold the peak to its bound
+	$(BIN)/python -m bench.attack.memory $(ARGS)
+
 dist: .venv/test.stamp ## Build the wheel and the source archive
 	$(BIN)/python -m hatchling build
+
+reproducible: .venv/test.stamp ## Build wheel and source archive twice, from two places, and compare every byte
+	$(BIN)/python tools/reproducible.py
 
 clean: ## Remove what was built, .venv too
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

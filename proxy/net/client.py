@@ -336,7 +336,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         decision = decide(
             head, self.peer, policy, site.table, wall, trusted=self.peer_trusted, names=self._names, rates=site.rates
         )
-        if site.is_full and isinstance(decision, Admit):
+        if isinstance(decision, Admit) and site.is_full(decision.route):
             decision = Reject(Reason.OVERLOADED, decision.client, decision.route)
         record = self._record(head, decision, wall)
         if isinstance(decision, Reject):

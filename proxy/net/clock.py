@@ -2,7 +2,8 @@
 
 Connections do not arm a timer each: they say by when they must have moved on (``deadline``), and one sweep twice a
 second calls those that have not. A deadline is then an attribute, and moving it costs nothing (``call_later`` and
-``cancel`` cost 1.1 µs, four times a request).
+``cancel`` cost 1.1 µs, four times a request). A crowd is swept in portions, spread over the half second:
+deliveries must not wait while 10,000 idle connections are looked at.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import time
 from email.utils import formatdate
 from typing import Protocol
 
-#: Deadlines are kept to within this many seconds.
+#: Deadlines are kept to within this many seconds; to within twice as many where a crowd is watched.
 TICK_S = 0.5
+#: At most so many are looked at in one turn of the loop: less than a millisecond, even if all of them are late.
+PORTION = 250
 
 NEVER = float("inf")
 
@@ -30,12 +33,14 @@ class Watched(Protocol):
 class Clock:
     """Monotonic time, wall time, the ``Date`` field's bytes, and the sweep of deadlines."""
 
-    __slots__ = ("_date", "_date_second", "_loop", "_timer", "_watched", "now")
+    __slots__ = ("_date", "_date_second", "_left", "_loop", "_pause_s", "_timer", "_watched", "now")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.now = loop.time  # monotonic seconds
         self._watched: set[Watched] = set()
+        self._left: list[Watched] = []  # of this sweep
+        self._pause_s = TICK_S  # between its portions
         self._timer: asyncio.TimerHandle | None = None
         self._date = b""
         self._date_second = -1
@@ -70,11 +75,18 @@ class Clock:
             self._timer.cancel()
             self._timer = None
         self._watched.clear()
+        self._left.clear()
 
     def _tick(self) -> None:
         now = self.now()
-        self._timer = self._loop.call_later(TICK_S, self._tick) if self._watched else None
-        for watched in [w for w in self._watched if w.deadline <= now]:
+        if not self._left:
+            self._left = list(self._watched)
+            self._pause_s = TICK_S / max(1, -(-len(self._left) // PORTION))
+        portion, self._left = self._left[:PORTION], self._left[PORTION:]
+        self._timer = self._loop.call_later(self._pause_s, self._tick) if self._watched else None
+        for watched in [w for w in portion if w.deadline <= now]:
+            if watched not in self._watched:
+                continue  # it ended since the sweep began
             try:
                 watched.deadline_passed(now)
             except Exception as bug:  # noqa: BLE001 - the deadlines of all others hang on this sweep

@@ -107,10 +107,15 @@ class Site:
         self._requests += 1
         return f"{self._instance}{self._requests:08x}"
 
-    @property
-    def is_full(self) -> bool:
-        """Whether as many exchanges are under way as there may be."""
-        return self.exchanges >= self.policy.server.max_exchanges
+    def is_full(self, route: Route) -> bool:
+        """Whether as many exchanges are under way as there may be for ``route`` to begin one: where some routes are
+        for listed addresses, the others leave them a share.
+        """
+        policy = self.policy
+        most = policy.server.max_exchanges
+        if policy.reserved_for and route.allow is None:
+            most = policy.server.open_to_strangers(most)
+        return self.exchanges >= most
 
     def new_record(self, wall: float, peer: str, *, secure: bool, request_id: bytes | None = None) -> ExchangeRecord:
         """What is known of an exchange that begins at ``wall``; ``request_id`` is one that a trusted proxy gave."""

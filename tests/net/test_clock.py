@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 
-from proxy.net.clock import NEVER, TICK_S, Clock
+from proxy.net.clock import NEVER, PORTION, TICK_S, Clock
 from tests.net.accepting import until
 from tests.net.dialogue import FakeLoop
 
@@ -80,6 +80,33 @@ def test_one_that_fails_does_not_keep_the_others_waiting() -> None:
     assert all(len(watched.calls) == 1 for watched in everybody)
     assert len(loop.complaints) == 3
     assert len(loop.timers) == 1
+
+
+def test_a_crowd_is_swept_in_portions_within_two_ticks() -> None:
+    loop = FakeLoop()
+    clock = Clock(loop)  # type: ignore[arg-type]
+    crowd = [Watched(0.0) for _ in range(3 * PORTION + 1)]
+    for watched in crowd:
+        clock.watch(watched)
+    swept = []
+    while not all(watched.calls for watched in crowd):
+        pass_ticks(loop, 1)
+        swept.append(sum(len(watched.calls) for watched in crowd))
+    assert swept == [PORTION, 2 * PORTION, 3 * PORTION, 3 * PORTION + 1]
+    assert loop.now - 1000 <= 2 * TICK_S
+
+
+def test_who_ends_while_a_sweep_is_under_way_is_called_no_more() -> None:
+    loop = FakeLoop()
+    clock = Clock(loop)  # type: ignore[arg-type]
+    crowd = [Watched(0.0) for _ in range(PORTION + 1)]
+    for watched in crowd:
+        clock.watch(watched)
+    pass_ticks(loop, 1)
+    [left] = [watched for watched in crowd if not watched.calls]
+    clock.unwatch(left)
+    pass_ticks(loop, 1)
+    assert not left.calls
 
 
 def test_a_deadline_may_end_others() -> None:

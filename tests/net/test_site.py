@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.core.addresses import AddressSet
 from proxy.core.record import ExchangeRecord
 from proxy.reasons import Reason
 from tests.net.dialogue import SERVER, World, policy, route
@@ -77,3 +78,16 @@ def test_drain_reaches_every_connection() -> None:
 def test_who_is_told_to_come_back_is_told_one_of_a_few_times(wait_s: float, said: int) -> None:
     refusal = World().site.refusal(Reason.RATE_LIMITED, close=False, status=429, retry_s=wait_s)
     assert b"\r\nRetry-After: %d\r\n" % said in refusal.write(b"id-1", b"DATE")
+
+
+def test_routes_for_everybody_leave_a_share_of_the_exchanges_to_listed_addresses() -> None:
+    listed = AddressSet.parse(["192.0.2.1"])
+    site = World(max_exchanges=10, reserved_share=20, reserved_for=listed).site
+    everybody, some = route(b"/a"), route(b"/b", allow=listed)
+    found = []
+    for site.exchanges in (7, 8, 9, 10):
+        found.append((site.is_full(everybody), site.is_full(some)))
+    assert found == [(False, False), (True, False), (True, False), (True, True)]
+    site.use(policy(everybody, max_exchanges=10, reserved_share=20))
+    site.exchanges = 9
+    assert not site.is_full(everybody)
