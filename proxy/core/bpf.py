@@ -69,7 +69,7 @@ _Target: TypeAlias = "bool | _Word"
 def fit(addresses: AddressSet, most: int = MAX_INSTRUCTIONS) -> Program:
     """The program for these addresses in at most ``most`` instructions (64 or more): exact where it fits."""
     ranges = len(addresses)
-    keep = min(ranges, most)  # each takes one instruction at least
+    keep = min(ranges, most * 3 // 4)  # in the shortest form three take four instructions
     while True:
         judged = addresses if keep == ranges else _widened(addresses, ranges - keep)
         instructions = compile_filter(judged)

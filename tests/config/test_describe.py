@@ -96,6 +96,15 @@ def test_the_whole_text(place: Workplace) -> None:
         ),
         (ENDS + 'proxy_protocol = "require"\ntrusted_proxies = "10.0.0.1"', "Only trusted proxies may connect."),
         (
+            ENDS + 'allow = "192.0.2.1"\nkernel_filter = "auto"',
+            "Only 1 address range may connect; the kernel filter drops all others.",
+        ),
+        (ENDS + 'kernel_filter = "auto"', "Every address may connect. The kernel filter drops nobody."),
+        (
+            ENDS + 'kernel_filter = "auto"\nproxy_protocol = "require"\ntrusted_proxies = "10.0.0.1"',
+            "Only trusted proxies may connect. The kernel filter is off: the kernel cannot see whom they speak for.",
+        ),
+        (
             ENDS + '[tls]\ncert = "/dev/../etc/passwd"',
             "Listens on 127.0.0.1:8443, with TLS for the names in /dev/../etc/passwd.",
         ),
