@@ -81,9 +81,11 @@ class Hookward:
         listeners: int = 1,
         cwd: Path | None = None,
         module: Sequence[str] = ("proxy",),
+        prefix: Sequence[str] = (),
     ) -> None:
+        """``prefix`` is what starts the command in our place, such as prlimit."""
         self.secrets = list(secrets)
-        command = [sys.executable, "-m", *module, *argv]
+        command = [*prefix, sys.executable, "-m", *module, *argv]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
