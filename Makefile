@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench soak crowd slowhttp memory-attack clean dist reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install soak crowd slowhttp memory-attack clean dist reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,8 +42,15 @@ types: .venv/test.stamp ## Check the types
 audit: .venv/test.stamp ## Ask whether a known hole is in what we need at run time; goes on where nobody can be asked
 	$(BIN)/python tools/audit.py
 
-bench: .venv/test.stamp ## Measure against an aiohttp proxy with the same check (ARGS=--help shows more)
+bench: .venv/test.stamp ## Measure beside other proxies (ARGS="--workloads keepalive --peers hookward,aiohttp", ARGS=--help)
 	$(BIN)/python -m bench.load $(ARGS)
+
+bench-install: .venv/test.stamp ## Install the other proxies and wrk: apt as root, the Python ones below .venv
+	apt-get install -y --no-install-recommends wrk nginx libnginx-mod-http-lua libnginx-mod-http-js haproxy caddy webhook
+	$(PYTHON) -m venv .venv/bench/starlette
+	.venv/bench/starlette/bin/pip install -q starlette uvicorn httpx httptools uvloop
+	$(PYTHON) -m venv .venv/bench/proxy_py
+	.venv/bench/proxy_py/bin/pip install -q proxy.py
 
 soak: .venv/test.stamp ## Reload, kill and upgrade under load for a minute, and lose no delivery (ARGS=--help shows more)
 	$(BIN)/python -m bench.load.soak $(ARGS)

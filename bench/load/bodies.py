@@ -41,6 +41,7 @@ class Sender:
 
     def connect(self) -> None:
         self.sock = socket.create_connection(("127.0.0.1", self.port), timeout=ANSWER_S)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else the last piece waits for an ACK
         self.sock.setblocking(False)
 
     def begin(self, now: float) -> None:

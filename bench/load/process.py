@@ -30,8 +30,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def pinned(command: Sequence[str], cores: str) -> list[str]:
-    """The command on those cores ("0", "0,1"), where the machine lets us choose; "" leaves it alone."""
+def pinned(command: Sequence[str], cores: str | None) -> list[str]:
+    """The command on those cores ("0", "0,1"), where the machine lets us choose; None or "" leaves it alone."""
     if not cores or TASKSET is None or (os.cpu_count() or 1) < 2:
         return list(command)
     return [TASKSET, "-c", cores, *command]
@@ -52,7 +52,7 @@ class Server:
     """A server process on a port, from its first accepted connection to the end of the block."""
 
     def __init__(
-        self, name: str, command: Sequence[str], port: int, cores: str, log: Path, cwd: Path | None = None
+        self, name: str, command: Sequence[str], port: int, cores: str | None, log: Path, cwd: Path | None = None
     ) -> None:
         self.name = name
         self.port = port
@@ -78,13 +78,22 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._end()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def _end(self) -> None:
+        members = family(self.pid)[1:]
         self._process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(10)
-        with contextlib.suppress(ProcessLookupError):  # what it left behind is in its own session
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for member in members:
+            with contextlib.suppress(ProcessLookupError):
+                if os.getsid(member) == self.pid:  # left behind, and not another that has its number by now
+                    os.kill(member, signal.SIGKILL)
 
     def _await_port(self) -> None:
         deadline = monotonic() + START_S

@@ -30,9 +30,9 @@ from typing import Any
 
 import uvloop
 
-from bench.load import workload
+from bench.load.delivery import SECRET
 from bench.load.process import Server, free_port
-from bench.load.run import count
+from bench.load.stage import count
 
 KEPT_ALIVE = 16
 #: A delivery that has no answer by then has failed; as GitHub has it.
@@ -172,7 +172,7 @@ class Sender:
 def delivery(number: int) -> bytes:
     """A signed push that no other is like."""
     content = json.dumps({"ref": "refs/heads/main", "number": number, "pad": "x" * 1000}).encode()
-    signature = hmac.new(workload.SECRET, content, hashlib.sha256).hexdigest()
+    signature = hmac.new(SECRET, content, hashlib.sha256).hexdigest()
     return (
         f"POST /hooks/github HTTP/1.1\r\nHost: hooks.example.com\r\nUser-Agent: GitHub-Hookshot/044aadd\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\nX-GitHub-Event: push\r\n"
@@ -363,7 +363,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None] = print) -> int:
         folder = Path(name)
         origin_port, port = free_port(), free_port()
         (folder / "ports").write_text(f"{port} {origin_port}")
-        (folder / "secret").write_bytes(workload.SECRET)
+        (folder / "secret").write_bytes(SECRET)
         origin = [sys.executable, "-m", "bench.load.origin", "--port", str(origin_port)]
         stack.enter_context(Server("origin", origin, origin_port, None, folder / "origin.log"))
         command = [sys.executable, "-m", "proxy", "--config", str(write_config(folder, 0))]
