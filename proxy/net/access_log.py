@@ -227,12 +227,6 @@ class AccessLog:
         self._newest = record.started + record.duration_s
         self._lines.append(self._format(record))
 
-    def note(self, line: str, text: str) -> None:
-        """Log what is no exchange: ``line`` where lines are JSON, ``text`` where people read them. Never blocks."""
-        if not self._lines:
-            self._schedule()
-        self._lines.append(text if isinstance(self._format, TextLines) else line)
-
     def _schedule(self) -> None:
         # A lone line goes out in this iteration of the loop; in dense traffic they wait for each other.
         if self._loop.time() - self._flushed_at > GATHER_S:
@@ -281,11 +275,6 @@ class NoLog:
 
     def write(self, record: ExchangeRecord) -> None:
         """Forget it."""
-
-    def note(self, line: str, text: str) -> None:
-        """Tell the journal: it is for the operator, who asked for no line per exchange."""
-        del line
-        log.warning("%s", text)
 
     def reopen(self) -> None:
         """There is nothing to open."""

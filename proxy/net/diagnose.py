@@ -2,7 +2,7 @@
 
 A flood of forgeries must not buy work with each of them, so each route has a few tries for each reason and then one now
 and again; beyond that a refusal costs the comparison of a time. The body is asked for only after that. What is found
-goes into the log and the metrics, never to a sender.
+goes into the journal and the metrics, never to a sender; the access log keeps its one line per exchange.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from json.encoder import encode_basestring_ascii as quote
 
@@ -18,7 +17,7 @@ from proxy.core.diagnosis import DIAGNOSABLE, Case, Diagnosis, diagnose
 from proxy.core.metrics import Metrics
 from proxy.core.policy import Route
 from proxy.http1 import RequestHead
-from proxy.net.access_log import clock_text, printable, timestamp
+from proxy.net.access_log import printable
 from proxy.net.clock import Clock
 from proxy.reasons import Reason
 
@@ -34,38 +33,18 @@ MAX_WAITING = 8
 _MAX_KEPT = 8192
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A cause that was found, and for which exchange."""
-
-    at: float
-    request_id: str
-    route: str
-    provider: str
-    reason: Reason
-    diagnosis: Diagnosis
-
-    def as_json(self) -> str:
-        """The line for programs. Nothing in it is a text of the sender."""
-        provider = f',"webhook.provider":{quote(self.provider)}' if self.provider else ""
-        return (
-            f'{{"timestamp":"{timestamp(self.at)}","severity":"WARN","event.name":"hookward.diagnosis"'
-            f',"webhook.reason":"{self.reason.word}","webhook.diagnosis":"{self.diagnosis.word}"'
-            f',"webhook.diagnosis.text":{quote(self.diagnosis.sentence)}'
-            f',"http.route":{quote(self.route)}{provider},"http.request.id":{quote(self.request_id)}}}'
-        )
-
-    def as_text(self) -> str:
-        """The line for people."""
-        sentence = quote(self.diagnosis.sentence)[1:-1].replace('\\"', '"')
-        return f"{clock_text(self.at)} why {self.diagnosis.word}: {sentence} id={printable(self.request_id)}"
+def _sentence(case: Case, found: Diagnosis, request_id: str) -> str:
+    """What the operator reads. Nothing in it is a text of the sender but its name for the request, made printable."""
+    text = quote(found.sentence)[1:-1].replace('\\"', '"')
+    about = f"{case.reason.word}, route {case.route.name}, request {printable(request_id)}"
+    return f"why {found.word}: {text} ({about})"
 
 
 class Diagnoser:
-    """Looks for causes. ``note`` takes each finding as a line for programs and one for people."""
+    """Looks for causes. ``note`` takes each finding as a line for the journal."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, clock: Clock, metrics: Metrics, note: Callable[[str, str], None]
+        self, loop: asyncio.AbstractEventLoop, clock: Clock, metrics: Metrics, note: Callable[[str], None]
     ) -> None:
         self._loop = loop
         self._clock = clock
@@ -125,7 +104,5 @@ class Diagnoser:
         found = future.result()
         if found is None:
             return
-        route = case.route
-        self._metrics.diagnoses.inc(route.name, found.word)
-        finding = Finding(case.now, request_id, route.name, route.provider, case.reason, found)
-        self._note(finding.as_json(), finding.as_text())
+        self._metrics.diagnoses.inc(case.route.name, found.word)
+        self._note(_sentence(case, found, request_id))

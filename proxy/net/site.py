@@ -32,9 +32,6 @@ class ExchangeLog(Protocol):
     def write(self, record: ExchangeRecord) -> None:
         """Write one line; never blocks."""
 
-    def note(self, line: str, text: str) -> None:
-        """Write what is no exchange, as JSON or as a text for people; never blocks."""
-
 
 class CauseFinder(Protocol):
     """Who finds out why a delivery was refused."""

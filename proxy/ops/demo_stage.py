@@ -130,9 +130,7 @@ class Guard:
     def _read_log(self, stream: IO[str]) -> None:
         for line in stream:
             with contextlib.suppress(ValueError):
-                record = json.loads(line)
-                if "webhook.diagnosis" not in record:  # a second line about an exchange that has had its own
-                    self.lines.put(record)
+                self.lines.put(json.loads(line))
 
     def _read_banner(self, stream: IO[str]) -> None:
         for line in stream:

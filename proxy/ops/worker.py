@@ -94,7 +94,7 @@ class Worker:
             metrics=self.metrics,
             instance=secrets.token_hex(4),
         )
-        self._diagnoser = self.site.diagnoser = Diagnoser(self._loop, self.site.clock, self.metrics, self._note)
+        self._diagnoser = self.site.diagnoser = Diagnoser(self._loop, self.site.clock, self.metrics, log.warning)
         self._sets = SetRefresher(shelf or SetShelf(), self.metrics, self.site.clock.wall, self._admit)
         self._slots = ConnectionSlots()
         self._gauges = Gauges(self.metrics, self.site, self._slots)
@@ -200,9 +200,6 @@ class Worker:
     def held(self) -> list[Held]:
         """The sockets that we listen on, for who takes them over."""
         return [(door.wanted.place, door.bound) for door in self.doors.open] + self._admin_sockets
-
-    def _note(self, line: str, text: str) -> None:
-        self._log.note(line, text)  # a reload may have changed it
 
     # -- the parts
 

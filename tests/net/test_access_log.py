@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from proxy.core.record import ExchangeRecord
 from proxy.net import access_log
-from proxy.net.access_log import AccessLog, JsonLines, NoLog, TextLines, printable, severity, timestamp
+from proxy.net.access_log import AccessLog, JsonLines, TextLines, printable, severity, timestamp
 from proxy.reasons import Phase, Reason
 
 FIELDS = {
@@ -282,23 +282,3 @@ def test_reopen_and_close_write_what_is_gathered_first():
     in_loop(action)
     assert sink.counts == [1, 1]
     assert sink.calls == ["reopen", "close"]
-
-
-@pytest.mark.parametrize(("formatter", "line"), [(JsonLines(), "{}"), (TextLines(colour=True), "for people")])
-def test_a_note_is_a_line_among_the_others(formatter, line: str):
-    sink = FakeSink()
-
-    async def action(loop: asyncio.AbstractEventLoop) -> None:
-        log = AccessLog(sink, formatter, loop)  # type: ignore[arg-type]
-        log.note("{}", "for people")
-        log.write(record())
-        await sink.written()
-
-    in_loop(action)
-    assert sink.counts == [2]
-    assert sink.lines[0] == line
-
-
-def test_without_a_log_a_note_goes_to_the_journal(caplog: pytest.LogCaptureFixture):
-    NoLog().note("{}", "for people %s")
-    assert caplog.messages == ["for people %s"]
