@@ -10,7 +10,7 @@ from bench.load.report import medians
 from bench.load.workloads import FIGURES, WORKLOADS
 from bench.peers.catalogue import PEERS
 
-COLUMNS, WIDTH, LABEL, BAR, ROW, HEAD, GAP = 2, 520, 190, 220, 18, 44, 18
+COLUMNS, WIDTH, LABEL, BAR, ROW, HEAD, GAP = 2, 560, 220, 220, 18, 44, 18
 OURS, THEIRS = "#c2410c", "#94a3b8"
 STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#1e293b}.title{font-weight:600;font-size:13px}"

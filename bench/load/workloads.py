@@ -311,6 +311,7 @@ WORKLOADS: dict[str, Workload] = {
             LAG,
             partial(bodies, senders=1, rate=PACE, least=3),
             large=True,
+            max_rounds=3,
         ),
         Workload(
             "last_byte_8",
@@ -318,6 +319,7 @@ WORKLOADS: dict[str, Workload] = {
             LAG,
             partial(bodies, senders=8, rate=PACE),
             large=True,
+            max_rounds=3,
         ),
         Workload(
             "memory",
@@ -326,7 +328,7 @@ WORKLOADS: dict[str, Workload] = {
             memory,
             fresh=True,
             large=True,
-            max_rounds=3,
+            max_rounds=2,
         ),
         Workload("idle", "idle connections", IDLE, idle, fresh=True, max_rounds=2),
         Workload("idle_tls", "idle TLS connections", IDLE, partial(idle, tls=True), tls=True, fresh=True, max_rounds=1),

@@ -246,7 +246,7 @@ PEERS: dict[str, Peer] = {
         ),
         Peer(
             "proxy_py",
-            "proxy.py + HMAC (hangs on a second request)",
+            "proxy.py + HMAC",
             proxy_py,
             (interpreter("proxy_py"),),
             tls=False,
