@@ -27,6 +27,9 @@ BACKLOG = 4096
 #: The application's group may talk to us, the rest of the host may not.
 UNIX_MODE = 0o660
 
+_SEE_WHO = "`ss -ltnxp` shows who; end that, or listen elsewhere"
+_LOW_PORT = "a port below 1024 needs CAP_NET_BIND_SERVICE (`hookward unit` prints a service with it), or root"
+
 _FIRST_FD = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
 
 
@@ -113,10 +116,12 @@ def _listen(address: ListenAddress, environ: Mapping[str, str], *, v6_only: bool
 def _explain(address: ListenAddress, error: OSError) -> ListenError:
     why = error.strerror or str(error)
     if error.errno == errno.EADDRINUSE:
-        return AddressInUseError(f"cannot listen on {address}: somebody else does")
+        return AddressInUseError(f"cannot listen on {address}: somebody else does\n    {_SEE_WHO}")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return NotPermittedError(f"cannot listen on {address}: {why}")
-    return NoSuchSocketError(f"cannot listen on {address}: {why}")
+        mend = _LOW_PORT if address.is_tcp else "let the user that hookward runs as write to that folder"
+        return NotPermittedError(f"cannot listen on {address}: {why}\n    {mend}")
+    mend = "create its folder" if address.path is not None else "name an address that this host has (`ip address`)"
+    return NoSuchSocketError(f"cannot listen on {address}: {why}\n    {mend}")
 
 
 def _bind_tcp(address: ListenAddress, *, v6_only: bool) -> BoundSocket:
@@ -180,7 +185,8 @@ def _remove_stale(address: ListenAddress, path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise AddressInUseError(f"cannot listen on {address}: the path exists and is no socket")
+        what = f"cannot listen on {address}: the path exists and is no socket"
+        raise AddressInUseError(f"{what}\n    remove it, or name another")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # a full queue is an answer too
         error = probe.connect_ex(path)
@@ -193,14 +199,16 @@ def _remove_stale(address: ListenAddress, path: str) -> None:
 def _adopt_all(address: ListenAddress, environ: Mapping[str, str]) -> list[socket.socket]:
     """The sockets that systemd passed to this very process under a name."""
     if environ.get("LISTEN_PID") != str(os.getpid()):
-        raise NoSuchSocketError(f"cannot listen on {address}: systemd passed no sockets to this process")
+        what = f"cannot listen on {address}: systemd passed no sockets to this process"
+        raise NoSuchSocketError(f"{what}\n    start the socket unit first (`hookward unit --socket` prints one)")
     count = environ.get("LISTEN_FDS", "")
     total = int(count) if count.isascii() and count.isdecimal() else 0
     listed = environ.get("LISTEN_FDNAMES", "")
     names = listed.split(":") if listed else ["unknown"] * total
     found = [_FIRST_FD + i for i, name in enumerate(names[:total]) if name == address.fd_name]
     if not found:
-        raise NoSuchSocketError(f"cannot listen on {address}: systemd passed {total} sockets, none of that name")
+        what = f"cannot listen on {address}: systemd passed {total} sockets, none of that name"
+        raise NoSuchSocketError(f"{what}\n    FileDescriptorName= of the socket unit must be {address.fd_name}")
     return [_adopt(address, fd) for fd in found]
 
 

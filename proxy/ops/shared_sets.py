@@ -7,12 +7,14 @@ that is gone when it ends.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 
 from proxy.config.settings import Loaded
 from proxy.ops.journal import log
 from proxy.ops.launch import Load
+from proxy.ops.privileges import Identity, identity_of
 
 
 class SharedSets:
@@ -32,7 +34,7 @@ class SharedSets:
             return loaded
         if self._folder is None:
             try:
-                self._folder = tempfile.mkdtemp(prefix="hookward-sets-")
+                self._folder = _make(identity_of(loaded.settings))
             except OSError as error:
                 log.warning("each worker fetches address sets for itself: %s; set state_dir", error.strerror)
                 return loaded
@@ -47,3 +49,11 @@ class SharedSets:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+def _make(owner: Identity | None) -> str:
+    """A folder for nobody but who the workers will be."""
+    folder = tempfile.mkdtemp(prefix="hookward-sets-")
+    if owner is not None and os.geteuid() == 0:
+        os.chown(folder, owner.uid, owner.gid)
+    return folder

@@ -66,6 +66,7 @@ def test_a_port_in_use_is_exit_69(listen):
     with pytest.raises(AddressInUseError, match="somebody else") as caught:
         listen(f"127.0.0.1:{bound.sock.getsockname()[1]}")
     assert caught.value.exit_code == 69
+    assert "\n    `ss -ltnxp` shows who" in str(caught.value)
 
 
 def test_all_or_nothing(listen):
@@ -85,6 +86,7 @@ def test_a_port_that_is_not_permitted_is_exit_77(listen, monkeypatch, number):
     with pytest.raises(NotPermittedError) as caught:
         listen("127.0.0.1:443")
     assert caught.value.exit_code == 77
+    assert "\n    a port below 1024 needs CAP_NET_BIND_SERVICE" in str(caught.value)
 
 
 def test_an_address_of_another_host_is_exit_78(listen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -55,3 +56,13 @@ def test_without_room_for_it_each_worker_fetches_for_itself(
     stage.write(SETS)
     assert SharedSets(stage.load).load(1).settings.state_dir is None
     assert "set state_dir" in caplog.text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_it_belongs_to_whom_the_workers_become(tmp_path: Path):
+    stage = Stage(tmp_path, 1)
+    stage.write(SETS, top='user = "nobody"')
+    sets = SharedSets(stage.load)
+    folder = Path(str(sets.load(1).settings.state_dir))
+    assert folder.owner() == "nobody"
+    sets.close()

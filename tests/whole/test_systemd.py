@@ -208,3 +208,35 @@ def test_a_held_socket_keeps_who_knocks_through_a_restart(upstream: RecordingUps
             assert process.wait(PATIENCE_S) == 0
             err.finish()
             assert waiting == [200], err.text
+
+
+NO_NEW_CODE = """
+import ctypes, os, sys
+PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
+if ctypes.CDLL(None).prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0):
+    sys.exit(75)
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
+"""
+WORK = """
+import asyncio, ssl, sqlite3
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from proxy.ops.run_command import loop_factory
+key = Ed25519PrivateKey.generate()
+key.public_key().verify(key.sign(b"x"), b"x")
+ssl.create_default_context()
+with asyncio.Runner(loop_factory=loop_factory("")) as runner:
+    runner.run(asyncio.sleep(0))
+print("all of it works")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl(2) is Linux's")
+def test_no_part_of_it_makes_code() -> None:
+    """What MemoryDenyWriteExecute=yes of the units forbids, forbidden by the kernel itself."""
+    done = subprocess.run(
+        [sys.executable, "-c", NO_NEW_CODE, WORK],
+        capture_output=True, text=True, timeout=PATIENCE_S, env=environment(), cwd=ROOT, check=False,
+    )  # fmt: skip
+    if done.returncode == 75:
+        pytest.skip("this kernel cannot forbid it (Linux 6.3)")
+    assert (done.returncode, done.stdout) == (0, "all of it works\n"), done.stderr
