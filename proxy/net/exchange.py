@@ -283,5 +283,7 @@ class Exchange:
         record.duration_s = self._site.clock.now() - self.started
         if reason is Reason.DELIVERED:
             record.phase = Phase.DONE
+        # Each knows the other: parted, both are freed at once with the body they hold, and none has to be found later.
+        del self.sender_writable, self._delivery
         self._site.exchanges -= 1
         self._site.finished(record)

@@ -12,6 +12,7 @@ from proxy.config.load import load
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.ops import checkup, descriptors, privileges
+from proxy.ops.collector import settle
 from proxy.ops.environment import LOOP_VARIABLE, environment, hold_standard_descriptors
 from proxy.ops.exit_codes import ExitCode
 from proxy.ops.handover import receive
@@ -61,6 +62,7 @@ def main(argv: Sequence[str]) -> int:
     factory = loop_factory(os.environ.get(LOOP_VARIABLE, ""))
     if worker_count(launch.loaded.settings.workers) > 1:
         return Supervisor(launch, factory).run()
+    settle()
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_serve(launch))
     return ExitCode.OK

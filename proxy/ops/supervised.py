@@ -17,6 +17,7 @@ from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.core.metrics import Snapshot
 from proxy.ops.channel import ChannelError, Lines, Message, encode
+from proxy.ops.collector import settle
 from proxy.ops.exit_codes import ExitCode
 from proxy.ops.journal import log, open_journal
 from proxy.ops.places import Held, SocketStore
@@ -43,6 +44,7 @@ class Errand:
 def main(errand: Errand, channel: socket.socket, loop_factory: LoopFactory | None) -> int:
     """Serve until told to leave. Raises ListenError and ConfigError where that cannot begin."""
     open_journal(errand.loaded.settings.log_level, who=f"worker {errand.number + 1}: ")
+    settle()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(SupervisedWorker(errand).run(channel))
     return ExitCode.OK
