@@ -31,7 +31,7 @@ from proxy.ops.set_report import SetRow, sentence
 
 def main(argv: Sequence[str]) -> int:
     """Print what the configuration means; takes the flags of ``run``. Raises FlagError and ConfigError."""
-    parser = _parser()
+    parser = build_parser()
     arguments, rest = parser.parse_known_args(list(argv))
     if arguments.help:
         print(parser.format_help() + _rules(), end="")
@@ -50,7 +50,8 @@ def main(argv: Sequence[str]) -> int:
     return ExitCode.CONFIG if warnings and arguments.strict else ExitCode.OK
 
 
-def _parser() -> RunParser:
+def build_parser() -> RunParser:
+    """The parser of the command."""
     parser = RunParser(
         prog="hookward check",
         usage="hookward check [flags of run] [--silence ID] [--strict]",

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 import proxy
@@ -17,10 +16,12 @@ from proxy.config.flags import FlagError
 from proxy.errors import Problem
 from proxy.ops import (
     checkup,
+    completions,
     demo,
     explain_command,
     gen_secret_command,
     ip_sets_command,
+    manual,
     neighbours,
     providers_command,
     run_command,
@@ -29,14 +30,7 @@ from proxy.ops import (
 )
 from proxy.ops.exit_codes import ExitCode
 from proxy.ops.failures import outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command: what it is for, in a line, and what runs it with the words after its name."""
-
-    help: str
-    main: Callable[[Sequence[str]], int]
+from proxy.ops.grammar import Command
 
 
 def version(_argv: Sequence[str]) -> int:
@@ -46,16 +40,47 @@ def version(_argv: Sequence[str]) -> int:
     return ExitCode.OK
 
 
+def complete(argv: Sequence[str]) -> int:
+    """Print the completion of these commands for a shell."""
+    return completions.run(argv, COMMANDS)
+
+
+def describe(argv: Sequence[str]) -> int:
+    """Print the manual of these commands."""
+    return manual.run(argv, COMMANDS)
+
+
 COMMANDS: Mapping[str, Command] = {
-    "run": Command("guard the application: the default, which takes the flags below", run_command.main),
-    "check": Command("say what a configuration means, and listen nowhere", checkup.main),
-    "send": Command("send a test delivery, signed as a provider would sign it", send_command.main),
-    "explain": Command("say what every check finds in a saved delivery, and why it failed", explain_command.main),
-    "gen-secret": Command("make a new secret of the right form and length", gen_secret_command.main),
-    "demo": Command("show hookward at work on this machine (--once ends by itself)", demo.main),
-    "ip-sets": Command("show, compare and refresh the published address lists", ip_sets_command.main),
-    "providers": Command("list the senders that are known by name", providers_command.main),
-    "unit": Command("print hardened systemd units for a configuration", unit_command.main),
+    "run": Command(
+        "guard the application: the default, which takes the flags below", run_command.main, run_command.run_parser
+    ),
+    "check": Command(
+        "say what a configuration means, and listen nowhere", checkup.main, checkup.build_parser, of_run=True
+    ),
+    "send": Command(
+        "send a test delivery, signed as a provider would sign it", send_command.main, send_command.build_parser
+    ),
+    "explain": Command(
+        "say what every check finds in a saved delivery, and why it failed",
+        explain_command.main,
+        explain_command.build_parser,
+        of_run=True,
+    ),
+    "gen-secret": Command(
+        "make a new secret of the right form and length", gen_secret_command.main, gen_secret_command.build_parser
+    ),
+    "demo": Command("show hookward at work on this machine (--once ends by itself)", demo.main, demo.build_parser),
+    "ip-sets": Command(
+        "show, compare and refresh the published address lists", ip_sets_command.main, ip_sets_command.build_parser
+    ),
+    "providers": Command(
+        "list the senders that are known by name", providers_command.main, providers_command.build_parser
+    ),
+    "unit": Command(
+        "print hardened systemd units for a configuration", unit_command.main, unit_command.build_parser, of_run=True
+    ),
+    "completion": Command("print the completion for bash, zsh or fish", complete, completions.build_parser),
+    "man": Command("print a manual page", describe, manual.build_parser),
     "version": Command("print the version", version),
 }
 

@@ -79,7 +79,7 @@ class Outcome:
 
 def main(argv: Sequence[str]) -> int:
     """Run the demo. 0 if every promise was kept, 1 if not, 70 if hookward did not start."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     paint = Paint.on(sys.stdout)
     try:
@@ -93,7 +93,8 @@ def main(argv: Sequence[str]) -> int:
         return ExitCode.OK
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command."""
     parser = Parser(prog="hookward demo", description="Show hookward at work before a small application.")
     parser.add_argument("--once", action="store_true", help="end by itself after the deliveries")
     return parser

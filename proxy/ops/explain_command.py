@@ -31,7 +31,7 @@ _MARKS = {True: ("ok", "green"), False: ("NO", "red"), None: ("--", "dim")}
 
 def main(argv: Sequence[str]) -> int:
     """Say what every check finds in a saved delivery. 0 if it is admitted, 1 if it is refused."""
-    parser = _parser()
+    parser = build_parser()
     arguments, rest = parser.parse_known_args(list(argv))
     if arguments.help or arguments.file is None or rest:
         return _help(parser, wrong=not arguments.help)
@@ -44,7 +44,8 @@ def main(argv: Sequence[str]) -> int:
     return ExitCode.OK if found.word == ADMITTED else ExitCode.FAILED
 
 
-def _parser() -> RunParser:
+def build_parser() -> RunParser:
+    """The parser of the command."""
     parser = RunParser(
         prog="hookward explain",
         usage="hookward explain FILE (-c CONFIG | --provider NAME --secret-file PATH) [flags]",

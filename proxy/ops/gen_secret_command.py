@@ -28,10 +28,7 @@ SECRET_BYTES = 32
 
 def main(argv: Sequence[str]) -> int:
     """Print a new secret, or write it into a new file."""
-    parser = Parser(prog="hookward gen-secret", description="Make a new secret of the right form and length.")
-    parser.add_argument("provider", metavar="PROVIDER", nargs="?", help="for whom; left out, 64 characters of hex")
-    parser.add_argument("--out", metavar="FILE", help="write it into a new file with mode 0600, not to standard output")
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     provider = None
     if arguments.provider is not None:
         provider = find(arguments.provider)
@@ -47,6 +44,14 @@ def main(argv: Sequence[str]) -> int:
         return _write(arguments.out, text)
     print(text)
     return ExitCode.OK
+
+
+def build_parser() -> Parser:
+    """The parser of the command."""
+    parser = Parser(prog="hookward gen-secret", description="Make a new secret of the right form and length.")
+    parser.add_argument("provider", metavar="PROVIDER", nargs="?", help="for whom; left out, 64 characters of hex")
+    parser.add_argument("--out", metavar="FILE", help="write it into a new file with mode 0600, not to standard output")
+    return parser
 
 
 def make_secret(provider: Provider | None) -> str:

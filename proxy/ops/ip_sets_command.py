@@ -57,7 +57,7 @@ class _Work:
 
 def main(argv: Sequence[str]) -> int:
     """Show, compare or refresh. Raises ConfigError where the configuration cannot be read."""
-    parser = _parser()
+    parser = build_parser()
     arguments = parser.parse_args(_with_action(argv))
     sets = load_sets(arguments.config, arguments.state_dir, environment())
     work = _Work(sets.feeds, sets.state_dir, Clock.wall(), arguments.accept)
@@ -76,7 +76,8 @@ def main(argv: Sequence[str]) -> int:
     return code
 
 
-def _parser() -> Parser:
+def build_parser() -> Parser:
+    """The parser of the command."""
     parser = Parser(
         prog="hookward ip-sets",
         description="Show, compare and refresh the published address lists.",

@@ -39,10 +39,7 @@ COLUMNS = {
 
 def main(argv: Sequence[str]) -> int:
     """Print the providers whose name contains one of the words, or all. 1 if a word fits none."""
-    parser = Parser(prog="hookward providers", description="List the providers that are known by name.")
-    parser.add_argument("word", nargs="*", help="list only those whose name contains one of these")
-    parser.add_argument("--json", action="store_true", help="as a JSON list, with titles and notes")
-    arguments = parser.parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     words = [word.lower().replace("-", "_") for word in arguments.word]
     chosen = [p for p in PROVIDERS.values() if not words or any(word in p.slug for word in words)]
     if arguments.json:
@@ -52,6 +49,14 @@ def main(argv: Sequence[str]) -> int:
     else:
         print(f"no provider's name contains {' or '.join(words)}; hookward providers lists all", file=sys.stderr)
     return ExitCode.OK if chosen else ExitCode.FAILED
+
+
+def build_parser() -> Parser:
+    """The parser of the command."""
+    parser = Parser(prog="hookward providers", description="List the providers that are known by name.")
+    parser.add_argument("word", nargs="*", help="list only those whose name contains one of these")
+    parser.add_argument("--json", action="store_true", help="as a JSON list, with titles and notes")
+    return parser
 
 
 def _row(provider: Provider) -> dict[str, str]:

@@ -37,7 +37,7 @@ _FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e\x80-\xff\t
 
 def main(argv: Sequence[str]) -> int:
     """Send one delivery and print the answer. 0 if it is a 2xx, 1 if it is not or none came."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     provider = _provider(arguments.provider)
     order = _order(arguments, provider)
     try:
@@ -50,7 +50,8 @@ def main(argv: Sequence[str]) -> int:
     return _send(delivery, arguments, Paint.on(sys.stdout))
 
 
-def _parser() -> Parser:
+def build_parser() -> Parser:
+    """The parser of the command."""
     kinds = "\n".join(f"  {name:{max(map(len, TAMPERS))}}  {tamper.doc}" for name, tamper in TAMPERS.items())
     parser = Parser(
         prog="hookward send",

@@ -50,7 +50,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 def main(argv: Sequence[str]) -> int:
     """Print or write the units. Raises FlagError and ConfigError."""
-    parser = _parser()
+    parser = build_parser()
     if "--help" in argv or "-h" in argv:
         print(parser.format_help(), end="")
         return ExitCode.OK
@@ -70,7 +70,8 @@ def main(argv: Sequence[str]) -> int:
     return ExitCode.OK
 
 
-def _parser() -> RunParser:
+def build_parser() -> RunParser:
+    """The parser of the command."""
     parser = RunParser(
         prog="hookward unit",
         usage="hookward unit [--socket] [--name NAME] [--systemd VERSION] [--write FOLDER] [flags of run]",

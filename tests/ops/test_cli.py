@@ -15,7 +15,8 @@ from proxy.config.flags import FlagError
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import AddressInUseError, NotPermittedError
 from proxy.ops import cli
-from proxy.ops.cli import COMMANDS, Command, main
+from proxy.ops.cli import COMMANDS, main
+from proxy.ops.grammar import Command
 
 ROOT = Path(__file__).resolve().parents[2]
 
