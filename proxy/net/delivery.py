@@ -225,9 +225,7 @@ class Delivery:
         return self._gate.streaming and self._head.framing is Framing.CHUNKED
 
     def _framed(self, pieces: list[bytes]) -> list[bytes]:
-        if not self._is_chunked:
-            return pieces
-        return [part for piece in pieces if piece for part in chunk(piece)]
+        return _one_chunk(pieces) if self._is_chunked else pieces
 
     def _take_pending(self) -> list[bytes]:
         pending, self._pending = self._pending, []
@@ -340,7 +338,7 @@ class Delivery:
         for piece in content:
             self._record.bytes_out += len(piece)
         if self._answer_framing is Framing.CHUNKED:
-            pieces += [part for piece in content if piece for part in chunk(piece)]
+            pieces += _one_chunk(content)
             if ended:
                 pieces.append(LAST_CHUNK)
         else:
@@ -349,3 +347,9 @@ class Delivery:
             self._sender.write(pieces)
         if ended:
             self._owner.delivered(close=self._close)
+
+
+def _one_chunk(pieces: list[bytes]) -> list[bytes]:
+    """What one read brought as one chunk: a copy costs less than a write for each piece and each of its frames."""
+    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return chunk(content) if content else []
