@@ -32,7 +32,8 @@ def test_what_others_count_is_taken_over():
         counters.accepted, counters.refused_address, counters.refused_full = 11, 12, 13
         counters.refused_per_address, counters.proxy_header_failed, counters.tls_failed = 14, 15, 16
         counters.accept_paused, counters.open = 17, 18
-        site.new_request_id()
+        counters.refused_handshakes = 20
+        site.exchanges = 1
         site.budget.reserve(1000, lambda: None)
         doors = Doors(SocketStore({}))
 
@@ -59,6 +60,7 @@ def test_what_others_count_is_taken_over():
         ("hookward_accept_refused_total", "address"): 12,
         ("hookward_accept_refused_total", "connections"): 13,
         ("hookward_accept_refused_total", "connections_per_address"): 14,
+        ("hookward_accept_refused_total", "handshakes"): 20,
         ("hookward_accept_refused_total", "proxy_header"): 15,
         ("hookward_accept_refused_total", "tls"): 16,
         ("hookward_accept_pauses_total",): 17,
