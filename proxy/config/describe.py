@@ -120,6 +120,8 @@ def _route(route: Route, limits: Limits) -> list[str]:
         lines.append(f"Tighter limits: {_list(tightened)}.")
     if route.rate is not None:
         lines.append(f"Each address: {show_rate(route.rate.per_s)}, at most {route.rate.burst} at once.")
+    if route.drained:
+        lines.append(f"Drained, so they get nothing: {_list([str(one) for one in route.drained])}.")
     if route.duplicates is not None:
         lines.append(_duplicates(route.duplicates))
     if route.hold_s:

@@ -65,6 +65,18 @@ class UpstreamAddress:
     secure: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One entry of a list of upstreams. ``health_path`` "" asks for no health."""
+
+    address: UpstreamAddress
+    weight: int = 1
+    drain: bool = False
+    health_path: str = ""
+    health_interval_s: float = 0.0
+    health_timeout_s: float = 0.0
+
+
 def read_listen(value: object) -> ListenAddress:
     """A listening address; Mistake where it is none."""
     text = _text(value, LISTEN_FORM)

@@ -54,6 +54,23 @@ class Kind:
     from_text: Callable[[str], object] = str  # what a flag's or a variable's text is in TOML
 
 
+def read_within(kind: Kind, value: object, minimum: object, maximum: object) -> object:
+    """``value`` read by its kind and checked against its range, both as written; Mistake says what is wrong."""
+    try:
+        read = kind.read(value)
+    except Mistake:
+        raise
+    except ValueError as error:
+        raise Mistake(str(error), kind.form) from None
+    if isinstance(read, int | float):
+        for bound, low in ((minimum, True), (maximum, False)):
+            limit = None if bound is None else kind.read(bound)
+            if isinstance(limit, int | float) and (read < limit if low else read > limit):
+                side = "below the least" if low else "above the most"
+                raise Mistake(f"{value} is {side} that is possible", f"choose from {minimum} to {maximum}")
+    return read
+
+
 def choice(*words: str) -> Kind:
     """A kind whose values are ``words``."""
 

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from proxy.config.kinds import read_within
 from proxy.config.locate import line_of, locate
 from proxy.config.problems import Mistake, Problems, nearest
 from proxy.config.schema import SECTIONS, Key, Path, Section
@@ -86,19 +87,7 @@ def parse_tables(tables: Mapping[str, object], source: Source, problems: Problem
 
 def read_value(key: Key, value: object) -> object:
     """``value`` read by the key's kind and checked against its range; Mistake says what is wrong."""
-    try:
-        read = key.kind.read(value)
-    except Mistake:
-        raise
-    except ValueError as error:
-        raise Mistake(str(error), key.kind.form) from None
-    if isinstance(read, int | float):
-        for bound, low in ((key.minimum, True), (key.maximum, False)):
-            limit = None if bound is None else key.kind.read(bound)
-            if isinstance(limit, int | float) and (read < limit if low else read > limit):
-                side = "below the least" if low else "above the most"
-                raise Mistake(f"{value} is {side} that is possible", f"choose from {key.minimum} to {key.maximum}")
-    return read
+    return read_within(key.kind, value, key.minimum, key.maximum)
 
 
 @dataclass(slots=True)

@@ -65,7 +65,7 @@ def reference() -> str:
 
 
 def _section(name: str, section: Section) -> str:
-    title = section.title if name in {"", "secret"} else f"`{section.title}`"
+    title = section.title if name in {"", "secret", "upstream", "health"} else f"`{section.title}`"
     lines = [f"## {title}", ""]
     if section.doc:
         lines += [section.doc, ""]

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields, replace
 from math import ceil
 
 from proxy.config.allow import AllowReader
-from proxy.config.duplicates import body_without_signature, read_rule
-from proxy.config.endpoints import UpstreamAddress
+from proxy.config.duplicates import SPARE_S, body_without_signature, read_rule
+from proxy.config.endpoints import Upstream
 from proxy.config.guards import GuardReader, Guards
 from proxy.config.kinds import SIZE, TIME
 from proxy.config.notes import Note
@@ -22,7 +22,7 @@ from proxy.config.schema import SECTIONS, Key
 from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import View
 from proxy.core.addresses import AddressSet
-from proxy.core.policy import BodyMode, Endpoint, Limits, Route, UpstreamTls
+from proxy.core.policy import BodyMode, Endpoint, HealthCheck, Limits, Route, UpstreamTls
 from proxy.core.rate import RateRule
 from proxy.core.schemes import Provider
 from proxy.core.schemes.handshake import Form
@@ -53,6 +53,8 @@ class RouteReader:
         allow = self.lists.read(view, "allow")
         self._check_guarded(name, view, allow)
         limits, observe = self._limits(view), self._observe(name, view)
+        upstream, drained = self._upstreams(view)
+        answer_s = guards.provider.answer_s if guards.provider else 0.0
         return Route(
             name=name,
             path=view.need("path", bytes),
@@ -64,14 +66,16 @@ class RouteReader:
             events=self._events(view, guards),
             body=self._body(view, guards),
             observe=observe,
-            upstream=read_upstreams(view if "upstream" in view else self.top, self._tls_of(view), self.problems),
+            upstream=upstream,
+            drained=drained,
+            answer_s=answer_s,
             limits=limits,
             client_names=self._client_names(view),
             rate=self._rate(view),
             provider=self._label(guards),
             event_header=guards.provider.event_header if guards.provider else None,
             delivery_header=guards.provider.delivery_header if guards.provider else None,
-            hold_s=view.need("hold", float),
+            hold_s=self._hold(view, answer_s),
             refusal_status=guards.provider.refusal_status if guards.provider else None,
             duplicates=read_rule(view, guards, limits, self.problems, observe=observe),
             endpoint_check=guards.provider.handshake if guards.provider else None,
@@ -81,6 +85,7 @@ class RouteReader:
 
     def built_in(self, name: str) -> Route:
         """The route of a load without routes: everything, for whoever the exposure admits."""
+        upstream, drained = self._upstreams(self.top)
         return Route(
             name=name,
             path=b"/",
@@ -92,8 +97,9 @@ class RouteReader:
             events=None,
             body=BodyMode.FREE,
             observe=False,
-            upstream=read_upstreams(self.top, self._tls_of(self.top), self.problems),
+            upstream=upstream,
             limits=self.limits,
+            drained=drained,
         )
 
     def _check_guarded(self, name: str, view: View, allow: AddressSet | None) -> None:
@@ -204,6 +210,17 @@ class RouteReader:
                 "route's own path alone, which is /: set `path` to that of the webhook"
             )
 
+    def _hold(self, view: View, answer_s: float) -> float:
+        hold_s = view.need("hold", float)
+        if answer_s and hold_s > answer_s - SPARE_S:
+            who = f"{view.where('hold')}: the provider waits {show_time(answer_s)} in all"
+            self.warnings.append(Note("H405", f"{who}, and `hold` is {show_time(hold_s)}"))
+        return hold_s
+
+    def _upstreams(self, view: View) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
+        owner = view if "upstream" in view else self.top
+        return read_upstreams(owner, self._tls_of(view), self.problems)
+
     def _tls_of(self, view: View) -> UpstreamTls:
         own = view.tree.view("upstream_tls", *view.prefix, "upstream_tls")
         if not own.exists:
@@ -275,12 +292,36 @@ def names_of(limits: type) -> list[str]:
     return [field.name for field in fields(limits)]
 
 
-def read_upstreams(view: View, tls: UpstreamTls, problems: Problems) -> tuple[Endpoint, ...]:
-    """The endpoints of a table's ``upstream``; () where there is none, which the caller judges."""
-    addresses = view.items("upstream", UpstreamAddress)
+def read_upstreams(
+    view: View, tls: UpstreamTls, problems: Problems
+) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
+    """The endpoints of a table's ``upstream``, and those of them that are drained; both () where there is none, which
+    the caller judges.
+    """
+    entries = view.items("upstream", Upstream)
+    addresses = [entry.address for entry in entries]
     if len(set(addresses)) < len(addresses):
         problems.add(view.where("upstream"), "names the same upstream twice", "remove one of the two")
-    return tuple(Endpoint(a.host, a.port, a.path, tls if a.secure else None) for a in addresses)
+    none_is_left = all(entry.drain for entry in entries)
+    if entries and none_is_left:
+        problems.add(view.where("upstream"), "every upstream is drained", "leave one without `drain`")
+    return (
+        tuple(_endpoint(entry, tls) for entry in entries if not entry.drain or none_is_left),
+        tuple(_endpoint(entry, tls) for entry in entries if entry.drain),
+    )
+
+
+def _endpoint(entry: Upstream, tls: UpstreamTls) -> Endpoint:
+    address = entry.address
+    health = HealthCheck(entry.health_path, entry.health_interval_s, entry.health_timeout_s)
+    return Endpoint(
+        address.host,
+        address.port,
+        address.path,
+        tls if address.secure else None,
+        weight=entry.weight,
+        health=health if entry.health_path else None,
+    )
 
 
 def read_upstream_tls(view: View, problems: Problems) -> UpstreamTls:

@@ -93,6 +93,11 @@ _RULES = (
         "A unix socket is listened on, and no `allow` admits its peers.",
         'Add "unix:" to `allow`.',
     ),
+    Rule(
+        "H405",
+        "`hold` leaves no time for an answer: the provider gives up before it is over.",
+        "Lower it to a second less than the provider waits; who gives up sends again.",
+    ),
 )
 
 RULES: Mapping[str, Rule] = MappingProxyType({rule.id: rule for rule in _RULES})

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from proxy.config import kinds
 from proxy.config.kinds import Kind, choice
 from proxy.config.store_url import STORE_URL
+from proxy.config.upstreams import health_kind, upstream_kind
 
 ENVIRONMENT_PREFIX = "HOOKWARD_"
 #: The route that flags and the environment make or change.
@@ -55,6 +56,23 @@ class Section:
         """The key called ``name``."""
         return next((key for key in self.keys if key.name == name), None)
 
+
+_HEALTH = (
+    Key("path", kinds.ROUTE_PATH, "What is asked for, by GET: an answer below 400 says that all is well."),
+    Key("interval", kinds.TIME, "How often; each worker asks for itself.", "5s", minimum="100ms", maximum="1h"),
+    Key("timeout", kinds.TIME, "How long an answer may take.", "2s", minimum="10ms", maximum="1m"),
+)  # fmt: skip
+
+_UPSTREAM = (
+    Key("url", kinds.UPSTREAM, "Where it is."),
+    Key("weight", kinds.COUNT, "How many requests it gets while one of weight 1 gets one.", 1, minimum=1,
+        maximum=1000),
+    Key("drain", kinds.BOOL, "It gets no new request; what it has is finished.", False),
+    Key("health", health_kind(_HEALTH), "Ask whether it is well: a path, or the table below. After two bad answers it "
+        "gets requests only where no other is well, until the next good one."),
+)  # fmt: skip
+
+UPSTREAM = upstream_kind(_UPSTREAM)
 
 _LIMITS = (
     Key("max_body", kinds.SIZE, "Content of one request.", "25MiB", minimum="1B", maximum="1TiB", tighten=True,
@@ -113,7 +131,8 @@ _TIGHTENED = tuple(
 
 _TOP = (
     Key("listen", kinds.LISTEN, "Where to listen.", many=True, flag="listen"),
-    Key("upstream", kinds.UPSTREAM, "Where admitted requests go; several are used in turn.", many=True,
+    Key("upstream", UPSTREAM, "Where admitted requests go. Of several, the one with the fewest under way for its "
+        "`weight` gets the next, and one that cannot be reached is left alone for a while.", many=True,
         flag="upstream"),
     Key("workers", kinds.WORKERS, 'Processes; "auto" is one per processor.', 1, flag="workers"),
     Key("allow", kinds.ADDRESSES, "Who may send, for every route that has no `allow` of its own.", many=True,
@@ -193,10 +212,11 @@ _ROUTE = (
         "with a signature, else `free`.", flag="body"),
     Key("mode", choice("enforce", "observe"), "`observe` passes and counts what would have been refused.", "enforce",
         flag="mode"),
-    Key("upstream", kinds.UPSTREAM, "Where this route goes instead of the top level's `upstream`.", many=True),
+    Key("upstream", UPSTREAM, "Where this route goes instead of the top level's `upstream`.", many=True),
     Key("upstream_tls", kinds.TABLE, "Instead of the top level's table.", table="upstream_tls"),
-    Key("hold", kinds.TIME, "Retry an unreachable upstream this long, after the verdict only.", "0s", minimum="0s",
-        maximum="1h", at_limit="502 `upstream_unreachable`", flag="hold"),
+    Key("hold", kinds.TIME, "Retry an unreachable upstream this long, after the verdict only. It should be shorter "
+        "than the provider waits; the body is counted against `buffer_budget`.", "0s", minimum="0s",
+        maximum="1h", at_limit="502 `upstream_unreachable`; 503 where the budget is spent", flag="hold"),
     Key("duplicates", choice("off", "in-flight", "refuse-delivered"), "A delivery that comes again: `in-flight` lets "
         "no two of a kind reach the upstream at once; `refuse-delivered` also answers what was delivered before with "
         "the status that it got then.", "off", flag="duplicates"),
@@ -299,6 +319,11 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
                        "answers for names that none has.", _TLS),
         "upstream_tls": Section("[upstream_tls]", "How `https` upstreams are verified; a route may have its own table.",
                                 _UPSTREAM_TLS),
+        "upstream": Section("upstream", "Each entry of a list of upstreams is a URL, or a table: `upstream = "
+                            '["http://10.0.0.1:8000", { url = "http://10.0.0.2:8000", weight = 2 }]`.', _UPSTREAM,
+                            opaque=True),
+        "health": Section("health", 'Of an upstream: `health = { path = "/healthz", interval = "5s" }`.', _HEALTH,
+                          opaque=True),
         "limits": Section("[limits]", "A route may tighten those marked \\*, never loosen them.", _LIMITS),
         "route": Section("[route.NAME]", "All guards of a route must hold. Several routes may share a path: the "
                          "longest path is tried first, then the order of the file.", _ROUTE),

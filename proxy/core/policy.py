@@ -85,13 +85,26 @@ class UpstreamTls:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How an endpoint is asked whether it is well: any answer below 400 to a GET of ``path`` says so."""
+
+    path: str
+    interval_s: float
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One place to connect to. It is the pool's key: connections are shared only where all of it agrees."""
+    """One place to connect to. It is the pool's key: connections are shared only where all of it agrees, but for what
+    only says how often it is chosen.
+    """
 
     host: str  # "" for a unix socket
     port: int  # 0 for a unix socket
     path: str | None = None  # of a unix socket
     tls: UpstreamTls | None = None
+    weight: int = field(default=1, compare=False)  # how many exchanges it gets while one of weight 1 gets one
+    health: HealthCheck | None = field(default=None, compare=False)
 
     @property
     def authority(self) -> str:
@@ -129,6 +142,8 @@ class Route:
     event_header: bytes | None = None  # lower case; whose value ``events`` and the log speak of
     delivery_header: bytes | None = None  # lower case; the delivery id for the log and Webhook-Verified
     hold_s: float = 0.0  # wait this long for an unreachable upstream, after the verdict only
+    drained: tuple[Endpoint, ...] = ()  # endpoints that get nothing, because their configuration says so
+    answer_s: float = 0.0  # how long the provider waits for an answer; 0 where that is not known
     refusal_status: int | None = None  # a provider that demands 401 (Discord, Xero)
     duplicates: DuplicateRule | None = None  # None: nobody looks
     endpoint_check: Handshake | None = None  # the provider's, where it has one
@@ -160,3 +175,7 @@ class Policy:
     limits: Limits
     server: ServerLimits
     reserved_for: AddressSet = NOBODY  # who may take what strangers may not; nobody where there are no strangers
+
+    def endpoints(self) -> frozenset[Endpoint]:
+        """All that its routes may use, the drained left out."""
+        return frozenset(endpoint for route in self.routes for endpoint in route.upstream)

@@ -129,7 +129,7 @@ class Delivery:
         if self._upstream is not None:
             self._send_rest()
         elif self._kept is None and self._dial is None:
-            self._connect(patience_s=self._admit.route.hold_s)
+            self._connect(patience_s=self._admit.route.hold_s if self._admit.observed is None else 0.0)
         if self._kept is not None:
             kept, self._kept = self._kept, None
             self.answer = Answer.NONE
@@ -146,6 +146,11 @@ class Delivery:
         if self._upstream is not None:
             self._upstream.abort()
             self._upstream = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits for a connection."""
+        return self._dial is not None
 
     def awaited(self) -> UpstreamConnection | None:
         """The connection on which an answer is awaited that nobody has seen anything of, or None."""

@@ -228,6 +228,14 @@ class Exchange:
         """Everything that had to be proved is, and nobody else delivers it."""
         self._tell_verdict()
         self._delivery.deliver(self._spill)
+        if self._admit.route.hold_s and self._reservation is None and self._delivery.is_held:
+            self._reserve_held()
+
+    def _reserve_held(self) -> None:
+        """What came whole in one read has reserved nothing; where it is to wait for the upstream, it must."""
+        self._reservation = self._site.budget.reserve(self._gate.received, lambda: None)
+        if not self._reservation.granted:
+            self.refuse(Reason.OVERLOADED, "buffer_budget")
 
     def claim_refused(self, reason: Reason, status: int) -> None:
         """It is a duplicate, or nobody can say whether it is one."""

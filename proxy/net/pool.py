@@ -1,9 +1,10 @@
 """Persistent connections to the upstreams, and the choice between several of them.
 
 Key: an ``Endpoint``, that is address, TLS and every verify setting; connections are shared only where all of it
-agrees. Choice: the healthy endpoint with the fewest exchanges under way. Health is passive: an endpoint that refuses
-connections is left alone for a moment that doubles, unless it is the only one. A dial may be repeated elsewhere,
-because nothing has been sent yet; a request never is.
+agrees. Choice: the healthy endpoint with the fewest exchanges under way for its weight, and of equal ones the one
+whose turn it is. Health is passive: an endpoint that refuses connections is left alone for a moment that doubles,
+unless it is the only one; ``net.health`` may say more. A dial may be repeated elsewhere, because nothing has been sent
+yet; a request never is. Who waits for an upstream that is down shares one attempt at a time with all others.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import contextlib
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from proxy.core.policy import Endpoint
@@ -33,6 +34,8 @@ EJECT_FIRST_S = 1.0
 EJECT_MOST_S = 30.0
 #: While a verified delivery waits for an unreachable upstream, it is tried again this often.
 RETRY_S = 0.1
+#: Of those who waited, so many at once connect when it is back: a fresh server's queue is short.
+MAX_WAITING_DIALS = 32
 
 
 @dataclass(slots=True)
@@ -44,6 +47,8 @@ class EndpointState:
     dialing: int = 0
     failures: int = 0
     ejected_until: float = 0.0
+    unwell: bool = False  # by its own answer to a health check
+    turn: float = 0.0  # grows by 1/weight with each exchange
 
 
 class Dial:
@@ -68,19 +73,24 @@ class UpstreamPool:
         self._loop = loop
         self._clock = clock
         self._states: dict[Endpoint, EndpointState] = {}
+        self._turn = 0.0  # of whoever was chosen last: who comes back is behind by one at most
         self._dials: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._used: frozenset[Endpoint] | None = None  # None: any
 
     # -- for exchanges
 
     def acquire(self, endpoints: tuple[Endpoint, ...]) -> UpstreamConnection | None:
         """An idle connection to the best endpoint, or None where one must be dialled."""
-        state = self._state(endpoints[0] if len(endpoints) == 1 else self._order(endpoints)[0])
+        several = len(endpoints) > 1
+        state = self._state(self._order(endpoints)[0] if several else endpoints[0])
         while state.idle:
             connection = state.idle[-1]
             if not connection.is_stale:
                 state.idle.pop()
                 state.outstanding += 1
+                if several:
+                    self._charge(connection.endpoint, endpoints)
                 return connection
             connection.close()  # ``lost`` takes it out
         return None
@@ -103,11 +113,47 @@ class UpstreamPool:
     def reachable(self, endpoints: tuple[Endpoint, ...]) -> bool:
         """Whether at least one endpoint is not ejected now."""
         now = self._clock.now()
-        return any(self._state(endpoint).ejected_until <= now for endpoint in endpoints)
+        return any(self._is_well(self._state(endpoint), now) for endpoint in endpoints)
+
+    def waiting_dials(self) -> int:
+        """How many exchanges wait for a connection."""
+        return len(self._dials)
+
+    def lent_connections(self) -> int:
+        """How many connections are in use."""
+        return sum(state.outstanding for state in self._states.values())
+
+    def conditions(self) -> dict[str, bool]:
+        """Whether each endpoint that was ever used is well now."""
+        now = self._clock.now()
+        return {str(endpoint): self._is_well(state, now) for endpoint, state in self._states.items()}
 
     def idle_connections(self) -> int:
         """How many connections wait for a request."""
         return sum(len(state.idle) for state in self._states.values())
+
+    def use(self, endpoints: Iterable[Endpoint]) -> None:
+        """Forget every endpoint but these: its idle connections are closed, those in use when they become idle."""
+        self._used = frozenset(endpoints)
+        for endpoint in [one for one in self._states if one not in self._used]:
+            state = self._states[endpoint]
+            while state.idle:
+                state.idle[-1].close()
+            if not state.outstanding and not state.dialing:
+                del self._states[endpoint]
+
+    # -- for health checks
+
+    async def open(self, endpoint: Endpoint) -> UpstreamConnection:
+        """A connection that is lent to the caller. Raises OSError and what else a connection can fail with."""
+        return await self._open(endpoint)
+
+    def well(self, endpoint: Endpoint, *, well: bool) -> None:
+        """An endpoint that is not well is chosen only where no other is."""
+        state = self._state(endpoint)
+        if state.unwell and well:
+            log.info("%s is well again", endpoint)
+        state.unwell = not well
 
     async def close(self) -> None:
         """Close what is idle and stop what is being made."""
@@ -132,7 +178,7 @@ class UpstreamPool:
         state.outstanding -= 1
         connection.idle_since = self._clock.now()
         state.idle.append(connection)
-        if self._closed:
+        if self._closed or (self._used is not None and connection.endpoint not in self._used):
             connection.close()
         elif len(state.idle) > MAX_IDLE:
             state.idle[0].close()
@@ -165,14 +211,29 @@ class UpstreamPool:
         return state
 
     def _order(self, endpoints: tuple[Endpoint, ...]) -> list[Endpoint]:
-        """Healthy ones first, then by what is under way (least outstanding requests)."""
+        """Healthy ones first, then by what is under way for their weight, then by turns."""
+        if len(endpoints) == 1:
+            return list(endpoints)
         now = self._clock.now()
 
-        def rank(endpoint: Endpoint) -> tuple[bool, int]:
+        def rank(endpoint: Endpoint) -> tuple[bool, float, float]:
             state = self._state(endpoint)
-            return state.ejected_until > now, state.outstanding + state.dialing
+            busy = (state.outstanding + state.dialing) / endpoint.weight
+            return not self._is_well(state, now), busy, max(state.turn, self._turn - 1) + 1 / endpoint.weight
 
         return sorted(endpoints, key=rank)
+
+    def _charge(self, chosen: Endpoint, endpoints: tuple[Endpoint, ...]) -> None:
+        """It was this one's turn. ``chosen`` may be of another route, with another weight."""
+        state = self._state(chosen)
+        weight = next((one.weight for one in endpoints if one == chosen), 1)
+        begun = max(state.turn, self._turn - 1)
+        self._turn = max(begun, self._turn)
+        state.turn = begun + 1 / weight
+
+    @staticmethod
+    def _is_well(state: EndpointState, now: float) -> bool:
+        return state.ejected_until <= now and not state.unwell
 
     async def _dial(
         self,
@@ -183,27 +244,44 @@ class UpstreamPool:
         failed: Callable[[], None],
     ) -> None:
         until = self._clock.now() + patience_s
-        while not dial.cancelled:
-            for endpoint in self._order(endpoints):
-                connection = await self._connect(endpoint)
-                if connection is None:
-                    continue
-                if dial.cancelled:
-                    self.released(connection)
-                else:
-                    ready(connection)
-                return
-            if self._clock.now() >= until:
-                break
-            await asyncio.sleep(RETRY_S)
-        if not dial.cancelled:
+        connection = None if dial.cancelled else await self._connect_any(endpoints, self.connect_timeout_s)
+        while connection is None and not dial.cancelled and (left := until - self._clock.now()) > 0:
+            await asyncio.sleep(min(RETRY_S, left))
+            connection = self.acquire(endpoints) or await self._connect_again(endpoints, until)
+        if dial.cancelled:
+            if connection is not None:
+                self.released(connection)
+        elif connection is None:
             failed()
+        else:
+            ready(connection)
 
-    async def _connect(self, endpoint: Endpoint) -> UpstreamConnection | None:
+    async def _connect_any(self, endpoints: tuple[Endpoint, ...], timeout_s: float) -> UpstreamConnection | None:
+        for endpoint in self._order(endpoints):
+            connection = await self._connect(endpoint, timeout_s)
+            if connection is not None:
+                if len(endpoints) > 1:
+                    self._charge(endpoint, endpoints)
+                return connection
+        return None
+
+    async def _connect_again(self, endpoints: tuple[Endpoint, ...], until: float) -> UpstreamConnection | None:
+        """As who has waited: not where another tries already, and not all at once."""
+        for endpoint in endpoints:
+            state = self._state(endpoint)
+            if state.dialing >= (1 if state.failures else MAX_WAITING_DIALS):
+                continue
+            left = max(until - self._clock.now(), RETRY_S)
+            connection = await self._connect(endpoint, min(self.connect_timeout_s, left))
+            if connection is not None:
+                return connection
+        return None
+
+    async def _connect(self, endpoint: Endpoint, timeout_s: float) -> UpstreamConnection | None:
         state = self._state(endpoint)
         state.dialing += 1
         try:
-            async with asyncio.timeout(self.connect_timeout_s):
+            async with asyncio.timeout(timeout_s):
                 connection = await self._open(endpoint)
         except (OSError, UnicodeError, ConfigError) as error:  # the others: a name or a file that cannot be used
             if not state.failures:

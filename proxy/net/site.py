@@ -98,6 +98,7 @@ class Site:
         self.table = RouteTable(policy.routes)
         self.budget.limit = policy.server.buffer_budget
         self.pool.connect_timeout_s = policy.server.connect_timeout_s
+        self.pool.use(policy.endpoints())
 
     def new_request_id(self) -> str:
         """An id that no other exchange has."""

@@ -31,6 +31,7 @@ from proxy.net.client import ClientConnection
 from proxy.net.clock import NEVER
 from proxy.net.diagnose import Diagnoser
 from proxy.net.feeds import SetRefresher
+from proxy.net.health import HealthChecks
 from proxy.net.listener import Listener
 from proxy.net.log_sink import LogSink
 from proxy.net.site import Site
@@ -96,6 +97,7 @@ class Worker:
         )
         self._diagnoser = self.site.diagnoser = Diagnoser(self._loop, self.site.clock, self.metrics, log.warning)
         self._sets = SetRefresher(shelf or SetShelf(), self.metrics, self.site.clock.wall, self._admit)
+        self._health = HealthChecks(self._loop, self.site.pool)
         self._slots = ConnectionSlots()
         self._gauges = Gauges(self.metrics, self.site, self._slots)
         self.doors = Doors(store, unlink=not siblings)
@@ -124,6 +126,7 @@ class Worker:
         # files of the state are that user's.
         become(settings, [str(bound.address.path) for _, bound in self.held if bound.inode is not None])
         open_duplicates(self.site, settings.duplicates)
+        self._health.use(self.site.policy.endpoints())
         self._shield()
         return [(door.wanted.name, str(door.bound)) for door in self.doors.open] + [(ADMIN, text) for text in admin]
 
@@ -151,6 +154,7 @@ class Worker:
         await self.doors.abandon()
         self._certificates.use(None)
         await self._sets.close()
+        await self._health.close()
         if self._admin is not None:
             self._admin.close()
         for _, bound in self._admin_sockets:
@@ -240,6 +244,7 @@ class Worker:
         self._admit(loaded)
         self._sets.use(loaded)
         self._certificates.use(contexts)
+        self._health.use(loaded.policy.endpoints())
         open_journal(settings.log_level)
         if (before.access_log, before.log_format) != (settings.access_log, settings.log_format):
             self._change_log(settings)

@@ -726,6 +726,21 @@ def test_patience_is_for_proved_deliveries() -> None:
     world.over(*[Reason.UPSTREAM_UNREACHABLE] * 3)
 
 
+def test_what_waits_for_the_upstream_is_counted_against_the_budget() -> None:
+    world = World(route(hold_s=8.0), buffer_budget=3000)
+    world.pool.connects = False
+    first, second = world.sender(), world.sender()
+    first >> signed(b"x" * 2000)
+    assert world.site.budget.used == 2000
+    second >> signed(b"y" * 2000)
+    second << b"HTTP/1.1 503 *overloaded*"
+    world.pool.connect()
+    world.upstream >> OK
+    first << ANSWERED
+    assert world.site.budget.used == 0
+    world.over(Reason.OVERLOADED, DELIVERED)
+
+
 def test_a_dial_goes_on_while_the_body_ends() -> None:
     world = World()
     world.pool.connects = False

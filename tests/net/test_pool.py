@@ -430,3 +430,89 @@ def test_a_new_connection_with_something_to_read_gets_no_request(run, monkeypatc
         await over(pool, app)
 
     run(main())
+
+
+def test_weights_are_kept_in_turns(run) -> None:
+    async def main() -> None:
+        apps, pool = [await App().start() for _ in range(2)], make_pool()
+        endpoints = tuple(
+            Endpoint(app.endpoint.host, app.endpoint.port, weight=weight)
+            for app, weight in zip(apps, (2, 1), strict=True)
+        )
+        chosen = []
+        for _ in range(9):
+            connection = pool.acquire(endpoints) or await dial(pool, *endpoints)
+            assert connection is not None
+            chosen.append(endpoints.index(connection.endpoint))
+            pool.released(connection)
+        assert (chosen.count(0), chosen.count(1)) == (6, 3)
+        await over(pool, *apps)
+
+    run(main())
+
+
+def test_who_is_unwell_is_chosen_last(run) -> None:
+    async def main() -> None:
+        apps, pool = [await App().start() for _ in range(2)], make_pool()
+        first, second = (app.endpoint for app in apps)
+        pool.well(first, well=False)
+        for endpoints in ((first, second), (second, first)):
+            connection = pool.acquire(endpoints) or await dial(pool, *endpoints)
+            assert connection is not None
+            assert connection.endpoint == second
+            pool.released(connection)
+        assert pool.reachable((first, second))
+        assert not pool.reachable((first,))
+        alone = await dial(pool, first)
+        assert alone is not None
+        pool.released(alone)
+        await over(pool, *apps)
+
+    run(main())
+
+
+def test_who_is_configured_no_longer_loses_its_connections(run) -> None:
+    async def main() -> None:
+        app, pool = await App().start(), make_pool()
+        idle, lent = await dial(pool, app.endpoint), await dial(pool, app.endpoint)
+        assert idle is not None
+        assert lent is not None
+        pool.released(idle)
+        pool.use([Endpoint("127.0.0.1", 1)])
+        assert idle.state is CLOSED
+        assert (pool.idle_connections(), pool.lent_connections()) == (0, 1)
+        pool.released(lent)
+        assert lent.state is CLOSED
+        pool.use([Endpoint("127.0.0.1", 1)])
+        assert pool.conditions() == {}
+        await over(pool, app)
+
+    run(main())
+
+
+def test_many_who_wait_share_one_attempt_and_all_get_through(run, monkeypatch) -> None:
+    monkeypatch.setattr(pool_module, "RETRY_S", 0.01)
+
+    async def main() -> None:
+        nowhere = refusing()
+        pool, waiting = make_pool(), Waiting()
+        attempts, connect = [], pool._open
+
+        async def count(endpoint: Endpoint) -> UpstreamConnection:
+            attempts.append(endpoint)
+            return await connect(endpoint)
+
+        monkeypatch.setattr(pool, "_open", count)
+        for _ in range(50):
+            pool.dial((nowhere,), patience_s=5.0, ready=waiting.ready, failed=waiting.failed)
+        await until(lambda: len(attempts) >= 55)
+        assert pool.waiting_dials() == 50
+        app = await App().start(port=nowhere.port)
+        await until(lambda: len(waiting.got) == 50)
+        assert None not in waiting.got
+        for connection in waiting.got:
+            assert connection is not None
+            connection.abort()
+        await over(pool, app)
+
+    run(main())
