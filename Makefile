@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install soak crowd slowhttp memory-attack clean dist reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak crowd slowhttp memory-attack clean dist reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench-install: .venv/test.stamp ## Install the other proxies and wrk: apt as roo
 	.venv/bench/starlette/bin/pip install -q starlette uvicorn httpx httptools uvloop
 	$(PYTHON) -m venv .venv/bench/proxy_py
 	.venv/bench/proxy_py/bin/pip install -q proxy.py
+
+restart: .venv/test.stamp ## Restart an upstream for 5 s under load, and lose no delivery (ARGS=--help shows more)
+	$(BIN)/python -m bench.load.restart $(ARGS)
 
 soak: .venv/test.stamp ## Reload, kill and upgrade under load for a minute, and lose no delivery (ARGS=--help shows more)
 	$(BIN)/python -m bench.load.soak $(ARGS)
