@@ -20,6 +20,7 @@ SOURCES = [
     "tests",
     "bench",
     "tools",
+    "packaging",
     "docs",
     "README.md",
     "CHANGELOG.md",
