@@ -45,7 +45,7 @@ def test_the_promised_status(word: str, status: int) -> None:
 
 
 def test_only_the_guard_can_be_observed() -> None:
-    assert {reason.word for reason in OBSERVABLE} == {*FORBIDDEN, "basic_auth_failed"}
+    assert {reason.word for reason in OBSERVABLE} == {*FORBIDDEN, "client_certificate_refused", "basic_auth_failed"}
     assert all(reason.ended_by is Ended.US for reason in OBSERVABLE)
 
 
