@@ -19,7 +19,7 @@ from tests.whole.process import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = "keepalive,handshakes,forged,strangers,large,last_byte,memory,idle,start,import,arrivals"
-TINY = ("--rounds", "1", "--seconds", "0.1", "--large", "1", "--idle", "5", "--own-client", "--no-pin")
+TINY = ("--rounds", "1", "--seconds", "0.4", "--large", "1", "--idle", "5", "--own-client", "--no-pin")
 
 
 @pytest.mark.timeout(120)
