@@ -219,6 +219,14 @@ class Client:
         except (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
             return self.reader.buffer
 
+    def was_reset(self) -> bool:
+        """Wait until the other end has closed; whether it did so by a reset."""
+        try:
+            self.reader.to_end()
+        except ConnectionResetError:
+            return True
+        return False
+
 
 def turned_away(address: tuple[str, int], data: bytes = b"", *, source: str | None = None) -> str:
     """How a connection ends on which not a byte is answered: "reset" or "closed". A reset may come while we connect."""
