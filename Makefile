@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak crowd slowhttp memory-attack clean dist reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak crowd slowhttp memory-attack clean dist pyz deb deb-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,18 @@ memory-attack: .venv/test.stamp ## Attack the memory in five ways, and hold the 
 
 dist: .venv/test.stamp ## Build the wheel and the source archive
 	$(BIN)/python -m hatchling build
+
+pyz: .venv/test.stamp ## Build hookward.pyz with uvloop inside, and hookward-pure.pyz for any Python
+	$(BIN)/python packaging/pyz.py
+
+deb: .venv/test.stamp ## Build the Debian package
+	$(BIN)/python packaging/deb.py
+
+deb-test: deb ## Install, use, remove and purge the package in a fresh Debian (as root, with debootstrap; ROOT=FOLDER has one)
+	packaging/deb_test.sh dist/hookward_*.deb $(ROOT)
+
+image-test: ## Run the steps of the Containerfile in a fresh Debian, and hookward in the result (as root; ROOT=FOLDER)
+	packaging/image_test.sh $(ROOT)
 
 reproducible: .venv/test.stamp ## Build wheel and source archive twice, from two places, and compare every byte
 	$(BIN)/python tools/reproducible.py
