@@ -60,6 +60,7 @@ http {{
     access_log off; client_max_body_size 30m;
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
     uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+    {http}
     server {{
         listen 127.0.0.1:{port};
         keepalive_timeout 15s;
@@ -70,10 +71,11 @@ http {{
 
 
 @contextmanager
-def nginx(folder: Path, server: str) -> Iterator[int]:
+def nginx(folder: Path, server: str, http: str = "") -> Iterator[int]:
+    """Run nginx with these directives in its server, and these before it."""
     binary = program("nginx")
     port = free_port()
     config = folder / f"{port}.conf"
-    config.write_text(NGINX.format(folder=folder, port=port, server=server))
+    config.write_text(NGINX.format(folder=folder, port=port, server=server, http=http))
     with served([binary, "-p", str(folder), "-c", str(config)], port, folder):
         yield port
