@@ -24,6 +24,7 @@ class AcceptCounters:
     refused_handshakes: int = 0  # over max_handshakes
     refused_per_address: int = 0  # over max_connections_per_address
     proxy_header_failed: int = 0  # malformed, late or missing
+    tls_done: int = 0
     tls_failed: int = 0  # the handshake did not come to its end
     accept_paused: int = 0  # times that the host had no descriptor or memory left
     open: int = 0  # slots held now

@@ -196,6 +196,8 @@ class Listener:
         if transport.get_extra_info("ssl_object") is None:
             # Lost in the handshake without an error: connection_made was not called and never will be.
             self._tls_failed(slot)
+        else:
+            self._slots.counters.tls_done += 1
 
     def _hold_fast(self) -> None:
         # What follows takes no time, and must not be cancelled: uvloop then closes a transport whose connection_made

@@ -79,6 +79,7 @@ class Site:
         self.log = log
         self.metrics = metrics
         self.budget = BufferBudget(policy.server.buffer_budget)
+        metrics.expect({route.name: route.answer_s for route in policy.routes})
         self.rates = RateLimiter()
         self.exchanges = 0  # admitted and not ended
         self.pool = UpstreamPool(loop, self.clock, connect_timeout_s=policy.server.connect_timeout_s)
@@ -99,6 +100,7 @@ class Site:
         self.budget.limit = policy.server.buffer_budget
         self.pool.connect_timeout_s = policy.server.connect_timeout_s
         self.pool.use(policy.endpoints())
+        self.metrics.expect({route.name: route.answer_s for route in policy.routes})
 
     def new_request_id(self) -> str:
         """An id that no other exchange has."""

@@ -1,20 +1,21 @@
-"""The admin listener: ``/livez``, ``/readyz`` and ``/metrics`` for those who run hookward, never on a public port.
+"""The admin listener: ``/livez``, ``/readyz``, ``/metrics`` and ``/status``, for those who run hookward.
 
-One request per connection, within a few seconds and a few KiB. The Host must name this host: a web page that its
-author lets resolve to 127.0.0.1 (DNS rebinding) gets nothing. There is no command here that changes anything. It never
-knows a route, a secret or a sender.
+It is never on a public port. One request per connection, within a few seconds and a few KiB. The Host must name this
+host: a web page that its author lets resolve to 127.0.0.1 (DNS rebinding) gets nothing, and neither does a page of
+another origin. There is no command here that changes anything. It never knows a secret or a sender.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from ipaddress import ip_address
 from typing import Protocol, cast
 
-from proxy.core.metrics import CONTENT_TYPE
+from proxy.core.exposition import CONTENT_TYPE, OPEN_METRICS_TYPE
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead, phrase_of, write_response_head
@@ -26,6 +27,7 @@ REQUEST_TIMEOUT_S = 5.0
 MAX_CONNECTIONS = 64
 
 TEXT = b"text/plain; charset=utf-8"
+JSON = b"application/json"
 
 #: Gives status, kind and content.
 Page = Coroutine[None, None, tuple[int, bytes, bytes]]
@@ -39,6 +41,12 @@ class Status(Protocol):
 
     async def expose(self) -> bytes:
         """The metrics in Prometheus' text format. Raises TimeoutError where other workers had to be asked in vain."""
+
+    async def expose_open_metrics(self) -> bytes:
+        """The same in OpenMetrics' text format."""
+
+    async def describe(self) -> dict[str, object]:
+        """The configuration in force and the state of the parts, for JSON. Raises TimeoutError likewise."""
 
 
 class AdminServer:
@@ -118,12 +126,14 @@ class AdminConnection(asyncio.Protocol):
         without_content = head.method == b"HEAD"
         if not self._is_for_us(head.host):
             self._answer(403, TEXT, b"host_refused\n", without_content=without_content)
+        elif not is_own_origin(head):
+            self._answer(403, TEXT, b"origin_refused\n", without_content=without_content)
         elif head.path not in _PAGES:
             self._answer(404, TEXT, b"not_found\n", without_content=without_content)
         elif head.method not in (b"GET", b"HEAD"):
             self._answer(405, TEXT, b"method_not_allowed\n", allow=True)
         else:
-            page = _PAGES[head.path](self._server.status)
+            page = _PAGES[head.path](self._server.status, head)
             self._page = self._loop.create_task(self._show(page, without_content=without_content))
 
     async def _show(self, page: Page, *, without_content: bool) -> None:
@@ -168,19 +178,51 @@ class AdminConnection(asyncio.Protocol):
         self._transport.close()
 
 
-async def _livez(_status: Status) -> tuple[int, bytes, bytes]:
+def is_own_origin(head: RequestHead) -> bool:
+    """Whether no web page asks, or one that came from here: with an Origin whose authority is the Host."""
+    origin = head.get(b"origin")
+    return origin is None or origin.partition(b"://")[2].lower() == head.host.lower() != b""
+
+
+def prefers_open_metrics(accept: bytes) -> bool:
+    """Whether an ``Accept`` value wants OpenMetrics at least as much as the older text."""
+    wanted = dict(_weights(accept))
+    return wanted.get(b"application/openmetrics-text", 0.0) >= max(wanted.get(b"text/plain", 0.0), 1e-9)
+
+
+def _weights(accept: bytes) -> Iterator[tuple[bytes, float]]:
+    """Media types and their weights (RFC 9110 section 12.5.1); a weight that is none counts as 0."""
+    for part in accept.lower().split(b","):
+        kind, *parameters = (piece.strip() for piece in part.split(b";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith(b"q="):
+                try:
+                    weight = float(parameter[2:])
+                except ValueError:
+                    weight = 0.0
+        yield kind, weight
+
+
+async def _livez(_status: Status, _head: RequestHead) -> tuple[int, bytes, bytes]:
     return 200, TEXT, b"alive\n"
 
 
-async def _readyz(status: Status) -> tuple[int, bytes, bytes]:
+async def _readyz(status: Status, _head: RequestHead) -> tuple[int, bytes, bytes]:
     missing = status.not_ready()
     if missing:
         return 503, TEXT, "".join(f"not ready: {line}\n" for line in missing).encode("utf-8", "replace")
     return 200, TEXT, b"ready\n"
 
 
-async def _metrics(status: Status) -> tuple[int, bytes, bytes]:
+async def _metrics(status: Status, head: RequestHead) -> tuple[int, bytes, bytes]:
+    if prefers_open_metrics(head.get(b"accept") or b""):
+        return 200, OPEN_METRICS_TYPE, await status.expose_open_metrics()
     return 200, CONTENT_TYPE, await status.expose()
 
 
-_PAGES = {b"/livez": _livez, b"/readyz": _readyz, b"/metrics": _metrics}
+async def _status(status: Status, _head: RequestHead) -> tuple[int, bytes, bytes]:
+    return 200, JSON, json.dumps(await status.describe(), indent=1).encode("ascii") + b"\n"
+
+
+_PAGES = {b"/livez": _livez, b"/readyz": _readyz, b"/metrics": _metrics, b"/status": _status}

@@ -6,8 +6,9 @@ import asyncio
 from ssl import SSLContext
 
 from proxy.config.settings import Settings
+from proxy.core.metrics import Gauge
 from proxy.errors import Problem
-from proxy.net.tls import KeyPair, TlsContexts
+from proxy.net.tls import KeyPair, LoadedPair, TlsContexts
 from proxy.ops.journal import log, problem_lines
 
 
@@ -33,6 +34,17 @@ class Certificates:
         """The context for the next connection."""
         assert self._contexts is not None, "a listener with TLS is opened only where there are certificates"
         return self._contexts.context
+
+    @property
+    def loaded(self) -> list[LoadedPair]:
+        """Those in force."""
+        return [] if self._contexts is None else self._contexts.loaded
+
+    def measure(self, gauge: Gauge) -> None:
+        """Set the gauge of their ends."""
+        gauge.values.clear()
+        for one in self.loaded:
+            gauge.set(one.certificate.not_after, one.pair.cert)
 
     def use(self, contexts: TlsContexts | None) -> None:
         """Serve new connections with these from now on, and look for renewals of their files. None ends both."""

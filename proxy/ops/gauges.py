@@ -44,10 +44,32 @@ class Gauges:
         metrics.accept_pauses.reach(counters.accept_paused)
         self._kernel(doors)
         metrics.connections.set(counters.open, "client")
+        metrics.connections.set(counters.handshakes, "client_handshake")
         metrics.connections.set(site.pool.idle_connections(), "upstream_idle")
+        metrics.connections.set(site.pool.lent_connections(), "upstream_busy")
+        metrics.tls_handshakes.reach(counters.tls_done, "done")
+        metrics.tls_handshakes.reach(counters.tls_failed, "failed")
+        self._upstreams()
+        self._secrets()
         for door in doors:
             if isinstance(door.server, TcpForward):
                 self._forward(door.wanted.name, door.server)
+
+    def _upstreams(self) -> None:
+        metrics, pool = self._metrics, self._site.pool
+        metrics.upstream_waiting.set(pool.waiting_dials())
+        metrics.upstream_up.values.clear()
+        for upstream, well in pool.conditions().items():
+            metrics.upstream_up.set(well, upstream)
+
+    def _secrets(self) -> None:
+        gauge = self._metrics.secret_expiry
+        gauge.values.clear()
+        for route in self._site.policy.routes:
+            for check in (route.signature, route.token):
+                for secret in () if check is None else check.secrets:
+                    if secret.not_after is not None:
+                        gauge.set(secret.not_after, route.name, secret.name)
 
     def _kernel(self, doors: Sequence[Door]) -> None:
         metrics = self._metrics

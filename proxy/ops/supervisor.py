@@ -16,7 +16,8 @@ import socket
 from collections.abc import Callable
 from time import monotonic
 
-from proxy.core.metrics import GENERATION, RELOAD_GOOD, RELOADS, STARTED, WORKER_EXITS, WORKERS, Metrics, Snapshot
+from proxy.core.metric_families import GENERATION, RELOAD_GOOD, RELOADS, STARTED, WORKER_EXITS, WORKERS
+from proxy.core.metrics import Metrics, Snapshot
 from proxy.errors import HookwardError
 from proxy.net.clock import Clock
 from proxy.ops import banner, supervised

@@ -23,7 +23,8 @@ from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded, Settings
 from proxy.config.settings import TcpForward as TcpSettings
 from proxy.core.addresses import Peer
-from proxy.core.metrics import Metrics, Snapshot, render
+from proxy.core.exposition import Snapshot, render, render_open_metrics
+from proxy.core.metrics import Metrics
 from proxy.errors import ConfigError, Problem
 from proxy.net.access_log import AccessLog, JsonLines, NoLog, TextLines
 from proxy.net.admission import ConnectionSlots
@@ -37,6 +38,7 @@ from proxy.net.log_sink import LogSink
 from proxy.net.site import Site
 from proxy.net.tcp_forward import TcpForward
 from proxy.net.tls import TlsContexts
+from proxy.ops import status
 from proxy.ops.admin import AdminServer
 from proxy.ops.certificates import Certificates, load_certificates
 from proxy.ops.doors import Doors, Wanted
@@ -321,11 +323,30 @@ class Worker:
         """The metrics of this worker, as they are now."""
         self._gauges.refresh(self._log.dropped, self.doors.open)
         self._sets.measure()
+        self._certificates.measure(self.metrics.certificate_expiry)
         return self.metrics.snapshot()
 
     async def expose(self) -> bytes:
         """The metrics of all workers in Prometheus' text format."""
-        return render(self.snapshot() if self._gather is None else await self._gather())
+        return render(await self._all_workers())
+
+    async def expose_open_metrics(self) -> bytes:
+        """The same in OpenMetrics' text format."""
+        return render_open_metrics(await self._all_workers())
+
+    async def describe(self) -> dict[str, object]:
+        """The configuration in force and the state of the parts."""
+        snapshot = await self._all_workers()
+        loaded = Loaded(self.site.policy, self.settings)
+        return {
+            "version": proxy.__version__,
+            "python": platform.python_version(),
+            "not_ready": self.not_ready(),
+            **status.document(loaded, snapshot, self._certificates.loaded, self.site.pool.conditions()),
+        }
+
+    async def _all_workers(self) -> Snapshot:
+        return self.snapshot() if self._gather is None else await self._gather()
 
 
 def open_access_log(

@@ -26,6 +26,12 @@ class Worker:
     async def expose(self) -> bytes:
         return b"hookward_build_info 1\n"
 
+    async def expose_open_metrics(self) -> bytes:
+        return b"# EOF\n"
+
+    async def describe(self) -> dict[str, object]:
+        return {"generation": 1}
+
 
 class Silent(Worker):
     async def expose(self) -> bytes:
@@ -287,3 +293,44 @@ def test_a_page_that_nobody_waits_for_is_given_up():
             await asyncio.sleep(0)
 
     serve(action, slow)
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        (b"", False),
+        (b"*/*", False),
+        (b"text/plain", False),
+        (b"application/openmetrics-text", True),
+        (b"application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1", True),
+        (b"Application/OpenMetrics-Text; q=0.1, text/plain; q=0.5", False),
+        (b"application/openmetrics-text;q=0", False),
+        (b"application/openmetrics-text;q=many", False),
+    ],
+)
+def test_the_format_that_is_asked_for(accept: bytes, wanted: bool) -> None:
+    assert admin.prefers_open_metrics(accept) is wanted
+
+
+@given(st.binary(max_size=60))
+def test_any_accept_is_judged(accept: bytes) -> None:
+    assert admin.prefers_open_metrics(accept) in {True, False}
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (b"http://127.0.0.1:4040", 200),
+        (b"http://127.0.0.1:3000", 403),
+        (b"https://evil.example", 403),
+        (b"null", 403),
+        (b"", 403),
+    ],
+)
+def test_a_page_of_another_origin_gets_nothing(origin: bytes, status: int) -> None:
+    async def act(_: AdminServer, address: tuple[str, int]) -> None:
+        found = await ask(address, get("/status")[:-2] + b"Origin: " + origin + b"\r\n\r\n")
+        assert found[0] == status
+        assert found[2] == (b'{\n "generation": 1\n}\n' if status == 200 else b"origin_refused\n")
+
+    serve(act)

@@ -1,0 +1,74 @@
+"""Metrics as text, for who scrapes them: Prometheus' format 0.0.4 and OpenMetrics 1.0.0. It never knows what counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.core.metric_families import FAMILIES, Family
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+OPEN_METRICS_TYPE = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+#: name -> rendered labels -> value; a histogram's value is its counts per bucket (the last is +Inf), then its sum.
+Snapshot = dict[str, dict[str, "float | list[float]"]]
+
+
+def render(snapshot: Snapshot) -> bytes:
+    """The Prometheus text (format 0.0.4) of a snapshot; families without a sample are left out."""
+    return _render(snapshot, open_metrics=False)
+
+
+def render_open_metrics(snapshot: Snapshot) -> bytes:
+    """The same in OpenMetrics' text (format 1.0.0)."""
+    return _render(snapshot, open_metrics=True)
+
+
+def _render(snapshot: Snapshot, *, open_metrics: bool) -> bytes:
+    lines: list[str] = []
+    for family in FAMILIES:
+        samples = snapshot.get(family.name)
+        if not samples:
+            continue
+        # There a counter's family has the name without the ending that its samples have.
+        name = family.name.removesuffix("_total") if open_metrics else family.name
+        lines.append(f"# HELP {name} {family.text}")
+        lines.append(f"# TYPE {name} {family.kind}")
+        for labels, value in samples.items():
+            if isinstance(value, list):
+                lines.extend(_histogram_lines(family, labels, value, open_metrics=open_metrics))
+            else:
+                lines.append(
+                    f"{family.name}{{{labels}}} {_number(value)}" if labels else f"{family.name} {_number(value)}"
+                )
+    lines += ["# EOF", ""] if open_metrics else [""]
+    return "\n".join(lines).encode("utf-8", "replace")
+
+
+def _histogram_lines(family: Family, labels: str, value: list[float], *, open_metrics: bool) -> list[str]:
+    lines: list[str] = []
+    name = family.name
+    total = 0.0
+    before = f"{labels}," if labels else ""
+    # OpenMetrics wants the bounds as floats ("1.0"), which the older format has always had as they are.
+    bounds = [repr(float(bound)) if open_metrics else _number(bound) for bound in family.bounds] + ["+Inf"]
+    for bound, count in zip(bounds, value[:-1], strict=True):
+        total += count
+        lines.append(f'{name}_bucket{{{before}le="{bound}"}} {_number(total)}')
+    after = f"{{{labels}}}" if labels else ""
+    lines.append(f"{name}_sum{after} {_number(value[-1])}")
+    lines.append(f"{name}_count{after} {_number(total)}")
+    return lines
+
+
+def _number(value: float) -> str:
+    # Whole numbers without an exponent or ".0": they are counts, and a float's repr is exact for the rest.
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def render_labels(names: Sequence[str], values: Sequence[str]) -> str:
+    """``name="value",…`` with the three escapes of the format; "" without labels."""
+    return ",".join(f'{name}="{_escape(value)}"' for name, value in zip(names, values, strict=True))
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

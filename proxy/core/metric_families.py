@@ -1,0 +1,183 @@
+"""What every metric is: its name, kind, text and labels, in the order in which they are shown. Data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Upper bounds in seconds: from "answered from memory" to the longest time-outs of providers (10 s) and ours (90 s).
+DURATION_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 90.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What is known of a metric before anything is counted. ``merge`` says how workers are put together."""
+
+    name: str
+    kind: str  # "counter", "gauge" or "histogram"
+    text: str
+    labels: tuple[str, ...] = ()
+    merge: str = "sum"  # or "max", "min": what all workers share
+    bounds: tuple[float, ...] = DURATION_BOUNDS  # of a histogram
+
+
+EXCHANGES = Family(
+    "hookward_exchanges_total",
+    "counter",
+    "Exchanges that have ended, by the word of their reason.",
+    ("route", "provider", "reason", "status_class"),
+)
+DURATION = Family(
+    "hookward_exchange_duration_seconds",
+    "histogram",
+    "From the first byte of the request to the last byte of the answer.",
+    ("route",),
+)
+UPSTREAM_DURATION = Family(
+    "hookward_upstream_duration_seconds",
+    "histogram",
+    "From the first byte sent to the upstream to the last byte of its answer.",
+    ("route",),
+)
+SENDER_BUDGET = Family(
+    "hookward_sender_budget_used_ratio",
+    "histogram",
+    "What an exchange took of the time that its provider waits for an answer; above 1 the provider has given up.",
+    ("route",),
+    bounds=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0),
+)
+REQUEST_BYTES = Family("hookward_request_bytes_total", "counter", "Content of requests, in bytes.", ("route",))
+RESPONSE_BYTES = Family("hookward_response_bytes_total", "counter", "Content of answers, in bytes.", ("route",))
+OBSERVED = Family(
+    "hookward_observed_refusals_total",
+    "counter",
+    "Exchanges that were let pass because their route only observes.",
+    ("route", "reason"),
+)
+DIAGNOSES = Family("hookward_diagnoses_total", "counter", "Causes of refusals that were found.", ("route", "diagnosis"))
+IN_FLIGHT = Family("hookward_exchanges_in_flight", "gauge", "Exchanges that have begun and not ended.")
+BUFFERED = Family("hookward_buffered_bytes", "gauge", "Bytes reserved of the buffer budget.")
+BUDGET = Family("hookward_buffer_budget_bytes", "gauge", "The limit of hookward_buffered_bytes.")
+WAITING = Family("hookward_buffer_waiting_exchanges", "gauge", "Exchanges that wait for a part of the buffer budget.")
+DUPLICATES = Family(
+    "hookward_duplicate_keys", "gauge", "Keys of deliveries that this process remembers or has in flight."
+)
+DUPLICATE_FAILURES = Family(
+    "hookward_duplicate_store_failures_total", "counter", "Times that the store of duplicates could not be asked."
+)
+CONNECTIONS = Family("hookward_connections", "gauge", "Open connections.", ("state",))
+UPSTREAM_WAITING = Family(
+    "hookward_upstream_waiting_exchanges", "gauge", "Exchanges that wait for a connection to their upstream."
+)
+UPSTREAM_UP = Family(
+    "hookward_upstream_up", "gauge", "0 where an upstream is left alone, in at least one worker.", ("upstream",), "min"
+)
+TLS_HANDSHAKES = Family(
+    "hookward_tls_handshakes_total", "counter", "TLS handshakes of clients, by how they ended.", ("result",)
+)
+CERTIFICATE_EXPIRY = Family(
+    "hookward_certificate_expiry_timestamp_seconds",
+    "gauge",
+    "When the certificate in force is over, since the epoch.",
+    ("certificate",),
+    "min",
+)
+SECRET_EXPIRY = Family(
+    "hookward_secret_expiry_timestamp_seconds",
+    "gauge",
+    "When a secret with an end is over, since the epoch.",
+    ("route", "secret"),
+    "max",
+)
+ACCEPTED = Family("hookward_connections_accepted_total", "counter", "Connections that passed the checks at accept.")
+ACCEPT_REFUSED = Family(
+    "hookward_accept_refused_total", "counter", "Connections that were ended before their first request.", ("cause",)
+)
+ACCEPT_PAUSES = Family(
+    "hookward_accept_pauses_total", "counter", "Times that the host had no descriptor or memory for a connection."
+)
+KERNEL_FILTERS = Family(
+    "hookward_kernel_filters", "gauge", "Listening sockets whose kernel drops whom no list admits.", merge="max"
+)
+KERNEL_DROPPED = Family(
+    "hookward_kernel_dropped_packets",
+    "gauge",
+    "Packets that the kernel has dropped at the listening sockets: by the kernel filter, or because a queue was full.",
+    merge="max",
+)
+TCP_OPEN = Family("hookward_tcp_connections", "gauge", "Open pipes of a plain TCP forward.", ("forward",))
+TCP_OPENED = Family("hookward_tcp_opened_total", "counter", "Pipes that were laid.", ("forward",))
+TCP_FAILED = Family("hookward_tcp_dial_failures_total", "counter", "Pipes whose upstream refused.", ("forward",))
+TCP_BYTES = Family("hookward_tcp_bytes_total", "counter", "Bytes that were piped.", ("forward", "direction"))
+RELOADS = Family("hookward_reloads_total", "counter", "Reloads of the configuration.", ("result",))
+RELOAD_GOOD = Family(
+    "hookward_last_reload_successful", "gauge", "0 where the last reload was refused and the old configuration stays."
+)
+WORKERS = Family("hookward_workers", "gauge", "Worker processes, by what they do.", ("state",))
+WORKER_EXITS = Family(
+    "hookward_worker_exits_total", "counter", "Worker processes that ended though nobody had told them to.", ("cause",)
+)
+GENERATION = Family("hookward_policy_generation", "gauge", "Number of the configuration in force.", merge="max")
+LOG_DROPPED = Family(
+    "hookward_log_lines_dropped_total", "counter", "Lines of the access log that its sink did not take in time."
+)
+SET_AGE = Family(
+    "hookward_address_set_age_seconds",
+    "gauge",
+    "Since the feed of a published address set was last known to say what is in force.",
+    ("set",),
+    "max",
+)
+SET_PREFIXES = Family(
+    "hookward_address_set_prefixes", "gauge", "Prefixes of a published address set; 0 admits nobody.", ("set",), "max"
+)
+SET_REFRESHES = Family(
+    "hookward_address_set_refreshes_total",
+    "counter",
+    "Times that a feed was asked, by what came of it.",
+    ("set", "result"),
+)
+STARTED = Family("hookward_start_time_seconds", "gauge", "Start of the process since the epoch.", merge="max")
+BUILD = Family("hookward_build_info", "gauge", "Always 1; the labels say what runs.", ("version", "python"), "max")
+
+FAMILIES = (
+    EXCHANGES,
+    DURATION,
+    UPSTREAM_DURATION,
+    SENDER_BUDGET,
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
+    OBSERVED,
+    DIAGNOSES,
+    IN_FLIGHT,
+    BUFFERED,
+    BUDGET,
+    WAITING,
+    DUPLICATES,
+    DUPLICATE_FAILURES,
+    CONNECTIONS,
+    UPSTREAM_WAITING,
+    UPSTREAM_UP,
+    TLS_HANDSHAKES,
+    CERTIFICATE_EXPIRY,
+    SECRET_EXPIRY,
+    ACCEPTED,
+    ACCEPT_REFUSED,
+    ACCEPT_PAUSES,
+    KERNEL_FILTERS,
+    KERNEL_DROPPED,
+    TCP_OPEN,
+    TCP_OPENED,
+    TCP_FAILED,
+    TCP_BYTES,
+    RELOADS,
+    RELOAD_GOOD,
+    WORKERS,
+    WORKER_EXITS,
+    GENERATION,
+    LOG_DROPPED,
+    SET_AGE,
+    SET_PREFIXES,
+    SET_REFRESHES,
+    STARTED,
+    BUILD,
+)

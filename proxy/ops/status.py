@@ -1,0 +1,134 @@
+"""What a worker does now, as one JSON document for who runs it: the configuration in force and the state of its parts.
+
+Secrets are names and dates, never values; a store's URL, which may hold a password, is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from proxy.config.settings import Loaded, Settings
+from proxy.core.exposition import Snapshot
+from proxy.core.metric_families import SET_AGE, SET_PREFIXES, WORKERS
+from proxy.core.policy import Endpoint, Policy, Route
+from proxy.core.secrets import Secret
+from proxy.net.tls import LoadedPair
+
+Json = dict[str, object]
+
+
+def configuration(policy: Policy, settings: Settings) -> Json:
+    """The effective configuration of the process; the routes stand by themselves."""
+    return {
+        "path": settings.config_path,
+        "listen": [str(address) for address in settings.listen],
+        "admin": None if settings.admin is None else str(settings.admin),
+        "workers": settings.workers,
+        "exposure": policy.exposure.value,
+        "proxy_protocol": settings.proxy_protocol,
+        "trusted_proxies": len(policy.trusted_proxies),
+        "admitted_at_accept": "all" if policy.admission is None else len(policy.admission),
+        "drain_s": settings.drain_s,
+        "log_format": settings.log_format,
+        "log_level": settings.log_level,
+        "access_log": settings.access_log,
+        "state_dir": settings.state_dir,
+        "kernel_filter": settings.kernel_filter,
+        "duplicates": settings.duplicates.store,
+        "tcp": [
+            {"name": one.name, "listen": str(one.listen), "upstream": str(one.upstream).removeprefix("http://")}
+            for one in settings.tcp
+        ],
+        "limits": {**dataclasses.asdict(policy.limits), **dataclasses.asdict(policy.server)},
+        "warnings": list(settings.warnings),
+        "set_by": dict(settings.sources),
+    }
+
+
+def routes(policy: Policy, well: Mapping[str, bool]) -> list[Json]:
+    """Every route; ``well`` says of upstreams that were used whether they are."""
+    return [_route(route, well) for route in policy.routes]
+
+
+def _route(route: Route, well: Mapping[str, bool]) -> Json:
+    found: Json = {
+        "name": route.name,
+        "path": route.path.decode("ascii"),
+        "exact": route.exact,
+        "methods": sorted(method.decode("ascii") for method in route.methods),
+        "allow": "all" if route.allow is None else len(route.allow),
+        "provider": route.provider,
+        "body": route.body.value,
+        "mode": "observe" if route.observe else "enforce",
+        "hold_s": route.hold_s,
+        "upstream": [_upstream(one, well, drained=False) for one in route.upstream]
+        + [_upstream(one, well, drained=True) for one in route.drained],
+        "events": None if route.events is None else sorted(route.events),
+        "client_names": None if route.client_names is None else sorted(route.client_names),
+        "limits": dataclasses.asdict(route.limits),
+    }
+    if route.signature is not None:
+        found["secrets"] = _secrets(route.signature.secrets)
+    if route.token is not None:
+        found["token"] = {"kind": route.token.kind.name.lower(), "secrets": _secrets(route.token.secrets)}
+    return found
+
+
+def _upstream(endpoint: Endpoint, well: Mapping[str, bool], *, drained: bool) -> Json:
+    return {
+        "url": str(endpoint),
+        "weight": endpoint.weight,
+        "drained": drained,
+        "well": well.get(str(endpoint)),
+        "health": None if endpoint.health is None else dataclasses.asdict(endpoint.health),
+    }
+
+
+def _secrets(secrets: Iterable[Secret]) -> list[Json]:
+    return [{"name": one.name, "not_before": one.not_before, "not_after": one.not_after} for one in secrets]
+
+
+def certificates(pairs: Iterable[LoadedPair]) -> list[Json]:
+    """The certificates in force, with their names and dates in seconds since the epoch."""
+    return [
+        {
+            "file": one.pair.cert,
+            "names": list(one.names),
+            "not_before": one.certificate.not_before,
+            "not_after": one.certificate.not_after,
+        }
+        for one in pairs
+    ]
+
+
+def address_sets(snapshot: Snapshot) -> list[Json]:
+    """The published address sets in use; ``age_s`` None where there is no copy."""
+    ages = snapshot.get(SET_AGE.name, {})
+    return [
+        {"name": _label(labels), "prefixes": prefixes, "age_s": ages.get(labels)}
+        for labels, prefixes in snapshot.get(SET_PREFIXES.name, {}).items()
+    ]
+
+
+def workers(snapshot: Snapshot) -> Json:
+    """How many workers do what; one that serves where there is no supervisor."""
+    counted = {_label(labels): value for labels, value in snapshot.get(WORKERS.name, {}).items()}
+    return dict(counted) or {"serving": 1}
+
+
+def _label(labels: str) -> str:
+    """The value of the only label."""
+    return labels.partition('"')[2].removesuffix('"')
+
+
+def document(loaded: Loaded, snapshot: Snapshot, pairs: Iterable[LoadedPair], well: Mapping[str, bool]) -> Json:
+    """All of it but who we are."""
+    return {
+        "generation": loaded.policy.generation,
+        "configuration": configuration(loaded.policy, loaded.settings),
+        "routes": routes(loaded.policy, well),
+        "address_sets": address_sets(snapshot),
+        "certificates": certificates(pairs),
+        "workers": workers(snapshot),
+    }

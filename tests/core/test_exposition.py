@@ -1,0 +1,89 @@
+"""What we write is read by Prometheus' own parsers, in both formats, with the same values."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.openmetrics import parser as open_metrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.core.exposition import render, render_open_metrics
+from proxy.core.metric_families import FAMILIES
+from proxy.core.metrics import Metrics
+from proxy.core.record import ExchangeRecord
+from proxy.reasons import Reason
+
+
+def filled() -> Metrics:
+    metrics = Metrics("1.0", "3.11")
+    metrics.expect({"github": 10.0})
+    for duration, status in ((0.004, 200), (12.0, 502)):
+        record = ExchangeRecord("a", 1.0, "192.0.2.1", "192.0.2.1", reason=Reason.DELIVERED, status=status)
+        record.route = record.provider = "github"
+        record.duration_s = record.upstream_duration_s = duration
+        metrics.exchange(record)
+    metrics.tls_handshakes.reach(3, "done")
+    metrics.certificate_expiry.set(1.8e9, 'C:\\"odd"\nname')
+    metrics.upstream_up.set(1, "http://127.0.0.1:8000")
+    return metrics
+
+
+def test_both_formats_say_the_same() -> None:
+    snapshot = filled().snapshot()
+    old = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(render(snapshot).decode())
+        for sample in family.samples
+        if "le" not in sample.labels
+    }
+    new = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in open_metrics.text_string_to_metric_families(render_open_metrics(snapshot).decode())
+        for sample in family.samples
+        if "le" not in sample.labels
+    }
+    assert old == new
+    assert old["hookward_sender_budget_used_ratio_count", ("route", "github")] == 2
+    assert old["hookward_sender_budget_used_ratio_sum", ("route", "github")] == pytest.approx(1.2004)
+
+
+def test_open_metrics_ends_and_has_the_kinds_of_the_families() -> None:
+    text = render_open_metrics(filled().snapshot()).decode()
+    assert text.endswith("\n# EOF\n")
+    kinds = {family.name: family.type for family in open_metrics.text_string_to_metric_families(text)}
+    known = {family.name.removesuffix("_total"): family.kind for family in FAMILIES}
+    assert kinds
+    assert kinds.items() <= known.items()
+
+
+def test_a_counter_is_named_as_open_metrics_wants_it() -> None:
+    assert all(family.name.endswith("_total") == (family.kind == "counter") for family in FAMILIES)
+
+
+@given(st.text(max_size=20))
+def test_any_label_survives(label: str) -> None:
+    metrics = Metrics()
+    metrics.upstream_up.set(1, label)
+    written = label.encode("utf-8", "replace").decode()
+    for text, parse in (
+        (render(metrics.snapshot()), text_string_to_metric_families),
+        (render_open_metrics(metrics.snapshot()), open_metrics.text_string_to_metric_families),
+    ):
+        # Lines end at newlines alone: other separators of Unicode are part of a label.
+        [sample] = [s for f in parse(text.decode()) if f.name == "hookward_upstream_up" for s in f.samples]
+        assert sample.labels == {"upstream": written}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+def test_promtool_finds_nothing_wrong() -> None:
+    done = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=render(filled().snapshot()),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
