@@ -120,6 +120,8 @@ class _Build:
             drain_s=top.need("drain", float),
             log_format=top.need("log_format", str),
             log_level=top.need("log_level", str),
+            log_sample=top.need("log_sample_refusals", int),
+            log_per_address=top.need("log_refusals_per_address", int),
             access_log=log if log in {"-", "off"} else str(top.file("access_log")),
             state_dir=top.file("state_dir"),
             user=top.get("user", str),

@@ -147,8 +147,14 @@ _TOP = (
     Key("open", kinds.BOOL, "Forward what nothing guards.", False, flag="open"),
     Key("drain", kinds.TIME, "How long running exchanges may take after SIGTERM.", "30s", minimum="0s", maximum="1h",
         at_limit="what still runs is cut", flag="drain"),
-    Key("log_format", choice("auto", "json", "text"), "`auto` is text on a terminal, else JSON.", "auto",
+    Key("log_format", choice("auto", "json", "ecs", "text", "journald"), "`auto` is text on a terminal, else JSON; "
+        "`ecs` is JSON with Elastic's names; `journald` is text with a priority for the journal.", "auto",
         flag="log-format"),
+    Key("log_sample_refusals", kinds.COUNT, "One refusal in so many has a line in the access log.", 1, minimum=1,
+        maximum=1_000_000, flag="log-sample-refusals"),
+    Key("log_refusals_per_address", kinds.COUNT, "Refusals of one address in a minute that have a line each; those "
+        "beyond are summed up in one. 0 is any number.", 0, minimum=0, maximum=1_000_000,
+        flag="log-refusals-per-address"),
     Key("log_level", choice("debug", "info", "warning", "error"), "What the log of the process says.", "info",
         flag="log-level"),
     Key("access_log", kinds.ACCESS_LOG, 'Where the line of each exchange goes; "-" is standard output.', "-",

@@ -83,7 +83,7 @@ class Settings:
     tcp: tuple[TcpForward, ...]
     ip_sets: tuple[IpSet, ...]
     drain_s: float
-    log_format: str  # "auto", "json" or "text"
+    log_format: str  # "auto", "json", "ecs", "text" or "journald"
     log_level: str  # "debug", "info", "warning" or "error"
     access_log: str  # a path, "-" or "off"
     state_dir: str | None
@@ -95,6 +95,8 @@ class Settings:
     warnings: tuple[str, ...] = ()
     silence: tuple[str, ...] = ()  # ids of rules that are not spoken of
     fixtures: tuple[Fixture, ...] = ()
+    log_sample: int = 1  # one refusal in so many has a line
+    log_per_address: int = 0  # refusals of one address in a minute that have a line each; 0: all
     sources: Mapping[str, str] = field(default_factory=dict)  # key -> where it was written
 
 

@@ -30,6 +30,7 @@ from proxy.core.rate import RateLimiter
 from proxy.core.record import ExchangeRecord
 from proxy.core.routes import RouteTable
 from proxy.core.signatures import Verification
+from proxy.core.trace_context import read_traceparent
 from proxy.http1 import Framing, RequestHead
 from proxy.reasons import OBSERVABLE, Reason
 
@@ -254,6 +255,9 @@ def note_decision(record: ExchangeRecord, head: RequestHead, decision: Admit | R
     record.host = head.host.decode("ascii")
     record.minor = head.minor
     record.user_agent = head.values.get(b"user-agent", b"").decode("latin-1")
+    traceparent = head.values.get(b"traceparent")
+    if traceparent is not None:
+        record.trace_id, record.span_id = read_traceparent(traceparent)
     route = decision.route
     if route is not None:
         record.route = route.name

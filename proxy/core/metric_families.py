@@ -120,6 +120,9 @@ GENERATION = Family("hookward_policy_generation", "gauge", "Number of the config
 LOG_DROPPED = Family(
     "hookward_log_lines_dropped_total", "counter", "Lines of the access log that its sink did not take in time."
 )
+LOG_WITHHELD = Family(
+    "hookward_log_lines_withheld_total", "counter", "Refusals that were given no line of their own in the access log."
+)
 SET_AGE = Family(
     "hookward_address_set_age_seconds",
     "gauge",
@@ -175,6 +178,7 @@ FAMILIES = (
     WORKER_EXITS,
     GENERATION,
     LOG_DROPPED,
+    LOG_WITHHELD,
     SET_AGE,
     SET_PREFIXES,
     SET_REFRESHES,

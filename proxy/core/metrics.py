@@ -33,6 +33,7 @@ from proxy.core.metric_families import (
     KERNEL_DROPPED,
     KERNEL_FILTERS,
     LOG_DROPPED,
+    LOG_WITHHELD,
     OBSERVED,
     RELOAD_GOOD,
     RELOADS,
@@ -203,6 +204,7 @@ class Metrics:
         self.worker_exits = Counter(WORKER_EXITS)
         self.generation = Gauge(GENERATION)
         self.log_dropped = Counter(LOG_DROPPED)
+        self.log_withheld = Counter(LOG_WITHHELD)
         self.set_age = Gauge(SET_AGE)
         self.set_prefixes = Gauge(SET_PREFIXES)
         self.set_refreshes = Counter(SET_REFRESHES)

@@ -31,6 +31,8 @@ class ExchangeRecord:
     minor: int = 1
     keep_alive: bool = False  # whether the connection may serve another request
     user_agent: str = ""
+    trace_id: str = ""  # of a ``traceparent`` that is well formed, in hexadecimal
+    span_id: str = ""
     status: int = 0  # what the sender was told; 0 where nothing was
     route: str = ""
     provider: str = ""

@@ -8,13 +8,16 @@ one moment are handed to the sink together. This module never decides anything.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quote
+from typing import Protocol, runtime_checkable
 
 from proxy.core.record import ExchangeRecord
 from proxy.net.log_sink import LogSink
+from proxy.net.refusal_digest import RefusalDigest, Summary
 from proxy.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -137,6 +140,8 @@ def _optional(record: ExchangeRecord) -> str:
             line += f',"server.port":{port}'
     if record.user_agent:
         line += f',"user_agent.original":{quote(record.user_agent[:MAX_VALUE])}'
+    if record.trace_id:
+        line += f',"trace_id":"{record.trace_id}","span_id":"{record.span_id}"'
     if record.event:
         line += f',"webhook.event":{quote(record.event[:MAX_VALUE])}'
     if record.delivery_id:
@@ -159,11 +164,23 @@ def _split_host(host: str) -> tuple[str, int]:
     return host, 0
 
 
+@runtime_checkable
+class NoteFormatter(Protocol):
+    """A form that writes notes in another way than we do."""
+
+    def note(self, line: str) -> str:
+        """A line that is no exchange, in this form."""
+
+
 class TextLines:
     """Formats records for people: time, status, request, reason, then the rest by name."""
 
     def __init__(self, *, colour: bool) -> None:
         self._colour = colour
+
+    def note(self, text: str) -> str:
+        """A line that is no exchange."""
+        return text
 
     def __call__(self, record: ExchangeRecord) -> str:
         """One line, without its end. The time is local and of the end of the exchange."""
@@ -182,6 +199,7 @@ class TextLines:
 
 
 def _named(record: ExchangeRecord) -> list[str]:
+    """What a text names after the reason."""
     pairs = [f"{record.duration_s * 1000:.1f}ms", f"from={printable(record.client)}"]
     if record.peer != record.client:
         pairs.append(f"via={printable(record.peer)}")
@@ -206,7 +224,16 @@ def printable(value: str) -> str:
 class AccessLog:
     """Writes a line per exchange to a sink, batched."""
 
-    def __init__(self, sink: LogSink, formatter: Formatter, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        sink: LogSink,
+        formatter: Formatter,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        sample: int = 1,
+        per_minute: int = 0,
+    ) -> None:
+        """``sample`` and ``per_minute`` as in ``RefusalDigest``."""
         self._sink = sink
         self._format = formatter
         self._loop = loop
@@ -214,6 +241,14 @@ class AccessLog:
         self._flushed_at = 0.0
         self._told = 0
         self._newest = 0.0
+        self._digest: RefusalDigest | None = None
+        if sample > 1 or per_minute:
+            self._digest = RefusalDigest(loop, self._sum_up, sample=sample, per_minute=per_minute)
+
+    @property
+    def withheld(self) -> int:
+        """How many refusals were given no line since the start."""
+        return 0 if self._digest is None else self._digest.withheld
 
     @property
     def dropped(self) -> int:
@@ -222,10 +257,30 @@ class AccessLog:
 
     def write(self, record: ExchangeRecord) -> None:
         """Log an exchange that has ended. Never blocks."""
+        if self._digest is not None and not self._digest.takes(record):
+            return
         if not self._lines:
             self._schedule()
         self._newest = record.started + record.duration_s
         self._lines.append(self._format(record))
+
+    def _noted(self, line: str, text: str) -> str:
+        if isinstance(self._format, TextLines):
+            return self._format.note(text)
+        return self._format.note(line) if isinstance(self._format, NoteFormatter) else line
+
+    def _sum_up(self, summary: Summary) -> None:
+        reasons = ", ".join(f"{count} {word}" for word, count in summary.reasons.most_common())
+        who = printable(summary.address)
+        line = self._noted(
+            f'{{"timestamp":"{timestamp(summary.newest)}","severity":"WARN","event.name":"hookward.refusals"'
+            f',"client.address":{quote(summary.address[:MAX_VALUE])},"hookward.refusals.count":{summary.withheld}'
+            f',"hookward.refusals.reasons":{json.dumps(dict(summary.reasons.most_common()))}}}',
+            f"{clock_text(summary.newest)} --- {summary.withheld} more refusals from={who}: {reasons}",
+        )
+        if not self._lines:
+            self._schedule()
+        self._lines.append(line)
 
     def _schedule(self) -> None:
         # A lone line goes out in this iteration of the loop; in dense traffic they wait for each other.
@@ -249,12 +304,11 @@ class AccessLog:
         self._lines.clear()
 
     def _dropped_line(self, total: int) -> str:
-        if isinstance(self._format, TextLines):
-            clock = time.strftime("%H:%M:%S", time.localtime(self._newest))
-            return f"{clock} --- {total} lines of this log were dropped since the start"
-        return (
+        clock = time.strftime("%H:%M:%S", time.localtime(self._newest))
+        return self._noted(
             f'{{"timestamp":"{timestamp(self._newest)}","severity":"WARN"'
-            f',"event.name":"hookward.log_dropped","hookward.log.dropped":{total}}}'
+            f',"event.name":"hookward.log_dropped","hookward.log.dropped":{total}}}',
+            f"{clock} --- {total} lines of this log were dropped since the start",
         )
 
     def reopen(self) -> None:
@@ -264,6 +318,8 @@ class AccessLog:
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Write what is gathered and stop, after at most ``timeout_s`` seconds."""
+        if self._digest is not None:
+            self._digest.flush()
         self.flush()
         self._sink.close(timeout_s)
 
@@ -272,6 +328,7 @@ class NoLog:
     """Stands in where no access log is wanted."""
 
     dropped = 0
+    withheld = 0
 
     def write(self, record: ExchangeRecord) -> None:
         """Forget it."""

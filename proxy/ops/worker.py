@@ -26,7 +26,7 @@ from proxy.core.addresses import Peer
 from proxy.core.exposition import Snapshot, render, render_open_metrics
 from proxy.core.metrics import Metrics
 from proxy.errors import ConfigError, Problem
-from proxy.net.access_log import AccessLog, JsonLines, NoLog, TextLines
+from proxy.net.access_log import AccessLog, NoLog
 from proxy.net.admission import ConnectionSlots
 from proxy.net.client import ClientConnection
 from proxy.net.clock import NEVER
@@ -34,6 +34,7 @@ from proxy.net.diagnose import Diagnoser
 from proxy.net.feeds import SetRefresher
 from proxy.net.health import HealthChecks
 from proxy.net.listener import Listener
+from proxy.net.log_formats import formatter
 from proxy.net.log_sink import LogSink
 from proxy.net.site import Site
 from proxy.net.tcp_forward import TcpForward
@@ -53,6 +54,8 @@ from proxy.ops.terminal import wants_colour
 DRAIN_LOOK_S = (0.02, 0.25)
 #: A connection that is open without a request when we stop may bring one that is on its way already.
 IDLE_GRACE_S = 1.0
+
+_LOG_KEYS = ("access_log", "log_format", "log_sample", "log_per_address")
 
 Gather = Callable[[], Awaitable[Snapshot]]
 
@@ -248,7 +251,7 @@ class Worker:
         self._certificates.use(contexts)
         self._health.use(loaded.policy.endpoints())
         open_journal(settings.log_level)
-        if (before.access_log, before.log_format) != (settings.access_log, settings.log_format):
+        if any(getattr(before, key) != getattr(settings, key) for key in _LOG_KEYS):
             self._change_log(settings)
         for key in ("workers", "admin", "duplicates", "user", "group"):
             if getattr(before, key) != getattr(settings, key):
@@ -322,6 +325,7 @@ class Worker:
     def snapshot(self) -> Snapshot:
         """The metrics of this worker, as they are now."""
         self._gauges.refresh(self._log.dropped, self.doors.open)
+        self.metrics.log_withheld.reach(self._log.withheld)
         self._sets.measure()
         self._certificates.measure(self.metrics.certificate_expiry)
         return self.metrics.snapshot()
@@ -359,12 +363,14 @@ def open_access_log(
     # None: stdout was closed when we were started.
     if settings.access_log == "off" or (to_stdout and sys.stdout is None):
         return NoLog()
-    as_text = settings.log_format == "text" or (settings.log_format == "auto" and to_stdout and sys.stdout.isatty())
-    formatter = TextLines(colour=to_stdout and wants_colour(sys.stdout)) if as_text else JsonLines()
-    if to_stdout:
-        return AccessLog(LogSink(sys.stdout.fileno(), siblings=siblings), formatter, loop)
+    lines = formatter(
+        settings.log_format,
+        terminal=to_stdout and sys.stdout.isatty(),
+        colour=to_stdout and wants_colour(sys.stdout),
+    )
     try:
-        return AccessLog(LogSink.open(settings.access_log), formatter, loop)
+        sink = LogSink(sys.stdout.fileno(), siblings=siblings) if to_stdout else LogSink.open(settings.access_log)
     except OSError as error:
         what = f"{settings.access_log} cannot be opened ({error.strerror})"
         raise ConfigError([Problem("access_log", what, "let the user that hookward runs as write there")]) from None
+    return AccessLog(sink, lines, loop, sample=settings.log_sample, per_minute=settings.log_per_address)
