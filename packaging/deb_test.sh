@@ -12,6 +12,7 @@ package=$1
 root=${2:-}
 if [ -z "$root" ]; then
     root=$(mktemp -d /tmp/hookward-deb.XXXXXX)
+    chmod 0755 "$root" # mktemp closes it to all users but root
     trap 'rm -rf --one-file-system "$root"' EXIT
     debootstrap --variant=minbase "${SUITE:-bookworm}" "$root" "${MIRROR:-http://deb.debian.org/debian}" > /dev/null
 fi
