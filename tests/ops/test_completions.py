@@ -29,7 +29,7 @@ def offered(*words: str, folder: Path | None = None) -> list[str]:
     [
         (["gen"], ["gen-secret"]),
         (["--upstream-c"], ["--upstream-ca", "--upstream-cert"]),
-        (["run", "--log-format", "j"], ["json"]),
+        (["run", "--tls-client-cert", "r"], ["require"]),
         (["--provider", "standard"], ["standard_webhooks", "standard_webhooks_v1a"]),
         (["send", "standard"], ["standard_webhooks", "standard_webhooks_v1a"]),
         (["send", "--tam"], ["--tamper"]),

@@ -25,7 +25,7 @@ def test_flags_that_exist_only_to_be_refused_are_not():
 
 def test_values():
     run, send = options("run"), options("send")
-    assert run["--log-format"].words == ("auto", "json", "text")
+    assert run["--tls-client-cert"].words == ("optional", "require")
     assert run["--provider"].words == send["PROVIDER"].words == tuple(PROVIDERS)
     assert run["--workers"].words == ("auto",)
     assert run["--tls-cert"].file
