@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak crowd slowhttp memory-attack clean dist pyz deb deb-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak crowd slowhttp memory-attack fuzz mutants clean dist pyz deb deb-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,12 @@ slowhttp: .venv/test.stamp ## Deliver while slowhttptest sends and reads slowly
 memory-attack: .venv/test.stamp ## Attack the memory in five ways, and hold the peak to its bound
 	$(BIN)/python -m bench.attack.memory $(ARGS)
 
+fuzz: .venv/fuzz.stamp ## Fuzz everything that reads bytes of a peer (ARGS="--seconds 600 --keep")
+	$(BIN)/python -m fuzz $(ARGS)
+
+mutants: .venv/mutants.stamp ## Change the core in small ways and see whether a test notices (ARGS="--minutes 30 core.chunked")
+	$(BIN)/python tools/mutants.py $(ARGS)
+
 dist: .venv/test.stamp ## Build the wheel and the source archive
 	$(BIN)/python -m hatchling build
 
@@ -96,6 +102,16 @@ clean: ## Remove what was built, .venv too
 
 # pip reads dependency groups only from 25.1 on, so the groups are written out for it.
 .venv/test.stamp: .venv/run.stamp
-	@$(BIN)/python -c 'import tomllib; print("\n".join(sum(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"].values(), [])))' > .venv/groups.txt
+	@$(BIN)/python tools/groups.py test lint dist > .venv/groups.txt
 	$(BIN)/pip install -q -r .venv/groups.txt
+	@touch $@
+
+.venv/fuzz.stamp: .venv/test.stamp
+	@$(BIN)/python tools/groups.py fuzz > .venv/fuzz.txt
+	-$(BIN)/pip install -q -r .venv/fuzz.txt
+	@touch $@
+
+.venv/mutants.stamp: .venv/test.stamp
+	@$(BIN)/python tools/groups.py mutants > .venv/mutants.txt
+	$(BIN)/pip install -q -r .venv/mutants.txt
 	@touch $@

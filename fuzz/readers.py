@@ -1,0 +1,360 @@
+"""The table of readers: everything that is given bytes of a peer, and the only exceptions that it may raise.
+
+``tests/test_readers.py`` holds every reader to its row, with random bytes and with the kept corpus, and fails where a
+reader of the product has no row. ``fuzz.one`` runs a row under the coverage-guided fuzzer. The functions check more
+than exceptions: that the verdict does not depend on how the bytes were cut, that what we write is read the same again.
+An assertion that fails is a find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fuzz.conversation import converse
+from proxy.core.addresses import AddressSet, Peer, client_address
+from proxy.core.chunked import ChunkedDecoder
+from proxy.core.content import ContentReader
+from proxy.core.diagnosis import DIAGNOSABLE, Case, diagnose
+from proxy.core.exchange import decide
+from proxy.core.feed_paths import FeedError, Shape
+from proxy.core.forwarding import Provenance, answer_head, upstream_head
+from proxy.core.handshakes import find_check
+from proxy.core.ip_sets import parse_query, read_document
+from proxy.core.proxy_protocol import Header
+from proxy.core.proxy_protocol import parse as parse_proxy_header
+from proxy.core.pubkey import decode_public_key
+from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.response_head import read_response_head
+from proxy.core.routes import RouteTable
+from proxy.core.saved_delivery import read_saved
+from proxy.core.schemes import PROVIDERS, decode_secret
+from proxy.core.secrets import Secret
+from proxy.core.signing.documents import both_ports, read_claims, read_form, read_json, sorted_url
+from proxy.core.signing.encodings import decode, decode_base64, decode_base64url, decode_hex
+from proxy.core.signing.escapes import AsciiJson, Crc32, JsonString
+from proxy.core.signing.jwt import open_token
+from proxy.core.signing.scheme import Encoding, Method, SecretForm, TimeFormat
+from proxy.core.signing.times import parse_time
+from proxy.core.target import check_host, parse_target
+from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.errors import ProtocolError
+from proxy.http1 import Framing, RequestHead
+from proxy.net.certificate import parse_certificate, read_certificate
+from proxy.ops.channel import ChannelError, Lines
+from proxy.reasons import Reason
+from tests.deliveries import NOW, check_for, make
+from tests.net.dialogue import ROUTES, policy, route
+
+LIMITS = HeadLimits(max_head=16384, max_target=8192, max_fields=100)
+HOST = b"hooks.example.com"
+SECRETS = (Secret("a", b"sesame"), Secret("b", b"user:pass"))
+SIGNING = [slug for slug, provider in PROVIDERS.items() if provider.scheme is not None]
+CHECKS = {slug: check_for(PROVIDERS[slug], make(slug).secret) for slug in SIGNING}
+POLICY = policy(*ROUTES, route(b"/hook/deep", provider="slack"), route(b"/", signed=False, exact=True))
+TABLE = RouteTable(POLICY.routes)
+PROVENANCE = Provenance(client=b"192.0.2.1", scheme=b"https", request_id=b"r-1", trusted=False, verified=b"x; id=1")
+
+
+class Row(NamedTuple):
+    """One reader or several of a kind; ``covers`` names them without ``proxy.``."""
+
+    read: Callable[[bytes], object]
+    errors: tuple[type[Exception], ...]
+    covers: tuple[str, ...]
+
+
+def outcome(read: Callable[[], object]) -> object:
+    """What it gives, or the reason of its ProtocolError (which of two flaws is named may depend on the cut)."""
+    try:
+        return read()
+    except ProtocolError as error:
+        return error.reason
+
+
+def check_beginnings(read: Callable[[bytes], object], data: bytes) -> object:
+    """The verdict on ``data``; each of its beginnings waits for more or has the same one already."""
+    whole = outcome(lambda: read(data))
+    for size in {len(data) // 2, len(data) - 1, data.find(b"\n") + 1, data.find(b" ")} - {-1}:
+        part = outcome(lambda size=size: read(data[:size]))  # type: ignore[misc]
+        assert part is None or part == whole, (part, whole)
+    return whole
+
+
+# -- heads
+
+
+def request_head(data: bytes) -> None:
+    found = check_beginnings(lambda part: read_request_head(part, LIMITS), data)
+    if not isinstance(found, tuple) or not isinstance(found[0], RequestHead):
+        return
+    head, size = found
+    assert 0 < size <= len(data)
+    written = upstream_head(head, head.target, PROVENANCE, head.content_length, authority=b"app")
+    again = read_request_head(written, HeadLimits(1 << 20, 8192, 200))
+    assert again is not None
+    ours, length = again
+    assert length == len(written)
+    assert (ours.method, ours.target, ours.minor) == (head.method, head.target, 1)
+    assert ours.host == (head.host or b"app")
+    chunked = head.content_length is None
+    assert (ours.framing is Framing.CHUNKED) == chunked
+    assert ours.content_length == (None if chunked else head.content_length or ours.content_length)
+    assert b"_" not in b"".join(lower for lower, _, _ in ours.fields)
+
+
+def response_head(data: bytes) -> None:
+    for method in (b"POST", b"HEAD"):
+        found = check_beginnings(lambda part, method=method: read_response_head(part, method), data)  # type: ignore[misc]
+        if isinstance(found, tuple):
+            head, _ = found
+            written = answer_head(head, head.framing, b"now", close=False)
+            again = read_response_head(written, method)
+            assert again is not None
+            assert (again[0].status, again[1]) == (head.status, len(written))
+
+
+def target(data: bytes) -> None:
+    method, _, rest = data.partition(b" ")
+    outcome(lambda: check_host(rest))
+    found = outcome(lambda: parse_target(method, rest, HOST))
+    if isinstance(found, tuple) and isinstance(found[0], bytes):
+        assert parse_target(method, found[0], HOST) == found
+        assert found[0] == (found[1] if found[2] is None else found[1] + b"?" + found[2])
+
+
+# -- content
+
+
+def decode_chunks(pieces: list[bytes]) -> object:
+    decoder = ChunkedDecoder(1 << 20)
+    content = b"".join(part for piece in pieces for part in decoder.feed(piece))
+    return content, decoder.done, decoder.rest
+
+
+def chunked(data: bytes) -> None:
+    whole = outcome(lambda: decode_chunks([data]))
+    assert outcome(lambda: decode_chunks([data[at : at + 1] for at in range(len(data))])) == whole
+    head = RequestHead(b"POST", b"/", 1, [], b"/", None, HOST, Framing.CHUNKED, None, True, False, {})
+    reader = ContentReader(head, 1 << 20)
+    read = outcome(lambda: b"".join(reader.feed(data)))
+    if isinstance(whole, tuple) and isinstance(whole[0], bytes):
+        assert (read, reader.ended, reader.rest) == whole
+
+
+# -- addresses
+
+
+def proxy_header(data: bytes) -> None:
+    found = check_beginnings(
+        lambda part: None if not isinstance(got := parse_proxy_header(part), Header) else got, data
+    )
+    if isinstance(found, Header):
+        assert 0 < found.length <= len(data)
+
+
+def addresses(data: bytes) -> None:
+    text = data.decode("latin-1")
+    trusted = AddressSet.parse(["10.0.0.0/8", "2001:db8::/32", "unix:"])
+    for peer in (Peer.of("10.0.0.1"), Peer.unix(), Peer.of("192.0.2.1")):
+        client_address(peer, data.split(b"\n"), trusted)
+    peer = Peer.of(text)
+    assert Peer.of(peer.text) == peer
+    AddressSet.parse(text.split("\n"))
+
+
+# -- what proves a sender
+
+
+def tokens(data: bytes) -> None:
+    query, _, value = data.partition(b"\n")
+    found = outcome(
+        lambda: read_request_head(b"POST /a?%b HTTP/1.1\r\nHost: a\r\nX-T: %b\r\n\r\n" % (query, value), LIMITS)
+    )
+    if not isinstance(found, tuple) or not isinstance(found[0], RequestHead):
+        return
+    for kind, name in ((TokenKind.QUERY, b"token"), (TokenKind.HEADER, b"x-t"), (TokenKind.BEARER, b"x-t")):
+        check = TokenCheck(kind, name, SECRETS)
+        assert isinstance(check.check(found[0], 0.0), str | Reason)
+        stripped = check.strip(found[0].target)
+        assert check.strip(stripped) == stripped
+    TokenCheck(TokenKind.BASIC, b"x-t", SECRETS[1:]).check(found[0], 0.0)
+
+
+def head_with(slug: str, lines: list[bytes], body: bytes) -> RequestHead | None:
+    """A head with these lines; ``0: x`` is the first header that the provider's scheme reads, and so on."""
+    scheme = PROVIDERS[slug].scheme
+    assert scheme is not None
+    names = sorted(scheme.header_names)
+    fields = [b"POST /in/here?x=1 HTTP/1.1", b"Host: hooks.example.com", b"Content-Length: %d" % len(body)]
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        known = name.isdigit() and len(name) < 3 and int(name) < len(names)
+        fields.append((names[int(name)] if known else name) + colon + value)
+    try:
+        found = read_request_head(b"\r\n".join(fields) + b"\r\n\r\n", LIMITS)
+    except ProtocolError:
+        return None
+    return found[0] if found else None
+
+
+def signatures(data: bytes) -> None:
+    """The first byte chooses the provider; then field lines, an empty one, and the body."""
+    slug = SIGNING[data[0] % len(SIGNING)] if data else SIGNING[0]
+    lines, _, body = data[1:].partition(b"\n\n")
+    head = head_with(slug, lines.split(b"\n") if lines else [], body)
+    if head is None:
+        return
+    check = CHECKS[slug]
+    for now in (0.0, float(NOW), 1e11):
+        verification = check.begin(head, now)
+        verdict: object = verification
+        if not isinstance(verification, Reason):
+            verification.update(body[: len(body) // 2])
+            verification.update(body[len(body) // 2 :])
+            verdict = verification.finish()
+        assert isinstance(verdict, str | Reason)
+    guarded = route(signature=check, provider=slug)
+    for reason in sorted(DIAGNOSABLE, key=lambda one: one.word)[len(body) % 3 :: 3]:
+        found = diagnose(Case(reason, head, body, guarded, (guarded,), float(NOW)))
+        assert found is None or found.sentence.isprintable()
+
+
+def documents(data: bytes) -> None:
+    """What providers put into signed texts: JSON, forms, URLs, times, tokens, encodings."""
+    read_json(data)
+    read_claims(data)
+    read_form(data)
+    open_token(data)
+    url = b"https://hooks.example.com:443/" + data  # the authority is configured, never a sender's
+    for follows in (False, True):
+        sorted_url(url, form_follows=follows)
+    assert len(both_ports(url)) >= 1
+    for form in TimeFormat:
+        said = parse_time(form, data)
+        assert said is None or isinstance(said, float | int)
+    decode_hex(data)
+    for value in (decode_base64(data), decode_base64url(data), *(decode(one, data, None) for one in Encoding)):
+        assert value is None or value
+    for transform in (JsonString, AsciiJson, Crc32):
+        whole, cut = transform(), transform()
+        assert whole.feed(data) + whole.finish() == cut.feed(data[:7]) + cut.feed(data[7:]) + cut.finish()
+
+
+def decisions(data: bytes) -> None:
+    found = outcome(lambda: read_request_head(data, LIMITS))
+    if isinstance(found, tuple) and isinstance(found[0], RequestHead):
+        for trusted in (False, True):
+            decide(found[0], Peer.of("192.0.2.1"), POLICY, TABLE, float(NOW), trusted=trusted)
+        for one in POLICY.routes:
+            find_check(one, found[0])
+
+
+# -- files and neighbours
+
+
+def saved(data: bytes) -> None:
+    read_saved(data)
+
+
+def keys(data: bytes) -> None:
+    slug = SIGNING[data[0] % len(SIGNING)] if data else SIGNING[0]
+    scheme = PROVIDERS[slug].scheme
+    assert scheme is not None
+    text = data[1:]
+    if Method.HMAC is not scheme.method:
+        for form in SecretForm:
+            outcome_of_key(form, scheme.method, text)
+    scheme.split_key(decode_secret(PROVIDERS[slug], text))
+
+
+def outcome_of_key(form: SecretForm, method: Method, text: bytes) -> None:
+    try:
+        decode_public_key(form, method, text)
+    except ValueError:
+        return
+
+
+def feeds(data: bytes) -> None:
+    path, _, document = data.partition(b"\n")
+    text = path.decode("latin-1")
+    for read in (lambda: parse_query(text), lambda: read_document(document, None), lambda: read_document(data, None)):
+        try:
+            read()
+        except ValueError:
+            continue
+    read_document(document, Shape.parse(text))
+
+
+def certificates(data: bytes) -> None:
+    try:
+        parse_certificate(data)
+    except ValueError:
+        read_certificate(data.decode("latin-1"))
+
+
+def channel(data: bytes) -> None:
+    lines = Lines()
+    lines.feed(data[: len(data) // 3])
+    lines.feed(data[len(data) // 3 :])
+
+
+PLANS = ("signing.mac.MacPlan", "signing.jwt.JwtPlan", "signing.whole.PlainPlan", "signing.whole.DocumentPlan")
+READERS: dict[str, Row] = {
+    "request_head": Row(request_head, (), ("core.request_head.read_request_head",)),
+    "response_head": Row(response_head, (), ("core.response_head.read_response_head",)),
+    "target": Row(target, (), ("core.target.parse_target", "core.target.check_host")),
+    "chunked": Row(chunked, (), ("core.chunked.ChunkedDecoder.feed", "core.content.ContentReader.feed")),
+    "proxy_header": Row(proxy_header, (), ("core.proxy_protocol.parse",)),
+    "addresses": Row(addresses, (ValueError,), ("core.addresses.AddressSet.parse",)),
+    "tokens": Row(tokens, (), ("core.tokens.TokenCheck.check", "core.tokens.TokenCheck.strip")),
+    "signatures": Row(
+        signatures,
+        (),
+        (
+            *(f"core.{plan}.begin" for plan in PLANS),
+            *("core.signatures.SignatureCheck.begin", "core.signatures.Plan.begin", "core.pubkey.DigestPlan.begin"),
+            *("core.signing.evidence.EvidenceReader.read", "core.signing.evidence.EvidenceReader.parse"),
+            *("core.signing.evidence.read_listing", "core.diagnosis.diagnose"),
+        ),
+    ),
+    "documents": Row(
+        documents,
+        (),
+        (
+            *(f"core.signing.documents.{name}" for name in ("read_json", "read_claims", "read_form")),
+            *(
+                f"core.signing.encodings.{name}"
+                for name in ("decode", "decode_hex", "decode_base64", "decode_base64url")
+            ),
+            *(f"core.signing.escapes.{name}.feed" for name in ("Transform", "JsonString", "AsciiJson", "Crc32")),
+            *("core.signing.jwt.open_token", "core.signing.times.parse_time"),
+        ),
+    ),
+    "decisions": Row(decisions, (), ("core.exchange.decide", "core.handshakes.find_check")),
+    "conversation": Row(converse, (), ("core.body.BodyGate.feed", "net.exchange.Exchange.begin_whole")),
+    "saved": Row(saved, (ValueError,), ("core.saved_delivery.read_saved", "core.curl_line.read_curl")),
+    "keys": Row(
+        keys,
+        (ValueError,),
+        ("core.schemes.keys.decode_secret", "core.pubkey.decode_public_key", "core.signing.scheme.Scheme.split_key"),
+    ),
+    "feeds": Row(
+        feeds,
+        (FeedError, ValueError),
+        ("core.ip_sets.read_document", "core.ip_sets.parse_query", "core.feed_paths.Shape.parse"),
+    ),
+    "certificates": Row(
+        certificates, (ValueError,), ("net.certificate.parse_certificate", "net.certificate.read_certificate")
+    ),
+    "channel": Row(channel, (ChannelError,), ("ops.channel.Lines.feed",)),
+}
+
+
+def run(name: str, data: bytes) -> None:
+    """Read ``data`` as the row says; raises what the row does not allow."""
+    row = READERS[name]
+    try:
+        row.read(data)
+    except row.errors:
+        return
