@@ -1,8 +1,8 @@
 """Mutation testing of the core: change one small thing at a time, and see whether a test notices.
 
 ``python tools/mutants.py [--minutes 30] [core.chunked …]``. It works on a copy in .venv/mutants, so that the tree can
-be edited meanwhile, and goes on where the last run ended. Prints what was noticed by module, and each change that nobody
-noticed; docs/testing.md says which of those mean nothing.
+be edited meanwhile, and goes on where the last run ended. Prints what was noticed by module, and each change that
+nobody noticed; docs/testing.md says which of those mean nothing.
 """
 
 from __future__ import annotations
