@@ -72,6 +72,7 @@ class Upstream:
     address: UpstreamAddress
     weight: int = 1
     drain: bool = False
+    send_proxy: bool | None = None  # None: as the route says
     health_path: str = ""
     health_interval_s: float = 0.0
     health_timeout_s: float = 0.0

@@ -92,7 +92,7 @@ class ListenerReader:
             self.warnings.append(Note("H304", text))
         if listen is None or upstream is None:
             return None
-        return TcpForward(name, listen, Endpoint(upstream.host, upstream.port, upstream.path), allow)
+        return TcpForward(name, listen, _endpoint(view, upstream), allow)
 
     def check(self, settings: Settings, routes: Sequence[Route]) -> None:
         """Problems where two listeners are the same, or where one leads back to itself."""
@@ -121,6 +121,10 @@ class ListenerReader:
         for endpoint in upstreams:
             if any(_leads_to(endpoint, address) for address in listen):
                 self.problems.add(where, "leads back to our own listener", "name the application's own address or port")
+
+
+def _endpoint(view: View, upstream: UpstreamAddress) -> Endpoint:
+    return Endpoint(upstream.host, upstream.port, upstream.path, send_proxy=view.need("send_proxy", bool))
 
 
 def _leads_to(endpoint: Endpoint, address: ListenAddress) -> bool:

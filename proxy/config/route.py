@@ -219,7 +219,10 @@ class RouteReader:
 
     def _upstreams(self, view: View) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
         owner = view if "upstream" in view else self.top
-        return read_upstreams(owner, self._tls_of(view), self.problems)
+        send_proxy = view.get("send_proxy", bool)
+        if send_proxy is None:
+            send_proxy = self.top.need("send_proxy", bool)
+        return read_upstreams(owner, self._tls_of(view), self.problems, send_proxy=send_proxy)
 
     def _tls_of(self, view: View) -> UpstreamTls:
         own = view.tree.view("upstream_tls", *view.prefix, "upstream_tls")
@@ -293,7 +296,7 @@ def names_of(limits: type) -> list[str]:
 
 
 def read_upstreams(
-    view: View, tls: UpstreamTls, problems: Problems
+    view: View, tls: UpstreamTls, problems: Problems, *, send_proxy: bool
 ) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
     """The endpoints of a table's ``upstream``, and those of them that are drained; both () where there is none, which
     the caller judges.
@@ -306,12 +309,12 @@ def read_upstreams(
     if entries and none_is_left:
         problems.add(view.where("upstream"), "every upstream is drained", "leave one without `drain`")
     return (
-        tuple(_endpoint(entry, tls) for entry in entries if not entry.drain or none_is_left),
-        tuple(_endpoint(entry, tls) for entry in entries if entry.drain),
+        tuple(_endpoint(entry, tls, send_proxy) for entry in entries if not entry.drain or none_is_left),
+        tuple(_endpoint(entry, tls, send_proxy) for entry in entries if entry.drain),
     )
 
 
-def _endpoint(entry: Upstream, tls: UpstreamTls) -> Endpoint:
+def _endpoint(entry: Upstream, tls: UpstreamTls, send_proxy: bool) -> Endpoint:  # noqa: FBT001 - the route's word
     address = entry.address
     health = HealthCheck(entry.health_path, entry.health_interval_s, entry.health_timeout_s)
     return Endpoint(
@@ -319,6 +322,7 @@ def _endpoint(entry: Upstream, tls: UpstreamTls) -> Endpoint:
         address.port,
         address.path,
         tls if address.secure else None,
+        send_proxy=send_proxy if entry.send_proxy is None else entry.send_proxy,
         weight=entry.weight,
         health=health if entry.health_path else None,
     )

@@ -68,6 +68,7 @@ _UPSTREAM = (
     Key("weight", kinds.COUNT, "How many requests it gets while one of weight 1 gets one.", 1, minimum=1,
         maximum=1000),
     Key("drain", kinds.BOOL, "It gets no new request; what it has is finished.", False),
+    Key("send_proxy", kinds.BOOL, "Whether its connections begin with a PROXY header; left out, as the route says."),
     Key("health", health_kind(_HEALTH), "Ask whether it is well: a path, or the table below. After two bad answers it "
         "gets requests only where no other is well, until the next good one."),
 )  # fmt: skip
@@ -137,10 +138,12 @@ _TOP = (
     Key("workers", kinds.WORKERS, 'Processes; "auto" is one per processor.', 1, flag="workers"),
     Key("allow", kinds.ADDRESSES, "Who may send, for every route that has no `allow` of its own.", many=True,
         flag="allow"),
-    Key("trusted_proxies", kinds.ADDRESSES, "Proxies whose X-Forwarded-For is walked, right to left.", many=True,
-        flag="trusted-proxy"),
+    Key("trusted_proxies", kinds.ADDRESSES, "Proxies whose X-Forwarded-For or Forwarded is walked, right to left.",
+        many=True, flag="trusted-proxy"),
     Key("proxy_protocol", choice("off", "require"), "Whether connections begin with a PROXY header (v1 or v2).",
         "off", flag="proxy-protocol"),
+    Key("send_proxy", kinds.BOOL, "Whether connections to upstreams begin with a PROXY header (v2) that names the "
+        "client; each then serves one request.", False, flag="send-proxy"),
     Key("kernel_filter", choice("off", "auto"), "`auto`: on Linux the kernel drops connection attempts of addresses "
         "that no list admits, without an answer, instead of letting us reset them.", "off", flag="kernel-filter"),
     Key("admin", kinds.LISTEN, "Where health and metrics are answered; off unless set.", flag="admin"),
@@ -220,6 +223,7 @@ _ROUTE = (
         flag="mode"),
     Key("upstream", UPSTREAM, "Where this route goes instead of the top level's `upstream`.", many=True),
     Key("upstream_tls", kinds.TABLE, "Instead of the top level's table.", table="upstream_tls"),
+    Key("send_proxy", kinds.BOOL, "Instead of the top level's."),
     Key("hold", kinds.TIME, "Retry an unreachable upstream this long, after the verdict only. It should be shorter "
         "than the provider waits; the body is counted against `buffer_budget`.", "0s", minimum="0s",
         maximum="1h", at_limit="502 `upstream_unreachable`; 503 where the budget is spent", flag="hold"),
@@ -283,6 +287,7 @@ _SCHEME = (
 _TCP = (
     Key("listen", kinds.LISTEN, "Where to listen."),
     Key("upstream", kinds.TCP_UPSTREAM, "Where the bytes go."),
+    Key("send_proxy", kinds.BOOL, "Whether a PROXY header (v2) that names the client goes first.", False),
     Key("allow", kinds.ADDRESSES, "Who may connect; left out, the top level's `allow`.", many=True),
 )
 

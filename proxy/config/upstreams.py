@@ -59,6 +59,7 @@ def upstream_kind(keys: Sequence[KeyLike]) -> Kind:
             address=table.need("url", UpstreamAddress),
             weight=table.need("weight", int),
             drain=table.need("drain", bool),
+            send_proxy=table.get("send_proxy", bool),
             health_path="" if health is None else health.need("path", bytes).decode("ascii"),
             health_interval_s=0.0 if health is None else health.need("interval", float),
             health_timeout_s=0.0 if health is None else health.need("timeout", float),

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from proxy.core.addresses import Peer, client_address
+from proxy.core.addresses import AddressSet, Peer, client_address
 from proxy.core.body import BodyGate
 from proxy.core.duplicates import DuplicateRule, Keys, keys_of
+from proxy.core.forwarded import forwarded_hops
 from proxy.core.forwarding import FORWARDING
 from proxy.core.handshakes import (
     ANSWER,
@@ -78,6 +79,7 @@ class Reject:
     route: Route | None = None
     allow: tuple[bytes, ...] = ()  # METHOD_NOT_ALLOWED: the methods of all routes of the path
     retry_s: float = 0.0  # RATE_LIMITED: when there is room again
+    detail: str = ""  # BAD_REQUEST: which rule
 
     @property
     def status(self) -> int | None:
@@ -99,12 +101,13 @@ def decide(
     rates: RateLimiter | None = None,
 ) -> Admit | Reject:
     """Judge a head. ``peer`` is the connection's address and ``trusted`` says whether it is a trusted proxy, whose
-    X-Forwarded-For is then walked right to left. ``names`` are those of its verified certificate. ``rates`` takes a
-    token of each route that is asked; without it no rate is kept. ``now`` is in seconds since the epoch. Never raises.
+    X-Forwarded-For or Forwarded is then walked right to left. ``names`` are those of its verified certificate.
+    ``rates`` takes a token of each route that is asked; without it no rate is kept. ``now`` is in seconds since the
+    epoch. Never raises.
     """
-    client = peer
-    if trusted:
-        client = client_address(peer, head.get_all(b"x-forwarded-for"), policy.trusted_proxies)
+    client = _client(head, peer, policy.trusted_proxies) if trusted else peer
+    if client is None:
+        return Reject(Reason.BAD_REQUEST, peer, detail="forwarded_conflict")
     if policy.exposure is not Exposure.ROUTES and not _exposed(head, client, policy):
         return Reject(Reason.ADDRESS_REFUSED, client)
     candidates = table.candidates(head.path)
@@ -123,6 +126,19 @@ def decide(
     if furthest.reason is Reason.METHOD_NOT_ALLOWED:
         furthest.allow = tuple(sorted({method for route in candidates for method in route.methods}))
     return furthest
+
+
+def _client(head: RequestHead, peer: Peer, trusted: AddressSet) -> Peer | None:
+    """The client that a trusted proxy names; None where its two fields name different ones: it writes one of them and
+    may pass on the other as the sender wrote it, and nobody can tell which.
+    """
+    client = client_address(peer, head.get_all(b"x-forwarded-for"), trusted)
+    if b"forwarded" not in head.values:
+        return client
+    other = client_address(peer, [b",".join(forwarded_hops(head.get_all(b"forwarded")))], trusted)
+    if b"x-forwarded-for" not in head.values:
+        return other
+    return client if client.text == other.text else None
 
 
 def _stage(reason: Reason) -> int:

@@ -103,6 +103,7 @@ class Endpoint:
     port: int  # 0 for a unix socket
     path: str | None = None  # of a unix socket
     tls: UpstreamTls | None = None
+    send_proxy: bool = False  # a PROXY header comes first, so a connection belongs to one client
     weight: int = field(default=1, compare=False)  # how many exchanges it gets while one of weight 1 gets one
     health: HealthCheck | None = field(default=None, compare=False)
 
@@ -149,9 +150,11 @@ class Route:
     endpoint_check: Handshake | None = None  # the provider's, where it has one
     handshake: str = "forward"  # what becomes of it; or "answer", "refuse"
     verify_token: bytes | None = field(default=None, repr=False)
+    sends_proxy: bool = field(init=False)  # whether one of its endpoints wants to be told the client first
     guarded_fields: frozenset[bytes] = field(init=False)  # lower case; ``Connection`` cannot strip what a guard reads
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sends_proxy", any(endpoint.send_proxy for endpoint in self.upstream))
         names = {name for name in (self.event_header, self.delivery_header) if name}
         if self.signature is not None:
             names |= self.signature.scheme.header_names

@@ -130,6 +130,24 @@ def _v2_peer(family: int, buffer: bytes) -> Peer:
     return Peer.packed(buffer[_V2_FIXED : _V2_FIXED + size], int.from_bytes(buffer[port : port + 2], "big"))
 
 
+#: For a connection of our own: nobody is spoken for.
+LOCAL = _V2_START + bytes((_LOCAL, _UNSPEC, 0, 0))
+
+
+def write_v2(source: Peer, destination: Peer | None) -> bytes:
+    """The header of version 2 that speaks for ``source``, which connected to ``destination``; None or another family
+    of it is written as the address that means none. For the peer of a unix socket it is ``LOCAL``.
+    """
+    if source.version == 0:
+        return LOCAL
+    size = 4 if source.version == 4 else 16
+    to = destination if destination is not None and destination.version == source.version else None
+    addresses = source.number.to_bytes(size, "big") + (0 if to is None else to.number).to_bytes(size, "big")
+    ports = source.port.to_bytes(2, "big") + (0 if to is None else to.port).to_bytes(2, "big")
+    block = addresses + ports
+    return _V2_START + bytes((_PROXY, _TCP4 if size == 4 else _TCP6)) + len(block).to_bytes(2, "big") + block
+
+
 def _check_tlvs(header: bytes, position: int) -> None:
     """Walk over the type-length-value fields (section 2.2); the checksum is the only one that is ours to read."""
     has_checksum = False

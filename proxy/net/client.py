@@ -22,6 +22,7 @@ from proxy.core.exchange import Admit, Reject, decide, note_decision
 from proxy.core.forwarding import clean_request_id
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.policy import Limits
+from proxy.core.proxy_protocol import write_v2
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.states import ClientState, client_moved
@@ -210,6 +211,14 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     # -- the exchange's calls
 
+    def proxy_header(self, client: str) -> bytes:
+        """The PROXY header that names ``client``, the address that was judged."""
+        peer = self.peer
+        source = peer if client == peer.text else Peer.of(client)  # of who is behind a proxy no port is known
+        local = self._transport.get_extra_info("sockname") if self._transport is not None else None
+        to = Peer.of(local[0], local[1]) if isinstance(local, tuple) else None
+        return write_v2(source, to)
+
     def write(self, pieces: list[bytes]) -> None:
         """Bytes of an answer."""
         assert self._transport is not None
@@ -371,10 +380,13 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _reject(self, head: RequestHead, reject: Reject, record: ExchangeRecord) -> None:
         """Refuse by the head alone; a body that is here whole already is dropped, else the connection closes."""
         record.reason = reject.reason
+        record.detail = reject.detail
         record.status = reject.status or reject.reason.status or 0
         record.verdict = "refused"
         length = head.content_length or 0
-        body_read = head.framing is not Framing.CHUNKED and len(self._buffer) >= length
+        # Who is in doubt about its own words is not heard again on this connection.
+        good = reject.reason is not Reason.BAD_REQUEST
+        body_read = good and head.framing is not Framing.CHUNKED and len(self._buffer) >= length
         read = self._buffer
         if body_read:
             self._buffer = read[length:]

@@ -200,9 +200,17 @@ class Delivery:
         if connection is not None:
             self._connected(connection)
             return
-        self._dial = self._site.pool.dial(
-            endpoints, patience_s=patience_s, ready=self._connected, failed=self._unreachable
-        )
+        pool = self._site.pool
+        if self._admit.route.sends_proxy:
+            self._dial = pool.dial(
+                endpoints,
+                patience_s=patience_s,
+                ready=self._connected,
+                failed=self._unreachable,
+                preface=self._sender.proxy_header(self._record.client),
+            )
+        else:
+            self._dial = pool.dial(endpoints, patience_s=patience_s, ready=self._connected, failed=self._unreachable)
 
     def _unreachable(self) -> None:
         self._dial = None

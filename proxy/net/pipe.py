@@ -60,6 +60,11 @@ class PipeEnd(asyncio.Protocol):
             return
         self.sink.flush_early()
 
+    def begin_with(self, data: bytes) -> None:
+        """Write to this end before anything of the other."""
+        if self._transport is not None:
+            self._transport.write(data)
+
     def flush_early(self) -> None:
         """The sink is connected now: pass on what came before, and read on."""
         target = self.sink._transport  # noqa: SLF001 - the two ends are one object

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from proxy.core.policy import Endpoint
+from proxy.core.proxy_protocol import LOCAL
 from proxy.errors import ConfigError
 from proxy.net.clock import Clock
 from proxy.net.tls import upstream_context
@@ -54,10 +55,11 @@ class EndpointState:
 class Dial:
     """A connection that is being made. ``cancel`` where the exchange has ended meanwhile."""
 
-    __slots__ = ("cancelled",)
+    __slots__ = ("cancelled", "preface")
 
-    def __init__(self) -> None:
+    def __init__(self, preface: bytes = b"") -> None:
         self.cancelled = False
+        self.preface = preface
 
     def cancel(self) -> None:
         """Nobody is called any more; a connection that is being made goes to the pool."""
@@ -102,9 +104,13 @@ class UpstreamPool:
         patience_s: float,
         ready: Callable[[UpstreamConnection], None],
         failed: Callable[[], None],
+        preface: bytes = b"",
     ) -> Dial:
-        """Make a connection: to the best endpoint, then to the others, then again until ``patience_s`` is over."""
-        dial = Dial()
+        """Make a connection: to the best endpoint, then to the others, then again until ``patience_s`` is over.
+
+        ``preface`` goes first to endpoints with ``send_proxy``: the PROXY header of the client.
+        """
+        dial = Dial(preface)
         task = self._loop.create_task(self._dial(dial, endpoints, patience_s, ready, failed))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
@@ -146,7 +152,7 @@ class UpstreamPool:
 
     async def open(self, endpoint: Endpoint) -> UpstreamConnection:
         """A connection that is lent to the caller. Raises OSError and what else a connection can fail with."""
-        return await self._open(endpoint)
+        return await self._open(endpoint, LOCAL if endpoint.send_proxy else b"")
 
     def well(self, endpoint: Endpoint, *, well: bool) -> None:
         """An endpoint that is not well is chosen only where no other is."""
@@ -178,7 +184,8 @@ class UpstreamPool:
         state.outstanding -= 1
         connection.idle_since = self._clock.now()
         state.idle.append(connection)
-        if self._closed or (self._used is not None and connection.endpoint not in self._used):
+        gone = self._used is not None and connection.endpoint not in self._used
+        if self._closed or gone or connection.endpoint.send_proxy:
             connection.close()
         elif len(state.idle) > MAX_IDLE:
             state.idle[0].close()
@@ -244,10 +251,10 @@ class UpstreamPool:
         failed: Callable[[], None],
     ) -> None:
         until = self._clock.now() + patience_s
-        connection = None if dial.cancelled else await self._connect_any(endpoints, self.connect_timeout_s)
+        connection = None if dial.cancelled else await self._connect_any(endpoints, dial.preface)
         while connection is None and not dial.cancelled and (left := until - self._clock.now()) > 0:
             await asyncio.sleep(min(RETRY_S, left))
-            connection = self.acquire(endpoints) or await self._connect_again(endpoints, until)
+            connection = self.acquire(endpoints) or await self._connect_again(endpoints, until, dial.preface)
         if dial.cancelled:
             if connection is not None:
                 self.released(connection)
@@ -256,33 +263,35 @@ class UpstreamPool:
         else:
             ready(connection)
 
-    async def _connect_any(self, endpoints: tuple[Endpoint, ...], timeout_s: float) -> UpstreamConnection | None:
+    async def _connect_any(self, endpoints: tuple[Endpoint, ...], preface: bytes) -> UpstreamConnection | None:
         for endpoint in self._order(endpoints):
-            connection = await self._connect(endpoint, timeout_s)
+            connection = await self._connect(endpoint, self.connect_timeout_s, preface)
             if connection is not None:
                 if len(endpoints) > 1:
                     self._charge(endpoint, endpoints)
                 return connection
         return None
 
-    async def _connect_again(self, endpoints: tuple[Endpoint, ...], until: float) -> UpstreamConnection | None:
+    async def _connect_again(
+        self, endpoints: tuple[Endpoint, ...], until: float, preface: bytes
+    ) -> UpstreamConnection | None:
         """As who has waited: not where another tries already, and not all at once."""
         for endpoint in endpoints:
             state = self._state(endpoint)
             if state.dialing >= (1 if state.failures else MAX_WAITING_DIALS):
                 continue
             left = max(until - self._clock.now(), RETRY_S)
-            connection = await self._connect(endpoint, min(self.connect_timeout_s, left))
+            connection = await self._connect(endpoint, min(self.connect_timeout_s, left), preface)
             if connection is not None:
                 return connection
         return None
 
-    async def _connect(self, endpoint: Endpoint, timeout_s: float) -> UpstreamConnection | None:
+    async def _connect(self, endpoint: Endpoint, timeout_s: float, preface: bytes) -> UpstreamConnection | None:
         state = self._state(endpoint)
         state.dialing += 1
         try:
             async with asyncio.timeout(timeout_s):
-                connection = await self._open(endpoint)
+                connection = await (self._open(endpoint, preface) if endpoint.send_proxy else self._open(endpoint))
         except (OSError, UnicodeError, ConfigError) as error:  # the others: a name or a file that cannot be used
             if not state.failures:
                 log.warning("%s cannot be reached: %s", endpoint, str(error) or type(error).__name__)
@@ -302,9 +311,11 @@ class UpstreamPool:
             return None
         return connection
 
-    async def _open(self, endpoint: Endpoint) -> UpstreamConnection:
+    async def _open(self, endpoint: Endpoint, preface: bytes = b"") -> UpstreamConnection:
         sock = await self._connected_socket(endpoint)
         try:
+            if preface:  # before TLS, which speaks to whoever reads behind it
+                await self._loop.sock_sendall(sock, preface)
             context = upstream_context(endpoint.tls) if endpoint.tls else None
             name = (endpoint.tls.server_name or endpoint.host) if endpoint.tls else None
             _, connection = await self._loop.create_connection(

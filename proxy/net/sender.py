@@ -29,6 +29,9 @@ class Sender(Protocol):
     peer_text: str
     peer_trusted: bool
 
+    def proxy_header(self, client: str) -> bytes:
+        """The PROXY header that names ``client``, the address that was judged."""
+
     def write(self, pieces: list[bytes]) -> None:
         """Give bytes of the answer to the transport."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.policy import Endpoint
+from proxy.core.proxy_protocol import write_v2
 from proxy.net.acceptor import Acceptor, reset
 from proxy.net.admission import ConnectionSlots, Site, Slot
 from proxy.net.pipe import PipeEnd, pair
@@ -106,8 +107,8 @@ class TcpForward:
             client.sink.abort()
         await self.drained()
 
-    def _take_over(self, sock: socket.socket, _: Peer, slot: Slot) -> None:
-        task = asyncio.get_running_loop().create_task(self._connect(sock, slot))
+    def _take_over(self, sock: socket.socket, peer: Peer, slot: Slot) -> None:
+        task = asyncio.get_running_loop().create_task(self._connect(sock, peer, slot))
         self._dialling.add(task)
         task.add_done_callback(self._connected)
 
@@ -120,11 +121,15 @@ class TcpForward:
                 {"message": "a pipe could not be laid", "exception": error, "task": task}
             )
 
-    async def _connect(self, sock: socket.socket, slot: Slot) -> None:
+    async def _connect(self, sock: socket.socket, peer: Peer, slot: Slot) -> None:
         client, upstream = pair(lambda: self._ended(client, slot), self._received, self._answered)
         try:
             async with asyncio.timeout(self._site.policy.server.connect_timeout_s):
                 await self._dial(upstream)
+                if self._upstream.send_proxy:
+                    local = sock.getsockname()
+                    to = Peer.of(local[0], local[1]) if isinstance(local, tuple) else None
+                    upstream.begin_with(write_v2(peer, to))
         except BaseException as error:
             slot.release()
             reset(sock)

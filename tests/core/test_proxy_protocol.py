@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.core.addresses import Peer
-from proxy.core.proxy_protocol import NEED_MORE, Header, crc32c, parse
+from proxy.core.proxy_protocol import LOCAL, NEED_MORE, Header, crc32c, parse, write_v2
 from proxy.errors import ProtocolError
 from proxy.reasons import Reason
 
@@ -207,3 +207,18 @@ def test_both_versions_name_the_same_ipv6_peer(number, port, rest):
     first = parse(f"PROXY TCP6 {text} ::1 {port} 1\r\n".encode() + rest)
     second = parse(v2(0x21, 0x21, number.to_bytes(16, "big") + TCP6[16:32] + port.to_bytes(2, "big") + b"\0\1") + rest)
     assert first.peer == second.peer == Peer.of(text, port)
+
+
+@pytest.mark.parametrize("text", ["192.0.2.1", "2001:db8::7", "::ffff:192.0.2.1"])
+@pytest.mark.parametrize("to", ["198.51.100.1", "2001:db8::8", None])
+def test_what_we_write_is_what_we_read(text: str, to: str | None) -> None:
+    source = Peer.of(text, 4711)
+    written = write_v2(source, None if to is None else Peer.of(to, 443))
+    header = parse(written + b"behind")
+    assert isinstance(header, Header)
+    assert (header.length, header.peer) == (len(written), source)
+
+
+def test_nobody_is_spoken_for_from_a_unix_socket() -> None:
+    assert write_v2(Peer.unix(), None) == LOCAL
+    assert parse(LOCAL) == Header(len(LOCAL), None)

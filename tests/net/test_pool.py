@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.policy import Endpoint, UpstreamTls
+from proxy.core.proxy_protocol import LOCAL
 from proxy.net import pool as pool_module
 from proxy.net.clock import Clock
 from proxy.net.pool import EJECT_FIRST_S, EJECT_MOST_S, IDLE_TIMEOUT_S, UpstreamPool
@@ -514,5 +515,34 @@ def test_many_who_wait_share_one_attempt_and_all_get_through(run, monkeypatch) -
             assert connection is not None
             connection.abort()
         await over(pool, app)
+
+    run(main())
+
+
+def test_a_connection_that_names_its_client_serves_nobody_else(run) -> None:
+    async def main() -> None:
+        heard: list[bytes] = []
+
+        class App(asyncio.Protocol):
+            def data_received(self, data: bytes) -> None:
+                heard.append(data)
+
+        server = await asyncio.get_running_loop().create_server(App, "127.0.0.1", 0)
+        endpoint = Endpoint("127.0.0.1", server.sockets[0].getsockname()[1], send_proxy=True)
+        pool, waiting = make_pool(), Waiting()
+        pool.dial((endpoint,), patience_s=0, ready=waiting.ready, failed=waiting.failed, preface=b"PROXY")
+        await until(lambda: waiting.got and heard)
+        assert heard == [b"PROXY"]
+        [connection] = waiting.got
+        assert connection is not None
+        pool.released(connection)
+        assert connection.state is CLOSED
+        assert pool.acquire((endpoint,)) is None
+        checked = await pool.open(endpoint)
+        await until(lambda: len(heard) == 2)
+        assert heard[1] == LOCAL
+        checked.abort()
+        server.close()
+        await over(pool)
 
     run(main())
