@@ -73,9 +73,7 @@ def load_namespace(
     return build(tree, world, problems, generation=generation, config_path=path, warnings=warnings)
 
 
-def load_tree(
-    namespace: argparse.Namespace, environ: Mapping[str, str], problems: Problems
-) -> tuple[Tree, str | None]:
+def load_tree(namespace: argparse.Namespace, environ: Mapping[str, str], problems: Problems) -> tuple[Tree, str | None]:
     """What is written, before anything of it is used, and the path of the file. Raises FlagError."""
     flags = flag_tree(namespace)
     variables = environment_tree(environ, problems)
