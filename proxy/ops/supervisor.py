@@ -69,6 +69,7 @@ class Supervisor:
         self._plan: Plan | None = None  # in force
         self._next: Plan | None = None  # being rolled out
         self._reload_again = False
+        self._upgrade_again = False
         self._leave = Leave.STAY
         self._deadline = NEVER  # of the end
         self._exit_code: int = ExitCode.OK
@@ -316,11 +317,17 @@ class Supervisor:
         again, self._reload_again = self._reload_again, False
         if again:
             self._reload()
+        upgrade, self._upgrade_again = self._upgrade_again, False
+        if upgrade:
+            self._upgrade()
 
     # -- upgrade
 
     def _upgrade(self) -> None:
-        if self._leave is not Leave.STAY or self._heir is not None or self._plan is None:
+        if self._leave is not Leave.STAY or self._heir is not None:
+            return
+        if self._plan is None:
+            self._upgrade_again = True  # once all workers serve: one that serves already may have been asked for it
             return
         if self._next is not None:
             log.warning("no upgrade during a reload: try again")
