@@ -14,7 +14,7 @@ if [ -z "$root" ]; then
     root=$(mktemp -d /tmp/hookward-deb.XXXXXX)
     chmod 0755 "$root" # mktemp closes it to all users but root
     trap 'rm -rf --one-file-system "$root"' EXIT
-    debootstrap --variant=minbase "${SUITE:-bookworm}" "$root" "${MIRROR:-http://deb.debian.org/debian}" > /dev/null
+    debootstrap --variant=minbase "${SUITE:-bookworm}" "$root" ${MIRROR:+"$MIRROR"} > /dev/null
 fi
 
 inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }

@@ -13,7 +13,7 @@ if [ -z "$root" ]; then
     root=$(mktemp -d /tmp/hookward-image.XXXXXX)
     chmod 0755 "$root" # mktemp closes it to all users but root
     trap 'rm -rf --one-file-system "$root"' EXIT
-    debootstrap --variant=minbase bookworm "$root" "${MIRROR:-http://deb.debian.org/debian}" > /dev/null
+    debootstrap --variant=minbase bookworm "$root" ${MIRROR:+"$MIRROR"} > /dev/null
 fi
 
 recipe=packaging/Containerfile
