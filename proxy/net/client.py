@@ -477,8 +477,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         self._reading.resume_all()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+        # asyncio shuts the socket down at once, which fails where the sender's reset waits to be read.
+        with contextlib.suppress(OSError):
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
 
     def _close(self) -> None:
         self._state = client_moved(self._state, CLOSING)

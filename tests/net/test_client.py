@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from dataclasses import replace
 
 import pytest
@@ -473,6 +474,19 @@ def test_lingering_waits_for_the_sender_to_close() -> None:
     assert not sender.transport.inbox
     sender.finish()
     assert sender.transport.lost
+    world.over(BAD_REQUEST)
+
+
+def test_a_sender_that_has_reset_unnoticed_is_no_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    sender = world.sender()
+
+    def fail() -> None:
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(sender.transport, "write_eof", fail)
+    sender >> b"nonsense\r\n\r\n"
+    sender.vanish()
     world.over(BAD_REQUEST)
 
 
