@@ -38,6 +38,7 @@ from proxy.core.signing.scheme import Encoding, Method, SecretForm, TimeFormat
 from proxy.core.signing.times import parse_time
 from proxy.core.target import check_host, parse_target
 from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.trace_context import read_traceparent
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, RequestHead
 from proxy.net.certificate import parse_certificate, read_certificate
@@ -226,6 +227,7 @@ def documents(data: bytes) -> None:
     read_claims(data)
     read_form(data)
     open_token(data)
+    read_traceparent(data)
     url = b"https://hooks.example.com:443/" + data  # the authority is configured, never a sender's
     for follows in (False, True):
         sorted_url(url, form_follows=follows)
@@ -328,7 +330,7 @@ READERS: dict[str, Row] = {
                 for name in ("decode", "decode_hex", "decode_base64", "decode_base64url")
             ),
             *(f"core.signing.escapes.{name}.feed" for name in ("Transform", "JsonString", "AsciiJson", "Crc32")),
-            *("core.signing.jwt.open_token", "core.signing.times.parse_time"),
+            *("core.signing.jwt.open_token", "core.signing.times.parse_time", "core.trace_context.read_traceparent"),
         ),
     ),
     "decisions": Row(decisions, (), ("core.exchange.decide", "core.handshakes.find_check")),

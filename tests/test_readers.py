@@ -24,7 +24,7 @@ CALLED = re.compile(
 )
 GIVEN = re.compile(r"\b(?:bytes|str|RequestHead|Case)\b")
 #: What is called like a reader and is given nothing of a peer.
-OTHERS = {"net.log_sink.LogSink.open"}
+OTHERS = {"net.log_sink.LogSink.open", "net.pipe.PipeEnd.begin_with"}
 PLACES = [
     *(ROOT / "proxy" / "core").rglob("*.py"),
     *(ROOT / "proxy" / "net").rglob("*.py"),
