@@ -8,13 +8,15 @@ import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
+from time import monotonic
 
 import pytest
 
 from tests.whole.conftest import SECRET, Certificates
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
-from tests.whole.wire import Client, github, once, request
+from tests.whole.wire import PATIENCE_S, Client, github, once, request
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 Start = Callable[..., Hookward]
@@ -64,6 +66,9 @@ def test_roots_keys_and_ports_and_nobodys_rights(
     (logs / "access.log").rename(logs / "access.log.1")
     hookward.signal(signal.SIGUSR1)
     assert hookward.said("reopened")
+    deadline = monotonic() + PATIENCE_S  # the log's own thread opens it, a moment after it was told to
+    while not (logs / "access.log").exists() and monotonic() < deadline:
+        Event().wait(0.01)
     assert (logs / "access.log").stat().st_uid == NOBODY.pw_uid
     # The keys are root's: a reload cannot read them, and says so; what is in force stays.
     hookward.signal(signal.SIGHUP)
