@@ -125,3 +125,26 @@ def test_the_body_in_one_piece_while_nothing_has_left() -> None:
     beyond = BodyGate(BodyMode.TAIL, 10, None, None)
     beyond.feed(b"12345678901")
     assert beyond.whole_body() is None
+
+
+def test_a_body_of_exactly_the_window_stays_in_memory() -> None:
+    spill = Spill()
+    gate = BodyGate(BodyMode.HOLD, 1000, None, spill)
+    gate.feed(b"x" * 1000)
+    assert (spill.content, gate.held_bytes) == (b"", 1000)
+    gate.feed(b"y")
+    assert (spill.content, gate.held_bytes) == (b"x" * 1000 + b"y", 0)
+
+
+def test_what_may_leave_leaves_to_the_byte() -> None:
+    first, end = b"a" * 2000, b"b" * WITHHELD_BYTES
+    gate = BodyGate(BodyMode.TAIL, 1000, Verification(), None)
+    assert gate.feed(first) == []
+    assert gate.feed(end[:-1]) == []
+    assert gate.feed(end[-1:]) == [first]
+
+
+def test_a_body_in_one_piece_without_anything_to_prove() -> None:
+    gate = BodyGate(BodyMode.TAIL, 1000, None, None)
+    assert gate.whole(b"abc") is None
+    assert gate.take() == [b"abc"]

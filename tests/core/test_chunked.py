@@ -267,3 +267,28 @@ def test_h11_decodes_what_we_accept(data):
     verdict = decode([data])
     if isinstance(verdict[0], bytes):
         assert witness(data) == verdict[0]
+
+
+@pytest.mark.parametrize("cut", [1, 3, 100, 255, 256, 257])
+@pytest.mark.parametrize("size", [MAX_SIZE_LINE, MAX_SIZE_LINE + 1, MAX_SIZE_LINE + 3])
+def test_the_length_of_a_size_line_in_any_cut(size, cut):
+    line = b"1;a=" + b"b" * (size - 4)
+    verdict = decode([line[:cut], line[cut:] + b"\r\nx\r\n0\r\n\r\n"])
+    assert verdict == ((b"x", True, b"", 1) if size <= MAX_SIZE_LINE else (BAD, "bad_chunk"))
+
+
+def test_the_overhead_to_the_byte():
+    line = b"1;a=" + b"b" * 250 + b"\r\n"  # with the CRLF behind the data: 258 of framing for one of content
+    count = MAX_OVERHEAD // 257  # each chunk earns one byte of overhead
+    good = (line + b"x\r\n") * count
+    assert decode([good])[0] == b"x" * count
+    used, earned = 258 * count, count
+    room = MAX_OVERHEAD + earned - used
+    assert room > 5
+    exact = b"1;a=" + b"b" * (room - 8) + b"\r\nx\r\n"
+    assert decode([good + exact])[0] == b"x" * (count + 1)
+    assert decode([good + exact.replace(b"b", b"bb", 1)]) == (BAD, "chunk_overhead")
+
+
+def test_a_line_feed_behind_the_data_is_named():
+    assert decode([b"5\r\nhello\nX"]) == (BAD, "bare_lf")

@@ -314,3 +314,96 @@ class TestProvenance:
         assert (event_of(head, GUARDED), delivery_id_of(head, GUARDED)) == ("push", "d")
         bare = replace(GUARDED, event_header=None, delivery_header=None)
         assert (event_of(head, bare), delivery_id_of(head, bare)) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("why", "asked"),
+    [
+        (Reason.PATH_NOT_MATCHED, {"target": "/elsewhere"}),
+        (Reason.METHOD_NOT_ALLOWED, {"method": "GET"}),
+        (Reason.ADDRESS_REFUSED, {"fields": {"X-Forwarded-For": "198.51.100.7"}}),
+        (Reason.CLIENT_CERTIFICATE_REFUSED, {"names": frozenset()}),
+        (Reason.RATE_LIMITED, {"rates": SPENT}),
+        (Reason.LENGTH_REQUIRED, {"length": ""}),
+        (Reason.BODY_TOO_LARGE, {"length": "Content-Length: 1001"}),
+        (Reason.TOKEN_MISSING, {"target": "/hook"}),
+        (Reason.SIGNATURE_MISSING, {"fields": {}}),
+        (Reason.EVENT_REFUSED, {"fields": signed(b"{}", "release")}),
+    ],
+    ids=lambda value: value.word if isinstance(value, Reason) else "",
+)
+def test_a_refusal_knows_its_client_and_its_route(why: Reason, asked: dict[str, object]) -> None:
+    """Behind a trusted proxy the client is not the peer: address, log and rate must all speak of the same one."""
+    named = asked.pop("fields", signed(b"{}"))
+    assert isinstance(named, dict)
+    answer = ask(
+        GUARDED,
+        peer=Peer.of("10.0.0.1"),
+        trusted=True,
+        trusted_proxies=AddressSet.parse(["10.0.0.0/8"]),
+        fields={"X-Forwarded-For": FRIEND.text} | named,
+        **asked,  # type: ignore[arg-type]
+    )
+    assert isinstance(answer, Reject)
+    assert answer.reason is why
+    assert answer.client == (STRANGER if why is Reason.ADDRESS_REFUSED else FRIEND)
+    assert answer.route is (None if why is Reason.PATH_NOT_MATCHED else GUARDED)
+
+
+def test_local_only_and_the_listeners_own_list_name_the_client_as_well() -> None:
+    for changed in ({"exposure": Exposure.LOCAL}, {"allow": AddressSet.parse(["203.0.113.0/24"])}):
+        answer = ask(
+            GUARDED,
+            peer=Peer.of("10.0.0.1"),
+            trusted=True,
+            trusted_proxies=AddressSet.parse(["10.0.0.0/8"]),
+            fields={"X-Forwarded-For": FRIEND.text},
+            **changed,  # type: ignore[arg-type]
+        )
+        assert isinstance(answer, Reject)
+        assert (answer.reason, answer.client, answer.route) == (Reason.ADDRESS_REFUSED, FRIEND, None)
+
+
+def test_of_two_routes_that_came_as_far_the_first_one_refuses() -> None:
+    first, second = route("first", token=QUERY), route("second", token=QUERY)
+    answer = ask(first, second, target="/hook?token=guess")
+    assert isinstance(answer, Reject)
+    assert answer.route is first
+    answer = ask(first, replace(second, token=None, signature=SIGNED), target="/hook?token=guess", fields={})
+    assert isinstance(answer, Reject)
+    assert answer.reason is Reason.SIGNATURE_MISSING
+
+
+@pytest.mark.parametrize(("version", "admitted"), [("1.1", True), ("1.0", False)])
+def test_a_post_without_a_length(version: str, admitted: bool) -> None:
+    """In HTTP/1.1 it has no content (RFC 9112 section 6.3); in HTTP/1.0 its content may be cut off unnoticed."""
+    read = read_request_head(f"POST /hook HTTP/{version}\r\nHost: a\r\n\r\n".encode(), HeadLimits(16384, 8192, 100))
+    assert read is not None
+    one = policy(route(allow=OFFICE))
+    answer = decide(read[0], FRIEND, one, RouteTable(one.routes), NOW, trusted=False)
+    assert isinstance(answer, Admit) is admitted
+    if not admitted:
+        assert reason(answer) is Reason.LENGTH_REQUIRED
+
+
+def test_a_body_of_exactly_the_limit_is_admitted() -> None:
+    assert isinstance(ask(GUARDED, length="Content-Length: 1000"), Admit)
+
+
+def test_tokens_have_their_dates() -> None:
+    for until, admitted in ((NOW + 1, True), (NOW, False)):
+        dated = TokenCheck(TokenKind.QUERY, b"token", (Secret("url", TOKEN, not_after=until),))
+        assert isinstance(ask(route(token=dated)), Admit) is admitted
+
+
+def test_a_delivery_without_names() -> None:
+    read = read_request_head(b"POST /hook HTTP/1.1\r\nHost: a\r\n\r\n", HeadLimits(16384, 8192, 100))
+    assert read is not None
+    assert (event_of(read[0], route()), delivery_id_of(read[0], route())) == ("", "")
+
+
+def test_either_proof_is_vouched_for() -> None:
+    for one in (route(token=QUERY), route(signature=SIGNED)):
+        admit = ask(one)
+        assert isinstance(admit, Admit)
+        assert provenance_value(admit, "s", "d") == b"github; secret=s; id=d"

@@ -211,3 +211,31 @@ def test_the_framing_of_an_answer_is_ours(framing: Framing, close: bool, expecte
 def test_head_keeps_the_length_as_metadata_and_204_has_none() -> None:
     assert values(written(answer("Content-Length: 7", method=b"HEAD"), Framing.NONE), "Content-Length") == ["7"]
     assert values(written(answer(status=204), Framing.NONE), "Content-Length") == []
+
+
+def test_the_bytes_of_an_answer() -> None:
+    given = ResponseHead(200, b"Fine", 1, [(b"x-a", b"X-a", b"b")], Framing.LENGTH, 5, keep_alive=True)
+    written = b"HTTP/1.1 200 Fine\r\nX-a: b\r\nDate: %b\r\nContent-Length: 5\r\n\r\n" % DATE
+    assert answer_head(given, Framing.LENGTH, DATE, close=False) == written
+    nameless = ResponseHead(404, b"", 1, [], Framing.LENGTH, 0, keep_alive=True)
+    assert answer_head(nameless, Framing.LENGTH, DATE, close=False).startswith(b"HTTP/1.1 404 Not Found\r\n")
+    empty = ResponseHead(204, b"", 1, [], Framing.NONE, 5, keep_alive=True)
+    assert b"Content-Length" not in answer_head(empty, Framing.NONE, DATE, close=False)
+
+
+def test_the_bytes_of_a_request_without_a_host() -> None:
+    read = read_request_head(b"GET /a HTTP/1.0\r\n\r\n", LIMITS)
+    assert read is not None
+    written = b"GET /a HTTP/1.1\r\nHost: app:80\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n"
+    assert upstream_head(read[0], b"/a", provenance(), 0, authority=b"app:80") == (
+        written + b"X-Request-Id: id-1\r\n\r\n"
+    )
+
+
+def test_a_trusted_proxy_that_says_little() -> None:
+    fields = sent(head(), trusted=True)
+    assert values(fields, "X-Forwarded-For") == ["192.0.2.7"]
+    for proto, told in (("http", "http"), ("https", "https"), ("HTTPS", "http"), ("gopher", "http")):
+        plain = Provenance(client=b"192.0.2.7", scheme=b"http", request_id=b"id-1", trusted=True, verified=b"")
+        written = upstream_head(head(f"X-Forwarded-Proto: {proto}"), b"/hook", plain, 5)
+        assert b"\r\nX-Forwarded-Proto: %b\r\n" % told.encode() in written

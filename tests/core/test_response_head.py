@@ -361,3 +361,49 @@ def test_any_bytes_give_a_head_or_a_protocol_error(buffer):
     attempt(buffer)
     attempt(buffer + b"\r\n\r\n")
     attempt(b"HTTP/1.1 200 OK\r\n" + buffer + b"\r\n\r\n")
+
+
+def test_the_first_of_two_heads_is_read():
+    interim, final = b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    found = read_response_head(interim + final, b"POST")
+    assert found is not None
+    assert (found[0].status, found[1]) == (100, len(interim))
+
+
+def test_an_unusual_head_with_content_behind_it():
+    unusual = b"HTTP/1.1 200 OK\r\nX-A: \xe9\r\nContent-Length: 5\r\n\r\n"
+    found = read_response_head(unusual + b"hello", b"POST")
+    assert found is not None
+    assert (found[0].framing, found[1]) == (Framing.LENGTH, len(unusual))
+    found = read_response_head(unusual, b"HEAD")
+    assert found is not None
+    assert (found[0].framing, found[0].content_length) == (Framing.NONE, 5)
+
+
+def test_close_counts_in_its_own_field_alone():
+    found = read_response_head(b"HTTP/1.1 200 OK\r\nX-Door: close\r\nContent-Length: 0\r\n\r\n", b"POST")
+    assert found is not None
+    assert found[0].keep_alive
+
+
+def test_lengths_to_the_digit():
+    for digits, good in ((19, True), (20, False)):
+        data = b"HTTP/1.1 200 OK\r\nContent-Length: " + b"1" * digits + b"\r\n\r\n"
+        if good:
+            assert read_response_head(data, b"POST") is not None
+        else:
+            with pytest.raises(ProtocolError, match="bad_content_length"):
+                read_response_head(data, b"POST")
+
+
+def test_fields_of_an_answer_without_content_can_be_asked_for():
+    found = read_response_head(b"HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n", b"POST")
+    assert found is not None
+    assert found[0].get(b"x-a") == b"b"
+
+
+def test_a_head_that_fills_all_that_it_may():
+    start = b"HTTP/1.1 200 OK\r\nX-A: "
+    assert read_response_head(start + b"b" * (MAX_HEAD - len(start) - 1), b"POST") is None
+    with pytest.raises(ProtocolError, match="head_too_large"):
+        read_response_head(start + b"b" * (MAX_HEAD - len(start)), b"POST")

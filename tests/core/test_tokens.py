@@ -322,3 +322,22 @@ def test_no_value_is_shown(guard):
         assert "key0" in shown
         assert "s3cret" not in shown
         assert "pass" not in shown
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        (b"Bearer  sesame", "a"),
+        (b"Bearer \tsesame", Reason.TOKEN_MISMATCH),
+        (b"Bearer Xesame", "x"),
+        (b"bearer sesame", "a"),
+        (b"Bearer sesame sesame", Reason.TOKEN_MISMATCH),
+    ],
+)
+def test_blanks_around_credentials_are_spaces(value, verdict):
+    check = TokenCheck(TokenKind.BEARER, b"", (Secret("a", b"sesame"), Secret("x", b"Xesame")))
+    fields = [(b"authorization", b"Authorization", value)]
+    head = RequestHead(
+        b"POST", b"/", 1, fields, b"/", None, b"h", Framing.NONE, None, True, False, {b"authorization": value}
+    )
+    assert check.check(head, 0.0) == verdict

@@ -42,3 +42,9 @@ def test_the_crc_is_decimal():
 
 def test_raw_needs_none():
     assert make_transform(BodyForm.RAW) is None
+
+
+def test_half_a_character_at_the_end_is_replaced():
+    transform = make_transform(BodyForm.ASCII_JSON)
+    assert transform.feed(b"a\xc5") == b"a"
+    assert transform.finish() == b"\\ufffd"

@@ -99,3 +99,16 @@ def test_the_public_url():
     assert public_url_of("https://a.example/", b"/x?y") == b"https://a.example/x?y"
     assert public_url_of("https://a.example/z", b"/x?y") == b"https://a.example/z"
     assert public_url_of("https://a.example?z", b"/x?y") == b"https://a.example?z"
+
+
+@pytest.mark.parametrize("text", [b'{"signature":"\\ud800"}', b'{"signature":"AA\\udfff=="}'])
+def test_half_a_character_in_an_envelope_is_no_signature(text):
+    scheme = Scheme((b"s",), method=Method.ECDSA, encoding=Encoding.BASE64, envelope="signature")
+    assert read(scheme, ("s", base64.b64encode(text))) is MALFORMED
+
+
+def test_blanks_are_spaces():
+    scheme = Scheme((b"s",), listing=Listing(timestamp=b"t", blanks=True), timestamp=Timestamp())
+    assert read(scheme, ("s", b"t=0,\tv1=" + A)) is MALFORMED
+    scheme = Scheme((b"s",), listing=Listing(pair=None, blanks=True), prefix=b"X")
+    assert read(scheme, ("s", b"X" + A + b", X" + A)) == [bytes.fromhex(A.decode())] * 2

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 
 from proxy.core.secrets import Secret
 from proxy.core.signing.judge import MacJudge, Match, WordJudge
-from proxy.core.signing.scheme import Scheme
+from proxy.core.signing.scheme import Method, Scheme
 
 
 def test_the_secret_that_signed_is_named_with_its_id():
@@ -30,3 +31,11 @@ def test_words_are_compared_whole():
     judge = WordJudge((Secret("a", b"word"), Secret("b", b"other")))
     assert judge.match(b"", [b"other"], "", 0) == Match("b")
     assert judge.match(b"", [b"wor"], "", 0) is None
+
+
+def test_a_plain_hash_is_no_hmac():
+    judge = MacJudge(Scheme((b"x",), method=Method.HASH), (Secret("a", b"key"),), ["sha256"])
+    assert judge.match(b"m", [hashlib.sha256(b"keym").digest()], "sha256", 0) == Match("a")
+    assert judge.match(b"m", [hmac.digest(b"key", b"m", "sha256")], "sha256", 0) is None
+    judge = MacJudge(Scheme((b"x",)), (Secret("a", b"key"),), ["sha256"])
+    assert judge.match(b"m", [hashlib.sha256(b"keym").digest()], "sha256", 0) is None

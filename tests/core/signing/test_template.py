@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.signing.scheme import Scheme
+from proxy.core.signing.scheme import Scheme, Timestamp
 from proxy.core.signing.template import Context, Slot, compile_template, single_param, split_at_body
 from proxy.reasons import Reason
 from tests.deliveries import Delivery, head_of
@@ -82,3 +82,48 @@ def test_a_parameter_comes_once():
 
 def test_items_may_be_escaped():
     assert render("{item:env}|{json_item:env}", items={b"env": b'a"b'}) == b'a"b|a\\"b'
+
+
+LISTED = Scheme((b"x",), signed_headers=b"x-names", timestamp=Timestamp(header=b"x-time"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param([("X-Names", b"x-time,x-b"), ("X-B", b"2")], b"x-b:2;x-time:1", id="sorted"),
+        pytest.param([("X-Names", b"x-time,x-c")], b"x-c:;x-time:1", id="listed and absent"),
+        pytest.param([("X-Names", b"x-time,x-time")], b"x-time:1", id="listed twice"),
+        pytest.param([("X-Names", b"x-b"), ("X-B", b"2")], Reason.SIGNATURE_MALFORMED, id="the time is not listed"),
+        pytest.param([("X-Names", b"X-Time")], Reason.SIGNATURE_MALFORMED, id="the time in capitals"),
+        pytest.param([("X-Names", b"x-time,X-B")], Reason.SIGNATURE_MALFORMED, id="capitals"),
+        pytest.param(
+            [("X-Names", b"x-time,x-b"), ("X-B", b"2"), ("X-B", b"3")], Reason.SIGNATURE_MALFORMED, id="comes twice"
+        ),
+        pytest.param([], Reason.SIGNATURE_MISSING, id="no list"),
+        pytest.param([("X-Names", b"")], Reason.SIGNATURE_MISSING, id="empty list"),
+    ],
+)
+def test_headers_that_a_header_lists(fields, expected):
+    assert render("{signed_headers}", LISTED, [("X-Time", b"1"), *fields]) == expected
+
+
+def test_without_a_time_any_list_will_do():
+    scheme = Scheme((b"x",), signed_headers=b"x-names")
+    assert render("{signed_headers}", scheme, [("X-Names", b"x-b"), ("X-B", b"2")]) == b"x-b:2"
+
+
+def test_what_is_not_there_is_empty():
+    head = head_of(Delivery([], target=b"/in/here"))
+    context = Context(head, Scheme((b"x",)))
+    assert context.render(compile_template("{path}|{query}|{item:x}|{encoded_target}")) == b"/in/here|||/in/here"
+
+
+def test_the_query_is_escaped_twice():
+    context = Context(head_of(Delivery([], target=b"/a?b=/c%20d")), Scheme((b"x",)))
+    assert context.render(compile_template("{encoded_target}")) == b"/a?b%253D%252Fc%252520d"
+
+
+def test_the_value_of_a_parameter_may_hold_equals_signs():
+    assert single_param(b"a=b=c&d=", b"a") == b"b=c"
+    assert single_param(b"", b"") is Reason.SIGNATURE_MISSING
+    assert single_param(None, b"") is Reason.SIGNATURE_MISSING

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,3 +69,22 @@ def test_the_edge_of_the_window_is_inside():
     assert judge_time(1300, 1000, 300) is None
     assert judge_time(1300.001, 1000, 300) is Reason.TIMESTAMP_IN_FUTURE
     assert judge_time(0, 1e12, None) is None
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "UTC"])
+def test_the_zone_of_the_host_does_not_matter(monkeypatch, zone):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert parse_time(TimeFormat.ISO_UTC, b"2025-11-24T16:00:00") == 1764000000
+        assert write_time(TimeFormat.ISO_UTC, 1764000000.0).startswith(b"2025-11-24T16:00:00")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_the_borders_of_the_forms():
+    both = TimeFormat.SECONDS_OR_MILLISECONDS
+    assert parse_time(both, b"99999999999") == 99999999999
+    assert parse_time(both, b"100000000000") == 100000000
+    assert parse_time(TimeFormat.ISO_UTC, b"2025-11-24") is None

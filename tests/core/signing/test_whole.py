@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from hashlib import sha256
+from hashlib import sha1, sha256
 from urllib.parse import urlencode
 
 import pytest
@@ -120,3 +120,38 @@ def test_braintree_needs_both_fields_once():
     assert verdict("braintree", replace(delivery, body=b"bt_payload=x")) is MISSING
     assert verdict("braintree", replace(delivery, body=delivery.body + b"&bt_payload=x")) is MALFORMED
     assert verdict("braintree", replace(delivery, body=delivery.body + b"&bt_signature=x")) is MISSING
+
+
+def test_a_form_of_too_many_fields_is_refused():
+    body = b"&".join(b"a%d=" % number for number in range(10_001))
+    fields = [("X-Twilio-Signature", b64(mac(RAW, URL.encode(), "sha1")))]
+    assert verdict("twilio", Delivery(fields, body)) is MALFORMED
+
+
+def test_the_url_that_covers_a_body_may_name_its_port():
+    body = b'{"a":1}'
+    query = b"bodySHA256=" + sha256(body).hexdigest().encode()
+    url = b"https://hooks.example.com:443/in?" + query
+    delivery = Delivery([("X-Twilio-Signature", b64(mac(RAW, url, "sha1")))], body, target=b"/in?" + query)
+    assert verdict("twilio", delivery) == "0"
+
+
+def test_the_secrets_of_parsed_bodies_have_their_dates():
+    body = b'{"a":1}'
+    query = b"bodySHA256=" + sha256(body).hexdigest().encode()
+    url = b"https://hooks.example.com/in?" + query
+    signed_url = Delivery([("X-Twilio-Signature", b64(mac(RAW, url, "sha1")))], body, target=b"/in?" + query)
+    for slug, delivery in (("twilio", signed_url), ("twilio", make("twilio")), ("braintree", make("braintree"))):
+        check = check_for(PROVIDERS[slug], delivery.secret)
+        dated = tuple(replace(secret, not_after=NOW) for secret in check.secrets)
+        assert run(replace(check, secrets=dated), delivery, NOW - 1) == "0"
+        assert run(replace(check, secrets=dated), delivery, NOW) is MISMATCH
+
+
+def test_braintree_may_sign_a_newline():
+    key, payload = sha1(RAW).digest(), b"eA=="
+    signed = {payload: "0", payload + b"\n": "0", payload + b"\r\n": MISMATCH, b"\n" + payload: MISMATCH}
+    for text, expected in signed.items():
+        signature = b"pub|" + mac(key, text, "sha1").hex().encode()
+        body = urlencode({"bt_signature": signature, "bt_payload": payload}).encode()
+        assert verdict("braintree", replace(make("braintree"), body=body)) == expected
