@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -134,6 +135,22 @@ class TlsContexts:
 
     def _on_server_name(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
         connection.context = self.choose(name)
+
+
+@lru_cache(maxsize=1)
+def hush_server_names() -> None:
+    """Say nothing of names that are no text, once and for the process.
+
+    CPython decodes the name that a client asks for before it calls us, and where that fails it prints a traceback,
+    which would let any stranger fill the log. The handshake fails with an alert, as it should, and is counted as such.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if unraisable.exc_type is not UnicodeDecodeError or not isinstance(unraisable.object, bytes):
+            before(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def upstream_context(tls: UpstreamTls) -> ssl.SSLContext:
