@@ -32,6 +32,8 @@ REFERENCE_FORM = (
     "(systemd's credentials directory)"
 )
 PREFIXES = ("file:", "env:", "cred:")
+#: No other name crosses: "_" and what is like it are dropped, because some read them as "-".
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,128}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 section 5.6.2
 _QUERY_KEY = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -170,6 +172,9 @@ def _header(value: object) -> object:
     text = _text(value)
     if not _TOKEN.fullmatch(text):
         raise Mistake(f"{text[:80]!r} is not the name of a header", 'write a name such as "X-Gitlab-Token"')
+    if not _HEADER.fullmatch(text):
+        what = f"a header named {text[:80]!r} never arrives: names with such signs are dropped"
+        raise Mistake(what, 'use a name of letters, digits and "-" alone')
     return text.lower().encode("ascii")
 
 

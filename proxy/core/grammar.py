@@ -11,8 +11,9 @@ import re
 
 #: What may stand in a token, for use inside ``[…]`` (RFC 9110 section 5.6.2).
 TOKEN_CHARS = rb"!#$%&'*+.^_`|~0-9A-Za-z\-"
-#: The same without "_", which many servers read as "-": such names take the careful path.
-PLAIN_NAME_CHARS = TOKEN_CHARS.replace(b"_", b"")
+#: Those of the names that everybody reads alike. CGI and what descends from it (PHP, WSGI, FastCGI) write a name as
+#: that of a variable, and some put "_" not for "-" alone but for all that is neither letter nor digit.
+PLAIN_NAME_CHARS = rb"0-9A-Za-z\-"
 VISIBLE = rb"\x21-\x7e"
 #: Bytes of a field value (RFC 9110 section 5.5), with and without obs-text.
 VALUE_CHARS = rb"\t\x20-\x7e\x80-\xff"

@@ -3,8 +3,8 @@
 How it works. A head ends at its first CRLF CRLF. The grammar below is narrower than RFC 9112 and narrower than h11; a
 head that matches it was read once, byte by byte, and means the same to everybody. All other heads take the careful
 path: it finds the word for what is wrong, or, where only something harmless is unusual (bytes over 0x7f in a value,
-"_" in a name), lets h11 have the last word. Then the same rules judge both: RFC 9112 sections 3, 6 and 9.3, and the
-threat model's section 3.1. The module knows no route and no body.
+punctuation in a name), lets h11 have the last word. Then the same rules judge both: RFC 9112 sections 3, 6 and 9.3, and
+the threat model's section 3.1. The module knows no route and no body.
 """
 
 from __future__ import annotations
@@ -45,9 +45,11 @@ _OTHER_CODING = re.compile(
 )
 # Tunnels and echoes, never for a guard; what else is a token is a question for the route.
 _NEVER_METHODS = frozenset({b"CONNECT", b"TRACE", b"TRACK"})
-# An upstream that reads "_" as "-" would frame or route by these. A proxy in front of us that does not take a tab for a
-# blank (RFC 9110 section 5.6.3 does) would see another value of them than we do.
+# An upstream that reads "_" or "." as "-" would frame or route by these. A proxy in front of us that takes no tab for
+# a blank (RFC 9110 section 5.6.3 does) would see another value of them than we do.
 _FRAMING_NAMES = frozenset({b"content-length", b"transfer-encoding", b"host"})
+_PLAIN_NAME = re.compile(rb"[%b]++" % PLAIN_NAME_CHARS)
+_PUNCTUATION = re.compile(rb"[^0-9a-z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +219,9 @@ def _read_carefully(head: bytes, limits: HeadLimits) -> RequestHead:
     fields = [_read_field(line) for line in lines]
     if len(fields) > limits.max_fields:
         raise ProtocolError(Reason.HEAD_TOO_LARGE, "fields")
-    # Names with "_" are dropped: an upstream that reads "_" as "-" must not find a signature or address in them.
-    kept = [entry for entry in fields if b"_" not in entry[0]]
+    # Names with "_", "." and the like are dropped: an upstream that reads them as "-" (many the first, lighttpd and PHP
+    # the others) must not find a signature or address in them.
+    kept = [entry for entry in fields if _PLAIN_NAME.fullmatch(entry[0])]
     judged = _judge(method, target, 1 if version == b"HTTP/1.1" else 0, kept, limits)
     _ask_h11(head, method, target, version, fields)
     return judged
@@ -232,8 +235,8 @@ def _read_field(line: bytes) -> Field:
     if len(name) > MAX_NAME or len(value) > MAX_VALUE:
         raise ProtocolError(Reason.HEAD_TOO_LARGE, "field")
     lower = name.lower()
-    if b"_" in lower and lower.replace(b"_", b"-").strip(b"-") in _FRAMING_NAMES:
-        _refuse("underscore_name")
+    if not _PLAIN_NAME.fullmatch(lower) and _PUNCTUATION.sub(b"-", lower).strip(b"-") in _FRAMING_NAMES:
+        _refuse("underscore_name" if b"_" in lower else "bad_field_name")
     if b"\t" in value and lower in _FRAMING_NAMES:
         _refuse("tab_in_framing")
     return lower, name, value.strip(b" \t")

@@ -82,6 +82,8 @@ def test_good(kind: str, written: object, value: object) -> None:
         ("METHOD", "A B"),
         ("HEADER", "X Y"),
         ("HEADER", "X:"),
+        ("HEADER", "X_Token"),
+        ("HEADER", "X.Token"),
         ("QUERY_KEY", "a=b"),
         ("QUERY_KEY", "a&b"),
         ("REFERENCE", "file:"),

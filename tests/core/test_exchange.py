@@ -334,15 +334,14 @@ class TestProvenance:
 )
 def test_a_refusal_knows_its_client_and_its_route(why: Reason, asked: dict[str, object]) -> None:
     """Behind a trusted proxy the client is not the peer: address, log and rate must all speak of the same one."""
-    named = asked.pop("fields", signed(b"{}"))
+    named = asked.get("fields", signed(b"{}"))
     assert isinstance(named, dict)
     answer = ask(
         GUARDED,
         peer=Peer.of("10.0.0.1"),
         trusted=True,
         trusted_proxies=AddressSet.parse(["10.0.0.0/8"]),
-        fields={"X-Forwarded-For": FRIEND.text} | named,
-        **asked,  # type: ignore[arg-type]
+        **(asked | {"fields": {"X-Forwarded-For": FRIEND.text} | named}),  # type: ignore[arg-type]
     )
     assert isinstance(answer, Reject)
     assert answer.reason is why

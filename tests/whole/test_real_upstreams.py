@@ -119,6 +119,35 @@ def test_nginx_refuses_a_large_body_itself(guarded: Start, tmp_path: Path) -> No
         assert answer.status in {413, 502}
 
 
+LIGHTTPD = """
+server.document-root = "{folder}"
+server.bind = "127.0.0.1"
+server.port = {port}
+server.modules = ("mod_cgi")
+cgi.assign = ("hooks" => "/bin/sh")
+"""
+
+
+def test_what_an_application_sees_of_odd_names(guarded: Start, tmp_path: Path) -> None:
+    """lighttpd makes HTTP_X_REAL_IP of "X.Real.IP": to an application behind it that would be the real field."""
+    binary = program("lighttpd")
+    port = free_port()
+    (tmp_path / "hooks").write_text("printf 'Content-Type: text/plain\\r\\n\\r\\n'; env\n")
+    (tmp_path / "lighttpd.conf").write_text(LIGHTTPD.format(folder=tmp_path, port=port))
+    names = ("X.Real.IP", "X!Hub!Signature!256", "Webhook~Verified", "Content.Type", "X'Forwarded'For", "X_Real_IP")
+    odd = [(name, "spoofed") for name in names]
+    with served([binary, "-D", "-f", str(tmp_path / "lighttpd.conf")], port, tmp_path):
+        bare = once(("127.0.0.1", port), request("POST", "/hooks", odd, PUSH))
+        assert b"HTTP_X_REAL_IP=spoofed" in bare.content, "what this test is about"
+        hookward = guarded(port)
+        answer = once(hookward.address, request("POST", "/hooks", [*github(SECRET, PUSH).items(), *odd], PUSH))
+    assert answer.status == 200
+    assert b"spoofed" not in answer.content
+    seen = dict(line.split("=", 1) for line in answer.content.decode().splitlines())
+    assert seen["HTTP_WEBHOOK_VERIFIED"] == "github; secret=secret-1; id=d-1"
+    assert seen["HTTP_X_HUB_SIGNATURE_256"] == github(SECRET, PUSH)["X-Hub-Signature-256"]
+
+
 def test_nginx_in_front_terminates_for_us(guarded: Start, flask: int, tmp_path: Path) -> None:
     hookward = guarded(flask, "--trusted-proxy", "127.0.0.1")
     server = (
