@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak crowd slowhttp memory-attack fuzz mutants clean dist pyz deb deb-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak crowd slowhttp memory-attack fuzz mutants clean dist pyz deb deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ deb: .venv/test.stamp ## Build the Debian package
 
 deb-test: deb ## Install, use, remove and purge the package in a fresh Debian (as root, with debootstrap; ROOT=FOLDER has one)
 	packaging/deb_test.sh dist/hookward_*.deb $(ROOT)
+
+systemd-test: deb ## Run the units under a real systemd, in a fresh Debian (as root, with systemd-nspawn; SUITE=bookworm, ROOT=FOLDER)
+	packaging/systemd_test.sh dist/hookward_*.deb $(ROOT)
 
 image-test: ## Run the steps of the Containerfile in a fresh Debian, and hookward in the result (as root; ROOT=FOLDER)
 	packaging/image_test.sh $(ROOT)

@@ -61,8 +61,8 @@ def unit() -> str:
     return service_unit(
         Needs(
             name="hookward",
-            command=["/usr/bin/hookward", *CONFIG],
-            check=["/usr/bin/hookward", "check", *CONFIG],
+            program=["/usr/bin/hookward"],
+            command=CONFIG,
             user="hookward",
             group="hookward",
             supervised=True,

@@ -1,6 +1,6 @@
 """The recipes of packaging/, as far as that can be judged without building: the Containerfile by rules of our own, the
-scripts by their shells, the shipped configuration by `check`, the unit by its text. `make deb-test` and `make
-image-test` do the rest."""
+scripts by their shells, the shipped configuration by `check`, the unit by its text. `make deb-test`,
+`make systemd-test` and `make image-test` do the rest."""
 
 from __future__ import annotations
 

@@ -21,7 +21,11 @@ class Rule:
 
 
 _RULES = (
-    Rule("H101", "Other users may read the file of a secret.", "chmod 600, for the user that runs hookward."),
+    Rule(
+        "H101",
+        "Other users may read the file of a secret.",
+        "chmod 600, for the user that runs hookward, or 640 where root owns it and a group reads it.",
+    ),
     Rule(
         "H102",
         "A secret is shorter than 16 bytes, so it may be guessed.",

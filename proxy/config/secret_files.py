@@ -49,13 +49,13 @@ def read_reference(reference: str, base: str, environ: Mapping[str, str]) -> Fou
     return _from_credential(name, environ)
 
 
-def read_bounded(path: str, limit: int) -> tuple[bytes, int]:
-    """At most ``limit`` + 1 bytes of a regular file, and its permission bits. OSError where it cannot be read."""
+def read_bounded(path: str, limit: int) -> tuple[bytes, os.stat_result]:
+    """At most ``limit`` + 1 bytes of a regular file, and what the file is. OSError where it cannot be read."""
     # O_NONBLOCK: opening a FIFO without a writer would wait for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         data = b""
         while len(data) <= limit:
@@ -63,7 +63,7 @@ def read_bounded(path: str, limit: int) -> tuple[bytes, int]:
             if not piece:
                 break
             data += piece
-        return data, stat.S_IMODE(mode)
+        return data, status
     finally:
         os.close(descriptor)
 
@@ -72,21 +72,30 @@ def _from_file(path: str) -> Found:
     if "\0" in path:
         raise Mistake("the path of this secret has a NUL", "mend the path")
     try:
-        value, mode = read_bounded(path, MAX_SECRET_BYTES)
+        value, status = read_bounded(path, MAX_SECRET_BYTES)
     except OSError as error:
         raise Mistake(*_WHY.get(error.errno or 0, _DEFAULT_WHY)) from None
     if len(value) > MAX_SECRET_BYTES:
         raise Mistake("the file of this secret is larger than 64KiB", "name the file that holds the secret alone")
-    notes: list[Note] = []
-    if mode & 0o077:
-        text = f"other users may read the file of this secret (mode {mode:04o}): chmod 600 keeps them out"
-        notes.append(Note("H101", text))
+    notes = _exposed(status)
     for ending in (b"\r\n", b"\n"):
         if value.endswith(ending):
             value = value.removesuffix(ending)
             notes.append(Note("H108", "one trailing newline was removed"))
             break
     return _checked(value, notes)
+
+
+def _exposed(status: os.stat_result) -> list[Note]:
+    """What to say of who else may read a secret's file. A group that reads what root alone may write is how a service
+    comes to a secret without owning it: so systemd, Kubernetes and packages hand theirs over.
+    """
+    mode = stat.S_IMODE(status.st_mode)
+    kept, excess = ("640", 0o037) if status.st_uid == 0 else ("600", 0o077)
+    if not mode & excess:
+        return []
+    text = f"other users may read the file of this secret (mode {mode:04o}): chmod {kept} keeps them out"
+    return [Note("H101", text)]
 
 
 def _from_variable(name: str, environ: Mapping[str, str]) -> Found:

@@ -24,6 +24,7 @@ from proxy.ops import (
     manual,
     neighbours,
     providers_command,
+    reload_command,
     run_command,
     send_command,
     unit_command,
@@ -75,6 +76,9 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "providers": Command(
         "list the senders that are known by name", providers_command.main, providers_command.build_parser
+    ),
+    "reload": Command(
+        "have a service reload, and wait for what comes of it", reload_command.main, reload_command.build_parser
     ),
     "unit": Command(
         "print hardened systemd units for a configuration", unit_command.main, unit_command.build_parser, of_run=True

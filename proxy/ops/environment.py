@@ -6,11 +6,14 @@ import os
 
 #: Chooses the event loop, for tests and for who must avoid uvloop: "asyncio" or "uvloop". It configures nothing else.
 LOOP_VARIABLE = "HOOKWARD_LOOP"
+#: The path of a datagram socket: there ``hookward reload`` hears what came of a reload. The printed units set it.
+RELOAD_VARIABLE = "HOOKWARD_RELOAD_SOCKET"
+_OWN = {LOOP_VARIABLE, RELOAD_VARIABLE}
 
 
 def environment() -> dict[str, str]:
-    """A copy of the process's environment, without the variable that only chooses the loop."""
-    return {name: value for name, value in os.environ.items() if name != LOOP_VARIABLE}
+    """A copy of the process's environment, without the variables that configure nothing."""
+    return {name: value for name, value in os.environ.items() if name not in _OWN}
 
 
 def hold_standard_descriptors() -> None:

@@ -2,6 +2,9 @@
 
 Without ``NOTIFY_SOCKET`` nothing is sent. What cannot be sent is not worth a failure: systemd's own time-outs say so
 soon enough. Only the main process of a service may speak (``NotifyAccess=main``), so workers never do.
+
+What is said of a reload is also sent to who waits for it: ``hookward reload``, at the socket of its own that
+``HOOKWARD_RELOAD_SOCKET`` names.
 """
 
 from __future__ import annotations
@@ -12,21 +15,27 @@ import socket
 import time
 from collections.abc import Mapping
 
+from proxy.ops.environment import RELOAD_VARIABLE
+
 #: systemd reads at once. A manager that does not must not stop us.
 SEND_TIMEOUT_S = 0.2
+#: A field of ours, which a service manager leaves aside.
+REFUSED = "X_HOOKWARD_RELOAD=refused"
 
 
 class Notifier:
     """Tells the service manager how the process fares."""
 
-    def __init__(self, address: str = "", watchdog_usec: int = 0) -> None:
-        """``address`` is a path, "@name" in the abstract namespace, or "" for nobody."""
+    def __init__(self, address: str = "", watchdog_usec: int = 0, reload_address: str = "") -> None:
+        """The addresses of the manager and of who waits for the end of a reload are paths, "@name" in the abstract
+        namespace, or "" for nobody.
+        """
         self._socket: socket.socket | None = None
+        self._manager, self._waiting = _address(address), _address(reload_address)
         #: How often ``alive`` is to be called, in seconds; 0 is never. Half of what systemd waits for.
         self.watchdog_s = watchdog_usec / 2e6
-        if address[:1] not in {"/", "@"}:
+        if not self._manager and not self._waiting:
             return
-        self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.settimeout(SEND_TIMEOUT_S)
 
@@ -39,15 +48,20 @@ class Notifier:
         usec = environ.get("WATCHDOG_USEC", "")
         meant = heir or environ.get("WATCHDOG_PID") in {None, "", str(os.getpid())}
         usable = meant and usec.isascii() and usec.isdecimal() and len(usec) < 18
-        return cls(environ.get("NOTIFY_SOCKET", ""), int(usec) if usable else 0)
+        addresses = environ.get("NOTIFY_SOCKET", ""), environ.get(RELOAD_VARIABLE, "")
+        return cls(addresses[0], int(usec) if usable else 0, addresses[1])
 
-    def ready(self, status: str) -> None:
-        """We serve: after the start, and after each reload, however it ended."""
-        self._send("READY=1", f"STATUS={status}")
+    def ready(self, status: str, *, refused: bool = False) -> None:
+        """We serve: after the start, and after each reload, also one that was ``refused``."""
+        said = ["READY=1", f"STATUS={status}{'; the last reload was refused' if refused else ''}"]
+        self._send(*said)
+        self._send(*said, *([REFUSED] if refused else []), to=self._waiting)
 
     def reloading(self) -> None:
         """A reload begins (``Type=notify-reload`` compares the time with that of its signal)."""
-        self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        said = ["RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}"]
+        self._send(*said)
+        self._send(*said, to=self._waiting)
 
     def stopping(self, status: str) -> None:
         """The end has begun."""
@@ -71,10 +85,18 @@ class Notifier:
             self._socket.close()
             self._socket = None
 
-    def _send(self, *lines: str) -> None:
-        if self._socket is None:
+    def _send(self, *lines: str, to: str | None = None) -> None:
+        address = self._manager if to is None else to
+        if self._socket is None or not address:
             return
         # A line ends a field, so a status has one line.
         text = "\n".join(line.replace("\n", " ") for line in lines)
         with contextlib.suppress(OSError):
-            self._socket.sendto(text.encode("utf-8", "replace"), self._address)
+            self._socket.sendto(text.encode("utf-8", "replace"), address)
+
+
+def _address(text: str) -> str:
+    """What ``sendto`` takes, "" for what is no address."""
+    if text[:1] not in {"/", "@"}:
+        return ""
+    return "\0" + text[1:] if text.startswith("@") else text

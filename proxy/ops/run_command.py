@@ -78,7 +78,7 @@ def _launch(argv: Sequence[str]) -> Launch:
         return load(argv, given, generation=generation, shelf=shelf)
 
     loop = "asyncio" if loop_factory(os.environ.get(LOOP_VARIABLE, "")) is None else "uvloop"
-    notifier = Notifier.of(environ, heir=legacy is not None)
+    notifier = Notifier.of(os.environ, heir=legacy is not None)
     return Launch(load_again(1), load_again, environ, shelf, notifier, legacy, loop)
 
 

@@ -78,7 +78,7 @@ class Solo:
             metrics.reloads.inc("refused")
             metrics.reload_good.set(0)
             log.error("reload refused, the old configuration stays in force:\n%s", error)
-            self._notifier.ready(f"{self._status()}; the last reload was refused")
+            self._notifier.ready(self._status(), refused=True)
             return
         metrics.reloads.inc("done")
         metrics.reload_good.set(1)

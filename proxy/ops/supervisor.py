@@ -292,7 +292,7 @@ class Supervisor:
         self._metrics.reloads.inc("refused")
         self._metrics.reload_good.set(0)
         log.error("reload refused, the old configuration stays in force:\n%s", why)
-        self._notifier.ready(f"{self._status()}; the last reload was refused")
+        self._notifier.ready(self._status(), refused=True)
         self._once_more()
 
     def _rolled_out(self, plan: Plan) -> None:

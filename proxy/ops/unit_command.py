@@ -148,13 +148,13 @@ def _needs(outline: Outline, own: argparse.Namespace, flags: Sequence[str]) -> N
     keys = [(words.credential(path), path) for path in outline.key_files]
     bound = outline.others if own.socket else (*outline.listen, *outline.others)
     program, home = _program()
-    directories, writable = _folders(outline, bound)
+    directories, writable = _folders(outline, own.name, bound)
     # Credentials are read by systemd; all else the service reads itself.
     paths = [*program, home or "", sys.base_prefix, outline.config or "", outline.state_dir or ""]
     return Needs(
         name=own.name,
-        command=[*map(literal, program), *words.flags],
-        check=[*map(literal, program), "check", *words.flags],
+        program=[literal(word) for word in program],
+        command=words.flags,
         notes=_notes(outline, own, files, keys),
         drain_s=outline.drain_s,
         supervised=worker_count(outline.workers) > 1,
@@ -211,18 +211,18 @@ def _program() -> tuple[list[str], str | None]:
     return words, None if package in elsewhere else str(package)
 
 
-def _folders(outline: Outline, bound: Sequence[ListenAddress]) -> tuple[list[tuple[str, str]], list[str]]:
+def _folders(outline: Outline, name: str, bound: Sequence[ListenAddress]) -> tuple[list[tuple[str, str]], list[str]]:
     """The directories that systemd is to make, and those that must be writable besides."""
-    made: list[tuple[str, str]] = [] if outline.state_dir is not None else [("StateDirectory", "hookward")]
+    made: list[tuple[str, str]] = [] if outline.state_dir is not None else [("StateDirectory", name)]
     writable = []
     wanted = [outline.state_dir] if outline.state_dir is not None else []
     if outline.access_log not in {"-", "off"}:
         wanted.append(str(Path(outline.access_log).parent))
     wanted += [str(Path(address.path).parent) for address in bound if address.path is not None]
     for path in wanted:
-        above, name = os.path.split(path.rstrip("/"))
+        above, folder = os.path.split(path.rstrip("/"))
         if above in _MADE:
-            made.append((_MADE[above], literal(name)))
+            made.append((_MADE[above], literal(folder)))
         else:
             writable.append(path)
     return list(dict.fromkeys(made)), list(dict.fromkeys(writable))

@@ -51,13 +51,13 @@ LimitNOFILE=524288"""
 class Needs:
     """What one service needs of its host.
 
-    ``command`` and ``check`` are the words of the command that serves and of the one that checks the configuration;
-    words may have specifiers of systemd (``%d``) in them. ``credentials`` are pairs of a name and a file.
+    ``program`` are the words that start hookward, ``command`` those of the command that serves; words may have
+    specifiers of systemd (``%d``) in them. ``credentials`` are pairs of a name and a file.
     """
 
     name: str
+    program: Sequence[str]
     command: Sequence[str]
-    check: Sequence[str]
     notes: Sequence[str] = ()
     drain_s: float = 30.0
     supervised: bool = False
@@ -136,14 +136,16 @@ def literal(text: str) -> str:
 
 
 def _life(needs: Needs) -> list[str]:
-    check = f"ExecReload={' '.join(map(quoted, needs.check))}"
     modern = needs.systemd >= NOTIFY_RELOAD
     return [
         f"Type={'notify-reload' if modern else 'notify'}",
-        f"ExecStart={' '.join(map(quoted, needs.command))}",
-        "# A configuration that is wrong makes `systemctl reload` fail; the service keeps the one it has.",
-        check,
-        *([] if modern else ["ExecReload=kill -HUP $MAINPID"]),
+        f"ExecStart={' '.join(map(quoted, (*needs.program, *needs.command)))}",
+        "# The service alone has its credentials, so it judges a new configuration itself. This waits until that is in",
+        "# force, or makes `systemctl reload` fail where it is wrong; the service then keeps the one it has.",
+        f"ExecReload={' '.join(map(quoted, needs.program))} reload $MAINPID",
+        *(["# The command sends the signal that reloads; this one does nothing.", "ReloadSignal=SIGCONT"] * modern),
+        f"Environment=HOOKWARD_RELOAD_SOCKET=%t/{literal(needs.name)}-reload/socket",
+        f"RuntimeDirectory={literal(needs.name)}-reload",
         f"TimeoutStopSec={needs.drain_s + STOP_MARGIN_S:g}",
         "WatchdogSec=30",
         "Restart=on-failure",

@@ -44,9 +44,21 @@ def test_files(tmp_path: Path, content: bytes, value: bytes, notes: list[str]) -
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644])
 def test_what_others_may_read_is_said(tmp_path: Path, mode: int) -> None:
-    [note] = read(put(tmp_path, b"abc", mode)).notes
+    reference = put(tmp_path, b"abc", mode)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "secret", 65534, -1)
+    [note] = read(reference).notes
     assert f"{mode:04o}" in note
     assert "chmod 600" in note
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can own files as root")
+@pytest.mark.parametrize(
+    ("mode", "said"), [(0o640, False), (0o440, False), (0o660, True), (0o644, True), (0o610, True)]
+)
+def test_a_group_may_read_what_root_alone_may_write(tmp_path: Path, mode: int, said: bool) -> None:
+    notes = read(put(tmp_path, b"abc", mode)).notes
+    assert [("chmod 640" in note, f"{mode:04o}" in note) for note in notes] == [(True, True)] * said
 
 
 def test_links_are_followed_as_kubernetes_makes_them(tmp_path: Path) -> None:
@@ -122,7 +134,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
 
 def test_reads_no_more_than_asked(tmp_path: Path) -> None:
     put(tmp_path, b"x" * 100)
-    assert read_bounded(str(tmp_path / "secret"), 10) == (b"x" * 11, 0o600)
+    assert read_bounded(str(tmp_path / "secret"), 10)[0] == b"x" * 11
 
 
 def test_the_value_is_not_in_repr() -> None:

@@ -1,4 +1,4 @@
-"""The variable that chooses the loop is no setting."""
+"""The variables of the process are no settings."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import os
 
 import pytest
 
-from proxy.ops.environment import LOOP_VARIABLE, environment, hold_standard_descriptors
+from proxy.ops.environment import LOOP_VARIABLE, RELOAD_VARIABLE, environment, hold_standard_descriptors
 
 
-def test_the_loop_variable_is_left_out(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv(LOOP_VARIABLE, "asyncio")
+@pytest.mark.parametrize("variable", [LOOP_VARIABLE, RELOAD_VARIABLE])
+def test_what_configures_nothing_is_left_out(monkeypatch: pytest.MonkeyPatch, variable: str):
+    monkeypatch.setenv(variable, "asyncio")
     monkeypatch.setenv("HOOKWARD_LISTEN", ":1")
     found = environment()
-    assert LOOP_VARIABLE not in found
+    assert variable not in found
     assert found["HOOKWARD_LISTEN"] == ":1"
 
 

@@ -38,6 +38,23 @@ def test_what_is_said(tmp_path: Path):
     assert heard[2:] == ["STOPPING=1\nSTATUS=draining", "WATCHDOG=1", "MAINPID=77"]
 
 
+def test_who_waits_for_a_reload_hears_of_it_and_of_nothing_else(tmp_path: Path):
+    with manager(str(tmp_path / "n")) as systemd, manager(str(tmp_path / "r")) as waiting:
+        notifier = Notifier.of({"NOTIFY_SOCKET": str(tmp_path / "n"), "HOOKWARD_RELOAD_SOCKET": str(tmp_path / "r")})
+        notifier.alive()
+        notifier.reloading()
+        notifier.ready("two", refused=True)
+        notifier.reloading()
+        notifier.ready("three")
+        notifier.close()
+        heard = [waiting.recv(1000).decode().splitlines() for _ in range(4)]
+        told = [systemd.recv(1000).decode().splitlines() for _ in range(5)]
+    assert [lines[0] for lines in heard] == ["RELOADING=1", "READY=1"] * 2
+    assert heard[1] == ["READY=1", "STATUS=two; the last reload was refused", "X_HOOKWARD_RELOAD=refused"]
+    assert heard[3] == ["READY=1", "STATUS=three"]
+    assert told[1:] == [heard[0], heard[1][:2], heard[2], heard[3]]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract names")
 def test_abstract_names():
     name = f"hookward-test-{os.getpid()}"

@@ -72,7 +72,7 @@ def test_flags_become_those_of_the_service(capsys: pytest.CaptureFixture[str], t
         f"--tls-cert %d/chain.pem --state-dir {Path.cwd()}/s%% --log-level debug"
     )
     assert setting(text, "ExecStart") == [f"/bin/sh /usr/bin/hookward {flags}"]
-    assert setting(text, "ExecReload") == [f"/bin/sh /usr/bin/hookward check {flags}"]
+    assert setting(text, "ExecReload") == ["/bin/sh /usr/bin/hookward reload $MAINPID"]
     assert setting(text, "LoadCredential") == [
         f"gh.secret:{tmp_path}/gh.secret",
         "gh.secret-2:/a/gh.secret",
@@ -93,10 +93,17 @@ def test_a_file_has_its_own_needs(capsys: pytest.CaptureFixture[str], config: Pa
     assert "#     /run/credentials/hooks.service/key.pem instead of /etc/tls/key.pem\n" in text
     assert "Put OLD_SECRET into /etc/hooks/environment" in text
     assert setting(text, "EnvironmentFile") == ["/etc/hooks/environment"]
-    assert setting(text, "LogsDirectory") == setting(text, "RuntimeDirectory") == ["hookward"]
+    assert setting(text, "LogsDirectory") == ["hookward"]
+    assert setting(text, "RuntimeDirectory") == ["hooks-reload", "hookward"]
     assert setting(text, "ReadWritePaths") == ["/srv/hookward"]
     assert setting(text, "OOMPolicy") == ["continue"]
     assert str(config) in setting(text, "ExecStart")[0]
+
+
+def test_units_of_another_name_have_a_folder_of_their_own(capsys: pytest.CaptureFixture[str]):
+    [text] = printed(capsys, "--listen", ":443", *BASE, "--name", "hooks").values()
+    assert setting(text, "StateDirectory") == ["hooks"]
+    assert "HOOKWARD_STATE_DIR=%S/hooks" in setting(text, "Environment")
 
 
 def test_with_a_socket_the_service_binds_nothing(capsys: pytest.CaptureFixture[str], config: Path):

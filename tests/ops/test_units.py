@@ -12,7 +12,7 @@ from proxy.ops.units import Needs, literal, quoted, service_unit, socket_unit
 
 
 def unit(**needs: object) -> dict[str, list[str]]:
-    text = service_unit(Needs(**{"name": "hookward", "command": ["/bin/x"], "check": ["/bin/x", "check"], **needs}))
+    text = service_unit(Needs(**{"name": "hookward", "program": ["/bin/x"], "command": ["--open"], **needs}))
     found: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, equals, value = line.partition("=")
@@ -61,13 +61,18 @@ def test_the_capability_is_there_for_low_ports_only(low_port: bool, capability: 
 def test_life():
     found = unit(drain_s=7.5)
     assert found["Type"] == ["notify-reload"]
-    assert found["ExecReload"] == ["/bin/x check"]
+    assert found["ExecStart"] == ["/bin/x --open"]
+    assert found["ExecReload"] == ["/bin/x reload $MAINPID"]
+    assert found["ReloadSignal"] == ["SIGCONT"]  # the command sends the one that reloads
+    assert found["RuntimeDirectory"] == ["hookward-reload"]
+    assert "HOOKWARD_RELOAD_SOCKET=%t/hookward-reload/socket" in found["Environment"]
     assert found["TimeoutStopSec"] == ["22.5"]
     assert "OOMPolicy" not in found
     assert unit(supervised=True)["OOMPolicy"] == ["continue"]
     old = unit(systemd=252)
     assert old["Type"] == ["notify"]
-    assert old["ExecReload"] == ["/bin/x check", "kill -HUP $MAINPID"]
+    assert old["ExecReload"] == ["/bin/x reload $MAINPID"]
+    assert "ReloadSignal" not in old
 
 
 def test_who_runs_it_and_what_it_may_touch():
@@ -87,8 +92,8 @@ def test_who_runs_it_and_what_it_may_touch():
     assert found["LoadCredential"] == ["a.secret:/etc/a.secret"]
     assert found["EnvironmentFile"] == ["/etc/hookward/environment"]
     assert found["WorkingDirectory"] == ["/opt/hookward"]
-    assert "Environment" not in found
-    assert unit()["Environment"] == ["HOOKWARD_STATE_DIR=%S/hookward"]
+    assert not any("HOOKWARD_STATE_DIR" in one for one in found["Environment"])
+    assert "HOOKWARD_STATE_DIR=%S/hookward" in unit()["Environment"]
 
 
 def test_the_socket():

@@ -1,0 +1,97 @@
+"""``reload``: have a running service reload, and wait for what comes of it: ``ExecReload=`` of the printed units.
+
+A check in a process of its own could not see the service's credentials, which systemd gives to no command of
+``ExecReload=``. So the service is asked, and judges by itself; what it says of the reload comes in the words of
+sd_notify(3) over a socket that only the service's user can reach.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from proxy.config.flags import FlagError
+from proxy.errors import Problem
+from proxy.ops.arguments import Parser
+from proxy.ops.environment import RELOAD_VARIABLE
+from proxy.ops.exit_codes import ExitCode
+from proxy.ops.notify import REFUSED
+
+#: systemd gives up after 90 s.
+PATIENCE_S = 80.0
+_MAX_MESSAGE_BYTES = 64 * 1024
+
+
+def main(argv: Sequence[str]) -> int:
+    """Reload the process, and say how it went by the exit code. Raises FlagError."""
+    own = build_parser().parse_args(argv)
+    path = os.environ.get(RELOAD_VARIABLE, "")
+    if not path.startswith("/"):
+        mend = "set it for the service too, as the units of `hookward unit` do; or send SIGHUP and look at the log"
+        raise FlagError([Problem(RELOAD_VARIABLE, "is not set to the path of a socket", mend)])
+    Path(path).unlink(missing_ok=True)  # of one who was killed while waiting
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as sock:
+        sock.bind(path)
+        try:
+            return _reload(own.pid, sock)
+        finally:
+            Path(path).unlink(missing_ok=True)
+
+
+def build_parser() -> Parser:
+    """The parser of the command."""
+    parser = Parser(
+        prog="hookward reload",
+        description="Have a service reload its configuration, and wait until it is in force or refused (exit code 78). "
+        f"For ExecReload=; ${RELOAD_VARIABLE} is the socket at which the service tells.",
+    )
+    parser.add_argument("pid", metavar="PID", type=_pid, help="the main process of the service: $MAINPID")
+    return parser
+
+
+def _pid(text: str) -> int:
+    number = int(text)
+    if number <= 1:  # 0 and below are groups of processes
+        raise ValueError
+    return number
+
+
+def _reload(pid: int, sock: socket.socket) -> int:
+    deadline = time.monotonic() + PATIENCE_S
+    asked_usec = time.monotonic_ns() // 1000
+    try:
+        os.kill(pid, signal.SIGHUP)
+    except ProcessLookupError:
+        return _say(f"there is no process {pid}", ExitCode.FAILED)
+    except PermissionError:
+        return _say(f"process {pid} may not be signalled: it is another user's", ExitCode.NO_PERMISSION)
+    ours = False
+    while (left_s := deadline - time.monotonic()) > 0:
+        sock.settimeout(left_s)
+        try:
+            said = _fields(sock.recv(_MAX_MESSAGE_BYTES))
+        except TimeoutError:
+            break
+        if "RELOADING" in said:
+            ours = int(said.get("MONOTONIC_USEC", 0)) >= asked_usec  # else it had begun before
+        elif ours and "READY" in said:
+            if REFUSED.partition("=")[0] in said:
+                return _say("refused, the old configuration stays in force: the log says why", ExitCode.CONFIG)
+            return ExitCode.OK
+    return _say(f"process {pid} has not said within {PATIENCE_S:g} s what came of it", ExitCode.FAILED)
+
+
+def _fields(message: bytes) -> Mapping[str, str]:
+    pairs = (line.partition("=") for line in message.decode("utf-8", "replace").splitlines())
+    return {name: value for name, _, value in pairs}
+
+
+def _say(what: str, code: ExitCode) -> int:
+    print(f"hookward: reload: {what}", file=sys.stderr)
+    return code
