@@ -1,4 +1,6 @@
-"""The alerts and the dashboard name only metrics and labels that exist, and Prometheus' own tool takes the rules."""
+"""The alerts, the dashboard and the documents name only metrics and labels that exist, and Prometheus' own tool takes
+the rules, what they do, and every expression.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ import pytest
 
 from proxy.core.metric_families import FAMILIES
 
-FOLDER = Path(__file__).resolve().parents[1] / "docs" / "monitoring"
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "docs" / "monitoring"
+PAGES = [ROOT / "README.md", ROOT / "bench" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 KNOWN = {family.name: family for family in FAMILIES}
 _METRIC = re.compile(r"hookward_[a-z_]+")
 _USE = re.compile(r"(hookward_[a-z_]+)\{([^}]*)\}")
@@ -65,10 +69,31 @@ def test_there_are_four_alerts() -> None:
     assert len(re.findall(r"- alert: (\w+)", (FOLDER / "alerts.yml").read_text())) == 4
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
-def test_promtool_takes_the_rules() -> None:
-    done = subprocess.run(
-        ["promtool", "check", "rules", str(FOLDER / "alerts.yml")], capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_documents_name_metrics_that_exist(page: Path) -> None:
+    names = re.findall(r"\bhookward_[a-z]+(?:_[a-z]+)+", page.read_text())
+    assert {family_of(name) for name in names} <= set(KNOWN)
+
+
+def promtool(*words: str) -> str:
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    done = subprocess.run(["promtool", *words], cwd=FOLDER, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 rules found" in done.stdout
+    return done.stdout
+
+
+def test_promtool_takes_the_rules() -> None:
+    assert "4 rules found" in promtool("check", "rules", "alerts.yml")
+
+
+def test_each_alert_speaks_when_it_should_and_not_before() -> None:
+    promtool("test", "rules", "alerts.test.yml")
+
+
+def test_promtool_reads_every_panel(tmp_path: Path) -> None:
+    plain = [expression.replace("$__rate_interval", "5m").replace("$instance", "a") for expression in expressions()]
+    rules = [{"record": f"panel:{number}", "expr": text} for number, text in enumerate(plain)]
+    path = tmp_path / "panels.yml"
+    path.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
+    assert f"{len(rules)} rules found" in promtool("check", "rules", str(path))
