@@ -14,6 +14,7 @@ import socket
 from collections.abc import Coroutine, Iterator
 from ipaddress import ip_address
 from typing import Protocol, cast
+from urllib.parse import parse_qs
 
 from proxy.core.exposition import CONTENT_TYPE, OPEN_METRICS_TYPE
 from proxy.core.request_head import HeadLimits, read_request_head
@@ -26,6 +27,10 @@ REQUEST_TIMEOUT_S = 5.0
 #: Probes and a scraper or two; everybody else waits outside.
 MAX_CONNECTIONS = 64
 
+#: What readiness is made of. A probe may leave some of it out, as at the API server of Kubernetes:
+#: ``/readyz?exclude=upstream``.
+PARTS = ("draining", "listener", "upstream")
+
 TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
 
@@ -36,8 +41,8 @@ Page = Coroutine[None, None, tuple[int, bytes, bytes]]
 class Status(Protocol):
     """What is asked of the worker."""
 
-    def not_ready(self) -> list[str]:
-        """Why no delivery can be taken now, a line each; empty when all is well."""
+    def not_ready(self) -> dict[str, str]:
+        """Why no delivery can be taken now, a line for each part (of PARTS); empty when all is well."""
 
     async def expose(self) -> bytes:
         """The metrics in Prometheus' text format. Raises TimeoutError where other workers had to be asked in vain."""
@@ -208,8 +213,12 @@ async def _livez(_status: Status, _head: RequestHead) -> tuple[int, bytes, bytes
     return 200, TEXT, b"alive\n"
 
 
-async def _readyz(status: Status, _head: RequestHead) -> tuple[int, bytes, bytes]:
-    missing = status.not_ready()
+async def _readyz(status: Status, head: RequestHead) -> tuple[int, bytes, bytes]:
+    left_out = parse_qs((head.query or b"").decode("latin-1"), keep_blank_values=True).get("exclude", [])
+    if not set(left_out) <= set(PARTS):
+        # Ignored, a misspelt name would make of a probe another one than its author thinks.
+        return 400, TEXT, f"exclude knows {', '.join(PARTS)}\n".encode()
+    missing = [line for part, line in status.not_ready().items() if part not in left_out]
     if missing:
         return 503, TEXT, "".join(f"not ready: {line}\n" for line in missing).encode("utf-8", "replace")
     return 200, TEXT, b"ready\n"

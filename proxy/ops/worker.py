@@ -310,16 +310,16 @@ class Worker:
 
     # -- asked by the admin listener
 
-    def not_ready(self) -> list[str]:
-        """Why no delivery can be taken now, a line each."""
-        missing = []
+    def not_ready(self) -> dict[str, str]:
+        """Why no delivery can be taken now, a line for each part."""
+        missing = {}
         if self.is_leaving:
-            missing.append("draining")
+            missing["draining"] = "draining"
         if not self.doors.open:
-            missing.append("no listener")
+            missing["listener"] = "no listener"
         upstreams = {route.upstream for route in self.site.policy.routes}
         if upstreams and not any(self.site.pool.reachable(endpoints) for endpoints in upstreams):
-            missing.append("no upstream accepts connections")
+            missing["upstream"] = "no upstream accepts connections"
         return missing
 
     def snapshot(self) -> Snapshot:
@@ -345,7 +345,7 @@ class Worker:
         return {
             "version": proxy.__version__,
             "python": platform.python_version(),
-            "not_ready": self.not_ready(),
+            "not_ready": list(self.not_ready().values()),
             **status.document(loaded, snapshot, self._certificates.loaded, self.site.pool.conditions()),
         }
 

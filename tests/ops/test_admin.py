@@ -17,10 +17,10 @@ from proxy.ops.admin import AdminConnection, AdminServer
 
 
 class Worker:
-    def __init__(self, *missing: str) -> None:
-        self.missing = list(missing)
+    def __init__(self, **missing: str) -> None:
+        self.missing = missing
 
-    def not_ready(self) -> list[str]:
+    def not_ready(self) -> dict[str, str]:
         return self.missing
 
     async def expose(self) -> bytes:
@@ -125,7 +125,25 @@ def test_what_is_missing_is_named():
         assert (status, content) == (503, b"not ready: draining\nnot ready: every upstream is ejected\n")
         assert (await ask(address, get("/livez")))[0] == 200
 
-    serve(action, Worker("draining", "every upstream is ejected"))
+    serve(action, Worker(draining="draining", upstream="every upstream is ejected"))
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "content"),
+    [
+        ("?exclude=upstream", 503, b"not ready: draining\n"),
+        ("?exclude=draining", 503, b"not ready: gone\n"),
+        ("?exclude=upstream&exclude=draining", 200, b"ready\n"),
+        ("?verbose", 503, b"not ready: draining\nnot ready: gone\n"),
+        ("?exclude=upstreams", 400, b"exclude knows draining, listener, upstream\n"),
+        ("?exclude=upstream&exclude=", 400, b"exclude knows draining, listener, upstream\n"),
+    ],
+)
+def test_a_probe_may_leave_parts_out(query: str, status: int, content: bytes):
+    async def action(_server: AdminServer, address: tuple[str, int]) -> None:
+        assert (await ask(address, get(f"/readyz{query}")))[::2] == (status, content)
+
+    serve(action, Worker(draining="draining", upstream="gone"))
 
 
 @pytest.mark.parametrize(

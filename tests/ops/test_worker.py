@@ -16,6 +16,7 @@ from proxy.core.metrics import Snapshot
 from proxy.errors import ConfigError
 from proxy.net.access_log import AccessLog, JsonLines, NoLog, TextLines
 from proxy.net.sockets import AddressInUseError
+from proxy.ops.admin import PARTS
 from proxy.ops.places import SocketStore
 from proxy.ops.worker import Worker, open_access_log
 from tests.ops.staging import Stage, address, ask, staged, until
@@ -81,15 +82,15 @@ def test_where_there_are_others_their_numbers_are_asked_for(tmp_path: Path):
 
 def test_readiness_names_what_fails(tmp_path: Path):
     async def scene(stage: Stage, worker: Worker) -> None:
-        assert worker.not_ready() == []
+        assert worker.not_ready() == {}
         stage.upstream_port = 1
         stage.write("")
         worker.change(stage.load(2))
         assert (await ask(address(worker)))[0] == 502
-        assert worker.not_ready() == ["no upstream accepts connections"]
+        assert worker.not_ready() == {"upstream": "no upstream accepts connections"}
         worker.doors.stop()
         worker.stop()
-        assert worker.not_ready()[:2] == ["draining", "no listener"]
+        assert list(worker.not_ready()) == list(PARTS)
 
     play(tmp_path, scene)
 

@@ -292,6 +292,7 @@ class TestAdmin:
         )
         assert once(hookward.address, PLAIN).status == 502
         assert self.get(hookward, "/readyz") == b"not ready: no upstream accepts connections\n"
+        assert self.get(hookward, "/readyz?exclude=upstream") == b"ready\n"
 
     def test_the_public_port_knows_nothing_of_it(self, hookward: Hookward, upstream: RecordingUpstream) -> None:
         for path in ("/livez", "/readyz", "/metrics"):
