@@ -5,8 +5,8 @@
 set -eu
 
 to=$1
-# What Debian's Python loads when hookward runs; found by asking ldd, and held to it by image_test.sh.
-packages="libc6 libssl3 libexpat1 zlib1g libffi8 libsqlite3-0 libbz2-1.0 liblzma5 libuuid1 libcrypt1
+# What Debian's Python and the extras load when hookward runs; found by asking ldd, and held to it by image_test.sh.
+packages="libc6 libssl3 libexpat1 zlib1g libffi8 libsqlite3-0 libbz2-1.0 liblzma5 libuuid1 libcrypt1 libgcc-s1
     libpython3.11-minimal libpython3.11-stdlib python3.11-minimal"
 
 mkdir -p "$to"
@@ -44,7 +44,8 @@ echo 'hookward:x:65532:' > "$to/etc/group"
 echo 'hosts: files dns' > "$to/etc/nsswitch.conf"
 chown 65532:65532 "$to/var/lib/hookward"
 
-python3 -m pip install -q --no-compile --root-user-action=ignore --target "$to/usr/lib/hookward" .
+# With the extras: nothing can be added to an image without a package manager.
+python3 -m pip install -q --no-compile --root-user-action=ignore --target "$to/usr/lib/hookward" '.[pubkey,redis]'
 rm -rf "$to/usr/lib/hookward/bin"
 cat > "$to/usr/bin/hookward" << 'END'
 import sys

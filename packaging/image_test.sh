@@ -50,7 +50,10 @@ guard() { chroot --userspec=65532:65532 "$image" /usr/bin/python3 -I /usr/bin/ho
 guard version | grep uvloop
 guard demo --once | tail -n 1 | grep 'Every promise was kept'
 chroot --userspec=65532:65532 "$image" /usr/bin/python3 -I -c '
-import bz2, ctypes, hashlib, lzma, os, sqlite3, ssl, uuid, zlib
+import bz2, ctypes, hashlib, lzma, os, sqlite3, ssl, sys, uuid, zlib
+sys.path.insert(1, "/usr/lib/hookward")
+import redis.asyncio
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 assert os.getuid() == 65532
 assert ssl.create_default_context().get_ca_certs(), "no CAs"
 assert not os.access("/usr", os.W_OK) and not os.access("/etc/hookward", os.W_OK)
