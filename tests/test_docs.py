@@ -6,18 +6,24 @@ Places of a real host (``/etc/hookward``) are replaced by a folder with those fi
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from base64 import b64decode
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
 
 from proxy.config.load import load
 from proxy.core.states import CLIENT_MOVES, UPSTREAM_MOVES
+from tests.kustomized import of_kind, rendered
 from tests.whole.process import Hookward, environment
 from tests.whole.recorder import RecordingUpstream
 
@@ -110,6 +116,63 @@ def test_the_delivery_of_the_readme_arrives(script: str, etc: Path) -> None:
             hookward.stop()
         assert done.stdout == "ok\n"
         assert len(upstream.complete) == 1
+
+
+#: Renders instead of asking a cluster.
+DRY_RUN = """kubectl() { "$KUBECTL" "$@" --dry-run=client -o json; }
+"""
+
+
+@pytest.mark.parametrize("script", blocks("sh", "kubernetes"))
+def test_the_secrets_of_the_pods_are_those_that_are_made(script: str, tmp_path: Path) -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None or shutil.which("openssl") is None:
+        pytest.skip("kubectl or openssl is not installed")
+    (tmp_path / "slack.secret").write_text("a secret of the documents")
+    issued = trustme.CA().issue_cert("hooks.example.com")
+    (tmp_path / "fullchain.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-eu", "-c", DRY_RUN + script],
+        cwd=tmp_path,
+        env=environment({"PATH": path, "KUBECTL": kubectl}),
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    made = {one["metadata"]["name"]: one["data"] for one in documents(done.stdout[done.stdout.index("{\n") :])}
+    assert {name: sorted(data) for name, data in made.items()} == {
+        name: sorted(keys) for name, keys in mounted().items()
+    }
+    url = urlsplit(b64decode(made["hookward"]["redis.url"]).decode())
+    assert b64decode(made["hookward-redis"]["password.conf"]).decode() == f"requirepass {url.password}\n"
+    assert of_kind(rendered("base"), "Service", str(url.hostname))["spec"]["ports"][0]["port"] == url.port
+
+
+def documents(text: str) -> Iterator[dict[str, Any]]:
+    while text.strip():
+        found, end = json.JSONDecoder().raw_decode(text)
+        yield found
+        text = text[end:].lstrip()
+
+
+def mounted() -> dict[str, set[str]]:
+    """Which files of which secrets the pods look for, by what is configured in them."""
+    maps = [one["data"] for one in rendered("overlays/aws-nlb") if one["kind"] == "ConfigMap"]
+    texts = "".join(text for data in maps for text in data.values())
+    found: dict[str, set[str]] = {}
+    for one in rendered("overlays/aws-nlb"):
+        if one["kind"] == "Deployment":
+            spec = one["spec"]["template"]["spec"]
+            places = {mount["name"]: mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
+            for volume in spec["volumes"]:
+                if "secret" in volume:
+                    files = re.findall(rf"{places[volume['name']]}/([\w.-]+)", texts)
+                    found[volume["secret"]["secretName"]] = set(files)
+    return found
 
 
 @pytest.mark.parametrize("text", blocks("json"))

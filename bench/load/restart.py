@@ -29,11 +29,15 @@ SIZES = (2_000, 7_000, 9_000, 12_000, 25_000, 7_500, 180_000, 8_000)
 
 
 class Application:
-    """The upstream: remembers what arrived whole. A restart finishes what is under way, as a good one does."""
+    """The upstream: remembers what arrived whole, and works ``takes_s`` on each.
 
-    def __init__(self, port: int) -> None:
+    A restart finishes what is under way, as a good one does.
+    """
+
+    def __init__(self, port: int, takes_s: float = 0.0) -> None:
         self.arrived: Counter[str] = Counter()
         self._port = port
+        self._takes_s = takes_s
         self._leaving = False
         self._server: asyncio.Server | None = None
         self._busy = 0
@@ -83,6 +87,7 @@ class Application:
         fields = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:] if line)
         await reader.readexactly(int(fields[b"content-length"]))
         self.arrived[fields[b"x-github-delivery"].decode()] += 1
+        await asyncio.sleep(self._takes_s)
         close = b"Connection: close\r\n" if self._leaving else b""
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + close + b"\r\nok")
         await writer.drain()

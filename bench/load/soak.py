@@ -71,6 +71,7 @@ class Connection(asyncio.Protocol):
         self.port = 0
         self.opened = monotonic()
         self.closed = False
+        self.head = b""  # of the last answer, in lower case
         self._answer: asyncio.Future[int] | None = None
         self._buffer = b""
 
@@ -92,7 +93,7 @@ class Connection(asyncio.Protocol):
         length = fields.partition(b"content-length: ")[2].partition(b"\r\n")[0]
         if len(content) < int(length or 0):
             return
-        self._buffer = b""
+        self._buffer, self.head = b"", fields
         answer, self._answer = self._answer, None
         if b"\r\nconnection: close" in fields:
             self.close()
