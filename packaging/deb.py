@@ -17,7 +17,7 @@ from pathlib import Path
 
 from collect import BUILD, ROOT, VERSIONS, collect, epoch, run, version
 
-from proxy.ops.cli import COMMANDS
+from proxy.ops.commands import COMMANDS
 from proxy.ops.completions import SHELLS
 from proxy.ops.manual import command_page, file_page
 from proxy.ops.units import Needs, service_unit

@@ -2,7 +2,8 @@
 
     5 ops    4 extra    3 net    2 config    1 core    0 reasons, errors, http1
 
-Read from the syntax trees, so that an import that only a type checker sees counts as well.
+Read from the syntax trees, so that an import that only a type checker sees counts as well. A few modules import others
+by their names, when somebody asks for what those do: they are listed here, and held to the same floors.
 """
 
 from __future__ import annotations
@@ -14,12 +15,21 @@ from pathlib import Path
 
 import pytest
 
+from proxy.ops.commands import COMMANDS
+
 PACKAGE = Path(__file__).resolve().parents[1] / "proxy"
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 FLOORS = {"core": 1, "config": 2, "net": 3, "extra": 4, "ops": 5}
+#: Who imports by name, and what: what not every start, or not every installation, has use for.
+BY_NAME = {
+    "proxy.core.signing.extras": {"proxy.core.pubkey"},
+    "proxy.ops.commands": {f"proxy.ops.{command.module}" for command in COMMANDS.values()},
+    "proxy.ops.duplicates": {"proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"},
+    "proxy.ops.run_command": {"proxy.ops.supervisor"},
+}
 WORLD = {"asyncio", "socket", "ssl", "time", "os", "logging", "random", "secrets", "threading", "subprocess", "signal"}
 
 
@@ -77,3 +87,22 @@ def test_no_import_in_passing(module: str) -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
     ]
     assert not inside
+
+
+def named(module: str) -> set[str]:
+    """The modules of ours whose names stand in a call of ``importlib.import_module``, and "" for any other call."""
+    calls = [node for node in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(node, ast.Call)]
+    return {
+        str(call.args[0].value) if isinstance(call.args[0], ast.Constant) else ""
+        for call in calls
+        if ast.unparse(call.func) in {"importlib.import_module", "import_module", "__import__"}
+    }
+
+
+def test_who_imports_by_name() -> None:
+    found = {module: names for module in MODULES if (names := named(module))}
+    assert found.keys() == BY_NAME.keys()
+    assert {module for module, names in found.items() if not names <= BY_NAME[module]} == {"proxy.ops.commands"}
+    for module, names in BY_NAME.items():
+        assert names <= MODULES.keys()
+        assert [name for name in names if floor(name) > floor(module)] == []

@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 
 from proxy.ops.arguments import Parser
+from proxy.ops.commands import COMMANDS, Command
 from proxy.ops.exit_codes import ExitCode
-from proxy.ops.grammar import Command, Option, all_options, own_options
+from proxy.ops.grammar import Option, all_options, own_options
 
 _EPILOG = """\
 examples:
@@ -81,9 +82,9 @@ def build_parser() -> Parser:
     return parser
 
 
-def run(argv: Sequence[str], commands: Mapping[str, Command]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Print the completion for one shell."""
-    print(SHELLS[build_parser().parse_args(argv).shell](commands), end="")
+    print(SHELLS[build_parser().parse_args(argv).shell](COMMANDS), end="")
     return ExitCode.OK
 
 

@@ -10,7 +10,6 @@ from proxy.config.settings import DuplicateSettings
 from proxy.core.duplicates import Keys
 from proxy.errors import ConfigError, Problem
 from proxy.net.duplicates import SharedStore, StoreError
-from proxy.net.duplicates_sqlite import SqliteStore
 from proxy.net.site import Site
 
 _NOTHING = Keys((), ())
@@ -35,16 +34,20 @@ async def close_duplicates(site: Site) -> None:
 
 
 def _open_store(site: Site, settings: DuplicateSettings) -> SharedStore | None:
+    # Each is imported where it is configured, and not at every start.
+    store: SharedStore
     if settings.path is not None:
+        sqlite = importlib.import_module("proxy.net.duplicates_sqlite")
         try:
-            return SqliteStore(settings.path, site.loop, site.clock.wall, max_entries=settings.max_entries)
+            store = sqlite.SqliteStore(settings.path, site.loop, site.clock.wall, max_entries=settings.max_entries)
         except StoreError as error:
             what = f"{settings.path} cannot be used ({error})"
             mend = f'let the user that hookward runs as write there, or name another file: path = ".../{FILE_NAME}"'
             raise ConfigError([Problem("duplicates.path", what, mend)]) from None
+        return store
     if settings.url is not None:
         try:
-            store: SharedStore = _load_redis().RedisStore(settings.url)
+            store = _load_redis().RedisStore(settings.url)
         except StoreError as error:
             raise ConfigError([Problem("duplicates.url", str(error), 'write "redis://127.0.0.1:6379/0"')]) from None
         return store

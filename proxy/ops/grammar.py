@@ -7,25 +7,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.config import kinds
 from proxy.config.schema import FLAGS
 from proxy.core.schemes import PROVIDERS
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command: what it is for, in a line, what runs it with the words after its name, and its parser.
-
-    Where ``of_run`` is true, it takes the flags of ``run`` besides its own.
-    """
-
-    help: str
-    main: Callable[[Sequence[str]], int]
-    parser: Callable[[], argparse.ArgumentParser] = argparse.ArgumentParser
-    of_run: bool = False
+from proxy.ops.commands import Command
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import proxy
 from proxy.config.schema import ENVIRONMENT_PREFIX, SECTIONS, Key
 from proxy.ops.arguments import Parser
+from proxy.ops.commands import COMMANDS, Command
 from proxy.ops.environment import LOOP_VARIABLE
 from proxy.ops.exit_codes import ExitCode
-from proxy.ops.grammar import Command, Option, own_options
+from proxy.ops.grammar import Option, own_options
 
 _CODES = {
     ExitCode.OK: "It stopped as told.",
@@ -42,9 +43,9 @@ def build_parser() -> Parser:
 PAGES = ("hookward", "hookward.toml")
 
 
-def run(argv: Sequence[str], commands: Mapping[str, Command]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Print one page."""
-    print(command_page(commands) if build_parser().parse_args(argv).page == PAGES[0] else file_page(), end="")
+    print(command_page(COMMANDS) if build_parser().parse_args(argv).page == PAGES[0] else file_page(), end="")
     return ExitCode.OK
 
 

@@ -6,7 +6,9 @@ between those of the other, and which of the two answers to a name is chance. A 
 
 from __future__ import annotations
 
-from importlib import metadata
+import os
+import re
+import sys
 
 import proxy
 
@@ -16,12 +18,18 @@ MESSAGE = (
 )
 
 
+#: What an installer leaves beside the packages. (``importlib.metadata`` knows more, and is a tenth of a start.)
+_INSTALLED = re.compile(r"proxy[._-]py(?:-.*)?\.(?:dist|egg)-info", re.IGNORECASE)
+
+
 def mixed_in() -> bool:
     """Whether the distribution proxy.py is installed here, or the package ``proxy`` is not ours."""
-    if not (proxy.__doc__ or "").startswith("hookward"):
-        return True
+    return not (proxy.__doc__ or "").startswith("hookward") or any(map(_holds_it, sys.path))
+
+
+def _holds_it(folder: str) -> bool:
     try:
-        metadata.distribution("proxy.py")
-    except metadata.PackageNotFoundError:
+        with os.scandir(folder or os.curdir) as entries:
+            return any(_INSTALLED.fullmatch(entry.name) for entry in entries)
+    except OSError:  # nothing there, or an archive, into which nobody installs
         return False
-    return True

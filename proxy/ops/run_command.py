@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from proxy.config.flags import RunParser, add_run_flags, parse_flags
 from proxy.config.load import load
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
-from proxy.ops import checkup, descriptors, privileges
+from proxy.ops import descriptors, privileges
 from proxy.ops.collector import settle
+from proxy.ops.commands import COMMANDS
 from proxy.ops.environment import LOOP_VARIABLE, environment, hold_standard_descriptors
 from proxy.ops.exit_codes import ExitCode
 from proxy.ops.handover import receive
 from proxy.ops.journal import log, open_journal
 from proxy.ops.launch import Launch
+from proxy.ops.loops import LoopFactory, loop_factory
 from proxy.ops.notify import Notifier
 from proxy.ops.processors import worker_count
 from proxy.ops.solo import Solo
-from proxy.ops.supervisor import Supervisor
-
-try:
-    import uvloop
-except ImportError:  # Windows, PyPy, or an installation without it
-    uvloop = None  # type: ignore[assignment]
 
 STATE_DIR_VARIABLE = "HOOKWARD_STATE_DIR"
 
@@ -48,10 +45,10 @@ A secret's value is never taken from the command line: give a file or the name o
 def main(argv: Sequence[str]) -> int:
     """Serve until a signal says otherwise. Raises FlagError, ConfigError and ListenError for the caller to tell."""
     if "--help" in argv or "-h" in argv:
-        print(run_parser().format_help(), end="")
+        print(build_parser().format_help(), end="")
         return ExitCode.OK
     if parse_flags(argv).check_config:
-        return checkup.main(argv)
+        return COMMANDS["check"].main(argv)
     hold_standard_descriptors()
     launch = _launch(argv)
     open_journal(launch.loaded.settings.log_level)
@@ -61,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
         log.warning("%s", warning)
     factory = loop_factory(os.environ.get(LOOP_VARIABLE, ""))
     if worker_count(launch.loaded.settings.workers) > 1:
-        return Supervisor(launch, factory).run()
+        return _supervise(launch, factory)
     settle()
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_serve(launch))
@@ -82,18 +79,17 @@ def _launch(argv: Sequence[str]) -> Launch:
     return Launch(load_again(1), load_again, environ, shelf, notifier, legacy, loop)
 
 
+def _supervise(launch: Launch, factory: LoopFactory) -> int:
+    # Imported where there are several workers, and not at every start.
+    code: int = importlib.import_module("proxy.ops.supervisor").Supervisor(launch, factory).run()
+    return code
+
+
 async def _serve(launch: Launch) -> None:
     await Solo(launch).run()
 
 
-def loop_factory(choice: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Uvloop's where it is installed and not refused; None is asyncio's own."""
-    if choice == "asyncio" or uvloop is None:
-        return None
-    return uvloop.new_event_loop
-
-
-def run_parser() -> RunParser:
+def build_parser() -> RunParser:
     """The parser of ``run``, for its help."""
     parser = RunParser(
         prog="hookward",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,6 +19,7 @@ from proxy.ops.channel import ChannelError, Lines, Message, encode
 from proxy.ops.collector import settle
 from proxy.ops.exit_codes import ExitCode
 from proxy.ops.journal import log, open_journal
+from proxy.ops.loops import LoopFactory
 from proxy.ops.places import Held, SocketStore
 from proxy.ops.worker import Worker
 
@@ -27,8 +27,6 @@ from proxy.ops.worker import Worker
 BEAT_S = 1.0
 #: The supervisor itself waits a second for others.
 GATHER_S = 3.0
-
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Errand:
     shelf: SetShelf
 
 
-def main(errand: Errand, channel: socket.socket, loop_factory: LoopFactory | None) -> int:
+def main(errand: Errand, channel: socket.socket, loop_factory: LoopFactory) -> int:
     """Serve until told to leave. Raises ListenError and ConfigError where that cannot begin."""
     open_journal(errand.loaded.settings.log_level, who=f"worker {errand.number + 1}: ")
     settle()

@@ -28,12 +28,13 @@ from proxy.ops.exit_codes import ExitCode
 from proxy.ops.handover import PATIENCE_S, Heir, Legacy, command_line
 from proxy.ops.journal import log, open_journal
 from proxy.ops.launch import Launch
+from proxy.ops.loops import LoopFactory
 from proxy.ops.places import Held, SocketStore, places_of, shown
 from proxy.ops.processors import worker_count
 from proxy.ops.roster import Fate, Roster, State
 from proxy.ops.shared_sets import SharedSets
 from proxy.ops.signals import SignalQueue
-from proxy.ops.supervised import Errand, LoopFactory
+from proxy.ops.supervised import Errand
 from proxy.ops.tally import Tally
 from proxy.ops.worker import Leave
 
@@ -51,7 +52,7 @@ NEVER = float("inf")
 class Supervisor:
     """The supervisor of all workers. ``run`` returns the exit code."""
 
-    def __init__(self, launch: Launch, loop_factory: LoopFactory | None) -> None:
+    def __init__(self, launch: Launch, loop_factory: LoopFactory) -> None:
         self._launch = launch
         self._loop_factory = loop_factory
         self._notifier = launch.notifier

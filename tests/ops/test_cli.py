@@ -10,19 +10,14 @@ from pathlib import Path
 
 import pytest
 
-import proxy
 from proxy.config.flags import FlagError
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import AddressInUseError, NotPermittedError
-from proxy.ops import cli
-from proxy.ops.cli import COMMANDS, main
-from proxy.ops.grammar import Command
+from proxy.ops import checkup, run_command
+from proxy.ops.cli import main
+from proxy.ops.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def replace(monkeypatch: pytest.MonkeyPatch, name: str, run) -> None:
-    monkeypatch.setattr(cli, "COMMANDS", {**COMMANDS, name: Command("for a test", run)})
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["-h"], ["help"]])
@@ -32,12 +27,6 @@ def test_help_names_every_command_and_the_flags_of_run(argv: list[str], capsys: 
     for word in (*COMMANDS, "--listen", "--upstream", "--secret-file", "--check-config", "examples:"):
         assert word in text
     assert "--secret " not in text
-
-
-@pytest.mark.parametrize("argv", [["version"], ["--version"], ["-V"]])
-def test_version(argv: list[str], capsys: pytest.CaptureFixture[str]):
-    assert main(argv) == 0
-    assert capsys.readouterr().out.startswith(f"hookward {proxy.__version__} (")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +43,7 @@ def test_a_command_gets_the_words_after_its_name(monkeypatch: pytest.MonkeyPatch
         seen.append(words)
         return 7
 
-    replace(monkeypatch, "check", run)
+    monkeypatch.setattr(checkup, "main", run)
     assert main(argv) == 7
     assert seen == [given]
 
@@ -67,7 +56,7 @@ def test_run_is_the_default(monkeypatch: pytest.MonkeyPatch, argv: list[str]):
         seen.append(words)
         return 0
 
-    monkeypatch.setattr(cli.run_command, "main", run)
+    monkeypatch.setattr(run_command, "main", run)
     assert main(argv) == 0
     assert seen == [argv]
 
@@ -111,7 +100,7 @@ def test_failures_have_their_codes(
     def run(_: Sequence[str]) -> int:
         raise failure
 
-    replace(monkeypatch, "check", run)
+    monkeypatch.setattr(checkup, "main", run)
     assert main(["check"]) == code
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -7,13 +7,16 @@ import sys
 
 SCRIPT = """
 import gc
-from proxy.ops.collector import YOUNG, settle
+from proxy.ops.collector import YOUNG, paused, settle
+with paused():
+    assert not gc.isenabled()
+assert gc.isenabled()
 settle()
 assert gc.isenabled() and gc.get_threshold()[0] == YOUNG and gc.get_freeze_count() > 1000
 print("settled")
 """
 
 
-def test_it_looks_seldom_and_not_at_what_stays():
+def test_it_rests_during_imports_then_looks_seldom_and_not_at_what_stays():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert done.stdout == "settled\n"

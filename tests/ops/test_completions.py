@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from proxy.ops import completions
-from proxy.ops.cli import COMMANDS, main
+from proxy.ops.cli import main
+from proxy.ops.commands import COMMANDS
 from proxy.ops.grammar import all_options
 
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")

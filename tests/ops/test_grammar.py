@@ -6,7 +6,7 @@ import pytest
 
 from proxy.config.schema import FLAGS
 from proxy.core.schemes import PROVIDERS
-from proxy.ops.cli import COMMANDS
+from proxy.ops.commands import COMMANDS
 from proxy.ops.grammar import Option, all_options, own_options
 
 

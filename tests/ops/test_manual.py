@@ -10,7 +10,8 @@ import pytest
 
 from proxy.config.schema import FLAGS, SECTIONS
 from proxy.ops import manual
-from proxy.ops.cli import COMMANDS, main
+from proxy.ops.cli import main
+from proxy.ops.commands import COMMANDS
 
 
 @pytest.mark.parametrize("page", manual.PAGES)

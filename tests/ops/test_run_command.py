@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,6 @@ from proxy.ops import run_command
 def test_help(capsys: pytest.CaptureFixture[str]):
     assert run_command.main(["--listen", ":1", "--help"]) == 0
     assert capsys.readouterr().out.startswith("usage: hookward [run] --listen ADDRESS --upstream ADDRESS")
-
-
-def test_the_loop_can_be_chosen():
-    assert run_command.loop_factory("asyncio") is None
-    factory = run_command.loop_factory("")
-    if factory is not None:
-        loop = factory()
-        assert not isinstance(loop, asyncio.SelectorEventLoop)
-        loop.close()
-
-
-def test_without_uvloop_asyncio_serves(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(run_command, "uvloop", None)
-    assert run_command.loop_factory("uvloop") is None
 
 
 def test_check_config_checks_and_leaves(capsys: pytest.CaptureFixture[str]):

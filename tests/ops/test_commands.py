@@ -1,0 +1,45 @@
+"""The table of commands: every module keeps its promise, and a start imports none that it does not need."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.ops.commands import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+#: What a server of one worker without a store has no use for.
+NOT_AT_START = {
+    "proxy.config.describe",
+    "proxy.config.lint",
+    "proxy.net.duplicates_sqlite",
+    "proxy.ops.supervisor",
+    "importlib.metadata",
+    "sqlite3",
+    *(f"proxy.ops.{command.module}" for command in COMMANDS.values() if command.module != "run_command"),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_has_a_module_that_runs_it_and_a_parser(name: str):
+    command = COMMANDS[name]
+    assert callable(importlib.import_module(f"proxy.ops.{command.module}").main)
+    assert isinstance(command.parser(), argparse.ArgumentParser)
+
+
+def test_a_start_imports_what_it_needs():
+    code = """if True:
+        import sys
+        from proxy.ops.cli import main
+        main(["--config", "/nonexistent"])
+        print(*sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = set(done.stdout.split())
+    assert "proxy.ops.solo" in loaded
+    assert loaded & NOT_AT_START == set()
