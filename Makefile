@@ -18,10 +18,10 @@ demo: .venv/run.stamp ## Start hookward before a small application and send it d
 test: .venv/test.stamp ## Run the tests (ARGS="-k slack" chooses)
 	$(PYTEST) $(ARGS)
 
-test-all: .venv/test.stamp ## Run the tests three times: asyncio in debug mode, asyncio, uvloop
-	PYTHONASYNCIODEBUG=1 HOOKWARD_LOOP=asyncio $(PYTEST) $(ARGS)
-	HOOKWARD_LOOP=asyncio $(PYTEST) $(ARGS)
-	HOOKWARD_LOOP=uvloop $(PYTEST) $(ARGS)
+test-all: .venv/test.stamp ## Run the tests three times (asyncio in debug mode, asyncio, uvloop), with more examples
+	PYTHONASYNCIODEBUG=1 TEST_EXAMPLES=4 HOOKWARD_LOOP=asyncio $(PYTEST) $(ARGS)
+	TEST_EXAMPLES=4 HOOKWARD_LOOP=asyncio $(PYTEST) $(ARGS)
+	TEST_EXAMPLES=4 HOOKWARD_LOOP=uvloop $(PYTEST) $(ARGS)
 
 test-lowest: .venv/run.stamp ## Run a fast part of the tests with the oldest h11 and uvloop that we promise to work with
 	$(PYTHON) tools/lowest.py $(ARGS)

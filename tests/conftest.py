@@ -8,7 +8,11 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+from tests.examples import examples
+
+settings.register_profile(
+    "house", parent=examples(50), deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+)
 settings.load_profile("house")
 
 # A shell starts what runs behind it with SIGINT ignored, and every process that a test starts would inherit that.

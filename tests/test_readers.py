@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzz import kept
 from fuzz.readers import READERS, run
+from tests.examples import examples
 
 ROOT = Path(__file__).resolve().parents[1]
 CALLED = re.compile(
@@ -66,7 +67,7 @@ def test_it_raises_nothing_else(name: str) -> None:
     pieces = st.one_of(st.sampled_from(DICTIONARY), st.sampled_from(kept.load(name)), st.binary(max_size=8))
     grown = st.lists(pieces, max_size=8).map(b"".join)
 
-    @settings(max_examples=80)
+    @examples(30)
     @given(st.one_of(st.binary(max_size=200), grown))
     def holds(data: bytes) -> None:
         run(name, data)

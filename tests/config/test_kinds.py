@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from proxy.config import kinds
 from proxy.config.kinds import Kind
 from proxy.config.problems import Mistake
+from tests.examples import examples
 
 KINDS = {name: value for name, value in vars(kinds).items() if isinstance(value, Kind)}
 
@@ -125,6 +126,7 @@ def test_truth_in_texts(text: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@examples(25)
 @given(
     written=st.one_of(
         st.text(max_size=40),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.core import bpf
 from proxy.core.addresses import AddressSet, Peer
+from tests.examples import examples
 
 END = {4: 1 << 32, 6: 1 << 128}
 
@@ -103,6 +104,7 @@ sets = st.lists(networks(), max_size=24).map(AddressSet.parse)
 probes = st.lists(st.one_of(st.tuples(st.just(4), number4), st.tuples(st.just(6), number6)), max_size=8)
 
 
+@examples(40)
 @given(sets, probes)
 def test_the_program_judges_as_the_set_does(addresses: AddressSet, others: list[tuple[int, int]]) -> None:
     assert_same(addresses)
@@ -111,6 +113,7 @@ def test_the_program_judges_as_the_set_does(addresses: AddressSet, others: list[
         assert passes(program, version, number) == admits(addresses, version, number)
 
 
+@examples(40)
 @given(sets, st.integers(64, 120))
 def test_what_does_not_fit_is_widened_and_never_narrowed(addresses: AddressSet, most: int) -> None:
     program = bpf.fit(addresses, most)

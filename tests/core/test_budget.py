@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from proxy.core.budget import BufferBudget, Reservation
+from tests.examples import examples
 
 
 def never() -> None:
@@ -197,3 +198,4 @@ class BudgetMachine(RuleBasedStateMachine):
 
 
 TestBudgetMachine = BudgetMachine.TestCase
+TestBudgetMachine.settings = examples(30)

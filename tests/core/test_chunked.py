@@ -2,12 +2,13 @@
 
 import h11
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.chunked import MAX_OVERHEAD, MAX_SIZE_LINE, MAX_TRAILER_LINES, MAX_TRAILERS, ChunkedDecoder
 from proxy.errors import ProtocolError
 from proxy.reasons import Reason
+from tests.examples import examples
 
 BAD = Reason.BAD_REQUEST
 
@@ -230,7 +231,7 @@ def cut(draw, data):
     return whole, [whole[a:b] for a, b in zip([0, *places], [*places, len(whole)], strict=True)]
 
 
-@settings(max_examples=1000)
+@examples(300)
 @given(cut(NEAR_THE_BORDER | st.binary(max_size=60)), st.sampled_from([None, 7]))
 def test_any_cut_gives_the_same(example, limit):
     whole, pieces = example
@@ -261,7 +262,7 @@ def witness(data: bytes) -> bytes:
     return content
 
 
-@settings(max_examples=1000)
+@examples(300)
 @given(NEAR_THE_BORDER)
 def test_h11_decodes_what_we_accept(data):
     verdict = decode([data])

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.causes.trial import MAX_BODY_BYTES
@@ -17,6 +17,7 @@ from proxy.core.diagnosis import DIAGNOSABLE, HYPOTHESES, Case, diagnose
 from proxy.core.schemes import PROVIDERS
 from proxy.reasons import Reason
 from tests.deliveries import NOW, check_for, head_of, make
+from tests.examples import examples
 from tests.faults import CONFIDENTIAL, FAULTS, JSON, KEY, Fault, github, refused, route
 
 SIGNING = [slug for slug, provider in PROVIDERS.items() if provider.scheme is not None]
@@ -98,7 +99,7 @@ NAMES = st.sampled_from(
 
 
 @pytest.mark.parametrize("slug", SIGNING)
-@settings(max_examples=12)
+@examples(4)
 @given(data=st.data())
 def test_nothing_that_a_sender_writes_raises(slug: str, data: st.DataObject):
     delivery = make(slug)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from proxy.core import ip_sets
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.feed_paths import FeedError, Shape
 from proxy.core.ip_sets import (
@@ -116,9 +117,12 @@ def test_a_text_is_refused_whole(data: bytes):
         read_document(data, None)
 
 
-def test_there_is_a_most():
-    entries = [f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in range(MAX_PREFIXES + 1)]
-    with pytest.raises(FeedError, match="more than"):
+def test_there_is_a_most(monkeypatch: pytest.MonkeyPatch):
+    assert MAX_PREFIXES == 200_000
+    monkeypatch.setattr(ip_sets, "MAX_PREFIXES", 300)
+    entries = [f"10.0.{n >> 8}.{n & 255}" for n in range(301)]
+    assert len(listing(*entries[:-1])) == 300
+    with pytest.raises(FeedError, match="more than 300"):
         listing(*entries)
 
 

@@ -4,13 +4,14 @@ import re
 
 import h11
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.request_head import FAST_HEAD, HeadLimits, read_request_head
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing
 from proxy.reasons import Reason
+from tests.examples import examples
 
 LIMITS = HeadLimits(max_head=16384, max_target=8192, max_fields=100)
 
@@ -608,7 +609,7 @@ def witness(buffer: bytes) -> h11.Request:
     return event
 
 
-@settings(max_examples=1500)
+@examples(400)
 @given(heads_near_the_border())
 def test_h11_reads_what_we_accept(buffer):
     verdict = attempt(buffer)
@@ -624,7 +625,7 @@ def test_h11_reads_what_we_accept(buffer):
     assert [name for name, _ in event.headers if plain.fullmatch(name)] == [lower for lower, _, _ in request.fields]
 
 
-@settings(max_examples=1500)
+@examples(400)
 @given(heads_near_the_border())
 def test_h11_reads_the_same_where_the_fast_grammar_matches(buffer):
     end = buffer.find(b"\r\n\r\n")
@@ -638,7 +639,7 @@ def test_h11_reads_the_same_where_the_fast_grammar_matches(buffer):
     assert event.headers.raw_items() == [(name, value.strip(b" \t")) for name, _, value in split]
 
 
-@settings(max_examples=300)
+@examples(100)
 @given(heads_near_the_border())
 def test_in_whatever_pieces_it_comes_the_verdict_is_the_same(buffer):
     whole, split = attempt(buffer), byte_by_byte(buffer)
@@ -649,7 +650,7 @@ def test_in_whatever_pieces_it_comes_the_verdict_is_the_same(buffer):
         assert split[0] is whole[0]
 
 
-@settings(max_examples=500)
+@examples(150)
 @given(
     st.binary(max_size=200)
     | st.lists(st.sampled_from(PLAIN_FIELDS + RULED_FIELDS + ODD_PIECES), max_size=20).map(b"".join)

@@ -2,13 +2,14 @@
 
 import h11
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.response_head import FAST_HEAD, MAX_FIELDS, MAX_HEAD, read_response_head
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing
 from proxy.reasons import Reason
+from tests.examples import examples
 
 
 def head(*fields: bytes, line: bytes = b"HTTP/1.1 200 OK") -> bytes:
@@ -315,7 +316,7 @@ def witness(buffer: bytes, method: bytes) -> h11.Response | h11.InformationalRes
     return event
 
 
-@settings(max_examples=1500)
+@examples(400)
 @given(buffer=heads_near_the_border(), method=st.sampled_from([b"POST", b"HEAD"]))
 def test_h11_reads_what_we_accept(buffer, method):
     verdict = attempt(buffer, method)
@@ -332,7 +333,7 @@ def test_h11_reads_what_we_accept(buffer, method):
     assert [name for name, _ in event.headers] == [lower for lower, _, _ in answer.fields]
 
 
-@settings(max_examples=1000)
+@examples(300)
 @given(heads_near_the_border())
 def test_h11_reads_the_same_where_the_fast_grammar_matches(buffer):
     end = buffer.find(b"\r\n\r\n")
@@ -346,7 +347,7 @@ def test_h11_reads_the_same_where_the_fast_grammar_matches(buffer):
     assert event.headers.raw_items() == [(name, value.strip(b" \t")) for name, _, value in split]
 
 
-@settings(max_examples=300)
+@examples(100)
 @given(heads_near_the_border())
 def test_in_whatever_pieces_it_comes_the_verdict_is_the_same(buffer):
     whole, split = attempt(buffer), byte_by_byte(buffer)
@@ -355,7 +356,7 @@ def test_in_whatever_pieces_it_comes_the_verdict_is_the_same(buffer):
     assert isinstance(whole, str) or split == whole
 
 
-@settings(max_examples=500)
+@examples(150)
 @given(st.binary(max_size=200) | st.lists(st.sampled_from(GOOD_FIELDS + ODD_PIECES), max_size=20).map(b"".join))
 def test_any_bytes_give_a_head_or_a_protocol_error(buffer):
     attempt(buffer)

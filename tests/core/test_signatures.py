@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.schemes import PROVIDERS, find
@@ -16,6 +16,7 @@ from proxy.core.signatures import Scheme, SignatureCheck
 from proxy.http1 import Framing, RequestHead
 from proxy.reasons import Reason
 from tests.deliveries import NOW, RAW, Delivery, check_for, head_of, make, run, with_value
+from tests.examples import examples
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "signatures.json").read_text())
 SIGNING = [slug for slug, provider in PROVIDERS.items() if provider.scheme is not None]
@@ -136,7 +137,7 @@ JUNK = st.one_of(
 
 
 @pytest.mark.parametrize("slug", SIGNING)
-@settings(max_examples=40)
+@examples(10)
 @given(data=st.data())
 def test_nothing_that_a_sender_writes_raises(slug, data):
     """Genuine fields, some of them replaced, dropped or doubled, and any body: a reason, never an exception."""

@@ -61,6 +61,7 @@ def run(request: pytest.FixtureRequest, warm: None) -> Run[T]:
             return result
 
         gc.collect()
+        gc.freeze()  # so that the collection after the test looks at what the test has made, and at no more
         before = open_descriptors()
         with asyncio.Runner(loop_factory=LOOPS[request.param], debug=request.param == "asyncio") as runner:
             runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context))

@@ -13,12 +13,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.policy import BodyMode
 from proxy.http1 import CONTINUE
+from tests.examples import examples
 from tests.net.dialogue import HIGH, End, World, request, route, signed
 
 WINDOW = 4096
@@ -262,7 +263,7 @@ def come_to_an_end(play: Play, rest: bytes) -> None:
         world.pool.refuse()
 
 
-@settings(max_examples=250)
+@examples(80)
 @given(st.data())
 def test_any_conversation(data: st.DataObject) -> None:
     requests = [data.draw(asked(number), "request") for number in range(data.draw(st.integers(1, 4), "requests"))]

@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from urllib.parse import quote, unquote_to_bytes
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, RequestRedirect, Rule
 
 from proxy.core.target import parse_target
 from proxy.errors import ProtocolError
+from tests.examples import examples
 from tests.whole.process import Hookward
 from tests.whole.servers import nginx
 from tests.whole.stage import Stage
@@ -412,7 +413,7 @@ def check_models(path: str) -> None:
     assert flask_endpoint(path) == "open", "Flask"
 
 
-@settings(max_examples=1500)
+@examples(400)
 @given(PATHS)
 @example("/open/%3f/../github")
 @example("/open/%e2%80%8b../github")
@@ -449,7 +450,7 @@ def test_a_real_nginx_agrees(behind: tuple[Hookward, int]) -> None:
     """As many of the same paths as fit into a second, at nginx itself."""
     _, port = behind
 
-    @settings(max_examples=300)
+    @examples(100)
     @given(PATHS)
     def agrees(path: str) -> None:
         if let_through(path):

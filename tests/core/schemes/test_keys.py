@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.schemes import PROVIDERS, decode_secret
+from tests.examples import examples
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,7 @@ def test_what_cannot_be_decoded(slug, shown, mend):
 
 
 @pytest.mark.parametrize("slug", PROVIDERS)
+@examples(10)
 @given(shown=st.binary(max_size=40))
 def test_decoding_raises_value_errors_only(slug, shown):
     try:

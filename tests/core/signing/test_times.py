@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from proxy.core.signing.scheme import TimeFormat
 from proxy.core.signing.times import judge_time, parse_time, write_time
 from proxy.reasons import Reason
+from tests.examples import examples
 
 
 @pytest.mark.parametrize(
@@ -51,12 +52,14 @@ def test_reading(form, text, said):
 
 
 @pytest.mark.parametrize("form", TimeFormat)
+@examples(40)
 @given(now=st.integers(0, 4_000_000_000))
 def test_what_is_written_is_read(form, now):
     assert parse_time(form, write_time(form, now)) == now
 
 
 @pytest.mark.parametrize("form", TimeFormat)
+@examples(40)
 @given(text=st.one_of(st.binary(max_size=40), st.from_regex(r"\A[0-9T:.Z+-]{1,40}\Z").map(str.encode)))
 def test_reading_never_raises(form, text):
     said = parse_time(form, text)
