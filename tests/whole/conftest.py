@@ -13,6 +13,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
 from tests.whole.stage import Stage, staged
 
+Start = Callable[..., Hookward]
 SECRET = b"It's a Secret to Everybody"
 
 
@@ -42,8 +44,25 @@ def upstream() -> Iterator[RecordingUpstream]:
         yield one
 
 
+@pytest.fixture(scope="module")
+def lasting_upstream() -> Iterator[RecordingUpstream]:
+    """For a file whose tests share a hookward; each of them finds it renewed where ``upstream`` is this one."""
+    with RecordingUpstream() as one:
+        yield one
+
+
 @pytest.fixture
-def start() -> Iterator[Callable[..., Hookward]]:
+def start() -> Iterator[Start]:
+    yield from starting()
+
+
+@pytest.fixture(scope="module")
+def start_once() -> Iterator[Start]:
+    """As ``start``, for all tests of a file; whoever asks with the same arguments gets the same one."""
+    yield from starting(cache)
+
+
+def starting(remember: Callable[[Start], Start] = lambda begin: begin) -> Iterator[Start]:
     running: list[Hookward] = []
 
     def begin(*argv: object, **options: object) -> Hookward:
@@ -51,7 +70,7 @@ def start() -> Iterator[Callable[..., Hookward]]:
         running.append(hookward)
         return hookward
 
-    yield begin
+    yield remember(begin)
     for hookward in reversed(running):
         hookward.stop()
 

@@ -143,6 +143,13 @@ class Hookward:
         assert found, f"no log line with {wanted}; log:\n{self.out.text}\n{self.err.text}"
         return list(found)
 
+    def line_of(self, request_id: bytes | None) -> dict[str, Any]:
+        """The line in the log with a request id: that of a refusal, or that which the upstream got."""
+        mark = f'"http.request.id":"{(request_id or b"").decode()}"'
+        line = self.out.wait(lambda lines: next((line for line in reversed(lines) if mark in line), None))
+        assert line, f"no line with {mark}"
+        return dict(json.loads(line))
+
     def said(self, text: str) -> bool:
         """Wait until standard error holds the text."""
         return bool(self.err.wait(lambda lines: text in "\n".join(lines)))

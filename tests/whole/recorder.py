@@ -133,6 +133,17 @@ class RecordingUpstream:
             self.seen.clear()
             self.bytes = 0
 
+    def renew(self) -> None:
+        """End every connection and forget all, so that the next test finds it as new."""
+        with self._changed:
+            for sock in self._socks:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+        self.wait(lambda me: me.open == 0, "the end of its connections")
+        self.manner = Manner()
+        self.connections = 0
+        self.forget()
+
     def _note(self) -> None:
         with self._changed:
             self._changed.notify_all()

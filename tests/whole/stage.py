@@ -10,7 +10,6 @@ only thing that the upstream has got: when it is there, everything that was on i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,10 +116,7 @@ class Stage:
 
     def line_of(self, answer: Answer) -> dict[str, Any]:
         """The line in the log with the answer's request id."""
-        mark = f'"http.request.id":"{(answer.get(b"X-Request-Id") or b"").decode()}"'
-        line = self.hookward.out.wait(lambda lines: next((line for line in reversed(lines) if mark in line), None))
-        assert line, f"no line with {mark}"
-        return dict(json.loads(line))
+        return self.hookward.line_of(answer.get(b"X-Request-Id"))
 
     def passes(self, data: bytes, status: int = 200) -> Received:
         """The request is admitted; what the upstream got, which is that one request and no more."""

@@ -27,13 +27,27 @@ def flipped(content: bytes, before_end: int) -> bytes:
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("secrets") / "github.secret"
+    path.write_bytes(SECRET)
+    path.chmod(0o600)
+    return path
+
+
 @pytest.fixture
-def guarded(start: Start, upstream: RecordingUpstream, secret_file: Path) -> Start:
+def upstream(lasting_upstream: RecordingUpstream) -> RecordingUpstream:
+    lasting_upstream.renew()
+    return lasting_upstream
+
+
+@pytest.fixture
+def guarded(start_once: Start, upstream: RecordingUpstream, key: Path) -> Start:
     def begin(*argv: str) -> Hookward:
-        return start(
+        return start_once(
             *("--listen", "127.0.0.1:0", "--upstream", upstream.url),
-            *(*GITHUB, secret_file, *argv),
-            secrets=[SECRET],
+            *(*GITHUB, key, *argv),
+            secrets=(SECRET,),
         )
 
     return begin
@@ -49,7 +63,8 @@ def test_25_mib_arrive_with_the_same_hash(
     assert (answer.status, answer.content) == (200, b"ok\n")
     [got] = upstream.wait_complete()
     assert got.sha256 == hashlib.sha256(LARGE).hexdigest()
-    [line] = hookward.logged({"webhook.verdict": "admitted"})
+    line = hookward.line_of(got.get(b"X-Request-Id"))
+    assert line["webhook.verdict"] == "admitted"
     assert line["http.request.body.size"] == len(LARGE)
 
 
@@ -81,9 +96,10 @@ def test_a_sender_that_vanishes_completes_nothing(
 ) -> None:
     hookward = guarded()
     content = LARGE[:MIB]
+    fields = github(SECRET, content, delivery=f"{chunk_size}-{cut}")
     with Client(hookward.address) as client:
-        client.send(request("POST", "/", github(SECRET, content), content, chunk_size=chunk_size)[:-cut])
-    hookward.logged({"webhook.ended_by": "sender"})
+        client.send(request("POST", "/", fields, content, chunk_size=chunk_size)[:-cut])
+    hookward.logged({"webhook.ended_by": "sender", "webhook.delivery_id": f"{chunk_size}-{cut}"})
     assert once(hookward.address, request("POST", "/", github(SECRET, b"{}"), b"{}")).status == 200
     [genuine] = upstream.wait_complete()
     assert genuine.content == b"{}"

@@ -5,7 +5,7 @@ upstream may do wrong.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,35 +16,51 @@ from tests.whole.recorder import RecordingUpstream
 from tests.whole.wire import Client, ClosedError, github, once, request
 
 BODY = b'{"zen":"Keep it logically awesome."}'
-Configured = Callable[..., Hookward]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("exchange")
 
 
 @pytest.fixture
-def hookward(
-    start: Callable[..., Hookward], upstream: RecordingUpstream, tmp_path: Path, secret_file: Path
-) -> Iterator[Hookward]:
-    (tmp_path / "token").write_bytes(b"t0ken-in-url-4711\n")
-    (tmp_path / "hookward.toml").write_text(
+def upstream(lasting_upstream: RecordingUpstream) -> RecordingUpstream:
+    lasting_upstream.renew()
+    return lasting_upstream
+
+
+@pytest.fixture
+def hookward(start_once: Callable[..., Hookward], upstream: RecordingUpstream, folder: Path) -> Hookward:
+    return start_once("--config", configuration(folder, upstream.url), secrets=(SECRET, b"t0ken-in-url-4711"))
+
+
+def configuration(folder: Path, url: str) -> Path:
+    (folder / "token").write_bytes(b"t0ken-in-url-4711\n")
+    (folder / "github.secret").write_bytes(SECRET)
+    for name in ("token", "github.secret"):
+        (folder / name).chmod(0o600)
+    path = folder / "hookward.toml"
+    path.write_text(
         f"""
         listen = ["127.0.0.1:0"]
-        upstream = "{upstream.url}"
+        upstream = "{url}"
         [limits]
         upstream_timeout = "1s"
         [route.github]
         path = "/github"
         methods = ["POST", "HEAD"]
         provider = "github"
-        secrets = [ {{ name = "2026-q4", from = "file:{secret_file}" }} ]
+        secrets = [ {{ name = "2026-q4", from = "file:{folder}/github.secret" }} ]
         [route.query]
         path = "/query"
-        token = {{ query = "token", secrets = ["file:{tmp_path}/token"] }}
+        token = {{ query = "token", secrets = ["file:{folder}/token"] }}
         [route.open]
         path = "/open"
         methods = ["GET", "HEAD", "POST"]
         allow = ["127.0.0.0/8"]
         """
     )
-    return start("--config", tmp_path / "hookward.toml", secrets=[SECRET, b"t0ken-in-url-4711"])
+    return path
 
 
 def signed(target: str = "/github", content: bytes = BODY, **fields: str) -> bytes:
@@ -154,14 +170,16 @@ def test_a_query_token_is_stripped_and_redacted(hookward: Hookward, upstream: Re
     [got] = upstream.wait_complete()
     assert got.target == b"/query?a=1&b=2"
     assert b"4711" not in got.head
-    [line] = hookward.logged({"http.route": "query"})
-    assert line["url.path"] == "/query"
+    line = hookward.line_of(got.get(b"X-Request-Id"))
+    assert (line["http.route"], line["url.path"]) == ("query", "/query")
 
 
-def test_the_log_line_names_what_happened(hookward: Hookward) -> None:
+def test_the_log_line_names_what_happened(hookward: Hookward, upstream: RecordingUpstream) -> None:
     answer = once(hookward.address, signed())
-    [line] = hookward.logged({"http.route": "github"})
+    [got] = upstream.wait_complete()
+    line = hookward.line_of(got.get(b"X-Request-Id"))
     wanted = {
+        "http.route": "github",
         "client.address": "127.0.0.1",
         "network.peer.address": "127.0.0.1",
         "http.request.method": "POST",
@@ -199,8 +217,9 @@ class TestUpstreamFaults:
         got = once(hookward.address, signed())
         assert (got.status, got.word) == (502, "upstream_invalid")
 
-    def test_unreachable(self, hookward: Hookward, upstream: RecordingUpstream) -> None:
-        upstream.stop_listening()
+    def test_unreachable(self, start: Callable[..., Hookward], tmp_path: Path) -> None:
+        with RecordingUpstream() as gone:
+            hookward = start("--config", configuration(tmp_path, gone.url))
         got = once(hookward.address, signed())
         assert (got.status, got.word) == (502, "upstream_unreachable")
 

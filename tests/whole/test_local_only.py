@@ -14,8 +14,14 @@ Start = Callable[..., Hookward]
 
 
 @pytest.fixture
-def hookward(start: Start, upstream: RecordingUpstream) -> Hookward:
-    return start("--listen", "127.0.0.1:0", "--upstream", upstream.url)
+def upstream(lasting_upstream: RecordingUpstream) -> RecordingUpstream:
+    lasting_upstream.renew()
+    return lasting_upstream
+
+
+@pytest.fixture
+def hookward(start_once: Start, upstream: RecordingUpstream) -> Hookward:
+    return start_once("--listen", "127.0.0.1:0", "--upstream", upstream.url)
 
 
 @pytest.mark.parametrize(
