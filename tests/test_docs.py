@@ -24,25 +24,16 @@ import trustme
 from proxy.config.load import load
 from proxy.core.states import CLIENT_MOVES, UPSTREAM_MOVES
 from tests.kustomized import of_kind, rendered
+from tests.pages import PAGES, ROOT, anchors, blocks
 from tests.whole.process import Hookward, environment
 from tests.whole.recorder import RecordingUpstream
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "bench" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```([a-z]+)(?: ([a-z]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROXY_COMMAND = re.compile(r"^(?:python -m proxy|hookward)\b.*$", re.MULTILINE)
 
 
-def blocks(language: str, mark: str = "") -> list[object]:
-    """The fenced blocks of all pages in that language, named by page and line for pytest."""
-    found = []
-    for page in PAGES:
-        text = page.read_text()
-        for block in FENCE.finditer(text):
-            if (block[1], block[2] or "") == (language, mark):
-                line = text.count("\n", 0, block.start()) + 1
-                found.append(pytest.param(block[3], id=f"{page.name}:{line}"))
-    return found
+def texts(language: str, mark: str = "") -> list[object]:
+    """The blocks of all pages in that language, named by page and line for pytest."""
+    return [pytest.param(block.text, id=block.id) for block in blocks(language, mark)]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +41,7 @@ def etc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stands for /etc/hookward."""
     folder = tmp_path_factory.mktemp("etc")
     secrets = ["github.secret", "github.old.secret", "slack.secret", "legacy.token", "office.token"]
+    secrets += ["github.2026-q4.secret"]
     secrets += ["meta.secret", "meta.token"]
     for number, name in enumerate(secrets):
         (folder / name).write_text(f"a secret of the documents {number}")
@@ -57,8 +49,7 @@ def etc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "fullchain.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     issued.private_key_pem.write_to_path(str(folder / "key.pem"))
     (folder / "office.txt").write_text("192.0.2.0/24\n")
-    [toml, *_] = [block.values[0] for block in blocks("toml")]  # type: ignore[attr-defined]
-    (folder / "hookward.toml").write_text(here(str(toml), folder))
+    (folder / "hookward.toml").write_text(here(blocks("toml")[0].text, folder))
     return folder
 
 
@@ -66,7 +57,7 @@ def here(text: str, folder: Path) -> str:
     return text.replace("/etc/hookward", str(folder))
 
 
-@pytest.mark.parametrize("text", blocks("toml"))
+@pytest.mark.parametrize("text", texts("toml"))
 def test_configurations_load(text: str, etc: Path, tmp_path: Path) -> None:
     path = tmp_path / "hookward.toml"
     path.write_text(here(text, etc))
@@ -76,9 +67,9 @@ def test_configurations_load(text: str, etc: Path, tmp_path: Path) -> None:
 
 def commands() -> list[object]:
     return [
-        pytest.param(line, id=f"{block.id}: {line[:40]}")  # type: ignore[attr-defined]
+        pytest.param(line, id=f"{block.id}: {line[:40]}")
         for block in blocks("sh")
-        for line in PROXY_COMMAND.findall(block.values[0].replace("\\\n", " "))  # type: ignore[attr-defined]
+        for line in PROXY_COMMAND.findall(block.text.replace("\\\n", " "))
     ]
 
 
@@ -100,7 +91,7 @@ def test_commands_are_accepted(line: str, etc: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("script", blocks("sh", "send"))
+@pytest.mark.parametrize("script", texts("sh", "send"))
 def test_the_delivery_of_the_readme_arrives(script: str, etc: Path) -> None:
     if shutil.which("curl") is None or shutil.which("openssl") is None:
         pytest.skip("curl or openssl is not installed")
@@ -123,7 +114,7 @@ DRY_RUN = """kubectl() { "$KUBECTL" "$@" --dry-run=client -o json; }
 """
 
 
-@pytest.mark.parametrize("script", blocks("sh", "kubernetes"))
+@pytest.mark.parametrize("script", texts("sh", "kubernetes"))
 def test_the_secrets_of_the_pods_are_those_that_are_made(script: str, tmp_path: Path) -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None or shutil.which("openssl") is None:
@@ -175,7 +166,7 @@ def mounted() -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("text", blocks("json"))
+@pytest.mark.parametrize("text", texts("json"))
 def test_examples_of_json_are_json(text: str) -> None:
     json.loads(text)
 
@@ -188,14 +179,15 @@ def test_the_states_are_those_of_the_code(mark: str, moves: dict[object, frozens
         if moves[state]
     ]
     [block] = blocks("states", mark)
-    assert block.values[0].splitlines() == drawn  # type: ignore[attr-defined]
+    assert block.text.splitlines() == drawn
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    text = page.read_text()
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)", text)
-    assert [target for target in targets if not (page.parent / target).exists()] == []
+    for target, fragment in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text()):
+        there = page.parent / target if target else page
+        assert there.exists(), target
+        assert not fragment or fragment in anchors(there), f"{target}#{fragment}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

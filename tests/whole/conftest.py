@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.whole.administrator import Host
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
 from tests.whole.stage import Stage, staged
@@ -96,6 +97,12 @@ def secret_file(tmp_path: Path) -> Path:
     path.write_bytes(SECRET)
     path.chmod(0o600)
     return path
+
+
+@pytest.fixture
+def host(tmp_path: Path, upstream: RecordingUpstream, start: Callable[..., Hookward]) -> Host:
+    """A host whose administrator follows the operations guide."""
+    return Host(tmp_path, upstream, start)
 
 
 @pytest.fixture(scope="session")
