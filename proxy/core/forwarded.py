@@ -34,7 +34,7 @@ def _hops_of(value: bytes) -> list[bytes]:
             return [_NOBODY]
         hops.append(_node(found[1]))
         at = found.end()
-    return hops if hops and not value.rstrip(b" \t").endswith(b",") else [_NOBODY]
+    return hops if hops and not value.endswith(b",") else [_NOBODY]
 
 
 def _node(element: bytes) -> bytes:

@@ -89,7 +89,7 @@ def test_releasing_twice_does_no_harm(calls):
     waiting = budget.reserve(60, lambda: calls.append("waiting"))
     for _ in range(2):
         first.release()
-    assert budget.used == 60
+    assert (first.granted, first.size, budget.used) == (False, 0, 60)
     for _ in range(2):
         waiting.release()
         second.release()

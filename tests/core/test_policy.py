@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from proxy.core.addresses import AddressSet
 from proxy.core.policy import BodyMode, Endpoint, Exposure, Limits, Policy, Route, ServerLimits, UpstreamTls
+from proxy.core.schemes import PROVIDERS
+from proxy.core.secrets import Secret
+from proxy.core.signatures import SignatureCheck
+from proxy.core.signing.scheme import Scheme, Timestamp
+from proxy.core.tokens import TokenCheck, TokenKind
 
 LIMITS = Limits(1, 1, 1, 1, 1, 1.0, 1, 1.0, 1.0, 1.0, 1.0, 1.0)
 ROUTE = Route(
@@ -71,3 +79,35 @@ def test_all_of_a_policy_is_immutable(kind):
 def test_the_closed_sets_have_the_words_of_the_configuration():
     assert [mode.value for mode in BodyMode] == ["free", "tail", "hold"]
     assert [exposure.value for exposure in Exposure] == ["routes", "local", "open"]
+
+
+@pytest.mark.parametrize(("share", "most", "open_to"), [(0, 10, 10), (10, 10000, 9000), (50, 5, 3), (90, 100, 10)])
+def test_strangers_leave_a_share(share, most, open_to):
+    left = ServerLimits(1, 1, 1, 1.0, 1.0, reserved_share=share).open_to_strangers(most)
+    assert (left, type(left)) == (open_to, int)
+
+
+def test_what_a_guard_reads_is_guarded():
+    scheme = Scheme((b"x-sig",), timestamp=Timestamp(b"x-time"))
+    route = replace(
+        ROUTE,
+        event_header=b"x-event",
+        delivery_header=b"x-delivery",
+        signature=SignatureCheck(scheme, (Secret("a", b"k"),)),
+        token=TokenCheck(TokenKind.HEADER, b"x-token", (Secret("a", b"k"),)),
+    )
+    assert route.guarded_fields == {b"x-event", b"x-delivery", b"x-sig", b"x-time", b"x-token"}
+    assert ROUTE.guarded_fields == frozenset()
+    check = next(p.handshake for p in PROVIDERS.values() if p.handshake is not None and p.handshake.header_names)
+    asked = replace(route, endpoint_check=check)
+    assert asked.guarded_fields == route.guarded_fields | check.header_names
+
+
+def test_the_endpoints_of_all_routes():
+    other = Endpoint("127.0.0.1", 9000)
+    policy = Policy(
+        1,
+        (ROUTE, replace(ROUTE, name="b", upstream=(other,), drained=(Endpoint("127.0.0.1", 9001),))),
+        *(Exposure.ROUTES, None, None, AddressSet.empty(), LIMITS, ServerLimits(1, 1, 1, 1.0, 1.0)),
+    )
+    assert policy.endpoints() == {*ROUTE.upstream, other}

@@ -60,7 +60,7 @@ GOOD = {
         with_checksum(TCP6, before=tlv(1, b"h2"), after=tlv(5, b"id"), family=0x21),
         Peer.of("2001:db8::7", 4711),
     ),
-    "v2 full": (v2(0x21, 0x11, TCP4 + tlv(4, bytes(4096 - 12 - 3))), Peer.of("192.0.2.7", 4711)),
+    "v2 full": (v2(0x21, 0x11, TCP4 + tlv(4, b"\xff" * (4096 - 12 - 3))), Peer.of("192.0.2.7", 4711)),
 }
 
 BAD = {
@@ -217,6 +217,21 @@ def test_what_we_write_is_what_we_read(text: str, to: str | None) -> None:
     header = parse(written + b"behind")
     assert isinstance(header, Header)
     assert (header.length, header.peer) == (len(written), source)
+
+
+@pytest.mark.parametrize(
+    ("source", "to", "block"),
+    [
+        ("192.0.2.7", "10.0.0.1", TCP4),
+        ("2001:db8::7", "2001:db8::1", TCP6),
+        ("192.0.2.7", None, SOURCE4 + bytes(4) + (4711).to_bytes(2, "big") + bytes(2)),
+        ("192.0.2.7", "2001:db8::1", SOURCE4 + bytes(4) + (4711).to_bytes(2, "big") + bytes(2)),
+        ("2001:db8::7", "10.0.0.1", SOURCE6 + bytes(16) + (4711).to_bytes(2, "big") + bytes(2)),
+    ],
+)
+def test_what_we_write_is_what_the_specification_says(source: str, to: str | None, block: bytes) -> None:
+    written = write_v2(Peer.of(source, 4711), None if to is None else Peer.of(to, 443))
+    assert written == v2(0x21, 0x11 if len(block) == 12 else 0x21, block)
 
 
 def test_nobody_is_spoken_for_from_a_unix_socket() -> None:

@@ -51,6 +51,19 @@ def test_a_clock_that_jumps_costs_one_burst_at_most(jump):
     assert taken(limiter, [later + 0.2] * 4)[0]
 
 
+def test_a_clock_that_goes_back_leaves_an_empty_bucket_and_no_debt():
+    limiter = RateLimiter()
+    taken(limiter, [NOW] * 4)
+    earlier = NOW - 3600
+    assert limiter.take("a", RULE, earlier) == pytest.approx(0.05)
+    assert taken(limiter, [earlier, earlier + 0.0501, earlier + 0.0502]) == [False, True, False]
+
+
+def test_a_clock_may_begin_at_nought():
+    limiter = RateLimiter()
+    assert [limiter.take("a", RateRule(1.0, 1), now) == 0 for now in (0.0, 0.5, 1.0)] == [True, False, True]
+
+
 def test_memory_is_bounded_and_the_oldest_go():
     limiter = RateLimiter(most=3)
     for key in range(100):

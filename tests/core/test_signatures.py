@@ -72,6 +72,10 @@ def test_a_route_may_widen_and_narrow_the_window():
     assert run(check_for(slack, RAW, tolerance_s=600), delivery, NOW + 599) == "0"
     assert run(check_for(slack, RAW, tolerance_s=10), delivery, NOW + 11) is Reason.TIMESTAMP_TOO_OLD
     assert run(check_for(slack, RAW, tolerance_s=0), delivery, NOW) == "0"
+    vonage = PROVIDERS["vonage"]
+    delivery = make("vonage")
+    assert run(check_for(vonage, RAW, tolerance_s=600), delivery, NOW + 599) == "0"
+    assert run(check_for(vonage, RAW, tolerance_s=10), delivery, NOW + 11) is Reason.TIMESTAMP_TOO_OLD
 
 
 def test_what_cannot_be_checked_is_refused_when_it_is_configured():
