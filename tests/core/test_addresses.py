@@ -237,6 +237,18 @@ def test_union():
     assert AddressSet.union([]) == AddressSet.empty()
 
 
+@pytest.mark.parametrize("word", ["all", "unix:"])
+def test_what_comes_behind_a_word_counts(word):
+    addresses = AddressSet.parse([word, "192.0.2.1", "2001:db8::1"])
+    assert Peer.of("192.0.2.1") in addresses
+    assert Peer.of("2001:db8::1") in addresses
+
+
+@pytest.mark.parametrize("entry", ["192.0.2.1", "2001:db8::1", "unix:"])
+def test_a_set_of_one_is_true(entry):
+    assert AddressSet.parse([entry])
+
+
 def test_spaces_around_an_entry_do_not_count():
     assert AddressSet.parse([" 10.0.0.0/8\t"]) == AddressSet.parse(["10.0.0.0/8"])
 
@@ -285,6 +297,7 @@ def test_any_entries_make_a_set_or_a_value_error(entries):
 def test_repr_stays_short():
     addresses = AddressSet.parse([f"10.{n >> 8}.{n & 255}.0/30" for n in range(10_000)] + ["unix:"])
     assert repr(addresses) == "<AddressSet ipv4=10000 ipv6=0 unix>"
+    assert repr(AddressSet.parse(["10.0.0.1", "::1", "::3", "::5"])) == "<AddressSet ipv4=1 ipv6=3>"
 
 
 # --- client_address
@@ -330,6 +343,13 @@ PROXY = Peer.of("10.0.0.1", 5)
         ([b"192.0.2.7, [2001:db8:ffff::1]]"], "10.0.0.1"),
         ([b'192.0.2.7, "10.0.0.2"'], "10.0.0.1"),
         ([b"192.0.2.7, for=10.0.0.2"], "10.0.0.1"),
+        # not addresses, so the proxy that wrote them is the last that is known
+        ([b"192.0.2.7:+80"], "10.0.0.1"),
+        ([b"192.0.2.7:8_0"], "10.0.0.1"),
+        ([b"192.0.2.7:123456"], "10.0.0.1"),
+        ([b"X192.0.2.7"], "10.0.0.1"),
+        ([b"\x0b192.0.2.7"], "10.0.0.1"),
+        ([b"192.0.2.7:65535"], "192.0.2.7"),
     ],
 )
 def test_the_walk_goes_right_to_left_through_trusted_proxies(values, client):

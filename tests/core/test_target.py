@@ -33,6 +33,8 @@ def refusal(method: bytes, target: bytes, host: bytes = HOST) -> str:
         b"/%e6%97%a5%E6%9C%AC",
         b"/a%20b",
         b"/%5B0%5D",
+        b"/%C3%80/",  # its second byte is the first that no ASCII character has
+        b"/%C3%A9/X",
         b"/x%23y%3Fz",
         b"/%e2%84%a2",  # the trade mark sign: NFKC turns it to letters, not to separators
     ],
@@ -291,6 +293,12 @@ def test_any_target_gives_a_target_or_a_refusal(target, host):
 def test_any_host_passes_or_is_refused(value):
     error = attempt(check_host, value)
     assert error.detail == "bad_host" if error else not set(value) & set(b" \t\r\n\0/@,\\?#")
+
+
+def test_the_longest_host():
+    check_host(b"a" * 255 + b":65535")
+    with pytest.raises(ProtocolError):
+        check_host(b"a" * 256 + b":65535")
 
 
 def test_a_path_of_combining_marks_costs_linear_time():
