@@ -1,61 +1,106 @@
 """Mutation testing of the core: change one small thing at a time, and see whether a test notices.
 
-``python tools/mutants.py [--minutes 30] [core.chunked …]``. It works on a copy in .venv/mutants, so that the tree can
-be edited meanwhile, and goes on where the last run ended. Prints what was noticed by module, and each change that
-nobody noticed; docs/testing.md says which of those mean nothing.
+``python tools/mutants.py [--minutes 30] [core.chunked …]``. Each module is worked on in a copy of its own below
+.venv/mutants, so that the tree can be edited meanwhile, and goes on where the last run ended. A module is asked of its
+mirror test, of those that import it and, in ``core/signing``, of its neighbours': what they do not notice is a
+survivor, though a test of the whole process may know it. Prints what was noticed by module, and each change that nobody
+noticed; docs/testing.md says which of those mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COPY = ROOT / ".venv" / "mutants"
+PLACE = ROOT / ".venv" / "mutants"
 COPIED = ("proxy", "tests", "fuzz", "docs", "pyproject.toml", "README.md", "CHANGELOG.md")
-#: What decides who is let in, what a message is, and what crosses.
+#: What decides who is let in, what a message is, and what crosses. The small ones come first.
 MODULES = (
-    *("core/chunked", "core/content", "core/target", "core/tokens", "core/body", "core/exchange", "core/routes"),
-    *("core/request_head", "core/response_head", "core/forwarding", "core/signatures"),
-    *(f"core/signing/{name}" for name in ("encodings", "evidence", "judge", "mac", "template", "times", "whole")),
+    *("secrets", "rate", "trace_context", "forwarded", "content", "policy", "states", "routes", "budget", "signatures"),
+    *("proxy_protocol", "addresses", "tokens", "target", "body", "duplicates", "handshakes", "chunked"),
+    *("signing/judge", "signing/encodings", "signing/escapes", "signing/extras", "signing/times", "signing/scheme"),
+    *("signing/evidence", "signing/mac", "signing/template", "signing/whole", "signing/documents", "signing/jwt"),
+    *("pubkey", "feed_paths", "ip_sets", "bpf", "schemes/standard", "schemes/custom", "schemes/handshake"),
+    *("request_head", "response_head", "forwarding", "exchange"),
 )
 #: Tests that measure time fail in a mutated process by themselves.
 CHOICE = "not costs and not linear"
+#: A change is noticed by few examples or by none, and a counterexample need not be small.
+PROFILE = """
+from hypothesis import Phase
+
+settings.register_profile(
+    "mutants", settings.get_profile("house"), max_examples=20, derandomize=True, phases=[Phase.explicit, Phase.generate]
+)
+settings.load_profile("mutants")
+"""
 _RESULT = re.compile(r"^\s*(proxy\S+)__mutmut_(\d+): (.+)$", re.MULTILINE)
 
 
-def copy() -> None:
+def tests_of(module: str) -> list[str]:
+    """The test files that a module is asked of."""
+    name = module.replace("/", ".")
+    folder, _, last = name.rpartition(".")
+    package = "proxy.core" + (f".{folder}" if folder else "")
+    imports = re.compile(rf"from {package}\.{last} import|from {package} import [^\n]*\b{last}\b")
+    chosen = {path for path in (ROOT / "tests" / "core").rglob("test_*.py") if imports.search(path.read_text())}
+    chosen.add(ROOT / "tests" / "core" / folder / f"test_{last}.py")
+    if folder == "signing":
+        chosen.update((ROOT / "tests" / "core" / "signing").glob("test_*.py"))
+        chosen.update((ROOT / "tests" / "core" / "schemes").glob("test_*.py"))
+    return sorted(str(path.relative_to(ROOT)) for path in chosen if path.exists())
+
+
+def copy(module: str, place: Path) -> None:
     """Bring the copy up to date, and tell the tool what to change and what to ask."""
+    place.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
-        source, place = ROOT / name, COPY / name
+        source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+            leave = shutil.ignore_patterns("__pycache__", "corpus")
+            shutil.copytree(source, place / name, dirs_exist_ok=True, ignore=leave)
         else:
-            shutil.copy2(source, place)
-    paths = [f"proxy/{module}.py" for module in MODULES]
-    with (COPY / "pyproject.toml").open("a") as project:
+            shutil.copy2(source, place / name)
+    with (place / "tests" / "conftest.py").open("a") as shared:
+        shared.write(PROFILE)
+    with (place / "pyproject.toml").open("a") as project:
         project.write(
-            f"\n[tool.mutmut]\nsource_paths = {paths}\nalso_copy = {list(COPIED)}\n"
-            f'pytest_add_cli_args_test_selection = ["tests/core"]\npytest_add_cli_args = ["-k", "{CHOICE}"]\n'
+            f'\n[tool.mutmut]\nsource_paths = ["proxy/core/{module}.py"]\nalso_copy = {list(COPIED)}\n'
+            f"pytest_add_cli_args_test_selection = {tests_of(module)}\n"
+            f'pytest_add_cli_args = ["-k", "{CHOICE}", "-p", "no:cacheprovider"]\nuse_git_change_detection = false\n'
         )
 
 
-def mutmut(*arguments: str, minutes: float | None = None) -> str:
-    """Run the tool in the copy, for so long at most; what it printed."""
+def mutmut(place: Path, *arguments: str, seconds: float | None = None) -> str:
+    """Run the tool in a copy, for so long at most; what it printed."""
     command = [sys.executable, "-m", "mutmut", *arguments]
-    output = subprocess.PIPE if minutes is None else subprocess.DEVNULL
-    with subprocess.Popen(command, cwd=COPY, stdout=output, text=True) as process:
+    output = subprocess.PIPE if seconds is None else (place / "mutmut.log").open("w")
+    with subprocess.Popen(command, cwd=place, stdout=output, stderr=subprocess.STDOUT, text=True) as process:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            printed, _ = process.communicate(timeout=minutes and minutes * 60)
+            printed, _ = process.communicate(timeout=seconds)
             return printed or ""
         process.terminate()
     return ""
+
+
+def told(module: str, place: Path) -> None:
+    """Print what came of a module."""
+    results = _RESULT.findall(mutmut(place, "results", "--all", "true"))
+    count = Counter(status for _, _, status in results)
+    print(f"{module:20} {len(results):4}:", ", ".join(f"{status} {number}" for status, number in count.most_common()))
+    for name, number, status in results:
+        if status not in {"killed", "timeout", "not checked"}:
+            print(f"  {status:9} {name}__mutmut_{number}")
+    sys.stdout.flush()
 
 
 def main() -> int:
@@ -63,20 +108,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python tools/mutants.py")
     parser.add_argument("modules", nargs="*", help="core.chunked and the like; all of them by default")
     parser.add_argument("--minutes", type=float, default=30.0, help="how long at most")
+    parser.add_argument("--processes", type=int, default=2, help="how many at once")
     options = parser.parse_args()
-    COPY.mkdir(parents=True, exist_ok=True)
-    copy()
-    mutmut("run", *(f"proxy.{module}.*" for module in options.modules), minutes=options.minutes)
-    results = _RESULT.findall(mutmut("results", "--all", "true"))
-    counts: dict[str, Counter[str]] = {}
-    for name, _, status in results:
-        counts.setdefault(name.rpartition(".")[0], Counter())[status] += 1
-    for module, count in sorted(counts.items()):
-        print(f"{module:32}", ", ".join(f"{status} {number}" for status, number in count.most_common()))
-    for name, number, status in results:
-        if status in {"survived", "no tests"}:
-            print(f"{status:9} {name}__mutmut_{number}")
-    print(f"one of them in full: (cd {COPY.relative_to(ROOT)} && python -m mutmut show NAME)")
+    os.nice(19)
+    end = time.monotonic() + options.minutes * 60
+    chosen = [name.removeprefix("core.").replace(".", "/") for name in options.modules] or MODULES
+    for module in chosen:
+        place = PLACE / module.replace("/", ".")
+        copy(module, place)
+        left = end - time.monotonic()
+        if left > 0:
+            mutmut(place, "run", "--max-children", str(options.processes), seconds=left)
+        told(module, place)
+    print(f"one of them in full: (cd {PLACE.relative_to(ROOT)}/MODULE && python -m mutmut show NAME)")
     return 0
 
 

@@ -1,8 +1,9 @@
 """Secrets by reference: ``file:/path``, ``env:NAME``, ``cred:NAME`` (systemd's credentials directory).
 
 Nothing here ever puts into an error or a warning what it read, nor what it was told to read where that may be the
-secret itself by mistake: the place in the configuration says enough. Symbolic links are followed, because Kubernetes
-mounts every secret behind two of them; what others may read is said.
+secret itself by mistake: the place in the configuration says enough. A symbolic link is followed where root or we
+ourselves made it, as Kubernetes does for every secret that it mounts; anybody else's could have us read, as root, what
+is theirs to choose. What others may read is said.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from proxy.config.notes import Note
 from proxy.config.problems import Mistake
@@ -26,6 +28,10 @@ _WHY = {
     errno.ENOTDIR: ("the path of this secret goes through a file", "mend the path"),
     errno.EACCES: ("the file of this secret may not be read", "let the user that runs hookward read it"),
     errno.EPERM: ("the file of this secret may not be read", "let the user that runs hookward read it"),
+    errno.EXDEV: (
+        "the file of this secret is a symbolic link that another user made",
+        "name the file that it leads to",
+    ),
     errno.ELOOP: ("the path of this secret is a loop of symbolic links", "mend the links"),
 }
 _DEFAULT_WHY = ("the file of this secret cannot be read", "name a readable file")
@@ -68,10 +74,18 @@ def read_bounded(path: str, limit: int) -> tuple[bytes, os.stat_result]:
         os.close(descriptor)
 
 
+def _judge_link(path: str) -> None:
+    """OSError (EXDEV) where the file is a link that neither root nor we have made."""
+    status = Path(path).lstat()
+    if stat.S_ISLNK(status.st_mode) and status.st_uid not in (0, os.geteuid()):
+        raise OSError(errno.EXDEV, "a link of another user")
+
+
 def _from_file(path: str) -> Found:
     if "\0" in path:
         raise Mistake("the path of this secret has a NUL", "mend the path")
     try:
+        _judge_link(path)
         value, status = read_bounded(path, MAX_SECRET_BYTES)
     except OSError as error:
         raise Mistake(*_WHY.get(error.errno or 0, _DEFAULT_WHY)) from None

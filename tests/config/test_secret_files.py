@@ -120,6 +120,16 @@ def test_a_fifo_does_not_wait_for_a_writer(tmp_path: Path) -> None:
         read(f"file:{tmp_path}/fifo")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link for another user")
+def test_a_link_of_another_user_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"abc")
+    (tmp_path / "mine").chmod(0o600)
+    (tmp_path / "theirs").symlink_to("mine")
+    os.lchown(tmp_path / "theirs", 65534, 65534)
+    with pytest.raises(Mistake, match="another user made"):
+        read(f"file:{tmp_path}/theirs")
+
+
 def test_a_loop_of_links(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("a")
     with pytest.raises(Mistake, match="loop"):
