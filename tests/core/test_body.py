@@ -122,6 +122,10 @@ def test_the_body_in_one_piece_while_nothing_has_left() -> None:
     gate.feed(b"67890")
     assert gate.whole_body() == b"1234567890"
     assert b"".join(gate.take()) == b"1234567890", "it was only looked at"
+    large = BodyGate(BodyMode.TAIL, 3 * CRUMB_BYTES, None, None)
+    for letter in (b"a", b"b", b"c"):
+        large.feed(letter * CRUMB_BYTES)
+    assert large.whole_body() == b"a" * CRUMB_BYTES + b"b" * CRUMB_BYTES + b"c" * CRUMB_BYTES
     beyond = BodyGate(BodyMode.TAIL, 10, None, None)
     beyond.feed(b"12345678901")
     assert beyond.whole_body() is None

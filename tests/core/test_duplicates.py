@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -41,6 +42,12 @@ class TestKeys:
         assert keys.every[:2] == keys.proven
         assert len(keys.every) == 3
         assert {len(key) for key in keys.every} == {KEY_BYTES}
+
+    def test_they_outlive_a_version(self) -> None:
+        """They lie in files and in Redis: derived in another way, what was delivered before an upgrade is forgotten."""
+        scope = hashlib.sha256(b"github").digest()
+        mark, delivery_id = (hashlib.sha256(scope + text).digest()[:KEY_BYTES] for text in (b"mark:mac", b"id:72d"))
+        assert keys_of(RULE, "github", "72d", [b"mac"]) == Keys((mark,), (mark, delivery_id))
 
     @pytest.mark.parametrize(
         ("changed", "proven", "every"),
