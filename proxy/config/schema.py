@@ -102,6 +102,9 @@ _LIMITS = (
     Key("hold_window", kinds.SIZE, "Of one body, held in memory before the verdict.", "256KiB", minimum="1B",
         maximum="1GiB", tighten=True, at_limit="`tail` begins to stream; `hold` goes on in a temporary file",
         flag="hold-window"),
+    Key("spill_budget", kinds.SIZE, "Bytes in temporary files, of all bodies in `hold` together; a single one that is "
+        "larger finds no room.", "1GiB", minimum="64KiB", maximum="64TiB", at_limit="503 `overloaded`",
+        flag="spill-budget"),
     Key("tls_timeout", kinds.TIME, "For the TLS handshake.", "10s", minimum="10ms", maximum="1h",
         at_limit="the connection is closed", flag="tls-timeout"),
     Key("head_timeout", kinds.TIME, "From the first byte of a head (for the first request: from accept) to its end.",

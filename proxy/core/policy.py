@@ -64,6 +64,7 @@ class ServerLimits:
     buffer_budget: int
     tls_timeout_s: float
     connect_timeout_s: float
+    spill_budget: int = NO_BOUND
     max_exchanges: int = NO_BOUND
     max_handshakes: int = NO_BOUND
     max_requests_per_connection: int = NO_BOUND

@@ -71,7 +71,7 @@ class Exchange:
         self.record = record
         self.started = site.clock.now()
         site.exchanges += 1
-        self._spill = SpillFile() if mode is BodyMode.HOLD else None
+        self._spill = SpillFile(site.spill_space) if mode is BodyMode.HOLD else None
         self._gate = BodyGate(mode, route.limits.hold_window, admit.verification, self._spill)
         self._streams = mode is BodyMode.FREE  # nothing is to be proved by the body
         self._body_ended = False

@@ -20,6 +20,7 @@ from proxy.http1 import Refusal, RequestHead, build_refusal
 from proxy.net.clock import NEVER, Clock, Watched
 from proxy.net.duplicates import Duplicates
 from proxy.net.pool import UpstreamPool
+from proxy.net.spill import SpillSpace
 from proxy.reasons import Reason
 
 #: Who is told to come back is told one of these, in seconds. Coming back sooner than the first helps nobody.
@@ -79,6 +80,7 @@ class Site:
         self.log = log
         self.metrics = metrics
         self.budget = BufferBudget(policy.server.buffer_budget)
+        self.spill_space = SpillSpace(policy.server.spill_budget)
         metrics.expect({route.name: route.answer_s for route in policy.routes})
         self.rates = RateLimiter()
         self.exchanges = 0  # admitted and not ended
@@ -98,6 +100,7 @@ class Site:
         self.policy = policy
         self.table = RouteTable(policy.routes)
         self.budget.limit = policy.server.buffer_budget
+        self.spill_space.limit = policy.server.spill_budget
         self.pool.connect_timeout_s = policy.server.connect_timeout_s
         self.pool.use(policy.endpoints())
         self.metrics.expect({route.name: route.answer_s for route in policy.routes})

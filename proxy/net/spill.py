@@ -1,11 +1,14 @@
 """What ``hold`` cannot keep in memory: a temporary file that has no name.
 
 The file is unlinked before the first byte is written and readable by us alone (0600), so a crash leaves nothing and
-nobody else sees an unverified body. Writes go to the page cache; they are bounded by ``max_body``.
+nobody else sees an unverified body. Writes go to the page cache; each file is bounded by ``max_body``, and all of a
+worker by a :class:`SpillSpace`: anybody may send what will turn out to be forged, and the disk is the host's (or, where
+temporary files lie in a tmpfs, its memory).
 """
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Iterator
 from io import FileIO
@@ -14,25 +17,43 @@ from io import FileIO
 PIECE_BYTES = 64 * 1024
 
 
+class SpillSpace:
+    """The bytes that all files together may hold."""
+
+    __slots__ = ("limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    def take(self, size: int) -> None:
+        """Count ``size`` bytes more. OSError (ENOSPC), as of a full disk, where there is no room for them."""
+        if self.used + size > self.limit:
+            raise OSError(errno.ENOSPC, "the temporary files hold as much as they may")
+        self.used += size
+
+
 class SpillFile:
     """An unlinked temporary file, made when the first byte comes."""
 
-    __slots__ = ("_directory", "_file", "size")
+    __slots__ = ("_directory", "_file", "_space", "size")
 
-    def __init__(self, directory: str | None = None) -> None:
+    def __init__(self, space: SpillSpace, directory: str | None = None) -> None:
+        self._space = space
         self._directory = directory
         self._file: FileIO | None = None
         self.size = 0
 
     def write(self, data: bytes) -> None:
-        """Append ``data``. Raises OSError where the disk is full."""
+        """Append ``data``. Raises OSError where the disk, or its share of it, is full."""
+        self._space.take(len(data))
+        self.size += len(data)
         if self._file is None:
             # Without a buffer: a full disk then shows here, and not in the middle of reading or closing.
             self._file = tempfile.TemporaryFile(buffering=0, prefix="hookward-", dir=self._directory)  # noqa: SIM115
         rest = memoryview(data)
         while rest:
             rest = rest[self._file.write(rest) :]
-        self.size += len(data)
 
     def pieces(self) -> Iterator[bytes]:
         """What was written, in order and in pieces."""
@@ -44,6 +65,8 @@ class SpillFile:
 
     def close(self) -> None:
         """Give the disk back. Calling it twice does no harm."""
+        self._space.used -= self.size
+        self.size = 0
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -21,6 +21,7 @@ CONTRACT = {
     "max_handshakes": (2000, False),
     "buffer_budget": ("256MiB", False),
     "hold_window": ("256KiB", True),
+    "spill_budget": ("1GiB", False),
     "tls_timeout": ("10s", False),
     "head_timeout": ("10s", False),
     "body_min_rate": ("512B", False),

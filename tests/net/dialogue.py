@@ -515,6 +515,7 @@ class World:
         assert tuple(self.reasons) == reasons, self.reasons
         assert self.site.budget.used == 0, self.site.budget.used
         assert self.site.budget.waiting == 0
+        assert self.site.spill_space.used == 0
         assert self.pool.lent == 0, self.pool.lent
         assert self.pool.idle_connections() == 0
         assert not self.site.connections

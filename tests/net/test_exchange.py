@@ -930,6 +930,22 @@ def test_a_full_disk_is_a_503(monkeypatch: pytest.MonkeyPatch) -> None:
     world.over(Reason.OVERLOADED)
 
 
+def test_bodies_in_files_have_a_bound_in_all() -> None:
+    size = len(signed(BIG, path=b"/hold"))
+    world = World(spill_budget=size + size // 2)
+    slow = world.sender()
+    slow >> signed(BIG, path=b"/hold")[:-1]
+    assert len(BIG) > world.site.spill_space.used > 0
+    other = world.sender()
+    other >> signed(BIG, path=b"/hold")
+    other << b"HTTP/1.1 503 *Retry-After: 5\r\nConnection: close\r\n*overloaded *\n"
+    assert world.records[0].detail == "spill"
+    slow >> signed(BIG, path=b"/hold")[-1:]
+    world.upstream >> OK
+    assert world.site.spill_space.used == 0
+    world.over(Reason.OVERLOADED, DELIVERED)
+
+
 # -- deadlines
 
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.net.spill import PIECE_BYTES, SpillFile
+from proxy.net.spill import PIECE_BYTES, SpillFile, SpillSpace
 
 
 @given(st.lists(st.binary(min_size=1, max_size=5000), max_size=20))
 def test_what_goes_in_comes_out(pieces: list[bytes]) -> None:
-    spill = SpillFile()
+    spill = SpillFile(SpillSpace(1 << 30))
     for piece in pieces:
         spill.write(piece)
     assert spill.size == sum(map(len, pieces))
@@ -24,14 +24,14 @@ def test_what_goes_in_comes_out(pieces: list[bytes]) -> None:
 
 
 def test_it_comes_out_in_pieces_that_a_transport_likes(tmp_path: Path) -> None:
-    spill = SpillFile(str(tmp_path))
+    spill = SpillFile(SpillSpace(1 << 30), str(tmp_path))
     spill.write(b"x" * (2 * PIECE_BYTES + 1))
     assert [len(piece) for piece in spill.pieces()] == [PIECE_BYTES, PIECE_BYTES, 1]
     spill.close()
 
 
 def test_it_has_no_name_and_is_ours_alone(tmp_path: Path) -> None:
-    spill = SpillFile(str(tmp_path))
+    spill = SpillFile(SpillSpace(1 << 30), str(tmp_path))
     spill.write(b"secret")
     assert list(tmp_path.iterdir()) == []
     assert spill._file is not None
@@ -42,7 +42,7 @@ def test_it_has_no_name_and_is_ours_alone(tmp_path: Path) -> None:
 
 
 def test_nothing_is_made_before_the_first_byte_and_closing_twice_does_no_harm() -> None:
-    spill = SpillFile("/nowhere/at/all")
+    spill = SpillFile(SpillSpace(1 << 30), "/nowhere/at/all")
     assert list(spill.pieces()) == []
     spill.close()
     with pytest.raises(OSError, match="nowhere"):
@@ -52,7 +52,7 @@ def test_nothing_is_made_before_the_first_byte_and_closing_twice_does_no_harm() 
 
 def test_a_full_disk_shows_where_it_is_written() -> None:
     """Not later, when the verdict has fallen or everything is being given back."""
-    spill = SpillFile()
+    spill = SpillFile(SpillSpace(1 << 30))
     spill.write(b"x")
     assert spill._file is not None
     spill._file.close()
@@ -72,8 +72,33 @@ def test_a_short_write_is_written_on() -> None:
             self.content += bytes(data[:3])
             return min(3, len(data))
 
-    spill = SpillFile()
+    spill = SpillFile(SpillSpace(1 << 30))
     spill._file = short = Short()  # type: ignore[assignment]
     spill.write(b"0123456789")
     assert short.content == b"0123456789"
     spill._file = None
+
+
+def test_all_together_have_a_bound_and_give_back_what_they_took() -> None:
+    space = SpillSpace(10)
+    first, second = SpillFile(space), SpillFile(space)
+    first.write(b"123456")
+    second.write(b"1234")
+    with pytest.raises(OSError, match="as much as they may"):
+        second.write(b"5")
+    assert b"".join(second.pieces()) == b"1234", "nothing of what found no room was written"
+    first.close()
+    second.write(b"567890")
+    for _ in range(2):
+        first.close()
+        second.close()
+    assert space.used == 0
+
+
+def test_what_the_disk_refused_is_given_back_as_well() -> None:
+    space = SpillSpace(10)
+    spill = SpillFile(space, "/nowhere/at/all")
+    with pytest.raises(OSError, match="nowhere"):
+        spill.write(b"12345")
+    spill.close()
+    assert space.used == 0
