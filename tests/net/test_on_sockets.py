@@ -13,6 +13,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+import uvloop
 
 from proxy.core.addresses import Peer
 from proxy.core.metrics import Metrics
@@ -26,6 +27,11 @@ from tests.net.accepting import until
 from tests.net.dialogue import OK, forged, policy, request, route, signed
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+#: uvloop before 0.22 may tell a reset as an end, in us and in the upstream that this test plays; tests/whole looks with
+#: sockets of its own.
+TELLS_RESETS = tuple(map(int, uvloop.__version__.split(".")[:2])) >= (0, 22)
+RESET = {"reset"} if TELLS_RESETS else {"reset", "fin"}
+GONE = {Reason.SENDER_GONE} if TELLS_RESETS else {Reason.SENDER_GONE, Reason.BAD_REQUEST}
 BIG = b"0123456789abcdef" * 200_000  # 3.2 MB
 
 
@@ -240,7 +246,7 @@ def test_a_forged_end_is_a_reset_for_the_upstream(converse) -> None:
             head, _ = await sender.answer()
             assert head.startswith(b"HTTP/1.1 403 ")
         await until(lambda: len(service.seen) == 2)
-        assert service.seen == ["reset", "reset"]
+        assert all(end in RESET for end in service.seen)
 
     converse(echo_sizes, main)
 
@@ -254,8 +260,9 @@ def test_a_sender_that_goes_is_a_reset_for_the_upstream(converse) -> None:
             await until(lambda: any(s.outstanding for s in service.site.pool._states.values()))
             sender.reset()
             await until(lambda: len(service.seen) > before)  # noqa: B023
-        assert service.seen == ["reset", "reset"]
-        assert service.reasons == [Reason.SENDER_GONE] * 2
+        assert all(end in RESET for end in service.seen)
+        assert len(service.reasons) == 2
+        assert all(reason in GONE for reason in service.reasons)
 
     converse(echo_sizes, main)
 
