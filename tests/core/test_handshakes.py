@@ -215,11 +215,15 @@ class TestWhere:
     DROPBOX = "challenge=abc"
 
     @pytest.mark.parametrize(
-        ("path", "found"), [("/in/here", True), ("/in/here/", True), ("/in/here/admin", False), ("/in", False)]
+        ("path", "found"),
+        [("/in/here", True), ("/in/here/", True), ("/in/here/admin", False), ("/in/here/X", False), ("/in", False)],
     )
     def test_unproved(self, path: str, *, found: bool) -> None:
         one = route("dropbox")
         assert (find_check(one, head("GET", f"{path}?{self.DROPBOX}")) is not None) is found
+
+    def test_the_letters_of_a_path_count(self) -> None:
+        assert find_check(route("dropbox", path=b"/X"), head("GET", f"/X?{self.DROPBOX}")) is not None
 
     def test_the_root_is_not_everything(self) -> None:
         one = route("dropbox", path=b"/")
@@ -335,8 +339,10 @@ def test_a_signed_challenge_is_bounded_too(slug: str, challenge: str) -> None:
 
 
 def test_a_large_body_is_not_parsed() -> None:
-    body = b'{"type":"url_verification","challenge":"x","pad":"' + b"p" * MAX_BODY_BYTES + b'"}'
-    assert body_ask("slack", body) is None
+    start, end = b'{"type":"url_verification","challenge":"x","pad":"', b'"}'
+    room = MAX_BODY_BYTES - len(start) - len(end)
+    assert body_ask("slack", start + b"p" * room + end) is not None
+    assert body_ask("slack", start + b"p" * (room + 1) + end) is None
 
 
 def test_a_key_that_comes_twice_is_doubtful() -> None:
