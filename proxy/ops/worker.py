@@ -372,5 +372,7 @@ def open_access_log(
         sink = LogSink(sys.stdout.fileno(), siblings=siblings) if to_stdout else LogSink.open(settings.access_log)
     except OSError as error:
         what = f"{settings.access_log} cannot be opened ({error.strerror})"
-        raise ConfigError([Problem("access_log", what, "let the user that hookward runs as write there")]) from None
+        missing = isinstance(error, FileNotFoundError)
+        mend = "create its folder" if missing else "let the user that hookward runs as write there"
+        raise ConfigError([Problem("access_log", what, mend)]) from None
     return AccessLog(sink, lines, loop, sample=settings.log_sample, per_minute=settings.log_per_address)

@@ -209,7 +209,7 @@ def test_the_access_log_that_is_asked_for(flags: list[str], kind: type, formatte
 def test_a_log_that_cannot_be_opened_is_a_problem_of_the_configuration(tmp_path: Path):
     async def main() -> None:
         flags = ["--listen", ":0", "--upstream", "127.0.0.1:1", "--access-log", str(tmp_path / "no" / "a.log")]
-        with pytest.raises(ConfigError, match="cannot be opened"):
+        with pytest.raises(ConfigError, match="create its folder"):
             open_access_log(load(flags, {}).settings, asyncio.get_running_loop())
 
     asyncio.run(main())

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.whole.conftest import SECRET, Certificates
 from tests.whole.process import ROOT, Hookward, Output, environment
 from tests.whole.recorder import RecordingUpstream
+from tests.whole.servers import program
 from tests.whole.wire import PATIENCE_S, Client, github, once, request, turned_away
 
 Start = Callable[..., Hookward]
@@ -87,11 +88,38 @@ class TestStart:
         assert done.stderr.count("\n") == 1
         assert "proxy.py" in done.stderr
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may do everything")
-    def test_not_permitted(self, tmp_path: Path) -> None:
-        tmp_path.chmod(0o500)
-        done = run("--listen", f"unix:{tmp_path}/in.sock", "--upstream", "127.0.0.1:1")
-        assert done.returncode == 77
+    @pytest.mark.parametrize(
+        ("argv", "code", "mend"),
+        [
+            (["--listen", "unix:{folder}/in.sock"], 77, "write to that folder"),
+            (["--listen", "127.0.0.1:443"], 77, "CAP_NET_BIND_SERVICE"),
+            (["--listen", "127.0.0.1:0", "--access-log", "{folder}/log"], 78, "write there"),
+            (["--listen", "127.0.0.1:0", "--access-log", "{folder}/log", "--workers", "2"], 78, "write there"),
+            (["--config", "{folder}/hookward.toml"], 78, "name a readable file"),
+            (["--listen", "127.0.0.1:0", "--provider", "github", "--secret-file", "{folder}/secret"], 78, "read it"),
+        ],
+        ids=["folder", "port", "log", "log of workers", "configuration", "secret"],
+    )
+    def test_not_permitted(self, tmp_path: Path, argv: list[str], code: int, mend: str) -> None:
+        if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 443 and "CAP" in mend:
+            pytest.skip("here everybody may listen on low ports")
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        for name in ("hookward.toml", "secret"):
+            (folder / name).write_text("upstream = '127.0.0.1:1'")
+            (folder / name).chmod(0o000)
+        folder.chmod(0o500)
+        words = [sys.executable, "-m", "proxy", "--upstream", "127.0.0.1:1"]
+        if os.geteuid() == 0:  # who may do everything, unless this is taken away
+            os.chown(folder, 65534, -1)
+            words = [program("setpriv"), "--inh-caps=-all", "--bounding-set=-all", *words]
+            folder.chmod(0o755)
+        done = subprocess.run(
+            [*words, *(word.format(folder=folder) for word in argv)],
+            capture_output=True, text=True, timeout=PATIENCE_S, env=environment(), cwd=ROOT, check=False,
+        )  # fmt: skip
+        folder.chmod(0o755)
+        assert (done.returncode, mend in done.stderr) == (code, True), done.stderr
 
     def test_a_certificate_that_does_not_fit(self, certificates: Certificates, tmp_path: Path) -> None:
         (tmp_path / "key.pem").write_text("no key")
