@@ -9,7 +9,7 @@ import proxy
 from proxy.config.schema import ENVIRONMENT_PREFIX, SECTIONS, Key
 from proxy.ops.arguments import Parser
 from proxy.ops.commands import COMMANDS, Command
-from proxy.ops.environment import LOOP_VARIABLE
+from proxy.ops.environment import LOOP_VARIABLE, RELOAD_VARIABLE
 from proxy.ops.exit_codes import ExitCode
 from proxy.ops.grammar import Option, own_options
 
@@ -19,8 +19,8 @@ _CODES = {
     ExitCode.USAGE: "A flag is wrong.",
     ExitCode.UNAVAILABLE: "An address is in use, or cannot be bound.",
     ExitCode.SOFTWARE: "A mistake of hookward's own.",
-    ExitCode.NO_PERMISSION: "Not permitted: a port below 1024, an unreadable file.",
-    ExitCode.CONFIG: "The configuration is wrong; every mistake is told with its place and its mend.",
+    ExitCode.NO_PERMISSION: "Not permitted to listen there: a port below 1024, a socket in a folder of others.",
+    ExitCode.CONFIG: "The configuration is wrong, or a file of it may not be read; all is told with its mend.",
 }
 _SIGNALS = {
     "SIGHUP": "Read configuration, secrets, certificates and address lists again; a mistake keeps the old ones.",
@@ -80,6 +80,7 @@ def command_page(commands: Mapping[str, Command]) -> str:
             *(".SH EXIT STATUS", *_items({f"\\fB{code:d}\\fR": text for code, text in _CODES.items()})),
             *(".SH ENVIRONMENT", *_text("Each flag has a variable of its own, named in brackets above.")),
             *_items({f"\\fB{LOOP_VARIABLE}\\fR": 'The event loop: "asyncio" or "uvloop".'}),
+            *_items({f"\\fB{RELOAD_VARIABLE}\\fR": "The path of a socket, at which `reload` hears what came of it."}),
             *(".SH FILES", *_items({f"\\fI{_plain(name)}\\fR": text for name, text in _FILES.items()})),
             *(".SH EXAMPLES", *_verbatim(examples)),
             ".SH SEE ALSO",
