@@ -15,6 +15,7 @@ import pytest
 
 from bench.load.process import free_port
 from proxy.core.proxy_protocol import Header, parse
+from tests.whole.conftest import Certificates
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
 from tests.whole.wire import PATIENCE_S, Answer, Client, once, request
@@ -218,3 +219,27 @@ def test_before_nginx_with_proxy_v2(
     with running(nginx(tmp_path, text), port):
         assert ask_from(SENDER, hookward.address).status == 200
     assert [one.get(b"x-seen") for one in upstream.complete] == [SENDER.encode()]
+
+
+@needs_nginx
+def test_before_nginx_with_proxy_v2_and_tls(
+    start: Callable[..., Hookward], upstream: RecordingUpstream, certificates: Certificates, tmp_path: Path
+) -> None:
+    """The header stands before the handshake, in health checks too (which speak for nobody)."""
+    port = free_port()
+    text = f"""server {{ listen 127.0.0.1:{port} ssl proxy_protocol; ssl_certificate {certificates.cert};
+    ssl_certificate_key {certificates.key}; location / {{ proxy_pass {upstream.url};
+    proxy_set_header X-Seen $proxy_protocol_addr; }} }}"""
+    config = tmp_path / "hookward.toml"
+    config.write_text(f"""listen = ["127.0.0.1:0"]
+upstream = {{ url = "https://localhost:{port}", send_proxy = true, health = {{ path = "/healthz", interval = "1s" }} }}
+upstream_tls = {{ ca = "{certificates.ca}" }}
+open = true
+""")
+    with running(nginx(tmp_path, text), port):
+        hookward = start("--config", config)
+        assert ask_from(SENDER, hookward.address).status == 200
+        upstream.wait_complete(2)
+    seen = {one.target: one.get(b"x-seen") for one in upstream.complete}
+    assert seen[b"/"] == SENDER.encode()
+    assert seen[b"/healthz"] is None
