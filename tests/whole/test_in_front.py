@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import ssl
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.pages import block
 from tests.whole.conftest import SECRET, Certificates
@@ -171,9 +173,21 @@ def test_tunnels_that_append_to_x_forwarded_for(
     assert once(hookward.address, asked).status == status
 
 
+def test_tunnels_lead_to_where_hookward_listens() -> None:
+    def port(mark: str) -> int:
+        [address] = tomllib.loads(block(PAGE, "toml", mark))["listen"]
+        return int(address.rpartition(":")[2])
+
+    ingress = yaml.safe_load(block(PAGE, "yaml", "cloudflared"))["ingress"]
+    assert ingress[0]["service"] == f"http://127.0.0.1:{port('tunnel')}"
+    assert "hostname" not in ingress[-1]  # cloudflared asks for a last rule that takes all
+    [proxy] = tomllib.loads(block(PAGE, "toml", "frpc"))["proxies"]
+    assert (proxy["localIP"], proxy["localPort"]) == ("127.0.0.1", port("frp"))
+    assert proxy["transport"]["proxyProtocolVersion"] == "v2"
+
+
 def test_frp(behind: Callable[[str], Hookward], certificates: Certificates) -> None:
     hookward = behind("frp")
-    assert 'transport.proxyProtocolVersion = "v2"' in block(PAGE, "toml", "frpc")
     header = VERSION_2_SIGNATURE + b"\x21\x11\x00\x0c" + bytes([127, 0, 0, 7, 127, 0, 0, 1, 156, 64, 1, 187])
     raw = Client(hookward.address)
     with raw, _wrapped(raw, header, certificates.client) as client:
