@@ -8,14 +8,15 @@ does not decide and knows no connection.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as attribute
 from enum import Enum
 from http import HTTPStatus
 
 from proxy.reasons import Reason
 
-#: (name in lower case, name as it was sent, value)
-Field = tuple[bytes, bytes, bytes]
+#: (name in lower case, the field line as it is written: the name as it was sent, ": ", the value without blanks around)
+Field = tuple[bytes, bytes]
 
 
 class Framing(Enum):
@@ -54,7 +55,7 @@ class RequestHead:
         if name not in self.repeated:
             value = self.values.get(name)
             return [] if value is None else [value]
-        return [value for lower, _, value in self.fields if lower == name]
+        return [value_of(entry) for entry in self.fields if entry[0] == name]
 
 
 @dataclass(slots=True)
@@ -68,11 +69,21 @@ class ResponseHead:
     framing: Framing
     content_length: int | None  # also kept for HEAD and 304, where no content follows
     keep_alive: bool
-    values: dict[bytes, bytes] = field(default_factory=dict)
+    values: dict[bytes, bytes] = attribute(default_factory=dict)
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first field line called ``name`` (lower case), or None."""
         return self.values.get(name)
+
+
+def field(name: bytes, value: bytes) -> Field:
+    """A field line of validated parts."""
+    return name.lower(), b"%b: %b" % (name, value)
+
+
+def value_of(entry: Field) -> bytes:
+    """The value of a field line."""
+    return entry[1][len(entry[0]) + 2 :]
 
 
 def phrase_of(status: int) -> bytes:
@@ -85,18 +96,22 @@ def phrase_of(status: int) -> bytes:
 
 def write_request_head(method: bytes, target: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The bytes of a request head. Takes validated parts only; framing fields are the caller's to add."""
-    lines = [b"%b %b HTTP/1.1\r\n" % (method, target)]
-    lines += [b"%b: %b\r\n" % pair for pair in fields]
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    return join_request_head(method, target, [b"%b: %b" % pair for pair in fields])
 
 
 def write_response_head(status: int, phrase: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The bytes of an answer's head. Takes validated parts only."""
-    lines = [b"HTTP/1.1 %d %b\r\n" % (status, phrase)]
-    lines += [b"%b: %b\r\n" % pair for pair in fields]
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    return join_response_head(status, phrase, [b"%b: %b" % pair for pair in fields])
+
+
+def join_request_head(method: bytes, target: bytes, lines: list[bytes]) -> bytes:
+    """The same from field lines that are written already (:data:`Field`)."""
+    return b"\r\n".join([b"%b %b HTTP/1.1" % (method, target), *lines, b"\r\n"])
+
+
+def join_response_head(status: int, phrase: bytes, lines: list[bytes]) -> bytes:
+    """The same from field lines that are written already (:data:`Field`)."""
+    return b"\r\n".join([b"HTTP/1.1 %d %b" % (status, phrase), *lines, b"\r\n"])
 
 
 #: A status whose answer has neither content nor a length (RFC 9110 sections 8.6 and 15.3.5).

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from proxy.core.grammar import index_fields
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
@@ -589,13 +590,7 @@ def slugs(family: ModuleType) -> list[str]:
 
 def head_of(delivery: Delivery) -> RequestHead:
     """The head as the parser would give it."""
-    fields = [(name.lower().encode(), name.encode(), value) for name, value in delivery.fields]
-    values: dict[bytes, bytes] = {}
-    repeated: set[bytes] = set()
-    for lower, _, value in fields:
-        if lower in values:
-            repeated.add(lower)
-        values.setdefault(lower, value)
+    fields, values, repeated = index_fields([b"%b: %b" % (name.encode(), value) for name, value in delivery.fields])
     path, question, query = delivery.target.partition(b"?")
     return RequestHead(
         method=delivery.method,
@@ -610,7 +605,7 @@ def head_of(delivery: Delivery) -> RequestHead:
         keep_alive=True,
         expect_continue=False,
         values=values,
-        repeated=frozenset(repeated),
+        repeated=repeated,
     )
 
 

@@ -13,6 +13,8 @@ from proxy.http1 import (
     chunk,
     phrase_of,
     write_request_head,
+    field,
+    value_of,
     write_response_head,
 )
 from proxy.reasons import Reason
@@ -21,8 +23,8 @@ DATE = b"Mon, 23 Nov 2026 10:00:00 GMT"
 
 
 def head(*fields: tuple[bytes, bytes]) -> RequestHead:
-    lowered = [(name.lower(), name, value) for name, value in fields]
-    names = [lower for lower, _, _ in lowered]
+    lowered = [field(name, value) for name, value in fields]
+    names = [lower for lower, _ in lowered]
     return RequestHead(
         method=b"POST",
         target=b"/",
@@ -35,7 +37,7 @@ def head(*fields: tuple[bytes, bytes]) -> RequestHead:
         content_length=None,
         keep_alive=True,
         expect_continue=False,
-        values={lower: value for lower, _, value in reversed(lowered)},
+        values={entry[0]: value_of(entry) for entry in reversed(lowered)},
         repeated=frozenset(name for name in names if names.count(name) > 1),
     )
 

@@ -10,7 +10,19 @@ from __future__ import annotations
 import re
 
 from proxy.core.schemes import PROVIDERS
-from proxy.http1 import Framing, RequestHead, ResponseHead, phrase_of
+from proxy.http1 import (
+    Framing,
+    RequestHead,
+    ResponseHead,
+    join_request_head,
+    join_response_head,
+    phrase_of,
+    value_of,
+)
+
+NONE = Framing.NONE
+CHUNKED = Framing.CHUNKED
+EOF = Framing.EOF
 
 #: RFC 9110 section 7.6.1, and the ones that old agents use. ``Expect`` is answered by us (threats E2).
 HOP_BY_HOP = frozenset(
@@ -169,7 +181,7 @@ class Provenance:
         self.verified = verified  # value of Webhook-Verified; b"" writes none
 
 
-def _forwarded_fields(head: RequestHead, provenance: Provenance) -> bytes:
+def _forwarded_lines(head: RequestHead, provenance: Provenance) -> list[bytes]:
     chain, proto, host = provenance.client, provenance.scheme, head.host
     if provenance.trusted:
         before = b", ".join(head.get_all(b"x-forwarded-for"))
@@ -178,12 +190,11 @@ def _forwarded_fields(head: RequestHead, provenance: Provenance) -> bytes:
         proto = inbound_proto if inbound_proto in (b"http", b"https") else proto
         inbound_host = head.get(b"x-forwarded-host")
         host = inbound_host if inbound_host is not None and _AUTHORITY.fullmatch(inbound_host) else host
-    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n%bX-Request-Id: %b\r\n" % (
-        chain,
-        proto,
-        b"X-Forwarded-Host: %b\r\n" % host if host else b"",
-        provenance.request_id,
-    )
+    lines = [b"X-Forwarded-For: %b" % chain, b"X-Forwarded-Proto: %b" % proto]
+    if host:
+        lines.append(b"X-Forwarded-Host: %b" % host)
+    lines.append(b"X-Request-Id: %b" % provenance.request_id)
+    return lines
 
 
 def upstream_head(
@@ -209,19 +220,17 @@ def upstream_head(
     if head.values.get(b"connection", b"keep-alive") not in _NAMES_NOTHING or b"connection" in head.repeated:
         listed = b",".join(head.get_all(b"connection"))
         dropped = dropped | hop_by_hop_named(listed, guarded)
-    lines = [b"%b %b HTTP/1.1\r\n" % (head.method, target)]
+    lines = [line for name, line in head.fields if name not in dropped]
     if not head.host:
-        lines.append(b"Host: %b\r\n" % authority)
-    lines += [b"%b: %b\r\n" % (name, value) for lower, name, value in head.fields if lower not in dropped]
-    lines.append(_forwarded_fields(head, provenance))
+        lines.insert(0, b"Host: %b" % authority)
+    lines += _forwarded_lines(head, provenance)
     if provenance.verified:
-        lines.append(b"Webhook-Verified: %b\r\n" % provenance.verified)
+        lines.append(b"Webhook-Verified: %b" % provenance.verified)
     if content_length is None:
-        lines.append(b"Transfer-Encoding: chunked\r\n")
-    elif content_length or head.framing is not Framing.NONE:
-        lines.append(b"Content-Length: %d\r\n" % content_length)
-    lines.append(b"\r\n")
-    return b"".join(lines)
+        lines.append(b"Transfer-Encoding: chunked")
+    elif content_length or head.framing is not NONE:
+        lines.append(b"Content-Length: %d" % content_length)
+    return join_request_head(head.method, target, lines)
 
 
 _ANSWER_DROPPED = HOP_BY_HOP | {b"content-length"}
@@ -235,18 +244,16 @@ def answer_head(head: ResponseHead, framing: Framing, date: bytes, *, close: boo
     """
     dropped = _ANSWER_DROPPED
     if b"connection" in head.values:
-        listed = [value for lower, _, value in head.fields if lower == b"connection"]
+        listed = [value_of(entry) for entry in head.fields if entry[0] == b"connection"]
         if not _NAMES_NOTHING.issuperset(listed):
             dropped = dropped | hop_by_hop_named(b",".join(listed), frozenset())
-    lines = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.phrase or phrase_of(head.status))]
-    lines += [b"%b: %b\r\n" % (name, value) for lower, name, value in head.fields if lower not in dropped]
+    lines = [line for name, line in head.fields if name not in dropped]
     if b"date" not in head.values:
-        lines.append(b"Date: %b\r\n" % date)
-    if framing is Framing.CHUNKED:
-        lines.append(b"Transfer-Encoding: chunked\r\n")
-    elif head.content_length is not None and framing is not Framing.EOF and head.status != 204:
-        lines.append(b"Content-Length: %d\r\n" % head.content_length)
+        lines.append(b"Date: %b" % date)
+    if framing is CHUNKED:
+        lines.append(b"Transfer-Encoding: chunked")
+    elif head.content_length is not None and framing is not EOF and head.status != 204:
+        lines.append(b"Content-Length: %d" % head.content_length)
     if close:
-        lines.append(b"Connection: close\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
+        lines.append(b"Connection: close")
+    return join_response_head(head.status, head.phrase or phrase_of(head.status), lines)

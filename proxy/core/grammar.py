@@ -3,11 +3,16 @@
 Every repetition is possessive: a match is one pass over the bytes and never steps back, so hostile input costs linear
 time. Inside a repeated group there is nothing to step back into, which Python before 3.11.5 got wrong. Nothing here
 decides anything; what is narrower than the RFC says so.
+
+A field line is canonical where it reads ``name: value`` with one space between them and no blank at the end: so nearly
+everybody writes them, so we write them, and such a line crosses as it is.
 """
 
 from __future__ import annotations
 
 import re
+
+from proxy.http1 import Field
 
 #: What may stand in a token, for use inside ``[…]`` (RFC 9110 section 5.6.2).
 TOKEN_CHARS = rb"!#$%&'*+.^_`|~0-9A-Za-z\-"
@@ -21,10 +26,39 @@ ASCII_VALUE_CHARS = rb"\t\x20-\x7e"
 #: The same without the tab, which nobody writes and which old servers do not take for a blank.
 PLAIN_VALUE_CHARS = rb"\x20-\x7e"
 
+#: Canonical field lines, each with its end, for use inside ``(?:…)*+``; a blank before the end is asked for by
+#: :data:`BLANK_AT_END`. What is empty or written otherwise is for the careful path.
+CANONICAL_LINE = rb"[%b]{1,256}+: [%b][%b]{0,8191}+\r\n"
+BLANK_AT_END = b" \r\n"
+
 FIELD_LINE = re.compile(rb"([%b]++):([%b]*+)" % (TOKEN_CHARS, VALUE_CHARS))
 
 #: Control bytes that no head may hold; CR and LF are judged as line ends, NUL has a word of its own.
 _CONTROLS = bytes(byte for byte in (*range(1, 32), 127) if byte not in b"\t\r\n")
+
+
+_NONE: frozenset[bytes] = frozenset()
+
+
+def index_fields(lines: list[bytes]) -> tuple[list[Field], dict[bytes, bytes], frozenset[bytes]]:
+    """The fields of canonical ``lines``, the first value of each name, and the names that came more than once."""
+    fields: list[Field] = []
+    values: dict[bytes, bytes] = {}
+    repeated = _NONE
+    for line in lines:
+        name, _, value = line.partition(b": ")
+        name = name.lower()
+        fields.append((name, line))
+        if name in values:
+            repeated |= {name}
+        else:
+            values[name] = value
+    return fields, values, repeated
+
+
+def same_lines(fields: list[Field], read: list[tuple[bytes, bytes]]) -> bool:
+    """Whether another reader, who gives names and values, has read these fields; h11 writes codings in lower case."""
+    return [line.lower() for _, line in fields] == [(b"%b: %b" % pair).lower() for pair in read]
 
 
 def flaw_in_bytes(part: bytes) -> str | None:

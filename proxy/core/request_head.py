@@ -16,6 +16,8 @@ from typing import NoReturn
 import h11
 
 from proxy.core.grammar import (
+    BLANK_AT_END,
+    CANONICAL_LINE,
     FIELD_LINE,
     PLAIN_NAME_CHARS,
     PLAIN_VALUE_CHARS,
@@ -23,18 +25,20 @@ from proxy.core.grammar import (
     VISIBLE,
     flaw_in_bytes,
     flaw_in_field_line,
+    index_fields,
+    same_lines,
 )
 from proxy.core.target import check_host, parse_target
 from proxy.errors import ProtocolError
-from proxy.http1 import Field, Framing, RequestHead
+from proxy.http1 import Field, Framing, RequestHead, field, value_of
 from proxy.reasons import Reason
 
 MAX_NAME = 256  # bytes of a field name
 MAX_VALUE = 8192  # bytes of a field value
 
 FAST_HEAD = re.compile(
-    rb"([%b]++) ([%b]++) HTTP/1\.([01])\r\n((?:[%b]{1,%d}+:[%b]{0,%d}+\r\n)*+)"
-    % (TOKEN_CHARS, VISIBLE, PLAIN_NAME_CHARS, MAX_NAME, PLAIN_VALUE_CHARS, MAX_VALUE)
+    rb"([%b]++) ([%b]++) HTTP/1\.([01])\r\n((?:%b)*+)"
+    % (TOKEN_CHARS, VISIBLE, CANONICAL_LINE % (PLAIN_NAME_CHARS, VISIBLE, PLAIN_VALUE_CHARS))
 )
 _REQUEST_LINE = re.compile(rb"([%b]++) ([%b]++) HTTP/([0-9])\.([0-9])" % (TOKEN_CHARS, VISIBLE))
 _REQUEST_LINE_BEGINNING = re.compile(rb"(?:[%b]++(?: (?:[%b]++(?: [%b]*+)?+)?+)?+)?+" % (TOKEN_CHARS, VISIBLE, VISIBLE))
@@ -75,23 +79,21 @@ def read_request_head(buffer: bytes, limits: HeadLimits) -> tuple[RequestHead, i
             raise ProtocolError(Reason.HEAD_TOO_LARGE, "head")
         return None
     match = FAST_HEAD.fullmatch(buffer, start, end + 2)
-    if match is None:
+    if match is None or buffer.find(BLANK_AT_END, match.start(4), end + 2) >= 0:
         return _read_carefully(buffer[start : end + 4], limits), end + 4
     method, target, minor, block = match.groups()
-    fields: list[Field] = []
-    for line in block.split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b":")
-        fields.append((name.lower(), name, value.strip(b" \t")))
-    return _judge(method, target, 1 if minor == b"1" else 0, fields, limits), end + 4
+    lines = block.split(b"\r\n")
+    lines.pop()
+    return _judge(method, target, 1 if minor == b"1" else 0, lines, limits), end + 4
 
 
-def _judge(method: bytes, target: bytes, minor: int, fields: list[Field], limits: HeadLimits) -> RequestHead:
-    """Apply the rules to a head whose bytes are in order."""
+def _judge(method: bytes, target: bytes, minor: int, lines: list[bytes], limits: HeadLimits) -> RequestHead:
+    """Apply the rules to a head whose bytes are in order; ``lines`` are its field lines, canonical."""
     if len(target) > limits.max_target:
         raise ProtocolError(Reason.TARGET_TOO_LONG, "target")
-    if len(fields) > limits.max_fields:
+    if len(lines) > limits.max_fields:
         raise ProtocolError(Reason.HEAD_TOO_LARGE, "fields")
-    values, repeated = _index(fields)
+    fields, values, repeated = index_fields(lines)
     framing, length = _framing(values, repeated, minor)
     host = _host(values, repeated, minor)
     if method in _NEVER_METHODS:
@@ -114,18 +116,6 @@ def _judge(method: bytes, target: bytes, minor: int, fields: list[Field], limits
         values,
         repeated,
     )
-
-
-def _index(fields: list[Field]) -> tuple[dict[bytes, bytes], frozenset[bytes]]:
-    """The first value of each name, and the names that came more than once."""
-    values: dict[bytes, bytes] = {}
-    repeated: set[bytes] = set()
-    for lower, _, value in fields:
-        if lower in values:
-            repeated.add(lower)
-        else:
-            values[lower] = value
-    return values, frozenset(repeated)
 
 
 def _framing(values: dict[bytes, bytes], repeated: frozenset[bytes], minor: int) -> tuple[Framing, int | None]:
@@ -167,7 +157,9 @@ def _host(values: dict[bytes, bytes], repeated: frozenset[bytes], minor: int) ->
 def _asks_close(values: dict[bytes, bytes], repeated: frozenset[bytes], fields: list[Field]) -> bool:
     value = values[b"connection"]
     if b"connection" in repeated:
-        value = b",".join(text for lower, _, text in fields if lower == b"connection")
+        value = b",".join(value_of(entry) for entry in fields if entry[0] == b"connection")
+    elif value == b"keep-alive":
+        return False
     return any(option.strip(b" \t").lower() == b"close" for option in value.split(b","))
 
 
@@ -222,7 +214,7 @@ def _read_carefully(head: bytes, limits: HeadLimits) -> RequestHead:
     # Names with "_", "." and the like are dropped: an upstream that reads them as "-" (many the first, lighttpd and PHP
     # the others) must not find a signature or address in them.
     kept = [entry for entry in fields if _PLAIN_NAME.fullmatch(entry[0])]
-    judged = _judge(method, target, 1 if version == b"HTTP/1.1" else 0, kept, limits)
+    judged = _judge(method, target, 1 if version == b"HTTP/1.1" else 0, [line for _, line in kept], limits)
     _ask_h11(head, method, target, version, fields)
     return judged
 
@@ -239,7 +231,7 @@ def _read_field(line: bytes) -> Field:
         _refuse("underscore_name" if b"_" in lower else "bad_field_name")
     if b"\t" in value and lower in _FRAMING_NAMES:
         _refuse("tab_in_framing")
-    return lower, name, value.strip(b" \t")
+    return field(name, value.strip(b" \t"))
 
 
 def _ask_h11(head: bytes, method: bytes, target: bytes, version: bytes, fields: list[Field]) -> None:
@@ -253,7 +245,7 @@ def _ask_h11(head: bytes, method: bytes, target: bytes, version: bytes, fields: 
     if (
         not isinstance(event, h11.Request)
         or (event.method, event.target, b"HTTP/" + event.http_version) != (method, target, version)
-        or event.headers.raw_items() != [(name, value) for _, name, value in fields]
+        or not same_lines(fields, event.headers.raw_items())
     ):
         _refuse("h11")
 

@@ -15,22 +15,28 @@ import h11
 
 from proxy.core.grammar import (
     ASCII_VALUE_CHARS,
+    BLANK_AT_END,
+    CANONICAL_LINE,
     FIELD_LINE,
+    PLAIN_VALUE_CHARS,
     TOKEN_CHARS,
     VALUE_CHARS,
+    VISIBLE,
     flaw_in_bytes,
     flaw_in_field_line,
+    index_fields,
+    same_lines,
 )
 from proxy.errors import ProtocolError
-from proxy.http1 import Field, Framing, ResponseHead
+from proxy.http1 import Framing, ResponseHead
 from proxy.reasons import Reason
 
 MAX_HEAD = 64 * 1024  # bytes; applications set large cookies, nobody sets larger ones (curl allows 300 KiB)
 MAX_FIELDS = 200
 
 FAST_HEAD = re.compile(
-    rb"HTTP/1\.([01]) ([1-5][0-9]{2}) ([%b]*+)\r\n((?:[%b]++:[%b]*+\r\n)*+)"
-    % (ASCII_VALUE_CHARS, TOKEN_CHARS, ASCII_VALUE_CHARS)
+    rb"HTTP/1\.([01]) ([1-5][0-9]{2}) ([%b]*+)\r\n((?:%b)*+)"
+    % (ASCII_VALUE_CHARS, CANONICAL_LINE % (TOKEN_CHARS, VISIBLE, PLAIN_VALUE_CHARS))
 )
 # The space before an absent phrase is forgotten by some servers; it decides nothing.
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([%b]*+))?" % VALUE_CHARS)
@@ -51,31 +57,27 @@ def read_response_head(buffer: bytes, method: bytes) -> tuple[ResponseHead, int]
             _refuse("head_too_large")
         return None
     match = FAST_HEAD.fullmatch(buffer, 0, end + 2)
-    if match is None:
+    if match is None or buffer.find(BLANK_AT_END, match.start(4), end + 2) >= 0:
         return _read_carefully(buffer[: end + 4], method), end + 4
     minor, status, phrase, block = match.groups()
-    fields: list[Field] = []
-    for line in block.split(b"\r\n")[:-1]:
-        name, _, value = line.partition(b":")
-        fields.append((name.lower(), name, value.strip(b" \t")))
-    return _judge(int(status), phrase, 1 if minor == b"1" else 0, fields, method), end + 4
+    lines = block.split(b"\r\n")
+    lines.pop()
+    return _judge(int(status), phrase, 1 if minor == b"1" else 0, lines, method), end + 4
 
 
-def _judge(status: int, phrase: bytes, minor: int, fields: list[Field], method: bytes) -> ResponseHead:
-    """Apply the rules to a head whose bytes are in order."""
-    if len(fields) > MAX_FIELDS:
+def _judge(status: int, phrase: bytes, minor: int, lines: list[bytes], method: bytes) -> ResponseHead:
+    """Apply the rules to a head whose bytes are in order; ``lines`` are its field lines, canonical."""
+    if len(lines) > MAX_FIELDS:
         _refuse("head_too_large")
     if status == 101:
         _refuse("switching_protocols")
-    values: dict[bytes, bytes] = {}
-    close = minor == 0
-    for lower, _, value in fields:
-        if lower == b"connection" and b"close" in value.lower():
-            close = True
-        if lower not in values:
-            values[lower] = value
-        elif lower in _FRAMING_NAMES:
-            _refuse("framing_repeated")
+    fields, values, repeated = index_fields(lines)
+    if not repeated.isdisjoint(_FRAMING_NAMES):
+        _refuse("framing_repeated")
+    close = minor == 0 or (
+        b"connection" in values
+        and any(name == b"connection" and b"close" in line.lower() for name, line in fields)
+    )
     length, chunked = _declared(values, minor)
     if status < 200 or status == 204:
         # Such an answer has no content whatever it declares; where it declares some, some may well follow.
@@ -140,16 +142,18 @@ def _read_carefully(head: bytes, method: bytes) -> ResponseHead:
     _judge_beginning(head)
     first, *lines = head[:-4].split(b"\r\n")
     minor, status, phrase = _read_status_line(first)
-    fields: list[Field] = []
-    for line in lines:
-        found = FIELD_LINE.fullmatch(line)
-        if found is None:
-            _refuse(flaw_in_field_line(line))
-        name, value = found.groups()
-        fields.append((name.lower(), name, value.strip(b" \t")))
-    judged = _judge(int(status), phrase, int(minor), fields, method)
+    judged = _judge(int(status), phrase, int(minor), [_read_field(line) for line in lines], method)
     _ask_h11(head, judged)
     return judged
+
+
+def _read_field(line: bytes) -> bytes:
+    """The field line, canonical."""
+    match = FIELD_LINE.fullmatch(line)
+    if match is None:
+        _refuse(flaw_in_field_line(line))
+    name, value = match.groups()
+    return b"%b: %b" % (name, value.strip(b" \t"))
 
 
 def _ask_h11(head: bytes, judged: ResponseHead) -> None:
@@ -164,7 +168,7 @@ def _ask_h11(head: bytes, judged: ResponseHead) -> None:
         not isinstance(event, h11.Response | h11.InformationalResponse)
         or (event.status_code, event.reason, event.http_version)
         != (judged.status, judged.phrase, b"1.%d" % judged.minor)
-        or event.headers.raw_items() != [(name, value) for _, name, value in judged.fields]
+        or not same_lines(judged.fields, event.headers.raw_items())
     ):
         _refuse("h11")
 

@@ -17,7 +17,7 @@ from proxy.core.forwarding import (
 )
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.response_head import read_response_head
-from proxy.http1 import Framing, RequestHead, ResponseHead
+from proxy.http1 import Framing, RequestHead, ResponseHead, field
 
 LIMITS = HeadLimits(16384, 8192, 100)
 DATE = b"Mon, 23 Nov 2026 10:00:00 GMT"
@@ -214,7 +214,7 @@ def test_head_keeps_the_length_as_metadata_and_204_has_none() -> None:
 
 
 def test_the_bytes_of_an_answer() -> None:
-    given = ResponseHead(200, b"Fine", 1, [(b"x-a", b"X-a", b"b")], Framing.LENGTH, 5, keep_alive=True)
+    given = ResponseHead(200, b"Fine", 1, [field(b"X-a", b"b")], Framing.LENGTH, 5, keep_alive=True)
     written = b"HTTP/1.1 200 Fine\r\nX-a: b\r\nDate: %b\r\nContent-Length: 5\r\n\r\n" % DATE
     assert answer_head(given, Framing.LENGTH, DATE, close=False) == written
     nameless = ResponseHead(404, b"", 1, [], Framing.LENGTH, 0, keep_alive=True)

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.grammar import BLANK_AT_END
 from proxy.core.request_head import FAST_HEAD, HeadLimits, read_request_head
 from proxy.errors import ProtocolError
-from proxy.http1 import Framing
+from proxy.http1 import Framing, field
 from proxy.reasons import Reason
 from tests.examples import examples
 
@@ -65,8 +66,8 @@ def test_a_delivery():
     assert request.keep_alive
     assert not request.expect_continue
     assert request.fields[1:3] == [
-        (b"content-length", b"Content-Length", b"12"),
-        (b"x-hub-signature-256", b"X-Hub-Signature-256", b"sha256=ab"),
+        (b"content-length", b"Content-Length: 12"),
+        (b"x-hub-signature-256", b"X-Hub-Signature-256: sha256=ab"),
     ]
     assert request.get(b"accept") == b"a"
     assert request.get_all(b"accept") == [b"a", b"b"]
@@ -431,7 +432,7 @@ def test_other_expectations(fields):
 )
 def test_names_with_punctuation_are_dropped(name):
     request = read(head(b"A: 1", name + b": evil", b"B: 2"))
-    assert [lower for lower, _, _ in request.fields] == [b"host", b"a", b"b"]
+    assert [lower for lower, _ in request.fields] == [b"host", b"a", b"b"]
     assert set(request.values) == {b"host", b"a", b"b"}
 
 
@@ -621,8 +622,8 @@ def test_h11_reads_what_we_accept(buffer):
     assert event.target.endswith(request.target) or request.target in {b"/", b"*"}
     plain = re.compile(rb"[A-Za-z0-9-]+")
     kept = [(name, value) for name, value in event.headers.raw_items() if plain.fullmatch(name)]
-    assert kept == [(name, value) for _, name, value in request.fields]
-    assert [name for name, _ in event.headers if plain.fullmatch(name)] == [lower for lower, _, _ in request.fields]
+    assert [field(name, value) for name, value in kept] == request.fields
+    assert [name for name, _ in event.headers if plain.fullmatch(name)] == [lower for lower, _ in request.fields]
 
 
 @examples(400)
@@ -635,8 +636,10 @@ def test_h11_reads_the_same_where_the_fast_grammar_matches(buffer):
     method, target, minor, block = found.groups()
     event = witness(buffer[: end + 4])
     assert (event.method, event.target, event.http_version) == (method, target, b"1." + minor)
-    split = [line.partition(b":") for line in block.split(b"\r\n")[:-1]]
-    assert event.headers.raw_items() == [(name, value.strip(b" \t")) for name, _, value in split]
+    if BLANK_AT_END in block:
+        return
+    split = [line.partition(b": ") for line in block.split(b"\r\n")[:-1]]
+    assert event.headers.raw_items() == [(name, value) for name, _, value in split]
 
 
 @examples(100)

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.grammar import BLANK_AT_END
 from proxy.core.response_head import FAST_HEAD, MAX_FIELDS, MAX_HEAD, read_response_head
 from proxy.errors import ProtocolError
-from proxy.http1 import Framing
+from proxy.http1 import Framing, field
 from proxy.reasons import Reason
 from tests.examples import examples
 
@@ -47,9 +48,9 @@ def test_an_answer():
     assert (answer.status, answer.phrase, answer.minor) == (200, b"OK", 1)
     assert (answer.framing, answer.content_length, answer.keep_alive) == (Framing.LENGTH, 2, True)
     assert answer.fields[1:4] == [
-        (b"content-length", b"Content-Length", b"2"),
-        (b"set-cookie", b"Set-Cookie", b"a"),
-        (b"set-cookie", b"set-cookie", b"b"),
+        (b"content-length", b"Content-Length: 2"),
+        (b"set-cookie", b"Set-Cookie: a"),
+        (b"set-cookie", b"set-cookie: b"),
     ]
     assert answer.get(b"set-cookie") == b"a"
     assert answer.get(b"x_y") == b""
@@ -329,8 +330,8 @@ def test_h11_reads_what_we_accept(buffer, method):
         answer.phrase,
         b"1.%d" % answer.minor,
     )
-    assert event.headers.raw_items() == [(name, value) for _, name, value in answer.fields]
-    assert [name for name, _ in event.headers] == [lower for lower, _, _ in answer.fields]
+    assert [field(name, value) for name, value in event.headers.raw_items()] == answer.fields
+    assert [name for name, _ in event.headers] == [lower for lower, _ in answer.fields]
 
 
 @examples(300)
@@ -343,8 +344,10 @@ def test_h11_reads_the_same_where_the_fast_grammar_matches(buffer):
     minor, status, phrase, block = found.groups()
     event = witness(buffer[: end + 4], b"POST")
     assert (event.status_code, event.reason, event.http_version) == (int(status), phrase, b"1." + minor)
-    split = [line.partition(b":") for line in block.split(b"\r\n")[:-1]]
-    assert event.headers.raw_items() == [(name, value.strip(b" \t")) for name, _, value in split]
+    if BLANK_AT_END in block:
+        return
+    split = [line.partition(b": ") for line in block.split(b"\r\n")[:-1]]
+    assert event.headers.raw_items() == [(name, value) for name, _, value in split]
 
 
 @examples(100)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proxy.core import tokens
 from proxy.core.secrets import Secret
 from proxy.core.tokens import TokenCheck, TokenKind
-from proxy.http1 import Framing, RequestHead
+from proxy.http1 import Framing, RequestHead, field
 from proxy.reasons import Reason
 
 NOW = 1_700_000_000.0
@@ -30,7 +30,7 @@ def head(target: bytes = b"/hook", *fields: tuple[bytes, bytes]) -> RequestHead:
         method=b"POST",
         target=target,
         minor=1,
-        fields=[(name, name, value) for name, value in fields],
+        fields=[field(name, value) for name, value in fields],
         path=path,
         query=query if mark else None,
         host=b"example.com",
@@ -336,7 +336,7 @@ def test_no_value_is_shown(guard):
 )
 def test_blanks_around_credentials_are_spaces(value, verdict):
     check = TokenCheck(TokenKind.BEARER, b"", (Secret("a", b"sesame"), Secret("x", b"Xesame")))
-    fields = [(b"authorization", b"Authorization", value)]
+    fields = [field(b"Authorization", value)]
     head = RequestHead(
         b"POST", b"/", 1, fields, b"/", None, b"h", Framing.NONE, None, True, False, {b"authorization": value}
     )

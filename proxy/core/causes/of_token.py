@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 from proxy.core.causes.trial import Facts, Trial, equal
 from proxy.core.secrets import Secret
 from proxy.core.tokens import TokenKind
+from proxy.http1 import value_of
 
 _MAX_PLACES = 128
 _BLANKS = b" \t\r\n"
@@ -83,8 +84,9 @@ def _places(trial: Trial) -> Iterator[tuple[str, bytes]]:
     pairs = (trial.head.query or b"").split(b"&")[:_MAX_PLACES]
     for pair in pairs:
         yield "the query", unquote_to_bytes(pair.partition(b"=")[2])
-    for name, _, value in trial.head.fields[:_MAX_PLACES]:
-        place = "the header Authorization" if name == b"authorization" else "another header"
+    for entry in trial.head.fields[:_MAX_PLACES]:
+        place = "the header Authorization" if entry[0] == b"authorization" else "another header"
+        value = value_of(entry)
         yield place, value
         yield place, value.partition(b" ")[2].strip(b" ")
 

@@ -23,7 +23,7 @@ from proxy.core.signing.scheme import Claims, Listing, Method, Scheme
 from proxy.core.signing.template import DOCUMENT_SLOTS, Context, Slot, compile_template
 from proxy.core.signing.times import write_time
 from proxy.core.tokens import TokenKind
-from proxy.http1 import Framing, RequestHead
+from proxy.http1 import Framing, RequestHead, field
 from proxy.reasons import Reason
 
 Fields = list[tuple[bytes, bytes]]
@@ -128,7 +128,7 @@ class _Delivery:
             method=self._method,
             target=path + (b"?" + query if query else b""),
             minor=1,
-            fields=[(name, name, value) for name, value in values.items()],
+            fields=[field(name, value) for name, value in values.items()],
             path=path,
             query=query or None,
             host=parts.netloc,
