@@ -27,6 +27,9 @@ class Framing(Enum):
     CHUNKED = "chunked"
     EOF = "eof"  # answers only: the content ends with the connection
 
+    # Members are single objects; the default hashes their names in Python.
+    __hash__ = object.__hash__
+
 
 @dataclass(slots=True)
 class RequestHead:
@@ -58,9 +61,9 @@ class RequestHead:
         return [value_of(entry) for entry in self.fields if entry[0] == name]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ResponseHead:
-    """An answer's status line and field lines, validated."""
+    """An answer's status line and field lines, validated. One value may serve many answers, so nobody changes it."""
 
     status: int
     phrase: bytes

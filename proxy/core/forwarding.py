@@ -8,6 +8,7 @@ fields that rewrite method or path behind our back.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from proxy.core.schemes import PROVIDERS
 from proxy.http1 import (
@@ -236,6 +237,8 @@ def upstream_head(
 _ANSWER_DROPPED = HOP_BY_HOP | {b"content-length"}
 
 
+# A head that is remembered where it was read (``core.response_head``) is written once a second.
+@lru_cache(maxsize=128)
 def answer_head(head: ResponseHead, framing: Framing, date: bytes, *, close: bool) -> bytes:
     """The head of the answer to the sender.
 

@@ -2,13 +2,15 @@
 
 The same way as ``core.request_head``: one grammar narrower than RFC 9112 and than h11 for what is beyond doubt, a
 careful path with h11 for the rest, and one set of rules for both (RFC 9112 sections 4 and 6.3). Every flaw is
-``UPSTREAM_INVALID``; the detail says which. Interim answers (1xx) are heads like others: the shell counts and
+``UPSTREAM_INVALID``; the detail says which. An application answers most deliveries of a second with the same bytes, so
+the latest heads are remembered with what they mean. Interim answers (1xx) are heads like others: the shell counts and
 swallows them.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NoReturn
 
 import h11
@@ -41,6 +43,9 @@ FAST_HEAD = re.compile(
 # The space before an absent phrase is forgotten by some servers; it decides nothing.
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([%b]*+))?" % VALUE_CHARS)
 _START = b"HTTP/1."
+# Heads that are remembered, each of at most so many bytes.
+_REMEMBERED = 128
+_REMEMBERED_BYTES = 1024
 _FRAMING_NAMES = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -56,16 +61,25 @@ def read_response_head(buffer: bytes, method: bytes) -> tuple[ResponseHead, int]
         if len(buffer) >= MAX_HEAD:
             _refuse("head_too_large")
         return None
-    match = FAST_HEAD.fullmatch(buffer, 0, end + 2)
-    if match is None or buffer.find(BLANK_AT_END, match.start(4), end + 2) >= 0:
-        return _read_carefully(buffer[: end + 4], method), end + 4
+    read = _read_again if end <= _REMEMBERED_BYTES else _read
+    return read(buffer[: end + 4], method == b"HEAD"), end + 4
+
+
+def _read(head: bytes, asked_head: bool) -> ResponseHead:  # noqa: FBT001 - a part of the key
+    """Read a whole head; ``asked_head`` where the request was HEAD. Raises ProtocolError, and nothing else."""
+    match = FAST_HEAD.fullmatch(head, 0, len(head) - 2)
+    if match is None or head.find(BLANK_AT_END, match.start(4)) >= 0:
+        return _read_carefully(head, asked_head=asked_head)
     minor, status, phrase, block = match.groups()
     lines = block.split(b"\r\n")
     lines.pop()
-    return _judge(int(status), phrase, 1 if minor == b"1" else 0, lines, method), end + 4
+    return _judge(int(status), phrase, 1 if minor == b"1" else 0, lines, asked_head=asked_head)
 
 
-def _judge(status: int, phrase: bytes, minor: int, lines: list[bytes], method: bytes) -> ResponseHead:
+_read_again = lru_cache(maxsize=_REMEMBERED)(_read)
+
+
+def _judge(status: int, phrase: bytes, minor: int, lines: list[bytes], *, asked_head: bool) -> ResponseHead:
     """Apply the rules to a head whose bytes are in order; ``lines`` are its field lines, canonical."""
     if len(lines) > MAX_FIELDS:
         _refuse("head_too_large")
@@ -83,7 +97,7 @@ def _judge(status: int, phrase: bytes, minor: int, lines: list[bytes], method: b
         # Such an answer has no content whatever it declares; where it declares some, some may well follow.
         spoiled = chunked or bool(length)
         return ResponseHead(status, phrase, minor, fields, Framing.NONE, None, not (close or spoiled), values)
-    framing = Framing.NONE if method == b"HEAD" or status == 304 else _framing(length, chunked=chunked)
+    framing = Framing.NONE if asked_head or status == 304 else _framing(length, chunked=chunked)
     keep_alive = not close and framing is not Framing.EOF
     return ResponseHead(status, phrase, minor, fields, framing, length, keep_alive, values)
 
@@ -137,12 +151,12 @@ def _read_status_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     return minor, status, phrase
 
 
-def _read_carefully(head: bytes, method: bytes) -> ResponseHead:
+def _read_carefully(head: bytes, *, asked_head: bool) -> ResponseHead:
     """A head that the fast grammar declined: the word for what is wrong, or what our rules and h11 both accept."""
     _judge_beginning(head)
     first, *lines = head[:-4].split(b"\r\n")
     minor, status, phrase = _read_status_line(first)
-    judged = _judge(int(status), phrase, int(minor), [_read_field(line) for line in lines], method)
+    judged = _judge(int(status), phrase, int(minor), [_read_field(line) for line in lines], asked_head=asked_head)
     _ask_h11(head, judged)
     return judged
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.grammar import BLANK_AT_END
-from proxy.core.response_head import FAST_HEAD, MAX_FIELDS, MAX_HEAD, read_response_head
+from proxy.core.response_head import FAST_HEAD, MAX_FIELDS, MAX_HEAD, _read_again, read_response_head
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, field
 from proxy.reasons import Reason
@@ -223,17 +223,23 @@ def test_framing(method, line, fields, verdict):
 ODD = head(b"X: \xff")
 
 
+@pytest.fixture
+def _nothing_remembered():
+    _read_again.cache_clear()
+
+
+@pytest.mark.usefixtures("_nothing_remembered")
 def test_h11_may_refuse_what_our_grammar_declined(monkeypatch):
     def refuse(connection):
         raise h11.RemoteProtocolError("odd")
 
-    assert read(ODD)
     monkeypatch.setattr(h11.Connection, "next_event", refuse)
     assert attempt(ODD) == "h11"
     assert read(head(b"X: y"))
 
 
 @pytest.mark.parametrize("other", [head(b"X: \xfe"), head(b"X: \xff", line=b"HTTP/1.1 201 OK"), head()[:-1]])
+@pytest.mark.usefixtures("_nothing_remembered")
 def test_h11_must_read_what_we_read(monkeypatch, other):
     receive = h11.Connection.receive_data
     monkeypatch.setattr(h11.Connection, "receive_data", lambda connection, data: receive(connection, other))
@@ -411,3 +417,15 @@ def test_a_head_that_fills_all_that_it_may():
     assert read_response_head(start + b"b" * (MAX_HEAD - len(start) - 1), b"POST") is None
     with pytest.raises(ProtocolError, match="head_too_large"):
         read_response_head(start + b"b" * (MAX_HEAD - len(start)), b"POST")
+
+
+@pytest.mark.parametrize("size", [10, 2000])
+def test_a_head_that_comes_again_means_the_same(size):
+    data = head(b"Content-Length: 5", b"X-A: " + b"a" * size)
+    assert vars_of(read(data)) == vars_of(read(data + b"other"))
+    assert read(data, b"HEAD").framing is Framing.NONE
+    assert read(data).framing is Framing.LENGTH
+
+
+def vars_of(answer):
+    return [getattr(answer, name) for name in answer.__slots__]
