@@ -107,6 +107,14 @@ class Endpoint:
     send_proxy: bool = False  # a PROXY header comes first, so a connection belongs to one client
     weight: int = field(default=1, compare=False)  # how many exchanges it gets while one of weight 1 gets one
     health: HealthCheck | None = field(default=None, compare=False)
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # The pool asks for it twice with every exchange.
+        object.__setattr__(self, "_hash", hash((self.host, self.port, self.path, self.tls, self.send_proxy)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def authority(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple, NoReturn
 
@@ -44,6 +45,8 @@ _SEPARATORS = "/\\.%;?#"
 _LOOK_LIKE_SEPARATORS = frozenset("\u2044\u2215\u2216\u29f8\u29f9")
 
 
+# Nearly every request names the same few hosts.
+@lru_cache(maxsize=64)
 def check_host(value: bytes) -> None:
     """Check the value of Host or an authority: a name, an IPv4 address or ``[IPv6]``, perhaps a port. Else 400."""
     match = _HOST.fullmatch(value)

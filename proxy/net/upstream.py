@@ -27,6 +27,8 @@ MAX_INTERIM = 8
 #: Above this the exchange is told to stop its sender; asyncio's own figure.
 WRITE_HIGH_BYTES = 64 * 1024
 _RESET = struct.pack("ii", 1, 0)
+#: Look without taking, and without waiting. Two members of an Enum are joined by a Python call, each time.
+_PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
 DIALING = UpstreamState.DIALING
 IDLE = UpstreamState.IDLE
@@ -198,7 +200,7 @@ class UpstreamConnection(asyncio.Protocol):
         The loop may not have seen them yet, so the kernel is asked: one system call, cheaper than a lost delivery.
         """
         try:
-            self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            self._sock.recv(1, _PEEK)
         except BlockingIOError:
             return False
         except OSError:

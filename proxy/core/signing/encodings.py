@@ -12,15 +12,15 @@ import re
 
 from proxy.core.signing.scheme import Encoding
 
-_LOWER = re.compile(rb"(?:[0-9a-f]{2})+")
-_UPPER = re.compile(rb"(?:[0-9A-F]{2})+")
-_ANY = re.compile(rb"(?:[0-9A-Fa-f]{2})+")
+_LOWER = re.compile(rb"[0-9a-f]++")
+_UPPER = re.compile(rb"[0-9A-F]++")
+_ANY = re.compile(rb"[0-9A-Fa-f]++")
 _HEX = {Encoding.HEX: _LOWER, Encoding.HEX_UPPER: _UPPER, Encoding.HEX_ANY_CASE: _ANY}
 
 
 def decode_hex(text: bytes, pattern: re.Pattern[bytes] = _ANY) -> bytes | None:
     """The bytes that ``text`` writes in hex, or None."""
-    return binascii.a2b_hex(text) if pattern.fullmatch(text) else None
+    return binascii.a2b_hex(text) if len(text) % 2 == 0 and pattern.fullmatch(text) else None
 
 
 def decode_base64(text: bytes) -> bytes | None:
