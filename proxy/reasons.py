@@ -28,6 +28,9 @@ class Phase(Enum):
     ANSWER_BODY = "answer_body"
     DONE = "done"
 
+    # Members are single objects; the default hashes their names in Python, at every lookup.
+    __hash__ = object.__hash__
+
 
 class Reason(Enum):
     """Why an exchange ended. Members know their ``word``, ``status`` and ``ended_by``."""

@@ -1,8 +1,9 @@
 """One line per exchange: JSON with the names of OpenTelemetry's semantic conventions, or a compact text for people.
 
 Values from the network are cut to 256 characters and escaped to printable ASCII, so that nobody can forge a line or
-drive a terminal. A record has no query, no body and no field that carries a secret, so neither has a line. The lines of
-one moment are handed to the sink together. This module never decides anything.
+drive a terminal. A record has no query, no body and no field that carries a secret, so neither has a line. The records
+of one moment are rendered together and handed to the sink together: in a row that costs half of what it costs between
+other work. This module never decides anything.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quote
 from typing import Protocol, runtime_checkable
 
 from proxy.core.record import ExchangeRecord
 from proxy.net.log_sink import LogSink
 from proxy.net.refusal_digest import RefusalDigest, Summary
-from proxy.reasons import Reason
+from proxy.reasons import Phase, Reason
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,9 @@ MAX_VALUE = 256
 
 #: Lines are gathered this long at most while traffic is dense: one wake-up of the sink's thread for all of them.
 GATHER_S = 0.02
+
+#: So many records are rendered at once at most: some 0.3 ms.
+GATHER_RECORDS = 64
 
 #: Rendered fragments that are kept; far more than one configuration has, a bound for a process that reloads for years.
 MAX_KEPT = 4096
@@ -68,13 +73,17 @@ def clock_text(seconds: float) -> str:
     return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{int(seconds % 1 * 1000):03d}"
 
 
+#: What only configuration and the course of an exchange choose: route, provider, reason, verdict, phase, a status of 500s.
+_Kind = tuple[str, str, Reason, str, Phase, bool]
+
+
 class JsonLines:
     """Formats records as JSON. What only configuration chooses is rendered once and kept."""
 
     def __init__(self) -> None:
         self._second = -1
         self._second_text = ""
-        self._fixed: dict[tuple[str, ...], str] = {}
+        self._fixed: dict[_Kind, str] = {}
 
     def __call__(self, record: ExchangeRecord) -> str:
         """One line, without its end. Times are of the end of the exchange; durations are in seconds."""
@@ -83,31 +92,22 @@ class JsonLines:
         if whole != self._second:
             self._second = whole
             self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-        reason = record.reason
-        key = (record.route, record.provider, reason.word, record.verdict, record.phase.value, severity(record))
-        line = (
+        kind = (record.route, record.provider, record.reason, record.verdict, record.phase, record.status >= 500)
+        return (
             f'{{"timestamp":"{self._second_text}.{int((ended - whole) * 1e6):06d}Z"'
-            f"{self._fixed.get(key) or self._render_fixed(key, record)}"
+            f"{self._fixed.get(kind) or self._render_fixed(kind, record)}"
             f',"http.request.id":{quote(record.request_id[:MAX_VALUE])}'
             f',"client.address":{quote(record.client[:MAX_VALUE])}'
             f',"network.peer.address":{quote(record.peer[:MAX_VALUE])}'
             f',"http.server.request.duration":{record.duration_s:.6f}'
             f',"http.request.body.size":{record.bytes_in},"http.response.body.size":{record.bytes_out}'
+            f"{_of_request(record)}{_of_answer(record)}}}"
         )
-        if record.method:
-            line += (
-                f',"http.request.method":{quote(record.method[:MAX_VALUE])}'
-                f',"url.scheme":"{record.scheme}","url.path":{quote(record.path[:MAX_VALUE])}'
-                f',"network.protocol.version":"1.{record.minor}"'
-            )
-        if record.status:
-            line += f',"http.response.status_code":{record.status}'
-        return line + _optional(record) + "}"
 
-    def _render_fixed(self, key: tuple[str, ...], record: ExchangeRecord) -> str:
-        route, provider, word, verdict, phase, level = key
-        text = f',"severity":"{level}","event.name":"hookward.exchange","webhook.reason":"{word}"'
-        text += f',"webhook.ended_by":"{record.reason.ended_by.value}","webhook.phase":"{phase}"'
+    def _render_fixed(self, kind: _Kind, record: ExchangeRecord) -> str:
+        route, provider, reason, verdict, phase, _ = kind
+        text = f',"severity":"{severity(record)}","event.name":"hookward.exchange","webhook.reason":"{reason.word}"'
+        text += f',"webhook.ended_by":"{reason.ended_by.value}","webhook.phase":"{phase.value}"'
         if verdict:
             text += f',"webhook.verdict":{quote(verdict)}'
         if route:
@@ -116,28 +116,18 @@ class JsonLines:
             text += f',"webhook.provider":{quote(provider)}'
         if len(self._fixed) >= MAX_KEPT:
             self._fixed.clear()
-        self._fixed[key] = text
+        self._fixed[kind] = text
         return text
 
 
-def _of_verdict(record: ExchangeRecord) -> str:
-    line = ""
-    if record.handshake:
-        line += f',"webhook.handshake":"{record.handshake}"'
-    if record.detail:
-        line += f',"webhook.detail":{quote(record.detail[:MAX_VALUE])}'
-    if record.observed is not None:
-        line += f',"webhook.observed_reason":"{record.observed.word}"'
-    return line
-
-
-def _optional(record: ExchangeRecord) -> str:
-    line = ""
-    if record.host:
-        name, port = _split_host(record.host)
-        line = f',"server.address":{quote(name[:MAX_VALUE])}'
-        if port:
-            line += f',"server.port":{port}'
+def _of_request(record: ExchangeRecord) -> str:
+    line = _of_host(record.host)
+    if record.method:
+        line += (
+            f',"http.request.method":{quote(record.method[:MAX_VALUE])}'
+            f',"url.scheme":"{record.scheme}","url.path":{quote(record.path[:MAX_VALUE])}'
+            f',"network.protocol.version":"1.{record.minor}"'
+        )
     if record.user_agent:
         line += f',"user_agent.original":{quote(record.user_agent[:MAX_VALUE])}'
     if record.trace_id:
@@ -146,15 +136,34 @@ def _optional(record: ExchangeRecord) -> str:
         line += f',"webhook.event":{quote(record.event[:MAX_VALUE])}'
     if record.delivery_id:
         line += f',"webhook.delivery_id":{quote(record.delivery_id[:MAX_VALUE])}'
+    return line
+
+
+def _of_answer(record: ExchangeRecord) -> str:
+    line = f',"http.response.status_code":{record.status}' if record.status else ""
     if record.secret_name:
         line += f',"webhook.secret_name":{quote(record.secret_name[:MAX_VALUE])}'
-    line += _of_verdict(record)
+    if record.handshake:
+        line += f',"webhook.handshake":"{record.handshake}"'
+    if record.detail:
+        line += f',"webhook.detail":{quote(record.detail[:MAX_VALUE])}'
+    if record.observed is not None:
+        line += f',"webhook.observed_reason":"{record.observed.word}"'
     if record.upstream:
         line += (
             f',"hookward.upstream.address":{quote(record.upstream[:MAX_VALUE])}'
             f',"hookward.upstream.duration":{record.upstream_duration_s:.6f}'
         )
     return line
+
+
+@lru_cache(maxsize=64)
+def _of_host(host: str) -> str:
+    if not host:
+        return ""
+    name, port = _split_host(host)
+    text = f',"server.address":{quote(name[:MAX_VALUE])}'
+    return f'{text},"server.port":{port}' if port else text
 
 
 def _split_host(host: str) -> tuple[str, int]:
@@ -237,7 +246,7 @@ class AccessLog:
         self._sink = sink
         self._format = formatter
         self._loop = loop
-        self._lines: list[str] = []
+        self._gathered: list[ExchangeRecord | str] = []  # a text is a line that is no exchange
         self._flushed_at = 0.0
         self._told = 0
         self._newest = 0.0
@@ -259,10 +268,15 @@ class AccessLog:
         """Log an exchange that has ended. Never blocks."""
         if self._digest is not None and not self._digest.takes(record):
             return
-        if not self._lines:
-            self._schedule()
         self._newest = record.started + record.duration_s
-        self._lines.append(self._format(record))
+        self._gather(record)
+
+    def _gather(self, entry: ExchangeRecord | str) -> None:
+        if not self._gathered:
+            self._schedule()
+        self._gathered.append(entry)
+        if len(self._gathered) >= GATHER_RECORDS:
+            self.flush()
 
     def _noted(self, line: str, text: str) -> str:
         if isinstance(self._format, TextLines):
@@ -278,9 +292,7 @@ class AccessLog:
             f',"hookward.refusals.reasons":{json.dumps(dict(summary.reasons.most_common()))}}}',
             f"{clock_text(summary.newest)} --- {summary.withheld} more refusals from={who}: {reasons}",
         )
-        if not self._lines:
-            self._schedule()
-        self._lines.append(line)
+        self._gather(line)
 
     def _schedule(self) -> None:
         # A lone line goes out in this iteration of the loop; in dense traffic they wait for each other.
@@ -290,18 +302,19 @@ class AccessLog:
             self._loop.call_later(GATHER_S, self.flush)
 
     def flush(self) -> None:
-        """Hand the gathered lines to the sink."""
-        if not self._lines:
+        """Render what is gathered and hand it to the sink."""
+        if not self._gathered:
             return
         self._flushed_at = self._loop.time()
+        gathered, self._gathered = self._gathered, []
+        render = self._format
+        lines = [entry if isinstance(entry, str) else render(entry) for entry in gathered]
         dropped = self._sink.dropped
         if dropped != self._told:
             self._told = dropped
-            self._lines.append(self._dropped_line(dropped))
-        count = len(self._lines)
-        self._lines.append("")
-        self._sink.write("\n".join(self._lines).encode("ascii", "replace"), count)
-        self._lines.clear()
+            lines.append(self._dropped_line(dropped))
+        lines.append("")
+        self._sink.write("\n".join(lines).encode("ascii", "replace"), len(lines) - 1)
 
     def _dropped_line(self, total: int) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(self._newest))
