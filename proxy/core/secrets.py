@@ -21,6 +21,11 @@ class Secret:
         if not self.value:
             raise ValueError("a secret is not empty")
 
+    @property
+    def has_dates(self) -> bool:
+        """Whether it counts at some times only."""
+        return self.not_before is not None or self.not_after is not None
+
     def live(self, now: float) -> bool:
         """Whether the secret counts at ``now`` (seconds since the epoch)."""
         if self.not_before is not None and now < self.not_before:

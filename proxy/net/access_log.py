@@ -73,7 +73,7 @@ def clock_text(seconds: float) -> str:
     return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{int(seconds % 1 * 1000):03d}"
 
 
-#: What only configuration and the course of an exchange choose: route, provider, reason, verdict, phase, a status of 500s.
+#: What configuration and the course of an exchange choose: route, provider, reason, verdict, phase, a status of 500s.
 _Kind = tuple[str, str, Reason, str, Phase, bool]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from typing import Protocol, Self
 
 from proxy.core.secrets import Secret
@@ -23,6 +24,7 @@ _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 RAW_ONLY = (BodyForm.RAW,)
+SIGNATURE_MISMATCH = Reason.SIGNATURE_MISMATCH
 
 
 class Hash(Protocol):
@@ -92,48 +94,41 @@ class KeyedHash:
         return self.end(running)
 
 
-class Track:
-    """One secret's digest over one form of the body."""
-
-    __slots__ = ("key", "name", "running", "transform")
-
-    def __init__(self, name: str, key: KeyedHash, transform: Transform | None = None) -> None:
-        self.name = name
-        self.key = key
-        self.running = key.begin()
-        self.transform = transform
+#: A live secret: its name and its key.
+Live = tuple[str, KeyedHash]
 
 
 class MacVerification:
-    """One body against all signatures and all live secrets."""
+    """One body against all signatures and all live secrets, with a running digest for each of these."""
 
-    __slots__ = ("_signatures", "_suffix", "_tracks")
+    __slots__ = ("_live", "_running", "_signatures", "_suffix")
 
-    def __init__(self, tracks: list[Track], signatures: list[bytes], prefix: bytes, suffix: bytes) -> None:
-        self._tracks = tracks
+    def __init__(self, live: Sequence[Live], signatures: list[bytes], prefix: bytes, suffix: bytes) -> None:
+        self._live = live
+        self._running = [key.begin() for _, key in live]
         self._signatures = signatures
         self._suffix = suffix
         if prefix:
-            for track in tracks:
-                track.running.update(prefix)
+            for running in self._running:
+                running.update(prefix)
 
     def update(self, chunk: bytes) -> None:
         """Take the next bytes of the raw body."""
-        for track in self._tracks:
-            track.running.update(chunk)
+        for running in self._running:
+            running.update(chunk)
 
     def finish(self) -> str | Reason:
         """The name of the secret that matched, or why none did."""
         matched: str | None = None
-        for track in self._tracks:
+        for (name, key), running in zip(self._live, self._running, strict=True):
             if self._suffix:
-                track.running.update(self._suffix)
-            expected = track.key.end(track.running)
+                running.update(self._suffix)
+            expected = key.end(running)
             for signature in self._signatures:
                 # Comparing comes first: no secret is skipped because another one matched.
                 if hmac.compare_digest(expected, signature) and matched is None:
-                    matched = track.name
-        return Reason.SIGNATURE_MISMATCH if matched is None else matched
+                    matched = name
+        return SIGNATURE_MISMATCH if matched is None else matched
 
     def verify(self, body: bytes) -> str | Reason:
         """Both at once, for a body that is there whole."""
@@ -143,25 +138,31 @@ class MacVerification:
     def marks(self) -> list[bytes]:
         """The MACs that matched, of all secrets: a signature can be left out when a delivery is replayed."""
         # Computed again, and only where somebody asks: the verdict itself has no time for it.
-        macs = [track.key.end(track.running) for track in self._tracks]
+        macs = [key.end(running) for (_, key), running in zip(self._live, self._running, strict=True)]
         return [mac for mac in macs if any(hmac.compare_digest(mac, signature) for signature in self._signatures)]
 
 
 class TransformedVerification(MacVerification):
-    """The same where the provider signs the body in another form, or in one of several."""
+    """The same where the provider signs the body in another form, or in one of several: each secret with each form."""
 
-    __slots__ = ()
+    __slots__ = ("_transforms",)
+
+    def __init__(
+        self, live: Sequence[Live], signatures: list[bytes], prefix: bytes, suffix: bytes, forms: tuple[BodyForm, ...]
+    ) -> None:
+        super().__init__([one for _ in forms for one in live], signatures, prefix, suffix)
+        self._transforms: list[Transform | None] = [make_transform(form) for form in forms for _ in live]
 
     def update(self, chunk: bytes) -> None:
         """Take the next bytes of the raw body."""
-        for track in self._tracks:
-            track.running.update(chunk if track.transform is None else track.transform.feed(chunk))
+        for running, transform in zip(self._running, self._transforms, strict=True):
+            running.update(chunk if transform is None else transform.feed(chunk))
 
     def finish(self) -> str | Reason:
         """The name of the secret that matched, or why none did."""
-        for track in self._tracks:
-            if track.transform is not None:
-                track.running.update(track.transform.finish())
+        for running, transform in zip(self._running, self._transforms, strict=True):
+            if transform is not None:
+                running.update(transform.finish())
         return super().finish()
 
 
@@ -177,7 +178,7 @@ class HeadVerification(MacVerification):
 class MacPlan:
     """A scheme with its keys, ready for requests."""
 
-    __slots__ = ("_forms", "_keys", "_make", "_reader")
+    __slots__ = ("_dated", "_forms", "_keys", "_live", "_make", "_reader")
 
     whole_body = False
 
@@ -188,6 +189,8 @@ class MacPlan:
             (secret, KeyedHash(scheme.split_key(secret.value)[1], scheme.algorithm, scheme.method))
             for secret in secrets
         ]
+        self._dated = any(secret.has_dates for secret in secrets)
+        self._live: tuple[Live, ...] = tuple((secret.name, key) for secret, key in self._keys)
         self._make = MacVerification if reader.covers_body else HeadVerification
 
     def begin(self, head: RequestHead, now: float) -> Verification | Reason:
@@ -202,11 +205,11 @@ class MacPlan:
         suffix = evidence.context.render(reader.suffix) if reader.suffix else b""
         if isinstance(suffix, Reason):
             return suffix
-        live = [(secret.name, key) for secret, key in self._keys if secret.live(now)]
-        if not live:
-            return Reason.SIGNATURE_MISMATCH
+        live = self._live
+        if self._dated:
+            live = tuple((secret.name, key) for secret, key in self._keys if secret.live(now))
+            if not live:
+                return SIGNATURE_MISMATCH
         if self._forms == RAW_ONLY:
-            tracks = [Track(name, key) for name, key in live]
-            return self._make(tracks, evidence.signatures, prefix, suffix)
-        tracks = [Track(name, key, make_transform(form)) for form in self._forms for name, key in live]
-        return TransformedVerification(tracks, evidence.signatures, prefix, suffix)
+            return self._make(live, evidence.signatures, prefix, suffix)
+        return TransformedVerification(live, evidence.signatures, prefix, suffix, self._forms)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from proxy.core.signing.escapes import escape_json
@@ -114,7 +114,7 @@ class Context:
     timestamp: bytes = b""
     items: dict[bytes, bytes] | None = None
     key_id: bytes = b""
-    document: Mapping[tuple[str, str], bytes] = field(default_factory=dict)  # (slot, name) -> text
+    document: Mapping[tuple[str, str], bytes] | None = None  # (slot, name) -> text
 
     def render(self, parts: tuple[Part, ...]) -> bytes | Reason:
         """The bytes of ``parts``, or why they cannot be made."""
@@ -131,7 +131,7 @@ class Context:
 
     def _take(self, slot: Slot) -> bytes | Reason:
         if slot.kind in DOCUMENT_SLOTS or slot.kind == "field":
-            return self.document.get((slot.kind, slot.name), Reason.SIGNATURE_MALFORMED)
+            return (self.document or {}).get((slot.kind, slot.name), Reason.SIGNATURE_MALFORMED)
         simple = self._simple(slot.kind)
         if simple is not None:
             return simple
