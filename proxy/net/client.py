@@ -24,7 +24,7 @@ from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.policy import Limits
 from proxy.core.proxy_protocol import write_v2
 from proxy.core.record import ExchangeRecord
-from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.request_head import read_request_head
 from proxy.core.states import ClientState, client_moved
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, RequestHead
@@ -45,7 +45,7 @@ LINGER_BYTES = 32 * 1024 * 1024
 #: Deadlines of an exchange are looked at this often.
 CHECK_S = 1.0
 #: While one of these holds, what was read is not looked at either.
-HELD_BACK = Pause.BUDGET.value | Pause.UNREAD.value
+HELD_BACK = Pause.BUDGET | Pause.UNREAD
 _RESET = struct.pack("ii", 1, 0)
 
 HEAD = ClientState.HEAD
@@ -177,7 +177,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._writing.flows()
         if self._exchange is not None:
             self._exchange.sender_writable(writable=True)
-        elif self._reading.is_paused(Pause.UNREAD.value):
+        elif self._reading.reasons & Pause.UNREAD:
             self.deadline = self._site.clock.now() + self._limits.keepalive_timeout_s
             self.resume(Pause.UNREAD)
 
@@ -233,7 +233,8 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def resume(self, why: Pause) -> None:
         """Read on, where no other reason forbids it."""
-        if self._reading.resume(why) and why.value & HELD_BACK:
+        reading = self._reading
+        if reading.reasons and reading.resume(why) and why & HELD_BACK:
             self._process_soon()
 
     def answer_refusal(
@@ -302,7 +303,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             return
         self._processing = True
         try:
-            while self._buffer and not self._reading.is_paused(HELD_BACK):
+            while self._buffer and not self._reading.reasons & HELD_BACK:
                 if self._state is HEAD:
                     self._take_head()
                     if self._state is HEAD:
@@ -319,16 +320,15 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _take_head(self) -> None:
         """Read a head, where it is whole."""
-        limits = self._limits
         try:
-            parsed = read_request_head(self._buffer, HeadLimits(limits.max_head, limits.max_target, limits.max_fields))
+            parsed = read_request_head(self._buffer, self._site.head_limits)
         except ProtocolError as error:
             self._refuse_head(error)
             return
         if parsed is None:
             if not self._head_begun:
                 self._head_begun = True
-                self.deadline = self._site.clock.now() + limits.head_timeout_s
+                self.deadline = self._site.clock.now() + self._limits.head_timeout_s
             return
         head, consumed = parsed
         self._buffer = self._buffer[consumed:]
@@ -456,7 +456,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._process_soon()
 
     def _head_late(self) -> None:
-        if self._reading.is_paused(Pause.UNREAD.value):
+        if self._reading.reasons & Pause.UNREAD:
             return  # not late: it waits for us, and we for the answers before it
         if self._buffer:
             self._refuse_head(ProtocolError(Reason.HEAD_TIMEOUT, "head_timeout"))

@@ -14,42 +14,38 @@ from proxy.net.sender import Pause
 class Reading:
     """Reading goes on while no reason forbids it. Time spent paused by us is not the sender's fault."""
 
-    __slots__ = ("_clock", "_reasons", "_since", "_total", "transport")
+    __slots__ = ("_clock", "_since", "_total", "reasons", "transport")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.transport: asyncio.Transport | None = None
-        self._reasons = 0
+        self.reasons = 0  # values of ``Pause``, added up
         self._since = 0.0
         self._total = 0.0
 
     def pause(self, why: Pause) -> None:
         """Stop reading, for one more reason."""
-        if not self._reasons and self.transport is not None:
+        if not self.reasons and self.transport is not None:
             self._since = self._clock.now()
             self.transport.pause_reading()
-        self._reasons |= why.value
+        self.reasons |= why
 
     def resume(self, why: Pause) -> bool:
         """Read on, where no other reason forbids it. Whether ``why`` was one of the reasons."""
-        if not self._reasons & why.value:
+        if not self.reasons & why:
             return False
-        self._reasons &= ~why.value
-        if not self._reasons and self.transport is not None:
+        self.reasons &= ~why
+        if not self.reasons and self.transport is not None:
             self._total += self._clock.now() - self._since
             self.transport.resume_reading()
         return True
 
     def resume_all(self) -> None:
         """Read on, whatever the reasons were: they ended with their exchange."""
-        if self._reasons:
-            self._reasons = 0
+        if self.reasons:
+            self.reasons = 0
             if self.transport is not None:
                 self.transport.resume_reading()
-
-    def is_paused(self, reasons: int) -> bool:
-        """Whether one of ``reasons`` (values of ``Pause``, added up) holds."""
-        return bool(self._reasons & reasons)
 
     def begin_request(self) -> None:
         """Count paused time from here."""
@@ -57,7 +53,7 @@ class Reading:
 
     def paused_s(self, now: float) -> float:
         """Seconds of this request in which we did not read."""
-        return self._total + (now - self._since if self._reasons else 0.0)
+        return self._total + (now - self._since if self.reasons else 0.0)
 
 
 class Writing:

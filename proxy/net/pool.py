@@ -49,6 +49,7 @@ class EndpointState:
     failures: int = 0
     ejected_until: float = 0.0
     unwell: bool = False  # by its own answer to a health check
+    keeps: bool = True  # its connections, once they are idle
     turn: float = 0.0  # grows by 1/weight with each exchange
 
 
@@ -141,8 +142,10 @@ class UpstreamPool:
     def use(self, endpoints: Iterable[Endpoint]) -> None:
         """Forget every endpoint but these: its idle connections are closed, those in use when they become idle."""
         self._used = frozenset(endpoints)
-        for endpoint in [one for one in self._states if one not in self._used]:
-            state = self._states[endpoint]
+        for endpoint, state in list(self._states.items()):
+            state.keeps = endpoint in self._used and not endpoint.send_proxy
+            if endpoint in self._used:
+                continue
             while state.idle:
                 state.idle[-1].close()
             if not state.outstanding and not state.dialing:
@@ -177,6 +180,7 @@ class UpstreamPool:
     def made(self, connection: UpstreamConnection) -> None:
         """The connection stands and is lent to whoever dialled."""
         self._state(connection.endpoint).outstanding += 1
+        self._clock.watch(self)
 
     def released(self, connection: UpstreamConnection) -> None:
         """The connection is idle: its answer was read to its end, or nobody wants it."""
@@ -184,13 +188,10 @@ class UpstreamPool:
         state.outstanding -= 1
         connection.idle_since = self._clock.now()
         state.idle.append(connection)
-        gone = self._used is not None and connection.endpoint not in self._used
-        if self._closed or gone or connection.endpoint.send_proxy:
+        if self._closed or not state.keeps:
             connection.close()
         elif len(state.idle) > MAX_IDLE:
             state.idle[0].close()
-        else:
-            self._clock.watch(self)
 
     def lost(self, connection: UpstreamConnection) -> None:
         """The connection is closed: while idle, or while it was lent."""
@@ -214,7 +215,8 @@ class UpstreamPool:
     def _state(self, endpoint: Endpoint) -> EndpointState:
         state = self._states.get(endpoint)
         if state is None:
-            state = self._states[endpoint] = EndpointState()
+            used = self._used is None or endpoint in self._used
+            state = self._states[endpoint] = EndpointState(keeps=used and not endpoint.send_proxy)
         return state
 
     def _order(self, endpoints: tuple[Endpoint, ...]) -> list[Endpoint]:

@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import IntEnum
 from typing import Protocol
 
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.record import ExchangeRecord
 
 
-class Pause(Enum):
-    """Why a sender's connection is not read."""
+class Pause(IntEnum):
+    """Why a sender's connection is not read. Reasons can be added up."""
 
     BUDGET = 1  # no buffer for its body yet: what was read is not looked at either
     UPSTREAM = 2  # the upstream is slower than the sender

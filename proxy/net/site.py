@@ -15,6 +15,7 @@ from proxy.core.metrics import Metrics
 from proxy.core.policy import Policy, Route
 from proxy.core.rate import RateLimiter
 from proxy.core.record import ExchangeRecord
+from proxy.core.request_head import HeadLimits
 from proxy.core.routes import RouteTable
 from proxy.http1 import Refusal, RequestHead, build_refusal
 from proxy.net.clock import NEVER, Clock, Watched
@@ -93,6 +94,8 @@ class Site:
         self.idle_until = NEVER  # while draining: when a connection without a request is closed
         self._instance = instance
         self._requests = 0
+        self._most_exchanges = self._most_of_strangers = 0
+        self._measure(policy)
         self._refusals: dict[tuple[Reason, bool, int, tuple[bytes, ...], int], Refusal] = {}
 
     def use(self, policy: Policy) -> None:
@@ -104,6 +107,13 @@ class Site:
         self.pool.connect_timeout_s = policy.server.connect_timeout_s
         self.pool.use(policy.endpoints())
         self.metrics.expect({route.name: route.answer_s for route in policy.routes})
+        self._measure(policy)
+
+    def _measure(self, policy: Policy) -> None:
+        limits, server = policy.limits, policy.server
+        self.head_limits = HeadLimits(limits.max_head, limits.max_target, limits.max_fields)
+        most = self._most_exchanges = server.max_exchanges
+        self._most_of_strangers = server.open_to_strangers(most) if policy.reserved_for else most
 
     def new_request_id(self) -> str:
         """An id that no other exchange has."""
@@ -114,11 +124,7 @@ class Site:
         """Whether as many exchanges are under way as there may be for ``route`` to begin one: where some routes are
         for listed addresses, the others leave them a share.
         """
-        policy = self.policy
-        most = policy.server.max_exchanges
-        if policy.reserved_for and route.allow is None:
-            most = policy.server.open_to_strangers(most)
-        return self.exchanges >= most
+        return self.exchanges >= (self._most_of_strangers if route.allow is None else self._most_exchanges)
 
     def new_record(self, wall: float, peer: str, *, secure: bool, request_id: bytes | None = None) -> ExchangeRecord:
         """What is known of an exchange that begins at ``wall``; ``request_id`` is one that a trusted proxy gave."""

@@ -339,7 +339,7 @@ def test_a_slow_upstream_slows_its_sender(converse) -> None:
     async def main(service: Service, connect) -> None:
         sender = await connect()
         sender.say(signed(BIG * 8))
-        await until(lambda: [True for one in service.site.connections if one._reading.is_paused(Pause.UPSTREAM.value)])
+        await until(lambda: [True for one in service.site.connections if one._reading.reasons & Pause.UPSTREAM])
         [connection] = service.site.connections
         assert connection._exchange._delivery._upstream.buffered_bytes < 300_000
         go.set()
