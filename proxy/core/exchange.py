@@ -311,7 +311,7 @@ def verified_value(admit: Admit, record: ExchangeRecord, *, judged: bool) -> byt
     return provenance_value(admit, name, record.delivery_id)
 
 
-_PROVENANCE_SAFE = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}")
+_PROVENANCE_SAFE = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}+")
 
 
 def provenance_value(admit: Admit, secret_name: str, delivery_id: str) -> bytes:
@@ -324,9 +324,7 @@ def provenance_value(admit: Admit, secret_name: str, delivery_id: str) -> bytes:
     proved = route.token is not None or route.signature is not None
     if admit.observed is not None or admit.check is not None or not proved:
         return b""
-    parts = [route.provider]
-    if secret_name:
-        parts.append(f"secret={secret_name}")
+    value = f"{route.provider}; secret={secret_name}" if secret_name else route.provider
     if _PROVENANCE_SAFE.fullmatch(delivery_id):
-        parts.append(f"id={delivery_id}")
-    return "; ".join(parts).encode("ascii")
+        value = f"{value}; id={delivery_id}"
+    return value.encode("ascii")

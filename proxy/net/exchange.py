@@ -52,7 +52,6 @@ class Exchange:
         "_streams",
         "_ticket",
         "record",
-        "sender_writable",
         "started",
     )
 
@@ -80,7 +79,6 @@ class Exchange:
         self._delivery = Delivery(
             self, sender, site, head=head, admit=admit, record=record, gate=self._gate, free=self._streams
         )
-        self.sender_writable = self._delivery.sender_writable
 
     # -- the sender's side
 
@@ -146,6 +144,10 @@ class Exchange:
                 self._ticket = None
         self._delivery.abandon()
         self._finish(reason)
+
+    def sender_writable(self, *, writable: bool) -> None:
+        """The sender takes the answer, or is slower than the upstream."""
+        self._delivery.sender_writable(writable=writable)
 
     def refuse(self, reason: Reason, detail: str = "", *, status: int = 0) -> None:
         """End the exchange with ``reason``: by an answer where none was begun, else by cutting the connection."""
@@ -292,6 +294,6 @@ class Exchange:
         if reason is Reason.DELIVERED:
             record.phase = Phase.DONE
         # Each knows the other: parted, both are freed at once with the body they hold, and none has to be found later.
-        del self.sender_writable, self._delivery
+        del self._delivery
         self._site.exchanges -= 1
         self._site.finished(record)
