@@ -89,8 +89,7 @@ def _judge(status: int, phrase: bytes, minor: int, lines: list[bytes], *, asked_
     if not repeated.isdisjoint(_FRAMING_NAMES):
         _refuse("framing_repeated")
     close = minor == 0 or (
-        b"connection" in values
-        and any(name == b"connection" and b"close" in line.lower() for name, line in fields)
+        b"connection" in values and any(name == b"connection" and b"close" in line.lower() for name, line in fields)
     )
     length, chunked = _declared(values, minor)
     if status < 200 or status == 204:

@@ -21,7 +21,7 @@ from proxy.core.content import ContentReader
 from proxy.core.exchange import Admit, Reject, decide, note_decision
 from proxy.core.forwarding import clean_request_id
 from proxy.core.handshakes import HandshakeAnswer
-from proxy.core.policy import Limits
+from proxy.core.policy import Limits, Policy
 from proxy.core.proxy_protocol import write_v2
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import read_request_head
@@ -68,6 +68,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_ended",
         "_exchange",
         "_head_begun",
+        "_judged_by",
         "_lingered",
         "_names",
         "_on_close",
@@ -94,6 +95,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.peer = peer
         self.peer_text = peer.text
         self.peer_trusted = False
+        self._judged_by: Policy | None = None
         self.secure = secure
         self.deadline = NEVER
         self._transport: asyncio.Transport | None = None
@@ -341,7 +343,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.deadline = site.clock.now() + CHECK_S
         self._reading.begin_request()
         self._served += 1
-        self.peer_trusted = self.peer in policy.trusted_proxies
+        if policy is not self._judged_by:
+            self._judged_by = policy
+            self.peer_trusted = self.peer in policy.trusted_proxies
         decision = decide(
             head, self.peer, policy, site.table, wall, trusted=self.peer_trusted, names=self._names, rates=site.rates
         )

@@ -24,6 +24,10 @@ from proxy.net.spill import SpillFile
 from proxy.net.upstream import UpstreamConnection
 from proxy.reasons import Phase, Reason
 
+NONE = Framing.NONE
+CHUNKED = Framing.CHUNKED
+EOF = Framing.EOF
+
 
 class Answer(Enum):
     """Where the answer stands."""
@@ -101,7 +105,7 @@ class Delivery:
         self._pending: list[bytes] = []
         self._spilled: Iterator[bytes] | None = None
         self.answer = Answer.NONE
-        self._answer_framing = Framing.NONE
+        self._answer_framing = NONE
         self._kept: tuple[ResponseHead, list[bytes], bool] | None = None
         self._close = False
 
@@ -235,7 +239,7 @@ class Delivery:
     @property
     def _is_chunked(self) -> bool:
         """Whether the request goes on in chunks of ours: its length was not known when it began to stream."""
-        return self._gate.streaming and self._head.framing is Framing.CHUNKED
+        return self._gate.streaming and self._head.framing is CHUNKED
 
     def _framed(self, pieces: list[bytes]) -> list[bytes]:
         return _one_chunk(pieces) if self._is_chunked else pieces
@@ -333,24 +337,22 @@ class Delivery:
         self._owner.refuse(reason, detail)
 
     def _relay(self, head: ResponseHead, content: list[bytes], ended: bool) -> None:  # noqa: FBT001
-        framing = head.framing
-        if framing is Framing.CHUNKED or framing is Framing.EOF:
-            framing = Framing.CHUNKED if self._head.minor else Framing.EOF
+        framing, record, site = head.framing, self._record, self._site
+        if framing is CHUNKED or framing is EOF:
+            framing = CHUNKED if self._head.minor else EOF
         # An answer before the request's end: the rest of the request is not read (threats R6, F12).
-        keeps = self._record.keep_alive and self._whole and framing is not Framing.EOF and not self._site.draining
-        self._close = not keeps
+        self._close = not (record.keep_alive and self._whole and framing is not EOF and not site.draining)
         self.answer = Answer.RELAYING
         self._owner.answer_begun(head.status)
         self._answer_framing = framing
-        self._record.status = head.status
-        self._record.phase = Phase.ANSWER_BODY
-        date = self._site.clock.date
-        self._write_answer([answer_head(head, framing, date, close=self._close)], content, ended)
+        record.status = head.status
+        record.phase = Phase.ANSWER_BODY
+        self._write_answer([answer_head(head, framing, site.clock.date, close=self._close)], content, ended)
 
     def _write_answer(self, pieces: list[bytes], content: list[bytes], ended: bool) -> None:  # noqa: FBT001
         for piece in content:
             self._record.bytes_out += len(piece)
-        if self._answer_framing is Framing.CHUNKED:
+        if self._answer_framing is CHUNKED:
             pieces += _one_chunk(content)
             if ended:
                 pieces.append(LAST_CHUNK)

@@ -36,6 +36,9 @@ SENDING = UpstreamState.SENDING
 AWAITING = UpstreamState.AWAITING
 READING = UpstreamState.READING
 CLOSED = UpstreamState.CLOSED
+NONE = Framing.NONE
+LENGTH = Framing.LENGTH
+CHUNKED = Framing.CHUNKED
 
 
 class AnswerSink(Protocol):
@@ -258,14 +261,8 @@ class UpstreamConnection(asyncio.Protocol):
         # An answer before the request's end leaves the connection out of step: never reused (threats R6, F12).
         self._complete = self.state is AWAITING and not self.buffered_bytes
         self._reusable = head.keep_alive and self._complete
-        self._chunked = None
-        self._remaining = None
-        if head.framing is Framing.NONE:
-            self._remaining = 0
-        elif head.framing is Framing.LENGTH:
-            self._remaining = head.content_length
-        elif head.framing is Framing.CHUNKED:
-            self._chunked = ChunkedDecoder(None)
+        self._remaining = head.content_length if head.framing is LENGTH else 0 if head.framing is NONE else None
+        self._chunked = ChunkedDecoder(None) if head.framing is CHUNKED else None
         self.state = upstream_moved(self.state, READING)
         sink = self._sink
         content, ended = self._decode(rest)
