@@ -11,10 +11,10 @@ from proxy.http1 import (
     RequestHead,
     build_refusal,
     chunk,
-    phrase_of,
-    write_request_head,
     field,
+    phrase_of,
     value_of,
+    write_request_head,
     write_response_head,
 )
 from proxy.reasons import Reason

@@ -30,6 +30,18 @@ class Reservation:
             self.size = size
             self._budget.serve()
 
+    def grow(self, size: int) -> bool:
+        """Take up to ``size`` bytes in all where there is plenty: nobody waits, and half of the budget stays free.
+        Whether there is; what was taken before is kept either way.
+        """
+        budget = self._budget
+        more = max(0, size - self.size)
+        if not self.granted or budget.waiting or budget.used + more > budget.limit // 2:
+            return False
+        budget.used += more
+        self.size += more
+        return True
+
     def release(self) -> None:
         """Give everything back, or leave the queue. Calling it twice does no harm."""
         if self.granted:

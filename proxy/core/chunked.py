@@ -57,6 +57,7 @@ _SIZE_LINE = _Line(
     "bad_chunk",
     (Reason.BAD_REQUEST, "bad_chunk"),
 )
+_NEXT_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,16}+)\r\n")
 _TRAILER_LINE = _Line(
     re.compile(rb"((?:[%b]++:[%b]*+)?+)\r\n" % (TOKEN_CHARS, VALUE_CHARS)),
     re.compile(rb"(?:[%b]++(?::[%b]*+)?+)?+\r?+" % (TOKEN_CHARS, VALUE_CHARS)),
@@ -118,7 +119,7 @@ class ChunkedDecoder:
                 self.received += len(piece)
                 self._left -= len(piece)
                 if not self._left:
-                    self._state = _DATA_END
+                    position = self._end_chunk(data, position)
             elif state is _SIZE:
                 position = self._take_size(data, position)
             elif state is _DATA_END:
@@ -130,19 +131,30 @@ class ChunkedDecoder:
                 break
         return pieces
 
+    def _end_chunk(self, data: bytes, position: int) -> int:
+        """All of a chunk's content is here; the next chunk's size nearly always follows at once, without extensions."""
+        found = _NEXT_SIZE.match(data, position)
+        if found is None:
+            self._state = _DATA_END
+            return position
+        self._begin_chunk(int(found[1], 16), found.end() - position - 2)
+        return found.end()
+
     def _take_size(self, data: bytes, position: int) -> int:
         found, position = self._take_line(_SIZE_LINE, MAX_SIZE_LINE, data, position)
         if found is None:
             return position
-        size = int(found[1], 16)
+        self._begin_chunk(int(found[1], 16), found.end() - found.start())
+        return position
+
+    def _begin_chunk(self, size: int, line_bytes: int) -> None:
         if self._limit is not None and self.received + size > self._limit:
             raise ProtocolError(Reason.BODY_TOO_LARGE, "chunk_size")
-        self._overhead += found.end() - found.start() + 2
+        self._overhead += line_bytes + 2
         if self._overhead > MAX_OVERHEAD + self.received:
             raise ProtocolError(Reason.BAD_REQUEST, "chunk_overhead")
         self._left = size
         self._state = _DATA if size else _TRAILER
-        return position
 
     def _take_data_end(self, data: bytes, position: int) -> int:
         taken = data[position : position + 2 - len(self._line)]

@@ -31,14 +31,12 @@ from proxy.http1 import Framing, RequestHead
 from proxy.net.certificate import NO_NAMES, client_names
 from proxy.net.clock import NEVER
 from proxy.net.exchange import Exchange
-from proxy.net.flow import Reading, Writing
+from proxy.net.flow import BUFFER, LARGE_BUFFER, Reading, Writing
 from proxy.net.sender import Pause
 from proxy.net.site import Site
 from proxy.net.upstream import WRITE_HIGH_BYTES
 from proxy.reasons import Reason
 
-#: One read takes at most this much: it bounds what a connection holds beyond its windows.
-READ_BYTES = 64 * 1024
 #: Lingering close: what still comes is discarded for at most this long and this much.
 LINGER_S = 2.0
 LINGER_BYTES = 32 * 1024 * 1024
@@ -54,9 +52,6 @@ ANSWER = ClientState.ANSWER
 REFUSING = ClientState.REFUSING
 CLOSING = ClientState.CLOSING
 CLOSED = ClientState.CLOSED
-
-#: Reads of all connections land here and are copied out at once: a connection at rest holds no buffer.
-_read_buffer = memoryview(bytearray(READ_BYTES))
 
 
 class ClientConnection(asyncio.BufferedProtocol):
@@ -127,10 +122,10 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         del sizehint
-        return _read_buffer
+        return self._reading.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(_read_buffer[:nbytes]))
+        self.data_received(bytes(LARGE_BUFFER[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the sender."""
@@ -238,6 +233,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         reading = self._reading
         if reading.reasons and reading.resume(why) and why & HELD_BACK:
             self._process_soon()
+
+    def read_more(self, *, generous: bool) -> None:
+        """Take more with each read of this request's content, or no more than usual."""
+        self._reading.buffer = LARGE_BUFFER if generous else BUFFER
 
     def answer_refusal(
         self, record: ExchangeRecord, *, body_read: bool, allow: tuple[bytes, ...] = (), retry_s: float = 0.0
@@ -442,6 +441,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _begin_answer(self) -> None:
         """The request is here whole; what came with it waits for its answer."""
+        self._reading.buffer = BUFFER
         self._state = client_moved(self._state, ANSWER)
         if self._buffer:
             self.pause(Pause.PIPELINED)

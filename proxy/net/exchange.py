@@ -32,6 +32,8 @@ BUDGET_WAIT_S = 15.0
 RATE_GRACE_S = 5.0
 #: While a streamed body is under way it holds what is withheld and one write buffer, no longer a whole window.
 STREAMING_BYTES = 160 * 1024
+#: The same where there is plenty, and reads are large: up to one of them is withheld, another in the write buffer.
+GENEROUS_BYTES = 640 * 1024
 #: One read in more pieces than this came in tiny chunks: a copy is cheaper than hashing and writing each by itself.
 MANY_PIECES = 16
 
@@ -126,7 +128,14 @@ class Exchange:
         if out:
             self._delivery.stream(out)
         if self._reservation is not None and (out or self._gate.spilling):
-            self._reservation.shrink(max(STREAMING_BYTES, self._delivery.buffered_bytes))
+            self._resize(self._reservation)
+
+    def _resize(self, reservation: Reservation) -> None:
+        """A body under way holds less than a window, or reads faster where memory is plenty."""
+        generous = self._gate.streaming and reservation.grow(GENEROUS_BYTES)
+        if not generous:
+            reservation.shrink(max(STREAMING_BYTES, self._delivery.buffered_bytes + self._gate.held_bytes))
+        self._sender.read_more(generous=generous)
 
     def content_ended(self) -> None:
         """The content's framing ended without error: now there is a verdict."""

@@ -10,14 +10,24 @@ import asyncio
 from proxy.net.clock import Clock
 from proxy.net.sender import Pause
 
+#: One read takes at most this much: it bounds what a connection holds beyond its windows.
+READ_BYTES = 64 * 1024
+#: The same where an exchange has reserved enough for it: each read has a price of its own.
+LARGE_READ_BYTES = 256 * 1024
+
+#: Reads of all connections land here and are copied out at once: a connection at rest holds no buffer.
+LARGE_BUFFER = memoryview(bytearray(LARGE_READ_BYTES))
+BUFFER = LARGE_BUFFER[:READ_BYTES]
+
 
 class Reading:
     """Reading goes on while no reason forbids it. Time spent paused by us is not the sender's fault."""
 
-    __slots__ = ("_clock", "_since", "_total", "reasons", "transport")
+    __slots__ = ("_clock", "_since", "_total", "buffer", "reasons", "transport")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.buffer = BUFFER  # where the next read goes
         self.transport: asyncio.Transport | None = None
         self.reasons = 0  # values of ``Pause``, added up
         self._since = 0.0

@@ -41,6 +41,9 @@ class Sender(Protocol):
     def resume(self, why: Pause) -> None:
         """Read on, where nothing else forbids it."""
 
+    def read_more(self, *, generous: bool) -> None:
+        """Take more with each read of this request's content, or no more than usual."""
+
     def answer_refusal(self, record: ExchangeRecord, *, body_read: bool) -> None:
         """Write the prebuilt answer for ``record.reason`` and ``record.status``."""
 

@@ -152,6 +152,27 @@ def test_a_call_that_fails_does_not_stop_the_budget(calls):
     assert calls == ["next"]
 
 
+def test_more_is_taken_only_where_there_is_plenty(calls):
+    budget = BufferBudget(100)
+    first = budget.reserve(20, never)
+    assert first.grow(40)
+    assert (first.size, budget.used) == (40, 40)
+    assert first.grow(10)
+    assert first.size == 40
+    second = budget.reserve(11, never)
+    assert not first.grow(40)
+    assert not second.grow(20)
+    assert (first.size, second.size, budget.used) == (40, 11, 51)
+    second.shrink(10)
+    assert first.grow(40)
+    waiting = budget.reserve(60, lambda: calls.append("next"))
+    assert not first.grow(40)
+    assert not waiting.grow(60)
+    first.release()
+    assert calls == ["next"]
+    assert (waiting.size, budget.used) == (60, 70)
+
+
 class BudgetMachine(RuleBasedStateMachine):
     """Any order of reserving, shrinking and leaving."""
 
@@ -171,6 +192,15 @@ class BudgetMachine(RuleBasedStateMachine):
     def shrink(self, data: st.DataObject, size: int) -> None:
         if self.alive:
             self.alive[data.draw(st.sampled_from(sorted(self.alive)))].shrink(size)
+
+    @rule(data=st.data(), size=st.integers(0, 100))
+    def grow(self, data: st.DataObject, size: int) -> None:
+        if self.alive:
+            waited, one = self.budget.waiting, self.alive[data.draw(st.sampled_from(sorted(self.alive)))]
+            if one.grow(size):
+                assert not waited
+                assert one.size >= size
+                assert self.budget.used <= self.budget.limit // 2
 
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:

@@ -32,8 +32,9 @@ from proxy.core.record import ExchangeRecord
 from proxy.core.schemes import find
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
-from proxy.net.client import READ_BYTES, ClientConnection
+from proxy.net.client import ClientConnection
 from proxy.net.clock import Clock
+from proxy.net.flow import READ_BYTES
 from proxy.net.pool import Dial, UpstreamPool
 from proxy.net.site import Site
 from proxy.net.upstream import UpstreamConnection
@@ -305,11 +306,13 @@ class FakeTransport(asyncio.Transport):
             return False
         if self.inbox:
             data = self.inbox.popleft()
-            if len(data) > READ_BYTES:
-                self.inbox.appendleft(data[READ_BYTES:])
-                data = data[:READ_BYTES]
-            if isinstance(self.protocol, asyncio.BufferedProtocol):
-                self.protocol.get_buffer(-1)[: len(data)] = data
+            buffer = self.protocol.get_buffer(-1) if isinstance(self.protocol, asyncio.BufferedProtocol) else None
+            most = READ_BYTES if buffer is None else len(buffer)
+            if len(data) > most:
+                self.inbox.appendleft(data[most:])
+                data = data[:most]
+            if buffer is not None:
+                buffer[: len(data)] = data
                 self.protocol.buffer_updated(len(data))
             else:
                 self.protocol.data_received(data)

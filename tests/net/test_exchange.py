@@ -8,7 +8,7 @@ import pytest
 
 from proxy.core.body import WITHHELD_BYTES
 from proxy.core.policy import BodyMode, Endpoint
-from proxy.net.exchange import BUDGET_WAIT_S
+from proxy.net.exchange import BUDGET_WAIT_S, GENEROUS_BYTES
 from proxy.net.spill import SpillFile
 from proxy.reasons import Phase, Reason
 from tests.net.dialogue import HIGH, LIMITS, OK, SIGNATURE, World, chunks, forged, request, route, signature, signed
@@ -604,10 +604,11 @@ def test_an_early_answer_in_tail_is_dropped_on_refusal(whole: bool) -> None:
 def test_an_early_answer_ends_the_wait_for_an_upstream_that_reads_no_more() -> None:
     world = World()
     sender = world.sender()
-    data = signed(BIG)
+    data = signed(BIG * 2)
     sender >> data[:100_000]
     world.upstream.take(0)
-    sender >> data[100_000:-1]
+    sender >> data[100_000:300_000]
+    sender >> data[300_000:-1]
     assert not sender.is_read
     world.upstream >> EARLY
     assert sender.is_read
@@ -814,7 +815,7 @@ def test_a_slow_upstream_slows_its_own_sender(path: bytes) -> None:
     sender >> data[100_000:]
     assert not sender.is_read
     held = slow.transport.get_write_buffer_size() + sum(map(len, sender.protocol._exchange._gate._held))
-    assert held < HIGH + 3 * 64 * 1024
+    assert held <= GENEROUS_BYTES
     other >> signed()
     world.upstream >> OK
     other << ANSWERED
@@ -902,8 +903,25 @@ def test_who_waits_too_long_for_the_budget_is_told_to_come_back() -> None:
     world.over(Reason.OVERLOADED, Reason.SENDER_GONE)
 
 
+def test_a_stream_takes_more_where_there_is_plenty_and_gives_it_back_where_there_is_not() -> None:
+    world = World()
+    sender = world.sender()
+    data = signed(BIG * 12)
+    cuts = [data[at : at + 300_000] for at in range(0, len(data), 300_000)]
+    sender >> cuts[0]
+    sender >> cuts[1]
+    assert world.site.budget.used == GENEROUS_BYTES
+    world.site.budget.limit = GENEROUS_BYTES
+    sender >> cuts[2]
+    assert world.site.budget.used < GENEROUS_BYTES
+    for cut in cuts[3:]:
+        sender >> cut
+    world.upstream >> OK
+    world.over(DELIVERED)
+
+
 def test_a_stream_gives_back_what_it_no_longer_needs() -> None:
-    world = World(route(b"/hook", hold_window=1 << 20))
+    world = World(route(b"/hook", hold_window=1 << 20), buffer_budget=1 << 20)
     sender = world.sender()
     data = signed(BIG * 8)
     sender >> data[:1000]
