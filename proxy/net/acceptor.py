@@ -117,6 +117,13 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._sock, self._on_readable)
 
+    def take_queue(self) -> None:
+        """Accept who has connected already and waits in the kernel's queue, as many as one turn takes. Where nobody
+        else holds the socket, ``stop`` would reset them.
+        """
+        if self._loop is not None and self._resuming is None:
+            self._on_readable()
+
     def stop(self) -> None:
         """Stop accepting, at once and for good. What was handed over lives on. A second call does nothing."""
         if self._loop is None:

@@ -80,6 +80,10 @@ class Listener:
         """Begin to accept on the running loop."""
         self._acceptor.start()
 
+    def take_queue(self) -> None:
+        """Accept who has connected already, before a drain."""
+        self._acceptor.take_queue()
+
     def stop(self) -> None:
         """Stop accepting, at once (drain). Accepted connections, and handshakes under way, live on."""
         self._acceptor.stop()

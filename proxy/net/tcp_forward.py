@@ -69,6 +69,10 @@ class TcpForward:
         if self._idle_timeout_s:
             self._sweep()
 
+    def take_queue(self) -> None:
+        """Accept who has connected already, before a drain."""
+        self._acceptor.take_queue()
+
     def stop(self) -> None:
         """Stop accepting, at once (drain). Pipes live on."""
         self._acceptor.stop()

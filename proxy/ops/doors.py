@@ -25,6 +25,9 @@ class Server(Protocol):
     def start(self) -> None:
         """Begin to accept."""
 
+    def take_queue(self) -> None:
+        """Accept who has connected already and waits in the kernel's queue."""
+
     def stop(self) -> None:
         """Accept no more and close the socket; connections live on."""
 
@@ -113,6 +116,11 @@ class Doors:
     def _retire(self, server: Server) -> None:
         server.stop()
         self._leaving.append(server)
+
+    def take_queue(self) -> None:
+        """Accept who has connected already, everywhere: to ``stop`` resets them where nobody else holds the socket."""
+        for door in self.open:
+            door.server.take_queue()
 
     def stop(self) -> None:
         """Accept nothing more, anywhere."""

@@ -245,6 +245,9 @@ class Supervisor:
     def _go(self, how: Leave) -> None:
         """Tell all workers to leave, by that degree of the end."""
         self._leave = how
+        if how is not Leave.RETIRE:
+            # Held here, they would go on taking connections that nobody serves, until the last worker has drained.
+            self._close_sockets(unlink=False)
         plan = self._plan or self._next
         drain_s = plan.loaded.settings.drain_s if plan is not None else 0.0
         patience = {Leave.RETIRE: NEVER, Leave.STOP: drain_s + STOP_MARGIN_S, Leave.NOW: STOP_MARGIN_S}
@@ -429,9 +432,7 @@ class Supervisor:
         for process in self._crew.processes.values():
             process.kill()
         self._drop_heir()
-        for plan in (self._next, self._plan):
-            for _, bound in plan.held if plan is not None else ():
-                bound.close(unlink=not self._handed_over)
+        self._close_sockets(unlink=not self._handed_over)
         self._fall_silent()
         if self._launch.legacy is not None:
             self._launch.legacy.close()
@@ -439,6 +440,11 @@ class Supervisor:
         self._selector.close()
         self._sets.close()
         log.info("stopped")
+
+    def _close_sockets(self, *, unlink: bool) -> None:
+        for plan in (self._next, self._plan):
+            for _, bound in plan.held if plan is not None else ():
+                bound.close(unlink=unlink)
 
 
 def _close_others(held: list[Held], kept: list[Held]) -> None:

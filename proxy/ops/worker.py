@@ -140,6 +140,8 @@ class Worker:
         new one is taken any more.
         """
         await self._leaving.wait()
+        if self._leave < Leave.NOW:
+            self.doors.take_queue()
         self.doors.stop()
         if self._admin is not None and self._leave is Leave.RETIRE:
             self._admin.leave()

@@ -57,6 +57,24 @@ def test_who_is_outside_is_reset_and_never_handed_over(run, caplog):
     assert [record for record in caplog.records if record.name.startswith("proxy")] == []
 
 
+def test_who_has_connected_before_the_end_is_taken(run):
+    async def main():
+        site = FakeSite()
+        acceptor, taker, address = accepting(site)
+        with dial(address), dial(address), dial(address):
+            assert taker.taken == [], "the loop has not looked yet"
+            acceptor.take_queue()
+            acceptor.stop()
+            acceptor.take_queue()
+            assert len(taker.taken) == 3
+            for sock, _ in taker.taken:
+                sock.close()
+        with pytest.raises(ConnectionRefusedError):
+            dial(address)
+
+    run(main())
+
+
 def test_who_is_inside_is_handed_over_ready_to_use(run):
     async def main():
         site = FakeSite()

@@ -18,10 +18,14 @@ class Server:
     def __init__(self, sock: socket.socket, made: list[Server]) -> None:
         self.sock = sock
         self.started = self.abandoned = False
+        self.taken_open: list[bool] = []
         made.append(self)
 
     def start(self) -> None:
         self.started = True
+
+    def take_queue(self) -> None:
+        self.taken_open.append(self.open)
 
     def stop(self) -> None:
         self.sock.close()
@@ -133,3 +137,15 @@ def test_what_is_under_way_ends_with_abandon():
     house.doors.stop()
     asyncio.run(house.doors.abandon())
     assert [server.abandoned for server in house.made] == [True, True]
+
+
+def test_the_queue_is_taken_when_we_leave_and_not_when_a_door_changes_hands():
+    house = House()
+    port = free_port()
+    house.doors.change([house.wanted(port), house.wanted(name="ssh")])
+    house.doors.change([house.wanted(port)])
+    house.doors.change([house.wanted(port, service="tls")])
+    assert [server.taken_open for server in house.made] == [[]] * len(house.made)
+    house.doors.take_queue()
+    house.doors.stop()
+    assert [server.taken_open for server in house.made if server.taken_open] == [[True]]

@@ -81,6 +81,26 @@ def house(tmp_path: Path, upstream: RecordingUpstream) -> Iterator[House]:
     assert one.hookward.stop() in {0, 70}
 
 
+def test_nobody_waits_at_a_door_that_is_not_opened_again(house: House, upstream: RecordingUpstream):
+    upstream.manner.gate = threading.Event()
+    with Client(house.address) as busy:
+        busy.send(ASK)
+        upstream.wait_complete()
+        house.hookward.signal(signal.SIGTERM)
+
+        def refused() -> bool:
+            try:
+                Client(house.address).sock.close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        until(refused, "connections are still taken, and nobody serves them")
+        upstream.manner.gate.set()
+        assert busy.answer().status == 200
+    assert house.hookward.wait() == 0
+
+
 def test_reloads_kills_and_numbers(house: House):
     """One long day: what is slow is the start, so it is had once."""
     first = house.workers
