@@ -60,5 +60,16 @@ assert not os.access("/usr", os.W_OK) and not os.access("/etc/hookward", os.W_OK
 assert os.access("/var/lib/hookward", os.W_OK)
 assert os.listdir("/usr/bin") and set(os.listdir("/usr/bin")) == {"hookward", "python3", "python3.11"}
 '
-rm -r "${image:?}/dev"
+# What the pods of packaging/kubernetes mount: their configuration and its secrets, which are root's and the group's.
+mounts=$image/run/secrets
+mkdir -p "$mounts/hookward" "$mounts/tls"
+cp packaging/kubernetes/base/hookward.toml "$image/etc/hookward/"
+printf %s "$(inside openssl rand -hex 24)" > "$mounts/hookward/github.secret"
+printf 'redis://:%s@hookward-redis:6379/0' "$(inside openssl rand -hex 24)" > "$mounts/hookward/redis.url"
+inside openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=hooks.example.com \
+    -keyout "${mounts#"$root"}/tls/tls.key" -out "${mounts#"$root"}/tls/tls.crt" 2> /dev/null
+chgrp 65532 "$mounts"/*/*
+chmod 0440 "$mounts"/*/*
+guard check --strict --config /etc/hookward/hookward.toml | tail -n 1
+rm -r "${image:?}/dev" "$image/run" "$image/etc/hookward/hookward.toml"
 echo "image: $(du -sk "$image" | cut -f 1) KiB"

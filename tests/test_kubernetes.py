@@ -67,6 +67,11 @@ def mib(text: str) -> int:
     return int(text.removesuffix("Mi")) * MIB
 
 
+def gib(text: str) -> int:
+    assert text.endswith("Gi")
+    return int(text.removesuffix("Gi")) * 1024 * MIB
+
+
 def templates(manifests: list[Manifest]) -> list[tuple[str, dict[str, Any]]]:
     return [(one["metadata"]["name"], one["spec"]["template"]) for one in manifests if one["kind"] == "Deployment"]
 
@@ -283,6 +288,10 @@ class TestLife:
     def test_the_buffers_fit_into_the_memory(self, manifests: list[Manifest]) -> None:
         budget = parse_size(config(manifests)["limits"]["buffer_budget"])
         assert mib(container(manifests)["resources"]["limits"]["memory"]) >= budget + BESIDE_BUFFERS
+
+    def test_and_large_bodies_into_the_volume(self, manifests: list[Manifest]) -> None:
+        budget = parse_size(config(manifests)["limits"]["spill_budget"])
+        assert gib(mounted(pod(manifests), "emptyDir")["/tmp"]["emptyDir"]["sizeLimit"]) > budget
 
     def test_the_autoscaler_alone_says_how_many(self, manifests: list[Manifest]) -> None:
         spec = of_kind(manifests, "HorizontalPodAutoscaler")["spec"]

@@ -221,13 +221,16 @@ class Fleet:
         """What the hookwards said."""
         return "".join(path.read_text() for path in sorted(self._folder.glob("hook*.log")))
 
-    async def kill(self, name: str, story: Story) -> None:
+    async def end(self, name: str, story: Story, *, gently: bool) -> None:
         begin, pid = time(), self._running[name].pid
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGTERM if gently else signal.SIGKILL)
         # Its state will not do: it is a zombie when its first thread has ended, and listens until its last one has.
         ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
         await until(lambda: os.waitid(os.P_PID, pid, ended), f"{name} to die")
-        story.kills.append(Kill(name, begin, time()))
+        if gently:
+            story.stops += 1
+        else:
+            story.kills.append(Kill(name, begin, time()))
 
     async def restart(self, name: str) -> None:
         self._running.pop(name).__exit__()
@@ -238,13 +241,13 @@ def local_time(text: str) -> float:
     return datetime.strptime(text, "%d/%b/%Y:%H:%M:%S.%f").astimezone().timestamp()
 
 
-async def operate(fleet: Fleet, story: Story, every_s: float, down_s: float, enough: asyncio.Event) -> None:
-    """Kill one after the other, and start each again, until it is enough."""
+async def operate(fleet: Fleet, story: Story, options: argparse.Namespace, enough: asyncio.Event) -> None:
+    """End one after the other, and start each again, until it is enough."""
     for name in itertools.cycle(NAMES):
-        if await happens(enough, every_s):
+        if await happens(enough, options.kill_every):
             return
-        await fleet.kill(name, story)
-        if await happens(enough, down_s):
+        await fleet.end(name, story, gently=options.gently)
+        if await happens(enough, options.down):
             return
         await fleet.restart(name)
 
@@ -259,16 +262,18 @@ async def happens(event: asyncio.Event, within_s: float) -> bool:
 async def play(fleet: Fleet, options: argparse.Namespace) -> tuple[Story, Counter[str]]:
     """The load and the operator, then the redeliveries; what happened, and what arrived how often."""
     story, application, enough = Story(), Application(fleet.app, WORK_S), asyncio.Event()
-    await application.start()
     sender = Sender(fleet.front, story)
-    operator = asyncio.get_running_loop().create_task(operate(fleet, story, options.kill_every, options.down, enough))
-    await sender.run(options.seconds, options.rate, options.twice_every)
-    enough.set()
-    await operator
-    taken = {attempt.number for attempt in story.attempts if attempt.status == 200}
-    await sender.redeliver(sorted({attempt.number for attempt in story.attempts} - taken))
-    sender.close()
-    await application.stop()
+    await application.start()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(operate(fleet, story, options, enough))
+            await sender.run(options.seconds, options.rate, options.twice_every)
+            enough.set()
+        taken = {attempt.number for attempt in story.attempts if attempt.status == 200}
+        await sender.redeliver(sorted({attempt.number for attempt in story.attempts} - taken))
+    finally:
+        sender.close()
+        await application.stop()
     return story, application.arrived
 
 
@@ -300,10 +305,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--rate", type=float, default=200.0, help="deliveries per second")
     parser.add_argument("--twice-every", type=int, default=5, metavar="N", help="one delivery in N is sent twice")
-    parser.add_argument("--kill-every", type=float, default=6.0, metavar="SECONDS")
     parser.add_argument(
-        "--down", type=float, default=2.0, metavar="SECONDS", help="until a killed one is started again"
+        "--kill-every", type=float, default=6.0, metavar="SECONDS", help="from a start to the next kill"
     )
+    parser.add_argument("--gently", action="store_true", help="stop them (SIGTERM): then nothing at all may fail")
+    parser.add_argument("--down", type=float, default=2.0, metavar="SECONDS", help="until it is started again")
     return parser
 
 

@@ -43,6 +43,7 @@ class Story:
     again: list[Attempt] = field(default_factory=list)  # redeliveries of what failed
     kills: list[Kill] = field(default_factory=list)
     times_ms: list[float] = field(default_factory=list)
+    stops: int = 0  # of hookwards that were let finish: they explain no failure
 
 
 def was_killed(attempt: Attempt, sessions: dict[str, list[tuple[float, str]]], kills: Sequence[Kill]) -> bool:
@@ -97,6 +98,7 @@ def report(
         "told_200_and_not_arrived": sum(f"soak-{number}" not in arrived for number in taken),
         "lost": len(sent.keys() - taken),
         "hookwards_killed": len(story.kills),
+        "hookwards_stopped": story.stops,
         "connections_carried": dict(sorted(Counter(name for *_, name in sessions).items())),
         "p50_ms": round(story.times_ms[len(story.times_ms) // 2], 1),
         "p99_ms": round(story.times_ms[int(len(story.times_ms) * 0.99)], 1),
@@ -118,8 +120,8 @@ PROMISES = {
 def verdict(found: dict[str, Any]) -> list[str]:
     """What was promised and not kept."""
     broken = [text for name, text in PROMISES.items() if found[name]]
-    if not found["hookwards_killed"]:
-        broken.append("no hookward was killed")
+    if not found["hookwards_killed"] + found["hookwards_stopped"]:
+        broken.append("no hookward was killed or stopped")
     if not found["connections_carried"].keys() >= set(NAMES):
         broken.append("not every hookward had work")
     return broken
