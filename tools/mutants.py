@@ -32,8 +32,9 @@ MODULES = (
     *("pubkey", "feed_paths", "ip_sets", "bpf", "schemes/standard", "schemes/custom", "schemes/handshake"),
     *("request_head", "response_head", "forwarding", "exchange"),
 )
-#: Tests that measure time fail in a mutated process by themselves.
+#: Tests that measure time fail in a mutated process by themselves; those that start another one learn nothing there.
 CHOICE = "not costs and not linear and not extras and not secret_does_not_show"
+ARGUMENTS = ["-k", CHOICE, *("-p", "no:cacheprovider"), *("-p", "no:xdist"), *("-p", "no:anyio")]
 #: A change is noticed by few examples or by none, and a counterexample need not be small.
 PROFILE = """
 from hypothesis import Phase
@@ -43,6 +44,8 @@ settings.register_profile(
 )
 settings.load_profile("mutants")
 """
+#: Names of codecs and digests, which mean the same in capitals.
+_CODECS = re.compile(r"\"(?:ascii|utf-8|latin-1|sha256)\"", re.IGNORECASE)
 _RESULT = re.compile(r"^\s*(proxy\S+)__mutmut_(\d+): (.+)$", re.MULTILINE)
 
 
@@ -76,7 +79,7 @@ def copy(module: str, place: Path) -> None:
         project.write(
             f'\n[tool.mutmut]\nsource_paths = ["proxy/core/{module}.py"]\nalso_copy = {list(COPIED)}\n'
             f"pytest_add_cli_args_test_selection = {tests_of(module)}\n"
-            f'pytest_add_cli_args = ["-k", "{CHOICE}", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:anyio"]\nuse_git_change_detection = false\n'
+            f"pytest_add_cli_args = {ARGUMENTS}\nuse_git_change_detection = false\n"
         )
 
 
@@ -92,14 +95,34 @@ def mutmut(place: Path, *arguments: str, seconds: float | None = None) -> str:
     return ""
 
 
+def is_left(status: str) -> bool:
+    """Whether a change has gone unnoticed."""
+    return status not in {"killed", "timeout", "not checked", "of words"}
+
+
+def says_the_same(place: Path, mutant: str) -> bool:
+    """Whether a change is one of words alone: the case of a codec's name, or the text of an error that nobody sees."""
+    lines = mutmut(place, "show", mutant).splitlines()
+    gone = [line[1:] for line in lines if line.startswith("-") and not line.startswith("---")]
+    come = [line[1:] for line in lines if line.startswith("+") and not line.startswith("+++")]
+    if len(gone) != 1 or len(come) != 1:
+        return False
+    before, after = (_CODECS.sub(lambda found: found[0].lower(), line) for line in (gone[0], come[0]))
+    return before == after or before.lstrip().startswith("raise ValueError(")
+
+
 def told(module: str, place: Path) -> None:
     """Print what came of a module."""
-    results = _RESULT.findall(mutmut(place, "results", "--all", "true"))
-    count = Counter(status for _, _, status in results)
+    found = _RESULT.findall(mutmut(place, "results", "--all", "true"))
+    results = [(f"{name}__mutmut_{number}", status) for name, number, status in found]
+    results = [
+        (name, "of words" if is_left(status) and says_the_same(place, name) else status) for name, status in results
+    ]
+    count = Counter(status for _, status in results)
     print(f"{module:20} {len(results):4}:", ", ".join(f"{status} {number}" for status, number in count.most_common()))
-    for name, number, status in results:
-        if status not in {"killed", "timeout", "not checked"}:
-            print(f"  {status:9} {name}__mutmut_{number}")
+    for name, status in results:
+        if is_left(status):
+            print(f"  {status:9} {name}")
     sys.stdout.flush()
 
 

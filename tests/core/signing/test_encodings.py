@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.signing.encodings import decode, encode
+from proxy.core.signing.encodings import decode, encode, encode_base64url
 from proxy.core.signing.scheme import Encoding
 
 VALUE = bytes(range(20))
@@ -51,6 +51,10 @@ def test_what_decodes_is_the_only_writing(encoding, text):
 )
 def test_other_writings_are_none(encoding, text):
     assert decode(encoding, text, 20) is None
+
+
+def test_base64url_loses_its_padding_and_no_letter():
+    assert [encode_base64url(value) for value in (b"\0\0\x17", b"\xff", b"\xfb\xff")] == [b"AAAX", b"_w", b"-_8"]
 
 
 def test_the_size_counts():

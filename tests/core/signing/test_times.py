@@ -66,6 +66,19 @@ def test_reading_never_raises(form, text):
     assert said is None or isinstance(said, int | float)
 
 
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (TimeFormat.SECONDS, b"1"),
+        (TimeFormat.MILLISECONDS, b"1250"),
+        (TimeFormat.RFC3339, b"1970-01-01T00:00:01.250000Z"),
+        (TimeFormat.ISO_UTC, b"1970-01-01T00:00:01.250000"),
+    ],
+)
+def test_writing(form, text):
+    assert write_time(form, 1.25) == text
+
+
 def test_the_edge_of_the_window_is_inside():
     assert judge_time(1000, 1300, 300) is None
     assert judge_time(1000, 1300.001, 300) is Reason.TIMESTAMP_TOO_OLD
