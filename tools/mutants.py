@@ -1,8 +1,8 @@
 """Mutation testing of the core: change one small thing at a time, and see whether a test notices.
 
-``python tools/mutants.py [--minutes 30] [core.chunked …]``. Each module is worked on in a copy of its own below
-.venv/mutants, so that the tree can be edited meanwhile, and goes on where the last run ended. A module is asked of its
-mirror test, of those that import it and, in ``core/signing``, of its neighbours': what they do not notice is a
+``python tools/mutants.py [--minutes 30] [--again] [core.chunked …]``. Each module is worked on in a copy of its own
+below .venv/mutants, so that the tree can be edited meanwhile, and goes on where the last run ended. A module is asked
+of its mirror test, of those that import it and, in ``core/signing``, of its neighbours': what they do not notice is a
 survivor, though a test of the whole process may know it. Prints what was noticed by module, and each change that nobody
 noticed; docs/testing.md says which of those mean nothing.
 """
@@ -45,7 +45,7 @@ settings.register_profile(
 settings.load_profile("mutants")
 """
 #: Names of codecs and digests, which mean the same in capitals.
-_CODECS = re.compile(r"\"(?:ascii|utf-8|latin-1|sha256)\"", re.IGNORECASE)
+_CODECS = re.compile(r"\"(?:ascii|utf-8|utf-16-be|latin-1|sha256)\"", re.IGNORECASE)
 _RESULT = re.compile(r"^\s*(proxy\S+)__mutmut_(\d+): (.+)$", re.MULTILINE)
 
 
@@ -111,12 +111,17 @@ def says_the_same(place: Path, mutant: str) -> bool:
     return before == after or before.lstrip().startswith("raise ValueError(")
 
 
+def results_of(place: Path) -> list[tuple[str, str]]:
+    """The mutants of a module, and what became of each."""
+    found = _RESULT.findall(mutmut(place, "results", "--all", "true"))
+    return [(f"{name}__mutmut_{number}", status) for name, number, status in found]
+
+
 def told(module: str, place: Path) -> None:
     """Print what came of a module."""
-    found = _RESULT.findall(mutmut(place, "results", "--all", "true"))
-    results = [(f"{name}__mutmut_{number}", status) for name, number, status in found]
     results = [
-        (name, "of words" if is_left(status) and says_the_same(place, name) else status) for name, status in results
+        (name, "of words" if is_left(status) and says_the_same(place, name) else status)
+        for name, status in results_of(place)
     ]
     count = Counter(status for _, status in results)
     print(f"{module:20} {len(results):4}:", ", ".join(f"{status} {number}" for status, number in count.most_common()))
@@ -131,6 +136,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python tools/mutants.py")
     parser.add_argument("modules", nargs="*", help="core.chunked and the like; all of them by default")
     parser.add_argument("--minutes", type=float, default=30.0, help="how long at most")
+    parser.add_argument("--again", action="store_true", help="ask once more of those alone that nobody noticed")
     parser.add_argument("--processes", type=int, default=2, help="how many at once")
     options = parser.parse_args()
     os.nice(19)
@@ -140,8 +146,9 @@ def main() -> int:
         place = PLACE / module.replace("/", ".")
         copy(module, place)
         left = end - time.monotonic()
-        if left > 0:
-            mutmut(place, "run", "--max-children", str(options.processes), seconds=left)
+        which = [name for name, status in results_of(place) if is_left(status)] if options.again else []
+        if left > 0 and (which or not options.again):
+            mutmut(place, "run", "--max-children", str(options.processes), *which, seconds=left)
         told(module, place)
     print(f"one of them in full: (cd {PLACE.relative_to(ROOT)}/MODULE && python -m mutmut show NAME)")
     return 0
