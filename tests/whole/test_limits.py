@@ -82,6 +82,25 @@ def test_a_spent_budget_is_503_after_a_wait(
         assert holder.answer().status == 200
 
 
+def test_held_bodies_take_no_more_of_the_disk_than_they_may(
+    configured: Configured, upstream: RecordingUpstream, secret_file: Path
+) -> None:
+    """Anybody may send what turns out to be forged, and it is known only at its end."""
+    limits = 'spill_budget = "1MiB"\nhold_window = "16KiB"'
+    hookward = configured(config(upstream.url, secret_file, limits, 'body = "hold"'))
+    content = bytes(700_000)
+    with Client(hookward.address) as forged:
+        forged.send(signed(content, b"guess")[:-1])
+        # What was sent is not yet what was written: until it is, others find room.
+        answers = (once(hookward.address, signed(content)) for _ in range(100))
+        full = next(answer for answer in answers if answer.status != 200)
+        assert (full.status, full.word) == (503, "overloaded")
+        assert full.get(b"Retry-After")
+        forged.send(b"\0")
+        assert forged.answer().status == 403
+    assert once(hookward.address, signed(content)).status == 200
+
+
 def test_a_slow_reader_costs_no_memory(configured: Configured, upstream: RecordingUpstream, secret_file: Path) -> None:
     upstream.manner.answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(ANSWER) + ANSWER
     hookward = configured(config(upstream.url, secret_file))
