@@ -33,7 +33,7 @@ MODULES = (
     *("request_head", "response_head", "forwarding", "exchange"),
 )
 #: Tests that measure time fail in a mutated process by themselves; those that start another one learn nothing there.
-CHOICE = "not costs and not linear and not extras and not secret_does_not_show"
+CHOICE = "not costs and not linear and not extras and not secret_does_not_show and not sender_writes_raises"
 ARGUMENTS = ["-k", CHOICE, *("-p", "no:cacheprovider"), *("-p", "no:xdist"), *("-p", "no:anyio")]
 #: A change is noticed by few examples or by none, and a counterexample need not be small.
 PROFILE = """

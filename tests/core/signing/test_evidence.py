@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from proxy.core.signing.evidence import Evidence, EvidenceReader, public_url_of
+from proxy.core.signing.evidence import Evidence, EvidenceReader, public_url_of, signature_size
 from proxy.core.signing.scheme import Encoding, Listing, Method, Scheme, Timestamp
 from proxy.reasons import Reason
 from tests.deliveries import Delivery, head_of
@@ -39,6 +39,8 @@ PAIRS = Scheme((b"s",), listing=Listing(timestamp=b"t"), timestamp=Timestamp())
         (b"v1=" + A, Reason.TIMESTAMP_MISSING),
         (b"t=,v1=" + A, Reason.TIMESTAMP_MISSING),
         (b"t=x,v1=" + A, MALFORMED),
+        (b"t=1000000000000,v1=" + A, MALFORMED),  # milliseconds, where seconds are signed
+        (b"t=1970-01-01T00:00:00Z,v1=" + A, MALFORMED),
         (b"t=301,v1=" + A, Reason.TIMESTAMP_IN_FUTURE),
     ],
 )
@@ -57,6 +59,20 @@ def test_positional_lists():
     assert len(read(scheme, ("s", b"0," + A + b"," + B))) == 2
     assert read(scheme, ("s", b"0")) is MALFORMED
     assert read(scheme, ("s", A)) is MALFORMED
+
+
+def test_a_timestamp_of_its_own_header():
+    scheme = Scheme((b"s",), timestamp=Timestamp(b"x-time"))
+    assert read(scheme, ("s", A), ("X-Time", b"0")) == [bytes.fromhex(A.decode())]
+    assert read(scheme, ("s", A)) is Reason.TIMESTAMP_MISSING
+    assert read(scheme, ("s", A), ("X-Time", b"")) is Reason.TIMESTAMP_MISSING
+    assert read(scheme, ("s", A), ("X-Time", b"0"), ("X-Time", b"0")) is MALFORMED
+
+
+def test_the_size_of_a_signature_where_it_is_known():
+    assert signature_size(Scheme((b"s",))) == 32
+    assert signature_size(Scheme((b"s",), algorithm="sha1")) == 20
+    assert signature_size(Scheme((b"s",), method=Method.ED25519)) == 64
 
 
 def test_several_headers_of_which_one_is_enough():
@@ -95,6 +111,7 @@ def test_a_head_full_of_signatures_is_not_checked():
 
 
 def test_the_public_url():
+    assert public_url_of("https://hooks.exampleX/", b"/in") == b"https://hooks.exampleX/in"
     assert public_url_of("https://a.example", b"/x?y") == b"https://a.example/x?y"
     assert public_url_of("https://a.example/", b"/x?y") == b"https://a.example/x?y"
     assert public_url_of("https://a.example/z", b"/x?y") == b"https://a.example/z"
