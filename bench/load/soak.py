@@ -37,6 +37,8 @@ from bench.load.stage import count
 KEPT_ALIVE = 16
 #: A delivery that has no answer by then has failed; as GitHub has it.
 PATIENCE_S = 10.0
+#: As long as hookward itself waits for the new process.
+UPGRADE_PATIENCE_S = 60.0
 RELOADED = re.compile(r"reloaded: |reload refused")
 UPGRADED = re.compile(r"upgraded: process (\d+) has taken over")
 
@@ -226,7 +228,7 @@ class Operator:
         asked = self._figures.reloads_asked
         await until(lambda: len(RELOADED.findall(self._log())) >= asked, "the last reload")
         os.kill(self.pid, signal.SIGUSR2)
-        await until(lambda: UPGRADED.search(self._log()), "the upgrade")
+        await until(lambda: UPGRADED.search(self._log()), "the upgrade", UPGRADE_PATIENCE_S)
         self.pid = int(UPGRADED.findall(self._log())[-1])
         self._figures.upgrades += 1
         self._upgrading = False
@@ -288,9 +290,9 @@ def gone(pid: int) -> bool:
         return True
 
 
-async def until(condition: Callable[[], object], what: str) -> None:
+async def until(condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
     """Wait for it, within bounds."""
-    deadline = monotonic() + PATIENCE_S
+    deadline = monotonic() + patience_s
     while not condition():
         if monotonic() > deadline:
             raise SystemExit(f"waited too long for {what}")
@@ -306,9 +308,10 @@ async def soak(options: argparse.Namespace, server: Server, folder: Path) -> Fig
     doing = [
         loop.create_task(operator.reload(options.reload_every)),
         loop.create_task(operator.kill(options.kill_every)),
-        loop.create_task(operator.upgrade(options.seconds / 2)),
     ]
+    upgrading = loop.create_task(operator.upgrade(options.seconds / 2))
     await sender.run(options.seconds, options.rate)
+    await upgrading  # a machine with much else to do may need longer for it
     for task in doing:
         task.cancel()
     for result in await asyncio.gather(*doing, return_exceptions=True):
@@ -365,6 +368,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None] = print) -> int:
         origin_port, port = free_port(), free_port()
         (folder / "ports").write_text(f"{port} {origin_port}")
         (folder / "secret").write_bytes(SECRET)
+        (folder / "secret").chmod(0o600)
         origin = [sys.executable, "-m", "bench.load.origin", "--port", str(origin_port)]
         stack.enter_context(Server("origin", origin, origin_port, None, folder / "origin.log"))
         command = [sys.executable, "-m", "proxy", "--config", str(write_config(folder, 0))]

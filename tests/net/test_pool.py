@@ -505,7 +505,7 @@ def test_many_who_wait_share_one_attempt_and_all_get_through(run, monkeypatch) -
 
         monkeypatch.setattr(pool, "_open", count)
         for _ in range(50):
-            pool.dial((nowhere,), patience_s=5.0, ready=waiting.ready, failed=waiting.failed)
+            pool.dial((nowhere,), patience_s=30.0, ready=waiting.ready, failed=waiting.failed)
         await until(lambda: len(attempts) >= 55)
         assert pool.waiting_dials() == 50
         app = await App().start(port=nowhere.port)
