@@ -39,8 +39,8 @@ KEPT_ALIVE = 16
 PATIENCE_S = 10.0
 #: As long as hookward itself waits for the new process.
 UPGRADE_PATIENCE_S = 60.0
-RELOADED = re.compile(r"reloaded: |reload refused")
 UPGRADED = re.compile(r"upgraded: process (\d+) has taken over")
+TRY_AGAIN = "no upgrade during a reload"
 
 
 @dataclass
@@ -223,21 +223,34 @@ class Operator:
 
     async def upgrade(self, after_s: float) -> None:
         await asyncio.sleep(after_s)
-        # During a reload an upgrade is refused.
         self._upgrading = True
-        asked = self._figures.reloads_asked
-        await until(lambda: len(RELOADED.findall(self._log())) >= asked, "the last reload")
-        os.kill(self.pid, signal.SIGUSR2)
-        await until(lambda: UPGRADED.search(self._log()), "the upgrade", UPGRADE_PATIENCE_S)
+        while not await self._upgraded():
+            pass
         self.pid = int(UPGRADED.findall(self._log())[-1])
         self._figures.upgrades += 1
         self._upgrading = False
+
+    async def _upgraded(self) -> bool:
+        """Ask for the upgrade. During a reload it is refused, and must be asked for again."""
+        refused = self._log().count(TRY_AGAIN)
+        os.kill(self.pid, signal.SIGUSR2)
+        await until(
+            lambda: UPGRADED.search(self._log()) or self._log().count(TRY_AGAIN) > refused,
+            "the upgrade",
+            UPGRADE_PATIENCE_S,
+        )
+        if UPGRADED.search(self._log()):
+            return True
+        await asyncio.sleep(0.2)
+        return False
 
     def _log(self) -> str:
         return (self._folder / "hookward.log").read_text()
 
     def _listens(self, pid: int) -> bool:
-        return any(remote == 0 for _, remote in connections(pid, self._port))
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it has ended since
+            return any(remote == 0 for _, remote in connections(pid, self._port))
+        return False
 
 
 def children(pid: int) -> list[int]:
