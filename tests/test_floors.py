@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import graphlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,11 @@ BY_NAME = {
 WORLD = {"asyncio", "socket", "ssl", "time", "os", "logging", "random", "secrets", "threading", "subprocess", "signal"}
 
 
+@cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text())
+
+
 def floor(module: str) -> int:
     """0 for the words at the top of the package; ``proxy.__main__`` stands above everything."""
     parts = module.split(".")
@@ -53,8 +59,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def ours(module: str) -> set[str]:
-    tree = ast.parse(MODULES[module].read_text())
-    found = {name for name in imported(tree) if name in MODULES and name != module}
+    found = {name for name in imported(tree_of(module)) if name in MODULES and name != module}
     # "from proxy.core import policy" names the package too, but needs only the module
     return {name for name in found if not any(other.startswith(name + ".") for other in found)} - {"proxy"}
 
@@ -72,14 +77,13 @@ def test_there_is_no_cycle() -> None:
 
 @pytest.mark.parametrize("module", [name for name in MODULES if floor(name) <= 1])
 def test_the_core_touches_no_world(module: str) -> None:
-    roots = {name.split(".")[0] for name in imported(ast.parse(MODULES[module].read_text()))}
+    roots = {name.split(".")[0] for name in imported(tree_of(module))}
     assert not roots & WORLD
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_import_in_passing(module: str) -> None:
-    tree = ast.parse(MODULES[module].read_text())
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     inside = [
         (function.name, node.lineno)
         for function in functions
@@ -91,7 +95,7 @@ def test_no_import_in_passing(module: str) -> None:
 
 def named(module: str) -> set[str]:
     """The modules of ours whose names stand in a call of ``importlib.import_module``, and "" for any other call."""
-    calls = [node for node in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.Call)]
     return {
         str(call.args[0].value) if isinstance(call.args[0], ast.Constant) else ""
         for call in calls

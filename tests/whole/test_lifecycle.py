@@ -103,21 +103,32 @@ def version_2(source: str, destination: str = "203.0.113.1", command: int = 0x21
     return V2 + struct.pack("!BBH", command, 0x11, len(addresses)) + addresses
 
 
+@pytest.fixture(scope="module")
+def requiring(lasting_upstream: RecordingUpstream, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lifecycle") / "proxy.toml"
+    path.write_text(
+        f"""
+        listen = ["127.0.0.1:0"]
+        upstream = "{lasting_upstream.url}"
+        proxy_protocol = "require"
+        trusted_proxies = ["127.0.0.1"]
+        [route.hooks]
+        path = "/"
+        allow = ["198.51.100.0/24"]
+        """
+    )
+    return path
+
+
 class TestProxyProtocol:
     @pytest.fixture
-    def hookward(self, start: Start, upstream: RecordingUpstream, tmp_path: Path) -> Hookward:
-        (tmp_path / "proxy.toml").write_text(
-            f"""
-            listen = ["127.0.0.1:0"]
-            upstream = "{upstream.url}"
-            proxy_protocol = "require"
-            trusted_proxies = ["127.0.0.1"]
-            [route.hooks]
-            path = "/"
-            allow = ["198.51.100.0/24"]
-            """
-        )
-        return start("--config", tmp_path / "proxy.toml")
+    def upstream(self, lasting_upstream: RecordingUpstream) -> RecordingUpstream:
+        lasting_upstream.renew()
+        return lasting_upstream
+
+    @pytest.fixture
+    def hookward(self, start_once: Start, upstream: RecordingUpstream, requiring: Path) -> Hookward:
+        return start_once("--config", requiring)
 
     @pytest.mark.parametrize(
         "header",
