@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import uvloop
 
+from bench.micro.timing import few
 from proxy.config.endpoints import read_listen
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Limits, Policy, ServerLimits
@@ -24,7 +25,7 @@ from proxy.net.admission import ConnectionSlots
 from proxy.net.listener import Listener
 from proxy.net.sockets import listen_all
 
-CONNECTIONS, AT_ONCE, ROUNDS = 4000, 40, 7
+CONNECTIONS, AT_ONCE, ROUNDS = few(4000, 20), few(40, 10), few(7)
 PREFIXES = [f"10.{i >> 8}.{i & 255}.0/25" for i in range(10_000)]
 ALLOWED = AddressSet.parse(["127.0.0.1", *PREFIXES])
 

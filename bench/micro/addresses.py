@@ -6,17 +6,15 @@ decides about one of 512 peers, half of them inside. What is done once per refre
 
 import json
 import random
-import statistics
 import time
-import timeit
 
+from bench.micro.timing import QUICK, few, median_us
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.feed_paths import Shape
 from proxy.core.ip_sets import read_document
 
-ROUNDS, SECONDS = 15, 0.05
 PEERS = 512
-FEED_ENTRIES = 15_000  # as AWS
+FEED_ENTRIES = few(15_000, 200)  # as AWS
 
 
 def prefixes(count):
@@ -42,13 +40,6 @@ def decide(addresses, candidates):
         peer in addresses  # noqa: B015 - the question is what is measured
 
 
-def median_us(case):
-    """The median over the rounds of the mean time of one call."""
-    timer = timeit.Timer(case)
-    calls = max(1, int(timer.autorange()[0] * SECONDS / 0.2))
-    return statistics.median(timer.timeit(calls) / calls for _ in range(ROUNDS)) * 1e6
-
-
 def feed():
     """A document like AWS's."""
     rows = [
@@ -59,7 +50,7 @@ def feed():
 
 
 if __name__ == "__main__":
-    for count in (10, 100, 1000, 10_000, 100_000):
+    for count in (10, 100) if QUICK else (10, 100, 1000, 10_000, 100_000):
         networks = prefixes(count)
         addresses, candidates = AddressSet.parse(networks), peers(networks)
         assert len(addresses) == count

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import uvloop
 
+from bench.micro.timing import few
 from proxy.core.duplicates import DuplicateRule, DuplicateTable, Keys, keys_of
 from proxy.net.clock import Clock
 from proxy.net.duplicates import Duplicates, SharedStore, StoreError, Ticket
@@ -27,7 +28,7 @@ from proxy.net.duplicates_redis import RedisStore
 from proxy.net.duplicates_sqlite import SqliteStore
 from proxy.reasons import Reason
 
-COUNT, ROUNDS = 3000, 5
+COUNT, ROUNDS = few(3000, 20), few(5)
 RULE = DuplicateRule(remembers=True, window_s=86400.0, patience_s=9.0, hold_s=92.0)
 
 
@@ -145,7 +146,7 @@ async def measure_redis(url: str) -> None:
 
 def size_of(make: Callable[[int], Keys]) -> int:
     """Bytes of memory for each key."""
-    count = 20_000
+    count = few(20_000, 100)
     table = DuplicateTable(count * 2)
     tracemalloc.start()
     for number in range(count):

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.micro.timing import few
 from proxy.config.load import load
 from proxy.core.addresses import Peer
 from proxy.core.metrics import Metrics
@@ -31,7 +32,7 @@ from proxy.net.upstream import UpstreamConnection
 
 SECRET = b"It's a Secret to Everybody"
 BODY = b'{"a":12}' * 1024
-ROUNDS, EXCHANGES = 15, 900
+ROUNDS, EXCHANGES = few(15), few(900, 10)
 
 
 class Transport:

@@ -4,12 +4,9 @@ The request is a GitHub push with its 14 fields, the answer what a small applica
 the same bytes for comparison. Seconds to run; compare runs on the same quiet machine only.
 """
 
-import statistics
-import timeit
-
 import h11
 
-from proxy.core.chunked import ChunkedDecoder
+from bench.micro.timing import tell
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.response_head import read_response_head
 from proxy.core.target import check_host, parse_target
@@ -45,16 +42,6 @@ Vary: Accept-Encoding, Cookie
 
 """.replace(b"\n", b"\r\n")
 LIMITS = HeadLimits(16384, 8192, 100)
-BLOCK = bytes(65536)
-CHUNK_64K = b"10000\r\n%b\r\n" % BLOCK
-CHUNKS_1K = b"400\r\n%b\r\n" % bytes(1024) * 64
-ROUNDS, SECONDS = 15, 0.05
-
-
-def decode(*pieces):
-    decoder = ChunkedDecoder(None)
-    for piece in pieces:
-        decoder.feed(piece)
 
 
 def h11_request():
@@ -78,19 +65,8 @@ CASES = {
     "  the request by h11": h11_request,
     "answer head, 9 fields": lambda: read_response_head(ANSWER, b"POST"),
     "  the answer by h11": h11_response,
-    "64 KiB, one chunk": lambda: decode(CHUNK_64K),
-    "64 KiB, in the middle of a chunk": lambda: decode(b"20000\r\n", BLOCK),
-    "64 KiB, 64 chunks in one buffer": lambda: decode(CHUNKS_1K),
 }
 
 
-def median_us(case):
-    """The median over the rounds of the mean time of one call."""
-    timer = timeit.Timer(case)
-    calls = max(1, int(timer.autorange()[0] * SECONDS / 0.2))
-    return statistics.median(timer.timeit(calls) / calls for _ in range(ROUNDS)) * 1e6
-
-
 if __name__ == "__main__":
-    for name, case in CASES.items():
-        print(f"{name:36} {median_us(case):8.2f} µs")
+    tell(CASES)

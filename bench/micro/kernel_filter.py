@@ -20,12 +20,13 @@ from dataclasses import replace
 import uvloop
 
 from bench.micro.accept import CloseAtOnce, Site, cpu_us, listening, policy
+from bench.micro.timing import few
 from proxy.core.addresses import AddressSet
 from proxy.core.bpf import compile_filter, fit
 from proxy.net.kernel_filter import attach
 from proxy.net.listener import Listener
 
-ATTEMPTS, AT_ONCE, ROUNDS = 20_000, 100, 5
+ATTEMPTS, AT_ONCE, ROUNDS = few(20_000, 40), few(100, 20), few(5)
 SYN_SENT = 2  # include/net/tcp_states.h
 
 
@@ -33,7 +34,7 @@ def networks(count: int) -> AddressSet:
     return AddressSet.parse(["127.0.0.1", *(f"10.{i >> 8}.{i & 255}.0/25" for i in range(count))])
 
 
-LISTS = {"1 address": networks(0), "1,000 networks": networks(1000), "10,000 networks": networks(10_000)}
+LISTS = {"1 address": networks(0), "1,000 networks": networks(1000), "10,000 networks": networks(few(10_000, 2000))}
 
 
 def flood(address: tuple[str, int]) -> None:
