@@ -224,7 +224,7 @@ LARGE = frozenset({"large", "large_8", "large_chunked", "large_chunked_8", "last
 PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
-        Peer("hookward", "hookward", hookward, workers=True, imports=(sys.executable, "proxy.ops.cli")),
+        Peer("hookward", "hookward", hookward, workers=True, imports=(sys.executable, "proxy.ops.run_command")),
         Peer("nginx_lua", "nginx + Lua (HMAC)", lua("256k"), LUA_NEEDS, workers=True),
         Peer("nginx_lua_mem", "nginx + Lua, bodies in memory", lua("32m"), LUA_NEEDS, only_in=LARGE),
         Peer("nginx_njs", "nginx + njs (HMAC)", njs, ("nginx", MODULES / "ngx_http_js_module.so")),

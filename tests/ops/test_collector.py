@@ -10,7 +10,8 @@ import gc
 from proxy.ops.collector import YOUNG, paused, settle
 with paused():
     assert not gc.isenabled()
-assert gc.isenabled()
+    made = [[] for _ in range(1000)]
+assert gc.isenabled() and gc.get_freeze_count() > 1000
 settle()
 assert gc.isenabled() and gc.get_threshold()[0] == YOUNG and gc.get_freeze_count() > 1000
 print("settled")
