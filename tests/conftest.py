@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,6 +16,11 @@ settings.register_profile(
     "house", parent=examples(50), deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 settings.load_profile("house")
+
+# Where the environment forbids to keep bytecode, each of the hundreds of processes that the tests start would compile
+# all of hookward for itself, and each run would rewrite the assertions of all tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A shell starts what runs behind it with SIGINT ignored, and every process that a test starts would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
