@@ -1,9 +1,9 @@
 """The one place that reads the clock, and the one timer of a worker.
 
-Connections do not arm a timer each: they say by when they must have moved on (``deadline``), and one sweep twice a
-second calls those that have not. A deadline is then an attribute, and moving it costs nothing (``call_later`` and
-``cancel`` cost 1.1 µs, four times a request). A crowd is swept in portions, spread over the half second:
-deliveries must not wait while 10,000 idle connections are looked at.
+Connections do not arm a timer each: they say by when they must have moved on (``deadline``), and one look twice a
+second finds those that have not. A deadline is then an attribute, and moving it costs nothing (``call_later`` and
+``cancel`` cost 1.1 µs, four times a request). To look at one costs 0.03 µs, but to end one 100 times as much: a crowd
+that is late is called in portions, spread over the half second, because deliveries must not wait for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 
 #: Deadlines are kept to within this many seconds; to within twice as many where a crowd is watched.
 TICK_S = 0.5
-#: At most so many are looked at in one turn of the loop: less than a millisecond, even if all of them are late.
+#: At most so many of those who are late are called in one turn of the loop.
 PORTION = 250
 
 NEVER = float("inf")
@@ -33,14 +33,14 @@ class Watched(Protocol):
 class Clock:
     """Monotonic time, wall time, the ``Date`` field's bytes, and the sweep of deadlines."""
 
-    __slots__ = ("_date", "_date_second", "_left", "_loop", "_pause_s", "_timer", "_watched", "now")
+    __slots__ = ("_date", "_date_second", "_late", "_loop", "_pause_s", "_timer", "_watched", "now")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.now = loop.time  # monotonic seconds
         self._watched: set[Watched] = set()
-        self._left: list[Watched] = []  # of this sweep
-        self._pause_s = TICK_S  # between its portions
+        self._late: list[Watched] = []  # and not called yet
+        self._pause_s = TICK_S  # between their portions
         self._timer: asyncio.TimerHandle | None = None
         self._date = b""
         self._date_second = -1
@@ -75,18 +75,18 @@ class Clock:
             self._timer.cancel()
             self._timer = None
         self._watched.clear()
-        self._left.clear()
+        self._late.clear()
 
     def _tick(self) -> None:
         now = self.now()
-        if not self._left:
-            self._left = list(self._watched)
-            self._pause_s = TICK_S / max(1, -(-len(self._left) // PORTION))
-        portion, self._left = self._left[:PORTION], self._left[PORTION:]
+        if not self._late:
+            self._late = [watched for watched in self._watched if watched.deadline <= now]
+            self._pause_s = TICK_S / max(1, -(-len(self._late) // PORTION))
+        portion, self._late = self._late[:PORTION], self._late[PORTION:]
         self._timer = self._loop.call_later(self._pause_s, self._tick) if self._watched else None
-        for watched in [w for w in portion if w.deadline <= now]:
-            if watched not in self._watched:
-                continue  # it ended since the sweep began
+        for watched in portion:
+            if watched not in self._watched or watched.deadline > now:
+                continue  # it ended, or moved on, since it was found late
             try:
                 watched.deadline_passed(now)
             except Exception as bug:  # noqa: BLE001 - the deadlines of all others hang on this sweep
