@@ -9,12 +9,12 @@ wider one, nothing is let in: it is said once, and the peer is reset as without 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import logging
 import socket
 import struct
 import sys
+from array import array
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -48,8 +48,9 @@ def attach(sock: socket.socket, instructions: Iterable[Instruction]) -> None:
     """Put a program on a socket, instead of the one that is there. Raises OSError."""
     packed = b"".join(struct.pack("=HBBI", *one) for one in instructions)
     # The kernel copies it before it returns, so nothing has to be kept.
-    buffer = ctypes.create_string_buffer(packed, len(packed))
-    fprog = struct.pack("@HP", len(packed) // 8, ctypes.addressof(buffer))
+    buffer = array("B", packed)
+    address, _ = buffer.buffer_info()
+    fprog = struct.pack("@HP", len(packed) // 8, address)
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, fprog)
 
 
