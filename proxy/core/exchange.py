@@ -79,7 +79,7 @@ class Reject:
     route: Route | None = None
     allow: tuple[bytes, ...] = ()  # METHOD_NOT_ALLOWED: the methods of all routes of the path
     retry_s: float = 0.0  # RATE_LIMITED: when there is room again
-    detail: str = ""  # BAD_REQUEST: which rule
+    detail: str = ""  # BAD_REQUEST: which rule; OVERLOADED: which limit
 
     @property
     def status(self) -> int | None:

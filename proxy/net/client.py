@@ -349,7 +349,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             head, self.peer, policy, site.table, wall, trusted=self.peer_trusted, names=self._names, rates=site.rates
         )
         if isinstance(decision, Admit) and site.is_full(decision.route):
-            decision = Reject(Reason.OVERLOADED, decision.client, decision.route)
+            decision = Reject(Reason.OVERLOADED, decision.client, decision.route, detail="max_exchanges")
         record = self._record(head, decision, wall)
         if isinstance(decision, Reject):
             self._reject(head, decision, record)

@@ -711,6 +711,7 @@ def test_over_the_cap_on_exchanges_a_head_is_enough_to_be_refused() -> None:
     second >> signed(b"x" * 100)[:-1]
     second << b"HTTP/1.1 503 Service Unavailable\r\n*Retry-After: 5\r\n*overloaded*"
     assert second.saw == "fin"
+    assert world.records[-1].detail == "max_exchanges"
     world.upstream >> OK
     first << b"HTTP/1.1 200 OK*ok"
     assert world.site.exchanges == 0
