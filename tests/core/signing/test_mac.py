@@ -23,6 +23,13 @@ def test_it_is_hmac(algorithm, key, message):
     assert KeyedHash(key, algorithm).digest(message) == hmac.digest(key, message, algorithm)
 
 
+@pytest.mark.parametrize(("algorithm", "block"), [("sha1", 64), ("sha256", 64), ("sha384", 128), ("sha512", 128)])
+def test_a_key_longer_than_a_block_is_hashed_first(algorithm, block):
+    for length in (0, block - 1, block, block + 1, 500):
+        key = b"k" * length
+        assert KeyedHash(key, algorithm).digest(b"body") == hmac.digest(key, b"body", algorithm)
+
+
 def test_the_plain_hash_begins_with_the_key():
     assert KeyedHash(b"key", "sha256", Method.HASH).digest(b"body") == hashlib.sha256(b"keybody").digest()
 
