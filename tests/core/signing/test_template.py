@@ -127,3 +127,9 @@ def test_the_value_of_a_parameter_may_hold_equals_signs():
     assert single_param(b"a=b=c&d=", b"a") == b"b=c"
     assert single_param(b"", b"") is Reason.SIGNATURE_MISSING
     assert single_param(None, b"") is Reason.SIGNATURE_MISSING
+
+
+@pytest.mark.parametrize("document", [None, {}, {("field", "other"): b"x"}])
+def test_a_field_that_a_document_does_not_have_is_a_reason(document):
+    assert render("{field:id}", document=document) is Reason.SIGNATURE_MALFORMED
+    assert render("{field:other}", document={("field", "other"): b"x"}) == b"x"
