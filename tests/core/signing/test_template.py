@@ -133,3 +133,13 @@ def test_the_value_of_a_parameter_may_hold_equals_signs():
 def test_a_field_that_a_document_does_not_have_is_a_reason(document):
     assert render("{field:id}", document=document) is Reason.SIGNATURE_MALFORMED
     assert render("{field:other}", document={("field", "other"): b"x"}) == b"x"
+
+
+def test_nothing_stops_the_last_value():
+    assert render("{header:a}", fields=[("a", b"aXYZ.b")]) == b"aXYZ.b"
+    assert compile_template("{id}") == (Slot("id"),)
+
+
+def test_what_is_known_is_said():
+    with pytest.raises(ValueError, match=r"known are \{body\}, .*\{url\}, \{header:NAME\}, \{item:NAME\}"):
+        compile_template("{tiemstamp}")
