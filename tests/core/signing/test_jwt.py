@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from proxy.core.schemes import PROVIDERS
 from proxy.core.signing.jwt import open_token
 from proxy.reasons import Reason
-from tests.deliveries import BODY, NOW, RAW, URL, Delivery, b64, b64url, check_for, jwt, keys, run
+from tests.deliveries import BODY, NOW, RAW, URL, Delivery, b64, b64url, check_for, head_of, jwt, keys, make, run
 
 MALFORMED, MISMATCH = Reason.SIGNATURE_MALFORMED, Reason.SIGNATURE_MISMATCH
 HEX = hashlib.sha256(BODY).hexdigest()
@@ -33,6 +33,9 @@ def vonage(claims, algorithm="HS256", now=NOW, body=BODY, **header):
         ({"iat": NOW, "payload_hash": HEX}, "HS256", {"crit": ["exp"]}, MALFORMED),
         ({"iat": NOW, "payload_hash": HEX.upper()}, "HS256", {}, MALFORMED),
         ({"iat": NOW, "payload_hash": 1}, "HS256", {}, MALFORMED),
+        ({"iat": NOW, "payload_hash": "\ud800"}, "HS256", {}, MALFORMED),
+        ({"iat": NOW, "payload_hash": "ab"}, "HS256", {}, MALFORMED),
+        ({"iat": NOW, "payload_hash": b64(hashlib.sha256(BODY).digest()).decode()}, "HS256", {}, MALFORMED),
         ({"iat": NOW}, "HS256", {}, MALFORMED),
         ({"payload_hash": HEX}, "HS256", {}, Reason.TIMESTAMP_MISSING),
         ({"iat": True, "payload_hash": HEX}, "HS256", {}, MALFORMED),
@@ -43,11 +46,21 @@ def vonage(claims, algorithm="HS256", now=NOW, body=BODY, **header):
         ({"iat": NOW + 301, "payload_hash": HEX}, "HS256", {}, Reason.TIMESTAMP_IN_FUTURE),
         ({"iat": NOW, "exp": NOW - 6, "payload_hash": HEX}, "HS256", {}, Reason.TIMESTAMP_TOO_OLD),
         ({"iat": NOW, "exp": NOW - 5, "payload_hash": HEX}, "HS256", {}, "0"),
+        ({"iat": NOW, "nbf": NOW + 5, "payload_hash": HEX}, "HS256", {}, "0"),
         ({"iat": NOW, "nbf": NOW + 6, "payload_hash": HEX}, "HS256", {}, Reason.TIMESTAMP_IN_FUTURE),
     ],
 )
 def test_claims(claims, algorithm, header, expected):
     assert vonage(claims, algorithm, **header) == expected
+
+
+def test_the_token_stands_behind_its_scheme_in_one_line():
+    check = check_for(PROVIDERS["vonage"], RAW)
+    token = jwt(RAW, {"iat": NOW, "payload_hash": HEX})
+    assert run(check, Delivery([("Authorization", b"Bearer " + token)])) == "0"
+    assert run(check, Delivery([("Authorization", b"Basic X" + token)])) is MALFORMED
+    assert run(check, Delivery([("Authorization", b"Bearer " + token)] * 2)) is MALFORMED
+    assert run(check, Delivery([])) is Reason.SIGNATURE_MISSING
 
 
 def test_a_public_key_is_no_hmac_key():
@@ -80,6 +93,11 @@ def test_messagebird_binds_the_url_and_an_empty_body():
     assert verdict({"url_hash": url_hash}) is MISMATCH
     assert verdict({"url_hash": HEX, "payload_hash": HEX}) is MISMATCH
     assert verdict({"payload_hash": HEX}) is MISMATCH
+    assert verdict({"url_hash": "\ud800", "payload_hash": HEX}) is MISMATCH
+    token = jwt(RAW, times | {"url_hash": url_hash})
+    empty = check.begin(head_of(Delivery([("MessageBird-Signature-JWT", token)], b"")), NOW)
+    assert empty.verify(b"") == "0"
+    assert empty.marks() == [hashlib.sha256(token.rpartition(b".")[0]).digest()]
 
 
 def test_livekit_names_its_key():
@@ -93,6 +111,10 @@ def test_kinde_has_the_token_for_a_body():
     check = check_for(PROVIDERS["kinde"], keys().rsa_pem)
     assert run(check, Delivery([], b"")) is Reason.SIGNATURE_MISSING
     assert run(check, Delivery([], b"{}")) is MALFORMED
+    delivery = make("kinde")
+    begun = check_for(PROVIDERS["kinde"], delivery.secret).begin(head_of(delivery), NOW)
+    assert begun.verify(delivery.body) == "0"
+    assert begun.marks() == [hashlib.sha256(delivery.body.rpartition(b".")[0]).digest()]
 
 
 @pytest.mark.parametrize(
