@@ -8,6 +8,7 @@ fields that rewrite method or path behind our back.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 from proxy.core.schemes import PROVIDERS
@@ -155,12 +156,13 @@ def _is_end_to_end(name: bytes, guarded: frozenset[bytes]) -> bool:
     return name in _END_TO_END or name in guarded or name in _PROVIDER_FIELDS or name.startswith(_PROVIDER_PREFIXES)
 
 
-def hop_by_hop_named(connection: bytes, guarded: frozenset[bytes]) -> frozenset[bytes]:
-    """The field names that a ``Connection`` value makes hop-by-hop, less those that somebody relies on.
+def hop_by_hop_named(connection: bytes, guarded: frozenset[bytes], present: Iterable[bytes]) -> frozenset[bytes]:
+    """Those of the ``present`` names that a ``Connection`` value makes hop-by-hop, less what somebody relies on.
 
     ``guarded`` are the lower-case names that the route's own guard reads.
     """
-    names = {option.strip(b" \t").lower() for option in connection.split(b",")}
+    # Thousands of options fit into a head; only a hundred fields do.
+    names = {option.strip(b" \t").lower() for option in connection.split(b",")}.intersection(present)
     return frozenset(name for name in names if not _is_end_to_end(name, guarded))
 
 
@@ -224,7 +226,7 @@ def upstream_head(
     dropped = _DROPPED_TRUSTED if provenance.trusted else _strangers(tuple(head.values))
     if head.values.get(b"connection", b"keep-alive") not in _NAMES_NOTHING or b"connection" in head.repeated:
         listed = b",".join(head.get_all(b"connection"))
-        dropped = dropped | hop_by_hop_named(listed, guarded)
+        dropped = dropped | hop_by_hop_named(listed, guarded, head.values)
     lines = [line for name, line in head.fields if name not in dropped]
     if not head.host:
         lines.insert(0, b"Host: %b" % authority)
@@ -253,7 +255,7 @@ def answer_head(head: ResponseHead, framing: Framing, date: bytes, *, close: boo
     if b"connection" in head.values:
         listed = [value_of(entry) for entry in head.fields if entry[0] == b"connection"]
         if not _NAMES_NOTHING.issuperset(listed):
-            dropped = dropped | hop_by_hop_named(b",".join(listed), frozenset())
+            dropped = dropped | hop_by_hop_named(b",".join(listed), frozenset(), head.values)
     lines = [line for name, line in head.fields if name not in dropped]
     if b"date" not in head.values:
         lines.append(b"Date: %b" % date)
