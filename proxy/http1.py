@@ -73,6 +73,7 @@ class ResponseHead:
     content_length: int | None  # also kept for HEAD and 304, where no content follows
     keep_alive: bool
     values: dict[bytes, bytes] = attribute(default_factory=dict)
+    again: bool = False  # it is remembered, and comes again where the application says the same
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first field line called ``name`` (lower case), or None."""

@@ -243,14 +243,17 @@ def upstream_head(
 _ANSWER_DROPPED = HOP_BY_HOP | {b"content-length"}
 
 
-# A head that is remembered where it was read (``core.response_head``) is written once a second.
-@lru_cache(maxsize=128)
 def answer_head(head: ResponseHead, framing: Framing, date: bytes, *, close: bool) -> bytes:
     """The head of the answer to the sender.
 
     ``framing`` is how *we* end the content: LENGTH writes the upstream's length, CHUNKED our own chunks, EOF ends it
     with the connection, NONE has no content (a length is then kept only as metadata, for HEAD and 304).
     """
+    write = _write_answer_again if head.again else _write_answer
+    return write(head, framing, date, close)
+
+
+def _write_answer(head: ResponseHead, framing: Framing, date: bytes, close: bool) -> bytes:  # noqa: FBT001 - as below
     dropped = _ANSWER_DROPPED
     if b"connection" in head.values:
         listed = [value_of(entry) for entry in head.fields if entry[0] == b"connection"]
@@ -266,3 +269,7 @@ def answer_head(head: ResponseHead, framing: Framing, date: bytes, *, close: boo
     if close:
         lines.append(b"Connection: close")
     return join_response_head(head.status, head.phrase or phrase_of(head.status), lines)
+
+
+# What is remembered where it was read (``core.response_head``) is written once a second at the most.
+_write_answer_again = lru_cache(maxsize=128)(_write_answer)

@@ -10,6 +10,7 @@ swallows them.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from typing import NoReturn
 
@@ -65,7 +66,7 @@ def read_response_head(buffer: bytes, method: bytes) -> tuple[ResponseHead, int]
     return read(buffer[: end + 4], method == b"HEAD"), end + 4
 
 
-def _read(head: bytes, asked_head: bool) -> ResponseHead:  # noqa: FBT001 - a part of the key
+def _read(head: bytes, asked_head: bool) -> ResponseHead:  # noqa: FBT001 - as below
     """Read a whole head; ``asked_head`` where the request was HEAD. Raises ProtocolError, and nothing else."""
     match = FAST_HEAD.fullmatch(head, 0, len(head) - 2)
     if match is None or head.find(BLANK_AT_END, match.start(4)) >= 0:
@@ -76,7 +77,9 @@ def _read(head: bytes, asked_head: bool) -> ResponseHead:  # noqa: FBT001 - a pa
     return _judge(int(status), phrase, 1 if minor == b"1" else 0, lines, asked_head=asked_head)
 
 
-_read_again = lru_cache(maxsize=_REMEMBERED)(_read)
+@lru_cache(maxsize=_REMEMBERED)
+def _read_again(head: bytes, asked_head: bool) -> ResponseHead:  # noqa: FBT001 - a part of the key
+    return replace(_read(head, asked_head), again=True)
 
 
 def _judge(status: int, phrase: bytes, minor: int, lines: list[bytes], *, asked_head: bool) -> ResponseHead:

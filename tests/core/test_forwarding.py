@@ -224,6 +224,15 @@ def test_the_bytes_of_an_answer() -> None:
     assert b"Content-Length" not in answer_head(empty, Framing.NONE, DATE, close=False)
 
 
+@pytest.mark.parametrize("size", [10, 2000])
+def test_an_answer_that_comes_again_is_written_the_same_with_the_date_of_now(size: int) -> None:
+    got = answer("Content-Length: 0", f"X-A: {'a' * size}")
+    assert got.again == (size == 10)
+    first, second = (answer_head(got, Framing.LENGTH, date, close=False) for date in (b"one", b"two"))
+    assert second == first.replace(b"Date: one", b"Date: two")
+    assert answer_head(got, Framing.LENGTH, b"two", close=True) == second[:-2] + b"Connection: close\r\n\r\n"
+
+
 def test_the_bytes_of_a_request_without_a_host() -> None:
     read = read_request_head(b"GET /a HTTP/1.0\r\n\r\n", LIMITS)
     assert read is not None
