@@ -99,6 +99,13 @@ def test_fields_named_in_connection_are_dropped_but_not_those_that_somebody_reli
     assert values(fields, "Host") == ["hooks.example.com"]
 
 
+def test_what_a_provider_begins_its_names_with_is_not_stripped() -> None:
+    line = "X-GitHub-Something-New: 1"
+    fields = sent(head(f"Connection: {line.partition(':')[0]}, X-Hop", line, "X-Hop: 1"))
+    assert values(fields, "X-GitHub-Something-New") == ["1"]
+    assert values(fields, "X-Hop") == []
+
+
 def test_connection_in_two_lines() -> None:
     fields = sent(head("Connection: keep-alive", "Connection: X-Hop", "X-Hop: 1"))
     assert values(fields, "X-Hop") == []
@@ -234,9 +241,10 @@ def test_an_answer_that_comes_again_is_written_the_same_with_the_date_of_now(siz
 
 
 def test_the_bytes_of_a_request_without_a_host() -> None:
-    read = read_request_head(b"GET /a HTTP/1.0\r\n\r\n", LIMITS)
+    read = read_request_head(b"GET /a HTTP/1.0\r\nA: 1\r\nB: 2\r\n\r\n", LIMITS)
     assert read is not None
-    written = b"GET /a HTTP/1.1\r\nHost: app:80\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n"
+    written = b"GET /a HTTP/1.1\r\nHost: app:80\r\nA: 1\r\nB: 2\r\n"
+    written += b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n"
     assert upstream_head(read[0], b"/a", provenance(), 0, authority=b"app:80") == (
         written + b"X-Request-Id: id-1\r\n\r\n"
     )

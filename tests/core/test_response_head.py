@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.grammar import BLANK_AT_END
-from proxy.core.response_head import FAST_HEAD, MAX_FIELDS, MAX_HEAD, _read_again, read_response_head
+from proxy.core.response_head import FAST_HEAD, MAX_FIELDS, MAX_HEAD, read_response_head
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, field
 from proxy.reasons import Reason
@@ -223,12 +223,6 @@ def test_framing(method, line, fields, verdict):
 ODD = head(b"X: \xff")
 
 
-@pytest.fixture
-def _nothing_remembered():
-    _read_again.cache_clear()
-
-
-@pytest.mark.usefixtures("_nothing_remembered")
 def test_h11_may_refuse_what_our_grammar_declined(monkeypatch):
     def refuse(connection):
         raise h11.RemoteProtocolError("odd")
@@ -239,7 +233,6 @@ def test_h11_may_refuse_what_our_grammar_declined(monkeypatch):
 
 
 @pytest.mark.parametrize("other", [head(b"X: \xfe"), head(b"X: \xff", line=b"HTTP/1.1 201 OK"), head()[:-1]])
-@pytest.mark.usefixtures("_nothing_remembered")
 def test_h11_must_read_what_we_read(monkeypatch, other):
     receive = h11.Connection.receive_data
     monkeypatch.setattr(h11.Connection, "receive_data", lambda connection, data: receive(connection, other))
@@ -429,3 +422,13 @@ def test_a_head_that_comes_again_means_the_same(size):
 
 def vars_of(answer):
     return [getattr(answer, name) for name in answer.__slots__]
+
+
+def test_only_connection_says_close():
+    assert read(head(b"Connection: keep-alive", b"X-Note: close", b"Content-Length: 0")).keep_alive
+    assert not read(head(b"X-Note: open", b"Connection: x, Close", b"Content-Length: 0")).keep_alive
+
+
+def test_lengths_of_up_to_19_digits():
+    assert read(head(b"Content-Length: " + b"9" * 19)).content_length == 10**19 - 1
+    assert attempt(head(b"Content-Length: " + b"9" * 20)) == "bad_content_length"
