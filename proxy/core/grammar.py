@@ -26,9 +26,12 @@ ASCII_VALUE_CHARS = rb"\t\x20-\x7e"
 #: The same without the tab, which nobody writes and which old servers do not take for a blank.
 PLAIN_VALUE_CHARS = rb"\x20-\x7e"
 
+MAX_NAME = 256  # bytes of a field name
+MAX_VALUE = 8192  # bytes of a field value
+
 #: Canonical field lines, each with its end, for use inside ``(?:…)*+``; a blank before the end is asked for by
 #: :data:`BLANK_AT_END`. What is empty or written otherwise is for the careful path.
-CANONICAL_LINE = rb"[%b]{1,256}+: [%b][%b]{0,8191}+\r\n"
+CANONICAL_LINE = rb"[%%b]{1,%d}+: [%%b][%%b]{0,%d}+\r\n" % (MAX_NAME, MAX_VALUE - 1)
 BLANK_AT_END = b" \r\n"
 
 FIELD_LINE = re.compile(rb"([%b]++):([%b]*+)" % (TOKEN_CHARS, VALUE_CHARS))

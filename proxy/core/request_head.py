@@ -19,6 +19,8 @@ from proxy.core.grammar import (
     BLANK_AT_END,
     CANONICAL_LINE,
     FIELD_LINE,
+    MAX_NAME,
+    MAX_VALUE,
     PLAIN_NAME_CHARS,
     PLAIN_VALUE_CHARS,
     TOKEN_CHARS,
@@ -32,9 +34,6 @@ from proxy.core.target import check_host, parse_target
 from proxy.errors import ProtocolError
 from proxy.http1 import Field, Framing, RequestHead, field, value_of
 from proxy.reasons import Reason
-
-MAX_NAME = 256  # bytes of a field name
-MAX_VALUE = 8192  # bytes of a field value
 
 FAST_HEAD = re.compile(
     rb"([%b]++) ([%b]++) HTTP/1\.([01])\r\n((?:%b)*+)"
