@@ -81,6 +81,8 @@ class Sender(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        session = transport.get_extra_info("ssl_object")
+        self._load.resumed += session is not None and session.session_reused
         self._send()
 
     def _send(self) -> None:
@@ -114,6 +116,7 @@ class Load:
         self.times_us: list[float] = []
         self.refused = 0
         self.errors = 0
+        self.resumed = 0
         self.over = False
         self._port = port
         self._context = context
@@ -152,6 +155,8 @@ async def drive(port: int, connections: int, seconds: float, data: bytes, *, tls
     taken = perf_counter() - started
     if not load.times_us:
         raise FailedError("no answer under load")
+    if load.resumed:
+        raise FailedError(f"{load.resumed} handshakes were not full ones")
     times = sorted(load.times_us)
     marks = (("p50_us", 0.5), ("p99_us", 0.99), ("p999_us", 0.999))
     return {
