@@ -7,15 +7,17 @@ be the other one. Parsing never raises and never takes more time than sorting te
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import NoReturn, Protocol
-from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
+from urllib.parse import unquote_to_bytes
 
 from proxy.core.signing.scheme import Document
 from proxy.core.signing.template import Slot
 
 _MAX_FIELDS = 10_000  # of a form: sorting more would hold up everybody else
-_PORTS = {"https": 443, "http": 80}
+_ORIGIN = re.compile(rb"(https?)://(\[[^]/]*\]|[^:/?]*)(?::([0-9]*))?", re.IGNORECASE)
+_PORTS = {b"https": b"443", b"http": b"80"}
 
 Form = list[tuple[bytes, bytes]]
 Tree = Mapping[str, object]
@@ -179,11 +181,13 @@ def sorted_url(url: bytes, *, form_follows: bool) -> bytes:
 
 
 def both_ports(url: bytes) -> list[bytes]:
-    """``url`` without and with its port: the default one is added, any is left out."""
-    parts = urlsplit(url.decode("utf-8", "replace"))
-    host = parts.netloc.rpartition("@")[2]
-    bare, colon, port = host.rpartition(":")
-    if not colon or not port.isdigit():
-        bare, port = host, ""
-    with_port = f"{bare}:{port or _PORTS.get(parts.scheme, 443)}"
-    return [urlunsplit(parts._replace(netloc=netloc)).encode("utf-8") for netloc in (bare, with_port)]
+    """``url`` without and with its port: the default one is added, any is left out, all else stays as it is written."""
+    origin = _ORIGIN.match(url)
+    if origin is None:
+        return [url]
+    scheme, host, port = origin.groups()
+    rest = url[origin.end() :]
+    return [
+        b"%b://%b%b" % (scheme, host, rest),
+        b"%b://%b:%b%b" % (scheme, host, port or _PORTS[scheme.lower()], rest),
+    ]

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.schemes import PROVIDERS
 from proxy.core.signing.documents import (
+    FormPart,
+    JsonPart,
     both_ports,
     list_items,
     read_claims,
@@ -20,6 +23,8 @@ from proxy.core.signing.documents import (
     sorted_url,
     walk,
 )
+from proxy.core.signing.scheme import Document
+from proxy.core.signing.template import Slot
 
 
 @pytest.mark.parametrize(
@@ -49,6 +54,7 @@ def test_numbers_as_they_are_written():
     assert scalar_text(tree["b"]) == b"9" * 5000
     assert scalar_text(tree["c"]) == b"true"
     assert scalar_text(tree["d"]) is None
+    assert scalar_text(read_json(b'{"a":false}')["a"]) == b"false"
     assert read_claims(b'{"exp":12}') == {"exp": 12}
 
 
@@ -66,12 +72,45 @@ def test_paths():
     assert list_items(tree, "m[].i") == []
     assert list_items(tree, "n[].i") == []
     assert list_items(tree, "l[]") == tree["l"]
+    assert list_items({"l": [{"[]": {"x": "1"}}]}, "l[].[]") == [{"x": "1"}]
+
+
+def test_half_of_a_pair_is_text_that_no_key_and_no_word_has():
+    """JSON can write what UTF-8 cannot: it is given as it is, for a signature to fail over, and raises nothing."""
+    tree = read_json(b'{"Type":"\\ud800","Message":"\\udfff"}')
+    assert scalar_text(tree["Type"]) == b"\xed\xa0\x80"
+    document = PROVIDERS["sns"].scheme.document
+    assert JsonPart(tree, document).slot(Slot("lines"), b"") is None
+
+
+def test_the_lines_of_an_object_are_those_that_its_word_chooses():
+    choice = (("x", ("a", "b", "c")), ("", ("a",)))
+    document = Document("json", optional=frozenset({"b"}), lines_by="kind", lines=choice)
+    fields = {"kind": "x", "a": "1", "c": "3"}
+
+    def lines(**changed):
+        return JsonPart(fields | changed, document).slot(Slot("lines"), b"")
+
+    assert lines(b="2") == b"a\n1\nb\n2\nc\n3\n"
+    assert lines() == b"a\n1\nc\n3\n"
+    assert lines(c=None) is None
+    assert lines(kind="y") is None
+    assert lines(kind=None) == b"a\n1\n", "what is not there is the empty word"
+
+
+@pytest.mark.parametrize("kind", ["body", "url", "lines"])
+def test_a_form_has_no_other_slot(kind):
+    assert FormPart([(b"a", b"1")], Document("form")).slot(Slot(kind), b"https://a/x?b=1") is None
 
 
 @given(st.lists(st.tuples(st.text(max_size=5).filter(bool), st.text(max_size=5)), max_size=8))
 def test_forms_are_read_as_they_are_written(pairs):
     assume = [(key.encode("utf-8", "replace"), value.encode("utf-8", "replace")) for key, value in pairs]
     assert read_form(urlencode(assume).encode()) == assume
+
+
+def test_a_value_may_hold_what_ends_a_key():
+    assert read_form(b"a=b=c&=d&e") == [(b"a", b"b=c"), (b"", b"d"), (b"e", b"")]
 
 
 def test_too_many_fields_are_not_sorted():
@@ -105,7 +144,16 @@ def test_sorted_urls(url, form_follows, expected):
         (b"http://a.b/x", b"http://a.b/x", b"http://a.b:80/x"),
         (b"https://a.b:8443/x", b"https://a.b/x", b"https://a.b:8443/x"),
         (b"https://[::1]/x", b"https://[::1]/x", b"https://[::1]:443/x"),
+        (b"https://[::1]:8443/x", b"https://[::1]/x", b"https://[::1]:8443/x"),
+        (b"https://a.b:/x", b"https://a.b/x", b"https://a.b:443/x"),
+        (b"https://a.b?x:1", b"https://a.b?x:1", b"https://a.b:443?x:1"),
+        (b"HTTP://A.b/x?", b"HTTP://A.b/x?", b"HTTP://A.b:80/x?"),
+        (b"https://a.b/x://c:1/?d//e", b"https://a.b/x://c:1/?d//e", b"https://a.b:443/x://c:1/?d//e"),
     ],
 )
 def test_ports(url, bare, ported):
     assert both_ports(url) == [bare, ported]
+
+
+def test_what_is_no_url_has_no_ports():
+    assert both_ports(b"/x") == [b"/x"]

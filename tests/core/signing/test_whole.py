@@ -136,6 +136,14 @@ def test_the_url_that_covers_a_body_may_name_its_port():
     assert verdict("twilio", delivery) == "0"
 
 
+@pytest.mark.parametrize("target", [b"/in?", b"/in??", b"/in?a=b?c", b"/in:80/?a=http://b:443/"])
+@pytest.mark.parametrize("port", [b"", b":443"])
+def test_the_url_is_signed_as_it_is_written(target, port):
+    url = b"https://hooks.example.com" + port + target
+    fields = [("X-Twilio-Signature", b64(mac(RAW, url + b"a1", "sha1")))]
+    assert verdict("twilio", Delivery(fields, b"a=1", target=target)) == "0"
+
+
 def test_the_secrets_of_parsed_bodies_have_their_dates():
     body = b'{"a":1}'
     query = b"bodySHA256=" + sha256(body).hexdigest().encode()
