@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
+import json
 from collections import deque
 from dataclasses import replace
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.body import BodyGate
 from proxy.core.exchange import Admit, Reject, decide, note_decision, own_answer, provenance_value
+from proxy.core.handshakes import MAX_BODY_BYTES
 from proxy.core.policy import BodyMode, Exposure, Policy, Route, ServerLimits
 from proxy.core.record import ExchangeRecord
 from proxy.core.routes import RouteTable
@@ -18,7 +22,7 @@ from proxy.core.secrets import Secret
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
-from tests.core.handshaking import LIMITS, NOW, PATH, WORD, head, route
+from tests.core.handshaking import KEY, LIMITS, NOW, PATH, WORD, head, route
 
 FRIEND, STRANGER = Peer.of("192.0.2.7"), Peer.of("198.51.100.7")
 OFFICE = AddressSet.parse(["192.0.2.0/24"])
@@ -131,6 +135,25 @@ def test_the_route_whose_token_it_is_takes_it() -> None:
     assert admitted(head("GET", GOOD), first, second).route.name == "second"
 
 
+def test_the_secret_of_the_moment_answers() -> None:
+    one = route("twitter", "answer")
+    coming, present = Secret("next", b"n", not_before=NOW + 1), Secret("now", KEY, not_after=NOW + 1)
+
+    def asked(*secrets: Secret) -> Admit | Reject:
+        assert one.signature is not None
+        signature = replace(one.signature, secrets=secrets)
+        return ask(head("GET", f"{PATH}?crc_token=foo"), replace(one, signature=signature))
+
+    answer = asked(coming, present)
+    assert isinstance(answer, Admit)
+    assert answer.answer is not None
+    mac = base64.b64encode(hmac.digest(KEY, b"foo", "sha256"))
+    assert answer.answer.content == b'{"response_token":"sha256=%b"}' % mac
+    refusal = asked(coming)
+    assert isinstance(refusal, Reject)
+    assert refusal.reason is Reason.SIGNATURE_MISMATCH
+
+
 class TestObserving:
     """A route that only observes passes on what it would have refused, and never answers it."""
 
@@ -193,6 +216,25 @@ class TestSigned:
         assert gate.whole_body() is None
         admit = Admit(route("slack", "answer"), FRIEND, PATH.encode(), verification)
         assert own_answer(head("POST", PATH), admit, gate, "s1") is None
+
+    def test_a_check_is_no_larger_than_this(self) -> None:
+        for more, content in ((0, b"abc"), (1, None)):
+            gate = BodyGate(BodyMode.HOLD, 1 << 20, FakeVerification(), None)
+            gate.whole(self.BODY + b" " * (MAX_BODY_BYTES - len(self.BODY) + more))
+            admit = Admit(route("slack", "answer"), FRIEND, PATH.encode(), FakeVerification())
+            answer = own_answer(head("POST", PATH), admit, gate, "s1")
+            assert (None if answer is None else answer.content) == content
+
+    def test_the_secret_that_matched_answers(self) -> None:
+        one = route("zoom", "answer")
+        assert one.signature is not None
+        both = replace(one.signature, secrets=(Secret("new", b"other"), Secret("old", KEY)))
+        gate = BodyGate(BodyMode.HOLD, 1000, FakeVerification(), None)
+        gate.whole(b'{"payload":{"plainToken":"abc"},"event":"endpoint.url_validation"}')
+        admit = Admit(replace(one, signature=both), FRIEND, PATH.encode(), FakeVerification())
+        answer = own_answer(head("POST", PATH), admit, gate, "old")
+        assert answer is not None
+        assert json.loads(answer.content)["encryptedToken"] == hmac.digest(KEY, b"abc", "sha256").hex()
 
 
 def test_the_record_tells_a_check() -> None:
