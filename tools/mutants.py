@@ -2,7 +2,7 @@
 
 ``python tools/mutants.py [--minutes 30] [--again] [core.chunked …]``. Each module is worked on in a copy of its own
 below .venv/mutants, so that the tree can be edited meanwhile, and goes on where the last run ended. A module is asked
-of its mirror test, of those that import it and, in ``core/signing``, of its neighbours': what they do not notice is a
+of its mirror test, of those that import it and, where it signs, of its neighbours': what they do not notice is a
 survivor, though a test of the whole process may know it. Prints what was noticed by module, and each change that nobody
 noticed; docs/testing.md says which of those mean nothing.
 """
@@ -57,7 +57,7 @@ def tests_of(module: str) -> list[str]:
     imports = re.compile(rf"from {package}\.{last} import|from {package} import [^\n]*\b{last}\b")
     chosen = {path for path in (ROOT / "tests" / "core").rglob("test_*.py") if imports.search(path.read_text())}
     chosen.add(ROOT / "tests" / "core" / folder / f"test_{last}.py")
-    if folder == "signing":
+    if folder == "signing" or last == "pubkey":
         chosen.update((ROOT / "tests" / "core" / "signing").glob("test_*.py"))
         chosen.add(ROOT / "tests" / "core" / "test_signatures.py")
     return sorted(str(path.relative_to(ROOT)) for path in chosen if path.exists())
