@@ -136,6 +136,20 @@ def test_the_url_that_covers_a_body_may_name_its_port():
     assert verdict("twilio", delivery) == "0"
 
 
+@pytest.mark.parametrize(("either_port", "expected"), [(True, "0"), (False, MISMATCH)])
+def test_another_port_is_another_url_unless_the_provider_is_known_to_mix_them(either_port, expected):
+    scheme = PROVIDERS["twilio"].scheme
+    provider = replace(
+        PROVIDERS["twilio"], scheme=replace(scheme, document=replace(scheme.document, either_port=either_port))
+    )
+    digest = b"?bodySHA256=" + sha256(b'{"a":1}').hexdigest().encode()
+    for body, target, signed in ((b"a=1", b"/in", b"a1"), (b'{"a":1}', b"/in" + digest, b"")):
+        for port, verdict in ((b"", "0"), (b":443", expected), (b":80", MISMATCH)):
+            url = b"https://hooks.example.com" + port + target
+            fields = [("X-Twilio-Signature", b64(mac(RAW, url + signed, "sha1")))]
+            assert run(check_for(provider, RAW), Delivery(fields, body, target=target)) == verdict
+
+
 @pytest.mark.parametrize("target", [b"/in?", b"/in??", b"/in?a=b?c", b"/in:80/?a=http://b:443/"])
 @pytest.mark.parametrize("port", [b"", b":443"])
 def test_the_url_is_signed_as_it_is_written(target, port):
