@@ -69,13 +69,13 @@ _Target: TypeAlias = "bool | _Word"
 def fit(addresses: AddressSet, most: int = MAX_INSTRUCTIONS) -> Program:
     """The program for these addresses in at most ``most`` instructions (64 or more): exact where it fits."""
     ranges = len(addresses)
-    keep = min(ranges, most * 3 // 4)  # in the shortest form three take four instructions
+    keep = min(ranges, most)  # in the shortest form, every other address, each takes one instruction
     while True:
         judged = addresses if keep == ranges else _widened(addresses, ranges - keep)
         instructions = compile_filter(judged)
         if len(instructions) <= most:
             return Program(tuple(instructions), ranges - len(judged))
-        keep = min(keep - 1, keep * most // len(instructions))
+        keep = keep * most // len(instructions)
 
 
 def compile_filter(addresses: AddressSet) -> list[Instruction]:

@@ -33,6 +33,7 @@ def run(program, data: bytes) -> tuple[int, int]:
         assert 0 <= jt <= 255
         assert 0 <= jf <= 255
         assert 0 <= k < 1 << 32
+        assert code in (0x15, 0x35) or jt == jf == 0
         counter += 1
         steps += 1
         match code:
@@ -67,10 +68,11 @@ def admits(addresses: AddressSet, version: int, number: int) -> bool:
 
 
 def edges(addresses: AddressSet) -> list[tuple[int, int]]:
-    """Every address at which the verdict could be wrong by one, and both ends of all addresses."""
+    """Every address at which the verdict could be wrong by one, in any of its words, and both ends of all addresses."""
     found = {(4, 0), (6, 0), (4, END[4] - 1), (6, END[6] - 1)}
     for version, bounds in ((4, addresses.bounds4), (6, addresses.bounds6)):
-        found |= {(version, bound + step) for bound in bounds for step in (-1, 0, 1)}
+        steps = [0, *(step << 32 * i for i in range(1 if version == 4 else 4) for step in (-1, 1))]
+        found |= {(version, bound + step) for bound in bounds for step in steps}
     return sorted((version, number) for version, number in found if 0 <= number < END[version])
 
 
@@ -100,7 +102,14 @@ def networks(draw: st.DrawFn) -> str:
     return f"{ip_address(first) if version == 4 else ip_address(first.to_bytes(16, 'big'))}/{length}"
 
 
+def ranges(unit: int) -> st.SearchStrategy[tuple[int, ...]]:
+    """Bounds of many ranges close together."""
+    numbers = st.lists(st.integers(1, 2000).map(lambda number: number * unit), min_size=40, max_size=80, unique=True)
+    return numbers.map(lambda found: tuple(sorted(found[: len(found) // 2 * 2])))
+
+
 sets = st.lists(networks(), max_size=24).map(AddressSet.parse)
+many = st.builds(AddressSet, ranges(1), ranges(1 << 64), has_unix=st.booleans())
 probes = st.lists(st.one_of(st.tuples(st.just(4), number4), st.tuples(st.just(6), number6)), max_size=8)
 
 
@@ -143,11 +152,19 @@ def test_what_does_not_fit_is_widened_and_never_narrowed(addresses: AddressSet, 
         ["2001:db8::/64", "2001:db8:0:1::/64", "2001:db8:0:3::/64"],
         ["2001:db8:ffff:ffff::/64", "2001:db9::/64"],
         ["2001:db8::ffff:ffff:ffff:ffff/128", "2001:db8:0:1::"],
+        ["2001:db8::5", "2001:db8:8000::/33"],
+        ["ffff:fffe::5"],
     ],
     ids=", ".join,
 )
 def test_edges_of_addresses_and_of_words(entries: list[str]) -> None:
-    assert_same(AddressSet.parse(entries))
+    addresses = AddressSet.parse(entries)
+    assert_same(addresses)
+    assert returns(bpf.compile_filter(addresses)) <= 2, "each verdict is written once"
+
+
+def returns(program) -> int:
+    return sum(code == 0x06 for code, _, _, _ in program)
 
 
 @pytest.mark.parametrize(
@@ -167,9 +184,39 @@ def test_programs_whose_jumps_are_long(entries: list[str]) -> None:
     program = bpf.fit(addresses)
     assert program.joined == 0
     assert len(program.instructions) > 600
+    assert returns(program.instructions) <= 2 + len(program.instructions) // 64, "once for all that are near"
     assert_same(addresses)
     longest = max(run(program.instructions, packet(*one))[1] for one in edges(addresses))
     assert longest < 70
+
+
+@pytest.mark.parametrize(
+    ("step", "count", "instructions"), [(2, 1, 8), (2, 3, 10), (2, 55, 70), (2, 79, 102), (3, 79, 117)]
+)
+def test_addresses_in_a_row_take_few_instructions(step: int, count: int, instructions: int) -> None:
+    addresses = AddressSet.parse([f"10.0.0.{step * i}" for i in range(count)])
+    assert len(bpf.compile_filter(addresses)) == instructions
+
+
+@pytest.mark.parametrize("step", [2, 3])
+@pytest.mark.parametrize("count", [40, 55, 79, 80])
+def test_what_fits_exactly_is_not_widened(step: int, count: int) -> None:
+    addresses = AddressSet.parse([f"10.0.0.{step * i}" for i in range(count)])
+    exact = max(len(bpf.compile_filter(addresses)), 64)
+    assert bpf.fit(addresses, exact).joined == 0
+    assert exact == 64 or bpf.fit(addresses, exact - 1).joined > 0
+
+
+@examples(20)
+@given(many, st.integers(64, 120))
+def test_no_gap_is_closed_before_a_smaller_one(addresses: AddressSet, most: int) -> None:
+    program = bpf.fit(addresses, most)
+    opened, closed = [], []
+    for version, bounds, unit in ((4, addresses.bounds4, 1), (6, addresses.bounds6, 1 << 64)):
+        for before, after in zip(bounds[1::2], bounds[2::2], strict=False):
+            (closed if passes(program.instructions, version, before) else opened).append((after - before) // unit)
+    assert program.joined == len(closed)
+    assert max(closed, default=0) <= min(opened, default=2000)
 
 
 def test_ten_thousand_prefixes_fit_widened() -> None:
