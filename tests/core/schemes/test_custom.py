@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.schemes.custom import provider_from_table
-from proxy.core.signing.scheme import Encoding, Listing, SecretForm, TimeFormat, Timestamp
+from proxy.core.schemes.provider import Provider
+from proxy.core.signing.scheme import Encoding, Listing, Scheme, SecretForm, TimeFormat, Timestamp
 from tests.deliveries import BODY, NOW, RAW, Delivery, check_for, hexa, mac, run
 
 ACME = {
@@ -42,6 +43,7 @@ def test_every_key():
             "header": ["X-A", "X-B"],
             "algorithm": "sha512",
             "encoding": "base64",
+            "prefix": "§",
             "signed": "{id}|{nonce}|{timestamp}|{header:X-C}|{body}",
             "timestamp": {"format": "ms", "tolerance": 60},
             "list": {"separator": ";", "pair": ":", "signature": "s", "timestamp": "ts", "blanks": True},
@@ -56,14 +58,28 @@ def test_every_key():
         },
     )
     assert problems == []
-    scheme = provider.scheme
-    assert scheme.headers == (b"x-a", b"x-b")
-    assert scheme.encoding is Encoding.BASE64
-    assert scheme.listing == Listing(b";", b":", b"s", b"ts", blanks=True)
-    assert scheme.timestamp == Timestamp(None, TimeFormat.MILLISECONDS, 60)
-    assert scheme.required == ((b"x-version", b"2"),)
-    assert scheme.secret is SecretForm.BASE64
-    assert (provider.event_header, provider.delivery_header, provider.refusal_status) == (b"x-event", b"x-id", 401)
+    scheme = Scheme(
+        headers=(b"x-a", b"x-b"),
+        signed="{id}|{nonce}|{timestamp}|{header:X-C}|{body}",
+        algorithm="sha512",
+        encoding=Encoding.BASE64,
+        prefix="§".encode(),
+        listing=Listing(b";", b":", b"s", b"ts", blanks=True),
+        timestamp=Timestamp(None, TimeFormat.MILLISECONDS, 60),
+        identity=b"x-id",
+        nonce=b"x-nonce",
+        required=((b"x-version", b"2"),),
+        secret=SecretForm.BASE64,
+    )
+    assert provider == Provider(
+        "acme",
+        "acme",
+        "https://acme.example/docs",
+        scheme,
+        event_header=b"x-event",
+        delivery_header=b"x-id",
+        refusal_status=401,
+    )
 
 
 def test_a_positional_list():
@@ -74,54 +90,122 @@ def test_a_positional_list():
     }
     provider, problems = provider_from_table("acme", table)
     assert problems == []
-    assert provider.scheme.listing.timestamp_first
+    assert provider.scheme.listing == Listing(b",", None, b"", b"first", timestamp_first=True)
     assert provider.scheme.timestamp == Timestamp()
 
 
+def test_the_least():
+    provider, problems = provider_from_table("acme", {"header": "X-S"})
+    assert problems == []
+    assert provider == Provider("acme", "acme", "", Scheme((b"x-s",)))
+
+
 @pytest.mark.parametrize(
-    ("change", "key", "mend"),
+    ("tolerance", "seconds"),
     [
-        ({"heador": "X"}, "heador", "did you mean 'header'?"),
-        ({"zzz": 1}, "zzz", "known keys are"),
-        ({"header": None}, "header", "write the header"),
-        ({"header": []}, "header", "write the header"),
-        ({"header": "X Acme:"}, "header", "name alone"),
-        ({"algorithm": "sha265"}, "algorithm", "did you mean 'sha256'?"),
-        ({"algorithm": "md5"}, "algorithm", "use one of"),
-        ({"encoding": 7}, "encoding", "use one of"),
-        ({"prefix": 1}, "prefix", "prefix = "),
-        ({"signed": "{tmestamp}.{body}"}, "signed", "write what is signed"),
-        ({"signed": "{timestamp}"}, "signed", "add {body}"),
-        ({"signed": "{body}"}, "signed", "leave timestamp out"),
-        ({"signed": "{timestamp}{form}{body}"}, "signed", "use body"),
-        ({"signed": "{timestamp}{id}{body}"}, "id", "name its header"),
-        ({"timestamp": "300s"}, "timestamp", "{ ... }"),
-        ({"timestamp": None}, "timestamp", "write timestamp"),
-        ({"timestamp": {}}, "timestamp", "name its header"),
-        ({"timestamp": {"header": "X", "tolerance": "5 minutes"}}, "timestamp.tolerance", "a number and its unit"),
-        ({"timestamp": {"header": "X", "tolerance": True}}, "timestamp.tolerance", "a number and its unit"),
-        ({"timestamp": {"header": "X", "fromat": "ms"}}, "timestamp.fromat", "did you mean 'format'?"),
-        ({"timestamp": {"header": "X", "format": "hours"}}, "timestamp.format", "use one of"),
-        ({"list": {"timestamp": "t"}}, "timestamp.header", "leave one of them out"),
-        ({"list": {"separator": ""}}, "list.separator", "between two items"),
-        ({"list": {"signature": ""}}, "list.signature", "key of the signature"),
-        ({"list": {"blanks": "yes"}}, "list.blanks", "blanks = true"),
-        ({"list": {"seperator": ","}}, "list.seperator", "did you mean 'separator'?"),
-        ({"required": {"X-V": 1}}, "required.X-V", "value that the header must have"),
-        ({"refusal_status": 418}, "refusal_status", "use one of"),
-        ({"secret_encoding": "rot13"}, "secret_encoding", "use one of"),
+        ("1ms", 0.001),
+        ("0s", 0),
+        ("30s", 30),
+        ("5m", 300),
+        ("2h", 7200),
+        ("999999999h", 999999999 * 3600),
+        (0, 0),
+        (60, 60),
     ],
 )
-def test_mistakes(change, key, mend):
+def test_tolerances(tolerance, seconds):
+    provider, _ = provider_from_table("acme", ACME | {"timestamp": {"header": "X", "tolerance": tolerance}})
+    assert provider.scheme.timestamp == Timestamp(b"x", tolerance_s=seconds)
+
+
+@pytest.mark.parametrize("tolerance", ["5 minutes", "1d", "-1s", "s", "1.5s", "1000000000s", "", -1, 1.5, True, []])
+def test_what_is_no_tolerance(tolerance):
+    provider, problems = provider_from_table("acme", ACME | {"timestamp": {"header": "X", "tolerance": tolerance}})
+    assert provider is None
+    assert problems == [
+        ("timestamp.tolerance", "is not a time", 'write a number and its unit: tolerance = "300s"'),
+    ]
+
+
+NAME_IT = 'header names no header; write the header of the signature: header = "X-Acme-Signature"'
+KEYS_OF_A_TABLE = (
+    "header, algorithm, encoding, prefix, signed, timestamp, list, id, nonce, secret_encoding, required, event_header, "
+    "delivery_header, refusal_status, docs"
+)
+SLOTS = "body, header, id, method, nonce, param, path, query, target, timestamp, url"
+TEMPLATE = 'write what is signed, such as signed = "{timestamp}.{body}"'
+NAME_ALONE = '; write the name alone, of letters, digits and "-", such as "X-Acme-Signature"'
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"heador": "X"}, "heador is not a key of this table; did you mean 'header'?"),
+        ({"zzz": 1}, f"zzz is not a key of this table; known keys are {KEYS_OF_A_TABLE}"),
+        ({"header": None}, NAME_IT),
+        ({"header": []}, NAME_IT),
+        ({"header": "X Acme:"}, "header is not the name of a header" + NAME_ALONE),
+        ({"algorithm": "sha265"}, "algorithm 'sha265' is not known here; did you mean 'sha256'?"),
+        ({"algorithm": "md5"}, "algorithm 'md5' is not known here; use one of sha1, sha256, sha384, sha512"),
+        ({"encoding": 7},
+         "encoding '7' is not known here; use one of hex, hex_upper, hex_any_case, base64, base64url, hex_or_base64"),
+        ({"prefix": 1}, 'prefix is not a text; write prefix = "..."'),
+        ({"signed": "{timestamp}"}, "signed does not hold {body}, so anybody could replace it; add {body}"),
+        ({"signed": "{body}"},
+         "signed does not hold {timestamp}, so it proves nothing; add it, or leave timestamp out"),
+        ({"signed": "{timestamp}{form}{body}"},
+         f"signed {{form}} cannot be used here; use {SLOTS}"),
+        ({"signed": "{timestamp}{id}{body}"}, 'id is missing although it is signed; name its header: id = "..."'),
+        ({"timestamp": None}, 'timestamp is missing although it is signed; write timestamp = { header = "..." }'),
+        ({"timestamp": {}}, "timestamp is nowhere; name its header, or its item of the list: list.timestamp"),
+        ({"timestamp": {"header": "X", "fromat": "ms"}},
+         "timestamp.fromat is not a key of this table; did you mean 'format'?"),
+        ({"timestamp": {"header": "X", "format": "hours"}},
+         "timestamp.format 'hours' is not known here; use one of s, ms, s_or_ms, rfc3339, iso_utc, any"),
+        ({"list": {"timestamp": "t"}},
+         "timestamp.header is given although the list has the timestamp; leave one of them out"),
+        ({"list": {"separator": ""}}, 'list.separator is empty; write what stands between two items: separator = ","'),
+        ({"list": {"signature": ""}}, 'list.signature is empty; write the key of the signature: signature = "v1"'),
+        ({"list": {"blanks": "yes"}}, "list.blanks is neither true nor false; write blanks = true"),
+        ({"list": {"seperator": ","}}, "list.seperator is not a key of this table; did you mean 'separator'?"),
+        ({"required": {"X-V": 1}}, "required.X-V is not a text; write the value that the header must have"),
+        ({"refusal_status": 418}, "refusal_status '418' is not known here; use one of 400, 401, 403, 404"),
+        ({"secret_encoding": "rot13"},
+         "secret_encoding 'rot13' is not known here; use one of raw, hex, base64, whsec"),
+        ({"header": ["X-A", ""]}, NAME_IT),
+        ({"header": ["X-A", "X B"]}, "header is not the name of a header" + NAME_ALONE),
+        ({"id": "X Id"}, "id is not the name of a header" + NAME_ALONE),
+        ({"docs": 7}, 'docs is not a text; write docs = "..."'),
+        ({"event_header": 1}, 'event_header is not a text; write event_header = "..."'),
+        ({"delivery_header": "é"}, "delivery_header is not the name of a header" + NAME_ALONE),
+        ({"list": {"pair": 7}}, 'list.pair is not a text; write pair = "..."'),
+        ({"list": 7}, "list is not a table; write list = { ... }"),
+        ({"required": 7}, "required is not a table; write required = { ... }"),
+        ({"required": {"X V": "1"}}, "required.X V is not the name of a header" + NAME_ALONE),
+        ({"required": {"X-V": ""}}, "required.X-V is not a text; write the value that the header must have"),
+        ({"signed": "{timestamp}{nonce}{body}"},
+         'nonce is missing although it is signed; name its header: nonce = "..."'),
+        ({"signed": "{timestamp}{body}{body}"},
+         f"signed {{body}} stands twice; a body passes once; {TEMPLATE}"),
+        ({"algorithm": True}, "algorithm 'True' is not known here; use one of sha1, sha256, sha384, sha512"),
+        ({"refusal_status": True}, "refusal_status 'True' is not known here; use one of 400, 401, 403, 404"),
+        ({"signed": "{"},
+         f"signed a lone '{{' at character 1: write it twice; {TEMPLATE}"),
+        ({"algorithm": "x" * 61}, f"algorithm {'x' * 60!r} is not known here; use one of sha1, sha256, sha384, sha512"),
+    ],
+)  # fmt: skip
+def test_mistakes(change, told):
     table = {name: value for name, value in (ACME | change).items() if value is not None}
     provider, problems = provider_from_table("acme", table)
     assert provider is None
-    assert [(where, text) for where, _, text in problems if where == key and mend in text]
+    assert [f"{key} {what}; {mend}" for key, what, mend in problems] == [told]
 
 
 def test_all_mistakes_at_once():
     _, problems = provider_from_table("acme", {"algoritm": "x", "encoding": "x", "signed": "{"})
     assert {key for key, _, _ in problems} == {"algoritm", "encoding", "signed", "header"}
+    _, problems = provider_from_table("acme", ACME | {"signed": "{timestamp}{form}{lines}{body}"})
+    assert [what for _, what, _ in problems] == ["{form} cannot be used here", "{lines} cannot be used here"]
 
 
 VALUES = st.one_of(
