@@ -48,6 +48,7 @@ def found(text: str, document: object, *attributes: str) -> list[str]:
         ("prefixes[].ipv4Prefix,prefixes[].ipv6Prefix", GOOGLE, ["192.0.2.0/24", "2001:db8::/32"]),
         ("values[name=ActionGroup].properties.addressPrefixes[]", AZURE, ["192.0.2.0/24", "2001:db8::/32"]),
         ("{region}[]", SVIX, ["192.0.2.1", "192.0.2.2", "192.0.2.3"]),
+        ("parts[].{region}[]", {"parts": [{"us": ["192.0.2.1"]}, {"eu": ["192.0.2.2"]}]}, ["192.0.2.1", "192.0.2.2"]),
         ("[]", ["192.0.2.1"], ["192.0.2.1"]),
         ("[].ip", [{"ip": "192.0.2.1"}, {"ip": "192.0.2.2"}], ["192.0.2.1", "192.0.2.2"]),
         ("[on=true].ip", [{"ip": "192.0.2.1", "on": "true"}, {"ip": "192.0.2.2"}], ["192.0.2.1"]),
@@ -126,6 +127,12 @@ def test_a_document_of_another_form_is_refused(path: str, document: object, why:
 def test_what_is_no_path(path: str):
     with pytest.raises(ValueError, match=r"not a path|too long"):
         Shape.parse(path)
+
+
+def test_a_path_may_be_as_long_as_this():
+    assert len(Shape.parse("a," * 255 + "aa").paths) == 256
+    with pytest.raises(ValueError, match="too long"):
+        Shape.parse("a," * 256 + "a")
 
 
 TEXTS = st.text("abc.[]{}=, 1*", max_size=24)
