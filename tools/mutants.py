@@ -26,10 +26,11 @@ COPIED = ("proxy", "tests", "fuzz", "docs", "pyproject.toml", "README.md", "CHAN
 #: What decides who is let in, what a message is, and what crosses. The small ones come first.
 MODULES = (
     *("secrets", "rate", "trace_context", "forwarded", "content", "policy", "states", "routes", "budget", "signatures"),
+    *("record", "grammar", "exposition", "metrics"),
     *("proxy_protocol", "addresses", "tokens", "target", "body", "duplicates", "handshakes", "chunked"),
     *("signing/judge", "signing/encodings", "signing/escapes", "signing/extras", "signing/times", "signing/scheme"),
     *("signing/evidence", "signing/mac", "signing/template", "signing/whole", "signing/documents", "signing/jwt"),
-    *("pubkey", "feed_paths", "ip_sets", "bpf", "schemes/standard", "schemes/custom", "schemes/handshake"),
+    *("pubkey", "feed_paths", "ip_sets", "bpf", "schemes/keys", "schemes/custom", "schemes/handshake"),
     *("request_head", "response_head", "forwarding", "exchange"),
 )
 #: Tests that measure time fail in a mutated process by themselves; those that start another one learn nothing there.
