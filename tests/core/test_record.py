@@ -25,6 +25,20 @@ def test_a_record_has_no_place_for_a_query_a_body_or_a_secret():
     assert not names & {"target", "query", "url", "body", "content", "secret", "token", "signature", "fields"}
 
 
+def test_what_is_noted_of_our_own_answer_to_a_check():
+    record = blank()
+    record.answer_handshake(200, 3)
+    assert record == dataclasses.replace(
+        blank(),
+        reason=Reason.HANDSHAKE_ANSWERED,
+        phase=Phase.DONE,
+        verdict="admitted",
+        handshake="answered",
+        status=200,
+        bytes_out=3,
+    )
+
+
 def test_a_record_takes_no_names_that_it_does_not_know():
     record = blank()
     with pytest.raises(AttributeError):
