@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.grammar import FIELD_LINE, PLAIN_NAME_CHARS, flaw_in_bytes, flaw_in_field_line
+from proxy.core.grammar import FIELD_LINE, PLAIN_NAME_CHARS, flaw_in_bytes, flaw_in_field_line, index_fields
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,23 @@ def test_a_flaw_never_heals(part):
         (b"a b: c", "bad_field_name"),
         (b"a(b): c", "bad_field_name"),
         (b"\xc3\xa9: c", "bad_field_name"),
+        (b"a\x0b: c", "bad_field_name"),
+        (b"(X: c", "bad_field_name"),
+        (b"a b: c : d", "bad_field_name"),
     ],
 )
 def test_flaws_in_field_lines(line, flaw):
     assert not FIELD_LINE.fullmatch(line)
     assert flaw_in_field_line(line) == flaw
+
+
+def test_fields_are_found_by_name_and_those_that_come_again_are_known():
+    lines = [b"A: 1: 2", b"b: 3", b"C: 4", b"a: 5", b"B: 6", b"a: 7"]
+    fields, values, repeated = index_fields(lines)
+    assert fields == list(zip((b"a", b"b", b"c", b"a", b"b", b"a"), lines, strict=True))
+    assert values == {b"a": b"1: 2", b"b": b"3", b"c": b"4"}
+    assert repeated == {b"a", b"b"}
+    assert index_fields([]) == ([], {}, frozenset())
 
 
 def test_token_characters_are_those_of_the_rfc():

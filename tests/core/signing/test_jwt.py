@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,8 @@ def vonage(claims, algorithm="HS256", now=NOW, body=BODY, **header):
         ({"iat": NOW - 300, "payload_hash": HEX}, "HS256", {}, "0"),
         ({"iat": NOW - 301, "payload_hash": HEX}, "HS256", {}, Reason.TIMESTAMP_TOO_OLD),
         ({"iat": NOW + 301, "payload_hash": HEX}, "HS256", {}, Reason.TIMESTAMP_IN_FUTURE),
+        ({"iat": NOW, "exp": 10**12 - 1, "payload_hash": HEX}, "HS256", {}, "0"),
+        ({"iat": NOW, "exp": 10**12, "payload_hash": HEX}, "HS256", {}, MALFORMED),
         ({"iat": NOW, "exp": NOW - 6, "payload_hash": HEX}, "HS256", {}, Reason.TIMESTAMP_TOO_OLD),
         ({"iat": NOW, "exp": NOW - 5, "payload_hash": HEX}, "HS256", {}, "0"),
         ({"iat": NOW, "nbf": NOW + 5, "payload_hash": HEX}, "HS256", {}, "0"),
@@ -117,8 +120,41 @@ def test_kinde_has_the_token_for_a_body():
     assert begun.marks() == [hashlib.sha256(delivery.body.rpartition(b".")[0]).digest()]
 
 
+def test_a_token_for_a_body_is_judged_by_its_head_and_the_clock():
+    provider = PROVIDERS["kinde"]
+    scheme = replace(provider.scheme, claims=replace(provider.scheme.claims, url="url_hash"))
+    check = check_for(replace(provider, scheme=scheme), keys().rsa_pem)
+    dated = replace(check, secrets=tuple(replace(secret, not_after=NOW + 5) for secret in check.secrets))
+    times = {"exp": NOW, "url_hash": hashlib.sha256(URL.encode()).hexdigest()}
+    delivery = Delivery([], jwt(b"", times, "RS256"))
+    assert run(dated, delivery, NOW) == "0"
+    assert run(dated, delivery, NOW + 5) is MISMATCH
+    assert run(check, delivery, NOW + 5) == "0"
+    assert run(check, delivery, NOW + 6) is Reason.TIMESTAMP_TOO_OLD
+    assert run(check, replace(delivery, target=b"/elsewhere"), NOW) is MISMATCH
+
+
+def test_an_id_of_a_key_that_is_no_text_is_nobody():
+    claims = {"exp": NOW + 1, "sha256": b64(hashlib.sha256(BODY).digest()).decode()}
+    check = check_for(PROVIDERS["livekit"], b"\xff:" + RAW)
+    for issuer in ({}, {"iss": "\xff"}, {"iss": "x"}):
+        assert run(check, Delivery([("Authorization", jwt(RAW, claims | issuer))])) is MISMATCH
+
+
 @pytest.mark.parametrize(
-    "text", [b"", b".", b"..", b"a.b", b"e30.e30", b"e30=.e30.AA", b"e30.e30.AA.AA", b"W10.e30.AA"]
+    "text",
+    [
+        b"",
+        b".",
+        b"..",
+        b"a.b",
+        b"e30.e30",
+        b"e30.e30.AA",
+        b64url(b'{"alg":1}') + b".e30.AA",
+        b"e30=.e30.AA",
+        b"e30.e30.AA.AA",
+        b"W10.e30.AA",
+    ],
 )
 def test_what_is_no_token(text):
     assert open_token(text) is None
