@@ -11,9 +11,8 @@ Anything else that is raised is a bug. No exception here ever carries a body, se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from proxy.reasons import Reason
+from proxy.values import frozen
 
 
 class HookwardError(Exception):
@@ -32,7 +31,7 @@ class ProtocolError(HookwardError):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """One mistake in the configuration: where it is, what is wrong, and how to mend it."""
 

@@ -8,12 +8,12 @@ does not decide and knows no connection.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from dataclasses import field as attribute
 from enum import Enum
 from http import HTTPStatus
 
 from proxy.reasons import Reason
+from proxy.values import frozen, mutable
 
 #: (name in lower case, the field line as it is written: the name as it was sent, ": ", the value without blanks around)
 Field = tuple[bytes, bytes]
@@ -31,7 +31,7 @@ class Framing(Enum):
     __hash__ = object.__hash__
 
 
-@dataclass(slots=True)
+@mutable
 class RequestHead:
     """A request's start line and field lines, validated; ``path`` and ``query`` are the target in origin-form."""
 
@@ -61,7 +61,7 @@ class RequestHead:
         return [value_of(entry) for entry in self.fields if entry[0] == name]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class ResponseHead:
     """An answer's status line and field lines, validated. One value may serve many answers, so nobody changes it."""
 
@@ -129,7 +129,7 @@ def chunk(data: bytes) -> list[bytes]:
     return [b"%x\r\n" % len(data), data, b"\r\n"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refusal:
     """A prebuilt answer: everything but the request id and the date stands before the exchange begins."""
 

@@ -1,6 +1,6 @@
 """The house has floors: imports go down only, the core touches no world, and nothing is imported in passing.
 
-    5 ops    4 extra    3 net    2 config    1 core    0 reasons, errors, http1
+    5 ops    4 extra    3 net    2 config    1 core    0 reasons, errors, http1, values
 
 Read from the syntax trees, so that an import that only a type checker sees counts as well. A few modules import others
 by their names, when somebody asks for what those do: they are listed here, and held to the same floors.

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proxy.config.problems import Mistake, Problems, suggestion
 from proxy.config.secret_files import read_bounded
 from proxy.config.settings import ListUse
 from proxy.config.tree import View
 from proxy.core.addresses import AddressSet
+from proxy.values import frozen
 
 #: ``resolve_set(name, query)``: the addresses of a published set, or None where no set has this name.
 ResolveSet = Callable[[str, str], AddressSet | None]
@@ -29,7 +30,7 @@ def no_sets(name: str, query: str) -> AddressSet | None:  # noqa: ARG001  # the 
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AllowReader:
     """Reads the lists of one load. ``uses`` are those with published sets in them."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from proxy.config.allow import AllowReader, ResolveSet
 from proxy.config.duplicates import check_memory, read_store
@@ -30,11 +30,12 @@ from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Limits, Policy, Route, ServerLimits
 from proxy.core.schemes import Provider, find
 from proxy.core.schemes.custom import provider_from_table
+from proxy.values import frozen, mutable
 
 _EVERY_IPV4 = (0, (1 << 32) - 1)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class World:
     """What a load may look at besides the tree. ``now`` is in seconds since the epoch."""
 
@@ -58,7 +59,7 @@ def build(
     return _Build(tree, world, problems, config_path, list(warnings)).loaded(generation)
 
 
-@dataclass(slots=True)
+@mutable
 class _Build:
     """One load; the order of the methods is the order of the work."""
 

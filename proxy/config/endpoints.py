@@ -7,10 +7,10 @@ an upstream's name is looked up when it is dialled.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from proxy.config.problems import Mistake
+from proxy.values import frozen
 
 LISTEN_FORM = 'write "0.0.0.0:443", "[::]:443", ":443", "unix:/run/hookward.sock" or "fd:NAME" (socket activation)'
 UPSTREAM_FORM = 'write "http://127.0.0.1:8000", "https://app:8443", "127.0.0.1:8000" or "unix:/run/app.sock"'
@@ -23,7 +23,7 @@ _PORT = re.compile(r"[0-9]{1,5}")
 _MAX_SOCKET_PATH = 107
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListenAddress:
     """A place to listen: an address and port, a unix socket (``path``) or a passed descriptor (``fd_name``).
 
@@ -55,7 +55,7 @@ class ListenAddress:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UpstreamAddress:
     """A place to connect to: ``host`` and ``port``, or the ``path`` of a unix socket; ``secure`` for https."""
 
@@ -65,7 +65,7 @@ class UpstreamAddress:
     secure: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Upstream:
     """One entry of a list of upstreams. ``health_path`` "" asks for no health."""
 

@@ -5,15 +5,14 @@ It says where the list is and what it looks like, never what is in it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from proxy.core.feed_paths import Shape
+from proxy.values import frozen
 
 #: How often a list is fetched, unless a table says otherwise. Most feeds then answer "not modified".
 REFRESH_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Feed:
     """One published list. ``url`` "" is one that no program can fetch; ``shape`` None is text, one prefix a line.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proxy.config.notes import Note
 from proxy.config.problems import Mistake, Problems, suggestion
@@ -18,6 +18,7 @@ from proxy.core.schemes import PROVIDERS, Provider, decode_secret, find
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.values import frozen
 
 _GIVE_SECRETS = 'add secrets = ["file:/path"] (with flags: --secret-file PATH or --secret-env NAME)'
 _GIVE_TOKENS = 'add secrets = ["file:/path"] to the token (with flags: --token-file PATH or --token-env NAME)'
@@ -29,7 +30,7 @@ _TOKEN_KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Guards:
     """The checks of one route; ``provider`` is None where only a token of one's own is checked."""
 
@@ -38,7 +39,7 @@ class Guards:
     token: TokenCheck | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GuardReader:
     """Builds the guards of one load. ``now`` in seconds since the epoch: secrets that are over do not count."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -26,6 +25,7 @@ from proxy.config.problems import Mistake, suggestion
 from proxy.config.sizes import RATE_FORM, SIZE_FORM, TIME_FORM, parse_rate, parse_size, parse_time
 from proxy.core.target import parse_target
 from proxy.errors import ProtocolError
+from proxy.values import frozen
 
 REFERENCE_FORM = (
     'put the value into a file or a variable and write "file:/path", "env:NAME" or "cred:NAME" '
@@ -46,7 +46,7 @@ _MOST_SECONDS = 1e11
 _YES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kind:
     """One kind of value: its name in the docs, how to write it, and the reader."""
 

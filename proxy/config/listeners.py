@@ -7,7 +7,6 @@ used.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from proxy.config.allow import AllowReader
@@ -19,9 +18,10 @@ from proxy.config.settings import Settings, TcpForward, TlsFiles
 from proxy.config.tree import View
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Endpoint, Route
+from proxy.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListenerReader:
     """Reads ``tls`` and ``tcp``. ``allow`` is the top level's, for forwards without their own."""
 

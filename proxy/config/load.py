@@ -10,7 +10,6 @@ import argparse
 import datetime as dt
 import os.path
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from proxy.config.allow import ResolveSet
 from proxy.config.build import World, build
@@ -23,6 +22,7 @@ from proxy.config.secret_files import read_bounded
 from proxy.config.set_shelf import SetShelf, all_feeds, set_tables
 from proxy.config.settings import Loaded
 from proxy.config.tree import Tree
+from proxy.values import frozen
 
 _MAX_CONFIG_BYTES = 4 * 1024 * 1024
 
@@ -83,7 +83,7 @@ def load_tree(namespace: argparse.Namespace, environ: Mapping[str, str], problem
     return written.under(variables).under(flags), path
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KnownSets:
     """What a configuration says of published address sets: all lists by name, where copies are kept, which are used."""
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 import argparse
 import os.path
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from proxy.config.endpoints import ListenAddress
 from proxy.config.load import load_tree
 from proxy.config.problems import Problems
 from proxy.config.tree import Entry
+from proxy.values import frozen
 
 #: The keys whose value says where a secret is.
 REFERENCES = frozenset({"from", "verify_token"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outline:
     """The needs of one configuration. Paths as they were written, relative ones to the file that names them."""
 

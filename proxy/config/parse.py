@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proxy.config.kinds import read_within
 from proxy.config.locate import line_of, locate
 from proxy.config.problems import Mistake, Problems, nearest
 from proxy.config.schema import SECTIONS, Key, Path, Section
 from proxy.config.tree import Entry, Tree
+from proxy.values import mutable
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: Words that people use for a key of ours, and that no spelling check would find.
@@ -38,7 +39,7 @@ _SYNONYMS = {
 }
 
 
-@dataclass(slots=True)
+@mutable
 class Source:
     """Where a mapping came from: the file's name as the user gave it, its folder, and its lines."""
 
@@ -90,7 +91,7 @@ def read_value(key: Key, value: object) -> object:
     return read_within(key.kind, value, key.minimum, key.maximum)
 
 
-@dataclass(slots=True)
+@mutable
 class _Walk:
     """One pass over the tables of a source."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from math import ceil
 
 from proxy.config.allow import AllowReader
@@ -26,6 +26,7 @@ from proxy.core.policy import BodyMode, Endpoint, HealthCheck, Limits, Route, Up
 from proxy.core.rate import RateRule
 from proxy.core.schemes import Provider
 from proxy.core.schemes.handshake import Form
+from proxy.values import frozen
 
 USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 #: Of a slow rate: a provider's few deliveries of one event come together.
@@ -33,7 +34,7 @@ LEAST_BURST = 10
 _GUARD_KEYS = ("allow", "client_names", "provider", "token", "secrets")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouteReader:
     """Builds the routes of one load. ``allow`` is the top level's, for routes without their own."""
 

@@ -7,11 +7,12 @@ hookward from starting: what must not start is a problem, and has no id.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from proxy.values import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Rule:
     """One rule."""
 

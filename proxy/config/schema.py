@@ -8,13 +8,13 @@ nothing and decides nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from proxy.config import kinds
 from proxy.config.kinds import Kind, choice
 from proxy.config.store_url import STORE_URL
 from proxy.config.upstreams import health_kind, upstream_kind
+from proxy.values import frozen
 
 ENVIRONMENT_PREFIX = "HOOKWARD_"
 #: The route that flags and the environment make or change.
@@ -23,7 +23,7 @@ FLAG_ROUTE = "default"
 Path = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Key:
     """One key of a table. ``default``, ``minimum`` and ``maximum`` are written as in TOML."""
 
@@ -43,7 +43,7 @@ class Key:
     repeat: bool = False  # the flag may be given several times though the key is no list
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Section:
     """One table of the file."""
 
@@ -357,7 +357,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Flag:
     """A flag and its environment name. ``path`` is the key it sets; ``prefix`` is put before its text."""
 

@@ -13,11 +13,12 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from proxy.config.notes import Note
 from proxy.config.problems import Mistake
+from proxy.values import frozen
 
 #: No key that a provider gives is near this; a log file named by mistake is beyond it.
 MAX_SECRET_BYTES = 64 * 1024
@@ -37,7 +38,7 @@ _WHY = {
 _DEFAULT_WHY = ("the file of this secret cannot be read", "name a readable file")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """The value of a reference, and what should be said about how it was found."""
 

@@ -9,7 +9,7 @@ runs the process can fetch it first. Nothing is fetched here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proxy.config.feed import Feed
 from proxy.config.notes import Note
@@ -20,6 +20,7 @@ from proxy.config.settings import IpSet
 from proxy.config.tree import Tree
 from proxy.core.addresses import AddressSet
 from proxy.core.feed_paths import FeedError
+from proxy.values import mutable
 
 #: A copy that nobody has confirmed for so long deserves a word.
 STALE_S = 30 * 86400.0
@@ -27,7 +28,7 @@ STALE_S = 30 * 86400.0
 FeedKey = tuple[str, str, str]
 
 
-@dataclass(slots=True)
+@mutable
 class SetShelf:
     """The newest copy of each list, by the feed's key, and what was selected of it."""
 
@@ -101,7 +102,7 @@ def missing_warning(feed: Feed) -> str:
     )
 
 
-@dataclass(slots=True)
+@mutable
 class SetReader:
     """Answers the questions of one load, and remembers them. ``now`` is in seconds since the epoch."""
 

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from proxy.config.feed import Feed
 from proxy.config.secret_files import read_bounded
 from proxy.core.feed_paths import FeedError
 from proxy.core.ip_sets import Listing, dump_groups, load_groups
+from proxy.values import frozen
 
 FOLDER = "ip-sets"
 _MAX_BYTES = 64 * 1024 * 1024
@@ -28,7 +28,7 @@ _FORMAT = 1
 _NAME = re.compile(r"[a-z0-9._]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Copy:
     """A listing and what is known of its origin. ``confirmed`` is in seconds since the epoch."""
 

@@ -7,15 +7,16 @@ them here needs no default of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proxy.config.endpoints import ListenAddress
 from proxy.config.feed import Feed
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Endpoint, Policy
+from proxy.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TlsFiles:
     """One certificate. ``key`` is the file of ``cert`` where both are in one; ``names`` () means those inside it."""
 
@@ -27,7 +28,7 @@ class TlsFiles:
     client_required: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TcpForward:
     """Plain TCP from ``listen`` to ``upstream`` (an endpoint without TLS); ``allow`` None admits every address."""
 
@@ -37,7 +38,7 @@ class TcpForward:
     allow: AddressSet | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IpSet:
     """A published list of addresses: fetched from ``url`` every ``refresh_s`` seconds (0: never); ``json`` says which
     part. ``url`` None is a list that is known by name.
@@ -49,7 +50,7 @@ class IpSet:
     refresh_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DuplicateSettings:
     """Where deliveries are remembered; ``path`` is of "sqlite", ``url`` of "redis", and may hold a password."""
 
@@ -60,7 +61,7 @@ class DuplicateSettings:
     max_entries: int = 100_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fixture:
     """A ``[[test]]``: a saved delivery and what must come of it. ``at`` in seconds since the epoch."""
 
@@ -71,7 +72,7 @@ class Fixture:
     address: str | None = None  # None: addresses are not judged
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """How the process runs; times in seconds."""
 
@@ -100,7 +101,7 @@ class Settings:
     sources: Mapping[str, str] = field(default_factory=dict)  # key -> where it was written
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListUse:
     """A list of addresses with published sets in it: what it came to, its other entries, and (name, query) of each."""
 
@@ -109,7 +110,7 @@ class ListUse:
     sets: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SetUse:
     """What a load asked of published sets, so that new copies can be put into its policy (``config.set_swap``)."""
 
@@ -119,7 +120,7 @@ class SetUse:
     resolve: Callable[[str, str], AddressSet | None] = lambda _name, _query: None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loaded:
     """One load of the configuration."""
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from proxy.config.schema import SECTIONS, Path
+from proxy.values import frozen
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """One value. ``base`` is the folder that relative paths start from."""
 
@@ -70,7 +71,7 @@ class Tree:
         return View(self, section, prefix)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class View:
     """One table, with the schema's defaults behind it."""
 

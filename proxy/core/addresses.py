@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import islice
+
+from proxy.values import frozen
 
 #: First number after the ranges of IPv4 and IPv6.
 _END4 = 1 << 32
@@ -24,7 +25,7 @@ _MAX_HOPS = 64
 _ENTRY_FORMS = "write an address (192.0.2.7), a network (192.0.2.0/24, 2001:db8::/32), 'unix:' or 'all'"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Peer:
     """An address that we judge. ``text`` is canonical, so equal addresses have equal texts.
 
@@ -74,7 +75,7 @@ class Peer:
         return (6, self.number >> 64) if self.version == 6 else (self.version, self.number)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class AddressSet:
     """An immutable set of addresses: ``peer in addresses``, ``a | b``.
 

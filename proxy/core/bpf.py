@@ -12,10 +12,10 @@ The machine: Linux, Documentation/networking/filter.rst; the headers: RFC 791 se
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from proxy.core.addresses import AddressSet
+from proxy.values import frozen
 
 #: BPF_MAXINSNS: the kernel takes no longer program.
 MAX_INSTRUCTIONS = 4096
@@ -47,7 +47,7 @@ _WORD_END = 1 << _WORD
 _CHAIN = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Program:
     """Instructions, and how many of the list's ranges were joined with a neighbour to make them fit (0: exact)."""
 
@@ -55,7 +55,7 @@ class Program:
     joined: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class _Word:
     """A word of the address and what each of its values means: segments of (first value, target), in rising order."""
 

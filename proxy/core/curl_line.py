@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import quote_plus
+
+from proxy.values import mutable
 
 ReadFile = Callable[[str], bytes]
 Fields = list[tuple[str, str]]
@@ -53,7 +55,7 @@ _REFUSED = {"-F": "multipart forms", "--form": "multipart forms", "-T": "uploads
 _REFUSED |= {"-G": "data in the query", "--get": "data in the query", "-K": "configuration files", "--config": "them"}
 
 
-@dataclass(slots=True)
+@mutable
 class CurlRequest:
     """What the line would send. ``variables``: it has shell variables, whose values nobody knows here."""
 

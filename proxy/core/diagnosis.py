@@ -12,12 +12,12 @@ comes out holds a secret, a MAC or a text of the sender. Pure: no clock, no log;
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from proxy.core.causes import mismatches, refusals
 from proxy.core.causes.trial import MAX_BODY_BYTES, Case, Hypothesis, Trial
 from proxy.reasons import Reason
+from proxy.values import frozen
 
 __all__ = ["DIAGNOSABLE", "HYPOTHESES", "MAX_BODY_BYTES", "Case", "Diagnosis", "Hypothesis", "diagnose"]
 
@@ -37,7 +37,7 @@ DIAGNOSABLE = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Diagnosis:
     """A cause: its word, and what is the case and how to mend it, in sentences without a line break."""
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
+
+from proxy.values import frozen
 
 #: Only who can sign chooses what is hashed here, so half of SHA-256 is as good as all of it.
 KEY_BYTES = 16
@@ -27,7 +28,7 @@ class Found(Enum):
     DELIVERED = "delivered"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claim:
     """The answer to a claim."""
 
@@ -40,7 +41,7 @@ class Claim:
 NEW = Claim(Found.NEW)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keys:
     """What one delivery is told by. ``proven`` are those of ``every`` that nobody but the sender could have made."""
 
@@ -51,7 +52,7 @@ class Keys:
         return bool(self.every)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DuplicateRule:
     """What a route does about duplicates; times in seconds."""
 

@@ -9,7 +9,6 @@ takes the request; where none does, the refusal is that of the route that came f
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from proxy.core.addresses import AddressSet, Peer, client_address
 from proxy.core.body import BodyGate
@@ -34,6 +33,7 @@ from proxy.core.signatures import Verification
 from proxy.core.trace_context import read_traceparent
 from proxy.http1 import Framing, RequestHead
 from proxy.reasons import OBSERVABLE, Reason
+from proxy.values import mutable
 
 #: Methods whose content has a meaning (RFC 9110 section 9.3): without a length there is nothing to verify.
 _WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
@@ -56,7 +56,7 @@ _SIGNATURE_STAGE = 7
 _NO_NAMES: frozenset[str] = frozenset()
 
 
-@dataclass(slots=True)
+@mutable
 class Admit:
     """The head holds; the body's verdict, where the route has one, is ``verification``'s."""
 
@@ -70,7 +70,7 @@ class Admit:
     answer: HandshakeAnswer | None = None  # ours to that check: nothing goes to the upstream
 
 
-@dataclass(slots=True)
+@mutable
 class Reject:
     """The head is refused. ``route`` is the one that refused, for the log; None where no route owns the path."""
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from proxy.values import frozen
 
 #: name -> values, as a sorted tuple: groups of prefixes are made by it.
 Attributes = tuple[tuple[str, tuple[str, ...]], ...]
@@ -35,7 +36,7 @@ class FeedError(ValueError):
     """A document of a feed cannot be used; the text says why, in a few words."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One part of a path: a key, any key (``capture`` names the attribute), or neither: what stands there already."""
 
@@ -51,7 +52,7 @@ class Step:
 _Node = tuple[object, "dict[str, tuple[str, ...]]"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shape:
     """Where the prefixes stand, and which keys beside them (or above) are attributes that can be asked for."""
 

@@ -12,7 +12,6 @@ import base64
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass
 
 from proxy.core.policy import Route
 from proxy.core.schemes.handshake import Form, Handshake, Made
@@ -21,6 +20,7 @@ from proxy.core.signing.evidence import public_url_of
 from proxy.core.tokens import TokenKind
 from proxy.http1 import Framing, RequestHead, phrase_of, write_response_head
 from proxy.reasons import Reason
+from proxy.values import frozen
 
 #: A body that is larger is no check: it is not parsed.
 MAX_BODY_BYTES = 64 * 1024
@@ -30,7 +30,7 @@ REFUSE = "refuse"
 _CONTENT_TYPES = {Form.TEXT: b"text/plain", Form.JSON: b"application/json"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndpointCheck:
     """An unsigned check as it was read from a head. ``verify`` is the verify token that came with it."""
 
@@ -38,7 +38,7 @@ class EndpointCheck:
     verify: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HandshakeAnswer:
     """Our own answer to a check; also the refusal that one provokes, where it must have no content."""
 

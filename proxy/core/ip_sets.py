@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from proxy.core.addresses import AddressSet
 from proxy.core.feed_paths import Attributes, FeedError, Shape
+from proxy.values import frozen
 
 #: The largest feed known (AWS) has 15,000 entries.
 MAX_PREFIXES = 200_000
@@ -28,7 +29,7 @@ SHRINK_FROM = 10
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """Prefixes, canonical and sorted, that share their attributes."""
 
@@ -36,7 +37,7 @@ class Group:
     prefixes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listing:
     """One published list as it stands: immutable, never empty."""
 
@@ -81,7 +82,7 @@ class Listing:
         return known
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Difference:
     """What a new listing has that the old one had not, and the reverse."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from proxy.values import frozen
 
 #: Upper bounds in seconds: from "answered from memory" to the longest time-outs of providers (10 s) and ours (90 s).
 DURATION_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 90.0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Family:
     """What is known of a metric before anything is counted. ``merge`` says how workers are put together."""
 

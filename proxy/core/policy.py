@@ -6,7 +6,7 @@ reference. ``config.build`` makes it. Nothing here reads a file, a clock or an e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from proxy.core.addresses import AddressSet
@@ -15,6 +15,7 @@ from proxy.core.rate import RateRule
 from proxy.core.schemes.handshake import Handshake
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenCheck
+from proxy.values import frozen
 
 #: More than any machine can have.
 NO_BOUND = 1 << 62
@@ -37,7 +38,7 @@ class Exposure(Enum):
     OPEN = "open"  # --open: everything
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """Bounds of an exchange; sizes in bytes, times in seconds. Defaults and ranges stand in ``config.schema``."""
 
@@ -55,7 +56,7 @@ class Limits:
     write_timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerLimits:
     """Bounds of the whole process; each of its workers counts for itself. Those left out are none."""
 
@@ -75,7 +76,7 @@ class ServerLimits:
         return most - most * self.reserved_share // 100
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UpstreamTls:
     """How an ``https`` upstream is verified; paths, because contexts are made by the shell."""
 
@@ -85,7 +86,7 @@ class UpstreamTls:
     server_name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HealthCheck:
     """How an endpoint is asked whether it is well: any answer below 400 to a GET of ``path`` says so."""
 
@@ -94,7 +95,7 @@ class HealthCheck:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Endpoint:
     """One place to connect to. It is the pool's key: connections are shared only where all of it agrees, but for what
     only says how often it is chosen.
@@ -130,7 +131,7 @@ class Endpoint:
         return f"{'https' if self.tls else 'http'}://{self.authority}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Route:
     """Who may call what, what proves it, and where it goes. All guards that are set must hold."""
 
@@ -174,7 +175,7 @@ class Route:
         object.__setattr__(self, "guarded_fields", frozenset(names))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Policy:
     """All tables and limits of one load of the configuration."""
 

@@ -7,13 +7,13 @@ module never guesses, and never knows whether the sender may speak for others. T
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
 
 from proxy.core.addresses import Peer
 from proxy.errors import ProtocolError
 from proxy.reasons import Reason
+from proxy.values import frozen
 
 
 class _More(Enum):
@@ -40,7 +40,7 @@ _ADDRESS_SIZE = {_TCP4: 12, _TCP6: 36, _UNIX: 216}
 _TLV_CRC32C = 0x03
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Header:
     """A whole header: ``length`` bytes to take off the connection, and whom it names.
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
+
+from proxy.values import frozen
 
 #: Buckets that are kept; an address that calls a route has one there. About 200 bytes each.
 MAX_BUCKETS = 65536
@@ -18,7 +19,7 @@ MAX_BUCKETS = 65536
 ROUNDING_S = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RateRule:
     """``per_s`` requests per second in the long run, and up to ``burst`` at once."""
 

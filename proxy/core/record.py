@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from proxy.reasons import Phase, Reason
+from proxy.values import mutable
 
 
-@dataclass(slots=True)
+@mutable
 class ExchangeRecord:
     """One request and its answer. Texts from the network are as they came: who writes them escapes and caps them.
 

@@ -10,7 +10,6 @@ the threat model's section 3.1. The module knows no route and no body.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import NoReturn
 
 import h11
@@ -34,6 +33,7 @@ from proxy.core.target import check_host, parse_target
 from proxy.errors import ProtocolError
 from proxy.http1 import Field, Framing, RequestHead, field, value_of
 from proxy.reasons import Reason
+from proxy.values import frozen
 
 FAST_HEAD = re.compile(
     rb"([%b]++) ([%b]++) HTTP/1\.([01])\r\n((?:%b)*+)"
@@ -55,7 +55,7 @@ _PLAIN_NAME = re.compile(rb"[%b]++" % PLAIN_NAME_CHARS)
 _PUNCTUATION = re.compile(rb"[^0-9a-z]")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeadLimits:
     """Bounds of a head: its bytes, the bytes of its target, the number of its field lines."""
 

@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -19,6 +19,7 @@ from proxy.core.chunked import ChunkedDecoder
 from proxy.core.curl_line import CurlRequest, ReadFile, read_curl
 from proxy.errors import ProtocolError
 from proxy.http1 import write_request_head
+from proxy.values import frozen
 
 _REQUEST_LINE = re.compile(rb"(?:> )?[!#$%&'*+.^_`|~0-9A-Za-z-]+ \S+ HTTP/[0-9.]+\r?\n")
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
@@ -28,7 +29,7 @@ _FRAMING = frozenset({"content-length", "transfer-encoding", "host", "connection
 _CURL = re.compile(r"(?:\$ )?(?:\S*/)?curl\s")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Saved:
     """One delivery. ``head`` is the bytes of the head; ``at`` is when it was sent, in seconds since the epoch."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from proxy.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Secret:
     """One key of a guard; several live at once while a key is rotated.
 

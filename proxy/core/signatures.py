@@ -8,7 +8,7 @@ keys need the extra ``hookward[pubkey]``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from proxy.core.secrets import Secret
@@ -21,6 +21,7 @@ from proxy.core.signing.scheme import Method, Scheme
 from proxy.core.signing.whole import DocumentPlan, PlainPlan
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
+from proxy.values import frozen
 
 __all__ = ["Scheme", "SignatureCheck", "Verification"]
 
@@ -36,7 +37,7 @@ class Plan(Protocol):
         """The check of the body that follows ``head``, or why there is nothing to check."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SignatureCheck:
     """One route's signature guard. ``secrets`` are decoded keys (``core.schemes.decode_secret``), newest first.
 

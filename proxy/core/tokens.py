@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from dataclasses import dataclass
 from enum import Enum
 from hmac import compare_digest
 from urllib.parse import unquote_to_bytes
@@ -17,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 from proxy.core.secrets import Secret
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
+from proxy.values import frozen
 
 
 class TokenKind(Enum):
@@ -28,7 +28,7 @@ class TokenKind(Enum):
     BASIC = "basic"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenCheck:
     """One token guard. ``name`` is the query's key, decoded, or the field's name in lower case; the two schemes of
     ``Authorization`` take b"" for that field or name another. The secrets of BASIC are ``user:password``.

@@ -7,7 +7,7 @@ No MAC and no secret is in what it says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.causes.of_time import said_at
@@ -20,6 +20,7 @@ from proxy.core.routes import RouteTable
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
+from proxy.values import frozen, mutable
 
 ADMITTED = "admitted"
 
@@ -29,7 +30,7 @@ _TIME = frozenset({Reason.TIMESTAMP_TOO_OLD, Reason.TIMESTAMP_IN_FUTURE})
 _LENGTH = frozenset({Reason.LENGTH_REQUIRED, Reason.BODY_TOO_LARGE})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One check. ``passed`` None: it does not apply, or could not be made."""
 
@@ -38,7 +39,7 @@ class Step:
     said: str
 
 
-@dataclass(slots=True)
+@mutable
 class Walk:
     """What every check found. ``word`` is "admitted" or the word of the reason; ``route`` is the one that decided."""
 
@@ -58,7 +59,7 @@ class Walk:
         self.word = reason.word
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trip:
     """What is walked through what. ``peer`` None: no address is judged. ``now`` in seconds since the epoch."""
 

@@ -7,14 +7,14 @@ worker, so that the caps and the counters are the worker's. Which addresses may 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.core.addresses import Peer
 from proxy.core.policy import Policy
+from proxy.values import mutable
 
 
-@dataclass(slots=True)
+@mutable
 class AcceptCounters:
     """What happened before a connection was handed over. All but ``open`` only grow."""
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any
+
+from proxy.values import frozen
 
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 _END = "-----END CERTIFICATE-----"
@@ -34,7 +35,7 @@ _SUBJECT_ALT_NAME = bytes.fromhex("551d11")  # 2.5.29.17
 NO_NAMES: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Certificate:
     """``names`` are the DNS names (lower case, maybe with ``*.``) and addresses of the subjectAltName extension;
     clients have looked at nothing else since 2017. Dates in seconds since the epoch.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 import h11
@@ -18,6 +17,7 @@ import h11
 import proxy
 from proxy.config.set_catalogue import is_loopback
 from proxy.core.feed_paths import FeedError
+from proxy.values import frozen
 
 #: For the whole of it: name, connection, TLS, answer.
 TIMEOUT_S = 30.0
@@ -28,7 +28,7 @@ _READ = 64 * 1024
 _VALIDATOR = re.compile(r"[\x20-\x7e]{1,256}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Document:
     """What a feed answered, and by which words it can be asked whether it still says so ("" for none)."""
 
@@ -37,7 +37,7 @@ class Document:
     last_modified: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Known:
     """The validators of the copy that we have."""
 
@@ -118,7 +118,7 @@ def _request(connection: h11.Connection, parts: SplitResult, known: Known) -> by
     return (request or b"") + (end or b"")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Answer:
     """Reads one answer, event by event."""
 

@@ -14,7 +14,7 @@ import logging
 import random
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from proxy.config.feed import Feed
 from proxy.config.set_shelf import SetShelf, missing_warning
@@ -26,6 +26,7 @@ from proxy.core.feed_paths import FeedError
 from proxy.core.ip_sets import Difference, check_change, read_document
 from proxy.core.metrics import Metrics
 from proxy.net.feed_fetch import Document, Known, fetch
+from proxy.values import frozen
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ JITTER = 0.1
 START_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fresh:
     """A copy that was judged good: what is different in it, and what it holds for each question that is asked."""
 

@@ -15,7 +15,7 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proxy.core.policy import Endpoint
 from proxy.core.proxy_protocol import LOCAL
@@ -23,6 +23,7 @@ from proxy.errors import ConfigError
 from proxy.net.clock import Clock
 from proxy.net.tls import upstream_context
 from proxy.net.upstream import CLOSED, UpstreamConnection
+from proxy.values import mutable
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ RETRY_S = 0.1
 MAX_WAITING_DIALS = 32
 
 
-@dataclass(slots=True)
+@mutable
 class EndpointState:
     """What the pool knows of one endpoint."""
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proxy.core.record import ExchangeRecord
 from proxy.reasons import Ended, Reason
+from proxy.values import mutable
 
 MINUTE_S = 60.0
 #: Addresses that are told apart within a minute; those beyond are summed up together.
@@ -22,7 +23,7 @@ OTHERS = "others"
 _NEVER_LESS = frozenset({Reason.DELIVERED, Reason.DUPLICATE_DELIVERED, Reason.INTERNAL_ERROR, Reason.OVERLOADED})
 
 
-@dataclass(slots=True)
+@mutable
 class Summary:
     """What one address was refused in one minute, beyond what has lines of its own."""
 

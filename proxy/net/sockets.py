@@ -15,11 +15,11 @@ import socket
 import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.config.endpoints import ListenAddress
 from proxy.errors import HookwardError
+from proxy.values import frozen
 
 #: The kernel cuts it to net.core.somaxconn, so asking for more than most hosts allow costs nothing.
 BACKLOG = 4096
@@ -55,7 +55,7 @@ class NoSuchSocketError(ListenError):
     exit_code = 78  # EX_CONFIG
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BoundSocket:
     """A listening socket and where it came from. ``inode`` is (device, inode) of a unix socket's file that we made."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.policy import Endpoint
@@ -16,12 +15,13 @@ from proxy.core.proxy_protocol import write_v2
 from proxy.net.acceptor import Acceptor, reset
 from proxy.net.admission import ConnectionSlots, Site, Slot
 from proxy.net.pipe import PipeEnd, pair
+from proxy.values import mutable
 
 #: An idle pipe may live this part of its time longer; sweeping more often would cost more than it is worth.
 _SWEEP_PART = 8
 
 
-@dataclass(slots=True)
+@mutable
 class ForwardCounters:
     """What one forward has done. All but ``open`` only grow."""
 

@@ -12,13 +12,13 @@ import asyncio
 import ssl
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from proxy.core.policy import UpstreamTls
 from proxy.errors import ConfigError, Problem
 from proxy.net.certificate import Certificate, read_certificate
+from proxy.values import frozen
 
 WATCH_INTERVAL_S = 5.0
 
@@ -35,7 +35,7 @@ class _EncryptedKeyError(Exception):
     """OpenSSL asked for the key's password, and there is nobody to ask."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyPair:
     """One certificate to serve: paths of the chain and its key, and where the configuration says so.
 
@@ -51,7 +51,7 @@ class KeyPair:
     client_required: bool = False  # and let none in without
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoadedPair:
     """A pair in force."""
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 
 from proxy.ops.collector import paused
+from proxy.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     """One command: what it is for, in a line, and the name of its module in this package.
 

@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import NoReturn
 
 from proxy.config.settings import Loaded
@@ -23,9 +22,10 @@ from proxy.ops.failures import outcome
 from proxy.ops.journal import log
 from proxy.ops.places import Held
 from proxy.ops.roster import State
+from proxy.values import frozen, mutable
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Plan:
     """What workers work by: one load of the configuration and its sockets."""
 
@@ -33,7 +33,7 @@ class Plan:
     held: list[Held]
 
 
-@dataclass(slots=True, eq=False)
+@mutable(eq=False)
 class WorkerProcess:
     """One worker. ``heard`` is when it last spoke; times in seconds of the monotonic clock."""
 

@@ -18,7 +18,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from proxy.ops.arguments import Parser
 from proxy.ops.demo_stage import PATH, Application, Guard, Seen, StageError, stage
 from proxy.ops.exit_codes import ExitCode
 from proxy.ops.terminal import Paint
+from proxy.values import frozen, mutable
 
 #: How long a log line or a request may take to show up; on a quiet machine it is a millisecond.
 WAIT_S = 10.0
@@ -37,7 +37,7 @@ BODY = json.dumps(
 ).encode()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One delivery and what is promised for it. ``status`` 0 is a reset connection."""
 
@@ -59,7 +59,7 @@ STEPS = (
 )
 
 
-@dataclass(slots=True)
+@mutable
 class Outcome:
     """What came of a step. ``status`` 0 is a reset connection, -1 one that could not be tried on this host."""
 

@@ -15,10 +15,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
+
+from proxy.values import frozen
 
 PATH = "/hooks/github"
 #: A start takes a second on a slow machine; the rest is patience with busy ones.
@@ -32,7 +33,7 @@ class StageError(Exception):
     """hookward did not start; the text is what it said."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Seen:
     """A request as the application saw it."""
 

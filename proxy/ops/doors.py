@@ -11,12 +11,12 @@ import asyncio
 import dataclasses
 import socket
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.config.endpoints import ListenAddress
 from proxy.net.sockets import BoundSocket
 from proxy.ops.places import WEBHOOKS, Place, SocketStore, tcp
+from proxy.values import frozen, mutable
 
 
 class Server(Protocol):
@@ -43,7 +43,7 @@ class Server(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """One address that is to be served. ``name`` is "" for webhooks, else that of the plain TCP forward.
 
@@ -61,7 +61,7 @@ class Wanted:
         return Place(tcp(self.name) if self.name else WEBHOOKS, self.address)
 
 
-@dataclass(slots=True)
+@mutable
 class Door:
     """One bound socket and its server."""
 

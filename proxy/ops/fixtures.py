@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from proxy.config.flags import FlagError
 from proxy.config.settings import Fixture, Loaded
 from proxy.core.addresses import Peer
 from proxy.core.walk import Trip, Walk, walk
 from proxy.errors import Problem
 from proxy.ops.explain_command import read_file
+from proxy.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """What came of one. ``problem`` None: what was expected."""
 

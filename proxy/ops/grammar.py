@@ -8,15 +8,15 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from proxy.config import kinds
 from proxy.config.schema import FLAGS
 from proxy.core.schemes import PROVIDERS
 from proxy.ops.commands import Command
+from proxy.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Option:
     """A flag, or (without names) a word at a place of its own. ``value`` is empty where a flag takes none."""
 

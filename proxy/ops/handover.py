@@ -16,13 +16,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable, MutableMapping
-from dataclasses import dataclass
 
 from proxy.config.endpoints import read_listen
 from proxy.config.problems import Mistake
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import BoundSocket
 from proxy.ops.places import Held, Place
+from proxy.values import mutable
 
 #: Set by the old process for the new one only.
 VARIABLE = "HOOKWARD_HANDOVER"
@@ -99,7 +99,7 @@ class Heir:
             return self._process.wait()
 
 
-@dataclass(slots=True)
+@mutable
 class Legacy:
     """What the old process has left to the new one, as the new one sees it."""
 

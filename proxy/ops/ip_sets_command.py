@@ -13,7 +13,7 @@ import json
 import ssl
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from proxy.config.feed import Feed
 from proxy.config.load import load_sets
@@ -30,6 +30,7 @@ from proxy.ops.environment import environment
 from proxy.ops.exit_codes import ExitCode
 from proxy.ops.set_report import SetRow, table_lines
 from proxy.ops.terminal import Paint
+from proxy.values import mutable
 
 _EPILOG = """\
 examples:
@@ -40,7 +41,7 @@ examples:
 """
 
 
-@dataclass(slots=True)
+@mutable
 class _Work:
     """What one call of the command works with."""
 

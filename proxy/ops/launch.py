@@ -6,13 +6,13 @@ The same for one process and for a supervisor. It decides nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.ops.handover import Legacy
 from proxy.ops.notify import Notifier
+from proxy.values import frozen
 
 
 class Load(Protocol):
@@ -25,7 +25,7 @@ class Load(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Launch:
     """One start. ``legacy`` is from the process that an upgrade replaces; ``loop`` names the event loop."""
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from proxy.config.endpoints import ListenAddress
 from proxy.config.settings import Settings
 from proxy.net.sockets import BoundSocket, listen_all
+from proxy.values import frozen
 
 WEBHOOKS = "webhooks"
 ADMIN = "admin"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """One entry of ``listen``, of a plain TCP forward ("tcp NAME") or of ``admin``, and what it is for."""
 

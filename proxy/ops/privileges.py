@@ -15,18 +15,18 @@ import os
 import pwd
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from proxy.config.settings import Settings
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import NotPermittedError
 from proxy.ops.journal import log
+from proxy.values import frozen
 
 #: Nothing that we create is for everybody; what its owner's group may read says so by its own mode.
 UMASK = 0o027
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Identity:
     """A user and group of this host, by number. ``groups`` are the supplementary ones."""
 

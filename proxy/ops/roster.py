@@ -9,9 +9,10 @@ there are never fewer workers than asked for, and the roll is over only when nob
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
+
+from proxy.values import mutable
 
 #: A process that has served for so long was no failure, whatever ended it.
 STEADY_S = 10.0
@@ -52,7 +53,7 @@ class Process(Protocol[PlanT]):
 ProcessT = TypeVar("ProcessT", bound=Process)  # type: ignore[type-arg]  # a bound cannot name PlanT
 
 
-@dataclass(slots=True)
+@mutable
 class Post(Generic[ProcessT]):
     """One worker's place."""
 

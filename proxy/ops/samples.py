@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import resources
 from types import MappingProxyType
 from urllib.parse import urlencode
 
 from proxy.core.schemes import Provider
+from proxy.values import frozen
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sample:
     """One event. ``header`` is what the provider's event header says, where that is not the event's name."""
 

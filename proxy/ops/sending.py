@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -21,13 +21,14 @@ from proxy.core.signing.template import Slot, compile_template
 from proxy.core.tokens import TokenKind
 from proxy.http1 import write_request_head
 from proxy.ops.samples import AGENTS, Sample, body_of
+from proxy.values import frozen, mutable
 
 HOUR_S = 3600.0
 
 Fields = list[tuple[str, bytes]]
 
 
-@dataclass(slots=True)
+@mutable
 class Delivery:
     """One request. ``proof`` are the lower-case names of the fields that prove it."""
 
@@ -51,7 +52,7 @@ class Delivery:
         return write_request_head(self.method.encode("ascii"), self.target.encode("ascii"), fields) + self.body
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Order:
     """What is to be sent. ``secret`` is decoded; ``public_url`` is the URL that is signed, where it is another one."""
 
@@ -151,7 +152,7 @@ def _shown(name: str) -> str:
 # -- spoiling
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tamper:
     """One way to make a delivery wrong: what is changed before signing, or after."""
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from proxy.config.feed import Feed
 from proxy.config.set_store import Copy
 from proxy.config.sizes import show_time
+from proxy.values import frozen
 
 _HEADINGS = ("SET", "PREFIXES", "CONFIRMED", "AGE", "FROM", "FEED")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SetRow:
     """One list; ``copy`` None is one of which nothing is here."""
 

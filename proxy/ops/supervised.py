@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from dataclasses import dataclass
 from typing import cast
 
 from proxy.config.set_shelf import SetShelf
@@ -22,6 +21,7 @@ from proxy.ops.journal import log, open_journal
 from proxy.ops.loops import LoopFactory
 from proxy.ops.places import Held, SocketStore
 from proxy.ops.worker import Worker
+from proxy.values import frozen
 
 #: How often the supervisor is told that we live, and what we have counted.
 BEAT_S = 1.0
@@ -29,7 +29,7 @@ BEAT_S = 1.0
 GATHER_S = 3.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Errand:
     """What a worker is started with. ``number`` counts from 0."""
 

@@ -8,9 +8,10 @@ every worker is asked, and one that does not answer in time is shown as it was l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proxy.core.metrics import Snapshot, lasting, merge
+from proxy.values import mutable
 
 #: Workers answer in milliseconds; one that is busy for longer is shown as it was.
 ANSWER_S = 1.0
@@ -18,14 +19,14 @@ ANSWER_S = 1.0
 Answer = Callable[[Snapshot], None]
 
 
-@dataclass(slots=True)
+@mutable
 class _Question:
     answer: Answer
     awaited: set[int]
     deadline: float
 
 
-@dataclass(slots=True)
+@mutable
 class Tally:
     """The numbers. ``own`` gives the supervisor's, which hold for all; workers are known by their process id."""
 

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import proxy
@@ -26,6 +26,7 @@ from proxy.ops.exit_codes import ExitCode
 from proxy.ops.handover import command_line
 from proxy.ops.processors import worker_count
 from proxy.ops.units import Needs, literal, service_unit, socket_unit
+from proxy.values import mutable
 
 EPILOG = """\
 All other flags are those of `run`. Example:
@@ -114,7 +115,7 @@ def _stream(address: ListenAddress) -> str:
     return str(address).removeprefix(":")  # every address of the host is just the port
 
 
-@dataclass(slots=True)
+@mutable
 class _Words:
     """The flags for the service, and the credentials that they need."""
 

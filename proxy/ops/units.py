@@ -7,7 +7,8 @@ configuration needs comes as a ``Needs``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from proxy.values import frozen
 
 #: The first systemd that knows Type=notify-reload.
 NOTIFY_RELOAD = 253
@@ -47,7 +48,7 @@ UMask=0077
 LimitNOFILE=524288"""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Needs:
     """What one service needs of its host.
 

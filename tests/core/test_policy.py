@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
@@ -72,7 +72,8 @@ def test_a_route_guards_nothing_by_accident():
 
 @pytest.mark.parametrize("kind", [Limits, ServerLimits, UpstreamTls, Endpoint, Route, Policy])
 def test_all_of_a_policy_is_immutable(kind):
-    assert kind.__dataclass_params__.frozen
+    with pytest.raises(FrozenInstanceError):
+        object.__new__(kind).port = 1
     assert "__slots__" in vars(kind)
 
 

@@ -6,13 +6,14 @@ By its form alone where it is malformed; where it is well formed, by trying it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from proxy.core.causes.trial import Facts, Trial
 from proxy.core.signing.encodings import decode
 from proxy.core.signing.evidence import signature_size
 from proxy.core.signing.scheme import Encoding, Method, Scheme
 from proxy.http1 import RequestHead
+from proxy.values import frozen
 
 #: Older headers of the same senders, with SHA-1.
 _OLD_HEADERS = {b"x-hub-signature-256": b"x-hub-signature", b"x-request-signature-sha-256": b"x-request-signature"}
@@ -43,7 +44,7 @@ _OTHER_TEXTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Form:
     """How the value of a signature's header is written, as far as that can be seen."""
 

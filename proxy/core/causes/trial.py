@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from proxy.core.policy import Route
 from proxy.core.schemes import Provider, find
@@ -19,6 +19,7 @@ from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.scheme import Method
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
+from proxy.values import frozen
 
 #: The body that is looked at; a longer one is hardly ever a webhook, and would keep a processor busy.
 MAX_BODY_BYTES = 256 * 1024
@@ -31,7 +32,7 @@ _OVERHEAD_BYTES = 16 * 1024
 Facts = dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Case:
     """A delivery that was refused for ``reason`` at ``now`` (seconds since the epoch) by ``route``.
 
@@ -46,7 +47,7 @@ class Case:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hypothesis:
     """One usual cause. ``said`` and ``mend`` are sentences with places for facts; ``find`` gives these, or None."""
 

@@ -8,8 +8,9 @@ challenge that is bounded in length and alphabet. Nothing here reads a request: 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
+
+from proxy.values import frozen
 
 #: What is only given back: no blank, no quote, no markup, no separator of queries.
 PLAIN = re.compile(r"[A-Za-z0-9._~+/=:-]{1,256}")
@@ -38,7 +39,7 @@ class Made(Enum):
     DIGEST_HEX = "digest_hex"  # SHA-256 of challenge, verify token and endpoint URL
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Handshake:
     """One provider's endpoint check. Header names are lower case; texts of the query are as they read decoded.
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from proxy.core.schemes.handshake import Handshake
 from proxy.core.signatures import Scheme
 from proxy.core.tokens import TokenKind
+from proxy.values import frozen
 
 #: What most providers wait for an answer, in seconds; ``patience`` knows the others.
 ANSWER_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenSpec:
     """Where a provider without signatures puts its token. ``name``: lower-case header, or query key; b"" for Basic."""
 
@@ -20,7 +19,7 @@ class TokenSpec:
     name: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Provider:
     """One sender of webhooks. ``docs`` is the page that describes the scheme; header names are lower case.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 
 from proxy.core.signing.encodings import decode, decode_base64
 from proxy.core.signing.scheme import Listing, Method, Scheme
@@ -18,6 +17,7 @@ from proxy.core.signing.template import Context, Slot, compile_template, split_a
 from proxy.core.signing.times import judge_time, parse_time
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
+from proxy.values import mutable
 
 _ORIGIN = re.compile(r"https?://[^/?#\s]+/?")
 
@@ -28,7 +28,7 @@ MISSING = Reason.SIGNATURE_MISSING
 MALFORMED = Reason.SIGNATURE_MALFORMED
 
 
-@dataclass(slots=True)
+@mutable
 class Evidence:
     """The claim of one head. ``signatures`` are raw bytes; any one that matches is enough."""
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.core.secrets import Secret
 from proxy.core.signing.mac import KeyedHash
 from proxy.core.signing.scheme import Method, Scheme
+from proxy.values import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Match:
     """The secret that matched: its name, and the first part of a two-part secret."""
 

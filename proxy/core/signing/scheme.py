@@ -8,8 +8,9 @@ are lower case bytes. HMAC is RFC 2104; ``docs`` of each provider name the sourc
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
+
+from proxy.values import frozen
 
 
 class Method(Enum):
@@ -71,7 +72,7 @@ class BodyForm(Enum):
     CRC32 = "crc32"  # the CRC-32 of the body in decimal
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timestamp:
     """A signed timestamp. ``tolerance_s`` None: read strictly, but judged only where the route sets a tolerance."""
 
@@ -80,7 +81,7 @@ class Timestamp:
     tolerance_s: float | None = 300.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listing:
     """A signature header that holds a list: ``t=1,v1=ab,v1=cd``, ``v1,YWI= v1,Y2Q=``, ``1,ab,cd``, ``ab,cd``.
 
@@ -98,7 +99,7 @@ class Listing:
     needed: tuple[bytes, ...] = ()  # further items that the signed text names
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claims:
     """A JWT (RFC 7519) whose claims carry digests. ``algorithms`` is all that its header may name."""
 
@@ -113,7 +114,7 @@ class Claims:
     issuer_is_key_id: bool = False  # ``iss`` is the first part of a two-part secret
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Document:
     """Where the parts of a signature are in a body that must be parsed: ``kind`` is "json", "form" or "jwt".
 
@@ -135,7 +136,7 @@ class Document:
     newline: bool = False  # the signed text may have one more line end
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scheme:
     """How one provider signs.
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from proxy.core.signing.escapes import escape_json
 from proxy.core.signing.scheme import Scheme
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
+from proxy.values import frozen, mutable
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([a-z_]+)(?::([^{}]+))?\}|([^{}]+)|[{}]")
 
@@ -41,7 +41,7 @@ NAMED_SLOTS = frozenset({"header", "param", "item", "json_item"})
 DOCUMENT_SLOTS = frozenset({"form", "lines", "sorted_url"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Slot:
     """A placeholder. ``stop`` is the literal that follows it and that a sender's value must not hold."""
 
@@ -104,7 +104,7 @@ def split_at_body(parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], tuple[Part
     return parts, ()
 
 
-@dataclass(slots=True)
+@mutable
 class Context:
     """What the slots of one request are filled from. ``url`` is the public URL, as configured."""
 
