@@ -116,7 +116,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         if self.secure:
             self._names = client_names(transport.get_extra_info("peercert"))
-        self.deadline = min(self._site.clock.now() + self._limits.head_timeout_s, self._site.idle_until)
+        self.deadline = min(self._site.clock.after(self._limits.head_timeout_s), self._site.idle_until)
         self._site.clock.watch(self)
         self._site.connections.add(self)
 
@@ -175,7 +175,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._exchange is not None:
             self._exchange.sender_writable(writable=True)
         elif self._reading.reasons & Pause.UNREAD:
-            self.deadline = self._site.clock.now() + self._limits.keepalive_timeout_s
+            self.deadline = self._site.clock.after(self._limits.keepalive_timeout_s)
             self.resume(Pause.UNREAD)
 
     # -- the worker's and the clock's calls
@@ -193,7 +193,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def deadline_passed(self, now: float) -> None:
         """The clock's call."""
-        self.deadline = now + CHECK_S
+        self.deadline = self._site.clock.after(CHECK_S)
         if self._writing.is_late(now, self._limits.write_timeout_s):
             self._give_up(Reason.WRITE_TIMEOUT)
         elif self._exchange is not None:
@@ -329,7 +329,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if parsed is None:
             if not self._head_begun:
                 self._head_begun = True
-                self.deadline = self._site.clock.now() + self._limits.head_timeout_s
+                self.deadline = self._site.clock.after(self._limits.head_timeout_s)
             return
         head, consumed = parsed
         self._buffer = self._buffer[consumed:]
@@ -339,7 +339,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         site = self._site
         policy = site.policy
         wall = site.clock.wall()
-        self.deadline = site.clock.now() + CHECK_S
+        self.deadline = site.clock.after(CHECK_S)
         self._reading.begin_request()
         self._served += 1
         if policy is not self._judged_by:
@@ -451,7 +451,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _next_head(self) -> None:
         self._state = client_moved(self._state, HEAD)
         self._head_begun = False
-        self.deadline = self._site.clock.now() + self._limits.keepalive_timeout_s
+        self.deadline = self._site.clock.after(self._limits.keepalive_timeout_s)
         self._reading.resume_all()
         if self._writing.is_stalled:
             # Who does not take its answers gets no further ones: together they would have no bound.
@@ -477,7 +477,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Close without losing the answer to a reset: end our side, and discard what still comes."""
         self._state = client_moved(self._state, REFUSING)
         self._buffer = b""
-        self.deadline = self._site.clock.now() + LINGER_S
+        self.deadline = self._site.clock.after(LINGER_S)
         if self._transport is None:
             return
         self._reading.resume_all()
@@ -489,7 +489,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _close(self) -> None:
         self._state = client_moved(self._state, CLOSING)
         self._buffer = b""
-        self.deadline = self._site.clock.now() + CHECK_S
+        self.deadline = self._site.clock.after(CHECK_S)
         if self._transport is not None:
             self._transport.close()
 

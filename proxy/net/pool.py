@@ -209,7 +209,8 @@ class UpstreamPool:
         for state in self._states.values():
             while state.idle and state.idle[0].idle_since + IDLE_TIMEOUT_S <= now:
                 state.idle[0].close()
-        self.deadline = now + 1.0
+        oldest = min((state.idle[0].idle_since for state in self._states.values() if state.idle), default=now)
+        self.deadline = oldest + IDLE_TIMEOUT_S
 
     # -- inside
 

@@ -174,7 +174,7 @@ class Site:
         none. ``NEVER`` leaves idle connections to their own time-outs. May be called again with another grace.
         """
         self.draining = True
-        self.idle_until = self.clock.now() + grace_s
+        self.idle_until = self.clock.after(grace_s)
         for connection in list(self.connections):
             connection.drain()
 

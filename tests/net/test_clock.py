@@ -158,3 +158,63 @@ def test_on_a_real_loop(run) -> None:
         clock.close()
 
     run(main())
+
+
+class Counted(Watched):
+    """Counts how often anybody looks at its deadline."""
+
+    looks = 0
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "deadline":
+            Counted.looks += 1
+        return super().__getattribute__(name)
+
+
+def test_nobody_looks_before_the_first_deadline_can_be_over() -> None:
+    loop = FakeLoop()
+    clock = Clock(loop)  # type: ignore[arg-type]
+    crowd = [Counted(loop.now + 75.0) for _ in range(100)]
+    for watched in crowd:
+        clock.watch(watched)
+    Counted.looks = 0
+    pass_ticks(loop, 149)
+    assert (loop.now, Counted.looks) == (1074.5, 0)
+    pass_ticks(loop, 1)
+    assert all(watched.calls == [1075.0] for watched in crowd)
+
+
+def test_a_deadline_that_comes_nearer_is_kept_all_the_same() -> None:
+    loop = FakeLoop()
+    clock = Clock(loop)  # type: ignore[arg-type]
+    watched, other = Watched(loop.now + 75.0), Watched(NEVER)
+    for each in (watched, other):
+        clock.watch(each)
+    pass_ticks(loop, 4)
+    watched.deadline = clock.after(1.0)
+    pass_ticks(loop, 1)
+    assert not watched.calls
+    pass_ticks(loop, 1)
+    assert watched.calls == [1003.0]
+    # Moved away before it is over: the look that was due finds nobody, and the next deadline counts.
+    watched.deadline = clock.after(1.0)
+    watched.deadline = loop.now + 20.0
+    pass_ticks(loop, 39)
+    assert watched.calls == [1003.0]
+    pass_ticks(loop, 1)
+    assert watched.calls == [1003.0, 1023.0]
+
+
+def test_a_deadline_may_set_itself_another() -> None:
+    loop = FakeLoop()
+    clock = Clock(loop)  # type: ignore[arg-type]
+
+    class Again(Watched):
+        def deadline_passed(self, now: float) -> None:
+            super().deadline_passed(now)
+            self.deadline = now + 2.0
+
+    again = Again(loop.now + 1.0)
+    clock.watch(again)
+    pass_ticks(loop, 14)
+    assert again.calls == [1001.0, 1003.0, 1005.0, 1007.0]

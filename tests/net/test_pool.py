@@ -350,7 +350,10 @@ def test_idle_connections_end_with_their_time(run) -> None:
         pool.deadline_passed(now)
         assert connections[0].state is CLOSED
         assert pool.idle_connections() == 1
-        assert now < pool.deadline <= now + 2
+        assert pool.deadline == connections[1].idle_since + IDLE_TIMEOUT_S
+        pool.deadline_passed(pool.deadline)
+        assert pool.idle_connections() == 0
+        assert pool.deadline > now
         await over(pool, app)
 
     run(main())
