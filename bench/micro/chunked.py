@@ -19,7 +19,7 @@ HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 def decode(*pieces):
     decoder = ChunkedDecoder(None)
-    return [content for piece in pieces for content in decoder.feed(piece)]
+    return [decoder.feed(piece) for piece in pieces]
 
 
 def by_h11(data):

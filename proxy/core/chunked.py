@@ -7,9 +7,8 @@ The decoder stands in one of five states, which are the five things that can com
 
 Lines (SIZE, TRAILER) are matched where they stand when they come whole; the beginning of a line that is cut off waits
 in ``_line``, which is bounded. Whether a line is good does not depend on where it was cut: it is judged at its first
-byte with which it cannot become a good line any more. Content is handed out in the pieces in which it came, never
-joined. Chunk extensions and trailers are checked, counted and dropped: nothing of them is ever passed on. The decoder
-knows no head and no socket.
+byte with which it cannot become a good line any more. Content is copied once, out of its framing. Chunk extensions and
+trailers are checked, counted and dropped: nothing of them is ever passed on. The decoder knows no head and no socket.
 """
 
 from __future__ import annotations
@@ -101,19 +100,20 @@ class ChunkedDecoder:
         """Whether the whole content has come, with its trailer section and last CRLF."""
         return self._state is _DONE
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes as they came and give the content in them, in pieces that are not empty.
+    def feed(self, data: bytes | memoryview) -> bytes:
+        """Take bytes as they came, of which nothing is kept but copies, and give the content in them.
 
         Raises ProtocolError, and nothing else: BAD_REQUEST (``bad_chunk``, ``bare_lf``, ``chunk_overhead``,
         ``bad_trailer``), BODY_TOO_LARGE as soon as a chunk size says so, HEAD_TOO_LARGE for trailers. After an error
         the decoder must not be fed again.
         """
-        pieces: list[bytes] = []
-        position, end = 0, len(data)
+        view = memoryview(data)
+        pieces: list[memoryview] = []
+        position, end = 0, len(view)
         while position < end:
             state = self._state
             if state is _DATA:
-                piece = data[position : position + self._left]
+                piece = view[position : position + self._left]
                 pieces.append(piece)
                 position += len(piece)
                 self.received += len(piece)
@@ -127,11 +127,13 @@ class ChunkedDecoder:
             elif state is _TRAILER:
                 position = self._take_trailer(data, position)
             else:
-                self.rest += data[position:]
+                self.rest += view[position:]
                 break
-        return pieces
+        if len(pieces) == 1 and len(pieces[0]) == end:
+            return bytes(data)  # the middle of a large chunk, which need not be copied where it is bytes
+        return b"".join(pieces)
 
-    def _end_chunk(self, data: bytes, position: int) -> int:
+    def _end_chunk(self, data: bytes | memoryview, position: int) -> int:
         """All of a chunk's content is here; the next chunk's size nearly always follows at once, without extensions."""
         found = _NEXT_SIZE.match(data, position)
         if found is None:
@@ -140,7 +142,7 @@ class ChunkedDecoder:
         self._begin_chunk(int(found[1], 16), found.end() - position - 2)
         return found.end()
 
-    def _take_size(self, data: bytes, position: int) -> int:
+    def _take_size(self, data: bytes | memoryview, position: int) -> int:
         found, position = self._take_line(_SIZE_LINE, MAX_SIZE_LINE, data, position)
         if found is None:
             return position
@@ -156,7 +158,7 @@ class ChunkedDecoder:
         self._left = size
         self._state = _DATA if size else _TRAILER
 
-    def _take_data_end(self, data: bytes, position: int) -> int:
+    def _take_data_end(self, data: bytes | memoryview, position: int) -> int:
         taken = data[position : position + 2 - len(self._line)]
         end = self._line + taken
         if end == b"\r\n":
@@ -168,7 +170,7 @@ class ChunkedDecoder:
             raise ProtocolError(Reason.BAD_REQUEST, "bare_lf" if end[:1] == b"\n" else "bad_chunk")
         return position + len(taken)
 
-    def _take_trailer(self, data: bytes, position: int) -> int:
+    def _take_trailer(self, data: bytes | memoryview, position: int) -> int:
         found, position = self._take_line(_TRAILER_LINE, MAX_TRAILERS - self._trailer_bytes, data, position)
         if found is None:
             return position
@@ -181,7 +183,9 @@ class ChunkedDecoder:
             raise ProtocolError(Reason.HEAD_TOO_LARGE, "trailers")
         return position
 
-    def _take_line(self, line: _Line, maximum: int, data: bytes, position: int) -> tuple[re.Match[bytes] | None, int]:
+    def _take_line(
+        self, line: _Line, maximum: int, data: bytes | memoryview, position: int
+    ) -> tuple[re.Match[bytes] | None, int]:
         """A whole line of at most ``maximum`` bytes before its CRLF, or None when its end is still to come."""
         waiting = self._line
         longest = maximum + 2 - len(waiting)
@@ -189,8 +193,9 @@ class ChunkedDecoder:
             found = line.whole.match(data, position, position + longest)
             if found is not None:
                 return found, found.end()
-        newline = data.find(b"\n", position, position + longest)
-        taken = data[position : newline + 1 if newline >= 0 else position + longest]
+        near = bytes(data[position : position + longest])
+        newline = near.find(b"\n")
+        taken = near[: newline + 1] if newline >= 0 else near
         text = waiting + taken
         found = line.whole.fullmatch(text)
         if found is not None:

@@ -1,7 +1,7 @@
 """Where the content of a request ends: by its length or by its last chunk (RFC 9112 section 6.3).
 
-Fed with what comes after the head, in any cut, it gives the pieces of content as they are and keeps what lies beyond
-the end, which is the next request's. It hashes nothing and holds no content back.
+Fed with what comes after the head, in any cut, it gives the content in it and keeps what lies beyond the end, which is
+the next request's. It hashes nothing and holds no content back.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ class ContentReader:
         self.ended = False
         self.rest = b""
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The pieces of content in ``data``. ProtocolError where the framing is broken or the content too large."""
+    def feed(self, data: bytes | memoryview) -> bytes:
+        """The content in ``data``, of which nothing is kept but copies. ProtocolError where the framing is broken or
+        the content too large.
+        """
         if self._chunked is not None:
-            pieces = self._chunked.feed(data)
+            content = self._chunked.feed(data)
             self.ended = self._chunked.done
             self.rest = self._chunked.rest
-            return pieces
-        piece = data if len(data) <= self._remaining else data[: self._remaining]
-        self.rest = data[len(piece) :]
-        self._remaining -= len(piece)
+            return content
+        content = bytes(data[: self._remaining])
+        self.rest = bytes(data[len(content) :])
+        self._remaining -= len(content)
         self.ended = not self._remaining
-        return [piece]
+        return content

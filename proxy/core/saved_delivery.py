@@ -123,10 +123,10 @@ def _raw_body(
 def _unchunked(data: bytes) -> bytes | None:
     decoder = ChunkedDecoder(None)
     try:
-        pieces = decoder.feed(data)
+        content = decoder.feed(data)
     except ProtocolError:
         return None
-    return b"".join(pieces) if decoder.done else None
+    return content if decoder.done else None
 
 
 def _with_length(lines: list[bytes], length: int) -> list[bytes]:

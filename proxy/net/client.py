@@ -46,12 +46,7 @@ CHECK_S = 1.0
 HELD_BACK = Pause.BUDGET | Pause.UNREAD
 _RESET = struct.pack("ii", 1, 0)
 
-HEAD = ClientState.HEAD
-BODY = ClientState.BODY
-ANSWER = ClientState.ANSWER
-REFUSING = ClientState.REFUSING
-CLOSING = ClientState.CLOSING
-CLOSED = ClientState.CLOSED
+HEAD, BODY, ANSWER, REFUSING, CLOSING, CLOSED = ClientState
 
 
 class ClientConnection(asyncio.BufferedProtocol):
@@ -125,7 +120,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         return self._reading.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(LARGE_BUFFER[:nbytes]))
+        data = LARGE_BUFFER[:nbytes]
+        if self._state is BODY and not self._buffer and not self._reading.reasons & HELD_BACK:
+            self._process(data)  # content is copied once, where it is taken out of its framing
+        else:
+            self.data_received(bytes(data))
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the sender."""
@@ -298,12 +297,14 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._buffer:
             self._site.loop.call_soon(self._process)
 
-    def _process(self) -> None:
-        """Take what is in the buffer as far as it goes."""
+    def _process(self, content: memoryview | None = None) -> None:
+        """Take ``content`` and what is in the buffer as far as it goes."""
         if self._processing:
             return
         self._processing = True
         try:
+            if content is not None:
+                self._take_content(content)
             while self._buffer and not self._reading.reasons & HELD_BACK:
                 if self._state is HEAD:
                     self._take_head()
@@ -311,7 +312,8 @@ class ClientConnection(asyncio.BufferedProtocol):
                         # Incomplete, or refused: then the next one waits for its turn of the loop.
                         break
                 elif self._state is BODY:
-                    self._take_content()
+                    data, self._buffer = self._buffer, b""
+                    self._take_content(data)
                 else:
                     break
         except Exception as bug:  # noqa: BLE001 - a bug of ours must not pass for anything but a failure
@@ -422,18 +424,18 @@ class ClientConnection(asyncio.BufferedProtocol):
         else:
             self.cut()
 
-    def _take_content(self) -> None:
-        data, self._buffer = self._buffer, b""
+    def _take_content(self, data: bytes | memoryview) -> None:
         exchange, content = self._exchange, self._content
         assert exchange is not None
         assert content is not None
         try:
-            pieces = content.feed(data)
+            piece = content.feed(data)
         except ProtocolError as error:
             exchange.refuse(error.reason, error.detail)
             return
         self._buffer = content.rest
-        exchange.content(pieces)
+        if piece:
+            exchange.content(piece)
         if content.ended and self._exchange is exchange:
             self._content = None
             self._begin_answer()

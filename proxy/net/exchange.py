@@ -34,8 +34,6 @@ RATE_GRACE_S = 5.0
 STREAMING_BYTES = 160 * 1024
 #: The same where there is plenty, and reads are large: up to one of them is withheld, another in the write buffer.
 GENEROUS_BYTES = 640 * 1024
-#: One read in more pieces than this came in tiny chunks: a copy is cheaper than hashing and writing each by itself.
-MANY_PIECES = 16
 
 
 class Exchange:
@@ -114,14 +112,10 @@ class Exchange:
         if self._head.expect_continue:
             self._sender.write([CONTINUE])
 
-    def content(self, pieces: list[bytes]) -> None:
+    def content(self, piece: bytes) -> None:
         """Content of the request, in the order it came."""
-        out: list[bytes] = []
-        if len(pieces) > MANY_PIECES:
-            pieces = [b"".join(pieces)]
         try:
-            for piece in pieces:
-                out += self._gate.feed(piece)
+            out = self._gate.feed(piece)
         except OSError:
             self.refuse(Reason.OVERLOADED, "spill")
             return

@@ -292,7 +292,7 @@ class UpstreamConnection(asyncio.Protocol):
                 raise ProtocolError(Reason.UPSTREAM_INVALID, error.detail) from None
             if self._chunked.rest:
                 self._reusable = False
-            return content, self._chunked.done
+            return ([content] if content else []), self._chunked.done
         if self._remaining is None:
             return ([data] if data else []), False
         if len(data) > self._remaining:
