@@ -7,7 +7,6 @@ configuration that protects nothing says so where nobody overlooks it. No secret
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -17,6 +16,7 @@ from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.ops import privileges
+from proxy.ops.environment import PYTHON_VERSION
 from proxy.ops.terminal import Paint
 
 _TOKEN_PLACES = {
@@ -31,7 +31,7 @@ def announce(policy: Policy, settings: Settings, addresses: Iterable[tuple[str, 
     """Say everything. ``addresses`` are those of ``ready_lines``, ``loop`` names the event loop."""
     paint = Paint.on(sys.stderr)
     lines = [
-        headline(proxy.__version__, platform.python_version(), loop, os.getpid()),
+        headline(proxy.__version__, PYTHON_VERSION, loop, os.getpid()),
         *policy_lines(policy, settings, paint),
         *(paint(f"warning: {text}", "yellow") for text in privileges.advice(settings)),
         *ready_lines(addresses, secure=bool(settings.tls)),

@@ -1,9 +1,12 @@
-"""What the process is given by whoever starts it: variables, and the three standard descriptors."""
+"""What the process is given by whoever starts it: Python, variables, and the three standard descriptors."""
 
 from __future__ import annotations
 
 import os
+import sys
 
+#: As ``platform`` says it, which would be imported for this alone.
+PYTHON_VERSION = sys.version.partition(" ")[0]
 #: Chooses the event loop, for tests and for who must avoid uvloop: "asyncio" or "uvloop". It configures nothing else.
 LOOP_VARIABLE = "HOOKWARD_LOOP"
 #: The path of a datagram socket: there ``hookward reload`` hears what came of a reload. The printed units set it.

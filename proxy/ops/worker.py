@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import platform
 import secrets
 import socket
 import sys
@@ -44,6 +43,7 @@ from proxy.ops.admin import AdminServer
 from proxy.ops.certificates import Certificates, load_certificates
 from proxy.ops.doors import Doors, Wanted
 from proxy.ops.duplicates import close_duplicates, open_duplicates
+from proxy.ops.environment import PYTHON_VERSION
 from proxy.ops.gauges import Gauges
 from proxy.ops.journal import log, open_journal
 from proxy.ops.places import ADMIN, Held, Place, SocketStore
@@ -92,7 +92,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self.settings = loaded.settings
         self._log = open_access_log(loaded.settings, self._loop, siblings=siblings)
-        self.metrics = Metrics(proxy.__version__, platform.python_version())
+        self.metrics = Metrics(proxy.__version__, PYTHON_VERSION)
         self.site = Site(
             loop=self._loop,
             policy=loaded.policy,
@@ -346,7 +346,7 @@ class Worker:
         loaded = Loaded(self.site.policy, self.settings)
         return {
             "version": proxy.__version__,
-            "python": platform.python_version(),
+            "python": PYTHON_VERSION,
             "not_ready": list(self.not_ready().values()),
             **status.document(loaded, snapshot, self._certificates.loaded, self.site.pool.conditions()),
         }
