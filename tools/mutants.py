@@ -47,6 +47,8 @@ settings.load_profile("mutants")
 """
 #: Names of codecs and digests, which mean the same in capitals.
 _CODECS = re.compile(r"\"(?:ascii|utf-8|utf-16-be|latin-1|sha256)\"", re.IGNORECASE)
+#: What only holds us to our own word: that two lists are equally long.
+_STRICT = re.compile(r", (?:strict=\w+)?\)")
 _RESULT = re.compile(r"^\s*(proxy\S+)__mutmut_(\d+): (.+)$", re.MULTILINE)
 
 
@@ -102,13 +104,15 @@ def is_left(status: str) -> bool:
 
 
 def says_the_same(place: Path, mutant: str) -> bool:
-    """Whether a change is one of words alone: the case of a codec's name, or the text of an error that nobody sees."""
+    """Whether a change is one of words alone: the case of a codec's name, the text of an error that nobody sees, or
+    ``strict`` of ``zip``.
+    """
     lines = mutmut(place, "show", mutant).splitlines()
     gone = [line[1:] for line in lines if line.startswith("-") and not line.startswith("---")]
     come = [line[1:] for line in lines if line.startswith("+") and not line.startswith("+++")]
     if len(gone) != 1 or len(come) != 1:
         return False
-    before, after = (_CODECS.sub(lambda found: found[0].lower(), line) for line in (gone[0], come[0]))
+    before, after = (_STRICT.sub(")", _CODECS.sub(lambda found: found[0].lower(), line)) for line in (gone[0], come[0]))
     return before == after or before.lstrip().startswith("raise ValueError(")
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from proxy.core.schemes import PROVIDERS
+from proxy.core.signing.scheme import Timestamp
 from proxy.core.signing.whole import WholeVerification
 from proxy.reasons import Reason
 from tests.deliveries import HEX_SECRET, NOW, RAW, URL, Delivery, b64, check_for, mac, make, run
@@ -51,6 +52,7 @@ def test_chunks_are_kept_even_if_their_buffer_is_used_again():
         ({"Timestamp": None}, Reason.TIMESTAMP_MISSING),
         ({"Timestamp": "now"}, MALFORMED),
         ({"SignatureVersion": "3"}, MALFORMED),
+        ({"SignatureVersion": "\ud800"}, MALFORMED),
         ({"SignatureVersion": "1"}, MISMATCH),
         ({"Type": "Other"}, MALFORMED),
         ({"Type": "SubscriptionConfirmation"}, MALFORMED),
@@ -88,6 +90,15 @@ def test_every_notification_of_graph_repeats_the_word():
     assert verdict("microsoft_graph", Delivery([], json.dumps(tree).encode())) is MISMATCH
     tree["value"][1] = {"id": "x"}
     assert verdict("microsoft_graph", Delivery([], json.dumps(tree).encode())) is MISSING
+
+
+def test_the_time_of_a_parsed_body_may_stand_in_the_head():
+    scheme = replace(PROVIDERS["twilio"].scheme, timestamp=Timestamp(b"x-time"))
+    check = check_for(replace(PROVIDERS["twilio"], scheme=scheme), RAW)
+    delivery = make("twilio")
+    delivery.fields.append(("X-Time", str(NOW).encode()))
+    assert run(check, delivery, NOW + 300) == "0"
+    assert run(check, delivery, NOW + 301) is Reason.TIMESTAMP_TOO_OLD
 
 
 def test_mailgun_takes_the_time_from_the_body():
