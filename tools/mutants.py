@@ -113,7 +113,7 @@ def says_the_same(place: Path, mutant: str) -> bool:
     if len(gone) != 1 or len(come) != 1:
         return False
     before, after = (_STRICT.sub(")", _CODECS.sub(lambda found: found[0].lower(), line)) for line in (gone[0], come[0]))
-    return before == after or before.lstrip().startswith("raise ValueError(")
+    return before == after or before.lstrip().startswith(("raise ValueError(", "raise TypeError("))
 
 
 def results_of(place: Path) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from proxy.core.pubkey import decode_public_key, load_key
 from proxy.core.schemes import PROVIDERS
+from proxy.core.secrets import Secret
+from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.scheme import Method, SecretForm
 from proxy.reasons import Reason
-from tests.deliveries import NOW, b64, b64url, check_for, hexa, keys, make, run, with_value
+from tests.deliveries import BODY, NOW, Delivery, b64, b64url, check_for, hexa, jwt, keys, make, run, with_value
 
 DER = serialization.Encoding.DER
 SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
@@ -31,7 +34,8 @@ def test_every_writing_of_a_key_is_the_same_key():
     numbers = keys().rsa.public_key().public_numbers()
     spki = keys().rsa.public_key().public_bytes(DER, SPKI)
     text = jwk(kty="RSA", n=numbers.n.to_bytes(256), e=b"\1\0\1").encode()
-    for shown in (keys().rsa_pem, keys().rsa_certificate, b64(spki), text, keys().rsa_pem + b"\n\n"):
+    lines = b"\n".join(b64(spki)[at : at + 64] for at in range(0, 400, 64))
+    for shown in (keys().rsa_pem, keys().rsa_certificate, b64(spki), text, keys().rsa_pem + b"\n\n", lines):
         assert decode_public_key(SecretForm.PUBLIC_KEY, Method.RSA, shown) == spki
     raw = keys().ed25519_raw
     spki = keys().ed25519.public_key().public_bytes(DER, SPKI)
@@ -68,6 +72,29 @@ def test_what_is_no_key_is_a_value_error_without_the_text(form, shown):
     with pytest.raises(ValueError, match="no public key") as caught:
         decode_public_key(form, Method.JWT, shown)
     assert caught.value.__cause__ is None
+    assert str(caught.value) == (
+        "this is no public key: give PEM, a certificate in PEM, a JSON Web Key, or the text that the provider shows"
+    )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"kty": "OKP", "crv": "X25519"},
+        {"kty": "OKP"},
+        {"kty": "oct", "crv": "Ed25519"},
+        {"crv": "Ed25519"},
+        {"kty": "EC", "crv": "Ed25519"},
+        {"kty": "EC", "crv": "P-256"},
+        {"kty": "RSA"},
+    ],
+    ids=lambda values: " ".join(values.values()),
+)
+def test_a_json_web_key_says_of_which_kind_it_is(values):
+    good = {"x": keys().ed25519_raw}
+    assert decode_public_key(SecretForm.PUBLIC_KEY, Method.JWT, jwk(kty="OKP", crv="Ed25519", **good).encode())
+    with pytest.raises(ValueError, match="no public key"):
+        decode_public_key(SecretForm.PUBLIC_KEY, Method.JWT, jwk(**values, **good).encode())
 
 
 def test_a_key_that_no_provider_uses():
@@ -90,6 +117,30 @@ def test_junk_for_an_ecdsa_signature_is_a_mismatch():
     header = delivery.fields[0][0]
     for junk in (b"\0", b"0" * 70, b"\x30\x06\x02\x01\x00\x02\x01\x00"):
         assert run(check, with_value(delivery, header, b64(junk))) is Reason.SIGNATURE_MISMATCH
+
+
+def test_a_signature_of_another_message_is_a_mismatch():
+    for slug in ("discord", "sendgrid", "wise"):
+        delivery = make(slug)
+        check = check_for(PROVIDERS[slug], delivery.secret)
+        assert run(check, delivery) == "0"
+        assert run(check, replace(delivery, body=delivery.body + b" ")) is Reason.SIGNATURE_MISMATCH
+
+
+def test_a_key_that_cannot_sign_so_matches_nothing():
+    other = keys().ed25519.public_key().public_bytes(DER, SPKI)
+    check = SignatureCheck(PROVIDERS["sendgrid"].scheme, (Secret("0", other),))
+    assert run(check, make("sendgrid")) is Reason.SIGNATURE_MISMATCH
+
+
+def test_a_token_may_have_to_name_its_key():
+    scheme = PROVIDERS["fusionauth_public_key"].scheme
+    scheme = replace(scheme, two_part=True, claims=replace(scheme.claims, issuer_is_key_id=True))
+    check = SignatureCheck(scheme, (Secret("0", b"me:" + keys().ed25519.public_key().public_bytes(DER, SPKI)),))
+    claims = {"request_body_sha256": b64(sha256(BODY).digest()).decode()}
+    for issuer, verdict in (("me", "0"), ("you", Reason.SIGNATURE_MISMATCH)):
+        token = jwt(b"", claims | {"iss": issuer}, "EdDSA")
+        assert run(check, Delivery([("X-FusionAuth-Signature-JWT", token)])) == verdict
 
 
 def test_paypal_binds_the_webhook():

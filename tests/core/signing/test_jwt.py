@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,14 +74,19 @@ def test_a_public_key_is_no_hmac_key():
     assert run(check, Delivery([("Plaid-Verification", token)])) is MALFORMED
 
 
-def test_a_key_serves_its_own_algorithm_only():
+def test_a_key_serves_its_own_algorithm_and_its_own_signatures_only():
     claim = {"request_body_sha256": b64(hashlib.sha256(BODY).digest()).decode()}
-    for algorithm, good in (("RS256", keys().rsa_pem), ("ES256", keys().ec_spki), ("EdDSA", None)):
+    ed25519 = keys().ed25519.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    owners = {"RS256": keys().rsa_pem, "ES256": keys().ec_spki, "EdDSA": b64(ed25519)}
+    for algorithm, good in owners.items():
         token = jwt(b"", claim, algorithm)
-        delivery = Delivery([("X-FusionAuth-Signature-JWT", token)])
-        for secret in (keys().rsa_pem, keys().ec_spki):
-            verdict = run(check_for(PROVIDERS["fusionauth_public_key"], secret), delivery)
+        other = jwt(b"", claim | {"iat": NOW}, algorithm)
+        forged = other.rpartition(b".")[0] + b"." + token.rpartition(b".")[2]
+        for secret in owners.values():
+            check = check_for(PROVIDERS["fusionauth_public_key"], secret)
+            verdict = run(check, Delivery([("X-FusionAuth-Signature-JWT", token)]))
             assert verdict == ("0" if secret == good else MISMATCH)
+            assert run(check, Delivery([("X-FusionAuth-Signature-JWT", forged)])) is MISMATCH
 
 
 def test_messagebird_binds_the_url_and_an_empty_body():
