@@ -46,9 +46,10 @@ settings.register_profile(
 settings.load_profile("mutants")
 """
 #: Names of codecs and digests, which mean the same in capitals.
-_CODECS = re.compile(r"\"(?:ascii|utf-8|utf-16-be|latin-1|sha256)\"", re.IGNORECASE)
+_CODECS = re.compile(r"\"(?:ascii|utf-8|utf-8-sig|utf-16-be|latin-1|sha256)\"", re.IGNORECASE)
 #: What only holds us to our own word: that two lists are equally long.
 _STRICT = re.compile(r", (?:strict=\w+)?\)")
+_RAISES = ("raise ValueError(", "raise TypeError(", "raise FeedError(")
 _RESULT = re.compile(r"^\s*(proxy\S+)__mutmut_(\d+): (.+)$", re.MULTILINE)
 
 
@@ -113,7 +114,7 @@ def says_the_same(place: Path, mutant: str) -> bool:
     if len(gone) != 1 or len(come) != 1:
         return False
     before, after = (_STRICT.sub(")", _CODECS.sub(lambda found: found[0].lower(), line)) for line in (gone[0], come[0]))
-    return before == after or before.lstrip().startswith(("raise ValueError(", "raise TypeError("))
+    return before == after or before.lstrip().startswith(_RAISES)
 
 
 def results_of(place: Path) -> list[tuple[str, str]]:

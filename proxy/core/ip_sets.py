@@ -217,13 +217,15 @@ def _check_extent(prefixes: Iterable[_Prefix]) -> None:
 
 def _read(text: str) -> _Prefix:
     """One entry. FeedError where it is no network or address, or wider than anybody's."""
-    shown = repr(text[:60])
-    if text.strip() in {"all", "unix:"}:
+    entry = text.strip()
+    shown = repr(entry[:80])
+    if entry in {"all", "unix:"}:
         raise FeedError(f"{shown} is not an address or network")
     try:
-        parsed = AddressSet.parse((text,))
+        parsed = AddressSet.parse((entry,))
     except ValueError as error:
-        raise FeedError(str(error).partition(": ")[0]) from None
+        # What follows tells how to mend it, which is not for whoever reads a list of somebody else's.
+        raise FeedError(shown + str(error).removeprefix(shown).partition(": ")[0]) from None
     version, bounds = (4, parsed.bounds4) if parsed.bounds4 else (6, parsed.bounds6)
     first, end = bounds
     bits = 32 if version == 4 else 128

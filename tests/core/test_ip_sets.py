@@ -88,16 +88,18 @@ def test_text_has_one_prefix_a_line():
         (b'{"hooks": null}', "not a list"),
         (b"null", "no object"),
         (hooks("192.0.2.0/24", 7), "not a text"),
-        (hooks("192.0.2.0/24", ""), "is not an address"),
-        (hooks("192.0.2.0/24", "example.com"), "is not an address"),
-        (hooks("192.0.2.0/24", "192.0.2.1/24"), "host bits"),
+        (hooks("192.0.2.0/24", ""), "^'' is not an address or network$"),
+        (hooks("192.0.2.0/24", " example.com"), "^'example.com' is not an address or network$"),
+        (hooks("192.0.2.0/24", "all: me"), "^'all: me' is not an address or network$"),
+        (hooks("192.0.2.0/24", "x" * 81), f"^'{'x' * 80}' is not an address or network$"),
+        (hooks("192.0.2.0/24", "192.0.2.1/24"), "^'192.0.2.1/24' has host bits set$"),
         (hooks("192.0.2.0/255.255.255.0"), "no prefix length"),
-        (hooks("0.0.0.0/0"), "wider"),
+        (hooks("0.0.0.0/0"), "^'0.0.0.0/0' is wider than any provider's network$"),
         (hooks("::/0"), "wider"),
         (hooks("192.0.2.0/24", "0.0.0.0/1", "128.0.0.0/1"), "wider"),
         (hooks("2000::/3"), "wider"),
         (hooks("::ffff:0:0/96"), "wider"),
-        (hooks("all"), "not an address"),
+        (hooks(" all "), "^'all' is not an address or network$"),
         (hooks("unix:"), "not an address"),
         (hooks("fe80::1%eth0"), "zone"),
         (hooks(*(f"{n}.0.0.0/8" for n in range(1, 100))), "a quarter"),
@@ -124,6 +126,37 @@ def test_there_is_a_most(monkeypatch: pytest.MonkeyPatch):
     assert len(listing(*entries[:-1])) == 300
     with pytest.raises(FeedError, match="more than 300"):
         listing(*entries)
+    with pytest.raises(FeedError, match="more than 300"):
+        listing_of({(("region", ("us",)),): entries[:150], (("region", ("eu",)),): entries[150:]})
+
+
+def test_a_quarter_of_all_addresses_is_the_most():
+    quarter = [f"{n}.0.0.0/8" for n in range(64, 128)]
+    assert len(listing(*quarter, "64.0.0.0/24", "2001:db8::/32")) == 66
+    with pytest.raises(FeedError, match="a quarter"):
+        listing(*quarter, "0.0.0.0")
+
+
+IN_ORDER = ["9.0.0.0/24", "9.0.0.0/25", "10.0.0.0/24", "::1", "2001:db8::/32", "2001:db8:a::/48", "2001:db8:10::/48"]
+
+
+def test_prefixes_are_shown_in_the_order_of_their_numbers():
+    assert listing(*sorted(IN_ORDER)).choose("") == IN_ORDER
+    assert Difference.between(listing("192.0.2.1"), listing(*IN_ORDER)).added == tuple(IN_ORDER)
+    assert Difference.between(listing(*IN_ORDER), listing("192.0.2.1")).removed == tuple(IN_ORDER)
+
+
+def test_what_has_not_the_attribute_does_not_fit():
+    found = listing_of({(): ["192.0.2.1"], (("region", ("us",)),): ["192.0.2.2"]})
+    assert found.choose("region=us") == ["192.0.2.2"]
+
+
+@pytest.mark.parametrize(("count", "told"), [(12, "01, 02, 03, 04, 05, 06, 07, 08, 09, 10, 11, 12"),
+                                             (13, "01, 02, 03, 04, 05, 06, 07, 08, 09, 10, 11, 12, …")])  # fmt: skip
+def test_the_first_values_that_could_be_asked_for_are_told(count: int, told: str):
+    found = listing_of({(("zone", (f"{n:02}",)),): [f"192.0.2.{n}"] for n in range(1, count + 1)})
+    with pytest.raises(ValueError, match=f"there is {told}$"):
+        found.choose("zone=x")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +206,11 @@ def test_the_difference_is_told_with_the_first_few():
     old, new = listing("192.0.2.0/24", "2001:db8::/32"), listing(*(f"198.51.100.{n}" for n in range(5)), "192.0.2.0/24")
     difference = Difference.between(old, new)
     assert str(difference) == "5 (198.51.100.0, 198.51.100.1, 198.51.100.2, …) added, 1 (2001:db8::/32) removed"
+    assert str(Difference.between(None, new)).startswith("6 (192.0.2.0/24, 198.51.100.0, 198.51.100.1, …) added, 0 rem")
+    assert str(Difference.between(None, listing("::1", "::2", "::3"))) == "3 (::1, ::2, ::3) added, 0 removed"
     assert not Difference.between(old, listing("2001:db8::/32", "192.0.2.0/24"))
+    assert Difference.between(None, old)
+    assert Difference.between(new, listing("192.0.2.0/24"))
     assert Difference.between(None, old).added == ("192.0.2.0/24", "2001:db8::/32")
 
 
@@ -194,6 +231,10 @@ def test_a_list_does_not_shrink_by_more_than_nine_in_ten(before: int, after: int
 def test_what_is_dumped_is_loaded_again():
     for one in (aws(), listing("192.0.2.1", "2001:db8::/32")):
         assert load_groups(json.loads(json.dumps(dump_groups(one)))) == one
+
+
+def test_what_was_dumped_without_attributes_has_none():
+    assert load_groups([{"prefixes": ["192.0.2.1"]}]) == listing("192.0.2.1")
 
 
 @pytest.mark.parametrize(
