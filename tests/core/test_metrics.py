@@ -85,6 +85,28 @@ def test_durations_fall_into_cumulative_buckets(seconds: float, first_bucket: st
     assert value(text, "hookward_exchange_duration_seconds_sum", route="github") == pytest.approx(seconds)
 
 
+def test_each_exchange_is_one_more_in_its_buckets():
+    metrics = Metrics()
+    metrics.exchange(record())
+    metrics.expect({"github": 0.1, "other": 10.0})
+    for _ in range(3):
+        metrics.exchange(record(duration_s=0.02, upstream_duration_s=0.003))
+    metrics.exchange(record(route="other", duration_s=0.5))
+    metrics.exchange(record(route="unknown", duration_s=0.5))
+    text = metrics.expose()
+
+    def told(name: str, route: str, *bounds: str) -> list[float]:
+        buckets = [value(text, f"hookward_{name}_bucket", route=route, le=bound) for bound in bounds]
+        ends = [value(text, f"hookward_{name}_{end}", route=route) for end in ("count", "sum")]
+        return [*buckets, *(round(end, 6) for end in ends)]
+
+    assert told("exchange_duration_seconds", "github", "0.0025", "0.005", "0.025") == [0, 1, 4, 4, 0.064]
+    assert told("upstream_duration_seconds", "github", "0.0025", "0.005") == [0, 4, 4, 0.012]
+    assert told("sender_budget_used_ratio", "github", "0.1", "0.25") == [0, 3, 3, 0.6]
+    assert told("sender_budget_used_ratio", "other", "0.025", "0.05") == [0, 1, 1, 0.05]
+    assert ("hookward_sender_budget_used_ratio_count", (("route", "unknown"),)) not in samples(text)
+
+
 def test_an_exchange_that_never_reached_the_upstream_is_not_timed_there():
     metrics = Metrics()
     metrics.exchange(record(upstream_duration_s=0.0))
@@ -105,12 +127,19 @@ def test_series_that_must_exist_before_their_first_event_do():
     assert value(text, "hookward_build_info", version="1.2.3", python="3.11") == 1
 
 
+def test_every_family_has_its_place():
+    metrics = Metrics()
+    assert metrics.snapshot().keys() == {family.name for family in FAMILIES}
+    assert value(metrics.expose(), "hookward_build_info", version="", python="") == 1
+
+
 def test_gauges_go_up_and_down():
     metrics = Metrics()
     metrics.in_flight.inc()
     metrics.in_flight.inc()
     metrics.in_flight.dec()
-    metrics.connections.set(7, "idle")
+    metrics.connections.set(8, "idle")
+    metrics.connections.dec("idle")
     metrics.log_dropped.reach(3)
     text = metrics.expose()
     assert value(text, "hookward_exchanges_in_flight") == 1
@@ -133,6 +162,18 @@ def test_workers_are_added_but_what_they_share_is_not():
     assert value(text, "hookward_policy_generation") == 4
     assert value(text, "hookward_exchanges_in_flight") == 4
     assert value(text, "hookward_build_info", version="1", python="3") == 1
+
+
+def test_of_what_workers_share_the_greatest_or_the_least_counts_and_what_nobody_knows_is_added():
+    old, new = Metrics(), Metrics()
+    for metrics, generation, up in ((old, 4, 0), (new, 5, 1)):
+        metrics.generation.set(generation)
+        metrics.upstream_up.set(up, "http://127.0.0.1:8000")
+    for snapshots in ([old.snapshot(), new.snapshot()], [new.snapshot(), old.snapshot()]):
+        merged = merge(snapshots)
+        assert merged["hookward_policy_generation"] == {"": 5}
+        assert merged["hookward_upstream_up"] == {'upstream="http://127.0.0.1:8000"': 0}
+    assert merge([{"of_another_version": {"": 2}}] * 2) == {"of_another_version": {"": 4}}
 
 
 def test_merging_leaves_the_snapshots_alone():

@@ -55,7 +55,7 @@ def test_connections_are_shared_only_where_all_of_the_endpoint_agrees():
         Endpoint("app", 443, tls=UpstreamTls(cert_file="/c", key_file="/k")),
         Endpoint("", 0, path="/run/app.sock"),
     ]
-    assert len(set(different)) == len(different)
+    assert len(set(different)) == len({hash(endpoint) for endpoint in different}) == len(different)
     assert Endpoint("app", 443, tls=UpstreamTls(ca_file="/a")) == Endpoint("app", 443, tls=UpstreamTls(ca_file="/a"))
 
 
@@ -102,6 +102,12 @@ def test_what_a_guard_reads_is_guarded():
     check = next(p.handshake for p in PROVIDERS.values() if p.handshake is not None and p.handshake.header_names)
     asked = replace(route, endpoint_check=check)
     assert asked.guarded_fields == route.guarded_fields | check.header_names
+
+
+def test_a_route_knows_whether_one_of_its_endpoints_is_told_the_client():
+    plain, told = Endpoint("127.0.0.1", 9000), Endpoint("127.0.0.1", 9001, send_proxy=True)
+    assert replace(ROUTE, upstream=(plain, told)).sends_proxy is True
+    assert replace(ROUTE, upstream=(plain, plain)).sends_proxy is False
 
 
 def test_the_endpoints_of_all_routes():
