@@ -121,7 +121,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         data = LARGE_BUFFER[:nbytes]
-        if self._state is BODY and not self._buffer and not self._reading.reasons & HELD_BACK:
+        if self._state is BODY and not (self._buffer or self._processing or self._reading.reasons & HELD_BACK):
             self._process(data)  # content is copied once, where it is taken out of its framing
         else:
             self.data_received(bytes(data))

@@ -314,6 +314,7 @@ class FakeTransport(asyncio.Transport):
             if buffer is not None:
                 buffer[: len(data)] = data
                 self.protocol.buffer_updated(len(data))
+                buffer[: len(data)] = bytes(len(data))  # the buffer is everybody's: nothing may be kept of it
             else:
                 self.protocol.data_received(data)
             return True

@@ -12,6 +12,7 @@ from proxy.core.addresses import AddressSet
 from proxy.core.policy import BodyMode
 from proxy.core.rate import RateRule
 from proxy.net.client import LINGER_BYTES
+from proxy.net.exchange import Exchange
 from proxy.reasons import Phase, Reason
 from tests.net.dialogue import OK, World, forged, policy, request, route, signed
 
@@ -738,3 +739,25 @@ def test_a_rate_is_kept_for_each_address_and_says_when_to_come_back() -> None:
         Reason.RATE_LIMITED,
         Reason.DELIVERED,
     ]
+
+
+def test_content_that_comes_while_content_is_taken_is_not_lost(monkeypatch) -> None:
+    """No transport reads while it is called, but nothing forbids it."""
+    world = World()
+    sender = world.sender()
+    whole = signed(b"abcdefgh")
+    take = Exchange.content
+
+    def take_and_read(exchange: Exchange, piece: bytes) -> None:
+        if piece == b"cd":
+            sender.transport.inbox.append(whole[-4:])
+            sender.transport.deliver()
+        take(exchange, piece)
+
+    monkeypatch.setattr(Exchange, "content", take_and_read)
+    sender >> whole[:-6]
+    sender >> whole[-6:-4]
+    world.upstream << b"POST *\r\n\r\nabcdefgh"
+    world.upstream >> OK
+    sender << ANSWERED
+    world.over(DELIVERED)
