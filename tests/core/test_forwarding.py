@@ -111,6 +111,11 @@ def test_connection_in_two_lines() -> None:
     assert values(fields, "X-Hop") == []
 
 
+def test_what_connection_names_does_not_depend_on_what_stands_beside_it() -> None:
+    fields = sent(head("Keep-Alive: close", "Connection: X-Hop", "X-Hop: 1"))
+    assert values(fields, "X-Hop") == values(fields, "Keep-Alive") == []
+
+
 @pytest.mark.parametrize("name", ["X-Forwarded-User", "x-forwarded-access-token", "X-FORWARDED-Client-Cert"])
 def test_whatever_begins_like_a_forwarding_field_needs_a_trusted_proxy(name: str) -> None:
     assert values(sent(head(f"{name}: forged")), name) == []
@@ -123,6 +128,7 @@ def test_http_1_0_without_host_is_given_the_upstreams_own() -> None:
     written = upstream_head(read[0], b"/a", provenance(), 0, authority=b"app:8000")
     assert written.startswith(b"GET /a HTTP/1.1\r\nHost: app:8000\r\nX-Forwarded-For: ")
     assert b"X-Forwarded-Host" not in written
+    assert upstream_head(read[0], b"/a", provenance(), 0).startswith(b"GET /a HTTP/1.1\r\nHost: \r\nX-Forwarded-For: ")
 
 
 def test_a_trusted_proxy_is_believed_and_extended() -> None:

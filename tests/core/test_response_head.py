@@ -241,6 +241,14 @@ def test_h11_must_read_what_we_read(monkeypatch, other):
 
 def test_bytes_over_ascii_pass_in_values():
     assert read(head(b"X: caf\xe9")).get(b"x") == b"caf\xe9"
+    assert read(head(b"X: Xyl\xf6ph0nX")).get(b"x") == b"Xyl\xf6ph0nX"
+
+
+@pytest.mark.parametrize("lines", [(b"X: a ", b"Y: b"), (b"X: a", b"Y: b "), (b"X:a ", b"Y: b"), (b"X:a", b"Y: b ")])
+def test_blanks_at_the_end_of_a_line_are_none_of_its_value(lines):
+    answer = read(head(*lines))
+    assert answer.fields == [(b"x", b"X: a"), (b"y", b"Y: b")]
+    assert (answer.get(b"x"), answer.get(b"y")) == (b"a", b"b")
 
 
 @pytest.mark.parametrize("odd", [b"X: y", b"X: \xff"])
