@@ -98,6 +98,8 @@ def test_the_least():
     provider, problems = provider_from_table("acme", {"header": "X-S"})
     assert problems == []
     assert provider == Provider("acme", "acme", "", Scheme((b"x-s",)))
+    provider, _ = provider_from_table("acme", {"header": "X-S", "list": {}})
+    assert provider.scheme.listing == Listing()
 
 
 @pytest.mark.parametrize(
