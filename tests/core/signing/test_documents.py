@@ -72,7 +72,8 @@ def test_paths():
     assert list_items(tree, "m[].i") == []
     assert list_items(tree, "n[].i") == []
     assert list_items(tree, "l[]") == tree["l"]
-    assert list_items({"l": [{"[]": {"x": "1"}}]}, "l[].[]") == [{"x": "1"}]
+    for key in ("[]", "X"):
+        assert list_items({"l": [{key: {"x": "1"}}]}, f"l[].{key}") == [{"x": "1"}]
 
 
 def test_half_of_a_pair_is_text_that_no_key_and_no_word_has():
