@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.core.exposition import render, render_open_metrics
+from proxy.core.exposition import Snapshot, render, render_labels, render_open_metrics
 from proxy.core.metric_families import FAMILIES
 from proxy.core.metrics import Metrics
 from proxy.core.record import ExchangeRecord
@@ -30,6 +31,42 @@ def filled() -> Metrics:
     metrics.certificate_expiry.set(1.8e9, 'C:\\"odd"\nname')
     metrics.upstream_up.set(1, "http://127.0.0.1:8000")
     return metrics
+
+
+SNAPSHOT = {
+    "hookward_sender_budget_used_ratio": {
+        "": [1, 0, 2, 0, 0, 0, 0, 0, 0, 1, 2.5],
+        'route="a"': [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.0],
+    },
+    "hookward_upstream_up": {render_labels(("upstream",), ('a\\b"c\n\ud800',)): 0.25},
+    "hookward_log_lines_dropped_total": {"": 3.0},
+}
+UP, DROPPED = 'hookward_upstream_up{upstream="a\\\\b\\"c\\n?"} 0.25', "hookward_log_lines_dropped_total 3"
+
+
+def buckets(labels: str, *counts: int, last: str) -> list[str]:
+    bounds = ["0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "0.75", "0.9", last, "+Inf"]
+    name = "hookward_sender_budget_used_ratio_bucket"
+    return [f'{name}{{{labels}le="{bound}"}} {count}' for bound, count in zip(bounds, counts, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("write", "last", "end"), [(render, "1", [""]), (render_open_metrics, "1.0", ["# EOF", ""])], ids=["old", "open"]
+)
+def test_the_text_line_by_line(write: Callable[[Snapshot], bytes], last: str, end: list[str]) -> None:
+    lines = write(SNAPSHOT).decode().split("\n")
+    assert lines[-len(end) :] == end
+    assert lines[-len(end) - 1] == DROPPED
+    assert [line for line in lines if line and not line.startswith("#")] == [
+        *buckets("", 1, 1, 3, 3, 3, 3, 3, 3, 3, 4, last=last),
+        "hookward_sender_budget_used_ratio_sum 2.5",
+        "hookward_sender_budget_used_ratio_count 4",
+        *buckets('route="a",', *[0] * 10, last=last),
+        'hookward_sender_budget_used_ratio_sum{route="a"} 0',
+        'hookward_sender_budget_used_ratio_count{route="a"} 0',
+        UP,
+        DROPPED,
+    ]
 
 
 def test_both_formats_say_the_same() -> None:
