@@ -20,9 +20,9 @@ from bench.micro.timing import few
 from proxy.config.endpoints import read_listen
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Limits, Policy, ServerLimits
-from proxy.net.acceptor import reset
 from proxy.net.admission import ConnectionSlots
 from proxy.net.listener import Listener
+from proxy.net.reset import reset
 from proxy.net.sockets import listen_all
 
 CONNECTIONS, AT_ONCE, ROUNDS = few(4000, 20), few(40, 10), few(7)

@@ -148,6 +148,11 @@ def write_v2(source: Peer, destination: Peer | None) -> bytes:
     return _V2_START + bytes((_PROXY, _TCP4 if size == 4 else _TCP6)) + len(block).to_bytes(2, "big") + block
 
 
+def header_for(source: Peer, sockname: object) -> bytes:
+    """The same where the destination is the address of a socket, as ``getsockname`` gives it."""
+    return write_v2(source, Peer.of(sockname[0], sockname[1]) if isinstance(sockname, tuple) else None)
+
+
 def _check_tlvs(header: bytes, position: int) -> None:
     """Walk over the type-length-value fields (section 2.2); the checksum is the only one that is ours to read."""
     has_checksum = False

@@ -46,6 +46,13 @@ class ExchangeRecord:
     bytes_in: int = 0  # content of the request
     bytes_out: int = 0  # content of the answer
 
+    def refuse(self, reason: Reason, detail: str, status: int) -> None:
+        """Note that a head was refused, by an answer of ``status``."""
+        self.reason = reason
+        self.detail = detail
+        self.verdict = "refused"
+        self.status = status
+
     def answer_handshake(self, status: int, size: int) -> None:
         """Note that we answered an endpoint check by ourselves, with ``size`` bytes of content."""
         self.reason = Reason.HANDSHAKE_ANSWERED

@@ -12,13 +12,13 @@ import asyncio
 import errno
 import logging
 import socket
-import struct
 from collections.abc import Callable
 from typing import TypeAlias
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.net.admission import ConnectionSlots, Site, Slot
 from proxy.net.kernel_filter import KernelFilter, detach
+from proxy.net.reset import reset
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,6 @@ ACCEPT_SHARE = 64
 PAUSE_S = 0.25
 
 _LOG_EVERY_S = 1.0
-
-#: SO_LINGER on, 0 s: close() sends a reset.
-RESET = struct.pack("ii", 1, 0)
 
 #: accept(2): errors of the one connection that was waiting, which is gone; the next may be well.
 _GONE = frozenset(
@@ -53,16 +50,6 @@ _GONE = frozenset(
 _MIXED_FORMS = bytes(10)
 
 HandOver: TypeAlias = Callable[[socket.socket, Peer, Slot], None]
-
-
-def reset(sock: socket.socket) -> None:
-    """Close a connection so that its peer sees a reset and the kernel keeps nothing of it."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    except OSError:
-        pass  # the peer was faster
-    finally:
-        sock.close()
 
 
 def peer_of(family: int, address: tuple[str, int] | str) -> Peer:

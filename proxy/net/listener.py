@@ -19,9 +19,10 @@ from typing import Protocol
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.errors import ProtocolError
-from proxy.net.acceptor import Acceptor, reset
+from proxy.net.acceptor import Acceptor
 from proxy.net.admission import ConnectionSlots, Site, Slot
 from proxy.net.proxy_peek import take_header
+from proxy.net.reset import reset
 
 
 class ConnectionFactory(Protocol):

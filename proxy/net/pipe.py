@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
-from proxy.net.acceptor import RESET
+from proxy.net.reset import abort
 
 #: Bytes that wait in a direction before its source is paused.
 WRITE_HIGH_BYTES = 64 * 1024
@@ -135,15 +135,8 @@ class PipeEnd(asyncio.Protocol):
 
     def abort(self) -> None:
         """End the connection by a reset, dropping what waits."""
-        if self._transport is None:
-            return
-        sock = self._transport.get_extra_info("socket")
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        except (OSError, ValueError):
-            pass  # closed already; ValueError is uvloop's word for it
-        finally:
-            self._transport.abort()
+        if self._transport is not None:
+            abort(self._transport, self._transport.get_extra_info("socket"))
 
 
 def pair(

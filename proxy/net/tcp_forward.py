@@ -11,10 +11,11 @@ import socket
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.policy import Endpoint
-from proxy.core.proxy_protocol import write_v2
-from proxy.net.acceptor import Acceptor, reset
+from proxy.core.proxy_protocol import header_for
+from proxy.net.acceptor import Acceptor
 from proxy.net.admission import ConnectionSlots, Site, Slot
 from proxy.net.pipe import PipeEnd, pair
+from proxy.net.reset import reset
 from proxy.values import mutable
 
 #: An idle pipe may live this part of its time longer; sweeping more often would cost more than it is worth.
@@ -131,9 +132,7 @@ class TcpForward:
             async with asyncio.timeout(self._site.policy.server.connect_timeout_s):
                 await self._dial(upstream)
                 if self._upstream.send_proxy:
-                    local = sock.getsockname()
-                    to = Peer.of(local[0], local[1]) if isinstance(local, tuple) else None
-                    upstream.begin_with(write_v2(peer, to))
+                    upstream.begin_with(header_for(peer, sock.getsockname()))
         except BaseException as error:
             slot.release()
             reset(sock)

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from proxy.core.addresses import Peer
-from proxy.core.proxy_protocol import LOCAL, NEED_MORE, Header, crc32c, parse, write_v2
+from proxy.core.proxy_protocol import LOCAL, NEED_MORE, Header, crc32c, header_for, parse, write_v2
 from proxy.errors import ProtocolError
 from proxy.reasons import Reason
 
@@ -237,3 +237,12 @@ def test_what_we_write_is_what_the_specification_says(source: str, to: str | Non
 def test_nobody_is_spoken_for_from_a_unix_socket() -> None:
     assert write_v2(Peer.unix(), None) == LOCAL
     assert parse(LOCAL) == Header(len(LOCAL), None)
+
+
+def test_a_socket_says_where_the_client_came_to() -> None:
+    client = Peer.of("192.0.2.1", 4711)
+    assert header_for(client, ("198.51.100.2", 443)) == write_v2(client, Peer.of("198.51.100.2", 443))
+    client = Peer.of("2001:db8::1", 4711)
+    assert header_for(client, ("2001:db8::2", 443, 0, 0)) == write_v2(client, Peer.of("2001:db8::2", 443))
+    for none in ("/run/hookward.sock", "", None):
+        assert header_for(client, none) == write_v2(client, None)

@@ -43,3 +43,11 @@ def test_a_record_takes_no_names_that_it_does_not_know():
     record = blank()
     with pytest.raises(AttributeError):
         record.rout = "github"  # type: ignore[attr-defined]
+
+
+def test_what_is_noted_of_a_head_that_is_refused():
+    record = blank()
+    record.refuse(Reason.BAD_REQUEST, "cl_te", 400)
+    assert record == dataclasses.replace(
+        blank(), reason=Reason.BAD_REQUEST, detail="cl_te", verdict="refused", status=400
+    )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.net import acceptor as module
-from proxy.net.acceptor import Acceptor, peer_of, reset
+from proxy.net.acceptor import Acceptor, peer_of
 from tests.net.accepting import FakeSite, dial, is_reset, listening, policy_of, until
 
 ONLY_ONE = AddressSet.parse(["127.0.0.1"])
@@ -263,11 +263,3 @@ def test_the_kernels_text_is_as_canonical_as_ours(address, zeros):
     number = int(address) >> zeros
     text = socket.inet_ntop(socket.AF_INET6, number.to_bytes(16, "big"))
     assert peer_of(socket.AF_INET6, (text, 4000, 0, 0)) == Peer.of(text, 4000)
-
-
-def test_a_reset_of_who_is_gone_does_no_harm():
-    ours, theirs = socket.socketpair()
-    theirs.close()
-    reset(ours)
-    reset(ours)
-    assert ours.fileno() == -1
