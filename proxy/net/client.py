@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import struct
 from collections.abc import Callable
 from functools import partial
 from typing import cast
@@ -22,16 +20,18 @@ from proxy.core.exchange import Admit, Reject, decide, note_decision
 from proxy.core.forwarding import clean_request_id
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.policy import Limits, Policy
-from proxy.core.proxy_protocol import write_v2
+from proxy.core.proxy_protocol import header_for
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import read_request_head
 from proxy.core.states import ClientState, client_moved
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, RequestHead
+from proxy.net import turn
 from proxy.net.certificate import NO_NAMES, client_names
 from proxy.net.clock import NEVER
 from proxy.net.exchange import Exchange
-from proxy.net.flow import BUFFER, LARGE_BUFFER, Reading, Writing
+from proxy.net.flow import BUFFER, LARGE_BUFFER, READ_BYTES, Reading, Writing
+from proxy.net.reset import abort
 from proxy.net.sender import Pause
 from proxy.net.site import Site
 from proxy.net.upstream import WRITE_HIGH_BYTES
@@ -44,7 +44,6 @@ LINGER_BYTES = 32 * 1024 * 1024
 CHECK_S = 1.0
 #: While one of these holds, what was read is not looked at either.
 HELD_BACK = Pause.BUDGET | Pause.UNREAD
-_RESET = struct.pack("ii", 1, 0)
 
 HEAD, BODY, ANSWER, REFUSING, CLOSING, CLOSED = ClientState
 
@@ -57,6 +56,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_content",
         "_ended",
         "_exchange",
+        "_head",
         "_head_begun",
         "_judged_by",
         "_lingered",
@@ -71,7 +71,6 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_writing",
         "deadline",
         "peer",
-        "peer_text",
         "peer_trusted",
         "secure",
     )
@@ -83,7 +82,6 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._on_close = on_close
         # of the connection
         self.peer = peer
-        self.peer_text = peer.text
         self.peer_trusted = False
         self._judged_by: Policy | None = None
         self.secure = secure
@@ -100,6 +98,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._lingered = 0
         # of the request
         self._head_begun = True
+        self._head: RequestHead | None = None  # read, and not judged yet
         self._exchange: Exchange | None = None
         self._content: ContentReader | None = None
 
@@ -129,7 +128,11 @@ class ClientConnection(asyncio.BufferedProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of the sender."""
         state = self._state
-        if state is HEAD or state is BODY:
+        if state is HEAD and not self._buffer and len(data) < READ_BYTES:
+            self._buffer = data
+            self._process_soon()
+        elif state is HEAD or state is BODY:
+            # A full read may be followed by another at once, and all that is not looked at would have no bound.
             self._buffer = self._buffer + data if self._buffer else data
             self._process()
         elif state is ANSWER:
@@ -141,6 +144,8 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self.cut()
 
     def eof_received(self) -> bool:
+        if self._state is HEAD:
+            self._process()  # what came in the same moment
         if self._state is BODY:
             assert self._exchange is not None
             self._exchange.refuse(Reason.BAD_REQUEST, "truncated")
@@ -212,8 +217,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         peer = self.peer
         source = peer if client == peer.text else Peer.of(client)  # of who is behind a proxy no port is known
         local = self._transport.get_extra_info("sockname") if self._transport is not None else None
-        to = Peer.of(local[0], local[1]) if isinstance(local, tuple) else None
-        return write_v2(source, to)
+        return header_for(source, local)
 
     def write(self, pieces: list[bytes]) -> None:
         """Bytes of an answer."""
@@ -283,9 +287,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             return
         if self._state is not CLOSING:
             self._state = client_moved(self._state, CLOSING)
-        with contextlib.suppress(OSError):
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._transport.abort()
+        abort(self._transport, self._transport.get_extra_info("socket"))
 
     # -- reading
 
@@ -295,11 +297,11 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _process_soon(self) -> None:
         if self._buffer:
-            self._site.loop.call_soon(self._process)
+            self._site.turn.enter(turn.HEAD, self._process, self.failed)
 
     def _process(self, content: memoryview | None = None) -> None:
         """Take ``content`` and what is in the buffer as far as it goes."""
-        if self._processing:
+        if self._processing or self._head is not None:
             return
         self._processing = True
         try:
@@ -309,7 +311,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                 if self._state is HEAD:
                     self._take_head()
                     if self._state is HEAD:
-                        # Incomplete, or refused: then the next one waits for its turn of the loop.
+                        # Incomplete, not judged yet, or refused: then the next one waits for its turn of the loop.
                         break
                 elif self._state is BODY:
                     data, self._buffer = self._buffer, b""
@@ -317,7 +319,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                 else:
                     break
         except Exception as bug:  # noqa: BLE001 - a bug of ours must not pass for anything but a failure
-            self._failed(bug)
+            self.failed(bug)
         finally:
             self._processing = False
 
@@ -333,11 +335,19 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self._head_begun = True
                 self.deadline = self._site.clock.after(self._limits.head_timeout_s)
             return
-        head, consumed = parsed
+        self._head, consumed = parsed
         self._buffer = self._buffer[consumed:]
-        self._decide(head)
+        self._site.turn.go_on(turn.DECISION, self._decide, self.failed)
 
-    def _decide(self, head: RequestHead) -> None:
+    def _decide(self) -> None:
+        """Judge the head that was read, and take what came along."""
+        head, self._head = self._head, None
+        assert head is not None
+        self._judge(head)
+        if self._state is BODY:
+            self._process()
+
+    def _judge(self, head: RequestHead) -> None:
         site = self._site
         policy = site.policy
         wall = site.clock.wall()
@@ -368,7 +378,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if head.framing is not Framing.CHUNKED and len(self._buffer) >= length:
             body, self._buffer = self._buffer[:length], self._buffer[length:]
             self._begin_answer()
-            exchange.begin_whole(body)
+            site.turn.go_on(turn.VERDICT, partial(exchange.begin_whole, body), self.failed)
             return
         self._state = client_moved(self._state, BODY)
         self._content = ContentReader(head, decision.route.limits.max_body)
@@ -376,7 +386,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _record(self, head: RequestHead, decision: Admit | Reject, wall: float) -> ExchangeRecord:
         given = clean_request_id(head.values.get(b"x-request-id")) if self.peer_trusted else None
-        record = self._site.new_record(wall, self.peer_text, secure=self.secure, request_id=given)
+        record = self._site.new_record(wall, self.peer.text, secure=self.secure, request_id=given)
         record.client = decision.client.text
         record.keep_alive = head.keep_alive and self._served < self._site.policy.server.max_requests_per_connection
         note_decision(record, head, decision)
@@ -384,15 +394,11 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _reject(self, head: RequestHead, reject: Reject, record: ExchangeRecord) -> None:
         """Refuse by the head alone; a body that is here whole already is dropped, else the connection closes."""
-        record.reason = reject.reason
-        record.detail = reject.detail
-        record.status = reject.status or reject.reason.status or 0
-        record.verdict = "refused"
-        length = head.content_length or 0
+        record.refuse(reject.reason, reject.detail, reject.status or reject.reason.status or 0)
+        read, length = self._buffer, head.content_length or 0
         # Who is in doubt about its own words is not heard again on this connection.
         good = reject.reason is not Reason.BAD_REQUEST
-        body_read = good and head.framing is not Framing.CHUNKED and len(self._buffer) >= length
-        read = self._buffer
+        body_read = good and head.framing is not Framing.CHUNKED and len(read) >= length
         if body_read:
             self._buffer = read[length:]
         self._site.finished(record)
@@ -404,18 +410,16 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _refuse_head(self, error: ProtocolError) -> None:
         """The bytes are no head we take: answer, and parse nothing that follows."""
         self._buffer = b""
-        record = self._site.new_record(self._site.clock.wall(), self.peer_text, secure=self.secure)
-        record.reason = error.reason
-        record.detail = error.detail
-        record.verdict = "refused"
-        record.status = error.reason.status or 400
+        record = self._site.new_record(self._site.clock.wall(), self.peer.text, secure=self.secure)
+        record.refuse(error.reason, error.detail, error.reason.status or 400)
         self._site.finished(record)
         allow = (b"POST",) if error.reason is Reason.METHOD_NOT_ALLOWED else ()
         self.answer_refusal(record, body_read=False, allow=allow)
 
-    def _failed(self, bug: Exception) -> None:
+    def failed(self, bug: Exception) -> None:
         """A bug: tell the loop's handler, answer 500 where nothing was answered yet, and close."""
-        self._site.loop.call_exception_handler({"message": "internal error in an exchange", "exception": bug})
+        self._head = None
+        self._site.turn.complain(bug)
         self._buffer = b""
         if self._exchange is not None:
             self._exchange.refuse(Reason.INTERNAL_ERROR)

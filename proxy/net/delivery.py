@@ -21,6 +21,7 @@ from proxy.net.pool import Dial
 from proxy.net.sender import Pause, Sender
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
+from proxy.net.turn import RELAY
 from proxy.net.upstream import UpstreamConnection
 from proxy.reasons import Phase, Reason
 
@@ -135,11 +136,9 @@ class Delivery:
         elif self._kept is None and self._dial is None:
             self._connect(patience_s=self._admit.route.hold_s if self._admit.observed is None else 0.0)
         if self._kept is not None:
-            kept, self._kept = self._kept, None
-            self.answer = Answer.NONE
             if self._upstream is not None:
                 self._upstream.resume_reading()
-            self._relay(*kept)
+            self._relay_kept()
 
     def abandon(self) -> None:
         """Nothing more goes to the upstream: what it has of the request must stay incomplete."""
@@ -279,7 +278,7 @@ class Delivery:
         else:
             length = self._gate.received
         provenance = Provenance(
-            client=sender.peer_text.encode("ascii"),
+            client=sender.peer.text.encode("ascii"),
             scheme=b"https" if sender.secure else b"http",
             request_id=self._record.request_id.encode("ascii"),
             trusted=sender.peer_trusted,
@@ -312,12 +311,11 @@ class Delivery:
         # It takes no more of the request, so there is nothing left to send or to wait for.
         self._spilled = None
         self._sender.resume(Pause.UPSTREAM)
-        if self._open:
-            self._relay(head, content, ended)
-            return
         self._kept = (head, content, ended)
         self.answer = Answer.KEPT
-        if self._upstream is not None:
+        if self._open:
+            self._site.turn.go_on(RELAY, self._relay_kept, self._sender.failed)
+        elif self._upstream is not None:
             self._upstream.pause_reading()
 
     def upstream_content(self, content: list[bytes], *, ended: bool) -> None:
@@ -335,6 +333,12 @@ class Delivery:
         """The upstream connection is gone with the answer incomplete."""
         self._upstream = None
         self._owner.refuse(reason, detail)
+
+    def _relay_kept(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            self.answer = Answer.NONE
+            self._relay(*kept)
 
     def _relay(self, head: ResponseHead, content: list[bytes], ended: bool) -> None:  # noqa: FBT001
         framing, record, site = head.framing, self._record, self._site

@@ -23,6 +23,7 @@ from proxy.net.duplicates import Ticket
 from proxy.net.sender import Pause, Sender
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
+from proxy.net.turn import DELIVERY
 from proxy.net.witness import leave_witness
 from proxy.reasons import Ended, Phase, Reason
 
@@ -232,6 +233,9 @@ class Exchange:
     def claim_granted(self) -> None:
         """Everything that had to be proved is, and nobody else delivers it."""
         self._tell_verdict()
+        self._site.turn.go_on(DELIVERY, self._deliver, self._sender.failed)
+
+    def _deliver(self) -> None:
         self._delivery.deliver(self._spill)
         if self._admit.route.hold_s and self._reservation is None and self._delivery.is_held:
             self._reserve_held()

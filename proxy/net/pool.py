@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import encodings.idna  # noqa: F401 - the loop encodes the names of hosts by it, when privileges may be gone
 import logging
 import socket
 from collections import deque
@@ -22,6 +23,7 @@ from proxy.core.proxy_protocol import LOCAL
 from proxy.errors import ConfigError
 from proxy.net.clock import Clock
 from proxy.net.tls import upstream_context
+from proxy.net.turn import Turn
 from proxy.net.upstream import CLOSED, UpstreamConnection
 from proxy.values import mutable
 
@@ -71,9 +73,10 @@ class Dial:
 class UpstreamPool:
     """The connections of one worker to all its upstreams."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, *, connect_timeout_s: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, turn: Turn, *, connect_timeout_s: float) -> None:
         self.connect_timeout_s = connect_timeout_s
         self.deadline = 0.0
+        self.turn = turn
         self._loop = loop
         self._clock = clock
         self._states: dict[Endpoint, EndpointState] = {}
@@ -115,7 +118,7 @@ class UpstreamPool:
         dial = Dial(preface)
         task = self._loop.create_task(self._dial(dial, endpoints, patience_s, ready, failed))
         self._dials.add(task)
-        task.add_done_callback(self._dials.discard)
+        task.add_done_callback(lambda done: self._dialled(done, dial, failed))
         return dial
 
     def reachable(self, endpoints: tuple[Endpoint, ...]) -> bool:
@@ -266,6 +269,15 @@ class UpstreamPool:
             failed()
         else:
             ready(connection)
+
+    def _dialled(self, task: asyncio.Task[None], dial: Dial, failed: Callable[[], None]) -> None:
+        self._dials.discard(task)
+        if task.cancelled() or (bug := task.exception()) is None:
+            return
+        # Whoever waits for the connection would wait until his time is over.
+        self.turn.complain(bug)
+        if not dial.cancelled:
+            failed()
 
     async def _connect_any(self, endpoints: tuple[Endpoint, ...], preface: bytes) -> UpstreamConnection | None:
         for endpoint in self._order(endpoints):

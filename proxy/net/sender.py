@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Protocol
 
+from proxy.core.addresses import Peer
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.record import ExchangeRecord
 
@@ -26,7 +27,7 @@ class Sender(Protocol):
     """The sender's connection, as an exchange sees it."""
 
     secure: bool
-    peer_text: str
+    peer: Peer
     peer_trusted: bool
 
     def proxy_header(self, client: str) -> bytes:
@@ -55,3 +56,6 @@ class Sender(Protocol):
 
     def cut(self) -> None:
         """End the connection by reset: what was sent must not look complete."""
+
+    def failed(self, bug: Exception) -> None:
+        """A step of the exchange has raised: end it, and the connection."""

@@ -22,6 +22,7 @@ from proxy.net.clock import NEVER, Clock, Watched
 from proxy.net.duplicates import Duplicates
 from proxy.net.pool import UpstreamPool
 from proxy.net.spill import SpillSpace
+from proxy.net.turn import Turn
 from proxy.reasons import Reason
 
 #: Who is told to come back is told one of these, in seconds. Coming back sooner than the first helps nobody.
@@ -76,6 +77,7 @@ class Site:
         """``instance`` is a short random word that makes request ids unique across restarts and hosts."""
         self.loop = loop
         self.clock = Clock(loop)
+        self.turn = Turn(loop)
         self.policy = policy
         self.table = RouteTable(policy.routes)
         self.log = log
@@ -85,7 +87,7 @@ class Site:
         metrics.expect({route.name: route.answer_s for route in policy.routes})
         self.rates = RateLimiter()
         self.exchanges = 0  # admitted and not ended
-        self.pool = UpstreamPool(loop, self.clock, connect_timeout_s=policy.server.connect_timeout_s)
+        self.pool = UpstreamPool(loop, self.clock, self.turn, connect_timeout_s=policy.server.connect_timeout_s)
         self.duplicates = Duplicates(loop, self.clock)
         self.witnesses: set[Watched] = set()  # answers that are awaited without a sender
         self.connections: set[Connection] = set()

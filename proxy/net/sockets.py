@@ -126,9 +126,7 @@ def _explain(address: ListenAddress, error: OSError) -> ListenError:
 
 def _bind_tcp(address: ListenAddress, *, v6_only: bool) -> BoundSocket:
     if address.host:
-        # As bytes: a text would be taken for an international name, whose tables come and stay.
-        numeric = address.host.encode("ascii")
-        info = socket.getaddrinfo(numeric, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        info = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         family, *_, where = info[0]
         return BoundSocket(_bind(family, where, v6_only=v6_only), address)
     try:

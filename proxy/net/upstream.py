@@ -9,9 +9,7 @@ content) with the request wholly sent, the answer wholly read and not a byte bey
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-import struct
 from typing import Protocol, cast
 
 from proxy.core.chunked import ChunkedDecoder
@@ -20,13 +18,16 @@ from proxy.core.response_head import read_response_head
 from proxy.core.states import UpstreamState, upstream_moved
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, ResponseHead
+from proxy.net.reset import abort
+from proxy.net.turn import ANSWER, Turn
 from proxy.reasons import Reason
 
 #: Interim answers before the final one (threats R5).
 MAX_INTERIM = 8
 #: Above this the exchange is told to stop its sender; asyncio's own figure.
 WRITE_HIGH_BYTES = 64 * 1024
-_RESET = struct.pack("ii", 1, 0)
+#: So much of an answer may wait for its stage of the turn.
+SMALL_BYTES = 64 * 1024
 #: Look without taking, and without waiting. Two members of an Enum are joined by a Python call, each time.
 _PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
@@ -59,6 +60,8 @@ class AnswerSink(Protocol):
 
 class Owner(Protocol):
     """The pool, as a connection sees it."""
+
+    turn: Turn
 
     def made(self, connection: UpstreamConnection) -> None:
         """The connection stands."""
@@ -122,7 +125,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         state = self.state
-        if state is AWAITING or state is SENDING:
+        if state is AWAITING and not self._buffer and len(data) < SMALL_BYTES:
+            self._buffer = data
+            self._owner.turn.enter(ANSWER, self._take_answer, self._failed)
+        elif state is AWAITING or state is SENDING:
+            # Before the request's end it must be seen as early; and behind a full read there may be another at once.
             self._read_head(self._buffer + data if self._buffer else data)
         elif state is READING:
             self._read_content(data)
@@ -130,7 +137,16 @@ class UpstreamConnection(asyncio.Protocol):
             # Bytes without a request: whatever they are, they are nobody's answer (threats R3).
             self.abort()
 
+    def _take_answer(self) -> None:
+        if self._buffer and self.state is AWAITING:
+            self._read_head(self._buffer)
+
+    def _failed(self, bug: Exception) -> None:
+        self._owner.turn.complain(bug)
+        self._fail(Reason.INTERNAL_ERROR, "")
+
     def eof_received(self) -> bool:
+        self._take_answer()  # what came in the same moment
         if self.state is READING and self._remaining is None and self._chunked is None:
             sink = self._sink
             self._end_answer(reusable=False)
@@ -218,9 +234,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.state is not CLOSED:
             self._close_state()
         if self._transport is not None:
-            with contextlib.suppress(OSError):
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self._transport.abort()
+            abort(self._transport, self._sock)
 
     def close(self) -> None:
         """Close an idle connection."""

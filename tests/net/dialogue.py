@@ -407,7 +407,7 @@ class StagedPool(UpstreamPool):
     """The pool with its own accounts; the test says when a dial succeeds. By itself it does at once."""
 
     def __init__(self, world: World, clock: Clock) -> None:
-        super().__init__(world.loop, clock, connect_timeout_s=5.0)  # type: ignore[arg-type]
+        super().__init__(world.loop, clock, world.site.turn, connect_timeout_s=5.0)  # type: ignore[arg-type]
         self.world = world
         self.waiting: list[Staged] = []
         self.connects = True

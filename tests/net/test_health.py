@@ -11,6 +11,7 @@ from proxy.core.policy import Endpoint, HealthCheck
 from proxy.net.clock import Clock
 from proxy.net.health import HealthChecks
 from proxy.net.pool import UpstreamPool
+from proxy.net.turn import Turn
 from tests.net.accepting import until
 
 
@@ -44,7 +45,7 @@ def test_two_bad_answers_make_it_unwell_and_one_good_well(run, bad: bytes | None
         timeout_s = 0.2 if bad is None else 10.0
         endpoint = Endpoint("127.0.0.1", port, health=HealthCheck("/healthz", 0.02, timeout_s))
         clock = Clock(loop)
-        pool = UpstreamPool(loop, clock, connect_timeout_s=1.0)
+        pool = UpstreamPool(loop, clock, Turn(loop), connect_timeout_s=1.0)
         checks = HealthChecks(loop, pool)
         checks.use([endpoint, Endpoint("127.0.0.1", 1)])
         await until(lambda: not pool.reachable((endpoint,)))
@@ -71,7 +72,7 @@ def test_nobody_who_listens_is_unwell(run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         clock = Clock(loop)
-        pool = UpstreamPool(loop, clock, connect_timeout_s=1.0)
+        pool = UpstreamPool(loop, clock, Turn(loop), connect_timeout_s=1.0)
         endpoint = Endpoint("", 0, "/nonexistent/app.sock", health=HealthCheck("/", 0.01, 0.05))
         checks = HealthChecks(loop, pool)
         checks.use([endpoint])

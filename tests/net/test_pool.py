@@ -14,6 +14,7 @@ from proxy.core.proxy_protocol import LOCAL
 from proxy.net import pool as pool_module
 from proxy.net.clock import Clock
 from proxy.net.pool import EJECT_FIRST_S, EJECT_MOST_S, IDLE_TIMEOUT_S, UpstreamPool
+from proxy.net.turn import Turn
 from proxy.net.upstream import CLOSED, IDLE, UpstreamConnection
 from tests.net.accepting import until
 
@@ -51,7 +52,7 @@ class App:
 
 def make_pool(**changed: float) -> UpstreamPool:
     loop = asyncio.get_running_loop()
-    return UpstreamPool(loop, Clock(loop), connect_timeout_s=changed.get("connect_timeout_s", 5.0))
+    return UpstreamPool(loop, Clock(loop), Turn(loop), connect_timeout_s=changed.get("connect_timeout_s", 5.0))
 
 
 def outstanding(pool: UpstreamPool) -> int:
@@ -546,6 +547,29 @@ def test_a_connection_that_names_its_client_serves_nobody_else(run) -> None:
         assert heard[1] == LOCAL
         checked.abort()
         server.close()
+        await over(pool)
+
+    run(main())
+
+
+def test_who_waits_is_told_where_a_bug_ends_the_dial(run, monkeypatch) -> None:
+    async def main() -> None:
+        pool = make_pool()
+        complaints: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+        async def broken(*_: object) -> UpstreamConnection:
+            raise LookupError("unknown encoding: idna")
+
+        monkeypatch.setattr(pool, "_open", broken)
+        assert await dial(pool, Endpoint("127.0.0.1", 1)) is None
+        assert [str(one["exception"]) for one in complaints] == ["unknown encoding: idna"]
+        waiting = Waiting()
+        pool.dial(
+            (Endpoint("127.0.0.1", 1),), patience_s=0, ready=waiting.ready, failed=waiting.failed
+        ).cancel()  # and nobody where nobody waits any more
+        await until(lambda: not pool.waiting_dials())
+        assert waiting.got == []
         await over(pool)
 
     run(main())

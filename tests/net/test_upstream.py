@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.http1 import CONTINUE, ResponseHead
+from proxy.net.turn import Turn
 from proxy.net.upstream import CLOSED, IDLE, MAX_INTERIM, UpstreamConnection
 from proxy.reasons import Reason
 from tests.net.dialogue import APP, HIGH, OK, End, FakeSocket, World
@@ -36,7 +37,8 @@ class Told:
 
 
 class Owner:
-    def __init__(self) -> None:
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
         self.calls: list[str] = []
 
     def made(self, connection: UpstreamConnection) -> None:
@@ -53,9 +55,10 @@ class Owner:
 
 class Stage:
     def __init__(self) -> None:
-        self.owner, self.told, self.sock = Owner(), Told(), FakeSocket()
+        world = World()
+        self.owner, self.told, self.sock = Owner(world.site.turn), Told(), FakeSocket()
         self.connection = UpstreamConnection(APP, self.owner, self.sock)  # type: ignore[arg-type]
-        self.app = End(World(), self.connection, sock=self.sock)
+        self.app = End(world, self.connection, sock=self.sock)
 
     def ask(self, method: bytes = b"POST", data: bytes = REQUEST, *, complete: bool = True) -> None:
         self.connection.start(self.told, method, [data], complete=complete)
