@@ -30,7 +30,7 @@ from proxy.net import turn
 from proxy.net.certificate import NO_NAMES, client_names
 from proxy.net.clock import NEVER
 from proxy.net.exchange import Exchange
-from proxy.net.flow import BUFFER, LARGE_BUFFER, READ_BYTES, Reading, Writing
+from proxy.net.flow import BUFFER, LARGE_BUFFER, READ_BYTES, Reading, Writing, write
 from proxy.net.reset import abort
 from proxy.net.sender import Pause
 from proxy.net.site import Site
@@ -222,10 +222,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def write(self, pieces: list[bytes]) -> None:
         """Bytes of an answer."""
         assert self._transport is not None
-        if len(pieces) == 1:
-            self._transport.write(pieces[0])
-        else:
-            self._transport.writelines(pieces)
+        write(self._transport, pieces, secure=self.secure)
 
     def pause(self, why: Pause) -> None:
         """Stop reading, for one more reason."""

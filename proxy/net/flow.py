@@ -1,6 +1,7 @@
 """The flow of one sender's connection: why it is not read, and whether it still takes what is written to it.
 
-Two small objects that a ``ClientConnection`` owns. They know a transport and a clock, no exchange and no protocol.
+Two small objects that a ``ClientConnection`` owns, and how both sides write. They know a transport and a clock, no
+exchange and no protocol.
 """
 
 from __future__ import annotations
@@ -18,6 +19,16 @@ LARGE_READ_BYTES = 256 * 1024
 #: Reads of all connections land here and are copied out at once: a connection at rest holds no buffer.
 LARGE_BUFFER = memoryview(bytearray(LARGE_READ_BYTES))
 BUFFER = LARGE_BUFFER[:READ_BYTES]
+
+
+def write(transport: asyncio.Transport, pieces: list[bytes], *, secure: bool) -> None:
+    """Give ``pieces`` to a transport: under TLS as one, since each write makes a record of its own."""
+    if len(pieces) == 1:
+        transport.write(pieces[0])
+    elif pieces and secure:
+        transport.write(b"".join(pieces))
+    elif pieces:
+        transport.writelines(pieces)
 
 
 class Reading:

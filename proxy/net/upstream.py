@@ -18,6 +18,7 @@ from proxy.core.response_head import read_response_head
 from proxy.core.states import UpstreamState, upstream_moved
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, ResponseHead
+from proxy.net.flow import write
 from proxy.net.reset import abort
 from proxy.net.turn import ANSWER, Turn
 from proxy.reasons import Reason
@@ -248,10 +249,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _write(self, pieces: list[bytes]) -> None:
         assert self._transport is not None
-        if len(pieces) == 1:
-            self._transport.write(pieces[0])
-        elif pieces:
-            self._transport.writelines(pieces)
+        write(self._transport, pieces, secure=self.endpoint.tls is not None)
 
     def _read_head(self, data: bytes) -> None:
         try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from proxy.net.flow import Reading, Writing
+import pytest
+
+from proxy.net.flow import Reading, Writing, write
 from proxy.net.sender import Pause
 
 
@@ -19,6 +21,13 @@ class Transport:
     def __init__(self) -> None:
         self.reads = True
         self.buffered = 0
+        self.writes: list[bytes | list[bytes]] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def writelines(self, pieces: list[bytes]) -> None:
+        self.writes.append(pieces)
 
     def pause_reading(self) -> None:
         assert self.reads
@@ -98,3 +107,18 @@ def test_a_sender_is_late_when_nothing_moves() -> None:
     assert one.is_late(161.5, 30)
     one.flows()
     assert not one.is_late(1000.0, 30)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "plain", "secure"),
+    [
+        ([], [], []),
+        ([b"a"], [b"a"], [b"a"]),
+        ([b"a", b"b", b"c"], [[b"a", b"b", b"c"]], [b"abc"]),
+    ],
+)
+def test_under_tls_what_is_written_together_is_one_record(pieces, plain, secure) -> None:
+    for by_tls, expected in ((False, plain), (True, secure)):
+        transport = Transport()
+        write(cast("Any", transport), pieces, secure=by_tls)
+        assert transport.writes == expected
