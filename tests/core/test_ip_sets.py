@@ -132,7 +132,7 @@ def test_there_is_a_most(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_quarter_of_all_addresses_is_the_most():
     quarter = [f"{n}.0.0.0/8" for n in range(64, 128)]
-    assert len(listing(*quarter, "64.0.0.0/24", "2001:db8::/32")) == 66
+    assert len(listing(*quarter, "64.0.0.0/24", "64.1.0.0/24", "2001:db8::/32")) == 67
     with pytest.raises(FeedError, match="a quarter"):
         listing(*quarter, "0.0.0.0")
 
