@@ -123,7 +123,8 @@ def test_observed_refusals_are_counted_apart():
 def test_series_that_must_exist_before_their_first_event_do():
     text = Metrics("1.2.3", "3.11").expose()
     assert value(text, "hookward_accept_refused_total", cause="address") == 0
-    assert value(text, "hookward_reloads_total", result="done") == 0
+    assert [value(text, "hookward_reloads_total", result=result) for result in ("done", "refused")] == [0, 0]
+    assert value(text, "hookward_last_reload_successful") == 1
     assert value(text, "hookward_build_info", version="1.2.3", python="3.11") == 1
 
 
