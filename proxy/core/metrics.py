@@ -111,10 +111,6 @@ class Gauge(Counter):
         """Set the series with these label values."""
         self.values[labels] = value
 
-    def dec(self, *labels: str, by: float = 1) -> None:
-        """Take ``by`` from the series with these label values."""
-        self.inc(*labels, by=-by)
-
 
 class Histogram:
     """How often values fell into each bucket of the family, per label values."""
@@ -128,12 +124,6 @@ class Histogram:
     def series(self, *labels: str) -> list[float]:
         """The counts per bucket and the sum: for callers that observe often and keep it."""
         return self.values.setdefault(labels, [0] * (len(self.family.bounds) + 2))
-
-    def observe(self, value: float, *labels: str) -> None:
-        """Count one value."""
-        series = self.series(*labels)
-        series[bisect_left(self.family.bounds, value)] += 1
-        series[-1] += value
 
     def samples(self) -> dict[str, float | list[float]]:
         """Rendered labels -> counts and sum."""
