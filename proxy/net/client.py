@@ -197,13 +197,16 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def deadline_passed(self, now: float) -> None:
         """The clock's call."""
-        self.deadline = self._site.clock.after(CHECK_S)
+        due = self.deadline = self._site.clock.after(CHECK_S)
         if self._writing.is_late(now, self._limits.write_timeout_s):
             self._give_up(Reason.WRITE_TIMEOUT)
         elif self._exchange is not None:
             self._exchange.check(now, paused_s=self._reading.paused_s(now))
         elif self._state is HEAD:
-            self._head_late()
+            self._process()  # what came in the same moment is not late
+            # Nor is who waits for us, while we wait for him to take the answers before.
+            if self._state is HEAD and self.deadline == due and not self._reading.reasons & Pause.UNREAD:
+                self._head_late()
         elif self._state is REFUSING and not self._writing.unwritten:
             self._close()
         elif not self._writing.is_stalled:
@@ -463,8 +466,6 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._process_soon()
 
     def _head_late(self) -> None:
-        if self._reading.reasons & Pause.UNREAD:
-            return  # not late: it waits for us, and we for the answers before it
         if self._buffer:
             self._refuse_head(ProtocolError(Reason.HEAD_TIMEOUT, "head_timeout"))
         else:

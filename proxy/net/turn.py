@@ -57,14 +57,22 @@ class Turn:
     def _run(self) -> None:
         stages = self._stages
         self._running = True
-        for stage, steps in enumerate(stages):
-            if steps:
-                stages[stage] = []
-                for step, failed in steps:
-                    try:
-                        step()
-                    except Exception as bug:  # noqa: BLE001 - a bug of ours must not take the others' turn
-                        failed(bug)
-        self._running = self._scheduled = False
+        try:
+            for stage, steps in enumerate(stages):
+                if steps:
+                    stages[stage] = []
+                    for step, failed in steps:
+                        try:
+                            step()
+                        except Exception as bug:  # noqa: BLE001 - a bug of ours must not take the others' turn
+                            self._give_up(failed, bug)
+        finally:
+            self._running = self._scheduled = False
         if any(stages):
             self._schedule()
+
+    def _give_up(self, failed: Failed, bug: Exception) -> None:
+        try:
+            failed(bug)
+        except Exception as worse:  # noqa: BLE001 - as above
+            self.complain(worse)

@@ -763,3 +763,30 @@ def test_content_that_comes_while_content_is_taken_is_not_lost(monkeypatch) -> N
     world.upstream >> OK
     sender << ANSWERED
     world.over(DELIVERED)
+
+
+def test_a_request_that_comes_as_its_connection_gets_too_old_is_served() -> None:
+    """A timer may run before the turn in which it would have been read."""
+    world = World()
+    sender = world.sender()
+    sender >> signed(b"1")
+    world.upstream >> OK
+    sender << ANSWERED
+    for served in (signed(b"2"), NOWHERE):
+        sender.transport.inbox.append(served)
+        sender.transport.deliver()
+        sender.protocol.deadline_passed(world.loop.now)
+        if served is NOWHERE:
+            sender << NOT_FOUND
+        else:
+            world.upstream << b"POST *2"
+            world.upstream >> OK
+            sender << ANSWERED
+    assert sender.saw is None
+    sender.transport.inbox.append(signed(b"3")[:20])
+    sender.transport.deliver()
+    sender.protocol.deadline_passed(world.loop.now)
+    assert sender.saw is None
+    sender.protocol.deadline_passed(world.loop.now)
+    sender << b"HTTP/1.1 408 *"
+    world.over(DELIVERED, DELIVERED, Reason.PATH_NOT_MATCHED, Reason.HEAD_TIMEOUT)

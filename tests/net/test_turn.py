@@ -104,6 +104,22 @@ def test_a_step_that_raises_is_told_to_its_own_and_the_others_go_on() -> None:
     assert stage.done[-1] == "again"
 
 
+def test_one_who_cannot_even_be_told_of_its_bug_does_not_stop_the_others() -> None:
+    stage = Stage()
+
+    def bug(*_: object) -> None:
+        raise ZeroDivisionError
+
+    stage.turn.enter(HEAD, bug, bug)
+    stage.enter(HEAD, "behind")
+    stage.run()
+    assert stage.done == ["behind"]
+    assert len(stage.loop.complaints) == 1
+    stage.turn.enter(HEAD, partial(stage.go_on, DECISION, "next"), nobody)
+    stage.run()
+    assert stage.done == ["behind", "next"]
+
+
 def test_exchanges_that_come_together_are_served_as_those_that_come_alone() -> None:
     world = World()
     senders = [world.sender() for _ in range(6)]
