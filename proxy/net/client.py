@@ -30,7 +30,7 @@ from proxy.net import turn
 from proxy.net.certificate import NO_NAMES, client_names
 from proxy.net.clock import NEVER
 from proxy.net.exchange import Exchange
-from proxy.net.flow import BUFFER, LARGE_BUFFER, READ_BYTES, Reading, Writing, write
+from proxy.net.flow import BUFFER, LARGE_BUFFER, Reading, Writing, write
 from proxy.net.reset import abort
 from proxy.net.sender import Pause
 from proxy.net.site import Site
@@ -128,11 +128,10 @@ class ClientConnection(asyncio.BufferedProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of the sender."""
         state = self._state
-        if state is HEAD and not self._buffer and len(data) < READ_BYTES:
+        if state is HEAD and not self._buffer and len(data) <= turn.STAGED_BYTES:
             self._buffer = data
             self._process_soon()
         elif state is HEAD or state is BODY:
-            # A full read may be followed by another at once, and all that is not looked at would have no bound.
             self._buffer = self._buffer + data if self._buffer else data
             self._process()
         elif state is ANSWER:

@@ -21,6 +21,10 @@ Failed = Callable[[Exception], None]
 
 HEAD, DECISION, VERDICT, DELIVERY, ANSWER, RELAY = range(6)
 
+#: So much of what came may wait for its stage. More is taken at once: behind a full read there may be another, and a
+#: crowd that sends much before it is judged would fill memory.
+STAGED_BYTES = 16 * 1024
+
 
 class Turn:
     """The stages of one worker."""

@@ -20,15 +20,13 @@ from proxy.errors import ProtocolError
 from proxy.http1 import Framing, ResponseHead
 from proxy.net.flow import write
 from proxy.net.reset import abort
-from proxy.net.turn import ANSWER, Turn
+from proxy.net.turn import ANSWER, STAGED_BYTES, Turn
 from proxy.reasons import Reason
 
 #: Interim answers before the final one (threats R5).
 MAX_INTERIM = 8
 #: Above this the exchange is told to stop its sender; asyncio's own figure.
 WRITE_HIGH_BYTES = 64 * 1024
-#: So much of an answer may wait for its stage of the turn.
-SMALL_BYTES = 64 * 1024
 #: Look without taking, and without waiting. Two members of an Enum are joined by a Python call, each time.
 _PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
@@ -126,11 +124,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         state = self.state
-        if state is AWAITING and not self._buffer and len(data) < SMALL_BYTES:
+        if state is AWAITING and not self._buffer and len(data) <= STAGED_BYTES:
             self._buffer = data
             self._owner.turn.enter(ANSWER, self._take_answer, self._failed)
         elif state is AWAITING or state is SENDING:
-            # Before the request's end it must be seen as early; and behind a full read there may be another at once.
+            # Before the request's end it must be seen as early.
             self._read_head(self._buffer + data if self._buffer else data)
         elif state is READING:
             self._read_content(data)

@@ -96,8 +96,8 @@ def test_pipelined_refusals_take_turns() -> None:
     sender.transport.inbox.append(NOWHERE * 1000)
     sender.transport.deliver()
     for count in (1, 2, 3):
-        world.loop.ready.popleft()()
         assert len(world.records) == count
+        world.loop.ready.popleft()()
     sender << NOT_FOUND * 3 + b"*"
     world.over(*[Reason.PATH_NOT_MATCHED] * 1000)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from proxy.net.client import ClientConnection
 from proxy.net.delivery import Delivery
 from proxy.net.exchange import Exchange
-from proxy.net.turn import ANSWER, DECISION, DELIVERY, HEAD, RELAY, VERDICT, Turn
+from proxy.net.turn import ANSWER, DECISION, DELIVERY, HEAD, RELAY, STAGED_BYTES, VERDICT, Turn
 from proxy.net.upstream import UpstreamConnection
 from proxy.reasons import Reason
 from tests.net.dialogue import OK, FakeLoop, World, forged, signed
@@ -172,3 +172,22 @@ def break_the_second(patch, name: str) -> None:
         step(*given_)
 
     patch.setattr(kind, name, broken)
+
+
+def test_what_is_large_is_taken_at_once() -> None:
+    """A crowd that sends much before it is judged would otherwise fill memory, read after read."""
+    for size, waits in ((STAGED_BYTES, True), (STAGED_BYTES + 1, False)):
+        world = World()
+        sender = world.sender()
+        whole = signed(b"x" * 100_000)
+        sender.transport.inbox.append(whole[:size])
+        sender.transport.deliver()
+        assert world.site.exchanges == (not waits)
+        sender >> whole[size:]
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % 100_000 + bytes(100_000)
+        world.upstream.transport.inbox.append(answer[:size])
+        world.upstream.transport.deliver()
+        assert bool(sender.transport.taken) is not waits
+        world.upstream >> answer[size:]
+        assert sender.hear().endswith(bytes(100_000))
+        world.over(Reason.DELIVERED)
