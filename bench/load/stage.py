@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,8 +57,7 @@ class Stage:
     def place(self, *, tls: bool, workers: int = 1) -> Place:
         """A folder and a port for one instance."""
         port = free_port()
-        folder = self.scale.folder / str(port)
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix=f"{port}-", dir=self.scale.folder))  # a port may come again
         place = Place(folder, port, self.origin, self.secret, workers=workers)
         return replace(place, cert=self.cert, key=self.key) if tls else place
 
