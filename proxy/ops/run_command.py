@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 
 from proxy.config.flags import RunParser, add_run_flags, parse_flags
-from proxy.config.load import load
+from proxy.config.load import load_namespace
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.ops import descriptors, privileges
@@ -47,10 +47,11 @@ def main(argv: Sequence[str]) -> int:
     if "--help" in argv or "-h" in argv:
         print(build_parser().format_help(), end="")
         return ExitCode.OK
-    if parse_flags(argv).check_config:
+    namespace = parse_flags(argv)
+    if namespace.check_config:
         return COMMANDS["check"].main(argv)
     hold_standard_descriptors()
-    launch = _launch(argv)
+    launch = _launch(namespace)
     open_journal(launch.loaded.settings.log_level)
     os.umask(privileges.UMASK)
     privileges.identity_of(launch.loaded.settings)
@@ -65,14 +66,14 @@ def main(argv: Sequence[str]) -> int:
     return ExitCode.OK
 
 
-def _launch(argv: Sequence[str]) -> Launch:
+def _launch(namespace: argparse.Namespace) -> Launch:
     legacy = receive(os.environ)
     environ = environment()
     shelf = SetShelf()
 
     def load_again(generation: int, *, state_dir: str | None = None) -> Loaded:
         given = environ if state_dir is None else {STATE_DIR_VARIABLE: state_dir, **environ}
-        return load(argv, given, generation=generation, shelf=shelf)
+        return load_namespace(namespace, given, generation=generation, shelf=shelf)
 
     loop = "asyncio" if loop_factory(os.environ.get(LOOP_VARIABLE, "")) is None else "uvloop"
     notifier = Notifier.of(os.environ, heir=legacy is not None)
