@@ -9,8 +9,9 @@ attrs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields
+from functools import cache
 from typing import Any, NoReturn, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T")
@@ -99,23 +100,24 @@ def _init(cls: type, assignment: str) -> Callable[..., None]:
     return init
 
 
-def _of(one: Any, those: Iterable[Field[Any]]) -> tuple[Any, ...]:
-    return tuple([getattr(one, each.name) for each in those])
+@cache
+def _compared(cls: type) -> tuple[str, ...]:
+    # Of several upstreams one is chosen by comparing, for every delivery.
+    return tuple(each.name for each in fields(cls) if each.compare)
 
 
-def _compared(cls: type) -> list[Field[Any]]:
-    return [each for each in fields(cls) if each.compare]
+def _key(one: Any) -> tuple[Any, ...]:
+    return tuple([getattr(one, name) for name in _compared(one.__class__)])
 
 
 def _eq(self: Any, other: object) -> object:
     if other.__class__ is not self.__class__:
         return NotImplemented
-    those = _compared(self.__class__)
-    return _of(self, those) == _of(other, those)
+    return other is self or _key(self) == _key(other)
 
 
 def _hash(self: Any) -> int:
-    return hash(_of(self, _compared(self.__class__)))
+    return hash(_key(self))
 
 
 def _repr(self: Any) -> str:

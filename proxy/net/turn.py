@@ -1,8 +1,8 @@
 """``Turn``: what one look at the kernel has brought, taken stage by stage and not connection by connection.
 
-An exchange is some 4,500 byte codes in 90 functions: more than a processor's first caches and its branch predictor
+An exchange is some 5,000 byte codes in 90 functions: more than a processor's first caches and its branch predictor
 hold, so each exchange finds them filled with the end of the one before it. Where all heads that have come are read in a
-row, then all are judged, and so on, each stage stays warm: with ten and more at once an exchange costs a fifth less.
+row, then all are judged, and so on, each stage stays warm: with ten and more at once an exchange costs a quarter less.
 (Packet processors call it vectors: VPP, fd.io.) Nobody waits for it: a turn runs before the loop looks at the kernel
 again, and what it wrote is sent right behind it.
 
