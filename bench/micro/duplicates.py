@@ -33,7 +33,7 @@ RULE = DuplicateRule(remembers=True, window_s=86400.0, patience_s=9.0, hold_s=92
 
 
 def keys(number: int) -> Keys:
-    return keys_of(RULE, "github", f"72d3162e-{number}", [number.to_bytes(32)])
+    return keys_of(RULE, "github", b"/", f"72d3162e-{number}", [number.to_bytes(32)])
 
 
 def told(name: str, claims: list[float], wholes: list[float]) -> None:

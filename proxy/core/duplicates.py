@@ -69,13 +69,19 @@ class DuplicateRule:
         return self.window_s if self.remembers else self.patience_s + 1.0
 
 
-def keys_of(rule: DuplicateRule, route: str, delivery_id: str, marks: Iterable[bytes]) -> Keys:
+def keys_of(rule: DuplicateRule, route: str, path: bytes, delivery_id: str, marks: Iterable[bytes]) -> Keys:
     """The keys of a delivery: of its id, and of the ``marks`` that its verified signatures left. They tell nothing.
+
+    Of where it goes as well, by ``path``: else a failed delivery, replayed to another path below the route where the
+    application takes anything, would be known as delivered, and the provider's next try told so. A trailing slash and
+    the case of letters tell no two places apart, because many applications do not. Nor does the query: what nobody
+    signs can be varied without end, and each variant would be a delivery that was never seen.
 
     By signatures as well as ids, because an id in a header that is not signed can be changed by whoever replays. By ids
     as well as signatures, because a provider that sends again signs again, with a new time.
     """
-    scope = hashlib.sha256(route.encode("utf-8")).digest()
+    place = hashlib.sha256(path.rstrip(b"/").lower()).digest()
+    scope = hashlib.sha256(b"%b%b" % (place, route.encode("utf-8"))).digest()
     proven = tuple(dict.fromkeys(_key(scope, b"mark", mark) for mark in marks)) if rule.by_signature else ()
     if not (rule.by_id and delivery_id):
         return Keys(proven, proven)

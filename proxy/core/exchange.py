@@ -295,7 +295,7 @@ def delivery_keys(rule: DuplicateRule, head: RequestHead, admit: Admit, record: 
     if head.method in _SAFE:
         return Keys((), ())
     marks = admit.verification.marks() if admit.verification is not None and rule.by_signature else ()
-    return keys_of(rule, admit.route.name, record.delivery_id, marks)
+    return keys_of(rule, admit.route.name, head.path, record.delivery_id, marks)
 
 
 def verified_value(admit: Admit, record: ExchangeRecord, *, judged: bool) -> bytes:

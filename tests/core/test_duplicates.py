@@ -37,7 +37,7 @@ def claim(table: DuplicateTable, owner: str, now: float = 0.0, keys: Keys = BOTH
 
 class TestKeys:
     def test_of_an_id_and_the_marks(self) -> None:
-        keys = keys_of(RULE, "github", "72d3162e", [b"mac", b"mac", b"other"])
+        keys = keys_of(RULE, "github", b"/", "72d3162e", [b"mac", b"mac", b"other"])
         assert len(keys.proven) == 2
         assert keys.every[:2] == keys.proven
         assert len(keys.every) == 3
@@ -45,9 +45,9 @@ class TestKeys:
 
     def test_they_outlive_a_version(self) -> None:
         """They lie in files and in Redis: derived in another way, what was delivered before an upgrade is forgotten."""
-        scope = hashlib.sha256(b"github").digest()
+        scope = hashlib.sha256(hashlib.sha256(b"/hooks/x").digest() + b"github").digest()
         mark, delivery_id = (hashlib.sha256(scope + text).digest()[:KEY_BYTES] for text in (b"mark:mac", b"id:72d"))
-        assert keys_of(RULE, "github", "72d", [b"mac"]) == Keys((mark,), (mark, delivery_id))
+        assert keys_of(RULE, "github", b"/Hooks/x/", "72d", [b"mac"]) == Keys((mark,), (mark, delivery_id))
 
     @pytest.mark.parametrize(
         ("changed", "proven", "every"),
@@ -59,23 +59,24 @@ class TestKeys:
         ],
     )
     def test_by_what_the_route_says(self, changed: dict[str, bool], proven: int, every: int) -> None:
-        keys = keys_of(replace(RULE, **changed), "github", "id", [b"mac"])
+        keys = keys_of(replace(RULE, **changed), "github", b"/", "id", [b"mac"])
         assert (len(keys.proven), len(keys.every)) == (proven, every)
         assert bool(keys) == bool(every)
 
     def test_nothing_to_tell_it_by(self) -> None:
-        assert not keys_of(RULE, "github", "", [])
+        assert not keys_of(RULE, "github", b"/", "", [])
 
     def test_routes_and_kinds_do_not_meet(self) -> None:
         every = [
-            *keys_of(RULE, "a", "x", [b"x"]).every,
-            *keys_of(RULE, "b", "x", [b"x"]).every,
-            *keys_of(RULE, "ax", "", [b""]).every,
+            *keys_of(RULE, "a", b"/", "x", [b"x"]).every,
+            *keys_of(RULE, "b", b"/", "x", [b"x"]).every,
+            *keys_of(RULE, "ax", b"/", "", [b""]).every,
+            *keys_of(RULE, "a", b"/b", "x", [b"x"]).every,
         ]
-        assert len(set(every)) == 5
+        assert len(set(every)) == 7
 
     def test_any_id_can_be_hashed(self) -> None:
-        assert len(keys_of(RULE, "r", "\x00ÿ" * 9000, []).every[0]) == KEY_BYTES
+        assert len(keys_of(RULE, "r", b"/", "\x00ÿ" * 9000, []).every[0]) == KEY_BYTES
 
 
 @pytest.mark.parametrize(("status", "told"), [(200, 200), (202, 202), (204, 204), (205, 200), (206, 200), (299, 299)])
@@ -234,7 +235,7 @@ class AgainstModel(RuleBasedStateMachine):
 
     @rule(target=exchanges, number=st.integers(0, 3), signed=st.integers(0, 3), past=st.booleans())
     def come(self, number: int, signed: int, past: bool) -> tuple[str, Keys, bool]:
-        keys = keys_of(RULE, "r", str(number), [bytes([signed])])
+        keys = keys_of(RULE, "r", b"/", str(number), [bytes([signed])])
         self.count += 1
         owner = str(self.count)
         found = self.table.claim(keys, owner, self.now, hold_s=RULE.hold_s, past=past).found

@@ -133,8 +133,8 @@ def test_a_delivery_is_told_by_its_marks_and_its_id():
     unsigned = Admit(route(), FRIEND, b"/hook")
     noted = record(delivery_id="d")
     by_id = replace(RULE, by_signature=False)
-    assert delivery_keys(RULE, head(), admit, noted) == keys_of(RULE, "github", "d", [b"a mark"])
-    assert delivery_keys(RULE, head(), unsigned, noted) == keys_of(RULE, "github", "d", ())
-    assert delivery_keys(by_id, head(), admit, noted) == keys_of(by_id, "github", "d", ())
-    assert delivery_keys(RULE, head(), admit, record()) == keys_of(RULE, "github", "", [b"a mark"])
+    assert delivery_keys(RULE, head(), admit, noted) == keys_of(RULE, "github", b"/hook", "d", [b"a mark"])
+    assert delivery_keys(RULE, head(), unsigned, noted) == keys_of(RULE, "github", b"/hook", "d", ())
+    assert delivery_keys(by_id, head(), admit, noted) == keys_of(by_id, "github", b"/hook", "d", ())
+    assert delivery_keys(RULE, head(), admit, record()) == keys_of(RULE, "github", b"/hook", "", [b"a mark"])
     assert len({delivery_keys(RULE, head(), one, noted) for one in (admit, unsigned)}) == 2

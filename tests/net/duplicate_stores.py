@@ -22,7 +22,7 @@ MakeStore = Callable[[], SharedStore]
 
 
 def keys(delivery: int, signature: int, scope: str = "") -> Keys:
-    return keys_of(RULE, f"route{scope}", str(delivery), [bytes([signature])])
+    return keys_of(RULE, f"route{scope}", b"/", str(delivery), [bytes([signature])])
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Worker:
         """A verified delivery."""
         attempt = Attempt(delivery, signature)
         Worker._count += 1
-        one = keys_of(rule, f"route{scope}", str(delivery), [bytes([signature])])
+        one = keys_of(rule, f"route{scope}", b"/", str(delivery), [bytes([signature])])
         attempt.ticket = Ticket(
             self.desk, rule, one, attempt, owner=f"{self.name}{Worker._count}", until=self.clock.now() + patience_s
         )
