@@ -299,16 +299,10 @@ def delivery_keys(rule: DuplicateRule, head: RequestHead, admit: Admit, record: 
 
 
 def verified_value(admit: Admit, record: ExchangeRecord, *, judged: bool) -> bytes:
-    """The value of ``Webhook-Verified``; ``judged`` says whether the whole body has had its verdict."""
-    # Where a route only observes, a body that streams may yet turn out to be forged, and would go on all the same.
-    if admit.route.observe and not judged:
-        return b""
-    name = record.secret_name
-    if not name and admit.route.signature is not None:
-        # Before the verdict only where there is no choice.
-        names = admit.route.signature.secrets
-        name = names[0].name if len(names) == 1 else ""
-    return provenance_value(admit, name, record.delivery_id)
+    """The value of ``Webhook-Verified``; b"" unless ``judged``: the whole body has had its verdict."""
+    # A claim that streams ahead of the proof is an attacker's to make: an application that acts on the head would
+    # believe a signature of zeros (threats S9c).
+    return provenance_value(admit, record.secret_name, record.delivery_id) if judged else b""
 
 
 _PROVENANCE_SAFE = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}+")
@@ -317,8 +311,7 @@ _PROVENANCE_SAFE = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}+")
 def provenance_value(admit: Admit, secret_name: str, delivery_id: str) -> bytes:
     """The value of ``Webhook-Verified``: what was proved, by which secret, for which delivery; b"" if nothing was.
 
-    ``secret_name`` is left out where it is not known yet (a streamed body with several live secrets). A delivery id
-    comes from the sender: what is not harmless in a field value is left out (threats H8).
+    A delivery id comes from the sender: what is not harmless in a field value is left out (threats H8).
     """
     route = admit.route
     proved = route.token is not None or route.signature is not None

@@ -47,6 +47,7 @@ _START = b"HTTP/1."
 # Heads that are remembered, each of at most so many bytes.
 _REMEMBERED = 128
 _REMEMBERED_BYTES = 1024
+_WITHOUT_CONTENT = frozenset({204, 304})
 _FRAMING_NAMES = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -95,11 +96,13 @@ def _judge(status: int, phrase: bytes, minor: int, lines: list[bytes], *, asked_
         b"connection" in values and any(name == b"connection" and b"close" in line.lower() for name, line in fields)
     )
     length, chunked = _declared(values, minor)
-    if status < 200 or status == 204:
-        # Such an answer has no content whatever it declares; where it declares some, some may well follow.
-        spoiled = chunked or bool(length)
-        return ResponseHead(status, phrase, minor, fields, Framing.NONE, None, not (close or spoiled), values)
-    framing = Framing.NONE if asked_head or status == 304 else _framing(length, chunked=chunked)
+    if status < 200 or status in _WITHOUT_CONTENT or asked_head:
+        # Such an answer has no content whatever it declares. Where some is declared some may well follow, later, and
+        # would be read as the answer to the next request (threats R4). For HEAD it may follow whatever is declared.
+        keep_alive = not (close or chunked or length or asked_head)
+        length = None if status < 200 or status == 204 else length
+        return ResponseHead(status, phrase, minor, fields, Framing.NONE, length, keep_alive, values)
+    framing = _framing(length, chunked=chunked)
     keep_alive = not close and framing is not Framing.EOF
     return ResponseHead(status, phrase, minor, fields, framing, length, keep_alive, values)
 

@@ -182,6 +182,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sink = sink
         self._method = method
         self._interim = 0
+        self._reusable = True
         self._buffer = b""
         self.state = upstream_moved(self.state, AWAITING if complete else SENDING)
         self._write(pieces)
@@ -254,6 +255,7 @@ class UpstreamConnection(asyncio.Protocol):
             parsed = read_response_head(data, self._method)
             while parsed is not None and parsed[0].status < 200:
                 self._interim += 1
+                self._reusable = self._reusable and parsed[0].keep_alive
                 if self._interim > MAX_INTERIM:
                     self._fail(Reason.UPSTREAM_INVALID, "interim_flood")
                     return
@@ -270,7 +272,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._buffer = b""
         # An answer before the request's end leaves the connection out of step: never reused (threats R6, F12).
         self._complete = self.state is AWAITING and not self.buffered_bytes
-        self._reusable = head.keep_alive and self._complete
+        self._reusable = self._reusable and head.keep_alive and self._complete
         self._remaining = head.content_length if head.framing is LENGTH else 0 if head.framing is NONE else None
         self._chunked = ChunkedDecoder(None) if head.framing is CHUNKED else None
         self.state = upstream_moved(self.state, READING)

@@ -333,6 +333,33 @@ def test_s9a_beyond_the_window_an_end_that_is_not_proved_is_a_reset(stage: Stage
     check_aborted(stage)
 
 
+@pytest.mark.parametrize("size", [0, 5000], ids=["length", "chunked"])
+def test_s9c_no_claim_before_the_verdict(stage: Stage, size: int) -> None:
+    """An application that acts on a head would take the claim for the proof; here the signature is all zeros."""
+    stage.upstream.forget()
+    with stage.client() as client:
+        client.send(request("POST", "/github", SIGNED | {"X-Hub-Signature-256": WRONG}, BIG, chunk_size=size)[:-1])
+        stage.upstream.wait(begun)
+        assert stage.upstream.seen[0].get(b"Webhook-Verified") is None
+
+
+@pytest.mark.parametrize("size", [0, 5000], ids=["length", "chunked"])
+@pytest.mark.parametrize(
+    ("route", "body", "claim"),
+    [
+        pytest.param("/github", BODY, b"github; secret=secret-1; id=d-1", id="window"),
+        pytest.param("/hold", BIG, b"github; secret=secret-1; id=d-1", id="held"),
+        pytest.param("/github", BIG, None, id="streamed"),
+    ],
+)
+def test_s9c_a_claim_means_that_the_whole_body_was_judged(
+    stage: Stage, route: str, body: bytes, claim: bytes | None, size: int
+) -> None:
+    got = stage.passes(request("POST", route, github(KEY, body), body, chunk_size=size))
+    assert got.content == body
+    assert got.get(b"Webhook-Verified") == claim
+
+
 EARLY = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nearly\n"
 
 

@@ -284,6 +284,32 @@ def test_r4_content_where_there_is_none(stage: Stage, method: str, answer: bytes
         unharmed(stage)
 
 
+@pytest.mark.parametrize(
+    ("method", "head", "status"),
+    [
+        pytest.param("HEAD", OK + b"Content-Length: 44\r\n\r\n", 200, id="head"),
+        pytest.param("HEAD", OK + b"Content-Length: 0\r\n\r\n", 200, id="head_of_nothing"),
+        pytest.param("HEAD", OK + b"Transfer-Encoding: chunked\r\n\r\n", 200, id="head_chunked"),
+        pytest.param("HEAD", OK + b"\r\n", 200, id="head_until_the_end"),
+        pytest.param("HEAD", b"HTTP/1.1 304 Not Modified\r\n\r\n", 304, id="head_304"),
+        pytest.param("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 44\r\n\r\n", 304, id="304"),
+        pytest.param("GET", b"HTTP/1.1 304 No\r\nTransfer-Encoding: chunked\r\n\r\n", 304, id="304_chunked"),
+        pytest.param("POST", b"HTTP/1.1 204 No Content\r\nContent-Length: 44\r\n\r\n", 204, id="204"),
+        pytest.param("POST", b"HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n", 204, id="204_chunked"),
+        pytest.param("POST", b"HTTP/1.1 103 Hints\r\nContent-Length: 44\r\n\r\n" + fine(b"first"), 200, id="1xx"),
+    ],
+)
+def test_r4_content_that_comes_late_is_no_answer(stage: Stage, method: str, head: bytes, status: int) -> None:
+    """The content that such a head announces would be read as the answer to whatever request comes next."""
+    late = threading.Event()
+    stage.scripted.play(head, late.wait, POISON, SILENCE)
+    with stage.client() as client:
+        assert client.ask(question(method=method), method=method).status == status
+        unharmed(stage)
+        late.set()
+        assert client.ask(question("again")).content == b"fine again\n"
+
+
 INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
 
 
