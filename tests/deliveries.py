@@ -650,7 +650,8 @@ def check_genuine(slug: str) -> None:
     assert not isinstance(verification, Reason)
     assert verification.verify(delivery.body) == "0"
     empty = make(slug, body=b"")
-    assert run(check_for(provider, empty.secret), empty) == "0"
+    opening = provider.scheme.opening if provider.scheme is not None else b""
+    assert run(check_for(provider, empty.secret), empty) == (MALFORMED if opening else "0")
 
 
 def check_wrong(slug: str) -> None:

@@ -8,7 +8,7 @@ collected, and one ConfigError carries them.
 from __future__ import annotations
 
 import os.path
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 
 from proxy.config.allow import AllowReader, ResolveSet
@@ -27,6 +27,7 @@ from proxy.config.set_shelf import SetReader, SetShelf, all_feeds, set_tables
 from proxy.config.settings import Loaded, Settings, SetUse
 from proxy.config.tree import Tree, View
 from proxy.core.addresses import AddressSet
+from proxy.core.handshakes import REFUSE
 from proxy.core.policy import Exposure, Limits, Policy, Route, ServerLimits
 from proxy.core.schemes import Provider, find
 from proxy.core.schemes.custom import provider_from_table
@@ -89,6 +90,7 @@ class _Build:
         self._check_ends(settings, exposure, routes, listeners)
         check_memory(self.top, settings, routes, self.problems, self.warnings)
         self._check_proxies(settings, trusted)
+        self._warn_of_lent_keys(routes)
         admitted = admitted_by(exposure, routes)
         self._warn_of_unix(settings, admitted)
         self.problems.raise_if_any()
@@ -236,6 +238,12 @@ class _Build:
             text = f"{top.where('trusted_proxies')}: everybody is trusted to say who the client is"
             self.warnings.append(Note("H402", text))
 
+    def _warn_of_lent_keys(self, routes: Sequence[Route]) -> None:
+        for lender, other in lent_keys(routes):
+            where = self.tree.view("route", "route", lender.name).where()
+            text = f"{where}: anybody may have challenges signed with the secret of route {other.name!r}"
+            self.warnings.append(Note("H111", text))
+
     def _warn_of_unix(self, settings: Settings, admitted: AddressSet | None) -> None:
         paths = [str(address) for address in settings.listen if address.path is not None]
         if paths and admitted is not None and not admitted.has_unix and settings.proxy_protocol == "off":
@@ -249,6 +257,19 @@ def admitted_by(exposure: Exposure, routes: Sequence[Route]) -> AddressSet | Non
     allows = [None if route.observe else route.allow for route in routes]
     sets = [allow for allow in allows if allow is not None]
     return AddressSet.union(sets) if len(sets) == len(allows) else None
+
+
+def lent_keys(routes: Sequence[Route]) -> Iterator[tuple[Route, Route]]:
+    """Routes whose key signs challenges of strangers, each with a route that takes any body with the same key."""
+    for lender in routes:
+        check, signature = lender.endpoint_check, lender.signature
+        if check is None or signature is None or not check.needs_secret or check.signed or lender.handshake == REFUSE:
+            continue
+        keys = {secret.value for secret in signature.secrets}
+        for other in routes:
+            taker = other.signature
+            if taker is not None and not taker.scheme.opening and any(one.value in keys for one in taker.secrets):
+                yield lender, other
 
 
 def reserved_for(admitted: AddressSet | None, routes: Sequence[Route], trusted: AddressSet) -> AddressSet:

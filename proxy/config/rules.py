@@ -57,6 +57,11 @@ _RULES = (
     ),
     Rule("H110", "The provider has a better scheme than this one.", "Set it at the provider, and name it here."),
     Rule(
+        "H111",
+        "The secret that signs an endpoint check's challenges, for anybody, also signs another route's deliveries.",
+        'Give each route a secret of its own, or set handshake = "refuse" where the challenges come.',
+    ),
+    Rule(
         "H201",
         "A token crosses the network without TLS, where everybody on the way can read it.",
         "Add [tls], or listen on loopback behind a proxy that has TLS.",

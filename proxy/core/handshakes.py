@@ -14,7 +14,7 @@ import hmac
 import json
 
 from proxy.core.policy import Route
-from proxy.core.schemes.handshake import Form, Handshake, Made
+from proxy.core.schemes.handshake import PLAIN, Form, Handshake, Made
 from proxy.core.signing.documents import read_claims, read_form, walk
 from proxy.core.signing.evidence import public_url_of
 from proxy.core.tokens import TokenKind
@@ -64,6 +64,8 @@ def find_check(route: Route, head: RequestHead) -> EndpointCheck | None:
         return None
     if head.content_length or head.framing is Framing.CHUNKED or not _may_be_here(route, handshake, head):
         return None
+    if handshake.needs_secret and b"cookie" in head.values:
+        return None  # $_REQUEST of PHP, without its php.ini, has the challenge of a cookie before that of the query
     given = _parameters(route, handshake, head)
     if given is None:
         return None
@@ -142,6 +144,9 @@ def _parameters(route: Route, handshake: Handshake, head: RequestHead) -> dict[s
     needed = {name for name in (handshake.query, handshake.verify) if name} | {name for name, _ in handshake.fixed}
     known = given.keys() - handshake.optional == needed
     if len(given) != len(pairs) or not known or any(given[name] != value for name, value in handshake.fixed):
+        return None
+    # Some readers end a parameter at ";" as well: what must not stand in the challenge must stand in none of them.
+    if not all(PLAIN.fullmatch(given[name]) for name in handshake.optional & given.keys()):
         return None
     return given
 

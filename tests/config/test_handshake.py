@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from proxy.config.describe import describe
+from proxy.config.notes import rule_of
 from proxy.core.schemes import PROVIDERS
 from tests.config.loading import ENDS, Workplace
 
@@ -104,3 +105,24 @@ def test_it_is_described(place: Workplace, provider: str, text: str, line: str) 
 @pytest.mark.parametrize("provider", ["slack", "github"])
 def test_what_is_signed_or_absent_is_not_described(place: Workplace, provider: str) -> None:
     assert "endpoint check" not in describe(place.load(route(provider, "")))
+
+
+@pytest.mark.parametrize(
+    ("mode", "other", "told"),
+    [
+        ("forward", "github", True),
+        ("answer", "github", True),
+        ("refuse", "github", False),
+        ("forward", "linkedin", False),
+        ("forward", "zoom", False),
+        ("forward", "gitlab", False),
+    ],
+)
+def test_a_key_that_signs_challenges_is_no_other_routes(place: Workplace, mode: str, other: str, *, told: bool) -> None:
+    text = route("twitter", f'handshake = "{mode}"')
+    text += f'[route.b]\npath = "/b"\nprovider = "{other}"\nsecrets = "file:token"\n'
+    warnings = place.load(text).settings.warnings
+    assert any(rule_of(one) == "H111" and "the secret of route 'b'" in one for one in warnings) is told
+    place.secret("other", b"another secret")
+    apart = text.replace('"file:token"', '"file:other"', 1)
+    assert not any(rule_of(one) == "H111" for one in place.load(apart).settings.warnings)

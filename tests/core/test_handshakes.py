@@ -33,6 +33,7 @@ from tests.core.handshaking import KEY, NOW, PATH, URL, WORD, Sent, head, route
 
 JSON = b"application/json"
 SENTENCE = "Validation: Testing client application reachability Request-Id: a6d5f8b0-2f2c-4a4e"
+UUID = b"890e4665-4dfe-4ab1-b689-ed553bceeed0"
 META = ["facebook_graph_api", "facebook_messenger", "instagram", "whatsapp"]
 
 
@@ -66,9 +67,9 @@ UNSIGNED = [
     ),
     Sent(
         "linkedin",
-        b'{"challengeCode":"890e4665-4dfe","challengeResponse":"' + mac(b"890e4665-4dfe").hex().encode() + b'"}',
+        b'{"challengeCode":"%b","challengeResponse":"%b"}' % (UUID, mac(UUID).hex().encode()),
         JSON,
-        query="challengeCode=890e4665-4dfe&applicationId=4711",
+        query=f"challengeCode={UUID.decode()}&applicationId=4711",
     ),
     Sent(
         "okta",
@@ -175,14 +176,42 @@ def test_a_challenge_in_a_header_is_bounded_too(sent: Sent, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["123", "-1", "1e9", "true", "null", "a=b", "text=hi", "v0:1:x", "a.b", "x" * 129, "a===", "a b"]
+    "text",
+    [
+        *("123", "-1", "1e9", "true", "null", "NaN", "Infinity", "-Infinity"),
+        *("{}", ' {"a":1}', "a{", "a=b", "text=hi", "v0:1:x", "a.b", "x" * 129, "a===", "a b"),
+    ],
 )
 @pytest.mark.parametrize("slug", ["twitter", "linkedin"])
 def test_nothing_that_could_be_a_body_is_signed(slug: str, text: str) -> None:
+    assert ask_for(slug, text, "answer") is None
+    assert ask_for(slug, text, "forward") is None, "nor by the application"
+
+
+@pytest.mark.parametrize("text", ["hmacsha256=", "delete_all=", "890e4665-4dfe", "word", UUID.decode()[:-1]])
+def test_the_challenge_of_linkedin_is_a_uuid(text: str) -> None:
+    assert ask_for("linkedin", text, "answer") is None
+    assert ask_for("linkedin", text, "forward") is None
+    assert ask_for("linkedin", UUID.decode().upper(), "answer") == EndpointCheck(UUID.decode().upper())
+
+
+def ask_for(slug: str, text: str, mode: str) -> EndpointCheck | None:
     parameter = {"twitter": "crc_token", "linkedin": "challengeCode"}[slug]
-    sent = Sent(slug, b"", query=f"{parameter}={quote(text, safe='')}")
-    assert ask(sent) is None
-    assert ask(sent, route(slug, "forward")) is None, "nor by the application"
+    return ask(Sent(slug, b"", query=f"{parameter}={quote(text, safe='')}"), route(slug, mode))
+
+
+class TestOtherReaders:
+    """The application may read the query in another way than we do: no reading of it is signed."""
+
+    @pytest.mark.parametrize("nonce", ["x;crc_token={}", "x%3Bcrc_token=%7B", "%7B%22a%22", "x&crc_token=y", "%00", ""])
+    def test_what_may_stand_beside_the_challenge_is_as_narrow(self, nonce: str) -> None:
+        assert ask(Sent("twitter", b"", query=f"crc_token=foo&nonce={nonce}")) is None
+
+    def test_a_cookie_has_no_challenge(self) -> None:
+        sent = Sent("twitter", b"", query="crc_token=foo", fields={"Cookie": 'crc_token={"a":1}'})
+        assert ask(sent, route("twitter", "forward")) is None
+        dropbox = Sent("dropbox", b"", query="challenge=foo", fields={"Cookie": "a=b"})
+        assert ask(dropbox) is not None, "what is only given back is no secret"
 
 
 class TestVerifyToken:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.core.schemes.handshake import KEYED, Form, Handshake, Made
+from proxy.core.schemes.handshake import UUID, Form, Handshake, Made
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Encoding, Listing, SecretForm
@@ -162,11 +162,11 @@ PROVIDERS = (
         "linkedin",
         "LinkedIn",
         "https://learn.microsoft.com/linkedin/shared/api-guide/webhook-validation",
-        Scheme((b"x-li-signature",), signed="hmacsha256={body}"),
+        Scheme((b"x-li-signature",), signed="hmacsha256={body}", opening=b"{"),
         handshake=Handshake(
             query="challengeCode",
             optional=frozenset({"applicationId"}),
-            shape=KEYED,
+            shape=UUID,
             form=Form.JSON,
             values=(("challengeCode", Made.CHALLENGE), ("challengeResponse", Made.HMAC_HEX)),
         ),

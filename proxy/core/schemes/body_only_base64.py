@@ -92,7 +92,7 @@ PROVIDERS = (
         "twitter",
         "X (Twitter)",
         "https://docs.x.com/x-api/webhooks/quickstart",
-        Scheme((b"x-twitter-webhooks-signature",), prefix=b"sha256=", encoding=BASE64),
+        Scheme((b"x-twitter-webhooks-signature",), prefix=b"sha256=", encoding=BASE64, opening=b"{"),
         note="The key is the consumer secret.",
         handshake=Handshake(
             query="crc_token",

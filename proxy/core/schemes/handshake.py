@@ -14,9 +14,11 @@ from proxy.values import frozen
 
 #: What is only given back: no blank, no quote, no markup, no separator of queries.
 PLAIN = re.compile(r"[A-Za-z0-9._~+/=:-]{1,256}")
-#: What is signed with the key that signs bodies as well. Nothing that could be a body, in JSON or as a form, nor a
-#: signed text with a time before it: no brace, quote, colon, "&", no "=" but at the end, no bare number or constant.
-KEYED = re.compile(r"(?!(?:-?[0-9]+(?:[eE][+-]?[0-9]+)?|true|false|null)\Z)[A-Za-z0-9_+/-]{1,128}={0,2}")
+#: What is signed with the key that signs bodies as well. It never has the ``opening`` that the scheme asks of a body,
+#: nor what stands before a body in the signed text; and nothing that reads as JSON or as a form, for other readers.
+KEYED = re.compile(r"(?!(?:-?[0-9]+(?:[eE][+-]?[0-9]+)?|true|false|null|NaN|-?Infinity)\Z)[A-Za-z0-9_+/-]{1,128}={0,2}")
+#: LinkedIn's (RFC 9562 section 4).
+UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 #: Microsoft's is a sentence with an id.
 SENTENCE = re.compile(r"[A-Za-z0-9 ._~+/=:,()-]{1,1024}")
 

@@ -158,6 +158,7 @@ _BEFORE_THE_BODY = (
             signed="v0:{timestamp}:{body}",
             prefix=b"v0=",
             timestamp=Timestamp(b"x-zm-request-timestamp"),
+            opening=b"{",
         ),
         delivery_header=b"x-zm-trackingid",
         handshake=Handshake(

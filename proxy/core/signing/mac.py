@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol, Self
 
 from proxy.core.secrets import Secret
@@ -21,6 +22,7 @@ from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
+_BLANKS = b" \t\r\n"  # RFC 8259 section 2
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 
 RAW_ONLY = (BodyForm.RAW,)
@@ -166,6 +168,33 @@ class TransformedVerification(MacVerification):
         return super().finish()
 
 
+class OpeningVerification(MacVerification):
+    """The same where every body begins in one way, behind the blanks of JSON: what does not is no delivery, whoever
+    signed it. The key signs other texts too, for anybody who asks.
+    """
+
+    __slots__ = ("_begins", "_opening")
+
+    def __init__(
+        self, opening: bytes, live: Sequence[Live], signatures: list[bytes], prefix: bytes, suffix: bytes
+    ) -> None:
+        """``opening`` is one byte, so that no cut divides it."""
+        super().__init__(live, signatures, prefix, suffix)
+        self._opening = opening
+        self._begins: bool | None = None
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next bytes of the raw body."""
+        if self._begins is None and (text := chunk.lstrip(_BLANKS)):
+            self._begins = text.startswith(self._opening)
+        super().update(chunk)
+
+    def finish(self) -> str | Reason:
+        """The name of the secret that matched, or why none did."""
+        verdict = super().finish()
+        return verdict if self._begins else Reason.SIGNATURE_MALFORMED
+
+
 class HeadVerification(MacVerification):
     """The same where nothing of the body is signed."""
 
@@ -191,7 +220,11 @@ class MacPlan:
         ]
         self._dated = any(secret.has_dates for secret in secrets)
         self._live: tuple[Live, ...] = tuple((secret.name, key) for secret, key in self._keys)
-        self._make = MacVerification if reader.covers_body else HeadVerification
+        self._make: Callable[[Sequence[Live], list[bytes], bytes, bytes], MacVerification] = MacVerification
+        if not reader.covers_body:
+            self._make = HeadVerification
+        elif scheme.opening:
+            self._make = partial(OpeningVerification, scheme.opening)
 
     def begin(self, head: RequestHead, now: float) -> Verification | Reason:
         """The check of the body that follows ``head``, or why there is nothing to check."""

@@ -161,6 +161,7 @@ class Scheme:
     signed_headers: bytes | None = None  # header with the names of {signed_headers}
     envelope: str | None = None  # the header is base64 of a JSON object, and this key of it the signature
     body_forms: tuple[BodyForm, ...] = (BodyForm.RAW,)  # the signature may be over any of them
+    opening: bytes = b""  # of every body, behind blanks: where the key signs challenges too, none of them can have it
     secret: SecretForm = SecretForm.RAW
     two_part: bool = False  # the secret is "key id:key"
     key_digest: str | None = None  # the key is this digest of the secret

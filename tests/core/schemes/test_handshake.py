@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.schemes import PROVIDERS
-from proxy.core.schemes.handshake import KEYED, PLAIN, SENTENCE, Form, Made
+from proxy.core.schemes.handshake import KEYED, PLAIN, SENTENCE, UUID, Form, Made
 
 WITH = {slug: provider for slug, provider in PROVIDERS.items() if provider.handshake is not None}
 
@@ -31,7 +31,10 @@ def test_every_check_is_consistent(slug: str) -> None:
     elif check.form is Form.EMPTY:
         assert check.values == ()
     if check.needs_secret:
-        assert check.shape is KEYED, "what is signed with the key of bodies is narrow"
+        scheme = WITH[slug].scheme
+        assert scheme is not None
+        assert len(scheme.opening) == 1, "the key of bodies signs challenges too"
+        assert not any(check.shape.fullmatch(before + scheme.opening.decode()) for before in ("", "a", "a" * 35))
 
 
 def test_what_is_needed() -> None:
@@ -64,7 +67,7 @@ def test_in_a_few_words(slug: str, request_: str, answer: str) -> None:
     assert (check.request, check.answer) == (request_, answer)
 
 
-@pytest.mark.parametrize("shape", [PLAIN, KEYED, SENTENCE])
+@pytest.mark.parametrize("shape", [PLAIN, KEYED, SENTENCE, UUID])
 def test_no_alphabet_has_markup_or_line_ends(shape) -> None:
     assert not any(shape.fullmatch("a" + mark + "a") for mark in "<>&\"'\\{}[]\r\n\t;\0\x7f\u00e9")
     assert not shape.fullmatch("a\n")
