@@ -324,14 +324,14 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _take_head(self) -> None:
         """Read a head, where it is whole."""
+        begun, self._head_begun = self._head_begun, True
         try:
             parsed = read_request_head(self._buffer, self._site.head_limits)
         except ProtocolError as error:
             self._refuse_head(error)
             return
         if parsed is None:
-            if not self._head_begun:
-                self._head_begun = True
+            if not begun:
                 self.deadline = self._site.clock.after(self._limits.head_timeout_s)
             return
         self._head, consumed = parsed
@@ -422,10 +422,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._buffer = b""
         if self._exchange is not None:
             self._exchange.refuse(Reason.INTERNAL_ERROR)
-        elif self._state is HEAD:
+        elif self._state is HEAD and self._head_begun:
             self._refuse_head(ProtocolError(Reason.INTERNAL_ERROR, ""))
-        else:
-            self.cut()
+        elif self._state is HEAD:
+            self._close()  # the request is answered, and whole: no second answer, and no reset that would destroy it
+        if self._state is BODY or self._state is ANSWER:
+            self.cut()  # nobody knows how much of an answer is out
 
     def _take_content(self, data: bytes | memoryview) -> None:
         exchange, content = self._exchange, self._content

@@ -125,8 +125,11 @@ class Delivery:
         if self._upstream is None:
             self._sender.pause(Pause.CONNECT)
 
-    def deliver(self, spill: SpillFile | None) -> None:
-        """Everything that is left may leave, the end included; ``spill`` holds what memory did not."""
+    def deliver(self, spill: SpillFile | None) -> bool:
+        """Everything that is left may leave, the end included; ``spill`` holds what memory did not.
+
+        Whether it waits for a connection. Where the answer was here already, the exchange is over on return.
+        """
         self._open = self._whole = True
         self._pending += self._gate.take()
         if spill is not None and spill.size:
@@ -139,6 +142,7 @@ class Delivery:
             if self._upstream is not None:
                 self._upstream.resume_reading()
             self._relay_kept()
+        return self._dial is not None
 
     def abandon(self) -> None:
         """Nothing more goes to the upstream: what it has of the request must stay incomplete."""
@@ -149,11 +153,6 @@ class Delivery:
         if self._upstream is not None:
             self._upstream.abort()
             self._upstream = None
-
-    @property
-    def is_held(self) -> bool:
-        """Whether it waits for a connection."""
-        return self._dial is not None
 
     def awaited(self) -> UpstreamConnection | None:
         """The connection on which an answer is awaited that nobody has seen anything of, or None."""

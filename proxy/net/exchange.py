@@ -4,6 +4,9 @@ It stands between a ``ClientConnection``, which reads content and writes answers
 may leave. What that is and when is the gate's to say (``core.body``); here is the order: content, verdict, own answer
 or claim, delivery. It ends in exactly one place: ``_finish``.
 
+Rule: whatever is called may end the exchange, or has ended it already. So a call that lets the delivery or the sender
+go on is the last thing that a method does with ``self``, and whoever comes late finds it ``_over``.
+
 The verdict comes after the framing has ended without error (threats S10a), and a duplicate is looked for after the
 verdict, so that a forged delivery can claim nothing.
 """
@@ -46,6 +49,7 @@ class Exchange:
         "_delivery",
         "_gate",
         "_head",
+        "_over",
         "_reservation",
         "_sender",
         "_site",
@@ -75,6 +79,7 @@ class Exchange:
         self._gate = BodyGate(mode, route.limits.hold_window, admit.verification, self._spill)
         self._streams = mode is BodyMode.FREE  # nothing is to be proved by the body
         self._body_ended = False
+        self._over = False
         self._reservation: Reservation | None = None
         self._ticket: Ticket | None = None
         self._delivery = Delivery(
@@ -139,6 +144,8 @@ class Exchange:
 
     def sender_gone(self, reason: Reason) -> None:
         """The sender's connection is closed, by itself or, for ``reason``, by us."""
+        if self._over:
+            return
         awaited = self._delivery.awaited()
         if self._ticket is not None and awaited is not None:
             limits = self._admit.route.limits
@@ -155,6 +162,8 @@ class Exchange:
 
     def refuse(self, reason: Reason, detail: str = "", *, status: int = 0) -> None:
         """End the exchange with ``reason``: by an answer where none was begun, else by cutting the connection."""
+        if self._over:
+            return
         cut = self._delivery.answer is Answer.RELAYING
         self._delivery.abandon()
         record = self.record
@@ -236,8 +245,10 @@ class Exchange:
         self._site.turn.go_on(DELIVERY, self._deliver, self._sender.failed)
 
     def _deliver(self) -> None:
-        self._delivery.deliver(self._spill)
-        if self._admit.route.hold_s and self._reservation is None and self._delivery.is_held:
+        if self._over:
+            return
+        waits = self._delivery.deliver(self._spill)
+        if waits and self._admit.route.hold_s and self._reservation is None:
             self._reserve_held()
 
     def _reserve_held(self) -> None:
@@ -250,7 +261,7 @@ class Exchange:
         """It is a duplicate, or nobody can say whether it is one."""
         if self._admit.route.observe and reason is not Reason.INTERNAL_ERROR:
             self.record.verdict, self.record.observed = "observed", reason
-            self._delivery.deliver(self._spill)
+            self._deliver()
             return
         if reason is Reason.DUPLICATE_DELIVERED:
             self._tell_verdict()
@@ -287,6 +298,13 @@ class Exchange:
 
     def _finish(self, reason: Reason) -> None:
         """The only exit: gives everything back and writes the one log line."""
+        self._over = True
+        try:
+            self._give_back()
+        finally:
+            self._note(reason)
+
+    def _give_back(self) -> None:
         if self._ticket is not None:
             self._ticket.release()
         if self._reservation is not None:
@@ -294,6 +312,8 @@ class Exchange:
             self._reservation = None
         if self._spill is not None:
             self._spill.close()
+
+    def _note(self, reason: Reason) -> None:
         record = self.record
         record.reason = reason
         record.bytes_in = self._gate.received

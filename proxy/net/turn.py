@@ -47,7 +47,7 @@ class Turn:
         if self._running:
             self._stages[stage].append((step, failed))
         else:
-            step()
+            self._take(step, failed)
 
     def complain(self, bug: BaseException) -> None:
         """Tell the loop's handler of a bug."""
@@ -66,14 +66,17 @@ class Turn:
                 if steps:
                     stages[stage] = []
                     for step, failed in steps:
-                        try:
-                            step()
-                        except Exception as bug:  # noqa: BLE001 - a bug of ours must not take the others' turn
-                            self._give_up(failed, bug)
+                        self._take(step, failed)
         finally:
             self._running = self._scheduled = False
         if any(stages):
             self._schedule()
+
+    def _take(self, step: Step, failed: Failed) -> None:
+        try:
+            step()
+        except Exception as bug:  # noqa: BLE001 - a bug of ours must not take the others' turn
+            self._give_up(failed, bug)
 
     def _give_up(self, failed: Failed, bug: Exception) -> None:
         try:

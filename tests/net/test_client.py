@@ -677,6 +677,31 @@ def test_a_bug_in_the_decision_is_a_500() -> None:
     world.over(Reason.INTERNAL_ERROR)
 
 
+@pytest.mark.parametrize(
+    ("data", "answer"),
+    [
+        (forged(), b"HTTP/1.1 403 *signature_mismatch *\n"),
+        (request(b"x"), b"HTTP/1.1 403 *signature_missing *\n"),
+        (forged(b"x" * 200_000), b"HTTP/1.1 403 *signature_mismatch *\n"),
+    ],
+    ids=["by its body", "by its head", "streamed"],
+)
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_a_bug_behind_an_answer_makes_no_second_one(data: bytes, answer: bytes, pieces: int) -> None:
+    world = World()
+    world.site.diagnoser = Broken()  # type: ignore[assignment]
+    sender = world.sender()
+    sender.say(*([data] if pieces == 1 else [data[:-1], data[-1:]]))
+    sender << answer
+    world.later(10.0)
+    sender << b""
+    assert sender.saw == "fin"
+    assert [type(one["exception"]) for one in world.loop.complaints] == [ZeroDivisionError]
+    world.loop.complaints.clear()
+    assert len(world.records) == 1
+    world.over(*world.reasons)
+
+
 def test_a_transport_that_reads_into_a_buffer_is_served() -> None:
     """Two connections share the buffer that reads land in: nothing of one is ever seen by the other."""
     world = World()

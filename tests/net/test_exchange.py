@@ -210,6 +210,33 @@ def test_mode_free_under_a_signature_is_tail_all_the_same() -> None:
     world.over(Reason.SIGNATURE_MISMATCH)
 
 
+KEPT = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nearly\n"
+
+
+@pytest.mark.parametrize("mode", [BodyMode.TAIL, BodyMode.HOLD])
+@pytest.mark.parametrize("observe", [False, True])
+@pytest.mark.parametrize("cut", [len(KEPT), 20, len(KEPT) - 3])
+def test_an_early_answer_on_a_route_that_waits_for_its_upstream_is_the_only_one(
+    mode: BodyMode, observe: bool, cut: int
+) -> None:
+    """The exchange is over inside the call that lets its delivery go."""
+    world = World(route(b"/hook", mode, hold_s=5.0, observe=observe))
+    sender = world.sender()
+    data = signed(BIG)
+    sender >> data[:-1]
+    if mode is BodyMode.TAIL:
+        world.upstream >> KEPT[:cut]
+        sender >> data[-1:]
+        world.upstream >> KEPT[cut:]
+    else:
+        sender >> data[-1:]
+        world.upstream >> KEPT
+    sender << b"HTTP/1.1 200 OK\r\n*early\n"
+    world.later(100.0)
+    sender << b""
+    world.over(DELIVERED)
+
+
 # -- what the upstream is told
 
 

@@ -74,6 +74,19 @@ def test_outside_of_a_turn_it_goes_on_at_once() -> None:
     assert stage.done == ["a", "c"]
 
 
+def test_a_bug_outside_of_a_turn_is_told_to_its_own_exchange() -> None:
+    stage = Stage()
+    bug = ZeroDivisionError()
+    told: list[Exception] = []
+
+    def fails() -> None:
+        raise bug
+
+    stage.turn.go_on(RELAY, fails, told.append)
+    assert told == [bug]
+    assert not stage.loop.complaints
+
+
 def test_what_enters_a_stage_that_is_over_waits_for_the_next_turn() -> None:
     stage = Stage()
     stage.turn.enter(RELAY, partial(stage.enter, HEAD, "next"), nobody)

@@ -78,6 +78,13 @@ methods = ["GET", "HEAD", "POST"]
 allow = ["127.0.0.0/8"]
 upstream = "{scripted}"
 
+[route.patient]
+path = "/patient"
+provider = "github"
+secrets = ["file:{folder}/github.secret"]
+hold = "5s"
+upstream = "{scripted}"
+
 [route.judged]
 path = "/judged"
 provider = "github"

@@ -366,6 +366,31 @@ def test_r6_an_early_answer_stops_the_request(stage: Stage, status: int, end: St
     unharmed(stage)
 
 
+@pytest.mark.parametrize("cut", [0, 3], ids=["whole", "begun"])
+@pytest.mark.parametrize("size", [0, 5000], ids=["length", "chunked"])
+def test_r6a_one_request_has_one_answer(stage: Stage, size: int, cut: int) -> None:
+    """The answer is here before the end of a delivery that might have waited for its upstream: it is over at once."""
+    content = bytes(range(256)) * 800  # 200 KiB: more than the window
+    whole = request("POST", "/patient", github(KEY, content, delivery=f"r6a-{size}-{cut}"), content, chunk_size=size)
+    early = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nearly\n"
+    sent, proved = threading.Event(), threading.Event()
+    stage.scripted.play(early[: len(early) - cut], sent.set, proved.wait, early[len(early) - cut :], SILENCE, on="head")
+    with stage.client() as client:
+        client.send(whole[:-1])
+        assert sent.wait(PATIENCE_S)
+        stage.fence()  # what the upstream has said was read before this was answered
+        client.send(whole[-1:])
+        proved.set()
+        assert client.answer().content == b"early\n"
+        behind = client.ask(request("GET", "/nowhere"))
+        assert (behind.status, behind.word) == (404, "path_not_matched")
+        stage.line_of(behind)
+    wanted = f"r6a-{size}-{cut}"
+    lines = [line for line in stage.hookward.log() if line.get("webhook.delivery_id") == wanted]
+    assert [line["webhook.reason"] for line in lines] == ["delivered"]
+    unharmed(stage)
+
+
 @pytest.mark.parametrize(
     "steps",
     [
