@@ -13,12 +13,12 @@ from proxy.config.settings import Loaded, Settings
 from proxy.core.addresses import AddressSet
 from proxy.core.causes.of_secret import api_key
 from proxy.core.policy import Endpoint, Exposure, Policy, Route
-from proxy.core.routes import RouteTable
 from proxy.core.schemes import find
 from proxy.core.secrets import Secret
+from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.scheme import Method
-from proxy.core.tokens import TokenKind
+from proxy.core.tokens import TokenCheck, TokenKind
 
 SHORT_SECRET_BYTES = 16
 SOON_S = 14 * 86400.0
@@ -129,57 +129,65 @@ def _of_shared_secrets(policy: Policy, settings: Settings) -> Iterator[Note]:
 
 
 def _of_order(policy: Policy, settings: Settings) -> Iterator[Note]:
-    table = RouteTable(policy.routes)
+    on_path: dict[bytes, list[Route]] = {}
     for route in policy.routes:
-        # A route that owns what lies below its path gets requests there as well.
-        paths = [route.path] if route.exact else [route.path, route.path.rstrip(b"/") + b"/x"]
-        shadows = [_shadow(table, path, route) for path in paths]
-        if all(shadows):
-            assert shadows[0] is not None
-            yield Note("H301", f"{_where(settings, route)}: route {shadows[0].name} takes every request before it")
+        before = on_path.setdefault(route.path, [])
+        # What lies below its path is not an exact route's to take.
+        rivals = [other for other in before if not other.exact or route.exact]
+        before.append(route)
+        whole = next((other for other in rivals if _takes_all(other, route)), None)
+        heads = next((other for other in rivals if _takes_all(other, route, by_head=True)), None)
+        if whole is not None:
+            yield Note("H301", f"{_where(settings, route)}: route {whole.name} takes every request before it")
+        elif heads is not None:
+            why = f"route {heads.name} takes every delivery before it, by its head, and compares other secrets"
+            mend = "write the secrets of both into one route, or give each a path of its own"
+            yield Note("H305", f"{_where(settings, route)}: {why}: {mend}")
 
 
-def _shadow(table: RouteTable, path: bytes, route: Route) -> Route | None:
-    """The route that is asked before ``route`` on ``path`` and takes all that it would take."""
-    for other in table.candidates(path):
-        if other is route:
-            return None
-        if _takes_all(other, route):
-            return other
-    return None
-
-
-def _takes_all(first: Route, second: Route) -> bool:
-    """Whether whatever the second route admits is admitted by the first."""
+def _takes_all(first: Route, second: Route, *, by_head: bool = False) -> bool:
+    """Whether whatever the second route admits (or ``by_head``, whatever it would take before the verdict on the body)
+    is taken by the first, which is asked before it.
+    """
     return (
         first.methods >= second.methods
-        and (first.allow is None or first.observe or (second.allow is not None and _holds(first.allow, second.allow)))
-        and (first.events is None or (second.events is not None and first.events >= second.events))
+        and (first.allow is None or (second.allow is not None and _holds(first.allow, second.allow)))
+        and first.rate is None
+        and first.limits.max_body >= second.limits.max_body
+        and (first.observe or (not second.observe and _asks_no_more(first, second, by_head=by_head)))
+    )
+
+
+def _asks_no_more(first: Route, second: Route, *, by_head: bool) -> bool:
+    """Whether every proof of the second route's is one of the first's."""
+    return (
+        (first.events is None or (second.events is not None and first.events >= second.events))
         and (
             first.client_names is None
             or (second.client_names is not None and first.client_names >= second.client_names)
         )
-        and (first.observe or (_asks_no_more(first, second) and first.limits.max_body >= second.limits.max_body))
+        and _same_token(first.token, second.token)
+        and _same_signature(first.signature, second.signature, by_head=by_head)
     )
 
 
-def _asks_no_more(first: Route, second: Route) -> bool:
-    """Whether every proof of the second route's is one of the first's."""
-    token, signature = first.token, first.signature
-    other, another = second.token, second.signature
-    if token is not None:
-        same = other is not None and (token.kind, token.name) == (other.kind, other.name)
-        if other is None or not same or not _keys(token.secrets) >= _keys(other.secrets):
-            return False
-    if signature is None:
+def _same_token(first: TokenCheck | None, second: TokenCheck | None) -> bool:
+    if first is None:
         return True
-    return (
-        another is not None
-        and signature.scheme == another.scheme
-        and signature.public_url == another.public_url
-        and signature.tolerance_s == another.tolerance_s
-        and _keys(signature.secrets) >= _keys(another.secrets)
-    )
+    same = second is not None and (first.kind, first.name) == (second.kind, second.name)
+    return second is not None and same and _keys(first.secrets) >= _keys(second.secrets)
+
+
+def _same_signature(first: SignatureCheck | None, second: SignatureCheck | None, *, by_head: bool) -> bool:
+    if first is None or second is None:
+        return first is None
+    if (first.scheme, first.public_url, first.tolerance_s) != (second.scheme, second.public_url, second.tolerance_s):
+        return False
+    if by_head:
+        # Which secret signed is seen in the head alone where a signed token stands there.
+        in_head = first.scheme.claims is not None and first.scheme.document is None
+        return not in_head and not all(secret.has_dates for secret in first.secrets)
+    return _keys(first.secrets) >= _keys(second.secrets)
 
 
 def _keys(secrets: Iterable[Secret]) -> set[tuple[bytes, float | None, float | None]]:

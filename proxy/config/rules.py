@@ -87,6 +87,11 @@ _RULES = (
     Rule("H302", "A route only observes: it refuses nobody.", 'Write mode = "enforce" when you have seen enough.'),
     Rule("H303", "A route is open to everybody.", "Add `allow`, `provider` or `token`."),
     Rule("H304", "Everybody may connect to a plain TCP forward.", "Add `allow` to it."),
+    Rule(
+        "H305",
+        "A route never admits a delivery: an earlier one on its path takes them all and compares another secret.",
+        "Write the secrets of both into one route, or give each a path of its own.",
+    ),
     Rule("H401", "Other hosts can reach the admin listener.", "Listen on 127.0.0.1 or a unix socket."),
     Rule(
         "H402",

@@ -339,8 +339,8 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "health": Section("health", 'Of an upstream: `health = { path = "/healthz", interval = "5s" }`.', _HEALTH,
                           opaque=True),
         "limits": Section("[limits]", "A route may tighten those marked \\*, never loosen them.", _LIMITS),
-        "route": Section("[route.NAME]", "All guards of a route must hold. Several routes may share a path: the "
-                         "longest path is tried first, then the order of the file.", _ROUTE),
+        "route": Section("[route.NAME]", "All guards of a route must hold. The longest path that owns a request "
+                         "decides alone; several routes may stand on it, tried in the order of the file.", _ROUTE),
         "token": Section("[route.NAME.token]", "Exactly one of `query`, `header`, `bearer`, `basic`.", _TOKEN),
         "secret": Section("secrets", "Each entry of a list of secrets is a reference or a table. There is no way to "
                           "write a secret's value.", _SECRET),

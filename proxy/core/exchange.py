@@ -1,14 +1,16 @@
-"""``decide``: the order of checks, on one screen. It *is* our security, so it is code and not configuration.
+"""``decide``: the order of checks, as data, on one screen: ``CHECKS``. It *is* our security, so it is no configuration.
 
-Cheap before dear, telling least first (design section 2): route, method, route's addresses, client certificate, rate,
-declared length, token, signature present, well-formed and fresh, event. Target form, Host and framing have been judged
-where the head was read (``core.request_head``). Several routes may own a path: the first whose head conditions all hold
-takes the request; where none does, the refusal is that of the route that came furthest.
+Cheap before dear, telling least first (design section 2). Target form, Host and framing have been judged where the head
+was read (``core.request_head``). Several routes may stand on one path: the first whose head conditions all hold takes
+the request. Where none does, it is refused by the route whose evidence was there; failing that, by the one that came
+furthest.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeAlias
 
 from proxy.core.addresses import AddressSet, Peer, client_address
 from proxy.core.body import BodyGate
@@ -38,21 +40,6 @@ from proxy.values import mutable
 #: Methods whose content has a meaning (RFC 9110 section 9.3): without a length there is nothing to verify.
 _WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
 _LOOPBACK_HOST = re.compile(rb"(?:localhost|(?:[a-z0-9-]+\.)*localhost|127(?:\.\d{1,3}){3}|\[::1\])\.?(?::\d+)?")
-#: How far a refused request came: a later check beats an earlier one when several routes refuse.
-_ORDER = {
-    Reason.PATH_NOT_MATCHED: 0,
-    Reason.METHOD_NOT_ALLOWED: 1,
-    Reason.ADDRESS_REFUSED: 2,
-    Reason.CLIENT_CERTIFICATE_REFUSED: 3,
-    Reason.RATE_LIMITED: 4,
-    Reason.LENGTH_REQUIRED: 5,
-    Reason.BODY_TOO_LARGE: 5,
-    Reason.TOKEN_MISSING: 6,
-    Reason.TOKEN_MISMATCH: 6,
-    Reason.BASIC_AUTH_FAILED: 6,
-    Reason.EVENT_REFUSED: 8,
-}
-_SIGNATURE_STAGE = 7
 _NO_NAMES: frozenset[str] = frozenset()
 
 
@@ -80,6 +67,7 @@ class Reject:
     allow: tuple[bytes, ...] = ()  # METHOD_NOT_ALLOWED: the methods of all routes of the path
     retry_s: float = 0.0  # RATE_LIMITED: when there is room again
     detail: str = ""  # BAD_REQUEST: which rule; OVERLOADED: which limit
+    stage: int = 0  # how many of ``CHECKS`` held
 
     @property
     def status(self) -> int | None:
@@ -115,17 +103,14 @@ def decide(
         return Reject(Reason.PATH_NOT_MATCHED, client)
     if trusted and policy.allow is not None and client not in policy.allow:
         return Reject(Reason.ADDRESS_REFUSED, client)
-    furthest: Reject | None = None
+    asked = _Asked(head, client, now, names, rates)
+    refused: list[Reject] = []
     for route in candidates:
-        answer = _judge(head, client, route, now, names=names, rates=rates)
+        answer = _judge(asked, route)
         if isinstance(answer, Admit):
             return answer
-        if furthest is None or _stage(answer.reason) > _stage(furthest.reason):
-            furthest = answer
-    assert furthest is not None
-    if furthest.reason is Reason.METHOD_NOT_ALLOWED:
-        furthest.allow = tuple(sorted({method for route in candidates for method in route.methods}))
-    return furthest
+        refused.append(answer)
+    return _most_telling(head, refused)
 
 
 def _client(head: RequestHead, peer: Peer, trusted: AddressSet) -> Peer | None:
@@ -141,10 +126,6 @@ def _client(head: RequestHead, peer: Peer, trusted: AddressSet) -> Peer | None:
     return client if client.text == other.text else None
 
 
-def _stage(reason: Reason) -> int:
-    return _ORDER.get(reason, _SIGNATURE_STAGE)
-
-
 def _exposed(head: RequestHead, client: Peer, policy: Policy) -> bool:
     """Local-only mode: a loopback peer, a loopback Host, and nothing that a tunnel or proxy in front would add."""
     if policy.exposure is Exposure.OPEN:
@@ -156,46 +137,71 @@ def _exposed(head: RequestHead, client: Peer, policy: Policy) -> bool:
     )
 
 
-def _judge(
-    head: RequestHead, client: Peer, route: Route, now: float, *, names: frozenset[str], rates: RateLimiter | None
-) -> Admit | Reject:
-    check = find_check(route, head)
-    refused = _stop(head, client, route, check)
-    if refused is not None:
-        return Reject(refused, client, route)
-    uncertified = route.client_names is not None and route.client_names.isdisjoint(names)
-    if uncertified and not route.observe:
-        return Reject(Reason.CLIENT_CERTIFICATE_REFUSED, client, route)
-    if route.rate is not None and rates is not None:
-        retry_s = rates.take((route.name, client.group), route.rate, now)
-        if retry_s:
-            return Reject(Reason.RATE_LIMITED, client, route, retry_s=retry_s)
-    refused = _refuse_length(head, route)
-    if refused is not None:
-        return Reject(refused, client, route)
-    admit = Admit(route, client, head.target, check=check)
-    refused = _prove(head, admit, now)
-    if refused is None and uncertified:
-        refused = Reason.CLIENT_CERTIFICATE_REFUSED
-    if refused is None:
-        return admit
-    if route.observe and refused in OBSERVABLE:
-        admit.observed = refused
-        admit.answer = None
-        return admit
-    return Reject(refused, client, route)
+@mutable
+class _Asked:
+    """What the checks look at, besides the route."""
+
+    head: RequestHead
+    client: Peer
+    now: float
+    names: frozenset[str]
+    rates: RateLimiter | None
+    retry_s: float = 0.0  # set by the check that refuses for the rate
 
 
-def _stop(head: RequestHead, client: Peer, route: Route, check: EndpointCheck | None) -> Reason | None:
-    """What a route is for, and for whom."""
-    if check is None and head.method not in route.methods:
-        return Reason.METHOD_NOT_ALLOWED
-    if route.allow is not None and client not in route.allow and not route.observe:
-        return Reason.ADDRESS_REFUSED
-    return None
+def _judge(asked: _Asked, route: Route) -> Admit | Reject:
+    head, token = asked.head, route.token
+    target = head.target if token is None else token.strip(head.target)
+    admit = Admit(route, asked.client, target, None, "", None, find_check(route, head))
+    for check in CHECKS:
+        refused = check(asked, admit)
+        if refused is not None:
+            if route.observe and refused in OBSERVABLE:
+                return _observe(asked, admit, check, refused)
+            return _reject(asked, admit, check, refused)
+    return admit
 
 
-def _refuse_length(head: RequestHead, route: Route) -> Reason | None:
+def _observe(asked: _Asked, admit: Admit, failed: Check, reason: Reason) -> Admit | Reject:
+    """Let a request pass whose proof has failed, if what is always enforced holds. No further proof is asked for."""
+    admit.observed = reason
+    for check in CHECKS[CHECKS.index(failed) + 1 :]:
+        refused = None if check in PROOFS else check(asked, admit)
+        if refused is not None:
+            return _reject(asked, admit, check, refused)
+    return admit
+
+
+def _reject(asked: _Asked, admit: Admit, check: Check, reason: Reason) -> Reject:
+    retry_s = asked.retry_s if reason is Reason.RATE_LIMITED else 0.0
+    return Reject(reason, asked.client, admit.route, retry_s=retry_s, stage=CHECKS.index(check))
+
+
+def _method(asked: _Asked, admit: Admit) -> Reason | None:
+    fits = admit.check is not None or asked.head.method in admit.route.methods
+    return None if fits else Reason.METHOD_NOT_ALLOWED
+
+
+def _address(asked: _Asked, admit: Admit) -> Reason | None:
+    allow = admit.route.allow
+    return None if allow is None or asked.client in allow else Reason.ADDRESS_REFUSED
+
+
+def _certificate(asked: _Asked, admit: Admit) -> Reason | None:
+    wanted = admit.route.client_names
+    return Reason.CLIENT_CERTIFICATE_REFUSED if wanted is not None and wanted.isdisjoint(asked.names) else None
+
+
+def _rate(asked: _Asked, admit: Admit) -> Reason | None:
+    route = admit.route
+    if route.rate is None or asked.rates is None:
+        return None
+    asked.retry_s = asked.rates.take((route.name, asked.client.group), route.rate, asked.now)
+    return Reason.RATE_LIMITED if asked.retry_s else None
+
+
+def _length(asked: _Asked, admit: Admit) -> Reason | None:
+    head, route = asked.head, admit.route
     if head.framing is Framing.NONE and head.method in _WITH_CONTENT and (route.signature or head.minor == 0):
         return Reason.LENGTH_REQUIRED
     if head.content_length is not None and head.content_length > route.limits.max_body:
@@ -203,40 +209,72 @@ def _refuse_length(head: RequestHead, route: Route) -> Reason | None:
     return None
 
 
-def _prove(head: RequestHead, admit: Admit, now: float) -> Reason | None:
-    """Token, signature's head conditions, event; fills ``admit``. The first thing that fails, or None."""
-    route = admit.route
-    if route.token is not None:
-        admit.target = route.token.strip(head.target)
-        matched = route.token.check(head, now)
-        if isinstance(matched, Reason):
-            return matched
-        admit.secret_name = matched
-    if admit.check is not None:
-        refused = _prove_check(head, admit, admit.check, now)
-        if refused is not None:
-            return refused
-    elif route.signature is not None:
-        begun = route.signature.begin(head, now)
-        if isinstance(begun, Reason):
-            return begun
-        admit.verification = begun
-    if route.events is not None and admit.check is None and event_of(head, route) not in route.events:
-        return Reason.EVENT_REFUSED
-    if route.observe and route.allow is not None and admit.client not in route.allow:
-        return Reason.ADDRESS_REFUSED
+def _token(asked: _Asked, admit: Admit) -> Reason | None:
+    token = admit.route.token
+    if token is None:
+        return None
+    matched = token.check(asked.head, asked.now)
+    if isinstance(matched, Reason):
+        return matched
+    admit.secret_name = matched
     return None
 
 
-def _prove_check(head: RequestHead, admit: Admit, check: EndpointCheck, now: float) -> Reason | None:
-    """What stands in for the signature of an endpoint check: the verify token, where the route has one."""
+def _signature(asked: _Asked, admit: Admit) -> Reason | None:
+    """Of a body that is still to come; of an endpoint check, what stands in for it."""
+    route = admit.route
+    if admit.check is not None:
+        return _endpoint_check(asked, admit, admit.check)
+    if route.signature is None:
+        return None
+    begun = route.signature.begin(asked.head, asked.now)
+    if isinstance(begun, Reason):
+        return begun
+    admit.verification = begun
+    return None
+
+
+def _endpoint_check(asked: _Asked, admit: Admit, check: EndpointCheck) -> Reason | None:
+    """The verify token, where the route has one; and our own answer, where the check is one that we answer."""
     refused = refuse_check(admit.route, check)
     if refused is None and admit.route.handshake == ANSWER:
-        answer = head_answer(admit.route, head, check, now)
+        answer = head_answer(admit.route, asked.head, check, asked.now)
         if isinstance(answer, Reason):
             return answer
         admit.answer = answer
     return refused
+
+
+def _event(asked: _Asked, admit: Admit) -> Reason | None:
+    events = admit.route.events
+    fits = events is None or admit.check is not None or event_of(asked.head, admit.route) in events
+    return None if fits else Reason.EVENT_REFUSED
+
+
+Check: TypeAlias = Callable[[_Asked, Admit], Reason | None]
+#: The order of checks. Each says why it refuses, or None; what it finds out it writes into the ``Admit``.
+CHECKS: tuple[Check, ...] = (_method, _address, _certificate, _rate, _length, _token, _signature, _event)
+#: Those that a route may only observe.
+PROOFS: frozenset[Check] = frozenset({_certificate, _token, _signature, _event})
+
+
+def _most_telling(head: RequestHead, refused: list[Reject]) -> Reject:
+    """Of the refusals of all routes of a path, in the order of the file, the one to be told and logged."""
+    told = refused[0]
+    if len(refused) > 1:
+        told = max(refused, key=lambda one: (one.stage > 0, _has_evidence(head, one.route), one.stage))
+    if told.reason is Reason.METHOD_NOT_ALLOWED:
+        told.allow = tuple(sorted({method for one in refused if one.route for method in one.route.methods}))
+    return told
+
+
+def _has_evidence(head: RequestHead, route: Route | None) -> bool:
+    """Whether a token or signature of the route's kind came with the head, right or wrong. Cheap: nothing is judged."""
+    if route is None:
+        return False
+    token, signature = route.token, route.signature
+    signed = signature is not None and any(name in head.values for name in signature.scheme.headers)
+    return signed or (token is not None and token.is_given(head))
 
 
 def own_answer(head: RequestHead, admit: Admit, gate: BodyGate, secret_name: str) -> HandshakeAnswer | None:

@@ -1,9 +1,10 @@
-"""Which routes may own a path: whole segments of the raw path, case-sensitive (design section 4).
+"""Which routes own a path: whole segments of the raw path, case-sensitive (design section 4).
 
-The answer for every configured path is laid out when the table is built, so a delivery to exactly that path costs one
-dictionary lookup, and any other path one more for each of its segments. Nothing is kept between lookups: whoever
-probes random paths fills no memory. This module does not normalise. Paths with two readings have been refused by
-``core.target`` before they come here.
+The longest path that owns a target decides alone. What its routes refuse is refused: were it passed on to the routes of
+a shorter path, leaving a signature out would be the way to the one that asks for less. The routes of every configured
+path are laid out when the table is built, so a delivery to exactly that path costs one dictionary lookup, and any other
+path one more for each of its segments. Nothing is kept between lookups: probing random paths fills no memory. This
+module does not normalise. Paths with two readings have been refused by ``core.target`` before they come here.
 """
 
 from __future__ import annotations
@@ -26,29 +27,23 @@ class RouteTable:
         for route in routes:
             by_path.setdefault(route.path, []).append(route)
         self._longest = 0
-        #: A path -> every route that owns exactly this path.
-        self._at: dict[bytes, tuple[Route, ...]] = {}
-        #: A path that ends in "/" -> every route that owns what lies below it.
+        #: A path -> the routes that own exactly this path.
+        self._at: dict[bytes, tuple[Route, ...]] = {path: tuple(own) for path, own in by_path.items()}
+        #: A path that ends in "/" -> the routes that own what lies below it.
         self._below: dict[bytes, tuple[Route, ...]] = {}
-        # From short to long: what a path inherits from those above it already stands.
+        # From short to long: "/x" and "/x/" own the same paths below them, and the longer one decides.
         for path in sorted(by_path, key=len):
-            self._add(path, tuple(by_path[path]))
-
-    def _add(self, path: bytes, own: tuple[Route, ...]) -> None:
-        inherited = self._inherited(path)
-        self._at[path] = own + inherited
-        wide = tuple(route for route in own if not route.exact)
-        if wide:
-            prefix = path if path.endswith(b"/") else path + b"/"
-            self._below[prefix] = wide + inherited
-            self._longest = max(self._longest, len(prefix))
+            wide = tuple(route for route in by_path[path] if not route.exact)
+            if wide:
+                prefix = path if path.endswith(b"/") else path + b"/"
+                self._below[prefix] = wide
+                self._longest = max(self._longest, len(prefix))
 
     def candidates(self, path: bytes) -> tuple[Route, ...]:
-        """The routes that own ``path`` (raw, without the query): longest path first, then in the order of the file."""
+        """The routes of the longest path that owns ``path`` (raw, without the query), in the order of the file."""
         routes = self._at.get(path)
-        return self._inherited(path) if routes is None else routes
-
-    def _inherited(self, path: bytes) -> tuple[Route, ...]:
+        if routes is not None:
+            return routes
         # What is longer than the longest prefix cannot change the answer: 8 KiB of slashes costs no more than that.
         prefix = path[: self._longest]
         while end := prefix.rfind(b"/") + 1:

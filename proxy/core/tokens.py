@@ -60,10 +60,14 @@ class TokenCheck:
         """
         if self.kind is TokenKind.BASIC:
             return self._match(self._basic(head), now, Reason.BASIC_AUTH_FAILED)
-        given = self._query(head) if self.kind is TokenKind.QUERY else self._field(head)
+        given = self._given(head)
         if isinstance(given, Reason):
             return given
         return self._match(given, now, Reason.TOKEN_MISMATCH)
+
+    def is_given(self, head: RequestHead) -> bool:
+        """Whether the request has a token at the place of this one, right or wrong."""
+        return self._given(head) is not Reason.TOKEN_MISSING
 
     def strip(self, target: bytes) -> bytes:
         """``target`` (origin-form) without the query's token, byte for byte as it came otherwise.
@@ -92,6 +96,9 @@ class TokenCheck:
     def _is_ours(self, pair: bytes) -> bool:
         # Decoded, as the application sees it: "%74oken" must neither count as another key nor travel on.
         return _decoded(pair.partition(b"=")[0]) == self.name
+
+    def _given(self, head: RequestHead) -> bytes | Reason:
+        return self._query(head) if self.kind is TokenKind.QUERY else self._field(head)
 
     def _query(self, head: RequestHead) -> bytes | Reason:
         pairs = [pair for pair in (head.query or b"").split(b"&") if self._is_ours(pair)]

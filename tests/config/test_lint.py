@@ -73,6 +73,7 @@ def test_a_good_configuration_is_silent(place: Workplace):
         (LOCAL + ROUTE + 'mode = "observe"\n', ["H302"]),
         (LOCAL + "[route.b]\nopen = true\n", ["H303"]),
         (LOCAL + ROUTE + '[tcp.x]\nlisten = "127.0.0.1:1"\nupstream = "127.0.0.1:2"\n', ["H304"]),
+        (LOCAL + ROUTE + ROUTE.replace("route.a", "route.b").replace("good", "other"), ["H305"]),
         ('admin = "0.0.0.0:4040"\n' + LOCAL + ROUTE, ["H401"]),
         ('trusted_proxies = ["0.0.0.0/0"]\n' + LOCAL + ROUTE, ["H402"]),
         (LOCAL.replace("http://127.0.0.1", "http://app") + ROUTE, ["H403"]),
@@ -87,6 +88,9 @@ def test_every_rule_speaks_of_its_fault(place: Workplace, text: str, ids: list[s
 
 
 SIGNED = ROUTE.partition("\n")[2]
+OTHER = SIGNED.replace("good", "other")
+HEADER_TOKEN = 'token = { header = "X-Token", secrets = ["%s"] }\n'
+JWT = 'path = "/a"\nprovider = "netlify"\nsecrets = ["%s"]\n'
 
 
 @pytest.mark.parametrize(
@@ -114,6 +118,41 @@ SIGNED = ROUTE.partition("\n")[2]
 def test_a_route_that_never_gets_a_request(place: Workplace, first: str, second: str, shadowed: bool):
     found = said(place, LOCAL + f"[route.one]\n{first}[route.two]\n{second}")
     assert ("H301" in found) is shadowed
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "never"),
+    [
+        (SIGNED, OTHER, True),
+        (SIGNED, OTHER + "exact = true\n", True),
+        (SIGNED + "exact = true\n", OTHER, False),
+        (SIGNED, OTHER.replace('"/a"', '"/a/b"'), False),
+        (SIGNED, OTHER.replace('"/a"', '"/b"'), False),
+        (SIGNED, SIGNED, False),
+        (SIGNED, OTHER.replace("github", "slack"), False),
+        (SIGNED, OTHER + 'mode = "observe"\n', False),
+        (SIGNED + 'rate = "1/s"\n', OTHER, False),
+        (SIGNED + 'max_body = "1KiB"\n', OTHER, False),
+        (SIGNED + 'events = ["push"]\n', OTHER, False),
+        (SIGNED + 'events = ["push"]\n', OTHER + 'events = ["push"]\n', True),
+        (SIGNED + 'allow = ["192.0.2.0/24"]\n', OTHER, False),
+        (SIGNED, OTHER + 'allow = ["192.0.2.0/24"]\n', True),
+        (SIGNED + 'methods = ["PUT"]\n', OTHER, False),
+        (SIGNED.replace(f'"{SECRET}"', f'{{ from = "{SECRET}", not_after = 2099-01-01 }}'), OTHER, False),
+        (SIGNED + HEADER_TOKEN % SECRET, OTHER, False),
+        (SIGNED + HEADER_TOKEN % SECRET, OTHER + HEADER_TOKEN % SECRET, True),
+        (SIGNED + HEADER_TOKEN % SECRET, OTHER + HEADER_TOKEN % "file:other", False),
+        (JWT % SECRET, JWT % "file:other", False),
+    ],
+)
+def test_a_route_that_never_admits_a_delivery(place: Workplace, first: str, second: str, never: bool):
+    loaded = place.load(LOCAL + f"[route.one]\n{first}[route.two]\n{second}")
+    found = [note for note in lint(loaded, NOW) if rule_of(note) == "H305"]
+    assert bool(found) is never
+    if never:
+        assert "route two" in found[0]
+        assert "route one takes every delivery before it" in found[0]
+        assert "into one route" in found[0]
 
 
 def test_places_are_told_and_no_secret(place: Workplace):

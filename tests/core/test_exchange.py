@@ -177,10 +177,23 @@ class TestSeveralRoutes:
         taken = [ask(self.first, self.second, target=f"/hook?token={token}") for token in ("a-token", "other-token")]
         assert [answer.route.name for answer in taken if isinstance(answer, Admit)] == ["first", "second"]
 
-    def test_the_longest_path_comes_first(self) -> None:
+    def test_the_longest_path_takes_it(self) -> None:
         answer = ask(self.first, self.below, target="/hook/deep", method="PUT")
         assert isinstance(answer, Admit)
         assert answer.route.name == "below"
+
+    @pytest.mark.parametrize("observe", [False, True])
+    @pytest.mark.parametrize(("refused", "fault"), FAULTS[1:], ids=lambda value: getattr(value, "word", ""))
+    def test_what_the_longest_path_refuses_no_shorter_one_takes(
+        self, refused: Reason, fault: dict[str, object], observe: bool
+    ) -> None:
+        open_above = [route("root", path=b"/", observe=observe), route("above", path=b"/hook", observe=observe)]
+        guarded = replace(GUARDED, path=b"/hook/deep")
+        target = str(fault.get("target", "/hook?token=a-token")).replace("/hook", "/hook/deep")
+        for routes in ((*open_above, guarded), (guarded, *open_above)):
+            answer = ask(*routes, **(fault | {"target": target}))  # type: ignore[arg-type]
+            assert isinstance(answer, Reject)
+            assert (answer.reason, answer.route) == (refused, guarded)
 
     def test_the_refusal_is_that_of_the_route_that_came_furthest(self) -> None:
         far = route("far", signature=SIGNED, allow=OFFICE)
@@ -190,10 +203,56 @@ class TestSeveralRoutes:
             assert isinstance(answer, Reject)
             assert (answer.reason, answer.route and answer.route.name) == (Reason.SIGNATURE_MISSING, "far")
 
+    @pytest.mark.parametrize(
+        ("fields", "target", "told"),
+        [
+            ({"X-Gitlab-Token": "guess"}, "/hook", ("header", Reason.TOKEN_MISMATCH)),
+            ({}, "/hook?token=guess", ("query", Reason.TOKEN_MISMATCH)),
+            ({"X-Hub-Signature-256": "guess"}, "/hook", ("signed", Reason.SIGNATURE_MALFORMED)),
+            ({"X-Hub-Signature-256": "guess"}, "/hook?token=", ("signed", Reason.SIGNATURE_MALFORMED)),
+            ({}, "/hook", ("signed", Reason.SIGNATURE_MISSING)),
+            (signed(b"{}", "ping"), "/hook", ("signed", Reason.EVENT_REFUSED)),
+        ],
+    )
+    def test_the_refusal_is_that_of_the_route_whose_evidence_was_there(
+        self, fields: dict[str, str], target: str, told: tuple[str, Reason]
+    ) -> None:
+        gitlab = TokenCheck(TokenKind.HEADER, b"x-gitlab-token", (Secret("gitlab", b"word"),))
+        routes = [
+            route("header", token=gitlab),
+            route("query", token=QUERY),
+            route("signed", signature=SIGNED, events=frozenset({"push"})),
+        ]
+        for several in (routes, routes[::-1]):
+            answer = ask(*several, fields=fields, target=target)
+            assert isinstance(answer, Reject)
+            assert answer.route is not None
+            assert (answer.route.name, answer.reason) == told
+
+    def test_evidence_of_a_sender_from_elsewhere_is_told_as_its_address(self) -> None:
+        listed = route("listed", token=QUERY, allow=OFFICE)
+        answer = ask(listed, route("signed", signature=SIGNED), peer=STRANGER, fields={})
+        assert isinstance(answer, Reject)
+        assert (answer.reason, answer.route) == (Reason.ADDRESS_REFUSED, listed)
+
+    def test_a_route_of_another_method_does_not_answer_for_one_that_was_asked(self) -> None:
+        other = route("other", token=QUERY, methods=frozenset({b"PUT"}))
+        answer = ask(other, route("signed", signature=SIGNED), fields={})
+        assert reason(answer) is Reason.SIGNATURE_MISSING
+
     def test_allow_names_the_methods_of_all(self) -> None:
-        answer = ask(self.first, self.below, target="/hook/deep", method="DELETE")
+        other = route("other", methods=frozenset({b"PUT"}))
+        answer = ask(self.first, other, self.below, method="DELETE")
         assert isinstance(answer, Reject)
         assert answer.allow == (b"POST", b"PUT")
+        answer = ask(self.first, self.below, target="/hook/deep", method="DELETE")
+        assert isinstance(answer, Reject)
+        assert answer.allow == (b"PUT",)
+
+    def test_a_rate_is_told_to_the_sender_that_it_refuses_alone(self) -> None:
+        answer = ask(replace(GUARDED, token=None), route("query", token=QUERY), rates=SPENT, target="/hook?token=guess")
+        assert isinstance(answer, Reject)
+        assert (answer.reason, answer.retry_s) == (Reason.TOKEN_MISMATCH, 0.0)
 
 
 class TestObserve:
@@ -368,7 +427,7 @@ def test_of_two_routes_that_came_as_far_the_first_one_refuses() -> None:
     answer = ask(first, second, target="/hook?token=guess")
     assert isinstance(answer, Reject)
     assert answer.route is first
-    answer = ask(first, replace(second, token=None, signature=SIGNED), target="/hook?token=guess", fields={})
+    answer = ask(first, replace(second, token=None, signature=SIGNED), target="/hook", fields={})
     assert isinstance(answer, Reject)
     assert answer.reason is Reason.SIGNATURE_MISSING
 
