@@ -18,7 +18,7 @@ from proxy.config.guards import GuardReader, Guards
 from proxy.config.kinds import SIZE, TIME
 from proxy.config.notes import Note
 from proxy.config.problems import Problems
-from proxy.config.schema import SECTIONS, Key
+from proxy.config.schema import FLAG_ROUTE, SECTIONS, Key
 from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import View
 from proxy.core.addresses import AddressSet
@@ -53,7 +53,7 @@ class RouteReader:
         guards = self.guards.read(view)
         allow = self.lists.read(view, "allow")
         self._check_guarded(name, view, allow)
-        limits, observe = self._limits(view), self._observe(name, view)
+        limits, observe = self._limits(view, guards), self._observe(name, view)
         upstream, drained = self._upstreams(view)
         answer_s = guards.provider.answer_s if guards.provider else 0.0
         return Route(
@@ -231,8 +231,8 @@ class RouteReader:
             own = view.tree.view("upstream_tls", "upstream_tls")
         return read_upstream_tls(own, self.problems)
 
-    def _limits(self, view: View) -> Limits:
-        """The global limits, tightened by the route's own keys or its table ``limits``."""
+    def _limits(self, view: View, guards: Guards) -> Limits:
+        """The global limits, tightened by the route's own keys or its table, else by what its scheme takes."""
         table = view.tree.view("route_limits", *view.prefix, "limits")
         chosen: dict[str, object] = {}
         for key in SECTIONS["route_limits"].keys:
@@ -247,7 +247,14 @@ class RouteReader:
                 if isinstance(value, int | float) and value > most:
                     self._loosens(own, key, value, most)
                 chosen[attribute] = value
+        usual = guards.signature.max_body if guards.signature else None
+        if usual is not None and not self._states_body(view):
+            chosen.setdefault("max_body", min(usual, self.limits.max_body))
         return replace(self.limits, **chosen)  # type: ignore[arg-type]  # names and kinds come from the schema
+
+    def _states_body(self, view: View) -> bool:
+        """Whether the top level speaks for this route: with flags there is one route, and one --max-body."""
+        return view.prefix[-1] == FLAG_ROUTE and "max_body" in self.top.tree.view("limits", "limits")
 
     def _loosens(self, own: View, key: Key, value: float, most: float) -> None:
         self.problems.add(

@@ -117,7 +117,7 @@ def load_key(spki: bytes) -> PublicKey:
     return key
 
 
-def _verify_digest(key: PublicKey, signature: bytes, digest: bytes, algorithm: str) -> bool:
+def _verify_digest(key: PublicKey, signature: bytes, digest: bytes, algorithm: str, /) -> bool:
     """Whether ``signature`` over the message with ``digest`` is ``key``'s; ECDSA in DER."""
     prehashed = Prehashed(_DIGESTS[algorithm])
     try:
@@ -132,9 +132,10 @@ def _verify_digest(key: PublicKey, signature: bytes, digest: bytes, algorithm: s
     return True
 
 
-def _verify_message(key: PublicKey, signature: bytes, message: bytes, algorithm: str) -> bool:
+def _verify_message(key: PublicKey, signature: bytes, message: bytes, _algorithm: str, /) -> bool:
+    """Ed25519, which signs no digest but the message."""
     if not isinstance(key, ed25519.Ed25519PublicKey):
-        return _verify_digest(key, signature, hashlib.new(algorithm, message).digest(), algorithm)
+        return False
     try:
         key.verify(signature, message)
     except InvalidSignature:
@@ -142,20 +143,22 @@ def _verify_message(key: PublicKey, signature: bytes, message: bytes, algorithm:
     return True
 
 
-def _verify_jose(key: PublicKey, signature: bytes, message: bytes, name: str) -> bool:
+def _verify_jose(key: PublicKey, signature: bytes, message: bytes, name: str, /) -> bool:
     """The same by the names of RFC 7518: the kind of the key and, for ECDSA, the length must fit the name."""
     if name == "EdDSA":
         return isinstance(key, ed25519.Ed25519PublicKey) and _verify_message(key, signature, message, "")
     digest = _JOSE_DIGESTS[name[2:]]
     if name.startswith("RS"):
-        return isinstance(key, rsa.RSAPublicKey) and _verify_message(key, signature, message, digest)
+        return isinstance(key, rsa.RSAPublicKey) and _verify_digest(
+            key, signature, hashlib.new(digest, message).digest(), digest
+        )
     if not isinstance(key, ec.EllipticCurvePublicKey):
         return False
     half = (key.curve.key_size + 7) // 8
     if len(signature) != 2 * half:
         return False
     pair = encode_dss_signature(int.from_bytes(signature[:half]), int.from_bytes(signature[half:]))
-    return _verify_message(key, pair, message, digest)
+    return _verify_digest(key, pair, hashlib.new(digest, message).digest(), digest)
 
 
 def _load_keys(scheme: Scheme, secrets: tuple[Secret, ...]) -> list[tuple[Secret, bytes, PublicKey]]:
@@ -167,14 +170,18 @@ def _load_keys(scheme: Scheme, secrets: tuple[Secret, ...]) -> list[tuple[Secret
 class PublicKeyJudge:
     """The live public keys of a route, for messages that are there whole. Nothing in them is secret."""
 
-    __slots__ = ("_keys", "_verify")
+    __slots__ = ("_digests", "_keys", "_verify")
 
     def __init__(self, scheme: Scheme, secrets: tuple[Secret, ...]) -> None:
-        self._verify = _verify_jose if scheme.claims is not None else _verify_message
+        self._digests = scheme.claims is None and scheme.method is not Method.ED25519
+        verify = _verify_digest if self._digests else _verify_message
+        self._verify = verify if scheme.claims is None else _verify_jose
         self._keys = _load_keys(scheme, secrets)
 
     def match(self, message: bytes, signatures: Sequence[bytes], algorithm: str, now: float) -> Match | None:
         """Whose signature over ``message`` is among ``signatures``."""
+        if self._digests:
+            message = hashlib.new(algorithm, message).digest()  # once for all of them
         for secret, key_id, key in self._keys:
             if secret.live(now) and any(self._verify(key, one, message, algorithm) for one in signatures):
                 return Match(secret.name, key_id)
@@ -182,13 +189,12 @@ class PublicKeyJudge:
 
 
 class DigestTrack:
-    """One key's digest of the signed text so far: it may begin with the id of the key."""
+    """The digest of the signed text so far, for the keys whose text it is: it may begin with the id of the key."""
 
-    __slots__ = ("key", "name", "running")
+    __slots__ = ("keys", "running")
 
-    def __init__(self, name: str, key: PublicKey, running: Hash) -> None:
-        self.name = name
-        self.key = key
+    def __init__(self, running: Hash) -> None:
+        self.keys: list[tuple[str, PublicKey]] = []
         self.running = running
 
 
@@ -225,9 +231,10 @@ class DigestVerification:
         for track in self._tracks:
             track.running.update(rest + self._suffix)
             digest = track.running.digest()
-            if any(_verify_digest(track.key, one, digest, self._algorithm) for one in self._signatures):
-                self._matched.append(digest)
-                return track.name
+            for name, key in track.keys:
+                if any(_verify_digest(key, one, digest, self._algorithm) for one in self._signatures):
+                    self._matched.append(digest)
+                    return name
         return Reason.SIGNATURE_MISMATCH
 
     def verify(self, body: bytes) -> str | Reason:
@@ -261,7 +268,7 @@ class DigestPlan:
         suffix = context.render(self._reader.suffix)
         if isinstance(suffix, Reason):
             return suffix
-        tracks: list[DigestTrack] = []
+        tracks: dict[bytes, DigestTrack] = {}
         for secret, key_id, key in self._keys:
             if not secret.live(now):
                 continue
@@ -269,6 +276,9 @@ class DigestPlan:
             prefix = context.render(self._reader.prefix)
             if isinstance(prefix, Reason):
                 return prefix
-            tracks.append(DigestTrack(secret.name, key, hashlib.new(self._scheme.algorithm, prefix)))
+            track = tracks.get(prefix)
+            if track is None:
+                track = tracks[prefix] = DigestTrack(hashlib.new(self._scheme.algorithm, prefix))
+            track.keys.append((secret.name, key))
         transform = make_transform(self._scheme.body_forms[0])
-        return DigestVerification(tracks, evidence.signatures, suffix, self._scheme.algorithm, transform)
+        return DigestVerification(list(tracks.values()), evidence.signatures, suffix, self._scheme.algorithm, transform)

@@ -17,7 +17,7 @@ from proxy.core.signing.extras import load_pubkey, needs_public_keys
 from proxy.core.signing.judge import Judge, MacJudge, WordJudge
 from proxy.core.signing.jwt import HMAC_DIGESTS, JwtPlan
 from proxy.core.signing.mac import MacPlan, Verification
-from proxy.core.signing.scheme import Method, Scheme
+from proxy.core.signing.scheme import WHOLE_BODY_BYTES, Method, Scheme
 from proxy.core.signing.whole import DocumentPlan, PlainPlan
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
@@ -75,6 +75,13 @@ class SignatureCheck:
     def whole_body(self) -> bool:
         """Whether a verdict needs the body in one piece: such a route holds it."""
         return self._plan.whole_body
+
+    @property
+    def max_body(self) -> int | None:
+        """The largest body, in bytes, where the route states none of its own; None where the limits alone decide."""
+        if not self.whole_body:
+            return None
+        return WHOLE_BODY_BYTES if self.scheme.document is None else self.scheme.document.max_body
 
     def begin(self, head: RequestHead, now: float) -> Verification | Reason:
         """Judge ``head`` at ``now`` (seconds since the epoch): the check of its body, or why it is refused."""

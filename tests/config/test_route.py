@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from proxy.config.load import load
 from proxy.config.route import LEAST_BURST, USUAL_METHODS, attribute_of, show_limit
 from proxy.config.schema import SECTIONS
 from proxy.core.addresses import Peer
@@ -73,6 +74,41 @@ def test_limits_are_tightened_by_key_or_table(place: Workplace) -> None:
 
 def test_the_same_is_not_looser(place: Workplace) -> None:
     assert place.routes(route(ALLOW + 'max_body = "25MiB"\n'))["a"].limits.max_body == 25 << 20
+
+
+MAILGUN = 'provider = "mailgun"\nsecrets = "file:token"\n'
+
+
+@pytest.mark.parametrize(
+    ("head", "text", "most"),
+    [
+        ("", MAILGUN, 1 << 20),
+        ("", MAILGUN + 'max_body = "2MiB"\n', 2 << 20),
+        ("", MAILGUN + 'limits = { max_body = "2MiB" }\n', 2 << 20),
+        ("[limits]\nmax_body = '30MiB'\n", MAILGUN, 1 << 20),
+        ("[limits]\nmax_body = '5KiB'\n", MAILGUN, 5 << 10),
+        ("", GITHUB + 'body = "hold"\n', 25 << 20),
+    ],
+)
+def test_a_scheme_that_needs_the_whole_body_takes_a_small_one(
+    place: Workplace, head: str, text: str, most: int
+) -> None:
+    assert place.routes(ENDS + head + "[route.a]\n" + text)["a"].limits.max_body == most
+
+
+def test_with_flags_there_is_one_route_and_one_largest_body(place: Workplace) -> None:
+    flags = [
+        "--listen",
+        ":1",
+        "--upstream",
+        "127.0.0.1:2",
+        "--provider",
+        "mailgun",
+        "--secret-file",
+        str(place.folder / "token"),
+    ]
+    for more, most in ([], 1 << 20), (["--max-body", "2MiB"], 2 << 20):
+        assert load([*flags, *more], {}).policy.routes[0].limits.max_body == most
 
 
 def test_upstreams_with_tls(place: Workplace) -> None:

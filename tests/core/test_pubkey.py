@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from hashlib import sha256
@@ -117,6 +118,26 @@ def test_junk_for_an_ecdsa_signature_is_a_mismatch():
     header = delivery.fields[0][0]
     for junk in (b"\0", b"0" * 70, b"\x30\x06\x02\x01\x00\x02\x01\x00"):
         assert run(check, with_value(delivery, header, b64(junk))) is Reason.SIGNATURE_MISMATCH
+
+
+def test_few_signatures_are_tried():
+    """Each costs a hundred comparisons, and Ed25519 hashes the whole body for each."""
+    delivery = make("standard_webhooks_v1a")
+    header, value = next((name, value) for name, value in delivery.fields if value.startswith(b"v1a,"))
+    check = check_for(PROVIDERS["standard_webhooks_v1a"], delivery.secret)
+    other = b"v1a," + b64(bytes(64))
+    assert run(check, with_value(delivery, header, b" ".join([other] * 3 + [value]))) == "0"
+    assert run(check, with_value(delivery, header, b" ".join([other] * 4 + [value]))) is Reason.SIGNATURE_MALFORMED
+
+
+def test_keys_of_one_text_share_its_digest(monkeypatch):
+    delivery = make("sendgrid")
+    other = ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(DER, SPKI)
+    check = check_for(PROVIDERS["sendgrid"], b64(other), delivery.secret)
+    hashed, real = [], hashlib.new
+    monkeypatch.setattr("proxy.core.pubkey.hashlib.new", lambda *given: hashed.append(given) or real(*given))
+    assert run(check, delivery) == "1"
+    assert len(hashed) == 1
 
 
 def test_a_signature_of_another_message_is_a_mismatch():

@@ -165,3 +165,10 @@ def test_nothing_that_a_sender_writes_raises(slug, data):
 def test_a_scheme_is_plain_data():
     head = RequestHead(b"POST", b"/", 1, [], b"/", None, b"h", Framing.NONE, None, True, False, {})
     assert SignatureCheck(Scheme((b"x-sig",)), (Secret("a", b"k"),)).begin(head, 0.0) is Reason.SIGNATURE_MISSING
+
+
+@pytest.mark.parametrize(
+    ("slug", "most"), [("github", None), ("twilio", 1 << 20), ("discord", 1 << 20), ("sns", 256 << 10)]
+)
+def test_what_needs_the_whole_body_bounds_it(slug, most):
+    assert check_for(PROVIDERS[slug], make(slug).secret).max_body == most

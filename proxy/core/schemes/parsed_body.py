@@ -133,6 +133,7 @@ PROVIDERS = (
                 ),
                 algorithm_by="SignatureVersion",
                 algorithms=(("1", "sha1"), ("2", "sha256")),
+                max_body=256 * 1024,  # the most that SNS publishes
             ),
         ),
         event_header=b"x-amz-sns-message-type",

@@ -12,7 +12,7 @@ import json
 import re
 
 from proxy.core.signing.encodings import decode, decode_base64
-from proxy.core.signing.scheme import Listing, Method, Scheme
+from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, Listing, Method, Scheme
 from proxy.core.signing.template import Context, Slot, compile_template, split_at_body
 from proxy.core.signing.times import judge_time, parse_time
 from proxy.http1 import RequestHead
@@ -21,8 +21,10 @@ from proxy.values import mutable
 
 _ORIGIN = re.compile(r"https?://[^/?#\s]+/?")
 
-# In one list. Keys are rotated two at a time; a head full of signatures would be a public-key check for each of them.
+# In one head. Keys are rotated two at a time; a check with a public key costs a hundred comparisons, and may hash the
+# whole body.
 _MAX_SIGNATURES = 32
+_MAX_PUBLIC_KEY_SIGNATURES = 4
 
 MISSING = Reason.SIGNATURE_MISSING
 MALFORMED = Reason.SIGNATURE_MALFORMED
@@ -53,12 +55,13 @@ def public_url_of(public_url: str, target: bytes) -> bytes:
 class EvidenceReader:
     """Reads the claim of a head as ``scheme`` writes it. Compiled once; shared by all requests."""
 
-    __slots__ = ("_public_url", "_scheme", "_size", "_tolerance_s", "covers_body", "prefix", "suffix")
+    __slots__ = ("_most", "_public_url", "_scheme", "_size", "_tolerance_s", "covers_body", "prefix", "suffix")
 
     def __init__(self, scheme: Scheme, tolerance_s: float | None, public_url: str | None) -> None:
         self._scheme = scheme
         self._public_url = public_url
         self._size = signature_size(scheme)
+        self._most = _MAX_PUBLIC_KEY_SIGNATURES if scheme.method in PUBLIC_KEY_METHODS else _MAX_SIGNATURES
         own = scheme.timestamp.tolerance_s if scheme.timestamp is not None else None
         self._tolerance_s = own if tolerance_s is None else tolerance_s
         parts = compile_template(scheme.signed)
@@ -101,7 +104,7 @@ class EvidenceReader:
             if more is None:
                 return MALFORMED
             found += more
-        return found or MISSING
+        return (found or MISSING) if len(found) <= self._most else MALFORMED
 
     def parse(self, value: bytes, context: Context) -> list[bytes] | None:
         """The signatures in one value of a header or a field; None where it is malformed."""
@@ -112,7 +115,7 @@ class EvidenceReader:
                 return None
             value = opened
         texts = [value] if scheme.listing is None else read_listing(scheme.listing, value, context)
-        if texts is None or len(texts) > _MAX_SIGNATURES:
+        if texts is None or len(texts) > self._most:
             return None
         signatures: list[bytes] = []
         for text in texts:

@@ -25,6 +25,9 @@ class Method(Enum):
     EQUAL = "equal"  # no signature: the body repeats a shared word
 
 
+#: The largest body that a scheme takes which needs all of it in memory, where the route says nothing else.
+WHOLE_BODY_BYTES = 1 << 20
+
 PUBLIC_KEY_METHODS = frozenset({Method.ED25519, Method.ECDSA, Method.RSA})
 
 
@@ -134,6 +137,7 @@ class Document:
     url_digest: bytes | None = None  # query key with the hex SHA-256 of a body that is no form; then the URL is signed
     either_port: bool = False  # the URL is signed with or without its default port
     newline: bool = False  # the signed text may have one more line end
+    max_body: int = WHOLE_BODY_BYTES  # where the route says nothing else
 
 
 @frozen

@@ -87,13 +87,15 @@ class PlainPlan:
 class DocumentPlan:
     """A scheme whose signed text is made from the parsed body."""
 
-    __slots__ = ("_document", "_judge", "_reader", "_scheme")
+    __slots__ = ("_document", "_judge", "_needle", "_reader", "_scheme")
 
     whole_body = True
 
     def __init__(self, scheme: Scheme, document: Document, reader: EvidenceReader, judge: Judge) -> None:
         self._scheme = scheme
         self._document = document
+        name = document.signature if document.items is None else None
+        self._needle = None if name is None else name.rpartition(".")[2].encode("ascii")
         self._reader = reader
         self._judge = judge
 
@@ -113,6 +115,8 @@ class DocumentPlan:
                 return MALFORMED
             if isinstance(said, bytes):
                 return self._judge_url(evidence, said, body, now, marks)
+        if self._needle is not None and self._needle not in body:
+            return MISSING  # before anything is parsed
         parts = self._open(body)
         if isinstance(parts, Reason):
             return parts

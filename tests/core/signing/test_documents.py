@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from urllib.parse import urlencode
+from urllib.parse import unquote_to_bytes, urlencode
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 from proxy.core.schemes import PROVIDERS
 from proxy.core.signing.documents import (
+    MAX_DEPTH,
+    MAX_ELEMENTS,
+    MAX_FIELDS,
     FormPart,
     JsonPart,
     both_ports,
@@ -115,7 +118,42 @@ def test_a_value_may_hold_what_ends_a_key():
 
 
 def test_too_many_fields_are_not_sorted():
-    assert read_form(b"a&" * 10_000) is None
+    assert len(read_form(b"&".join([b"a"] * MAX_FIELDS))) == MAX_FIELDS
+    assert read_form(b"a&" * MAX_FIELDS) is None
+
+
+@given(st.lists(st.sampled_from([b"%", b"%4", b"%41", b"a", b"+", b"%zz", b"%%"]), max_size=30), st.integers(0, 4))
+def test_long_fields_are_decoded_as_short_ones(pieces, at):
+    text = b"x" * (8192 - at) + b"".join(pieces) * 300
+    assert read_form(b"k=" + text) == [(b"k", unquote_to_bytes(text.replace(b"+", b" ")))]
+
+
+@pytest.mark.parametrize("reader", [read_json, read_claims])
+@pytest.mark.parametrize(
+    ("body", "read"),
+    [
+        (b'{"a":[' + b",".join([b"1"] * (MAX_ELEMENTS - 4)) + b"]}", True),
+        (b'{"a":[' + b",".join([b"1"] * (MAX_ELEMENTS - 3)) + b"]}", False),
+        (b'{"a":[' + b"{}," * MAX_ELEMENTS + b"{}]}", False),
+        (b'{"a":"' + b"{}[],:" * MAX_ELEMENTS + b'"}', True),
+        (b'{"a":"' + b'{\\\\{\\"' * MAX_ELEMENTS + b'"}', True),
+        (b'{"a":"' + b"\\\\" * 9000 + b'","b":[' + b"{}," * MAX_ELEMENTS + b"{}]}", False),
+        (b'{"a":' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}", True),
+        (b'{"a":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}", False),
+        (b'{"a":[' + b"[]," * MAX_DEPTH + b"[]]}", True),
+        (b'{"a":"' + b"[" * (2 * MAX_DEPTH) + b'"}', True),
+        (b'"' * (3 * MAX_ELEMENTS), False),
+    ],
+)
+def test_json_of_many_or_deep_elements_is_not_built(reader, body, read):
+    assert (reader(body) is not None) is read
+
+
+@given(st.text('\\"[{,:x\n', max_size=60), st.integers(0, 3))
+def test_what_stands_in_strings_is_no_element(tail, at):
+    text = "y" * (8192 - at) + tail * 100
+    body = json.dumps({"a": text, "b": [[text]]}).encode()
+    assert read_json(body) == {"a": text, "b": [[text]]}
 
 
 def test_repeated_keys():

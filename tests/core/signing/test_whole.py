@@ -188,3 +188,10 @@ def test_braintree_may_sign_a_newline():
         signature = b"pub|" + mac(key, text, "sha1").hex().encode()
         body = urlencode({"bt_signature": signature, "bt_payload": payload}).encode()
         assert verdict("braintree", replace(make("braintree"), body=body)) == expected
+
+
+@pytest.mark.parametrize("slug", ["mailgun", "sns", "braintree"])
+def test_a_body_without_a_signature_is_not_parsed(slug, monkeypatch):
+    for reader in ("read_json", "read_form"):
+        monkeypatch.setattr(f"proxy.core.signing.whole.{reader}", None)
+    assert verdict(slug, replace(make(slug), body=b'{"a":[{},{},{}]}')) is MISSING
