@@ -6,3 +6,5 @@ The distribution is called hookward; the import package is ``proxy`` because peo
 """
 
 __version__ = "0.1.0"
+#: What we are called where packages are installed: how ``ops.neighbours`` knows that this file is ours.
+DISTRIBUTION = "hookward"

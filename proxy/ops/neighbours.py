@@ -24,7 +24,7 @@ _INSTALLED = re.compile(r"proxy[._-]py(?:-.*)?\.(?:dist|egg)-info", re.IGNORECAS
 
 def mixed_in() -> bool:
     """Whether the distribution proxy.py is installed here, or the package ``proxy`` is not ours."""
-    return not (proxy.__doc__ or "").startswith("hookward") or any(map(_holds_it, sys.path))
+    return getattr(proxy, "DISTRIBUTION", "") != "hookward" or any(map(_holds_it, sys.path))
 
 
 def _holds_it(folder: str) -> bool:

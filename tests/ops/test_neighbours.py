@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import proxy
 from proxy.ops import cli, neighbours
+from tests.whole.process import environment
 
 
 def test_alone():
@@ -31,5 +34,14 @@ def test_proxy_py_in_the_same_environment(
 
 
 def test_a_package_that_is_not_ours(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(proxy, "__doc__", "Proxies and tunnels.")
+    monkeypatch.delattr(proxy, "DISTRIBUTION")
     assert neighbours.mixed_in()
+
+
+@pytest.mark.parametrize("optimised", ["-O", "-OO"])
+def test_an_interpreter_that_drops_docstrings_starts_us(optimised: str):
+    """``-OO`` leaves no docstring to know ourselves by, and no assertion: a demonstration needs neither."""
+    command = [sys.executable, optimised, "-m", "proxy", "demo", "--once"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Every promise was kept." in done.stdout
