@@ -25,6 +25,7 @@ from proxy.config.rules import RULES
 from proxy.config.schema import FLAG_ROUTE
 from proxy.config.set_shelf import SetReader, SetShelf, all_feeds, set_tables
 from proxy.config.settings import Loaded, Settings, SetUse
+from proxy.config.sizes import parse_time
 from proxy.config.tree import Tree, View
 from proxy.core.addresses import AddressSet
 from proxy.core.handshakes import REFUSE
@@ -134,6 +135,7 @@ class _Build:
             silence=self._silence(),
             fixtures=read_fixtures(self.tree, self.problems),
             sources={dotted(path): entry.where for path, entry in self.tree.entries.items() if entry.value is not None},
+            routes_at={name: self.tree.first("route", name) for name in self.tree.names("route")},
         )
 
     def _silence(self) -> tuple[str, ...]:
@@ -172,7 +174,7 @@ class _Build:
             assert isinstance(entry.value, Mapping)
             if find(name) is not None or slug_of(name) in found:
                 self.problems.add(entry.where, f"there is a provider {slug_of(name)!r} already", "choose another name")
-            provider, mistakes = provider_from_table(name, entry.value)
+            provider, mistakes = provider_from_table(name, entry.value, parse_time)
             for key, what, mend in mistakes:
                 self.problems.add(self._place_in_scheme(name, key), what, mend)
             found[slug_of(name)] = None if mistakes else provider

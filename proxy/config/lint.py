@@ -44,8 +44,7 @@ def lint(loaded: Loaded, now: float) -> tuple[str, ...]:
 
 def _where(settings: Settings, route: Route) -> str:
     """The place of a route, as its first key has it."""
-    start = f"route.{route.name}."
-    found = next((where for key, where in settings.sources.items() if key.startswith(start)), "")
+    found = settings.routes_at.get(route.name, "")
     place = found.split(": ")[0] if ": " in found else ""
     return f"{place}: route {route.name}" if place else f"route {route.name}"
 

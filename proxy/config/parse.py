@@ -56,7 +56,12 @@ class Source:
 
 def dotted(path: Path) -> str:
     """A path as people write it: ``route.github.secrets[1].from``."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{_key(part)}" for part in path).removeprefix(".")
+
+
+def _key(part: str) -> str:
+    """A key as TOML has it. In quotes where it has a dot: route ``a`` and route ``"a.b"`` are two."""
+    return f'"{part}"' if "." in part else part
 
 
 def parse_text(text: str, name: str, base: str, problems: Problems) -> Tree:

@@ -99,6 +99,7 @@ class Settings:
     log_sample: int = 1  # one refusal in so many has a line
     log_per_address: int = 0  # refusals of one address in a minute that have a line each; 0: all
     sources: Mapping[str, str] = field(default_factory=dict)  # key -> where it was written
+    routes_at: Mapping[str, str] = field(default_factory=dict)  # route -> where its first key was written
 
 
 @frozen

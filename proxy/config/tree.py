@@ -66,6 +66,12 @@ class Tree:
         found = (path[at] for path in self.entries if len(path) > at and path[:at] == prefix)
         return list(dict.fromkeys(part for part in found if isinstance(part, int)))
 
+    def first(self, *prefix: str | int) -> str:
+        """Where the first key of the table at ``prefix`` was written; "" where none was."""
+        at = len(prefix)
+        written = ((path, entry) for path, entry in self.entries.items() if entry.value is not None)
+        return next((entry.where for path, entry in written if len(path) > at and path[:at] == prefix), "")
+
     def view(self, section: str, *prefix: str | int) -> View:
         """The table at ``prefix``, which the schema describes under ``section``."""
         return View(self, section, prefix)

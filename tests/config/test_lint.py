@@ -170,3 +170,24 @@ def test_what_is_silenced_is_not_said(place: Workplace):
 def test_stale_and_missing_sets_have_their_rules(place: Workplace):
     text = LOCAL + ROUTE + 'allow = ["set:own"]\n[ip_set.own]\nurl = "https://lists.example/own"\n'
     assert said(place, text) == ["H205"]
+
+
+@pytest.mark.parametrize("names", [('"a.b"', "a"), ("a", '"a.b"')])
+def test_a_route_is_not_taken_for_one_whose_name_begins_like_it(place: Workplace, names: tuple[str, str]):
+    """Also where the key of one reads like the other's: route ``a.limits`` and the limits of route ``a``."""
+    short = {"a": "short", '"a.b"': "good"}
+    tables = [
+        ROUTE.replace("route.a", f"route.{name}").replace("/a", f"/{name[1:2]}x").replace("good", short[name])
+        for name in names
+    ]
+    text = LOCAL + "".join(tables)
+    [said] = [one for one in lint(place.load(text), NOW) if rule_of(one) == "H102"]
+    line = text[: text.index("[route.a]")].count("\n") + 2
+    assert said.startswith(f"{place.config}:{line}: route a: ")
+
+
+def test_keys_of_two_routes_are_told_apart(place: Workplace):
+    more = '[route.a.limits]\nmax_body = "1KiB"\n[route."a.limits"]\npath = "/b"\nopen = true\n'
+    text = LOCAL + ROUTE + more + '[route."a.limits".limits]\nmax_body = "2KiB"\n'
+    sources = place.load(text).settings.sources
+    assert {"route.a.limits.max_body", 'route."a.limits".limits.max_body', 'route."a.limits".path'} <= set(sources)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from proxy.core.schemes.provider import Provider
@@ -17,6 +17,7 @@ from proxy.core.signing.scheme import Encoding, Listing, SecretForm, TimeFormat,
 from proxy.core.signing.template import Slot, compile_template, split_at_body
 
 Mistake = tuple[str, str, str]  # key, what is wrong, how to mend it
+ReadTime = Callable[[object], float]
 T = TypeVar("T")
 
 _KEYS = (
@@ -44,16 +45,18 @@ _FORMATS = {form.value: form for form in TimeFormat}
 _SECRETS = {form.value: form for form in (SecretForm.RAW, SecretForm.HEX, SecretForm.BASE64, SecretForm.WHSEC)}
 _REFUSALS: dict[int, int | None] = {400: 400, 401: 401, 403: 403, 404: 404}
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,256}")
-_DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _OFFERED = frozenset(
     {"body", "timestamp", "id", "nonce", "method", "url", "target", "path", "query", "header", "param"}
 )
 
 
-def provider_from_table(name: str, table: Mapping[str, object]) -> tuple[Provider | None, list[Mistake]]:
-    """The provider that ``[scheme.name]`` describes, or None and every mistake in it."""
-    reader = _Reader(table)
+def provider_from_table(
+    name: str, table: Mapping[str, object], read_time: ReadTime
+) -> tuple[Provider | None, list[Mistake]]:
+    """The provider that ``[scheme.name]`` describes, or None and every mistake in it. ``read_time`` reads times as the
+    rest of the configuration has them: seconds of a text such as "300s", or ValueError.
+    """
+    reader = _Reader(table, read_time)
     reader.check_keys("", table, _KEYS)
     scheme = reader.scheme()
     event, delivery = reader.header("event_header"), reader.header("delivery_header")
@@ -78,8 +81,9 @@ def provider_from_table(name: str, table: Mapping[str, object]) -> tuple[Provide
 class _Reader:
     """One table on its way to a scheme; what is wrong gathers in ``mistakes``."""
 
-    def __init__(self, table: Mapping[str, object]) -> None:
+    def __init__(self, table: Mapping[str, object], read_time: ReadTime) -> None:
         self._table = table
+        self._read_time = read_time
         self.mistakes: list[Mistake] = []
 
     def scheme(self) -> Scheme:
@@ -216,13 +220,13 @@ class _Reader:
 
     def _duration(self, where: str, table: Mapping[str, object]) -> float:
         value = table.get("tolerance", "300s")
-        match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-        if match is not None:
-            return int(match[1]) * _UNITS[match[2]]
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return float(value)
-        self.wrong(where + "tolerance", "is not a time", 'write a number and its unit: tolerance = "300s"')
-        return 300.0
+            return float(value)  # a bare number was always of seconds here
+        try:
+            return self._read_time(value)
+        except ValueError as error:
+            self.wrong(where + "tolerance", str(error), 'write a number and its unit: tolerance = "300s"')
+            return 300.0
 
     def _required(self) -> tuple[tuple[bytes, bytes], ...]:
         table = self._table_at("required") or {}
