@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "threat-model.md").read_text()
 ROW = re.compile(r"^\| ([A-Z][0-9]+[a-z]?) \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
 ROWS = {row[1]: row for row in ROW.finditer(PAGE)}
-COUNTS = {"F": 16, "S": 13, "H": 9, "E": 6, "R": 11, "D": 12, "T": 5, "C": 3, "G": 1}
+COUNTS = {"F": 16, "S": 13, "H": 9, "E": 6, "R": 11, "D": 12, "T": 5, "C": 3, "G": 1, "O": 1}
 THREATS = [f"{letter}{number}" for letter, count in COUNTS.items() for number in range(1, count + 1)]
 
 
@@ -48,6 +48,6 @@ def test_every_test_that_is_named_exists() -> None:
 
 def test_every_test_of_a_threat_is_in_its_row() -> None:
     for name in set().union(*(named_in(path) for path in FILES if path.name.startswith("test_threats_"))):
-        begins = re.match(r"test_((?:[fshredg][0-9]+[a-c]?_)+)", name)
+        begins = re.match(r"test_((?:[fshredgo][0-9]+[a-c]?_)+)", name)
         for threat in begins[1].strip("_").split("_") if begins else []:
             assert name in ROWS[threat[0].upper() + threat[1:]][4], name

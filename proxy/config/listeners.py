@@ -14,6 +14,7 @@ from proxy.config.endpoints import ListenAddress, UpstreamAddress
 from proxy.config.notes import Note
 from proxy.config.problems import Problems
 from proxy.config.route import check_readable
+from proxy.config.secret_files import key_notes
 from proxy.config.settings import Settings, TcpForward, TlsFiles
 from proxy.config.tree import View
 from proxy.core.addresses import AddressSet
@@ -46,6 +47,7 @@ class ListenerReader:
             check_readable(view.where("cert"), cert, self.problems)
             if key != cert:
                 check_readable(view.where("key"), key, self.problems)
+            self.warnings.extend(key_notes(view.where("key" if "key" in view else "cert"), key))
             names = view.items("names", str)
             found.append(TlsFiles(cert, key, names, view.where("cert"), client_ca, required))
         return tuple(found)

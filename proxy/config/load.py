@@ -112,7 +112,7 @@ def load_sets(path: str | None, state_dir: str | None, environ: Mapping[str, str
 def _read_file(path: str, problems: Problems) -> Tree:
     """The tree of a file; what is wrong with it goes into the problems."""
     try:
-        data, _ = read_bounded(path, _MAX_CONFIG_BYTES)
+        data, _ = read_bounded(path, _MAX_CONFIG_BYTES, any_link=True)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a path"
         problems.add(path, f"cannot be read: {why}", "name a readable file with --config")

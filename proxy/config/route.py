@@ -19,6 +19,7 @@ from proxy.config.kinds import SIZE, TIME
 from proxy.config.notes import Note
 from proxy.config.problems import Problems
 from proxy.config.schema import FLAG_ROUTE, SECTIONS, Key
+from proxy.config.secret_files import key_notes
 from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import View
 from proxy.core.addresses import AddressSet
@@ -229,7 +230,7 @@ class RouteReader:
         own = view.tree.view("upstream_tls", *view.prefix, "upstream_tls")
         if not own.exists:
             own = view.tree.view("upstream_tls", "upstream_tls")
-        return read_upstream_tls(own, self.problems)
+        return read_upstream_tls(own, self.problems, self.warnings)
 
     def _limits(self, view: View, guards: Guards) -> Limits:
         """The global limits, tightened by the route's own keys or its table, else by what its scheme takes."""
@@ -336,7 +337,7 @@ def _endpoint(entry: Upstream, tls: UpstreamTls, send_proxy: bool) -> Endpoint: 
     )
 
 
-def read_upstream_tls(view: View, problems: Problems) -> UpstreamTls:
+def read_upstream_tls(view: View, problems: Problems, warnings: list[str]) -> UpstreamTls:
     """How ``https`` upstreams are verified."""
     for name in ("ca", "cert", "key"):
         path = view.file(name)
@@ -344,6 +345,9 @@ def read_upstream_tls(view: View, problems: Problems) -> UpstreamTls:
             check_readable(view.where(name), path, problems)
     if "key" in view and "cert" not in view:
         problems.add(view.where("key"), "a key without its certificate", "add `cert`")
+    key = view.file("key") or view.file("cert")  # both may be in one file
+    if key is not None:
+        warnings += key_notes(view.where("key" if "key" in view else "cert"), key)
     return UpstreamTls(view.file("ca"), view.file("cert"), view.file("key"), view.get("server_name", str))
 
 

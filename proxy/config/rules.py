@@ -24,7 +24,7 @@ class Rule:
 _RULES = (
     Rule(
         "H101",
-        "Other users may read the file of a secret.",
+        "Other users may read the file of a secret or of a private key.",
         "chmod 600, for the user that runs hookward, or 640 where root owns it and a group reads it.",
     ),
     Rule(

@@ -3,7 +3,7 @@
 Nothing here ever puts into an error or a warning what it read, nor what it was told to read where that may be the
 secret itself by mistake: the place in the configuration says enough. A symbolic link is followed where root or we
 ourselves made it, as Kubernetes does for every secret that it mounts; anybody else's could have us read, as root, what
-is theirs to choose. What others may read is said.
+is theirs to choose (``config.guarded_files``). What others may read is said.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 
+from proxy.config.guarded_files import open_for_reading
 from proxy.config.notes import Note
 from proxy.config.problems import Mistake
 from proxy.values import frozen
@@ -30,7 +31,7 @@ _WHY = {
     errno.EACCES: ("the file of this secret may not be read", "let the user that runs hookward read it"),
     errno.EPERM: ("the file of this secret may not be read", "let the user that runs hookward read it"),
     errno.EXDEV: (
-        "the file of this secret is a symbolic link that another user made",
+        "the path of this secret has a symbolic link in it that another user made",
         "name the file that it leads to",
     ),
     errno.ELOOP: ("the path of this secret is a loop of symbolic links", "mend the links"),
@@ -56,10 +57,13 @@ def read_reference(reference: str, base: str, environ: Mapping[str, str]) -> Fou
     return _from_credential(name, environ)
 
 
-def read_bounded(path: str, limit: int) -> tuple[bytes, os.stat_result]:
-    """At most ``limit`` + 1 bytes of a regular file, and what the file is. OSError where it cannot be read."""
+def read_bounded(path: str, limit: int, *, any_link: bool = False) -> tuple[bytes, os.stat_result]:
+    """At most ``limit`` + 1 bytes of a regular file, and what the file is. OSError where it cannot be read, or another
+    user's link is on the way to it and not ``any_link`` will do.
+    """
     # O_NONBLOCK: opening a FIFO without a writer would wait for ever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    descriptor = os.open(path, flags) if any_link else open_for_reading(path)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
@@ -75,18 +79,10 @@ def read_bounded(path: str, limit: int) -> tuple[bytes, os.stat_result]:
         os.close(descriptor)
 
 
-def _judge_link(path: str) -> None:
-    """OSError (EXDEV) where the file is a link that neither root nor we have made."""
-    status = Path(path).lstat()
-    if stat.S_ISLNK(status.st_mode) and status.st_uid not in (0, os.geteuid()):
-        raise OSError(errno.EXDEV, "a link of another user")
-
-
 def _from_file(path: str) -> Found:
     if "\0" in path:
         raise Mistake("the path of this secret has a NUL", "mend the path")
     try:
-        _judge_link(path)
         value, status = read_bounded(path, MAX_SECRET_BYTES)
     except OSError as error:
         raise Mistake(*_WHY.get(error.errno or 0, _DEFAULT_WHY)) from None
@@ -101,7 +97,15 @@ def _from_file(path: str) -> Found:
     return _checked(value, notes)
 
 
-def _exposed(status: os.stat_result) -> list[Note]:
+def key_notes(where: str, path: str) -> list[Note]:
+    """What to say of who else may read the file of a private key; nothing where the file cannot be looked at."""
+    try:
+        return [note.at(where) for note in _exposed(Path(path).stat(), f"private key, {path}")]
+    except OSError:
+        return []
+
+
+def _exposed(status: os.stat_result, what: str = "secret") -> list[Note]:
     """What to say of who else may read a secret's file. A group that reads what root alone may write is how a service
     comes to a secret without owning it: so systemd, Kubernetes and packages hand theirs over.
     """
@@ -109,7 +113,7 @@ def _exposed(status: os.stat_result) -> list[Note]:
     kept, excess = ("640", 0o037) if status.st_uid == 0 else ("600", 0o077)
     if not mode & excess:
         return []
-    text = f"other users may read the file of this secret (mode {mode:04o}): chmod {kept} keeps them out"
+    text = f"other users may read the file of this {what} (mode {mode:04o}): chmod {kept} keeps them out"
     return [Note("H101", text)]
 
 

@@ -12,11 +12,11 @@ import datetime as dt
 import json
 import os
 import re
-import tempfile
 from importlib import resources
 from pathlib import Path
 
 from proxy.config.feed import Feed
+from proxy.config.guarded_files import make_folder, reach, replace_file
 from proxy.config.secret_files import read_bounded
 from proxy.core.feed_paths import FeedError
 from proxy.core.ip_sets import Listing, dump_groups, load_groups
@@ -98,7 +98,7 @@ def _parse_stored(data: bytes, feed: Feed, confirmed: float) -> Copy | None:
 def write_stored(state_dir: str, feed: Feed, copy: Copy) -> None:
     """Keep ``copy`` as the last good one. OSError where that fails, and then the old one is still there."""
     path = stored_path(state_dir, feed)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(str(path.parent))
     value = {
         "format": _FORMAT,
         "url": feed.url,
@@ -107,24 +107,14 @@ def write_stored(state_dir: str, feed: Feed, copy: Copy) -> None:
         "last_modified": copy.last_modified,
         "groups": dump_groups(copy.listing),
     }
-    # mkstemp makes it 0600; in the same folder, because a rename is atomic only within one file system.
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(value, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.utime(temporary, (copy.confirmed, copy.confirmed))
-        os.replace(temporary, path)  # noqa: PTH105  # one call, one rename
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108  # as above
-        raise
+    replace_file(str(path), json.dumps(value).encode(), copy.confirmed)
 
 
 def confirm_stored(state_dir: str, feed: Feed, copy: Copy) -> None:
     """The feed has said that ``copy`` still holds. OSError where that cannot be noted."""
     try:
-        os.utime(stored_path(state_dir, feed), (copy.confirmed, copy.confirmed))
+        with reach(str(stored_path(state_dir, feed)), to_link=True) as spot:
+            times = (copy.confirmed, copy.confirmed)
+            os.utime(spot.name, times, dir_fd=spot.folder, follow_symlinks=False)
     except FileNotFoundError:
         write_stored(state_dir, feed, copy)

@@ -7,11 +7,15 @@ dropped and counted. This module never knows what a line says.
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import os
 import select
 import threading
 from queue import SimpleQueue
+
+from proxy.config.guarded_files import open_for_writing
+
+log = logging.getLogger(__name__)
 
 #: Bytes that may wait for the sink: about five seconds of 2,000 lines each, then lines are dropped.
 MAX_WAITING_BYTES = 4 * 1024 * 1024
@@ -32,9 +36,16 @@ class LogSink:
     """
 
     def __init__(
-        self, fd: int, path: str | None = None, *, siblings: bool = False, max_waiting: int = MAX_WAITING_BYTES
+        self,
+        fd: int,
+        path: str | None = None,
+        *,
+        owners: tuple[int, ...] = (),
+        siblings: bool = False,
+        max_waiting: int = MAX_WAITING_BYTES,
     ) -> None:
         self._fd = fd
+        self._owners = owners
         self._siblings = siblings
         self._path = path
         self._max_waiting = max_waiting
@@ -49,9 +60,11 @@ class LogSink:
         self._thread.start()
 
     @classmethod
-    def open(cls, path: str) -> LogSink:
-        """Append to the file ``path``, made with mode 0640 if it is missing. Raises OSError."""
-        return cls(os.open(path, _FLAGS, _MODE), path)
+    def open(cls, path: str, owners: tuple[int, ...] = ()) -> LogSink:
+        """Append to the file ``path``, made with mode 0640 if it is missing. In a folder that others may change it is
+        a regular file of ours, of the folder's owner or of ``owners``. Raises OSError.
+        """
+        return cls(open_for_writing(path, _FLAGS, _MODE, owners=owners), path, owners=owners)
 
     @property
     def dropped(self) -> int:
@@ -67,7 +80,9 @@ class LogSink:
         self._queue.put((data, lines))
 
     def reopen(self) -> None:
-        """Open the path again after what is queued has been written; where that fails the old file stays."""
+        """Open the path again after what is queued has been written. Where that fails the old file stays, and that is
+        said.
+        """
         self._queue.put(_REOPEN)
 
     def close(self, timeout_s: float) -> None:
@@ -105,11 +120,14 @@ class LogSink:
     def _open_again(self) -> None:
         if self._path is None:
             return
-        with contextlib.suppress(OSError):
-            fresh = os.open(self._path, _FLAGS, _MODE)
-            os.close(self._fd)
-            self._fd = fresh
-            self._line_is_cut = False
+        try:
+            fresh = open_for_writing(self._path, _FLAGS, _MODE, owners=self._owners)
+        except OSError as error:
+            log.error("%s cannot be opened again (%s): the old file is written to", self._path, error.strerror)  # noqa: TRY400  # no bug of ours
+            return
+        os.close(self._fd)
+        self._fd = fresh
+        self._line_is_cut = False
 
 
 def whole_lines(data: bytes, size: int) -> list[bytes]:

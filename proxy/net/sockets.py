@@ -15,9 +15,9 @@ import socket
 import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from proxy.config.endpoints import ListenAddress
+from proxy.config.guarded_files import Spot, reach
 from proxy.errors import HookwardError
 from proxy.values import frozen
 
@@ -77,10 +77,9 @@ class BoundSocket:
         self.sock.close()
         if not unlink or self.inode is None:
             return
-        path = str(self.address.path)
-        with suppress(OSError):
-            if _inode(path) == self.inode:
-                Path(path).unlink()
+        with suppress(OSError), reach(str(self.address.path), to_link=True) as spot:
+            if _inode(spot) == self.inode:
+                spot.unlink()
 
 
 def listen_all(addresses: Iterable[ListenAddress], environ: Mapping[str, str]) -> list[BoundSocket]:
@@ -159,29 +158,36 @@ def _begin(sock: socket.socket) -> None:
     sock.listen(BACKLOG)
 
 
-def _inode(path: str) -> tuple[int, int]:
-    status = Path(path).lstat()
+def _inode(spot: Spot) -> tuple[int, int]:
+    status = spot.look()
     return status.st_dev, status.st_ino
 
 
 def _bind_unix(address: ListenAddress, path: str) -> BoundSocket:
-    _remove_stale(address, path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.bind(path)
-        # Before listen(), nobody can connect: the mode is right from the first moment on.
-        Path(path).chmod(UNIX_MODE)
+        with reach(path, to_link=True) as spot:
+            # The path as it is written is what `ss` shows; where others could lead it elsewhere, it is not used.
+            where = path if spot.certain else spot.path
+            _remove_stale(address, spot, where)
+            # The mode comes with the file: to change it afterwards, by its name, could change another's.
+            before = os.umask(0o777 & ~UNIX_MODE)
+            try:
+                sock.bind(where)
+            finally:
+                os.umask(before)
+            inode = _inode(spot)
         _begin(sock)
     except BaseException:
         sock.close()
         raise
-    return BoundSocket(sock, address, _inode(path))
+    return BoundSocket(sock, address, inode)
 
 
-def _remove_stale(address: ListenAddress, path: str) -> None:
+def _remove_stale(address: ListenAddress, spot: Spot, where: str) -> None:
     """Remove the file that a killed process left. What is no socket, or answers, is somebody else's."""
     try:
-        mode = Path(path).lstat().st_mode
+        mode = spot.look().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
@@ -189,9 +195,9 @@ def _remove_stale(address: ListenAddress, path: str) -> None:
         raise AddressInUseError(f"{what}\n    remove it, or name another")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # a full queue is an answer too
-        error = probe.connect_ex(path)
+        error = probe.connect_ex(where)
     if error == errno.ECONNREFUSED:
-        Path(path).unlink()
+        spot.unlink()
     elif error != errno.ENOENT:
         raise OSError(errno.EACCES if error == errno.EACCES else errno.EADDRINUSE, os.strerror(error))
 

@@ -16,6 +16,7 @@ import pwd
 import stat
 from collections.abc import Iterable
 
+from proxy.config.guarded_files import give_away
 from proxy.config.settings import Settings
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import NotPermittedError
@@ -64,7 +65,7 @@ def become(settings: Settings, sockets: Iterable[str] = ()) -> None:
         raise NotPermittedError(f"cannot run as {identity.name}: only root can become somebody else")
     _give_log(settings.access_log, identity)
     for path in sockets:
-        os.chown(path, identity.uid, identity.gid, follow_symlinks=False)
+        give_away(path, identity.uid, identity.gid, kind=stat.S_ISSOCK)
     os.setgroups(identity.groups)
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
@@ -72,6 +73,12 @@ def become(settings: Settings, sockets: Iterable[str] = ()) -> None:
     log.info("running as %s (uid %d, gid %d)", identity.name, identity.uid, identity.gid)
     if settings.state_dir is not None and not os.access(settings.state_dir, os.W_OK | os.X_OK):
         log.warning("%s may not write to %s: nothing outlives a restart", identity.name, settings.state_dir)
+
+
+def owners_of(settings: Settings) -> tuple[int, ...]:
+    """The user whom the settings name, as an owner of files that we write to."""
+    identity = identity_of(settings)
+    return () if identity is None else (identity.uid,)
 
 
 def advice(settings: Settings) -> list[str]:
@@ -99,14 +106,7 @@ def _give_log(path: str, identity: Identity) -> None:
     if path in ("-", "off"):
         return
     with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            status = os.fstat(descriptor)
-            # A second name may be that of somebody else's file.
-            if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid == 0:
-                os.fchown(descriptor, identity.uid, identity.gid)
-        finally:
-            os.close(descriptor)
+        give_away(path, identity.uid, identity.gid)
 
 
 def _user(name: str) -> pwd.struct_passwd:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import os
 import re
 import ssl
 import sys
@@ -18,6 +17,7 @@ from time import perf_counter
 from urllib.parse import urlsplit
 
 from proxy.config.flags import FlagError
+from proxy.config.guarded_files import write_private
 from proxy.core.schemes import Provider, find
 from proxy.errors import Problem
 from proxy.net.clock import Clock
@@ -137,9 +137,7 @@ def _is_plain(url: str) -> bool:
 
 def _save(delivery: Delivery, path: str) -> int:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(delivery.wire())
+        write_private(path, delivery.wire())
     except OSError as error:
         print(f"hookward send: {path} cannot be written: {error.strerror}", file=sys.stderr)
         return ExitCode.FAILED

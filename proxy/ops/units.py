@@ -45,6 +45,7 @@ SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
 SystemCallErrorNumber=EPERM
 UMask=0077
+LimitCORE=0
 LimitNOFILE=524288"""
 
 

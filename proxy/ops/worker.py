@@ -47,7 +47,7 @@ from proxy.ops.environment import PYTHON_VERSION
 from proxy.ops.gauges import Gauges
 from proxy.ops.journal import log, open_journal
 from proxy.ops.places import ADMIN, Held, Place, SocketStore
-from proxy.ops.privileges import become
+from proxy.ops.privileges import become, owners_of
 from proxy.ops.terminal import wants_colour
 
 #: How often a drain looks whether everybody has left: often at first, when it is a matter of milliseconds.
@@ -371,7 +371,10 @@ def open_access_log(
         colour=to_stdout and wants_colour(sys.stdout),
     )
     try:
-        sink = LogSink(sys.stdout.fileno(), siblings=siblings) if to_stdout else LogSink.open(settings.access_log)
+        if to_stdout:
+            sink = LogSink(sys.stdout.fileno(), siblings=siblings)
+        else:
+            sink = LogSink.open(settings.access_log, owners_of(settings))
     except OSError as error:
         what = f"{settings.access_log} cannot be opened ({error.strerror})"
         missing = isinstance(error, FileNotFoundError)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from proxy.config.notes import rule_of
 from proxy.config.settings import TlsFiles
 from proxy.core.addresses import Peer
 from tests.config.loading import ENDS, FLAG_ENDS, Workplace
@@ -37,6 +40,31 @@ def test_certificates_of_flags(place: Workplace) -> None:
     pem(place, "c.pem")
     [one] = place.load(None, *FLAG_ENDS, "--open", "--tls-cert", f"{place.folder}/c.pem").settings.tls
     assert one.where == "--tls-cert"
+
+
+@pytest.mark.parametrize(("mode", "says"), [(0o600, False), (0o640, False), (0o644, True), (0o604, True)])
+@pytest.mark.parametrize("files", ['key = "k.pem"', ""])
+def test_a_private_key_that_others_may_read_is_said(place: Workplace, mode: int, files: str, *, says: bool) -> None:
+    """At the start as by `check`: the key of a certificate of ours, in a file of its own or with the certificate."""
+    pem(place, "c.pem", "k.pem")
+    name = "k.pem" if files else "c.pem"
+    (place.folder / name).chmod(mode)
+    for path in (place.folder / "c.pem", place.folder / "k.pem"):
+        os.chown(path, 0 if os.geteuid() == 0 else -1, -1)
+    if os.geteuid() != 0 and mode == 0o640:
+        pytest.skip("a group may read what root alone may write")
+    warnings = place.load(GUARDED + f'[tls]\ncert = "c.pem"\n{files}\n').settings.warnings
+    found = [one for one in warnings if rule_of(one) == "H101"]
+    assert len(found) == says
+    assert all(f"private key, {place.folder}/{name} (mode {mode:04o})" in one for one in found)
+
+
+def test_a_key_towards_an_upstream_that_others_may_read_is_said(place: Workplace) -> None:
+    pem(place, "c.pem", "k.pem")
+    (place.folder / "k.pem").chmod(0o644)
+    text = GUARDED + '[upstream_tls]\ncert = "c.pem"\nkey = "k.pem"\n'
+    [said] = [one for one in place.load(text).settings.warnings if rule_of(one) == "H101"]
+    assert "upstream_tls.key: " in said
 
 
 def test_tcp(place: Workplace) -> None:

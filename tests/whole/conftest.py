@@ -120,6 +120,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     cert, key, ca = folder / "cert.pem", folder / "key.pem", folder / "ca.pem"
     cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     issued.private_key_pem.write_to_path(str(key))
+    key.chmod(0o600)
     authority.cert_pem.write_to_path(str(ca))
     client = ssl.create_default_context(cafile=str(ca))
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

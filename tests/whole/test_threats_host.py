@@ -1,0 +1,137 @@
+"""Threats from the host itself: a user whom root serves, a reader that does not read, a worker that was taken over."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.whole.conftest import SECRET
+from tests.whole.process import ROOT, Hookward, environment
+from tests.whole.recorder import RecordingUpstream
+from tests.whole.wire import PATIENCE_S, github, once, request
+
+Start = Callable[..., Hookward]
+NOBODY = pwd.getpwnam("nobody")
+SIGNED = request("POST", "/", github(SECRET, b"{}"), b"{}")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be led by another user")
+
+
+# -- root, and the folders of the user that it becomes
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """A folder of the user whom root becomes."""
+    for folder in [tmp_path, *list(tmp_path.parents)[:-1]]:
+        if folder.stat().st_uid == 0 and folder.stat().st_mode & 0o777 == 0o700:
+            folder.chmod(0o711)
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    os.chown(folder, NOBODY.pw_uid, NOBODY.pw_gid)
+    return folder
+
+
+@pytest.fixture
+def treasure(tmp_path: Path) -> Path:
+    """A file that root alone may write."""
+    folder = tmp_path / "etc"
+    folder.mkdir(mode=0o755)
+    path = folder / "treasure"
+    path.write_bytes(b"root's\n")
+    path.chmod(0o600)
+    return path
+
+
+def as_nobody(*command: object) -> None:
+    """What the user does: a process of that user's own."""
+    ids = [f"--reuid={NOBODY.pw_uid}", f"--regid={NOBODY.pw_gid}", "--clear-groups"]
+    subprocess.run(["setpriv", *ids, *map(str, command)], check=True, timeout=PATIENCE_S)
+
+
+def refused(*argv: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "proxy", *map(str, argv)]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=PATIENCE_S, check=False
+    )
+
+
+@as_root
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("attack", ["link", "folder", "pipe"])
+def test_o1_root_is_not_led_to_another_file_by_its_log(
+    upstream: RecordingUpstream, theirs: Path, treasure: Path, attack: str, workers: int
+) -> None:
+    """The user puts a link, a link for a folder on the way, or a pipe where root is to open the log."""
+    log = theirs / "logs" / "treasure"
+    as_nobody("mkdir", theirs / "logs")
+    if attack == "link":
+        as_nobody("ln", "-s", treasure, log)
+    elif attack == "folder":
+        as_nobody("rmdir", theirs / "logs")
+        as_nobody("ln", "-s", treasure.parent, theirs / "logs")
+    else:
+        as_nobody("mkfifo", log)
+    flags = ["--listen", "127.0.0.1:0", "--upstream", upstream.url, "--open", "--user", "nobody"]
+    done = refused(*flags, "--access-log", log, "--workers", workers)
+    assert done.returncode == 78
+    assert f"{log} cannot be opened" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (treasure.read_bytes(), treasure.stat().st_uid) == (b"root's\n", 0)
+
+
+@as_root
+def test_o1_root_is_not_led_to_another_file_when_its_log_is_opened_again(
+    start: Start, upstream: RecordingUpstream, theirs: Path, treasure: Path
+) -> None:
+    """Root that stays root, with a log in a user's folder: after the rotation there is a link."""
+    log = theirs / "access.log"
+    hookward = start("--listen", "127.0.0.1:0", "--upstream", upstream.url, "--open", "--access-log", log)
+    as_nobody("mv", log, theirs / "old")
+    as_nobody("ln", "-s", treasure, log)
+    hookward.signal(signal.SIGUSR1)
+    assert hookward.said("cannot be opened again (a symbolic link that another user made)")
+    assert once(hookward.address, SIGNED).status == 200
+    hookward.signal(signal.SIGTERM)
+    assert hookward.wait() == 0
+    assert treasure.read_bytes() == b"root's\n"
+    assert b"delivered" in (theirs / "old").read_bytes()
+
+
+@as_root
+def test_o1_root_is_not_led_to_another_folder_by_its_socket(
+    start: Start, upstream: RecordingUpstream, theirs: Path, treasure: Path
+) -> None:
+    """The socket is made in the user's folder, given to the user, and removed there and nowhere else."""
+    as_nobody("ln", "-s", treasure.parent, theirs / "run")
+    flags = ["--upstream", upstream.url, "--open", "--user", "nobody", "--listen"]
+    done = refused(*flags, f"unix:{theirs}/run/treasure")
+    assert done.returncode in {77, 78}
+    assert "a symbolic link that another user made" in done.stderr
+    assert (treasure.read_bytes(), treasure.stat().st_uid) == (b"root's\n", 0)
+    as_nobody("rm", theirs / "run")
+    as_nobody("mkdir", theirs / "run")
+    hookward = start(*flags, f"unix:{theirs}/run/sock")
+    status = (theirs / "run" / "sock").stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (NOBODY.pw_uid, 0o660)
+    hookward.signal(signal.SIGTERM)
+    assert hookward.wait() == 0
+    assert not (theirs / "run" / "sock").exists()
+
+
+@as_root
+def test_o1_root_reads_no_secret_through_another_users_link(
+    upstream: RecordingUpstream, theirs: Path, treasure: Path
+) -> None:
+    as_nobody("ln", "-s", treasure.parent, theirs / "keys")
+    flags = ["--listen", "127.0.0.1:0", "--upstream", upstream.url, "--provider", "github", "--user", "nobody"]
+    done = refused(*flags, "--secret-file", theirs / "keys" / "treasure")
+    assert done.returncode == 78
+    assert "a symbolic link in it that another user made" in done.stderr
+    assert "root's" not in done.stdout + done.stderr
