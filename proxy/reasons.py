@@ -97,10 +97,9 @@ class Reason(Enum):
         return f"Reason.{self.name}"
 
 
-#: Refusals of the guard itself: what ``mode = "observe"`` lets pass and counts.
+#: What ``mode = "observe"`` lets pass and counts: proofs that fail. Addresses, limits and grammar are always enforced.
 OBSERVABLE = frozenset(
     {
-        Reason.ADDRESS_REFUSED,
         Reason.CLIENT_CERTIFICATE_REFUSED,
         Reason.TOKEN_MISSING,
         Reason.TOKEN_MISMATCH,

@@ -44,8 +44,9 @@ def test_the_promised_status(word: str, status: int) -> None:
     assert reason.status == status
 
 
-def test_only_the_guard_can_be_observed() -> None:
-    assert {reason.word for reason in OBSERVABLE} == {*FORBIDDEN, "client_certificate_refused", "basic_auth_failed"}
+def test_only_proofs_can_be_observed() -> None:
+    proofs = {word for word in FORBIDDEN if word != "address_refused"}
+    assert {reason.word for reason in OBSERVABLE} == {*proofs, "client_certificate_refused", "basic_auth_failed"}
     assert all(reason.ended_by is Ended.US for reason in OBSERVABLE)
 
 

@@ -253,12 +253,11 @@ class _Build:
 
 
 def admitted_by(exposure: Exposure, routes: Sequence[Route]) -> AddressSet | None:
-    """Whom the routes admit together; None where one of them looks at no address, or only observes."""
+    """Whom the routes admit together; None where one of them looks at no address."""
     if exposure is Exposure.LOCAL:
         return None
-    allows = [None if route.observe else route.allow for route in routes]
-    sets = [allow for allow in allows if allow is not None]
-    return AddressSet.union(sets) if len(sets) == len(allows) else None
+    sets = [route.allow for route in routes if route.allow is not None]
+    return AddressSet.union(sets) if len(sets) == len(routes) else None
 
 
 def lent_keys(routes: Sequence[Route]) -> Iterator[tuple[Route, Route]]:
@@ -276,7 +275,7 @@ def lent_keys(routes: Sequence[Route]) -> Iterator[tuple[Route, Route]]:
 
 def reserved_for(admitted: AddressSet | None, routes: Sequence[Route], trusted: AddressSet) -> AddressSet:
     """For whom a share of the connections is kept: the listed addresses, where others may connect as well."""
-    listed = [route.allow for route in routes if route.allow is not None and not route.observe]
+    listed = [route.allow for route in routes if route.allow is not None]
     if admitted is not None or not listed:
         return AddressSet.empty()
     return AddressSet.union([*listed, trusted])

@@ -128,7 +128,7 @@ def _route(route: Route, limits: Limits) -> list[str]:
         lines.append(f"An unreachable upstream is tried again for {show_time(route.hold_s)}.")
     lines += _handshake(route)
     if route.observe:
-        lines.append("ONLY OBSERVED: what would be refused is passed on and counted.")
+        lines.append("ONLY OBSERVED: a delivery whose proof fails is passed on and counted.")
     return [lines[0], *(_INDENT + line for line in lines[1:])]
 
 

@@ -44,16 +44,16 @@ configuration means.
 - **Flags and a file.** Flags of the group *route* make the route `default`, or change `[route.default]` of the file.
   Beside other routes of a file they need `--path`. `--allow` and `--upstream` are the top level's keys.
 - **Only `allow`** at the top level, and no route, makes the route `default` with the path `/`.
-- **Nested paths.** The longest path that owns a request decides alone: what its routes refuse is refused, and never offered
-  to the routes of a shorter path. So a route's guards are all that counts at its path and below it.
-- **Several routes on one path** are tried in the order of the file. The first whose method, address, token and signature
-  header hold takes the request, and its verdict on the body is final: two routes with the same provider and different
-  secrets are one route with both secrets (`check` says so). Where all refuse, the refusal that is told and logged is that of
-  the route whose token or signature was there; failing that, of the one whose checks went furthest.
+- **Nested paths.** The longest path that owns a request decides alone: what its routes refuse is refused, and never
+  offered to the routes of a shorter path. So a route's guards are all that counts at its path and below it.
+- **Several routes on one path** are tried in the order of the file. The first whose method, address, token and
+  signature header hold takes the request, and its verdict on the body is final: two routes with the same provider and
+  different secrets are one route with both secrets (`check` says so). Where all refuse, the refusal that is told and
+  logged is that of the route whose token or signature was there; failing that, of the one whose checks went furthest.
 - **A route without a guard** (`allow`, `provider` or `token`) is an error, unless `open = true` says that everybody may
   call it.
 - **A route's own `allow` replaces** the top level's. Where every route has one, their union is what is admitted at
-  accept; everybody else is reset. A route that only observes keeps nobody out at accept.
+  accept; everybody else is reset. A route that only observes keeps its list all the same.
 - **Limits** of a route may only be tighter than the global ones.
 - **Variables** that begin with `HOOKWARD_`, mean nothing and look like a misspelt name are errors; others are warned
   of. Those that hold a referenced secret, and those that Kubernetes sets, are left alone.

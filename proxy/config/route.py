@@ -185,7 +185,8 @@ class RouteReader:
     def _observe(self, name: str, view: View) -> bool:
         observe = view.need("mode", str) == "observe"
         if observe:
-            self.warnings.append(Note("H302", f"{view.where('mode')}: route {name!r} only observes: it refuses nobody"))
+            text = f"{view.where('mode')}: route {name!r} only observes: a delivery whose proof fails is passed on"
+            self.warnings.append(Note("H302", text))
         return observe
 
     def _handshake(self, view: View, guards: Guards) -> str:

@@ -84,7 +84,11 @@ _RULES = (
         "Lower `tolerance`; most providers allow five minutes.",
     ),
     Rule("H301", "A route never gets a request: an earlier one takes all.", "Remove it, or tighten the other one."),
-    Rule("H302", "A route only observes: it refuses nobody.", 'Write mode = "enforce" when you have seen enough.'),
+    Rule(
+        "H302",
+        "A route only observes: a delivery whose proof fails is passed on.",
+        'Write mode = "enforce" when you have seen enough; `allow` holds until then.',
+    ),
     Rule("H303", "A route is open to everybody.", "Add `allow`, `provider` or `token`."),
     Rule("H304", "Everybody may connect to a plain TCP forward.", "Add `allow` to it."),
     Rule(

@@ -222,8 +222,9 @@ _ROUTE = (
     Key("events", kinds.TEXT, "Refuse other event types.", many=True, flag="event"),
     Key("body", choice("free", "tail", "hold"), "What the upstream may see before the verdict; left out, `tail` "
         "with a signature, else `free`.", flag="body"),
-    Key("mode", choice("enforce", "observe"), "`observe` passes and counts what would have been refused.", "enforce",
-        flag="mode"),
+    Key("mode", choice("enforce", "observe"), "`observe` passes and counts what token, signature, "
+        "time, event or client certificate would have refused; addresses, limits and grammar are always enforced.",
+        "enforce", flag="mode"),
     Key("upstream", UPSTREAM, "Where this route goes instead of the top level's `upstream`.", many=True),
     Key("upstream_tls", kinds.TABLE, "Instead of the top level's table.", table="upstream_tls"),
     Key("send_proxy", kinds.BOOL, "Instead of the top level's."),

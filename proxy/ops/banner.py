@@ -113,7 +113,7 @@ def _route_line(route: Route, paint: Paint) -> str:
     to = ", ".join(str(endpoint) for endpoint in route.upstream)
     found = guards(route)
     protected = ", ".join(found) if found else paint("NOTHING PROTECTS IT", "red", "bold")
-    observed = paint(" (ONLY OBSERVED: what fails is let pass and counted)", "yellow") if route.observe else ""
+    observed = paint(" (ONLY OBSERVED: a proof that fails is counted, and let pass)", "yellow") if route.observe else ""
     return f"route {paint(route.name, 'cyan')}: {methods} {path} to {to}: {protected}{observed}"
 
 

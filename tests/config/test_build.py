@@ -61,9 +61,9 @@ TOKEN = 'token = { query = "t", secrets = "file:token" }'
         ("", OWN, TOKEN, ["192.0.2.1", "203.0.113.1"], []),
         ('allow = "10.0.0.0/8"', OWN, TOKEN, ["192.0.2.1", "10.0.0.1"], ["203.0.113.1"]),
         ('allow = "10.0.0.0/8"', OWN, OWN, ["192.0.2.1"], ["10.0.0.1"]),
-        ("", OWN, 'allow = "198.51.100.0/24"\nmode = "observe"', ["203.0.113.1"], []),
+        ("", OWN, 'allow = "198.51.100.0/24"\nmode = "observe"', ["198.51.100.1"], ["203.0.113.1"]),
     ],
-    ids=["union", "one-without", "top-level-for-the-rest", "own-replaces-top-level", "observing-refuses-nobody"],
+    ids=["union", "one-without", "top-level-for-the-rest", "own-replaces-top-level", "observing-keeps-its-list"],
 )
 def test_who_is_admitted_at_accept(
     place: Workplace, top: str, first: str, second: str, admitted: list[str], refused: list[str]

@@ -55,7 +55,7 @@ Route slack: POST /slack alone, to http://127.0.0.1:8000.
     May call: every address.
     Proof: signature of slack in x-slack-signature (HMAC sha256), not older or newer than 300s, with the secret s.
     Body: hold: nothing is passed on until the proof holds.
-    ONLY OBSERVED: what would be refused is passed on and counted.
+    ONLY OBSERVED: a delivery whose proof fails is passed on and counted.
 
 Route query: POST /q and below, to http://127.0.0.1:8000.
     May call: every address.

@@ -266,6 +266,28 @@ class TestObserve:
         else:
             assert reason(answer) is would_be
 
+    @given(st.sets(st.sampled_from(range(len(FAULTS))), min_size=1))
+    def test_whatever_else_fails_the_earliest_enforced_fault_answers(self, chosen: set[int]) -> None:
+        faults: dict[str, object] = {}
+        for index in sorted(chosen, reverse=True):
+            faults |= FAULTS[index][1]
+        told = [FAULTS[index][0] for index in sorted(chosen)]
+        enforced = [one for one in told if one not in OBSERVABLE]
+        answer = ask(replace(GUARDED, observe=True), **faults)  # type: ignore[arg-type]
+        assert reason(answer) is (enforced[0] if enforced else None)
+        if isinstance(answer, Admit):
+            assert (answer.observed, answer.target) == (told[0], b"/hook")
+
+    @given(st.sampled_from([None, OFFICE, AddressSet.parse(["203.0.113.0/24", "2001:db8::/32", "unix:"])]), st.data())
+    def test_no_address_outside_the_list_ever_passes(self, allow: AddressSet | None, data: st.DataObject) -> None:
+        peer = data.draw(st.sampled_from([FRIEND, STRANGER, Peer.of("2001:db8::7"), Peer.unix()]))
+        fault = data.draw(
+            st.sampled_from([fault for _, fault in FAULTS if "peer" not in fault and "target" not in fault])
+        )
+        answer = ask(replace(GUARDED, allow=allow, rate=None, observe=True), **(fault | {"peer": peer}))  # type: ignore[arg-type]
+        if allow is not None and peer not in allow:
+            assert isinstance(answer, Reject)
+
 
 class TestExposure:
     open_route = route(body=BodyMode.FREE)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
-from tests.whole.wire import github, once, request
+from tests.whole.wire import Client, github, once, request, turned_away
 
 TENANTS = {name: f"the secret of tenant {name}".encode() for name in ("a", "b")}
 CONFIG = """
@@ -122,3 +123,49 @@ def test_g1_of_two_routes_on_a_path_the_one_whose_evidence_came_is_told(
     nested: Hookward, lasting_upstream: RecordingUpstream, fields: dict[str, str], told: tuple[str, str]
 ) -> None:
     assert refused(nested, lasting_upstream, request(target="/both", fields=fields, content=b"{}")) == told
+
+
+OBSERVED = """
+upstream = "{upstream}"
+trusted_proxies = ["127.0.0.9"]
+
+[route.observed]
+path = "/observed"
+allow = ["127.0.0.2", "192.0.2.0/24"]
+provider = "github"
+secrets = ["file:{secret}"]
+mode = "observe"
+"""
+BESIDE = """
+[route.beside]
+path = "/beside"
+open = true
+"""
+
+
+def test_g2_an_observing_route_keeps_its_list_at_accept(
+    configured: Callable[..., Hookward], upstream: RecordingUpstream, secret_file: Path
+) -> None:
+    hookward = configured(OBSERVED.format(upstream=upstream.url, secret=secret_file))
+    unsigned = request(target="/observed", content=b"{}")
+    assert turned_away(hookward.address, unsigned, source="127.0.0.3") == "reset"
+    with Client(hookward.address, source="127.0.0.2") as listed:
+        assert listed.ask(unsigned).status == 200
+    assert [one.target for one in upstream.wait_complete()] == [b"/observed"]
+    assert hookward.logged({"webhook.observed_reason": "signature_missing"})
+
+
+@pytest.mark.parametrize("fields", [{}, github(b"a guess", b"{}")], ids=["unsigned", "forged"])
+def test_g2_an_observing_route_keeps_its_list_where_others_may_connect(
+    configured: Callable[..., Hookward], upstream: RecordingUpstream, secret_file: Path, fields: dict[str, str]
+) -> None:
+    hookward = configured(OBSERVED.format(upstream=upstream.url, secret=secret_file) + BESIDE)
+    for source, named in (("127.0.0.3", {}), ("127.0.0.9", {"X-Forwarded-For": "198.51.100.7"})):
+        with Client(hookward.address, source=source) as stranger:
+            answer = stranger.ask(request(target="/observed", fields=fields | named, content=b"{}"))
+            assert (answer.status, answer.word) == (403, "address_refused")
+    with Client(hookward.address, source="127.0.0.9") as proxy:
+        listed = fields | {"X-Forwarded-For": "192.0.2.7"}
+        assert proxy.ask(request(target="/observed", fields=listed, content=b"{}")).status == 200
+    assert len(upstream.wait_complete()) == 1
+    assert hookward.logged({"webhook.reason": "address_refused", "webhook.verdict": "refused"}, 2)
