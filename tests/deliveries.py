@@ -37,6 +37,7 @@ URL = "https://hooks.example.com/in/here?x=1&a=b%20c"
 ORIGIN = "https://hooks.example.com"
 TARGET = b"/in/here?x=1&a=b%20c"
 BODY = '{"event":"push","text":"zażółć \\"x\\" \\\\ 🎉\\n","n":[1,2.50,null]}\r\n\t'.encode()
+TOPICS = ("arn:aws:sns:us-east-1:1:t",)
 RAW = b"It's a secret: 0123456789abcdef"
 HEX_SECRET = b"00ff" * 16
 BASE64_SECRET = base64.b64encode(bytes(range(32)))
@@ -613,7 +614,9 @@ def check_for(provider: Provider, *shown: bytes, tolerance_s: float | None = Non
     """The guard of a route with these secrets, named "0", "1", …"""
     assert provider.scheme is not None
     secrets = tuple(Secret(str(at), decode_secret(provider, text)) for at, text in enumerate(shown))
-    return SignatureCheck(provider.scheme, secrets, tolerance_s, ORIGIN)
+    return SignatureCheck(
+        provider.scheme, secrets, tolerance_s, ORIGIN, TOPICS if provider.scheme.signs_for_all else ()
+    )
 
 
 def run(check: SignatureCheck, delivery: Delivery, now: float = NOW, cuts: Iterable[int] = ()) -> str | Reason:

@@ -25,7 +25,7 @@ from proxy.core.signing.scheme import Encoding, Timestamp
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
-from tests.deliveries import NOW, Delivery, head_of
+from tests.deliveries import NOW, Delivery, head_of, make
 
 LIMITS = Limits(1 << 20, 8192, 16384, 100, 1 << 18, 10, 512, 60, 90, 15, 60, 30)
 KEY = b"correct horse battery staple"
@@ -48,6 +48,7 @@ def route(
     token: TokenCheck | None = None,
     public_url: str = "https://hooks.example.com",
     name: str = "hooks",
+    topics: tuple[str, ...] = (),
 ) -> Route:
     """A route with these secrets, named "main", "main-2", …; with ``token``, one without a signature."""
     known = find(provider)
@@ -56,7 +57,9 @@ def route(
         one if isinstance(one, Secret) else Secret(f"main-{at}" if at else "main", one)
         for at, one in enumerate(secrets or (KEY,))
     ]
-    check = SignatureCheck(chosen, tuple(made), None, public_url) if chosen is not None and token is None else None
+    check = None
+    if chosen is not None and token is None:
+        check = SignatureCheck(chosen, tuple(made), None, public_url, topics)
     return Route(
         name=name,
         path=b"/",
@@ -359,6 +362,18 @@ SIGNATURES = (
     ),
 )
 
+
+def another_topic() -> Case:
+    """A message of a topic that the route does not list."""
+    sent = make("sns")
+    provider = find("sns")
+    assert provider is not None
+    guard = route("sns", decode_secret(provider, sent.secret), topics=("arn:aws:sns:us-east-1:2:other",))
+    return refused(guard, sent.fields, sent.body)
+
+
+TOPICS = (Fault("a topic that is not listed", "topic_other", another_topic()),)
+
 URLS = (
     Fault(
         "http at the provider",
@@ -580,4 +595,4 @@ TOKENS = (
     Fault("a wrong token", "unknown", refused(route("own", token=token()), {"X-Token": b"guess"})),
 )
 
-FAULTS = (*SECRETS, *BODIES, *SIGNATURES, *URLS, *TIMES, *SENDERS, *TOKENS)
+FAULTS = (*SECRETS, *BODIES, *SIGNATURES, *URLS, *TOPICS, *TIMES, *SENDERS, *TOKENS)

@@ -23,6 +23,7 @@ import trustme
 
 from proxy.config.load import load
 from proxy.core.states import CLIENT_MOVES, UPSTREAM_MOVES
+from tests.deliveries import keys
 from tests.kustomized import of_kind, rendered
 from tests.pages import PAGES, ROOT, anchors, blocks
 from tests.whole.process import Hookward, environment
@@ -48,6 +49,7 @@ def etc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     issued = trustme.CA().issue_cert("hooks.example.com")
     (folder / "fullchain.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     issued.private_key_pem.write_to_path(str(folder / "key.pem"))
+    (folder / "sns.pem").write_bytes(keys().rsa_certificate)
     (folder / "office.txt").write_text("192.0.2.0/24\n")
     (folder / "hookward.toml").write_text(here(blocks("toml")[0].text, folder))
     return folder

@@ -171,7 +171,8 @@ def _signature(provider: str, check: SignatureCheck) -> str:
     if tolerance is None and scheme.timestamp is not None:
         tolerance = scheme.timestamp.tolerance_s
     fresh = f", not older or newer than {show_time(tolerance)}" if tolerance is not None else ""
-    return f"signature of {provider}{where} ({_algorithm(scheme)}){fresh}, with {_secrets(check.secrets)}"
+    topics = f", of {_list(check.topics)}" if check.topics else ""
+    return f"signature of {provider}{where} ({_algorithm(scheme)}){topics}{fresh}, with {_secrets(check.secrets)}"
 
 
 def _algorithm(scheme: Scheme) -> str:

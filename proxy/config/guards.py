@@ -100,7 +100,7 @@ class GuardReader:
 
     def _check_idle(self, route: View) -> None:
         """Keys that speak of a provider where there is none: better said than ignored."""
-        for key in ("secrets", "tolerance", "public_url", "verify_token"):
+        for key in ("secrets", "tolerance", "topics", "public_url", "verify_token"):
             has_any = route.tree.indexes(*route.prefix, key) if key == "secrets" else key in route
             if has_any and not route.doubtful("provider"):
                 where = (
@@ -123,13 +123,33 @@ class GuardReader:
                     'set public_url = "https://hooks.example.com", as it is configured at the provider',
                 )
             return None
-        if not secrets:
+        topics = self._topics(route, provider)
+        if not secrets or topics is None:
             return None
+        tolerance_s = route.get("tolerance", float)
         try:
-            return SignatureCheck(provider.scheme, tuple(secrets), route.get("tolerance", float), public_url)
+            return SignatureCheck(provider.scheme, tuple(secrets), tolerance_s, public_url, topics)
         except ValueError as error:
             self.problems.add(route.where("provider"), f"{provider.title} cannot be checked so", str(error))
             return None
+
+    def _topics(self, route: View, provider: Provider) -> tuple[str, ...] | None:
+        """The topics of a route; None where they are needed and missing."""
+        topics = route.items("topics", str)
+        if provider.scheme is None or not provider.scheme.signs_for_all:
+            if topics:
+                what, mend = f"{provider.title} has no topics that are signed", "remove `topics`"
+                self.problems.add(route.where("topics"), what, mend)
+            return ()
+        if topics:
+            return topics
+        if not route.doubtful("topics"):
+            self.problems.add(
+                route.where("provider"),
+                f"{provider.title} signs for all its customers with one key, so anybody's topic would pass",
+                'set topics = ["arn:aws:sns:eu-west-1:123456789012:NAME"] to those that are yours (flag: --topic ARN)',
+            )
+        return None
 
     def _provider_token(self, route: View, provider: Provider, secrets: Sequence[Secret]) -> TokenCheck | None:
         assert provider.token is not None

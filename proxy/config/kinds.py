@@ -38,6 +38,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 section 5.
 _QUERY_KEY = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,31}")
+_TOPIC = re.compile(r"arn:[a-z0-9-]+:sns:[a-z0-9-]+:[0-9]+:[A-Za-z0-9_.-]{1,256}")
 _LABEL = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 #: Methods that would make a tunnel, or echo the sender's fields (threats E4).
 _NEVER = {"CONNECT", "TRACE", "TRACK"}
@@ -240,6 +241,15 @@ def _url(value: object) -> object:
     return text
 
 
+def _topic(value: object) -> object:
+    text = _text(value)
+    if "*" in text or "?" in text:
+        raise Mistake("a topic has no wildcards: its whole name is compared", "list each topic")
+    if not _TOPIC.fullmatch(text):
+        raise ValueError(f"{text[:80]!r} is not the ARN of a topic")
+    return text
+
+
 def _server_name(value: object) -> object:
     text = _text(value).lower().removesuffix(".")
     label = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?"
@@ -280,6 +290,7 @@ MOMENT = Kind("time", "write 2026-03-01T09:15:00Z, or seconds since 1970, withou
 INSTANT = Kind("date", "write 2026-12-15 or 2026-12-15T12:00:00Z, without quotes", _instant)
 ADDRESSES = Kind("address, network or list", 'write "192.0.2.0/24", "file:/path" or "set:NAME"', _text)
 URL = Kind("URL", 'write "https://hooks.example.com" or the whole URL', _url)
+TOPIC = Kind("ARN of a topic", 'write "arn:aws:sns:eu-west-1:123456789012:NAME"', _topic)
 SERVER_NAME = Kind("host name", 'write "hooks.example.com" or "*.example.com"', _server_name)
 ACCOUNT = Kind("name or number", 'write the name of a user or group of this host, such as "hookward"', _account)
 TABLE = Kind("table", "write a table", _text)

@@ -186,7 +186,7 @@ def _same_signature(first: SignatureCheck | None, second: SignatureCheck | None,
         # Which secret signed is seen in the head alone where a signed token stands there.
         in_head = first.scheme.claims is not None and first.scheme.document is None
         return not in_head and not all(secret.has_dates for secret in first.secrets)
-    return _keys(first.secrets) >= _keys(second.secrets)
+    return set(first.topics) >= set(second.topics) and _keys(first.secrets) >= _keys(second.secrets)
 
 
 def _keys(secrets: Iterable[Secret]) -> set[tuple[bytes, float | None, float | None]]:

@@ -238,6 +238,8 @@ _ROUTE = (
         "both", flag="duplicates-by"),
     Key("duplicates_window", kinds.TIME, "How long a delivery is remembered.", "24h", minimum="1s", maximum="30d",
         at_limit="it is new again", flag="duplicates-window"),
+    Key("topics", kinds.TOPIC, "For `sns`, whose key signs for all customers: the topics whose messages are taken, "
+        "compared as a whole.", many=True, flag="topic"),
     Key("public_url", kinds.URL, "For schemes that sign the URL: scheme and authority, or the whole URL, as configured "
         "at the provider.", flag="public-url"),
     Key("handshake", choice("forward", "answer", "refuse"), "The provider's endpoint check: the application "

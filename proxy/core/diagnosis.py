@@ -59,6 +59,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *mismatches.OF_SECRETS,
     *mismatches.OF_BODIES,
     *mismatches.OF_URLS,
+    *mismatches.OF_TOPICS,
     *refusals.OF_FORMS,
     *refusals.OF_SENDERS,
     *refusals.OF_TIMES,

@@ -42,14 +42,16 @@ class SignatureCheck:
     """One route's signature guard. ``secrets`` are decoded keys (``core.schemes.decode_secret``), newest first.
 
     ``tolerance_s`` overrides the scheme's window, both ways. ``public_url`` is scheme and authority, or the whole URL,
-    as configured at the provider; needed where the URL is signed. Raises ValueError, with the mend, where the scheme
-    cannot be checked so.
+    as configured at the provider; needed where the URL is signed. ``topics`` are those whose messages are ours, needed
+    where one key signs for all customers of the provider. Raises ValueError, with the mend, where the scheme cannot be
+    checked so.
     """
 
     scheme: Scheme
     secrets: tuple[Secret, ...]
     tolerance_s: float | None = None
     public_url: str | None = None
+    topics: tuple[str, ...] = ()
     _plan: Plan = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +60,8 @@ class SignatureCheck:
         if self.scheme.signs_url and not self.public_url:
             raise ValueError('this provider signs the URL: set public_url = "https://..." as it is configured there')
         object.__setattr__(self, "_plan", _compile(self))
+        if self.scheme.signs_for_all and not self.topics:
+            raise ValueError("this provider signs for all its customers: set topics = [...] to those that are yours")
 
     @property
     def freshness_s(self) -> float | None:
@@ -94,7 +98,7 @@ def _compile(check: SignatureCheck) -> Plan:
     if scheme.claims is not None:
         return JwtPlan(scheme, scheme.claims, reader, _make_judge(check), check.tolerance_s)
     if scheme.document is not None:
-        return DocumentPlan(scheme, scheme.document, reader, _make_judge(check))
+        return DocumentPlan(scheme, scheme.document, reader, _make_judge(check), check.topics)
     if scheme.method is Method.ED25519:
         return PlainPlan(scheme, reader, _make_judge(check))
     if needs_public_keys(scheme):

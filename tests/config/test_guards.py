@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.config.describe import describe
 from proxy.config.guards import show_instant, slug_of
 from proxy.core.tokens import TokenKind
 from tests.config.loading import ENDS, SECRET, Workplace
+from tests.deliveries import keys
 
 GITHUB = 'provider = "github"\n'
 
@@ -123,6 +125,46 @@ def test_a_scheme_that_signs_the_url(place: Workplace) -> None:
     [problem] = place.problems(route(text))
     assert problem.where == "hookward.toml:4: route.a.provider"
     assert 'public_url = "https://hooks.example.com"' in problem.mend
+
+
+SNS = 'provider = "sns"\nsecrets = "file:certificate"\n'
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:orders"
+
+
+def test_a_key_that_signs_for_everybody_needs_topics(place: Workplace) -> None:
+    place.secret("certificate", keys().rsa_certificate)
+    text = f'topics = ["{TOPIC}", "arn:aws-cn:sns:cn-north-1:123456789012:a.fifo"]\n'
+    loaded = place.load(route(SNS + text))
+    [one] = loaded.policy.routes
+    assert one.signature is not None
+    assert one.signature.topics == (TOPIC, "arn:aws-cn:sns:cn-north-1:123456789012:a.fifo")
+    assert f"of {TOPIC}, " in describe(loaded)
+    for alias in ("sns", "amazon-sns", "aws_sns"):
+        [problem] = place.problems(route(SNS.replace('"sns"', f'"{alias}"')))
+        assert problem.where == "hookward.toml:4: route.a.provider"
+        assert "anybody's topic would pass" in problem.what
+        assert 'set topics = ["arn:aws:sns:' in problem.mend
+    assert place.problems(route(SNS + "topics = []\n")) != []
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('topics = ["arn:aws:sns:eu-west-1:123456789012:*"]', "no wildcards"),
+        ('topics = ["orders"]', "not the ARN of a topic"),
+        ('topics = ["arn:aws:sqs:eu-west-1:123456789012:orders"]', "not the ARN of a topic"),
+    ],
+)
+def test_a_topic_is_a_whole_arn(place: Workplace, text: str, what: str) -> None:
+    place.secret("certificate", keys().rsa_certificate)
+    assert [what in problem.what for problem in place.problems(route(SNS + text + "\n"))] == [True]
+
+
+def test_topics_of_no_topic(place: Workplace) -> None:
+    [problem] = place.problems(route(f'{GITHUB}secrets = "file:github.secret"\ntopics = ["{TOPIC}"]\n'))
+    assert (problem.where, problem.mend) == ("hookward.toml:6: route.a.topics", "remove `topics`")
+    [problem] = place.problems(route(f"allow = 'all'\ntopics = ['{TOPIC}']\n"))
+    assert "without a provider" in problem.what
 
 
 def test_tolerance(place: Workplace) -> None:

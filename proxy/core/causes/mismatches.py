@@ -178,6 +178,16 @@ OF_URLS: tuple[Hypothesis, ...] = (
     ),
 )
 
+OF_TOPICS: tuple[Hypothesis, ...] = (
+    Hypothesis(
+        "topic_other",
+        "The signature with {secret} is right, and the message is of a topic that `topics` does not list.",
+        "Add the topic's ARN to `topics` if it is yours: the same key signs for everybody else's.",
+        _MISMATCH,
+        of_body.of_another_topic,
+    ),
+)
+
 #: The secret is right, and what was signed is not: surer than a guess, and rarer than the rest.
 OTHER_SCHEMES: tuple[Hypothesis, ...] = (
     Hypothesis(

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from urllib.parse import parse_qsl, quote_plus, unquote_plus
 
 from proxy.core.causes.trial import MAX_BODY_BYTES, Facts, Trial
+from proxy.core.signing.documents import read_json, scalar_text, walk
 
 #: What a compressed body may become.
 _MAX_INFLATED_BYTES = 4 * MAX_BODY_BYTES
@@ -180,3 +181,12 @@ def empty(trial: Trial) -> Facts | None:
 def not_here(trial: Trial) -> Facts | None:
     """The body was longer than what is held, so nothing about it can be tried."""
     return {} if trial.body is None else None
+
+
+def of_another_topic(trial: Trial) -> Facts | None:
+    """The message is of a topic that the route does not list."""
+    document = None if trial.scheme is None else trial.scheme.document
+    if document is None or document.topic is None or trial.body is None:
+        return None
+    topic = scalar_text(walk(read_json(trial.body), document.topic))
+    return None if topic is None else _name(trial.fits(topics=(topic.decode("utf-8", "replace"),)))

@@ -106,6 +106,7 @@ class Trial:
         head: RequestHead | None = None,
         scheme: Scheme | None = None,
         public_url: str | None = None,
+        topics: tuple[str, ...] = (),
     ) -> str | None:
         """The name of the secret with which the delivery, so changed, is right; None where it is wrong all the same.
 
@@ -120,8 +121,10 @@ class Trial:
         if self.left < 0:
             return None
         url = public_url or (self.check.public_url if self.check is not None else None)
+        if not topics and self.check is not None:
+            topics = self.check.topics
         try:
-            return self._verify(SignatureCheck(scheme, chosen, float("inf"), url), head or self.head, content)
+            return self._verify(SignatureCheck(scheme, chosen, float("inf"), url, topics), head or self.head, content)
         except ValueError:  # what was supposed makes no check, or no URL
             return None
 

@@ -131,6 +131,12 @@ PROVIDERS = (
                     ("SubscriptionConfirmation", _SNS_CONFIRMATION),
                     ("UnsubscribeConfirmation", _SNS_CONFIRMATION),
                 ),
+                topic="TopicArn",
+                echoes=(
+                    (b"x-amz-sns-message-type", "Type"),
+                    (b"x-amz-sns-message-id", "MessageId"),
+                    (b"x-amz-sns-topic-arn", "TopicArn"),
+                ),
                 algorithm_by="SignatureVersion",
                 algorithms=(("1", "sha1"), ("2", "sha256")),
                 max_body=256 * 1024,  # the most that SNS publishes
@@ -139,7 +145,8 @@ PROVIDERS = (
         event_header=b"x-amz-sns-message-type",
         delivery_header=b"x-amz-sns-message-id",
         address_set="aws",
-        note="The secret is the signing certificate of your region, in PEM: it is configured, not fetched.",
+        note="The secret is the signing certificate of your region, in PEM. It signs for every customer there: "
+        "`topics` lists the ARNs that are yours. MessageAttributes are not signed.",
         handshake=Handshake(
             b"POST",
             signed=True,

@@ -97,7 +97,7 @@ class JsonPart:
             value = self.text(name)
             if value is None and name in self._document.optional:
                 continue
-            if value is None:
+            if value is None or (lines and b"\n" in value):
                 return None
             lines.append(b"%b\n%b\n" % (name.encode("utf-8"), value))
         return b"".join(lines) or None

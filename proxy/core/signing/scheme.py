@@ -130,7 +130,10 @@ class Document:
     items: str | None = None  # "a[].b": of each element of the list at a, what is at b
     optional: frozenset[str] = frozenset()  # paths that count as empty text where they are missing
     lines_by: str | None = None  # path of the word that chooses among ``lines``
-    lines: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (word, keys): {lines} is "key\nvalue\n" of each
+    lines: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (word, keys): {lines} is "key\nvalue\n" of each; only the
+    # first value may have line ends, so that the text, read from its end, is that of one body
+    topic: str | None = None  # path of what must be one of the route's topics: the key signs for strangers as well
+    echoes: tuple[tuple[bytes, str], ...] = ()  # (header, path): what is repeated in the head must be the same
     algorithm_by: str | None = None  # path of the word that chooses among ``algorithms``
     algorithms: tuple[tuple[str, str], ...] = ()
     repeats: str = "as_sent"  # values of a form key given several times: "as_sent", "sorted", "distinct" (and sorted)
@@ -177,8 +180,9 @@ class Scheme:
         """Every header that the check reads: what a sender must not be able to strip on the way."""
         single = (self.timestamp.header if self.timestamp else None, self.identity, self.nonce, self.signed_headers)
         named = re.findall(r"\{header:([^}]+)\}", self.signed)
+        echoes = self.document.echoes if self.document is not None else ()
         return frozenset(
-            [*self.headers, *(name for name in single if name), *(name for name, _ in self.required)]
+            [*self.headers, *(name for name in single if name), *(name for name, _ in (*self.required, *echoes))]
             + [name.lower().encode("ascii") for name in named]
         )
 
@@ -197,3 +201,8 @@ class Scheme:
             or "{sorted_url}" in self.signed
             or (self.claims is not None and self.claims.url is not None)
         )
+
+    @property
+    def signs_for_all(self) -> bool:
+        """Whether one key signs for all customers of the provider, so that a route must list what is its own."""
+        return self.document is not None and self.document.topic is not None

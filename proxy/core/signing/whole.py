@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from proxy.core.signing.documents import FormPart, JsonPart, Part, both_ports, list_items, read_form, read_json
 from proxy.core.signing.evidence import MALFORMED, MISSING, Evidence, EvidenceReader
@@ -87,11 +87,15 @@ class PlainPlan:
 class DocumentPlan:
     """A scheme whose signed text is made from the parsed body."""
 
-    __slots__ = ("_document", "_judge", "_needle", "_reader", "_scheme")
+    __slots__ = ("_document", "_judge", "_needle", "_reader", "_scheme", "_topics")
 
     whole_body = True
 
-    def __init__(self, scheme: Scheme, document: Document, reader: EvidenceReader, judge: Judge) -> None:
+    def __init__(
+        self, scheme: Scheme, document: Document, reader: EvidenceReader, judge: Judge, topics: Sequence[str]
+    ) -> None:
+        """``topics`` are those that the route lists, where the document names one."""
+        self._topics = frozenset(topic.encode("utf-8") for topic in topics)
         self._scheme = scheme
         self._document = document
         name = document.signature if document.items is None else None
@@ -152,11 +156,25 @@ class DocumentPlan:
             refused = self._reader.judge_text(part.text(document.timestamp) or b"", now)
             if refused is not None:
                 return refused
+        refused = self._judge_place(evidence.context.head, part)
+        if refused is not None:
+            return refused
         algorithm = self._algorithm(part)
         messages = self._messages(evidence, part)
         if algorithm is None or isinstance(messages, Reason):
             return MALFORMED
         return self._match(messages, signatures, algorithm, now, marks)
+
+    def _judge_place(self, head: RequestHead, part: Part) -> Reason | None:
+        """Why the document is none of the route's, or is not what the head says of it."""
+        document = self._document
+        if document.topic is not None and part.text(document.topic) not in self._topics:
+            return Reason.SIGNATURE_MISMATCH
+        for name, path in document.echoes:
+            said = head.values.get(name)
+            if name in head.repeated or (said is not None and said != part.text(path)):
+                return MALFORMED
+        return None
 
     def _match(
         self, messages: list[bytes], signatures: list[bytes], algorithm: str, now: float, marks: list[bytes]

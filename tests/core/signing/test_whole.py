@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from dataclasses import replace
 from hashlib import sha1, sha256
 from urllib.parse import urlencode
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 
 from proxy.core.schemes import PROVIDERS
 from proxy.core.signing.scheme import Timestamp
 from proxy.core.signing.whole import WholeVerification
 from proxy.reasons import Reason
-from tests.deliveries import HEX_SECRET, NOW, RAW, URL, Delivery, b64, check_for, mac, make, run
+from tests.deliveries import HEX_SECRET, NOW, RAW, URL, Delivery, b64, check_for, keys, mac, make, run
 
 MALFORMED, MISSING = Reason.SIGNATURE_MALFORMED, Reason.SIGNATURE_MISSING
 MISMATCH = Reason.SIGNATURE_MISMATCH
@@ -57,6 +61,13 @@ def test_chunks_are_kept_even_if_their_buffer_is_used_again():
         ({"Type": "Other"}, MALFORMED),
         ({"Type": "SubscriptionConfirmation"}, MALFORMED),
         ({"MessageId": None}, MALFORMED),
+        ({"TopicArn": None}, MISMATCH),
+        ({"TopicArn": "arn:aws:sns:us-east-1:1:T"}, MISMATCH),
+        ({"TopicArn": ["arn:aws:sns:us-east-1:1:t"]}, MISMATCH),
+        ({"MessageId": "m-1\nSubject"}, MALFORMED),
+        ({"Subject": "S\n"}, MALFORMED),
+        ({"Timestamp": "2025-11-24T16:00:00.000Z\n"}, MALFORMED),
+        ({"Type": "Notification\n"}, MALFORMED),
     ],
 )
 def test_sns(values, reason):
@@ -66,6 +77,73 @@ def test_sns(values, reason):
 def test_sns_is_fresh_for_an_hour():
     assert verdict("sns", make("sns"), NOW + 3600) == "0"
     assert verdict("sns", make("sns"), NOW + 3601) is Reason.TIMESTAMP_TOO_OLD
+
+
+FIELDS = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
+
+
+def sns(version="2", **values):
+    """A message that the key of SNS has signed, with these fields."""
+    tree = json.loads(make("sns").body) | values
+    lines = "".join(f"{name}\n{tree[name]}\n" for name in FIELDS if name in tree).encode()
+    digest = hashes.SHA1() if version == "1" else hashes.SHA256()
+    tree |= {"SignatureVersion": version}
+    tree["Signature"] = b64(keys().rsa.sign(lines, padding.PKCS1v15(), digest)).decode()
+    return replace(make("sns"), body=json.dumps(tree).encode())
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_another_topic_of_sns_is_somebody_elses(version):
+    assert verdict("sns", sns(version)) == "0"
+    foreign = sns(version, TopicArn="arn:aws:sns:us-east-1:2:mine")
+    assert verdict("sns", foreign) is MISMATCH, "although the signature is right"
+    check = check_for(PROVIDERS["sns"], foreign.secret)
+    assert run(replace(check, topics=("arn:aws:sns:us-east-1:2:mine",)), foreign) == "0"
+    assert run(replace(check, topics=("arn:aws:sns:us-east-1:1:t", "arn:aws:sns:us-east-1:2:mine")), foreign) == "0"
+
+
+def test_the_text_that_sns_signs_reads_one_way_only():
+    """A stranger's message may hold the lines of another message: none of the bodies that write its text so passes."""
+    ours = "arn:aws:sns:us-east-1:1:t"
+    stamp = json.loads(make("sns").body)["Timestamp"]
+    inner = f"x\nMessageId\nm-9\nSubject\nPay\nTimestamp\n{stamp}\nTopicArn\n{ours}\nType\nNotification"
+    theirs = json.loads(sns(Message=inner, TopicArn="arn:aws:sns:us-east-1:2:theirs").body)
+    lines = "".join(f"{name}\n{theirs[name]}\n" for name in FIELDS)
+    tried = 0
+    # Each way to put the six names on the lines of the text, which all write the same text when they are signed.
+    places = {name: [at.start() for at in re.finditer(rf"(?:^|(?<=\n)){name}\n", lines)] for name in FIELDS}
+    for subject in (True, False):
+        names = [name for name in FIELDS if subject or name != "Subject"]
+        for starts in itertools.product(*(places[name] for name in names)):
+            if list(starts) != sorted(set(starts)) or starts[0] != 0:
+                continue
+            ends = [*starts[1:], len(lines)]
+            cut = {name: lines[a + len(name) + 1 : b - 1] for name, a, b in zip(names, starts, ends, strict=True)}
+            body = json.dumps(cut | {"SignatureVersion": "2", "Signature": theirs["Signature"]}).encode()
+            check = check_for(PROVIDERS["sns"], make("sns").secret)
+            wide = replace(check, topics=(ours, cut["TopicArn"]))
+            genuine = cut == {name: theirs[name] for name in FIELDS}
+            assert (run(wide, Delivery([], body)) == "0") is genuine, cut
+            assert run(check, Delivery([], body)) in {MISMATCH, MALFORMED, Reason.TIMESTAMP_MISSING}
+            tried += 1
+    assert tried > 10
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("x-amz-sns-message-type", b"SubscriptionConfirmation"),
+        ("x-amz-sns-message-id", b"m-2"),
+        ("x-amz-sns-topic-arn", b"arn:aws:sns:us-east-1:2:theirs"),
+    ],
+)
+def test_what_the_head_repeats_of_a_message_is_the_same_there(field, value):
+    tree = json.loads(make("sns").body)
+    right = tree[{"type": "Type", "id": "MessageId", "arn": "TopicArn"}[field.rpartition("-")[2]]].encode()
+    assert verdict("sns", replace(make("sns"), fields=[(field, right)])) == "0"
+    assert verdict("sns", replace(make("sns"), fields=[(field, value)])) is MALFORMED
+    assert verdict("sns", replace(make("sns"), fields=[(field, right), (field, right)])) is MALFORMED
+    assert field.encode() in PROVIDERS["sns"].scheme.header_names, "so Connection cannot strip it"
 
 
 def test_every_item_of_adyen_carries_its_signature():
