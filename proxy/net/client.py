@@ -34,6 +34,7 @@ from proxy.net.flow import BUFFER, LARGE_BUFFER, Reading, Writing, write
 from proxy.net.reset import abort
 from proxy.net.sender import Pause
 from proxy.net.site import Site
+from proxy.net.tls_end import say_end
 from proxy.net.upstream import WRITE_HIGH_BYTES
 from proxy.reasons import Reason
 
@@ -486,6 +487,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         self._reading.resume_all()
+        if self.secure:
+            say_end(self._transport)
+            return
         # asyncio shuts the socket down at once, which fails where the sender's reset waits to be read.
         with contextlib.suppress(OSError):
             if self._transport.can_write_eof():

@@ -1,6 +1,7 @@
 """A listener for webhooks: accept, address, (PROXY header, address), TLS, hand over (design.md, section 2).
 
 Everybody who is refused before the hand-over is reset and counted, without a log line: a scan must not fill a disk.
+Where TLS fails the client gets its alert, and the cause is noted; the notes of a minute are one line.
 The listener knows no HTTP. What it hands over to is made by the factory, called only for connections that came
 through every check of addresses.
 
@@ -21,8 +22,10 @@ from proxy.core.addresses import AddressSet, Peer
 from proxy.errors import ProtocolError
 from proxy.net.acceptor import Acceptor
 from proxy.net.admission import ConnectionSlots, Site, Slot
+from proxy.net.cause_digest import CauseDigest
 from proxy.net.proxy_peek import take_header
 from proxy.net.reset import reset
+from proxy.net.tls_end import LINK, Link, cause_of
 
 
 class ConnectionFactory(Protocol):
@@ -48,7 +51,7 @@ class Listener:
     ``slots`` are shared with all listeners of the worker. ``tls`` None is plain HTTP. With ``proxy_protocol`` only
     trusted proxies may connect, and each must begin with a PROXY header; the address inside it is then judged like any
     other. Where the header names none (LOCAL, UNKNOWN: the load balancer's own health checks), the load balancer's
-    address is judged.
+    address is judged. ``causes`` is told why TLS failed.
     """
 
     def __init__(
@@ -60,7 +63,9 @@ class Listener:
         factory: ConnectionFactory,
         tls: ContextSource | None = None,
         proxy_protocol: bool = False,
+        causes: CauseDigest | None = None,
     ) -> None:
+        self._causes = causes
         self._site = site
         self._slots = slots
         self._factory = factory
@@ -184,6 +189,8 @@ class Listener:
             self._hold_fast()
             await loop.connect_accepted_socket(lambda: protocol, sock)
             return
+        link = Link(loop, sock, self._note)
+        LINK.set(link)
         try:
             transport, _ = await loop.connect_accepted_socket(
                 lambda: protocol,
@@ -193,14 +200,14 @@ class Listener:
                 # Closing flushes first: a slow reader has the time that it has for any write.
                 ssl_shutdown_timeout=policy.limits.write_timeout_s,
             )
-        except OSError:  # ssl.SSLError, resets and the deadline are all of this kind
-            self._tls_failed(slot)
+        except OSError as error:  # ssl.SSLError, resets and the deadline are all of this kind
+            self._tls_failed(slot, link, error)
             return
         finally:
             slot.end_handshake()
         if transport.get_extra_info("ssl_object") is None:
             # Lost in the handshake without an error: connection_made was not called and never will be.
-            self._tls_failed(slot)
+            self._tls_failed(slot, link, ConnectionResetError())
         else:
             self._slots.counters.tls_done += 1
 
@@ -212,6 +219,13 @@ class Listener:
         self._waiting.discard(task)
         self._joining.add(task)
 
-    def _tls_failed(self, slot: Slot) -> None:
+    def _tls_failed(self, slot: Slot, link: Link, error: OSError) -> None:
         self._slots.counters.tls_failed += 1
         slot.release()
+        # A client that ends without a byte looks whether the port is open: load balancers do so every few seconds.
+        if link.cause is None and (link.heard or isinstance(error, ConnectionAbortedError)):
+            self._note(cause_of(error))
+
+    def _note(self, cause: str) -> None:
+        if self._causes is not None:
+            self._causes.note(cause)

@@ -18,6 +18,7 @@ from pathlib import Path
 from proxy.core.policy import UpstreamTls
 from proxy.errors import ConfigError, Problem
 from proxy.net.certificate import Certificate, read_certificate
+from proxy.net.tls_end import ServerContext
 from proxy.values import frozen
 
 WATCH_INTERVAL_S = 5.0
@@ -182,7 +183,7 @@ def _upstream_context(tls: UpstreamTls, _: _Stamp) -> ssl.SSLContext:
 
 
 def _load(pair: KeyPair) -> LoadedPair:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     context.set_alpn_protocols(_ALPN)

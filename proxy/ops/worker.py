@@ -27,6 +27,7 @@ from proxy.core.metrics import Metrics
 from proxy.errors import ConfigError, Problem
 from proxy.net.access_log import AccessLog, NoLog
 from proxy.net.admission import ConnectionSlots
+from proxy.net.cause_digest import CauseDigest
 from proxy.net.client import ClientConnection
 from proxy.net.clock import NEVER
 from proxy.net.diagnose import Diagnoser
@@ -104,6 +105,7 @@ class Worker:
         self._sets = SetRefresher(shelf or SetShelf(), self.metrics, self.site.clock.wall, self._admit)
         self._health = HealthChecks(self._loop, self.site.pool)
         self._slots = ConnectionSlots()
+        self._tls_causes = CauseDigest(self._loop, log.info, "TLS failed")
         self._gauges = Gauges(self.metrics, self.site, self._slots)
         self.doors = Doors(store, unlink=not siblings)
         self._certificates = Certificates(self._loop)
@@ -171,6 +173,7 @@ class Worker:
         for _ in range(3):
             await asyncio.sleep(0)
         self._diagnoser.close()
+        self._tls_causes.close()
         await close_duplicates(self.site)
         self.site.clock.close()
         self._log.close()
@@ -225,6 +228,7 @@ class Worker:
                 factory=self._make_connection,
                 tls=self._certificates if secure else None,
                 proxy_protocol=proxied,
+                causes=self._tls_causes,
             )
 
         wanted = [Wanted("", address, (secure, proxied), serve_webhooks) for address in settings.listen]

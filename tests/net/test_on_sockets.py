@@ -19,6 +19,7 @@ from proxy.core.addresses import Peer
 from proxy.core.metrics import Metrics
 from proxy.core.policy import BodyMode, Endpoint
 from proxy.core.record import ExchangeRecord
+from proxy.net import client as client_module
 from proxy.net.client import ClientConnection
 from proxy.net.sender import Pause
 from proxy.net.site import Site
@@ -211,6 +212,21 @@ def test_a_refusal_is_not_lost_though_the_sender_writes_on(converse) -> None:
             assert content.endswith(b"\n")
             sender.writer.close()
         assert len(service.records) == 5
+
+    converse(echo_sizes, main)
+
+
+def test_a_refusal_is_over_for_its_sender_while_the_rest_is_discarded(converse, monkeypatch) -> None:
+    monkeypatch.setattr(client_module, "LINGER_S", 3600.0)
+
+    async def main(service: Service, connect) -> None:
+        for data in (request(b"", path=b"/nowhere").replace(b"Length: 0", b"Length: 9"), b"nonsense\r\n\r\n"):
+            sender = await connect()
+            sender.say(data)
+            await sender.answer()
+            assert await sender.end() == "fin"
+            sender.writer.close()
+        assert len(service.records) == 2
 
     converse(echo_sizes, main)
 

@@ -142,6 +142,32 @@ def test_http_1_1_is_all_that_is_negotiated(secured: Secured, offered: str, chos
     assert (f"ALPN protocol: {chosen}" if chosen else "No ALPN negotiated") in said
 
 
+@pytest.mark.parametrize(
+    ("flags", "alert", "cause"),
+    [
+        (("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"), "alert protocol version", "unsupported protocol"),
+        (("-tls1_2", "-cipher", "AES128-SHA"), "alert handshake failure", "no shared cipher"),
+    ],
+)
+def test_who_is_refused_is_told_why_and_so_is_the_journal(
+    secured: Secured, flags: tuple[str, ...], alert: str, cause: str
+) -> None:
+    code, said = secured.ask(*flags)
+    assert code != 0
+    assert alert in said
+    assert secured.hookward.said(f"TLS failed: {cause}")
+
+
+def test_failures_without_number_are_a_line_a_minute(secured: Secured) -> None:
+    for _ in range(50):
+        with Client(secured.hookward.address) as client:
+            client.send(b"SSH-2.0-OpenSSH_9.6\r\n").ended()
+    assert once(secured.hookward.address, signed(), tls=secured.trust()).status == 200
+    lines = [line for line in secured.hookward.err.lines if "TLS failed: wrong version number" in line]
+    assert 1 <= len(lines) < 5, "a line a minute"
+    assert not any("OpenSSH" in line for line in secured.hookward.err.lines)
+
+
 def test_sessions_resume_by_ticket(secured: Secured) -> None:
     ticket = str(secured.folder / "session")
     _, first = secured.ask("-tls1_2", "-sess_out", ticket)

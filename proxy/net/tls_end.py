@@ -1,0 +1,159 @@
+"""How TLS ends on our side: with the alert that is due, with ``close_notify``, and with a cause that is known.
+
+Both loops drop what OpenSSL has written when it raises, so a client would see a bare end of the connection. The object
+that they drive here asks them for more bytes instead of raising, upon which they send what is written. Then our side is
+ended and what still comes is discarded, so that the alert is not lost to a reset, until the client has ended its side
+or ``LINGER_S`` are over; ``tls_timeout`` holds as before. Nothing that a client sent is in a cause: they are OpenSSL's
+own words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, NoReturn
+
+from proxy.net.reset import close_by_reset
+
+#: After an alert, what still comes is discarded for at most this long and this much.
+LINGER_S = 2.0
+LINGER_BYTES = 1024 * 1024
+
+#: What ``ssl`` raises where nothing is wrong.
+_NO_FAILURE = (ssl.SSLWantReadError, ssl.SSLZeroReturnError)
+
+
+class Link:
+    """One connection under TLS: its socket, and why TLS failed on it. ``tell`` is given the cause, once."""
+
+    __slots__ = ("_loop", "_sock", "_tell", "cause", "discarded", "heard")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, tell: Callable[[str], None]) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._tell = tell
+        self.cause: str | None = None
+        self.heard = False  # a byte has come
+        self.discarded = 0
+
+    def failed(self, cause: str) -> None:
+        """TLS is over, and OpenSSL has written what is to be said of it."""
+        self.cause = cause
+        self._tell(cause)
+        # uvloop sends what it is given at the end of the loop's turn.
+        self._loop.call_soon(self._loop.call_soon, self._shut, socket.SHUT_WR)
+        self._loop.call_later(LINGER_S, self._cut)
+
+    def discard(self, size: int) -> None:
+        """Bytes have come of which nothing is read any more."""
+        self.discarded += size
+        if self.discarded > LINGER_BYTES:
+            self._cut()
+
+    def _cut(self) -> None:
+        close_by_reset(self._sock)
+        self._shut(socket.SHUT_RDWR)  # the loop reads an end, and closes
+
+    def _shut(self, sides: int) -> None:
+        with contextlib.suppress(OSError):  # it is closed already
+            self._sock.shutdown(sides)
+
+
+#: The connection that a task sets up: both loops wrap it in the context of that task.
+LINK: ContextVar[Link | None] = ContextVar("link", default=None)
+
+
+class ServerSide(ssl.SSLObject):
+    """OpenSSL's side of a connection that a client began. Without a link it is as any other."""
+
+    _link: Link | None = None
+    _incoming: ssl.MemoryBIO
+
+    def join(self, link: Link | None, incoming: ssl.MemoryBIO) -> None:
+        """It is the TLS of ``link``, and reads from ``incoming``."""
+        self._link = link
+        self._incoming = incoming
+
+    def do_handshake(self) -> None:
+        """One step of the handshake. SSLWantReadError as long as there are others, and where it has failed."""
+        link = self._link
+        if link is None:
+            super().do_handshake()
+            return
+        if self._incoming.pending:
+            link.heard = True
+        self._check(link)
+        try:
+            super().do_handshake()
+        except _NO_FAILURE:
+            raise
+        except ssl.SSLError as error:
+            _fail(link, error, "")
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 - the name that it overrides
+        """What a client sent. SSLWantReadError where there is nothing, and where TLS has failed."""
+        link = self._link
+        if link is None:
+            return super().read(len, buffer)
+        self._check(link)
+        try:
+            return super().read(len, buffer)
+        except _NO_FAILURE:
+            raise
+        except ssl.SSLError as error:
+            _fail(link, error, ", after the handshake")
+
+    def _check(self, link: Link) -> None:
+        if link.cause is not None:
+            link.discard(len(self._incoming.read()))
+            raise ssl.SSLWantReadError
+
+
+class ServerContext(ssl.SSLContext):
+    """A context whose connections end as this module says."""
+
+    sslobject_class = ServerSide
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002 - the loops call it so
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """The loops' call."""
+        made = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        assert isinstance(made, ServerSide)
+        made.join(LINK.get(), incoming)
+        return made
+
+
+def say_end(transport: asyncio.Transport) -> None:
+    """Tell the client by ``close_notify`` that nothing further comes; what it sends is read as before."""
+    connection = transport.get_extra_info("ssl_object")
+    if connection is None:
+        return
+    with contextlib.suppress(ssl.SSLError):  # its own end has not come, or is behind what it still sends
+        connection.unwrap()
+    # Nothing else makes a loop send what it has not written itself.
+    transport.pause_reading()
+    transport.resume_reading()
+
+
+def _fail(link: Link, error: ssl.SSLError, when: str) -> NoReturn:
+    link.failed(cause_of(error) + when)
+    raise ssl.SSLWantReadError from None
+
+
+def cause_of(error: OSError) -> str:
+    """Why a connection's TLS failed, in OpenSSL's words or ours."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the client's certificate: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return (getattr(error, "reason", None) or "unknown").lower().replace("_", " ")
+    return "tls_timeout" if isinstance(error, ConnectionAbortedError) else "ended by the client"

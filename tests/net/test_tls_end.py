@@ -1,0 +1,313 @@
+"""How TLS ends on real sockets, under both loops: alerts, their causes, ``close_notify``, and the bounds of all that."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+import pytest
+import trustme
+
+from proxy.net import tls_end as module
+from proxy.net.cause_digest import CauseDigest
+from proxy.net.listener import Listener
+from proxy.net.tls import KeyPair, TlsContexts
+from proxy.net.tls_end import LINGER_BYTES, cause_of, say_end
+from tests.net.accepting import FakeSite, Made, dial, listening, policy_of, receive, send, until
+from tests.net.conftest import Authority
+
+#: RFC 8446 section 6.2.
+HANDSHAKE_FAILURE, PROTOCOL_VERSION, UNKNOWN_CA, CERTIFICATE_REQUIRED, BAD_RECORD_MAC = 40, 70, 48, 116, 20
+RECORD_OVERFLOW = 22
+
+
+class Guarded:
+    """A listener that speaks TLS, and the lines that it has for the journal."""
+
+    def __init__(self, tls: TlsContexts, **server: float) -> None:
+        self.lines: list[str] = []
+        self.site = FakeSite(policy_of(**server))
+        self.made = Made()
+        sock = listening()
+        self.address = sock.getsockname()
+        self.causes = CauseDigest(asyncio.get_running_loop(), self.lines.append, "TLS failed")
+        self.listener = Listener(
+            sock, site=self.site, slots=self.site.slots, factory=self.made, tls=tls, causes=self.causes
+        )
+        self.listener.start()
+        self.counters = self.site.slots.counters
+
+    async def end(self) -> None:
+        await self.listener.abandon()
+        for one in self.made:
+            if one.transport is not None:
+                one.transport.abort()
+        await until(lambda: self.counters.open == 0)
+        assert self.counters.handshakes == 0
+        self.causes.close()
+
+
+@pytest.fixture
+def clients() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(authority: Authority, clients: trustme.CA, tmp_path) -> TlsContexts:
+    cert, key = authority.write("a", "a.example")
+    clients.cert_pem.write_to_path(str(tmp_path / "clients.pem"))
+    return TlsContexts([KeyPair(cert, key, client_ca=str(tmp_path / "clients.pem"), client_required=True)])
+
+
+@pytest.fixture
+def open_tls(authority: Authority) -> TlsContexts:
+    return TlsContexts([KeyPair(*authority.write("b", "a.example"))])
+
+
+def trusting(ca: trustme.CA, *, of: trustme.CA | None = None, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    ca.configure_trust(context)
+    if of is not None:
+        of.issue_cert("ci.example.com").configure_cert(context)
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+class Wire:
+    """A client's TLS in memory over a real socket, so that every record can be seen and spoilt."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        self.sock = sock
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="a.example")
+
+    async def flush(self) -> None:
+        if data := self.outgoing.read():
+            await send(self.sock, data)
+
+    async def call(self, what):
+        """``what`` of the TLS object, with all the reading that it needs."""
+        while True:
+            try:
+                result = what()
+            except ssl.SSLWantReadError:
+                await self.flush()
+                data = await receive(self.sock)
+                self.incoming.write(data)
+                if not data:
+                    self.incoming.write_eof()
+            else:
+                await self.flush()
+                return result
+
+    async def shake_hands(self) -> None:
+        await self.call(self.tls.do_handshake)
+
+    async def read(self) -> bytes:
+        return await self.call(lambda: self.tls.read(65536))
+
+
+async def to_end(sock: socket.socket) -> bytes:
+    """What comes until the other side ends; a reset fails the test."""
+    data = b""
+    while more := await receive(sock):
+        data += more
+    return data
+
+
+def hello(version: bytes = b"\3\3", suites: bytes = bytes.fromhex("c02bc02f")) -> bytes:
+    """A ClientHello of TLS 1.2 or before."""
+    extensions = bytes.fromhex("000a00060004001d0017" + "000d00080006040308040401")
+    body = version + bytes(32) + b"\0" + len(suites).to_bytes(2, "big") + suites + b"\1\0"
+    body += len(extensions).to_bytes(2, "big") + extensions
+    message = b"\1" + len(body).to_bytes(3, "big") + body
+    return b"\x16\3\1" + len(message).to_bytes(2, "big") + message
+
+
+def fatal(data: bytes) -> int:
+    """Which fatal alert ``data`` is, and nothing else: one record in the clear."""
+    assert len(data) == 7, data
+    assert (data[0], data[3:6]) == (21, b"\0\2\2"), data
+    return data[6]
+
+
+@pytest.mark.parametrize(
+    ("sent", "alert", "cause"),
+    [
+        pytest.param(hello(b"\3\1"), PROTOCOL_VERSION, "unsupported protocol", id="tls_1_0"),
+        pytest.param(hello(b"\3\2"), PROTOCOL_VERSION, "unsupported protocol", id="tls_1_1"),
+        pytest.param(hello(b"\3\0"), HANDSHAKE_FAILURE, "version too low", id="ssl_3"),
+        pytest.param(hello(suites=bytes.fromhex("002f0035")), HANDSHAKE_FAILURE, "no shared cipher", id="no_cipher"),
+        pytest.param(b"\x16\3\1\xff\xff" + bytes(100), RECORD_OVERFLOW, "packet length too long", id="long_record"),
+    ],
+)
+def test_a_hello_that_is_refused_gets_its_alert_and_a_line(run, open_tls, sent, alert, cause):
+    async def main():
+        guarded = Guarded(open_tls)
+        with dial(guarded.address) as client:
+            await send(client, sent)
+            assert fatal(await to_end(client)) == alert
+        await until(lambda: guarded.counters.tls_failed == 1 and guarded.counters.open == 0)
+        assert guarded.lines == [f"TLS failed: {cause}"]
+        await guarded.end()
+
+    run(main())
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("shown", ["none", "of a stranger"])
+def test_a_client_without_the_certificate_is_told_so(run, tls, ca, version, shown):
+    async def main():
+        guarded = Guarded(tls)
+        with dial(guarded.address) as client:
+            wire = Wire(client, trusting(ca, of=None if shown == "none" else trustme.CA(), version=version))
+            with pytest.raises(ssl.SSLError) as told:
+                await wire.shake_hands()
+                await wire.read()
+        if shown == "none":
+            wanted = "HANDSHAKE_FAILURE" if version is ssl.TLSVersion.TLSv1_2 else "CERTIFICATE_REQUIRED"
+            cause = "peer did not return a certificate"
+        else:
+            wanted = "UNKNOWN_CA"
+            cause = "the client's certificate: unable to get local issuer certificate"
+        assert wanted in told.value.reason
+        await until(lambda: guarded.counters.tls_failed == 1)
+        assert guarded.lines == [f"TLS failed: {cause}"]
+        assert not guarded.made[0].transport
+        await guarded.end()
+
+    run(main())
+
+
+def test_a_client_that_does_not_trust_us_has_a_line(run, open_tls):
+    async def main():
+        guarded = Guarded(open_tls)
+        with dial(guarded.address) as client:
+            wire = Wire(client, ssl.create_default_context())
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await wire.shake_hands()
+            await wire.flush()
+            await to_end(client)
+        await until(lambda: guarded.lines)
+        assert guarded.lines[0].startswith("TLS failed: tlsv1 alert unknown ca")
+        await guarded.end()
+
+    run(main())
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_record_that_was_changed_on_its_way_gets_its_alert(run, open_tls, ca, version):
+    async def main():
+        guarded = Guarded(open_tls)
+        with dial(guarded.address) as client:
+            wire = Wire(client, trusting(ca, version=version))
+            await wire.shake_hands()
+            wire.tls.write(b"hello")
+            await wire.flush()
+            assert await wire.read() == b"hello"
+            wire.tls.write(b"spoilt")
+            record = bytearray(wire.outgoing.read())
+            record[-1] ^= 1
+            await send(client, bytes(record))
+            with pytest.raises(ssl.SSLError) as told:
+                await wire.read()
+            assert "BAD_RECORD_MAC" in told.value.reason
+            assert await to_end(client) == b""
+        await until(lambda: guarded.counters.open == 0)
+        assert guarded.made[0].received == b"hello"
+        assert guarded.lines == ["TLS failed: decryption failed or bad record mac, after the handshake"]
+        assert guarded.counters.tls_done == 1
+        await guarded.end()
+
+    run(main())
+
+
+def test_what_comes_behind_the_failure_does_not_turn_the_alert_into_a_reset(run, open_tls):
+    async def main():
+        guarded = Guarded(open_tls)
+        with dial(guarded.address) as client:
+            await send(client, hello(b"\3\1"))
+            data = await receive(client)
+            await send(client, bytes(64 * 1024))
+            assert fatal(data + await to_end(client)) == PROTOCOL_VERSION
+        await until(lambda: guarded.counters.open == 0)
+        await guarded.end()
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", ["silent", "sending"])
+def test_a_failed_connection_is_kept_for_no_longer_than_it_takes(run, open_tls, monkeypatch, how):
+    """A client that does not end its side holds its place for LINGER_S, or for LINGER_BYTES of its noise."""
+    monkeypatch.setattr(module, "LINGER_S", 0.05 if how == "silent" else 60.0)
+
+    async def main():
+        guarded = Guarded(open_tls, tls_timeout_s=60.0)
+        with dial(guarded.address) as client:
+            await send(client, hello(b"\3\1"))
+            assert fatal(await to_end(client)) == PROTOCOL_VERSION
+            if how == "sending":
+                with pytest.raises(ConnectionError):
+                    for _ in range(64 * LINGER_BYTES // 65536):
+                        await send(client, bytes(65536))
+            await until(lambda: guarded.counters.open == 0)
+        await guarded.end()
+
+    run(main())
+
+
+def test_the_deadline_of_the_handshake_is_a_cause_and_a_probe_of_the_port_is_none(run, open_tls):
+    async def main():
+        guarded = Guarded(open_tls, tls_timeout_s=0.05)
+        dial(guarded.address).close()
+        await until(lambda: guarded.counters.tls_failed == 1)
+        assert guarded.lines == []
+        with dial(guarded.address) as client:
+            await send(client, hello()[:20])
+            client.shutdown(socket.SHUT_WR)
+            await until(lambda: guarded.counters.tls_failed == 2)
+        with dial(guarded.address) as client:
+            await until(lambda: guarded.counters.tls_failed == 3)
+        assert guarded.lines == ["TLS failed: ended by the client", "TLS failed: tls_timeout"]
+        await guarded.end()
+
+    run(main())
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("behind", [b"", b"unread"])
+def test_the_end_is_said_while_we_still_read(run, open_tls, ca, version, behind):
+    async def main():
+        guarded = Guarded(open_tls)
+        with dial(guarded.address) as client:
+            wire = Wire(client, trusting(ca, version=version))
+            await wire.shake_hands()
+            wire.tls.write(b"hello")
+            await wire.flush()
+            assert await wire.read() == b"hello"
+            [one] = guarded.made
+            heard: list[bytes] = []
+            one.data_received = heard.append  # an echo would come behind our end
+            one.transport.write(b"goodbye")
+            say_end(one.transport)
+            assert await wire.read() == b"goodbye"
+            assert await wire.read() == b"", "close_notify"
+            if behind:
+                wire.tls.write(behind)
+                await wire.flush()
+                await until(lambda: heard == [behind])
+            await wire.call(wire.tls.unwrap)
+            client.shutdown(socket.SHUT_WR)
+            await until(lambda: one.lost)
+        assert guarded.lines == []
+        await guarded.end()
+
+    run(main())
+
+
+def test_the_words_of_a_cause_are_of_a_closed_list():
+    assert cause_of(ssl.SSLError(1, "[SSL] noise")) == "unknown"
+    assert cause_of(ConnectionAbortedError("any text")) == "tls_timeout"
+    assert cause_of(ConnectionResetError("any text")) == "ended by the client"
