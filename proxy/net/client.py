@@ -9,7 +9,6 @@ and the connection closes. It never sees a secret and never talks to an upstream
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from functools import partial
 from typing import cast
@@ -30,11 +29,10 @@ from proxy.net import turn
 from proxy.net.certificate import NO_NAMES, client_names
 from proxy.net.clock import NEVER
 from proxy.net.exchange import Exchange
-from proxy.net.flow import BUFFER, LARGE_BUFFER, Reading, Writing, write
+from proxy.net.flow import BUFFER, LARGE_BUFFER, Reading, Writing, end, write
 from proxy.net.reset import abort
 from proxy.net.sender import Pause
 from proxy.net.site import Site
-from proxy.net.tls_end import say_end
 from proxy.net.upstream import WRITE_HIGH_BYTES
 from proxy.reasons import Reason
 
@@ -487,13 +485,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         self._reading.resume_all()
-        if self.secure:
-            say_end(self._transport)
-            return
-        # asyncio shuts the socket down at once, which fails where the sender's reset waits to be read.
-        with contextlib.suppress(OSError):
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
+        end(self._transport, secure=self.secure)
 
     def _close(self) -> None:
         self._state = client_moved(self._state, CLOSING)

@@ -7,9 +7,11 @@ exchange and no protocol.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from proxy.net.clock import Clock
 from proxy.net.sender import Pause
+from proxy.net.tls_end import say_end
 
 #: One read takes at most this much: it bounds what a connection holds beyond its windows.
 READ_BYTES = 64 * 1024
@@ -29,6 +31,17 @@ def write(transport: asyncio.Transport, pieces: list[bytes], *, secure: bool) ->
         transport.write(b"".join(pieces))
     elif pieces:
         transport.writelines(pieces)
+
+
+def end(transport: asyncio.Transport, *, secure: bool) -> None:
+    """Tell the other side that nothing further comes; what it sends is read as before."""
+    if secure:
+        say_end(transport)
+        return
+    # asyncio shuts the socket down at once, which fails where the sender's reset waits to be read.
+    with contextlib.suppress(OSError):
+        if transport.can_write_eof():
+            transport.write_eof()
 
 
 class Reading:

@@ -1,4 +1,4 @@
-"""How TLS ends on real sockets, under both loops: alerts, their causes, ``close_notify``, and the bounds of all that."""
+"""How TLS ends on real sockets, under both loops: alerts, causes, ``close_notify``, and the bounds of all that."""
 
 from __future__ import annotations
 
@@ -105,6 +105,10 @@ class Wire:
     async def shake_hands(self) -> None:
         await self.call(self.tls.do_handshake)
 
+    async def shake_hands_and_read(self) -> bytes:
+        await self.shake_hands()
+        return await self.read()
+
     async def read(self) -> bytes:
         return await self.call(lambda: self.tls.read(65536))
 
@@ -164,8 +168,7 @@ def test_a_client_without_the_certificate_is_told_so(run, tls, ca, version, show
         with dial(guarded.address) as client:
             wire = Wire(client, trusting(ca, of=None if shown == "none" else trustme.CA(), version=version))
             with pytest.raises(ssl.SSLError) as told:
-                await wire.shake_hands()
-                await wire.read()
+                await wire.shake_hands_and_read()
         if shown == "none":
             wanted = "HANDSHAKE_FAILURE" if version is ssl.TLSVersion.TLSv1_2 else "CERTIFICATE_REQUIRED"
             cause = "peer did not return a certificate"
@@ -250,8 +253,7 @@ def test_a_failed_connection_is_kept_for_no_longer_than_it_takes(run, open_tls, 
             assert fatal(await to_end(client)) == PROTOCOL_VERSION
             if how == "sending":
                 with pytest.raises(ConnectionError):
-                    for _ in range(64 * LINGER_BYTES // 65536):
-                        await send(client, bytes(65536))
+                    await send(client, bytes(64 * LINGER_BYTES))
             await until(lambda: guarded.counters.open == 0)
         await guarded.end()
 

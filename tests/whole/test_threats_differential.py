@@ -211,8 +211,10 @@ def check(pair: Pair, cases: Sequence[Callable[[bytes], bytes]]) -> None:
         through, alone = of_case(behind, mark), of_case(direct, mark)
         told = f"{pair.name}: {data!r}\nbehind: {through}\ndirect: {alone}"
         if len(through) != count:
-            again = exchange(pair.hookward.port, data, PATIENT_QUIET_S)
-            assert (again, of_case(pair.seen(), mark)) == (len(through), through), told
+            # On a busy machine we may have left between two of its answers: what a patient client sees counts.
+            answers = exchange(pair.hookward.port, data, PATIENT_QUIET_S)
+            through = of_case(pair.seen(), mark)
+            assert len(through) == answers, told
         for ours, theirs in zip(through, alone, strict=False):
             assert ours == theirs, told
 
