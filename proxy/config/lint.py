@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from proxy.config.notes import Note, audible
 from proxy.config.settings import Loaded, Settings
+from proxy.config.sizes import show_time
 from proxy.core.addresses import AddressSet
 from proxy.core.causes.of_secret import api_key
 from proxy.core.policy import Endpoint, Exposure, Policy, Route
@@ -23,6 +24,8 @@ from proxy.core.tokens import TokenCheck, TokenKind
 SHORT_SECRET_BYTES = 16
 SOON_S = 14 * 86400.0
 WIDE_TOLERANCE_S = 3600.0
+#: Node, uvicorn and Apache close a connection that was idle for so long.
+USUAL_IDLE_S = 5.0
 #: Bits of prefix that a list may at least have: shorter ones are a good part of the internet.
 _WIDE4, _WIDE6 = 4, 8
 _DAY_S = 86400.0
@@ -60,6 +63,9 @@ def _of_route(route: Route, settings: Settings, now: float) -> Iterator[Note]:
     for endpoint in route.upstream:
         if endpoint.tls is None and endpoint.path is None and not _is_local_host(endpoint):
             yield Note("H403", f"deliveries go to {endpoint} in clear")
+    kept_s = max((endpoint.idle_timeout_s for endpoint in route.upstream), default=0.0)
+    if kept_s >= USUAL_IDLE_S:
+        yield Note("H406", f"an idle connection to the upstream is used for up to {show_time(kept_s)}")
 
 
 def _secrets(route: Route) -> tuple[Secret, ...]:

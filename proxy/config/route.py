@@ -225,7 +225,11 @@ class RouteReader:
         send_proxy = view.get("send_proxy", bool)
         if send_proxy is None:
             send_proxy = self.top.need("send_proxy", bool)
-        return read_upstreams(owner, self._tls_of(view), self.problems, send_proxy=send_proxy)
+        idle_s = view.get("upstream_idle_timeout", float)
+        if idle_s is None:
+            idle_s = self.top.need("upstream_idle_timeout", float)
+        tls = self._tls_of(view)
+        return read_upstreams(owner, tls, self.problems, send_proxy=send_proxy, idle_timeout_s=idle_s)
 
     def _tls_of(self, view: View) -> UpstreamTls:
         own = view.tree.view("upstream_tls", *view.prefix, "upstream_tls")
@@ -306,7 +310,7 @@ def names_of(limits: type) -> list[str]:
 
 
 def read_upstreams(
-    view: View, tls: UpstreamTls, problems: Problems, *, send_proxy: bool
+    view: View, tls: UpstreamTls, problems: Problems, *, send_proxy: bool, idle_timeout_s: float
 ) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
     """The endpoints of a table's ``upstream``, and those of them that are drained; both () where there is none, which
     the caller judges.
@@ -318,13 +322,14 @@ def read_upstreams(
     none_is_left = all(entry.drain for entry in entries)
     if entries and none_is_left:
         problems.add(view.where("upstream"), "every upstream is drained", "leave one without `drain`")
+    endpoints = [_endpoint(entry, tls, send_proxy=send_proxy, idle_timeout_s=idle_timeout_s) for entry in entries]
     return (
-        tuple(_endpoint(entry, tls, send_proxy) for entry in entries if not entry.drain or none_is_left),
-        tuple(_endpoint(entry, tls, send_proxy) for entry in entries if entry.drain),
+        tuple(one for one, entry in zip(endpoints, entries, strict=True) if not entry.drain or none_is_left),
+        tuple(one for one, entry in zip(endpoints, entries, strict=True) if entry.drain),
     )
 
 
-def _endpoint(entry: Upstream, tls: UpstreamTls, send_proxy: bool) -> Endpoint:  # noqa: FBT001 - the route's word
+def _endpoint(entry: Upstream, tls: UpstreamTls, *, send_proxy: bool, idle_timeout_s: float) -> Endpoint:
     address = entry.address
     health = HealthCheck(entry.health_path, entry.health_interval_s, entry.health_timeout_s)
     return Endpoint(
@@ -335,6 +340,7 @@ def _endpoint(entry: Upstream, tls: UpstreamTls, send_proxy: bool) -> Endpoint: 
         send_proxy=send_proxy if entry.send_proxy is None else entry.send_proxy,
         weight=entry.weight,
         health=health if entry.health_path else None,
+        idle_timeout_s=idle_timeout_s,
     )
 
 

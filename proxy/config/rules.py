@@ -117,6 +117,11 @@ _RULES = (
         "`hold` leaves no time for an answer: the provider gives up before it is over.",
         "Lower it to a second less than the provider waits; who gives up sends again.",
     ),
+    Rule(
+        "H406",
+        "An idle connection to the upstream is used as long as most applications keep theirs, or longer.",
+        "Lower `upstream_idle_timeout` below the application's own (Node and uvicorn: 5 s), or silence this.",
+    ),
 )
 
 RULES: Mapping[str, Rule] = MappingProxyType({rule.id: rule for rule in _RULES})

@@ -147,6 +147,10 @@ _TOP = (
         "off", flag="proxy-protocol"),
     Key("send_proxy", kinds.BOOL, "Whether connections to upstreams begin with a PROXY header (v2) that names the "
         "client; each then serves one request.", False, flag="send-proxy"),
+    Key("upstream_idle_timeout", kinds.TIME, "How long a connection to an upstream may have been idle and still be "
+        "used; the upstream's `Keep-Alive: timeout=`, less a second, shortens it. It should be shorter than the "
+        "application's own: what is sent as it closes is lost.", "4s", minimum="0s", maximum="1h",
+        at_limit="another connection is made"),
     Key("kernel_filter", choice("off", "auto"), "`auto`: on Linux the kernel drops connection attempts of addresses "
         "that no list admits, without an answer, instead of letting us reset them.", "off", flag="kernel-filter"),
     Key("admin", kinds.LISTEN, "Where health and metrics are answered; off unless set.", flag="admin"),
@@ -228,6 +232,8 @@ _ROUTE = (
     Key("upstream", UPSTREAM, "Where this route goes instead of the top level's `upstream`.", many=True),
     Key("upstream_tls", kinds.TABLE, "Instead of the top level's table.", table="upstream_tls"),
     Key("send_proxy", kinds.BOOL, "Instead of the top level's."),
+    Key("upstream_idle_timeout", kinds.TIME, "Instead of the top level's.", minimum="0s", maximum="1h",
+        at_limit="another connection is made"),
     Key("hold", kinds.TIME, "Retry an unreachable upstream this long, after the verdict only. It should be shorter "
         "than the provider waits; the body is counted against `buffer_budget`.", "0s", minimum="0s",
         maximum="1h", at_limit="502 `upstream_unreachable`; 503 where the budget is spent", flag="hold"),

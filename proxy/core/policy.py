@@ -108,6 +108,7 @@ class Endpoint:
     send_proxy: bool = False  # a PROXY header comes first, so a connection belongs to one client
     weight: int = field(default=1, compare=False)  # how many exchanges it gets while one of weight 1 gets one
     health: HealthCheck | None = field(default=None, compare=False)
+    idle_timeout_s: float = field(default=4.0, compare=False)  # a connection that was idle for longer is not used
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import lru_cache
+from math import inf
 from typing import NoReturn
 
 import h11
@@ -48,6 +49,9 @@ _START = b"HTTP/1."
 _REMEMBERED = 128
 _REMEMBERED_BYTES = 1024
 _WITHOUT_CONTENT = frozenset({204, 304})
+_IDLE_TIMEOUT = re.compile(rb"(?:^|[,;])[ \t]*+timeout[ \t]*+=[ \t]*+\"?([0-9]{1,9})(?![0-9])", re.IGNORECASE)
+#: What an upstream promises to keep an idle connection for is used up to so much: the request needs time to get there.
+_IDLE_SPARE_S = 1.0
 _FRAMING_NAMES = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -65,6 +69,14 @@ def read_response_head(buffer: bytes, method: bytes) -> tuple[ResponseHead, int]
         return None
     read = _read_again if end <= _REMEMBERED_BYTES else _read
     return read(buffer[: end + 4], method == b"HEAD"), end + 4
+
+
+def idle_limit_s(head: ResponseHead) -> float:
+    """For how many seconds the connection may be idle and still be used, by ``Keep-Alive: timeout=`` (RFC 2068 section
+    19.7.1.1), 0 or less for not at all; infinity where the answer says nothing.
+    """
+    found = _IDLE_TIMEOUT.search(head.values.get(b"keep-alive", b""))
+    return inf if found is None else int(found[1]) - _IDLE_SPARE_S
 
 
 def _read(head: bytes, asked_head: bool) -> ResponseHead:  # noqa: FBT001 - as below

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import Protocol
 
@@ -38,9 +39,12 @@ class Clock:
 
     __slots__ = ("_date", "_date_second", "_earliest", "_late", "_loop", "_pause_s", "_timer", "_watched", "now")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, now: Callable[[], float] = time.monotonic) -> None:
+        """``now`` gives monotonic seconds. Not the loop's time: uvloop's stands still for a turn of the loop, in whole
+        milliseconds, and most exchanges take less than one.
+        """
         self._loop = loop
-        self.now = loop.time  # monotonic seconds
+        self.now = now
         self._watched: set[Watched] = set()
         self._earliest = NEVER  # no deadline of those who are watched is nearer
         self._late: list[Watched] = []  # and not called yet

@@ -1,10 +1,12 @@
 """Persistent connections to the upstreams, and the choice between several of them.
 
 Key: an ``Endpoint``, that is address, TLS and every verify setting; connections are shared only where all of it
-agrees. Choice: the healthy endpoint with the fewest exchanges under way for its weight, and of equal ones the one
-whose turn it is. Health is passive: an endpoint that refuses connections is left alone for a moment that doubles,
-unless it is the only one; ``net.health`` may say more. A dial may be repeated elsewhere, because nothing has been sent
-yet; a request never is. Who waits for an upstream that is down shares one attempt at a time with all others.
+agrees. An idle one is used no longer than its route and the upstream's own word allow, because what is sent as the
+upstream closes it is lost. Choice: the healthy endpoint with the fewest exchanges under way for its weight, and of
+equal ones the one whose turn it is. Health is passive: an endpoint that refuses connections is left alone for a moment
+that doubles, unless it is the only one; ``net.health`` may say more. A dial may be repeated elsewhere, because nothing
+has been sent yet; a request never is. Who waits for an upstream that is down shares one attempt at a time with all
+others.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from dataclasses import field
 from proxy.core.policy import Endpoint
 from proxy.core.proxy_protocol import LOCAL
 from proxy.errors import ConfigError
-from proxy.net.clock import Clock
+from proxy.net.clock import NEVER, Clock
 from proxy.net.tls import upstream_context
 from proxy.net.turn import Turn
 from proxy.net.upstream import CLOSED, UpstreamConnection
@@ -29,8 +31,6 @@ from proxy.values import mutable
 
 log = logging.getLogger(__name__)
 
-#: An idle connection is closed after this long; most application servers keep theirs for 60 s and more.
-IDLE_TIMEOUT_S = 55.0
 #: Idle connections kept for one endpoint.
 MAX_IDLE = 256
 #: An endpoint that refused is left alone this long at first, doubling up to the second figure.
@@ -75,7 +75,7 @@ class UpstreamPool:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, turn: Turn, *, connect_timeout_s: float) -> None:
         self.connect_timeout_s = connect_timeout_s
-        self.deadline = 0.0
+        self.deadline = NEVER
         self.turn = turn
         self._loop = loop
         self._clock = clock
@@ -90,14 +90,18 @@ class UpstreamPool:
     def acquire(self, endpoints: tuple[Endpoint, ...]) -> UpstreamConnection | None:
         """An idle connection to the best endpoint, or None where one must be dialled."""
         several = len(endpoints) > 1
-        state = self._state(self._order(endpoints)[0] if several else endpoints[0])
+        endpoint = self._order(endpoints)[0] if several else endpoints[0]
+        state = self._state(endpoint)
+        now = self._clock.now() if state.idle else 0.0
         while state.idle:
             connection = state.idle[-1]
-            if not connection.is_stale:
+            due = min(connection.idle_until, connection.idle_since + endpoint.idle_timeout_s)
+            if now < due and not connection.is_stale:
                 state.idle.pop()
                 state.outstanding += 1
+                connection.endpoint = endpoint  # equal to its own, but for how long this route lets it be idle
                 if several:
-                    self._charge(connection.endpoint, endpoints)
+                    self._charge(endpoint, endpoints)
                 return connection
             connection.close()  # ``lost`` takes it out
         return None
@@ -190,12 +194,16 @@ class UpstreamPool:
         """The connection is idle: its answer was read to its end, or nobody wants it."""
         state = self._state(connection.endpoint)
         state.outstanding -= 1
-        connection.idle_since = self._clock.now()
+        now = connection.idle_since = self._clock.now()
+        left_s = min(connection.endpoint.idle_timeout_s, connection.idle_limit_s)
+        connection.idle_until = now + left_s
         state.idle.append(connection)
-        if self._closed or not state.keeps:
+        if self._closed or not state.keeps or left_s <= 0:
             connection.close()
         elif len(state.idle) > MAX_IDLE:
             state.idle[0].close()
+        elif connection.idle_until < self.deadline:
+            self.deadline = self._clock.after(left_s)
 
     def lost(self, connection: UpstreamConnection) -> None:
         """The connection is closed: while idle, or while it was lent."""
@@ -209,11 +217,11 @@ class UpstreamPool:
 
     def deadline_passed(self, now: float) -> None:
         """Close what has been idle too long."""
-        for state in self._states.values():
-            while state.idle and state.idle[0].idle_since + IDLE_TIMEOUT_S <= now:
-                state.idle[0].close()
-        oldest = min((state.idle[0].idle_since for state in self._states.values() if state.idle), default=now)
-        self.deadline = oldest + IDLE_TIMEOUT_S
+        idle = [connection for state in self._states.values() for connection in state.idle]
+        for connection in idle:
+            if connection.idle_until <= now:
+                connection.close()
+        self.deadline = min((one.idle_until for one in idle if one.idle_until > now), default=NEVER)
 
     # -- inside
 

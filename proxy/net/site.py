@@ -7,6 +7,7 @@ worker.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -73,10 +74,13 @@ class Site:
         log: ExchangeLog,
         metrics: Metrics,
         instance: str,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``instance`` is a short random word that makes request ids unique across restarts and hosts."""
+        """``instance`` is a short random word that makes request ids unique across restarts and hosts; ``now`` gives
+        monotonic seconds.
+        """
         self.loop = loop
-        self.clock = Clock(loop)
+        self.clock = Clock(loop, now)
         self.turn = Turn(loop)
         self.policy = policy
         self.table = RouteTable(policy.routes)

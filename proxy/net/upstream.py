@@ -14,10 +14,11 @@ from typing import Protocol, cast
 
 from proxy.core.chunked import ChunkedDecoder
 from proxy.core.policy import Endpoint
-from proxy.core.response_head import read_response_head
+from proxy.core.response_head import idle_limit_s, read_response_head
 from proxy.core.states import UpstreamState, upstream_moved
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, ResponseHead
+from proxy.net.clock import NEVER
 from proxy.net.flow import write
 from proxy.net.reset import abort
 from proxy.net.turn import ANSWER, STAGED_BYTES, Turn
@@ -89,7 +90,9 @@ class UpstreamConnection(asyncio.Protocol):
         "_transport",
         "endpoint",
         "endpoint_text",
+        "idle_limit_s",
         "idle_since",
+        "idle_until",
         "reading_paused",
         "state",
         "writable",
@@ -103,6 +106,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._sock = sock
         self.state = DIALING
         self.idle_since = 0.0
+        self.idle_until = NEVER  # it is not used from then on
+        self.idle_limit_s = NEVER  # by the upstream's own word
         self._owner = owner
         self._transport: asyncio.Transport | None = None
         self._sink: AnswerSink | None = None
@@ -273,6 +278,9 @@ class UpstreamConnection(asyncio.Protocol):
         # An answer before the request's end leaves the connection out of step: never reused (threats R6, F12).
         self._complete = self.state is AWAITING and not self.buffered_bytes
         self._reusable = self._reusable and head.keep_alive and self._complete
+        if b"keep-alive" in head.values:
+            self.idle_limit_s = idle_limit_s(head)
+            self._reusable = self._reusable and self.idle_limit_s > 0
         self._remaining = head.content_length if head.framing is LENGTH else 0 if head.framing is NONE else None
         self._chunked = ChunkedDecoder(None) if head.framing is CHUNKED else None
         self.state = upstream_moved(self.state, READING)

@@ -80,6 +80,8 @@ def test_a_good_configuration_is_silent(place: Workplace):
         (LOCAL.replace("http://127.0.0.1", "https://app") + ROUTE, []),
         (LOCAL.replace("http://127.0.0.1:8000", "unix:/run/app.sock") + ROUTE, []),
         (LOCAL.replace("127.0.0.1:8443", "unix:/run/h.sock") + ROUTE + 'allow = ["192.0.2.0/24"]\n', ["H404"]),
+        ('upstream_idle_timeout = "5s"\n' + LOCAL + ROUTE, ["H406"]),
+        ('upstream_idle_timeout = "60s"\n' + LOCAL + ROUTE + 'upstream_idle_timeout = "4900ms"\n', []),
         ("open = true\n" + LOCAL, [""]),
     ],
 )

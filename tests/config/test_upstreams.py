@@ -58,3 +58,16 @@ def test_a_hold_that_leaves_no_time_is_warned_of(place: Workplace) -> None:
     loaded = place.load(f'{ends}{route}"2s"')
     assert not any(rule_of(one) == "H405" for one in loaded.settings.warnings)
     assert (loaded.policy.routes[0].answer_s, loaded.policy.routes[0].hold_s) == (3.0, 2.0)
+
+
+def test_how_long_a_connection_may_be_idle_is_the_routes_or_the_top_levels_word(place: Workplace) -> None:
+    ends = 'listen = "127.0.0.1:1"\nupstream = "127.0.0.1:8000"\n'
+    routes = '[route.a]\npath = "/a"\nopen = true\n[route.b]\npath = "/b"\nopen = true\nupstream_idle_timeout = "0s"\n'
+
+    def times(text: str) -> list[float]:
+        return [route.upstream[0].idle_timeout_s for route in place.load(text + routes).policy.routes]
+
+    assert times(ends) == [4.0, 0.0]
+    assert times('upstream_idle_timeout = "1s"\n' + ends) == [1.0, 0.0]
+    [problem] = place.problems(ends + routes.replace("0s", "2h"))
+    assert "above the most" in problem.what

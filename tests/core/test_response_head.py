@@ -1,12 +1,14 @@
 """Answer heads: the threat model's R1 to R7, and h11 as the witness for whatever is accepted."""
 
+from math import inf
+
 import h11
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.grammar import BLANK_AT_END
-from proxy.core.response_head import FAST_HEAD, MAX_FIELDS, MAX_HEAD, read_response_head
+from proxy.core.response_head import FAST_HEAD, MAX_FIELDS, MAX_HEAD, idle_limit_s, read_response_head
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, field
 from proxy.reasons import Reason
@@ -445,3 +447,27 @@ def test_only_connection_says_close():
 def test_lengths_of_up_to_19_digits():
     assert read(head(b"Content-Length: " + b"9" * 19)).content_length == 10**19 - 1
     assert attempt(head(b"Content-Length: " + b"9" * 20)) == "bad_content_length"
+
+
+@pytest.mark.parametrize(
+    ("value", "limit_s"),
+    [
+        (b"timeout=5", 4.0),
+        (b"timeout=5, max=100", 4.0),
+        (b"max=100,timeout=65", 64.0),
+        (b'Timeout = "2"', 1.0),
+        (b"timeout=1", 0.0),
+        (b"timeout=0", -1.0),
+        (b"timeout=99999999999", inf),
+        (b"timeout=-5", inf),
+        (b"max=5", inf),
+        (b"xtimeout=5", inf),
+        (b"", inf),
+    ],
+)
+def test_what_an_upstream_says_of_idle_connections(value, limit_s):
+    assert idle_limit_s(read(head(b"Keep-Alive: " + value, b"Content-Length: 0"))) == limit_s
+
+
+def test_an_upstream_that_says_nothing_of_idle_connections():
+    assert idle_limit_s(read(head(b"Content-Length: 0"))) == inf

@@ -458,6 +458,7 @@ class World:
             log=self,
             metrics=self.metrics,
             instance="test",
+            now=self.loop.time,
         )
         self.pool = self.site.pool = StagedPool(self, self.site.clock)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ import pytest
 from proxy.core.policy import Endpoint, UpstreamTls
 from proxy.core.proxy_protocol import LOCAL
 from proxy.net import pool as pool_module
-from proxy.net.clock import Clock
-from proxy.net.pool import EJECT_FIRST_S, EJECT_MOST_S, IDLE_TIMEOUT_S, UpstreamPool
+from proxy.net.clock import NEVER, Clock
+from proxy.net.pool import EJECT_FIRST_S, EJECT_MOST_S, UpstreamPool
 from proxy.net.turn import Turn
 from proxy.net.upstream import CLOSED, IDLE, UpstreamConnection
 from tests.net.accepting import until
@@ -346,15 +347,70 @@ def test_idle_connections_end_with_their_time(run) -> None:
         connections = [await dial(pool, app.endpoint) for _ in range(2)]
         for connection in connections:
             pool.released(connection)
-        now = pool._clock.now()
-        connections[0].idle_since = now - IDLE_TIMEOUT_S
-        pool.deadline_passed(now)
+        assert pool.deadline == pytest.approx(connections[0].idle_until)
+        assert connections[0].idle_until - connections[0].idle_since == pytest.approx(app.endpoint.idle_timeout_s)
+        pool.deadline_passed(connections[0].idle_until)
         assert connections[0].state is CLOSED
-        assert pool.idle_connections() == 1
-        assert pool.deadline == connections[1].idle_since + IDLE_TIMEOUT_S
-        pool.deadline_passed(pool.deadline)
+        if pool.idle_connections():
+            assert pool.deadline == connections[1].idle_until
+            pool.deadline_passed(pool.deadline)
         assert pool.idle_connections() == 0
-        assert pool.deadline > now
+        assert pool.deadline == NEVER
+        await over(pool, app)
+
+    run(main())
+
+
+async def made_idle(pool: UpstreamPool, endpoint: Endpoint, limit_s: float = NEVER) -> UpstreamConnection:
+    """A connection that became idle just now; the upstream said that it keeps it for ``limit_s``."""
+    connection = await dial(pool, endpoint)
+    assert connection is not None
+    connection.idle_limit_s = limit_s
+    pool.released(connection)
+    return connection
+
+
+def test_what_was_idle_for_too_long_is_not_used(run) -> None:
+    async def main() -> None:
+        app, pool = await App().start(), make_pool()
+        brief, long = (replace(app.endpoint, idle_timeout_s=idle_s) for idle_s in (3.0, 60.0))
+        for endpoint, limit_s, idle_s in ((brief, NEVER, 3.0), (long, 9.0, 9.0), (long, NEVER, 60.0)):
+            connection = await made_idle(pool, endpoint, limit_s)
+            start = connection.idle_since
+            pool._clock.now = lambda at=start + idle_s - 0.01: at
+            assert pool.acquire((endpoint,)) is connection, "up to its time"
+            pool.released(connection)
+            pool._clock.now = lambda at=connection.idle_since + idle_s: at
+            assert pool.acquire((endpoint,)) is None
+            assert connection.state is CLOSED
+        await over(pool, app)
+
+    run(main())
+
+
+def test_each_route_has_its_own_patience_with_a_connection_that_several_share(run) -> None:
+    async def main() -> None:
+        app, pool = await App().start(), make_pool()
+        brief, long = (replace(app.endpoint, idle_timeout_s=idle_s) for idle_s in (3.0, 60.0))
+        connection = await made_idle(pool, brief)
+        pool._clock.now = lambda at=connection.idle_since + 2.0: at
+        assert pool.acquire((long,)) is connection
+        pool.released(connection)
+        assert connection.idle_until == connection.idle_since + 60.0, "the last one's"
+        pool._clock.now = lambda at=connection.idle_since + 10.0: at
+        assert pool.acquire((brief,)) is None
+        await over(pool, app)
+
+    run(main())
+
+
+@pytest.mark.parametrize(("idle_timeout_s", "limit_s"), [(0.0, NEVER), (4.0, 0.0), (4.0, -1.0)])
+def test_without_patience_no_connection_is_kept(run, idle_timeout_s: float, limit_s: float) -> None:
+    async def main() -> None:
+        app, pool = await App().start(), make_pool()
+        connection = await made_idle(pool, replace(app.endpoint, idle_timeout_s=idle_timeout_s), limit_s)
+        assert connection.state is CLOSED
+        assert pool.idle_connections() == 0
         await over(pool, app)
 
     run(main())

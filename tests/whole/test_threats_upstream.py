@@ -12,7 +12,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.whole.scripted import CLOSE, FLOOD, RESET, SILENCE, Step, fine, in_pieces
+from tests.whole.process import Hookward
+from tests.whole.scripted import CLOSE, FLOOD, RESET, SILENCE, ScriptedUpstream, Step, fine, in_pieces
 from tests.whole.stage import KEY, Stage
 from tests.whole.wire import PATIENCE_S, Answer, Client, ClosedError, github, request
 
@@ -511,6 +512,42 @@ def test_r11_a_connection_that_closed_while_idle_is_replaced(stage: Stage, end: 
         stage.scripted.wait(lambda upstream: not upstream.stands(upstream.seen[0].connection))
         stage.scripted.play()
         assert stage.ask(question("next")).content == b"fine next\n"
+
+
+@pytest.mark.parametrize(
+    ("promise", "kept"), [(b"timeout=60", True), (b"timeout=1", False), (b"timeout=0, max=9", False)]
+)
+def test_r11_an_upstream_says_how_long_it_keeps_a_connection(stage: Stage, promise: bytes, kept: bool) -> None:
+    """Less a second: who promises no more than that is not sent a second request."""
+    stage.scripted.play(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nKeep-Alive: %b\r\n\r\nok" % promise)
+    for _ in range(3):
+        assert stage.ask(question()).content == b"ok"
+    connections = {one.connection for one in stage.scripted.seen}
+    assert len(connections) == (1 if kept else 3)
+    stage.scripted.drop()
+
+
+def test_r11_an_idle_connection_is_used_no_longer_than_the_route_says(configured: Callable[..., Hookward]) -> None:
+    with ScriptedUpstream() as scripted:
+        hookward = configured(
+            f"""
+            upstream = "{scripted.url}"
+            [route.never]
+            path = "/never"
+            open = true
+            upstream_idle_timeout = "0s"
+            [route.often]
+            path = "/often"
+            open = true
+            upstream_idle_timeout = "1h"
+            """
+        )
+        with Client(hookward.address) as client:
+            for target, connections in (("/often", 1), ("/never", 3)):
+                scripted.play()
+                for _ in range(3):
+                    assert client.ask(request("POST", target, {"X-Case": "a"}, b"{}")).status == 200
+                assert len({one.connection for one in scripted.seen}) == connections
 
 
 RESETS: dict[str, tuple[tuple[Step, ...], str]] = {
