@@ -201,6 +201,7 @@ class Listener:
                 ssl_shutdown_timeout=policy.limits.write_timeout_s,
             )
         except OSError as error:  # ssl.SSLError, resets and the deadline are all of this kind
+            error.__traceback__ = None  # asyncio's frames hold the future that holds it: a cycle for the collector
             self._tls_failed(slot, link, error)
             return
         finally:

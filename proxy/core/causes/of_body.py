@@ -12,6 +12,7 @@ import contextlib
 import json
 import zlib
 from collections.abc import Iterator
+from json.encoder import encode_basestring
 from urllib.parse import parse_qsl, quote_plus, unquote_plus
 
 from proxy.core.causes.trial import MAX_BODY_BYTES, Facts, Trial
@@ -19,6 +20,8 @@ from proxy.core.signing.documents import read_json, scalar_text, walk
 
 #: What a compressed body may become.
 _MAX_INFLATED_BYTES = 4 * MAX_BODY_BYTES
+#: What an indented one may become.
+_MAX_INDENTED = 4 * MAX_BODY_BYTES
 _BOM = b"\xef\xbb\xbf"
 _MAX_FIELDS = 1000
 _FORM_KEYS = (b"payload=", b"data=", b"body=", b"message=", b"json=")
@@ -83,10 +86,52 @@ def _written(tree: object) -> Iterator[bytes]:
                     yield text.encode("utf-8", "surrogatepass")
             compact = json.dumps(tree, separators=separators[0], ensure_ascii=ascii_only)
             yield compact.replace("/", "\\/").encode("utf-8", "surrogatepass")  # PHP's json_encode
-        for indent in (2, 4, "\t"):
-            yield json.dumps(tree, indent=indent, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        for indent in ("  ", "    ", "\t"):
+            yield Indented(indent).text(tree).encode("utf-8", "surrogatepass")
     except (ValueError, RecursionError):
         return
+
+
+class Indented:
+    """Writes as ``json.dumps(tree, indent=indent, ensure_ascii=False)`` does, which leaves reference cycles behind.
+
+    Blanks of each line grow with the depth, so a small body may become very long: ValueError beyond the bound.
+    """
+
+    def __init__(self, indent: str) -> None:
+        self._indent = indent
+        self._room = _MAX_INDENTED
+        self._pieces: list[str] = []
+
+    def text(self, tree: object) -> str:
+        """The text of one document. ValueError where it is too long, RecursionError where it is too deep."""
+        self._write(tree, "\n")
+        return "".join(self._pieces)
+
+    def _write(self, tree: object, line: str) -> None:
+        inner = line + self._indent
+        if isinstance(tree, dict) and tree:
+            opener = "{" + inner
+            for key, value in tree.items():
+                self._put(f"{opener}{encode_basestring(key)}: ")
+                self._write(value, inner)
+                opener = "," + inner
+            self._put(line + "}")
+        elif isinstance(tree, list) and tree:
+            opener = "[" + inner
+            for value in tree:
+                self._put(opener)
+                self._write(value, inner)
+                opener = "," + inner
+            self._put(line + "]")
+        else:
+            self._put(encode_basestring(tree) if isinstance(tree, str) else json.dumps(tree))
+
+    def _put(self, text: str) -> None:
+        self._room -= len(text)
+        if self._room < 0:
+            raise ValueError("too long")
+        self._pieces.append(text)
 
 
 def compressed(trial: Trial) -> Facts | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.core.causes import of_body
 from proxy.core.causes.trial import Trial
@@ -47,6 +50,25 @@ def test_a_hostile_body_raises_nothing(body: bytes):
     trial = Trial(refused(route(), github(b"wrong"), body))
     for find in SUPPOSITIONS.values():
         assert find(trial) is None
+
+
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(TREES, st.sampled_from(["  ", "    ", "\t"]))
+def test_indented_as_the_library_does(tree: object, indent: str):
+    assert of_body.Indented(indent).text(tree) == json.dumps(tree, indent=indent, ensure_ascii=False)
+
+
+def test_what_is_indented_is_bounded():
+    """240 KB, whose lines are indented by 3,600 blanks each: 430 MB for whoever writes them all, before any proof."""
+    deep = b"[" * 900 + b",".join([b"1"] * 120_000) + b"]" * 900
+    with pytest.raises(ValueError, match="too long"):
+        of_body.Indented("    ").text(json.loads(deep))
+    assert of_body.reencoded(Trial(refused(route(), github(b"wrong"), deep))) is None
 
 
 def test_what_is_decompressed_is_bounded():
