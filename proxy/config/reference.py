@@ -39,8 +39,9 @@ configuration means.
 
 ## What the keys mean together
 
-- **Nothing configured** (no route, no `allow`, no `open`): local-only. Requests of this host to a loopback name are
-  forwarded, all others are refused.
+- **Nothing configured** (no route, no `allow`, no `open`): local-only. HTTP/1.1 requests of this host to a loopback
+  name are forwarded, if they have no field that a proxy, tunnel or CDN adds and no `Origin` or `Sec-Fetch-Site` of
+  another site. All others are refused.
 - **Flags and a file.** Flags of the group *route* make the route `default`, or change `[route.default]` of the file.
   Beside other routes of a file they need `--path`. `--allow` and `--upstream` are the top level's keys.
 - **Only `allow`** at the top level, and no route, makes the route `default` with the path `/`.

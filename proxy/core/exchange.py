@@ -16,7 +16,6 @@ from proxy.core.addresses import AddressSet, Peer, client_address
 from proxy.core.body import BodyGate
 from proxy.core.duplicates import DuplicateRule, Keys, keys_of
 from proxy.core.forwarded import forwarded_hops
-from proxy.core.forwarding import FORWARDING
 from proxy.core.handshakes import (
     ANSWER,
     MAX_BODY_BYTES,
@@ -27,6 +26,7 @@ from proxy.core.handshakes import (
     head_answer,
     refuse_check,
 )
+from proxy.core.local_only import local_fault
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.rate import RateLimiter
 from proxy.core.record import ExchangeRecord
@@ -39,7 +39,6 @@ from proxy.values import mutable
 
 #: Methods whose content has a meaning (RFC 9110 section 9.3): without a length there is nothing to verify.
 _WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
-_LOOPBACK_HOST = re.compile(rb"(?:localhost|(?:[a-z0-9-]+\.)*localhost|127(?:\.\d{1,3}){3}|\[::1\])\.?(?::\d+)?")
 _NO_NAMES: frozenset[str] = frozenset()
 
 
@@ -66,7 +65,7 @@ class Reject:
     route: Route | None = None
     allow: tuple[bytes, ...] = ()  # METHOD_NOT_ALLOWED: the methods of all routes of the path
     retry_s: float = 0.0  # RATE_LIMITED: when there is room again
-    detail: str = ""  # BAD_REQUEST: which rule; OVERLOADED: which limit
+    detail: str = ""  # which rule, which limit, or what stands against local-only mode
     stage: int = 0  # how many of ``CHECKS`` held
 
     @property
@@ -96,8 +95,8 @@ def decide(
     client = _client(head, peer, policy.trusted_proxies) if trusted else peer
     if client is None:
         return Reject(Reason.BAD_REQUEST, peer, detail="forwarded_conflict")
-    if policy.exposure is not Exposure.ROUTES and not _exposed(head, client, policy):
-        return Reject(Reason.ADDRESS_REFUSED, client)
+    if policy.exposure is Exposure.LOCAL and (fault := local_fault(head, client)):
+        return Reject(Reason.ADDRESS_REFUSED, client, detail=fault)
     candidates = table.candidates(head.path)
     if not candidates:
         return Reject(Reason.PATH_NOT_MATCHED, client)
@@ -124,17 +123,6 @@ def _client(head: RequestHead, peer: Peer, trusted: AddressSet) -> Peer | None:
     if b"x-forwarded-for" not in head.values:
         return other
     return client if client.text == other.text else None
-
-
-def _exposed(head: RequestHead, client: Peer, policy: Policy) -> bool:
-    """Local-only mode: a loopback peer, a loopback Host, and nothing that a tunnel or proxy in front would add."""
-    if policy.exposure is Exposure.OPEN:
-        return True
-    return (
-        client.is_loopback
-        and _LOOPBACK_HOST.fullmatch(head.host.lower()) is not None
-        and FORWARDING.isdisjoint(head.values)
-    )
 
 
 @mutable

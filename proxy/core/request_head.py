@@ -215,6 +215,8 @@ def _read_carefully(head: bytes, limits: HeadLimits) -> RequestHead:
     kept = [entry for entry in fields if _PLAIN_NAME.fullmatch(entry[0])]
     judged = _judge(method, target, 1 if version == b"HTTP/1.1" else 0, [line for _, line in kept], limits)
     _ask_h11(head, method, target, version, fields)
+    odd = [name for name, _ in fields if not _PLAIN_NAME.fullmatch(name)]
+    judged.dropped = tuple(_PUNCTUATION.sub(b"-", name).lstrip(b"-") for name in odd)
     return judged
 
 

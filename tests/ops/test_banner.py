@@ -32,6 +32,7 @@ def test_local_only_names_the_three_flags():
     for flag in ("--path", "--provider", "--secret-file", "--allow"):
         assert flag in text
     assert "http://127.0.0.1:8000" in text
+    assert "bare TCP" in text, "what cannot be told apart is said"
 
 
 def test_open_says_so_loudly():
