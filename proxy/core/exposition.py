@@ -3,14 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from proxy.core.metric_families import FAMILIES, Family
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 OPEN_METRICS_TYPE = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 
+_BY_NAME = {family.name: family for family in FAMILIES}
+#: Beyond it no count can come; sums of it stay finite.
+_MOST = float(1 << 62)
+
 #: name -> rendered labels -> value; a histogram's value is its counts per bucket (the last is +Inf), then its sum.
 Snapshot = dict[str, dict[str, "float | list[float]"]]
+
+
+def read_snapshot(value: object) -> Snapshot:
+    """The snapshot in what another process has sent. ValueError where it is none that adds up with others: every family
+    must be known, every number finite and small enough to be summed, and no counter below 0.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("no metrics")  # noqa: TRY004  # one kind of error for whatever was sent
+    for name, samples in value.items():
+        family = _BY_NAME.get(name)
+        if family is None or not isinstance(samples, dict):
+            raise ValueError("an unknown metric")
+        for labels, sample in samples.items():
+            if not isinstance(labels, str) or "\n" in labels:
+                raise ValueError("labels that are none")
+            if not _is_sample(family, sample):
+                raise ValueError("a sample that is none")
+    return value
+
+
+def _is_sample(family: Family, sample: object) -> bool:
+    if family.kind == "histogram":
+        whole = isinstance(sample, list) and len(sample) == len(family.bounds) + 2
+        *counts, total = cast("list[object]", sample) if whole else [None]
+        return all(_is_number(one, 0) for one in counts) and _is_number(total, -_MOST)
+    return _is_number(sample, 0 if family.kind == "counter" else -_MOST)
+
+
+def _is_number(value: object, least: float) -> bool:
+    # A comparison with what is no number (NaN) is false.
+    return isinstance(value, int | float) and least <= value <= _MOST
 
 
 def render(snapshot: Snapshot) -> bytes:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 from proxy.config.settings import Loaded
+from proxy.net.clock import NEVER
 from proxy.ops.channel import ChannelError, Message, Wire
 from proxy.ops.exit_codes import ExitCode
 from proxy.ops.failures import outcome
@@ -23,6 +24,11 @@ from proxy.ops.journal import log
 from proxy.ops.places import Held
 from proxy.ops.roster import State
 from proxy.values import frozen, mutable
+
+#: A worker whose channel has ended can be told nothing: it is about to exit, or there is something wrong with it.
+MUTE_S = 5.0
+#: Looks at the channel of one that has exited. Whoever else has its end could go on for ever.
+_LAST_LOOKS = 4
 
 
 @frozen(eq=False)
@@ -44,6 +50,7 @@ class WorkerProcess:
     started: float
     heard: float
     state: State = State.STARTING
+    due: float = NEVER  # when it must have done what it was told, or is ended
 
     def __str__(self) -> str:
         return f"worker {self.number + 1} (pid {self.pid})"
@@ -77,12 +84,17 @@ class Crew:
         return bool(self.processes)
 
     def add(
-        self, number: int, plan: Plan, forget: Callable[[], None], serve: Callable[[socket.socket], int]
+        self,
+        number: int,
+        plan: Plan,
+        forget: Callable[[], None],
+        serve: Callable[[socket.socket], int],
+        line_bytes: int | None = None,
     ) -> WorkerProcess:
-        """Fork another one. Raises OSError."""
+        """Fork another one, whose messages have at most ``line_bytes``. Raises OSError."""
         pid, channel = fork(forget, serve)
         now = self._now()
-        process = self.processes[pid] = WorkerProcess(number, pid, plan, Wire(channel), now, now)
+        process = self.processes[pid] = WorkerProcess(number, pid, plan, Wire(channel, line_bytes), now, now)
         self._selector.register(process.wire, selectors.EVENT_READ, lambda: self._listen(process))
         return process
 
@@ -90,8 +102,12 @@ class Crew:
         """Say something to one; it need not listen now."""
         if process.wire.ended:
             return
-        process.wire.send(kind, **fields)
-        self._await(process)
+        try:
+            process.wire.send(kind, **fields)
+        except ChannelError as error:
+            self._end(process, error)
+        else:
+            self._await(process)
 
     def tell_all(self, kind: str, **fields: object) -> None:
         """Say something to all."""
@@ -105,7 +121,8 @@ class Crew:
             code = process.reap()
             if code is None:
                 continue
-            self._listen(process)
+            for _ in range(_LAST_LOOKS):
+                self._listen(process)
             self._unwire(process)
             del self.processes[process.pid]
             ended.append((process, code))
@@ -125,16 +142,24 @@ class Crew:
             for message in wire.receive():
                 process.heard = self._now()
                 self._hear(process, message)
-        except (ChannelError, KeyError, TypeError, ValueError) as error:
-            log.error("%s is not understood, and is ended: %r", process, error)
-            process.kill()
-            self._unwire(process)
+        except ChannelError as error:
+            self._end(process, error)
+        except Exception:  # noqa: BLE001 - see below
+            # Whoever has taken a worker over must not end all the others by what it says.
+            log.exception("what %s says cannot be dealt with, and it is ended", process)
+            self._end(process, ChannelError("a fault of ours"))
         else:
             self._await(process)
+
+    def _end(self, process: WorkerProcess, why: ChannelError) -> None:
+        log.error("%s is not understood, and is ended: %s", process, why)
+        process.kill()
+        self._unwire(process)
 
     def _await(self, process: WorkerProcess) -> None:
         """Listen for what it says, and for room where something waits for it."""
         if process.wire.ended:
+            process.due = min(process.due, self._now() + MUTE_S)
             self._unwire(process)
             return
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if process.wire.waits else 0)

@@ -19,10 +19,10 @@ from time import monotonic
 from proxy.core.metric_families import GENERATION, RELOAD_GOOD, RELOADS, STARTED, WORKER_EXITS, WORKERS
 from proxy.core.metrics import Metrics, Snapshot
 from proxy.errors import HookwardError
-from proxy.net.clock import Clock
+from proxy.net.clock import NEVER, Clock
 from proxy.ops import banner, supervised
 from proxy.ops.certificates import load_certificates
-from proxy.ops.channel import Message
+from proxy.ops.channel import ChannelError, Message, line_limit, metrics_of, number_of
 from proxy.ops.crew import Crew, Plan, WorkerProcess
 from proxy.ops.exit_codes import ExitCode
 from proxy.ops.handover import PATIENCE_S, Heir, Legacy, command_line
@@ -41,12 +41,12 @@ from proxy.ops.worker import Leave
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 #: A worker that does not serve by then never will. It may fetch address lists first, for 10 s.
 START_S = 60.0
+#: A worker that is told to retire says within milliseconds that it takes no more connections.
+RETIRE_S = 15.0
 #: After so many failures in a row, with nobody left who serves, there is nothing to wait for.
 MAX_FAILURES = 5
 #: Workers end their drain by themselves; one that has not by then is killed.
 STOP_MARGIN_S = 5.0
-
-NEVER = float("inf")
 
 
 class Supervisor:
@@ -117,6 +117,7 @@ class Supervisor:
         """How long nothing is to be done, unless something happens."""
         dates = [self._deadline, self._heir_deadline, self._alive_at]
         dates += [process.started + START_S for process in self._roster.starting]
+        dates += [process.due for process in self._crew.processes.values()]
         if self._notifier.watchdog_s:
             dates += [process.heard + self._silence_s for process in self._roster.serving]
         pauses = [date - now for date in dates if date < NEVER]
@@ -128,10 +129,7 @@ class Supervisor:
     def _look(self, now: float) -> None:
         """What is due by time."""
         self._tally.look(now)
-        for process in self._roster.starting:
-            if now - process.started > START_S:
-                log.error("%s does not serve after %g s, and is ended", process, START_S)
-                process.kill()
+        self._end_late(now)
         if now >= self._alive_at:
             self._notifier.alive()
             self._alive_at = now + self._notifier.watchdog_s
@@ -148,6 +146,17 @@ class Supervisor:
                 log.warning("%s has not ended in time, and is ended", process)
                 process.kill()
 
+    def _end_late(self, now: float) -> None:
+        for process in self._roster.starting:
+            if now - process.started > START_S:
+                log.error("%s does not serve after %g s, and is ended", process, START_S)
+                process.kill()
+        for process in self._crew.processes.values():
+            if now >= process.due:
+                process.due = NEVER
+                log.error("%s does not do what it is told, and is ended", process)
+                process.kill()
+
     @property
     def _silence_s(self) -> float:
         return max(2 * self._notifier.watchdog_s, 3 * supervised.BEAT_S)
@@ -160,7 +169,9 @@ class Supervisor:
         def serve(channel: socket.socket) -> int:
             return supervised.main(errand, channel, self._loop_factory)
 
-        return self._crew.add(number, plan, lambda: self._forget(plan), serve)
+        policy = plan.loaded.policy
+        most = line_limit(len(policy.routes) + len(policy.endpoints()))
+        return self._crew.add(number, plan, lambda: self._forget(plan), serve, most)
 
     def _forget(self, mine: Plan) -> None:
         """In a forked worker: give up what is the supervisor's."""
@@ -178,6 +189,8 @@ class Supervisor:
                     bound.close(unlink=False)
 
     def _retire(self, process: WorkerProcess) -> None:
+        # It says at once that it takes no more; the next one's turn waits for that.
+        process.due = monotonic() + RETIRE_S
         self._crew.tell(process, "retire")
 
     def _heard(self, process: WorkerProcess, message: Message) -> None:
@@ -185,13 +198,16 @@ class Supervisor:
             case "serves":
                 self._roster.ready(process)
             case "left":
+                process.due = NEVER
                 self._roster.left(process)
             case "metrics":
-                self._tally.heard(process.pid, message["metrics"])
+                self._tally.heard(process.pid, metrics_of(message))
             case "counted":
-                self._tally.answered(message["number"], process.pid, message["metrics"])
+                self._tally.answered(number_of(message), process.pid, metrics_of(message))
             case "ask":
-                self._ask(process, message["number"])
+                self._ask(process, number_of(message))
+            case _:
+                raise ChannelError("an unknown word")
 
     def _ended(self, process: WorkerProcess, code: int) -> None:
         fate = self._roster.exited(process, monotonic())
@@ -400,8 +416,9 @@ class Supervisor:
         def answer(total: Snapshot) -> None:
             self._crew.tell(process, "total", number=number, metrics=total)
 
-        question = self._tally.ask(self._crew.processes, monotonic(), answer)
-        self._crew.tell_all("count", number=question)
+        question = self._tally.ask(self._crew.processes, monotonic(), answer, asker=process.pid)
+        if question is not None:
+            self._crew.tell_all("count", number=question)
 
     def _own_numbers(self) -> Snapshot:
         """What the supervisor knows better than the sum of its workers."""

@@ -15,6 +15,10 @@ from proxy.values import mutable
 
 #: Workers answer in milliseconds; one that is busy for longer is shown as it was.
 ANSWER_S = 1.0
+#: Of one worker, at a time. Each is a question to all the others.
+MAX_QUESTIONS = 16
+#: Series of workers that are gone. A worker that was taken over could invent others each time that it dies.
+MAX_PAST_SERIES = 500_000
 
 Answer = Callable[[Snapshot], None]
 
@@ -24,6 +28,7 @@ class _Question:
     answer: Answer
     awaited: set[int]
     deadline: float
+    asker: int
 
 
 @mutable
@@ -42,15 +47,19 @@ class Tally:
 
     def gone(self, pid: int) -> None:
         """A worker has ended."""
-        self._past = merge([self._past, lasting(self._known.pop(pid, {}))])
+        self._past = _bounded(merge([self._past, lasting(self._known.pop(pid, {}))]), self._past)
         for question in self._questions.values():
             question.awaited.discard(pid)
         self._answer_all()
 
-    def ask(self, pids: Iterable[int], now: float, answer: Answer) -> int:
-        """Begin a question to these workers; its number. ``answer`` is called once."""
+    def ask(self, pids: Iterable[int], now: float, answer: Answer, *, asker: int = 0) -> int | None:
+        """Begin a question to these workers; its number. ``answer`` is called once. None where ``asker`` has asked so
+        many already that are not answered.
+        """
+        if sum(question.asker == asker for question in self._questions.values()) >= MAX_QUESTIONS:
+            return None
         self._asked += 1
-        self._questions[self._asked] = _Question(answer, set(pids), now + ANSWER_S)
+        self._questions[self._asked] = _Question(answer, set(pids), now + ANSWER_S, asker)
         return self._asked
 
     def answered(self, number: int, pid: int, snapshot: Snapshot) -> None:
@@ -80,3 +89,13 @@ class Tally:
         done = [number for number, question in self._questions.items() if not question.awaited]
         for number in done:
             self._questions.pop(number).answer(self.total())
+
+
+def _bounded(merged: Snapshot, before: Snapshot) -> Snapshot:
+    """The past with what has come to it, or without its new series where those are too many."""
+    if sum(map(len, merged.values())) <= MAX_PAST_SERIES:
+        return merged
+    return {
+        name: {labels: value for labels, value in samples.items() if labels in before.get(name, {})}
+        for name, samples in merged.items()
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -12,9 +14,9 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.core.exposition import Snapshot, render, render_labels, render_open_metrics
+from proxy.core.exposition import Snapshot, read_snapshot, render, render_labels, render_open_metrics
 from proxy.core.metric_families import FAMILIES
-from proxy.core.metrics import Metrics
+from proxy.core.metrics import Metrics, lasting, merge
 from proxy.core.record import ExchangeRecord
 from proxy.reasons import Reason
 
@@ -129,3 +131,56 @@ def test_promtool_finds_nothing_wrong() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+NUMBERS = st.integers() | st.floats() | st.booleans() | st.just(10**400)
+SAMPLES = NUMBERS | st.lists(NUMBERS, max_size=20) | st.none() | st.text(max_size=5)
+LABELS = st.sampled_from(["", 'route="a"', 'a="b"\n']) | st.integers()
+HOSTILE = st.dictionaries(
+    st.sampled_from([family.name for family in FAMILIES]) | st.text(max_size=5),
+    st.dictionaries(LABELS, SAMPLES) | NUMBERS,
+)
+
+
+def test_what_a_process_sends_of_itself_is_read():
+    snapshot = filled().snapshot()
+    snapshot["hookward_upstream_up"]['upstream="down"'] = False
+    assert read_snapshot(json.loads(json.dumps(snapshot))) == json.loads(json.dumps(snapshot))
+
+
+@given(st.lists(HOSTILE | st.none() | st.lists(st.integers()), max_size=4))
+def test_what_is_read_adds_up_and_can_be_shown(sent: list[object]):
+    """Whatever else was sent: a ValueError, and nothing but that, and before it is added to anything."""
+    good = [filled().snapshot()]
+    for one in sent:
+        try:
+            good.append(read_snapshot(one))
+        except ValueError:
+            continue
+    total = merge([merge(good), *map(lasting, good)])
+    assert all(
+        math.isfinite(value) for samples in total.values() for value in samples.values() if not isinstance(value, list)
+    )
+    render(total)
+    render_open_metrics(total)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None,
+        {"hookward_no_such": {}},
+        {"hookward_connections": []},
+        {"hookward_connections_accepted_total": {"": -1}},
+        {"hookward_connections_accepted_total": {"": [1]}},
+        {"hookward_connections_accepted_total": {"": math.nan}},
+        {"hookward_connections_accepted_total": {"": 10**400}},
+        {"hookward_connections_accepted_total": {"a\nb": 1}},
+        {"hookward_exchange_duration_seconds": {"": 1}},
+        {"hookward_exchange_duration_seconds": {"": [0, 1]}},
+        {"hookward_exchange_duration_seconds": {"": []}},
+    ],
+)
+def test_what_is_no_snapshot(sent: object):
+    with pytest.raises(ValueError, match=r"metric|labels|sample"):
+        read_snapshot(sent)

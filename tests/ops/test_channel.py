@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.ops.channel import ChannelError, Lines, Wire, encode
+from proxy.ops.channel import ChannelError, Lines, Wire, encode, line_limit, metrics_of, number_of
 
 JSON = st.none() | st.integers() | st.text() | st.lists(st.text()) | st.dictionaries(st.text(), st.integers())
 
@@ -39,12 +40,58 @@ def test_what_is_no_message(line: bytes):
         Lines().feed(line)
 
 
-def test_a_line_without_an_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("proxy.ops.channel.MAX_LINE_BYTES", 100)
-    lines = Lines()
-    lines.feed(b"x" * 100)
+@pytest.mark.parametrize("pieces", [[b"x" * 100, b"x"], [b"x" * 101 + b"\n"], [b"x"] * 101])
+def test_a_line_without_an_end(pieces: list[bytes]):
+    lines = Lines(100)
+    for piece in pieces[:-1]:
+        lines.feed(piece)
     with pytest.raises(ChannelError):
-        lines.feed(b"x")
+        lines.feed(pieces[-1])
+
+
+@given(st.dictionaries(st.sampled_from(["kind", "number", "metrics"]), JSON | st.booleans() | st.floats()))
+def test_what_a_message_does_not_have_is_a_channel_error_and_nothing_else(message: dict[str, object]):
+    for read in (number_of, metrics_of):
+        with contextlib.suppress(ChannelError):
+            read(message)
+
+
+def test_who_takes_nothing_is_no_reason_to_keep_everything():
+    ours, theirs = socket.socketpair()
+    wire = Wire(ours, limit=100_000)
+
+    def send_all() -> None:
+        for _ in range(100):
+            wire.send("much", payload="x" * 90_000)
+
+    with pytest.raises(ChannelError, match="nothing is taken"):
+        send_all()
+    theirs.close()
+    wire.close()
+
+
+def test_who_never_stops_is_read_in_turns(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("proxy.ops.channel.MAX_READ_BYTES", 1 << 18)
+    ours, theirs = socket.socketpair()
+    wire = Wire(ours)
+    theirs.setblocking(False)
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sent += theirs.send(encode("again", value="x" * 1000))
+    heard = 0
+    while messages := wire.receive():
+        assert len(messages) <= (1 << 18) // 1000 + 1
+        heard += len(messages)
+    assert heard >= sent // 1100
+    theirs.close()
+    wire.close()
+
+
+def test_how_long_a_message_may_be():
+    """Ten thousand routes with all that can be counted of them, and not much more where there are few."""
+    assert line_limit(1) < 5 << 20
+    assert line_limit(20_000) == 64 << 20
 
 
 def test_what_is_not_taken_waits():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from proxy.core.metrics import IN_FLIGHT, RELOADS, REQUEST_BYTES, Snapshot
-from proxy.ops.tally import ANSWER_S, Tally
+from proxy.ops import tally
+from proxy.ops.tally import ANSWER_S, MAX_QUESTIONS, Tally
 
 
 def numbers(total: int, in_flight: int = 0) -> Snapshot:
@@ -16,7 +19,9 @@ class Asking:
         self.answers: list[tuple[float, float]] = []
 
     def ask(self, *pids: int, now: float = 0.0) -> int:
-        return self.tally.ask(pids, now, self.answer)
+        number = self.tally.ask(pids, now, self.answer)
+        assert number is not None
+        return number
 
     def answer(self, total: Snapshot) -> None:
         assert total[RELOADS.name] == {"": 1}, "what the supervisor knows better"
@@ -66,3 +71,25 @@ def test_two_who_ask_at_once():
     asking.tally.answered(two, 11, numbers(5))
     asking.tally.answered(one, 11, numbers(6))
     assert asking.answers == [(5, 0), (6, 0)]
+
+
+def test_one_that_asks_without_end_is_asked_for_no_more_than_a_few():
+    """Each question is one to all workers. Others can still ask."""
+    asking = Asking()
+    numbers_ = [asking.tally.ask([11], 0.0, asking.answer, asker=7) for _ in range(MAX_QUESTIONS + 5)]
+    assert numbers_.count(None) == 5
+    assert asking.tally.ask([11], 0.0, asking.answer, asker=8) is not None
+    asking.tally.heard(11, numbers(1))
+    asking.tally.look(ANSWER_S)
+    assert asking.tally.ask([11], 2.0, asking.answer, asker=7) is not None
+
+
+def test_invented_series_of_the_gone_do_not_pile_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tally, "MAX_PAST_SERIES", 10)
+    asking = Asking()
+    for pid in range(100):
+        asking.tally.heard(pid, {REQUEST_BYTES.name: {f'route="{pid}-{n}"': 1 for n in range(3)} | {'route="a"': 1}})
+        asking.tally.gone(pid)
+    past = asking.tally.total()[REQUEST_BYTES.name]
+    assert len(past) <= 10
+    assert past['route="a"'] == 100

@@ -82,10 +82,13 @@ class Hookward:
         cwd: Path | None = None,
         module: Sequence[str] = ("proxy",),
         prefix: Sequence[str] = (),
+        program: Sequence[str] = (),
     ) -> None:
-        """``prefix`` is what starts the command in our place, such as prlimit."""
+        """``prefix`` is what starts the command in our place, such as prlimit; ``program`` stands for all of it but the
+        flags.
+        """
         self.secrets = list(secrets)
-        command = [*prefix, sys.executable, "-m", *module, *argv]
+        command = [*prefix, *(program or [sys.executable, "-m", *module]), *argv]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -135,3 +135,69 @@ def test_o1_root_reads_no_secret_through_another_users_link(
     assert done.returncode == 78
     assert "a symbolic link in it that another user made" in done.stderr
     assert "root's" not in done.stdout + done.stderr
+
+
+# -- a worker that was taken over by who sends to it
+
+TAKEN_OVER = """
+import os, signal, sys, time
+from proxy.ops import supervised
+from proxy.ops.cli import main
+honest = supervised.main
+
+def taken_over(errand, channel, factory):
+    try:
+        os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return honest(errand, channel, factory)
+    channel.sendall(b'{"kind":"serves"}\\n')
+    channel.recv(65536)  # all serve, and are told to open their logs again
+    try:
+        for line in eval(sys.argv[2]):
+            channel.sendall(line)
+        while channel.recv(65536):
+            pass
+    except OSError:
+        pass
+    signal.pause()
+
+supervised.main = taken_over
+sys.exit(main(sys.argv[3:]))
+"""
+
+SAID = {
+    "nonsense": [b"\xff\n"],
+    "a list": [b"[]\n"],
+    "no number": [b'{"kind":"ask"}\n'],
+    "a list for a number": [b'{"kind":"counted","number":[],"metrics":{}}\n'],
+    "metrics that do not add up": [
+        b'{"kind":"metrics","metrics":{"hookward_exchange_duration_seconds":{"":[1]}}}\n',
+        b'{"kind":"metrics","metrics":{"hookward_exchange_duration_seconds":{"":1}}}\n',
+    ],
+    "metrics that are none": [b'{"kind":"metrics","metrics":7}\n'],
+    "infinity": [b'{"kind":"metrics","metrics":{"hookward_connections":{"":Infinity}}}\n'],
+    "a number of 5,000 digits": [b'{"kind":"ask","number":' + b"9" * 5000 + b"}\n"],
+    "brackets": [b"[" * 60_000 + b"\n"],
+    "words that nobody knows": [b'{"kind":"reap"}\n'],
+}
+
+
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID)
+def test_o2_what_a_worker_says_ends_that_worker_alone(
+    upstream: RecordingUpstream, tmp_path: Path, said: list[bytes]
+) -> None:
+    """Another takes its place, its sibling serves, the supervisor reloads and ends as it should."""
+    script = tmp_path / "taken_over.py"
+    script.write_text(TAKEN_OVER)
+    flags = ["--listen", "127.0.0.1:0", "--upstream", upstream.url, "--open", "--workers", "2"]
+    program = [sys.executable, str(script), str(tmp_path / "once"), repr(said)]
+    hookward = Hookward(*flags, program=program)
+    try:
+        hookward.signal(signal.SIGUSR1)
+        assert hookward.said("is not understood, and is ended")
+        assert hookward.said("another one is started")
+        assert once(hookward.address, SIGNED).status == 200
+        hookward.signal(signal.SIGHUP)
+        assert hookward.said("reloaded")
+    finally:
+        assert hookward.stop() == 0
