@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Protocol
 
 from proxy.core.duplicates import Claim, DuplicateRule, DuplicateTable, Found, Keys, recorded
-from proxy.net.clock import Clock
+from proxy.net.clock import NEVER, Clock
 from proxy.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -27,8 +27,13 @@ MAX_ENTRIES = 100_000
 #: What another process has in flight is asked for again after this long, doubling up to the second figure.
 POLL_FIRST_S = 0.02
 POLL_MOST_S = 0.25
-#: A store that failed is left alone this long: its time-out must not be added to every delivery.
+#: One call of a store, all of it: its turn among others, connecting, waiting for a lock. A delivery waits for it, so it
+#: is short; a store that is slower is as good as down.
+CALL_S = 1.0
+#: A store that failed is left alone this long, and then asked by one delivery: its time-out must not be added to all.
 BREAK_S = 1.0
+#: A store that is slow fails again and again: so long after it was said, it is not said again.
+QUIET_S = 60.0
 #: What could not be told to the store is told again after these times.
 RETRIES_S = (0.2, 1.0, 5.0)
 #: At the end of the process, how long outcomes may take to reach the store.
@@ -90,7 +95,10 @@ class Duplicates:
         self.store: SharedStore | None = None
         self.admits_blind = True
         self.failures = 0
-        self._broken_until: float | None = None
+        self._broken_at = self._broken_until = NEVER  # since when, and until when it is left alone; NEVER: it works
+        self._told = False  # that it fails
+        self._quiet_until = 0.0
+        self._untold = 0  # failures since the last time
         self._waiting: dict[str, list[Ticket]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -123,39 +131,52 @@ class Duplicates:
     async def ask(self, keys: Keys, owner: str, *, hold_s: float, past: bool) -> Claim | None:
         """What the store says; None where it cannot be asked."""
         assert self.store is not None
-        if self._broken_until is not None and self.clock.now() < self._broken_until:
-            self.failures += 1
-            return None
+        begun = self.clock.now()
+        if self._broken_until is not NEVER:
+            if begun < self._broken_until:
+                self.failures += 1
+                return None
+            self._broken_until = begun + BREAK_S  # for all others, until this one knows
         try:
             claim = await self.store.claim(keys, owner, hold_s=hold_s, past=past)
         except StoreError as error:
             self._failed(error)
             return None
-        self._answered()
+        self._answered(begun)
         return claim
 
     async def tell(self, call: Callable[[], Awaitable[None]]) -> None:
         """Make ``call``, a few times if need be."""
         for pause_s in RETRIES_S:
+            begun = self.clock.now()
             try:
                 await call()
             except StoreError as error:
                 self._failed(error)
                 await asyncio.sleep(pause_s)
             else:
-                self._answered()
+                self._answered(begun)
                 return
 
     def _failed(self, error: StoreError) -> None:
+        now = self._broken_at = self.clock.now()
+        self._broken_until = now + BREAK_S
         self.failures += 1
-        if self._broken_until is None:
-            so = "go by this process's own memory" if self.admits_blind else "are refused"
-            log.warning("the store of duplicates fails (%s): until it answers, deliveries %s", error, so)
-        self._broken_until = self.clock.now() + BREAK_S
+        self._untold += 1
+        if self._told or now < self._quiet_until:
+            return
+        so = "go by this process's own memory" if self.admits_blind else "are refused"
+        times = f"{self._untold} times, {error}" if self._untold > 1 else error
+        log.warning("the store of duplicates fails (%s): until it answers, deliveries %s", times, so)
+        self._told, self._untold, self._quiet_until = True, 0, now + QUIET_S
 
-    def _answered(self) -> None:
-        if self._broken_until is not None:
-            self._broken_until = None
+    def _answered(self, begun: float) -> None:
+        """A call that had begun before another failed says nothing new."""
+        if self._broken_until is NEVER or begun < self._broken_at:
+            return
+        self._broken_at = self._broken_until = NEVER
+        if self._told:
+            self._told = False
             log.info("the store of duplicates answers again")
 
     # -- for the worker

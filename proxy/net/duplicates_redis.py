@@ -16,10 +16,8 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from proxy.core.duplicates import NEW, Claim, Found, Keys
-from proxy.net.duplicates import StoreError
+from proxy.net.duplicates import CALL_S, StoreError
 
-#: One call, connecting included. A sender waits for it, so it is short; a store that is slower is as good as down.
-CALL_S = 1.0
 MAX_CONNECTIONS = 32
 _PREFIX = b"{hookward}:"
 _FLIGHT, _DONE = b"f", b"d"

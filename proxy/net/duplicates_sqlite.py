@@ -13,17 +13,22 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from proxy.core.duplicates import NEW, Claim, Found, Keys
-from proxy.net.duplicates import StoreError
+from proxy.net.duplicates import CALL_S, StoreError
 
 T = TypeVar("T")
 
-#: How long one process waits for the transactions of the others.
+#: How long one process waits for the transactions of the others when it opens the file; later, ``CALL_S`` in all.
 BUSY_S = 2.0
+#: A disk that does not answer holds the thread itself: so much later than the call should have ended, nobody waits on.
+STUCK_S = 0.25
+#: The file's own patience is set in steps of so many milliseconds, which are mostly the same.
+_STEP_MS = 100
 #: Claims between two looks for what is over, and for what is too much.
 PURGE_EVERY = 1000
 VERSION = 1
@@ -55,6 +60,9 @@ class SqliteStore:
         self._wall = wall
         self._max_entries = max_entries
         self._until_purge = PURGE_EVERY
+        self._until = 0.0  # when the call that is on the thread should be over
+        self._failed_at = 0.0  # when the last one failed
+        self._patience_ms = -1
         try:
             # Only for us: SQLite gives its other files the mode of this one.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -86,9 +94,36 @@ class SqliteStore:
 
     async def _run(self, work: Callable[[], T]) -> T:
         try:
-            return await self._loop.run_in_executor(self._thread, work)
+            async with asyncio.timeout(CALL_S + STUCK_S):
+                return await self._loop.run_in_executor(self._thread, self._in_time, work, time.monotonic())
+        except TimeoutError:
+            raise StoreError("it does not answer in time") from None
+
+    def _in_time(self, work: Callable[[], T], asked: float) -> T:
+        """Do ``work`` within its time, which began when it was asked for. What waited behind a call that then failed
+        fails with it: each would wait as long, one after the other.
+        """
+        now = time.monotonic()
+        self._until = asked + CALL_S
+        if asked < self._failed_at or now >= self._until:
+            raise StoreError("it is locked, or slow")
+        try:
+            self._wait_at_most(self._until - now)
+            return work()
         except sqlite3.Error as error:
+            self._failed_at = time.monotonic()
             raise StoreError(str(error)) from None
+
+    def _check_time(self) -> None:
+        """Nobody waits for a call that is so late: what it claims would be claimed for nobody."""
+        if time.monotonic() > self._until + STUCK_S:
+            raise StoreError("it is slow")
+
+    def _wait_at_most(self, seconds: float) -> None:
+        patience_ms = max(1, round(seconds * 1000 / _STEP_MS)) * _STEP_MS
+        if patience_ms != self._patience_ms:
+            self._database.execute(f"PRAGMA busy_timeout = {patience_ms}")
+            self._patience_ms = patience_ms
 
     def _claim(self, keys: Keys, owner: str, hold_s: float, *, past: bool) -> Claim:
         now = self._wall()
@@ -133,6 +168,7 @@ class SqliteStore:
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._check_time()
             self._database.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from dataclasses import replace
 
 import pytest
@@ -294,6 +295,57 @@ class TestTrouble:
                 await answered(worker.come(number, number))
             assert len(store.asked) == 3
             assert worker.desk.failures == 1
+
+        run(main())
+
+    def test_one_delivery_finds_out_whether_it_answers_again(self, run: Run[None]) -> None:
+        async def main() -> None:
+            store = FakeStore(StoreError("gone"))
+            worker = Worker(store, "w")
+            await answered(worker.come(1, 1))
+            later = worker.clock.now() + duplicates.BREAK_S
+            worker.clock.now = lambda: later
+            store.gate = asyncio.Event()
+            first = worker.come(2, 2)
+            await asyncio.sleep(0)
+            assert [await answered(worker.come(number, number)) for number in (3, 4)] == ["granted"] * 2
+            assert (first.answer, len(store.asked)) == (None, 2)
+            store.answers = [NEW]
+            store.gate.set()
+            assert await answered(first) == "granted"
+            await answered(worker.come(5, 5))
+            assert len(store.asked) == 3, "it answers, so all ask it"
+
+        run(main())
+
+    def test_a_slow_store_is_spoken_of_once(self, run: Run[None], caplog: pytest.LogCaptureFixture) -> None:
+        """Every other call is late: each would be a failure and an end of it."""
+
+        async def main() -> None:
+            worker = Worker(FakeStore(*[StoreError("late"), NEW] * 50), "w")
+            now = worker.clock.now()
+            for number in range(100):
+                now += duplicates.QUIET_S / 90
+                worker.clock.now = lambda at=now: at  # type: ignore[misc]
+                assert await answered(worker.come(number, number)) == "granted"
+
+        with caplog.at_level(logging.INFO):
+            run(main())
+        first, again, then, _ = caplog.messages
+        assert "fails (late)" in first
+        assert "answers again" in again
+        assert re.search(r"fails \([0-9]{2} times, late\)", then), "a minute later"
+
+    def test_an_answer_to_what_was_asked_before_does_not_make_it_well(self, run: Run[None]) -> None:
+        async def main() -> None:
+            store = FakeStore()
+            worker = Worker(store, "w")
+            begun = worker.clock.now()
+            worker.clock.now = lambda: begun + 0.5
+            worker.desk._failed(StoreError("late"))
+            worker.desk._answered(begun)
+            assert await answered(worker.come(1, 1)) == "granted"
+            assert not store.asked
 
         run(main())
 

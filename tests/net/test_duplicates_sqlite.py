@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -232,7 +233,7 @@ class TestTrouble:
     def test_a_database_that_is_locked_for_too_long(
         self, run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(duplicates_sqlite, "BUSY_S", 0.05)
+        monkeypatch.setattr(duplicates_sqlite, "CALL_S", 0.05)
 
         async def main() -> None:
             store = open_store(tmp_path / "one.sqlite3")
@@ -242,6 +243,52 @@ class TestTrouble:
                     await store.claim(keys(1, 1), "a", hold_s=92.0, past=True)
                 database.execute("ROLLBACK")
             assert (await store.claim(keys(1, 1), "a", hold_s=92.0, past=True)).found is Found.NEW
+            await store.close()
+
+        run(main())
+
+    def test_what_waits_behind_a_claim_that_fails_fails_with_it(
+        self, run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A locked file costs its time once, not once for each delivery."""
+        monkeypatch.setattr(duplicates_sqlite, "CALL_S", 0.2)
+
+        async def main() -> None:
+            store = open_store(tmp_path / "one.sqlite3")
+            tried: list[float] = []
+            monkeypatch.setattr(store, "_wait_at_most", tried.append)
+            store._database.execute("PRAGMA busy_timeout = 200")
+            with closing(sqlite3.connect(tmp_path / "one.sqlite3", isolation_level=None)) as database:
+                database.execute("BEGIN IMMEDIATE")
+                claims = [store.claim(keys(number, number), "a", hold_s=92.0, past=True) for number in range(50)]
+                found = await asyncio.gather(*claims, return_exceptions=True)
+            assert {type(one) for one in found} == {StoreError}
+            assert len(tried) == 1
+            assert (await store.claim(keys(1, 1), "b", hold_s=92.0, past=True)).found is Found.NEW
+            await store.close()
+
+        run(main())
+
+    def test_a_claim_that_nobody_waits_for_any_more_is_none(
+        self, run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The disk comes back after the delivery went on without it: the retry must not find it in flight."""
+        monkeypatch.setattr(duplicates_sqlite, "CALL_S", 0.05)
+        monkeypatch.setattr(duplicates_sqlite, "STUCK_S", 0.05)
+
+        async def main() -> None:
+            stuck, store = threading.Event(), open_store(tmp_path / "one.sqlite3")
+            purge = store._purge
+            monkeypatch.setattr(store, "_purge", lambda now: stuck.wait(10) and purge(now))
+            behind = asyncio.create_task(store.claim(keys(2, 2), "a", hold_s=92.0, past=True))
+            with pytest.raises(StoreError, match="in time"):
+                await store.claim(keys(1, 1), "a", hold_s=92.0, past=True)
+            with pytest.raises(StoreError):
+                await behind
+            stuck.set()
+            monkeypatch.setattr(duplicates_sqlite, "CALL_S", 10.0)
+            for number in (1, 2):
+                assert (await store.claim(keys(number, number), "b", hold_s=92.0, past=True)).found is Found.NEW
             await store.close()
 
         run(main())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,11 @@ import pytest
 from tests.whole.conftest import SECRET
 from tests.whole.process import Hookward
 from tests.whole.recorder import OK, Received, RecordingUpstream
-from tests.whole.wire import Answer, github, once, request
+from tests.whole.wire import Answer, Client, github, once, request
 
 Start = Callable[..., Hookward]
 FAILED = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+GITHUB_WAITS_S = 10.0
 PUSH = b'{"ref":"refs/heads/main"}'
 
 
@@ -69,3 +72,24 @@ def test_s10_a_replay_with_another_query_or_a_slash_is_a_replay(
     assert once(hookward.address, delivery()).status == 200
     assert is_duplicate(once(hookward.address, delivery(target, 2)))
     assert len(upstream.complete) == 1
+
+
+def test_d10_a_locked_store_makes_deliveries_wait_once_and_not_for_each_other(
+    begin: Start, upstream: RecordingUpstream, tmp_path: Path
+) -> None:
+    """Two seconds for each of them, one after the other, would be more than GitHub waits."""
+    path = tmp_path / "duplicates.sqlite3"
+    hookward = begin("--duplicates-store", "sqlite", "--duplicates-path", path)
+    assert once(hookward.address, delivery()).status == 200
+    with closing(sqlite3.connect(path, isolation_level=None)) as database, ExitStack() as stack:
+        database.execute("BEGIN IMMEDIATE")
+        numbers = range(2, 22)
+        clients = [stack.enter_context(Client(hookward.address)) for _ in numbers]
+        for number, client in zip(numbers, clients, strict=True):
+            client.send(delivery(number=number, content=b'{"n":%d}' % number))
+        assert [client.answer().status for client in clients] == [200] * len(clients)
+    assert hookward.said("the store of duplicates fails")
+    assert len(upstream.complete) == 1 + len(clients)
+    assert hookward.err.text.count("the store of duplicates fails") == 1
+    lines = hookward.logged({"webhook.reason": "delivered"}, 1 + len(clients))
+    assert max(line["http.server.request.duration"] for line in lines) < GITHUB_WAITS_S
