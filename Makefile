@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak fleet crowd slowhttp memory-attack fuzz mutants clean dist pyz deb deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack fuzz mutants clean dist pyz deb deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ restart: .venv/test.stamp ## Restart an upstream for 5 s under load, and lose no
 
 soak: .venv/test.stamp ## Reload, kill and upgrade under load for a minute, and lose no delivery (ARGS=--help shows more)
 	$(BIN)/python -m bench.load.soak $(ARGS)
+
+soak-mixed: .venv/test.stamp ## Mixed traffic for ten minutes, in the clear and under TLS; memory must not creep, everything must come back
+	$(BIN)/python -m bench.load.mixed $(ARGS)
 
 fleet: .venv/test.stamp ## Kill one of three hookwards after the other behind HAProxy for a minute; nothing comes twice, nothing is lost
 	$(BIN)/python -m bench.load.fleet $(ARGS)
