@@ -88,22 +88,25 @@ _LIMITS = (
         at_limit="further ones are closed at accept", flag="max-connections"),
     Key("max_connections_per_address", kinds.COUNT, "Connections of one address; IPv6 is counted per /64.", 256,
         minimum=1, maximum=1_000_000, at_limit="further ones are closed at accept", flag="max-connections-per-address"),
-    Key("reserved_share", kinds.COUNT, "Percent of `max_connections`, `max_handshakes` and `max_exchanges` that is "
-        "kept for addresses with an `allow` list, where other routes let everybody connect.", 10, minimum=0, maximum=90,
-        at_limit="for strangers the three limits are lower by so much", flag="reserved-share"),
+    Key("reserved_share", kinds.COUNT, "Percent of `max_connections`, `max_handshakes`, `max_exchanges`, "
+        "`buffer_budget` and `spill_budget` that is kept for addresses with an `allow` list, where other routes let "
+        "everybody connect.", 10, minimum=0, maximum=90,
+        at_limit="for strangers these limits are lower by so much", flag="reserved-share"),
     Key("max_requests_per_connection", kinds.COUNT, "Requests of one connection.", 10000, minimum=1,
         maximum=1_000_000_000, at_limit="the last answer says `Connection: close`", flag="max-requests-per-connection"),
     Key("max_exchanges", kinds.COUNT, "Requests that are being received, forwarded or answered at once.", 4096,
         minimum=1, maximum=1_000_000, at_limit="503 `overloaded` by the head alone", flag="max-exchanges"),
     Key("max_handshakes", kinds.COUNT, "TLS handshakes under way at once.", 2000, minimum=1, maximum=1_000_000,
         at_limit="further connections are closed at accept", flag="max-handshakes"),
-    Key("buffer_budget", kinds.SIZE, "Bytes held for all exchanges together.", "256MiB", minimum="64KiB",
+    Key("buffer_budget", kinds.SIZE, "Bytes held for all exchanges together; of it one address, or one /64, "
+        "has at most an eighth.", "256MiB", minimum="64KiB",
         maximum="1TiB", at_limit="senders wait their turn, then 503 `overloaded`", flag="buffer-budget"),
     Key("hold_window", kinds.SIZE, "Of one body, held in memory before the verdict.", "256KiB", minimum="1B",
         maximum="1GiB", tighten=True, at_limit="`tail` begins to stream; `hold` goes on in a temporary file",
         flag="hold-window"),
     Key("spill_budget", kinds.SIZE, "Bytes in temporary files, of all bodies in `hold` together; a single one that is "
-        "larger finds no room.", "1GiB", minimum="64KiB", maximum="64TiB", at_limit="503 `overloaded`",
+        "larger finds no room, and several of one address, or one /64, have at most an eighth.", "1GiB",
+        minimum="64KiB", maximum="64TiB", at_limit="503 `overloaded`",
         flag="spill-budget"),
     Key("tls_timeout", kinds.TIME, "For the TLS handshake.", "10s", minimum="10ms", maximum="1h",
         at_limit="the connection is closed", flag="tls-timeout"),

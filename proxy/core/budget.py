@@ -1,8 +1,16 @@
 """The one budget of buffered bytes for all exchanges together (design: promise 5, bounded).
 
-An exchange reserves before it buffers. Where nothing is left it waits its turn, first come first served: without
-turns, many half-filled windows would each wait for the others for ever. This module never pauses a transport; it
-calls back who waits.
+Theory. Bytes are counted as they come: what a head announces costs nothing. An exchange that finds no room waits, first
+come first served, and its sender is not read meanwhile. Three bounds hold at once:
+
+* all together have ``limit``; of it, strangers leave to listed addresses what ``reserved_share`` says;
+* a group of addresses (``Peer.group``) has an eighth of it, so that no few of them can fill it;
+* within each of these bounds one window is kept for the exchange whose *turn* it is: the first that found no room. It
+  may grow to its end, and gives its place to the next. Without turns many half-filled windows would each wait for the
+  others for ever.
+
+So there are two lines to stand in: that of the group, and behind it that of all. This module never pauses a transport;
+it calls back those that wait.
 """
 
 from __future__ import annotations
@@ -10,115 +18,265 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
+from proxy.values import frozen
+
+#: One group of addresses may hold so much of a budget: one in eight.
+GROUP_SHARE = 8
+
+Group = tuple[int, int]
+
+
+@frozen
+class Party:
+    """Whose bytes they are. ``group`` is None for what speaks for many: a unix socket, a trusted proxy."""
+
+    group: Group | None = None
+    listed: bool = True  # may take what strangers may not
+
+
+ANYBODY = Party()
+
+
+class _Line:
+    """What waits for the same room, in order; whose turn it is; and for a group what it holds."""
+
+    __slots__ = ("group", "turn", "used", "waiting")
+
+    def __init__(self, group: Group | None = None) -> None:
+        self.group = group
+        self.used = 0
+        self.turn: Reservation | None = None
+        # Ordered and left in O(1): peers that come and go while the first one waits must not pile up here.
+        self.waiting: OrderedDict[Reservation, None] = OrderedDict()
+
+    def is_next(self, one: Reservation) -> bool:
+        """Whether nothing stands before ``one``."""
+        return not self.waiting or next(iter(self.waiting)) is one
+
+    def leave(self, one: Reservation) -> None:
+        self.waiting.pop(one, None)
+        if self.turn is one:
+            self.turn = None
+
 
 class Reservation:
-    """Bytes that one exchange may hold. ``granted`` turns true at once or, from the queue, later."""
+    """Bytes that one exchange holds: ``size`` are counted. Not ``granted``: it waits for those it asked for."""
 
-    __slots__ = ("_budget", "_on_grant", "granted", "size")
+    __slots__ = ("_budget", "_on_grant", "granted", "group_size", "party", "size", "wanted")
 
-    def __init__(self, budget: BufferBudget, size: int, on_grant: Callable[[], None]) -> None:
+    def __init__(self, budget: BufferBudget, party: Party, on_grant: Callable[[], None]) -> None:
         self._budget = budget
         self._on_grant = on_grant
-        self.size = size
-        self.granted = False
+        self.party = party
+        self.size = self.group_size = self.wanted = 0
+        self.granted = True
+
+    def hold(self, size: int) -> bool:
+        """Hold ``size`` bytes in all. True where they are counted; else it waits, and is called when they are."""
+        if not self.granted:
+            return False
+        if size <= self.size:
+            self.shrink(size)
+            return True
+        self.wanted = size
+        self.granted = self._budget.ask(self)
+        return self.granted
 
     def shrink(self, size: int) -> None:
-        """Give back what is more than ``size`` bytes, or ask for no more than that; who waits gets its turn."""
-        if size < self.size:
-            if self.granted:
-                self._budget.used -= self.size - size
-            self.size = size
-            self._budget.serve()
+        """Hold no more than ``size`` bytes; the turn, where it has it, goes to the next."""
+        if self.granted and size < self.size:
+            self._budget.give(self, size)
 
     def grow(self, size: int) -> bool:
-        """Take up to ``size`` bytes in all where there is plenty: nobody waits, and half of the budget stays free.
+        """Take up to ``size`` bytes in all where there is plenty: nothing waits, and half of the budget stays free.
         Whether there is; what was taken before is kept either way.
         """
         budget = self._budget
-        more = max(0, size - self.size)
-        if not self.granted or budget.waiting or budget.used + more > budget.limit // 2:
+        if not self.granted or budget.waiting or budget.used + max(0, size - self.size) > budget.limit // 2:
             return False
-        budget.used += more
-        self.size += more
-        return True
+        return size <= self.size or budget.add(self, size)
 
     def release(self) -> None:
-        """Give everything back, or leave the queue. Calling it twice does no harm."""
-        if self.granted:
-            self._budget.used -= self.size
-            self.granted = False
-        self.size = 0
-        # Whoever waits behind a large request that gives up may fit at once.
-        self._budget.leave(self)
+        """Give everything back, or leave the line. Calling it twice does no harm."""
+        self._budget.give(self, 0)
+        self.granted = True
 
     def grant(self) -> None:
-        """The budget's call: the bytes are ours now."""
+        """The budget's call: the bytes are counted now."""
         self.granted = True
         self._on_grant()
 
 
 class BufferBudget:
-    """``limit`` bytes for everybody; ``used`` of them are reserved now."""
+    """``limit`` bytes for all; ``used`` of them are held now."""
 
-    __slots__ = ("_limit", "_serving", "_waiting", "used")
+    __slots__ = (
+        "_group_most",
+        "_groups",
+        "_kept",
+        "_lines",
+        "_most",
+        "_pending",
+        "_serving",
+        "limit",
+        "used",
+        "waiting",
+    )
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, *, strangers: int | None = None, window: int = 0) -> None:
+        """``strangers`` is what all that is not listed may hold, ``window`` the most that one exchange asks for."""
         self.used = 0
-        # Ordered and left in O(1): peers that come and go while the first one waits must not pile up here.
-        self._waiting: OrderedDict[Reservation, None] = OrderedDict()
+        self.waiting = 0
+        self._groups: dict[Group, _Line] = {}
+        self._lines = {True: _Line(), False: _Line()}
+        self._pending: list[_Line] = []
         self._serving = False
+        self.use(limit, strangers=strangers, window=window)
 
-    @property
-    def limit(self) -> int:
-        """Bytes in all. A reload may set it: a larger limit serves who waits, a smaller one takes nothing back."""
-        return self._limit
+    def use(self, limit: int, *, strangers: int | None = None, window: int = 0) -> None:
+        """Other bounds, of a reload: larger ones serve what waits, smaller ones take nothing back."""
+        self.limit = limit
+        kept = self._kept = min(window, limit)
+        most = limit if strangers is None else min(strangers, limit)
+        if most < limit:
+            most = max(min(most, limit - kept), min(most, kept))  # a listed one has its turn whatever strangers hold
+        self._most = {True: limit, False: most}
+        share = limit // GROUP_SHARE
+        self._group_most = max(share - kept, share // 2)
+        self._pending += self._groups.values()
+        self._serve()
 
-    @limit.setter
-    def limit(self, limit: int) -> None:
-        self._limit = limit
-        self.serve()
+    def reserve(self, party: Party, on_grant: Callable[[], None]) -> Reservation:
+        """A reservation that holds nothing yet; ``on_grant`` is called when it waited and its bytes are counted."""
+        return Reservation(self, party, on_grant)
 
-    def reserve(self, size: int, on_grant: Callable[[], None]) -> Reservation:
-        """Reserve ``size`` bytes, at most the whole limit: the result's ``size`` says how many they are.
+    # -- the reservations' calls
 
-        Where they are free the result is ``granted`` and ``on_grant`` is not called; else it waits in the queue and
-        ``on_grant`` is called when its turn has come.
-        """
-        reservation = Reservation(self, min(size, self._limit), on_grant)
-        if not self._waiting and self.used + reservation.size <= self._limit:
-            self.used += reservation.size
-            reservation.granted = True
+    def ask(self, one: Reservation) -> bool:
+        """Count what ``one`` wants, or let it stand in line."""
+        one.wanted = min(one.wanted, self._most[one.party.listed])
+        if one.wanted <= one.size:
+            return True
+        group = self._group_of(one)
+        line = self._lines[one.party.listed]
+        if group is not None and not self._passes_group(group, one):
+            group.waiting[one] = None
+        elif self._passes(line, one):
+            return True
         else:
-            self._waiting[reservation] = None
-        return reservation
+            line.waiting[one] = None
+            if line.turn is one:
+                line.waiting.move_to_end(one, last=False)
+        self.waiting += 1
+        return False
 
-    @property
-    def waiting(self) -> int:
-        """How many exchanges wait for their turn."""
-        return len(self._waiting)
+    def add(self, one: Reservation, size: int) -> bool:
+        """Count ``size`` bytes for ``one`` where they fit without a turn."""
+        group = self._group_of(one)
+        more = size - one.size
+        if group is not None and group.used + more > self._group_most:
+            return False
+        self._count(one, group, size)
+        return True
 
-    def leave(self, reservation: Reservation) -> None:
-        """A reservation's call: it waits no longer."""
-        self._waiting.pop(reservation, None)
-        self.serve()
+    def give(self, one: Reservation, size: int) -> None:
+        """Count no more than ``size`` bytes for ``one``, which waits no longer; what does is served."""
+        group = None if one.party.group is None else self._groups.get(one.party.group)
+        line = self._lines[one.party.listed]
+        self.waiting -= not one.granted
+        line.leave(one)
+        if group is not None:
+            group.leave(one)
+            group.used -= one.group_size - size
+        self.used -= one.size - size
+        one.size = one.group_size = size
+        if group is not None:
+            self._pending.append(group)
+        self._serve()
 
-    def serve(self) -> None:
-        """Give the freed bytes to those who wait, in order."""
+    # -- room
+
+    def _group_of(self, one: Reservation) -> _Line | None:
+        name = one.party.group
+        if name is None:
+            return None
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = _Line(name)
+        return group
+
+    def _passes_group(self, group: _Line, one: Reservation) -> bool:
+        more = one.wanted - one.group_size
+        if one is not group.turn and one is not self._lines[one.party.listed].turn:
+            if not group.is_next(one):
+                return False
+            if group.used - (group.turn.group_size if group.turn else 0) + more > self._group_most:
+                if group.turn is not None:
+                    return False
+                group.turn = one
+        group.used += more
+        one.group_size = one.wanted
+        return True
+
+    def _passes(self, line: _Line, one: Reservation) -> bool:
+        most, after = self._most[one.party.listed], self.used + one.wanted - one.size
+        if line.turn is not one:
+            if not line.is_next(one):
+                return False
+            if after - (line.turn.size if line.turn else 0) > most - self._kept:
+                if line.turn is not None:
+                    return False
+                line.turn = one
+        if after > most:
+            return False
+        self.used = after
+        one.size = one.wanted
+        return True
+
+    def _count(self, one: Reservation, group: _Line | None, size: int) -> None:
+        self.used += size - one.size
+        if group is not None:
+            group.used += size - one.group_size
+        one.size = one.group_size = size
+
+    # -- lines
+
+    def _serve(self) -> None:
+        """Give what has become free to what waits, in order."""
         # One that is granted may end at once and free its bytes from within: the loop below goes on with them. A call
-        # inside the call would nest as deep as the queue is long.
+        # inside the call would nest as deep as the line is long.
         if self._serving:
             return
         self._serving = True
         try:
-            while self._waiting:
-                first = next(iter(self._waiting))
-                # A reload may have lowered the limit below what was asked for.
-                first.size = min(first.size, self._limit)
-                if self.used + first.size > self._limit:
+            while True:
+                while self._pending:
+                    self._serve_group(self._pending.pop())
+                if not (self._serve_first(self._lines[True]) or self._serve_first(self._lines[False])):
                     return
-                del self._waiting[first]
-                self.used += first.size
-                first.grant()
         finally:
             self._serving = False
+
+    def _serve_group(self, group: _Line) -> None:
+        """Move those for whom their group has room on to the line of all."""
+        while group.waiting:
+            first = next(iter(group.waiting))
+            if not self._passes_group(group, first):
+                return
+            del group.waiting[first]
+            self._lines[first.party.listed].waiting[first] = None
+        if not group.used and group.turn is None and group.group is not None:
+            self._groups.pop(group.group, None)
+
+    def _serve_first(self, line: _Line) -> bool:
+        if not line.waiting:
+            return False
+        first = next(iter(line.waiting))
+        # A reload may have lowered the bound below what was asked for.
+        first.wanted = max(first.size, min(first.wanted, self._most[first.party.listed]))
+        if not self._passes(line, first):
+            return False
+        del line.waiting[first]
+        self.waiting -= 1
+        first.grant()
+        return True

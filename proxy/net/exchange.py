@@ -56,6 +56,7 @@ class Exchange:
         "_spill",
         "_streams",
         "_ticket",
+        "_waits_since",
         "record",
         "started",
     )
@@ -101,17 +102,17 @@ class Exchange:
             self._tell_verdict()
             self._greet()
             return
-        window = self._admit.route.limits.hold_window
-        length = self._head.content_length
-        size = window if length is None else min(length, window)
-        self._reservation = self._site.budget.reserve(size, self._budget_granted)
-        if self._reservation.granted:
-            self._greet()
-        else:
-            self._sender.pause(Pause.BUDGET)
+        party = self._reserve().party
+        if self._spill is not None:
+            self._spill.party = party
+        self._greet()
+
+    def _reserve(self) -> Reservation:
+        party = self._site.party_of(self._admit.client)
+        self._reservation = self._site.budget.reserve(party, self._budget_granted)
+        return self._reservation
 
     def _budget_granted(self) -> None:
-        self._greet()
         self._sender.resume(Pause.BUDGET)
 
     def _greet(self) -> None:
@@ -127,14 +128,19 @@ class Exchange:
             return
         if out:
             self._delivery.stream(out)
-        if self._reservation is not None and (out or self._gate.spilling):
-            self._resize(self._reservation)
+        if self._reservation is not None:
+            if out or self._gate.spilling:
+                self._resize(self._reservation)
+            elif not self._reservation.hold(self._gate.held_bytes):
+                self._waits_since = self._site.clock.now()
+                self._sender.pause(Pause.BUDGET)
 
     def _resize(self, reservation: Reservation) -> None:
         """A body under way holds less than a window, or reads faster where memory is plenty."""
         generous = self._gate.streaming and reservation.grow(GENEROUS_BYTES)
         if not generous:
-            reservation.shrink(max(STREAMING_BYTES, self._delivery.buffered_bytes + self._gate.held_bytes))
+            least = STREAMING_BYTES if self._gate.streaming else 0
+            reservation.shrink(max(least, self._delivery.buffered_bytes + self._gate.held_bytes))
         self._sender.read_more(generous=generous)
 
     def content_ended(self) -> None:
@@ -183,8 +189,8 @@ class Exchange:
         """Judge the deadlines; called once a second. ``paused_s`` is how long we ourselves did not read the sender."""
         limits = self._admit.route.limits
         elapsed = now - self.started
-        waiting = self._reservation is not None and not self._reservation.granted
-        if waiting and elapsed > BUDGET_WAIT_S:
+        waiting = self._reservation is not None and not self._reservation.granted and not self._body_ended
+        if waiting and now - self._waits_since > BUDGET_WAIT_S:
             self.refuse(Reason.OVERLOADED, "buffer_budget")
         elif not waiting and self._body_late(elapsed - paused_s):
             self.refuse(Reason.BODY_TIMEOUT)
@@ -248,13 +254,14 @@ class Exchange:
         if self._over:
             return
         waits = self._delivery.deliver(self._spill)
-        if waits and self._admit.route.hold_s and self._reservation is None:
+        if waits and self._admit.route.hold_s:
             self._reserve_held()
 
     def _reserve_held(self) -> None:
-        """What came whole in one read has reserved nothing; where it is to wait for the upstream, it must."""
-        self._reservation = self._site.budget.reserve(self._gate.received, lambda: None)
-        if not self._reservation.granted:
+        """What came with the last read is not counted; where it is to wait for the upstream, it must be."""
+        spilled = 0 if self._spill is None else self._spill.size
+        reservation = self._reservation or self._reserve()
+        if not reservation.hold(self._gate.received - spilled):
             self.refuse(Reason.OVERLOADED, "buffer_budget")
 
     def claim_refused(self, reason: Reason, status: int) -> None:

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from proxy.core.budget import BufferBudget
+from proxy.core.addresses import Peer
+from proxy.core.budget import BufferBudget, Party
 from proxy.core.metrics import Metrics
 from proxy.core.policy import Policy, Route
 from proxy.core.rate import RateLimiter
@@ -108,8 +109,6 @@ class Site:
         """Exchanges that begin from now on are judged by ``policy``."""
         self.policy = policy
         self.table = RouteTable(policy.routes)
-        self.budget.limit = policy.server.buffer_budget
-        self.spill_space.limit = policy.server.spill_budget
         self.pool.connect_timeout_s = policy.server.connect_timeout_s
         self.pool.use(policy.endpoints())
         self.metrics.expect({route.name: route.answer_s for route in policy.routes})
@@ -119,7 +118,21 @@ class Site:
         limits, server = policy.limits, policy.server
         self.head_limits = HeadLimits(limits.max_head, limits.max_target, limits.max_fields)
         most = self._most_exchanges = server.max_exchanges
-        self._most_of_strangers = server.open_to_strangers(most) if policy.reserved_for else most
+        self._most_of_strangers = self._open_to_strangers(most)
+        # A load without routes has none that could be a window's.
+        window = max((route.limits.hold_window for route in policy.routes), default=0)
+        budget, space = server.buffer_budget, server.spill_budget
+        self.budget.use(budget, strangers=self._open_to_strangers(budget), window=window)
+        self.spill_space.use(space, self._open_to_strangers(space))
+
+    def _open_to_strangers(self, most: int) -> int:
+        return self.policy.server.open_to_strangers(most) if self.policy.reserved_for else most
+
+    def party_of(self, client: Peer) -> Party:
+        """Whose bytes those of ``client`` are. Unix sockets and trusted proxies speak for many."""
+        policy = self.policy
+        listed = not policy.reserved_for or client in policy.reserved_for
+        return Party(None if not client.version or client in policy.trusted_proxies else client.group, listed)
 
     def new_request_id(self) -> str:
         """An id that no other exchange has."""

@@ -13,40 +13,67 @@ import tempfile
 from collections.abc import Iterator
 from io import FileIO
 
+from proxy.core.budget import ANYBODY, GROUP_SHARE, Group, Party
+
 #: Read back in pieces of this size: what a transport takes in one write.
 PIECE_BYTES = 64 * 1024
 
 
 class SpillSpace:
-    """The bytes that all files together may hold."""
+    """The bytes that all files together may hold; strangers leave a share of them to listed addresses, and one group of
+    addresses may have several files only within its own share.
+    """
 
-    __slots__ = ("limit", "used")
+    __slots__ = ("_groups", "limit", "strangers", "used")
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, strangers: int | None = None) -> None:
+        self._groups: dict[Group, int] = {}
         self.used = 0
+        self.use(limit, strangers)
 
-    def take(self, size: int) -> None:
-        """Count ``size`` bytes more. OSError (ENOSPC), as of a full disk, where there is no room for them."""
-        if self.used + size > self.limit:
+    def use(self, limit: int, strangers: int | None = None) -> None:
+        """Other bounds, of a reload; ``strangers`` is what all that is not listed may hold."""
+        self.limit = limit
+        self.strangers = limit if strangers is None else strangers
+
+    def take(self, size: int, party: Party, own: int) -> None:
+        """Count ``size`` bytes more for a file of ``own`` bytes. OSError (ENOSPC), as of a full disk, where there is no
+        room for them.
+        """
+        group = 0 if party.group is None else self._groups.get(party.group, 0)
+        full = self.used + size > (self.limit if party.listed else self.strangers)
+        if full or (group > own and group + size > self.limit // GROUP_SHARE):
             raise OSError(errno.ENOSPC, "the temporary files hold as much as they may")
         self.used += size
+        if party.group is not None:
+            self._groups[party.group] = group + size
+
+    def give(self, size: int, party: Party) -> None:
+        """A file of ``size`` bytes is gone."""
+        self.used -= size
+        if party.group is not None and size:
+            left = self._groups[party.group] - size
+            if left:
+                self._groups[party.group] = left
+            else:
+                del self._groups[party.group]
 
 
 class SpillFile:
     """An unlinked temporary file, made when the first byte comes."""
 
-    __slots__ = ("_directory", "_file", "_space", "size")
+    __slots__ = ("_directory", "_file", "_space", "party", "size")
 
     def __init__(self, space: SpillSpace, directory: str | None = None) -> None:
         self._space = space
+        self.party = ANYBODY  # whose bytes they are; to be told before the first
         self._directory = directory
         self._file: FileIO | None = None
         self.size = 0
 
     def write(self, data: bytes) -> None:
         """Append ``data``. Raises OSError where the disk, or its share of it, is full."""
-        self._space.take(len(data))
+        self._space.take(len(data), self.party, self.size)
         self.size += len(data)
         if self._file is None:
             # Without a buffer: a full disk then shows here, and not in the middle of reading or closing.
@@ -65,7 +92,7 @@ class SpillFile:
 
     def close(self) -> None:
         """Give the disk back. Calling it twice does no harm."""
-        self._space.used -= self.size
+        self._space.give(self.size, self.party)
         self.size = 0
         if self._file is not None:
             self._file.close()

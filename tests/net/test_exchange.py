@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from proxy.core.addresses import AddressSet
 from proxy.core.body import WITHHELD_BYTES
 from proxy.core.policy import BodyMode, Endpoint
 from proxy.net.exchange import BUDGET_WAIT_S, GENEROUS_BYTES
@@ -923,24 +924,80 @@ def test_a_large_file_is_sent_as_the_upstream_takes_it() -> None:
 def test_who_finds_no_budget_waits_for_it() -> None:
     world = World(route(body_min_rate=0), buffer_budget=2 * WINDOW)
     data = signed(BIG[:WINDOW], extra=EXPECT)
-    head, body = split(data)
-    first, second, third = world.sender(), world.sender(), world.sender()
+    first, second, third = (world.sender(f"192.0.2.{number}") for number in range(3))
     for sender in (first, second, third):
-        sender >> head
-    first << CONTINUE
-    second << CONTINUE
-    third << b""  # it is not even asked for its body
-    third >> body
+        sender >> data[:-1]
+        sender << CONTINUE
+    assert (first.is_read, second.is_read, third.is_read) == (True, True, False)
+    assert world.site.budget.used <= 2 * WINDOW
+    third >> data[-1:]
     assert not third.is_read
     world.later(10.0)
     first.vanish()
-    third << CONTINUE
     assert content(world.upstream.hear()) == BIG[:WINDOW]
     world.upstream >> OK
     third << ANSWERED
-    second >> body
+    second >> data[-1:]
     world.upstream >> OK
     world.over(Reason.SENDER_GONE, DELIVERED, DELIVERED)
+
+
+def test_what_a_head_announces_takes_nothing() -> None:
+    world = World(buffer_budget=2 * WINDOW)
+    for number in range(50):
+        world.sender(f"192.0.2.{number}") >> signed(BIG)[:600]
+    assert world.site.budget.used < 50 * 600
+    sender = world.sender("198.51.100.1")
+    for piece in (signed()[:-1], signed()[-1:]):
+        sender >> piece
+    world.upstream >> OK
+    sender << ANSWERED
+    world.abandon()
+
+
+def answer_all(world: World) -> None:
+    """The application answers what has come to it, as often as something comes."""
+    while heard := [end for end in world.upstreams if end.hear()]:
+        for end in heard:
+            end >> OK
+
+
+def test_one_group_of_addresses_leaves_room_for_the_others() -> None:
+    world = World(route(body_min_rate=0), buffer_budget=16 * WINDOW)
+    data = signed(BIG[:WINDOW])
+    crowd = [world.sender(f"2001:db8::{number:x}") for number in range(1, 31)]
+    for one in crowd:
+        one >> data[: WINDOW // 2]
+    assert world.site.budget.used <= 2 * WINDOW
+    assert sum(one.is_read for one in crowd) < 5
+    other = world.sender("2001:db8:0:1::1")
+    other.say(data[:-1], data[-1:])
+    answer_all(world)
+    other << ANSWERED
+    for one in crowd:
+        one >> data[WINDOW // 2 :]
+    answer_all(world)
+    for one in crowd:  # they had their turn, one after the other
+        one << ANSWERED
+    world.over(*[DELIVERED] * 31)
+
+
+@pytest.mark.parametrize("path", [b"/hook", b"/hold"])
+def test_strangers_leave_a_share_of_both_budgets_to_listed_addresses(path: bytes) -> None:
+    most = 40 * WINDOW
+    listed = AddressSet.parse(["198.51.100.0/24"])
+    world = World(buffer_budget=most, spill_budget=most, reserved_share=20, reserved_for=listed)
+    data = signed(BIG[: 2 * WINDOW], path=path)
+    for number in range(100):
+        world.sender(f"203.0.113.{number}") >> data[: WINDOW - 1000 if path == b"/hook" else -1]
+    used = world.site.budget.used if path == b"/hook" else world.site.spill_space.used
+    assert most * 0.7 < used <= most * 0.8
+    friend = world.sender("198.51.100.7")
+    friend.say(data[:WINDOW], data[WINDOW:-1], data[-1:])
+    world.upstream >> OK
+    friend << ANSWERED
+    assert world.records[-1].reason is DELIVERED
+    world.abandon()
 
 
 def test_who_waits_too_long_for_the_budget_is_told_to_come_back() -> None:
@@ -978,9 +1035,9 @@ def test_a_stream_gives_back_what_it_no_longer_needs() -> None:
     world = World(route(b"/hook", hold_window=1 << 20), buffer_budget=1 << 20)
     sender = world.sender()
     data = signed(BIG * 8)
-    sender >> data[:1000]
-    assert world.site.budget.used == 1 << 20
-    sender >> data[1000:-1]
+    sender >> data[: 1 << 20]
+    assert world.site.budget.used > 1 << 19
+    sender >> data[1 << 20 : -1]
     assert world.site.budget.used < 1 << 18
     sender >> data[-1:]
     world.upstream >> OK

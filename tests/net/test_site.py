@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.addresses import AddressSet
+from proxy.core.addresses import AddressSet, Peer
+from proxy.core.budget import Party
 from proxy.core.record import ExchangeRecord
 from proxy.reasons import Reason
 from tests.net.dialogue import SERVER, World, policy, route
@@ -91,3 +92,14 @@ def test_routes_for_everybody_leave_a_share_of_the_exchanges_to_listed_addresses
     site.use(policy(everybody, max_exchanges=10, reserved_share=20))
     site.exchanges = 9
     assert not site.is_full(everybody)
+
+
+def test_whose_bytes_they_are() -> None:
+    lists = {"reserved_for": AddressSet.parse(["192.0.2.1"]), "trusted_proxies": AddressSet.parse(["10.0.0.0/8"])}
+    site = World(**lists).site
+    for peer in (Peer.of("192.0.2.1"), Peer.of("198.51.100.1"), Peer.of("2001:db8::1")):
+        assert site.party_of(peer) == Party(peer.group, listed=peer.text == "192.0.2.1")
+    for peer in (Peer.unix(), Peer.of("10.0.0.1")):
+        assert site.party_of(peer) == Party(None, listed=False)
+    site.use(policy(route()))
+    assert site.party_of(Peer.of("198.51.100.1")).listed, "where no address is listed, none is a stranger"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.budget import Party
 from proxy.net.spill import PIECE_BYTES, SpillFile, SpillSpace
 
 
@@ -102,3 +103,37 @@ def test_what_the_disk_refused_is_given_back_as_well() -> None:
         spill.write(b"12345")
     spill.close()
     assert space.used == 0
+
+
+def test_a_group_of_addresses_has_a_share_and_its_only_file_all_that_is_left() -> None:
+    space = SpillSpace(80)
+    mine, more, other = SpillFile(space), SpillFile(space), SpillFile(space)
+    mine.party = more.party = Party((4, 1))
+    other.party = Party((4, 2))
+    mine.write(bytes(30))
+    with pytest.raises(OSError, match="as much as they may"):
+        more.write(b"x")
+    with pytest.raises(OSError, match="as much as they may"):
+        other.write(bytes(51))
+    other.write(bytes(50))
+    mine.close()
+    for _ in range(5):
+        more.write(bytes(2))
+    mine.write(b"")
+    for spill in (mine, more, other):
+        spill.close()
+    assert (space.used, space._groups) == (0, {})
+
+
+def test_strangers_leave_a_share_of_the_disk() -> None:
+    space = SpillSpace(100, strangers=80)
+    strange, listed = SpillFile(space), SpillFile(space)
+    strange.party = Party(None, listed=False)
+    strange.write(bytes(80))
+    with pytest.raises(OSError, match="as much as they may"):
+        strange.write(b"x")
+    listed.write(bytes(20))
+    space.use(100)
+    listed.close()
+    strange.write(bytes(20))
+    strange.close()

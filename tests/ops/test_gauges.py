@@ -8,6 +8,7 @@ import socket
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.config.load import load
+from proxy.core.budget import ANYBODY
 from proxy.core.metrics import Metrics
 from proxy.core.policy import Endpoint
 from proxy.net.access_log import NoLog
@@ -34,7 +35,7 @@ def test_what_others_count_is_taken_over():
         counters.accept_paused, counters.open = 17, 18
         counters.refused_handshakes = 20
         site.exchanges = 1
-        site.budget.reserve(1000, lambda: None)
+        site.budget.reserve(ANYBODY, lambda: None).hold(1000)
         doors = Doors(SocketStore({}))
 
         def serve(sock: socket.socket) -> TcpForward:
