@@ -123,6 +123,11 @@ LOG_DROPPED = Family(
 LOG_WITHHELD = Family(
     "hookward_log_lines_withheld_total", "counter", "Refusals that were given no line of their own in the access log."
 )
+JOURNAL_DROPPED = Family(
+    "hookward_journal_lines_dropped_total",
+    "counter",
+    "Messages of the process itself that standard error did not take in time, in lines.",
+)
 SET_AGE = Family(
     "hookward_address_set_age_seconds",
     "gauge",
@@ -179,6 +184,7 @@ FAMILIES = (
     GENERATION,
     LOG_DROPPED,
     LOG_WITHHELD,
+    JOURNAL_DROPPED,
     SET_AGE,
     SET_PREFIXES,
     SET_REFRESHES,

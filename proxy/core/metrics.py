@@ -30,6 +30,7 @@ from proxy.core.metric_families import (
     FAMILIES,
     GENERATION,
     IN_FLIGHT,
+    JOURNAL_DROPPED,
     KERNEL_DROPPED,
     KERNEL_FILTERS,
     LOG_DROPPED,
@@ -195,6 +196,7 @@ class Metrics:
         self.generation = Gauge(GENERATION)
         self.log_dropped = Counter(LOG_DROPPED)
         self.log_withheld = Counter(LOG_WITHHELD)
+        self.journal_dropped = Counter(JOURNAL_DROPPED)
         self.set_age = Gauge(SET_AGE)
         self.set_prefixes = Gauge(SET_PREFIXES)
         self.set_refreshes = Counter(SET_REFRESHES)

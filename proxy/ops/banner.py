@@ -17,6 +17,7 @@ from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.ops import privileges
 from proxy.ops.environment import PYTHON_VERSION
+from proxy.ops.standard_error import StandardError
 from proxy.ops.terminal import Paint
 
 _TOKEN_PLACES = {
@@ -37,6 +38,8 @@ def announce(policy: Policy, settings: Settings, addresses: Iterable[tuple[str, 
         *ready_lines(addresses, secure=bool(settings.tls)),
     ]
     print("\n".join(lines), file=sys.stderr, flush=True)
+    if isinstance(sys.stderr, StandardError):
+        sys.stderr.serves()
 
 
 def status_line(policy: Policy, addresses: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from proxy.config.flags import RunParser, add_run_flags, parse_flags
 from proxy.config.load import load_namespace
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
-from proxy.ops import descriptors, privileges
+from proxy.ops import descriptors, privileges, standard_error
 from proxy.ops.collector import settle
 from proxy.ops.commands import COMMANDS
 from proxy.ops.environment import LOOP_VARIABLE, environment, hold_standard_descriptors
@@ -52,6 +52,7 @@ def main(argv: Sequence[str]) -> int:
         return COMMANDS["check"].main(argv)
     hold_standard_descriptors()
     launch = _launch(namespace)
+    standard_error.take_over()
     open_journal(launch.loaded.settings.log_level)
     os.umask(privileges.UMASK)
     privileges.identity_of(launch.loaded.settings)

@@ -39,7 +39,7 @@ from proxy.net.log_sink import LogSink
 from proxy.net.site import Site
 from proxy.net.tcp_forward import TcpForward
 from proxy.net.tls import TlsContexts
-from proxy.ops import status
+from proxy.ops import standard_error, status
 from proxy.ops.admin import AdminServer
 from proxy.ops.certificates import Certificates, load_certificates
 from proxy.ops.doors import Doors, Wanted
@@ -332,6 +332,7 @@ class Worker:
         """The metrics of this worker, as they are now."""
         self._gauges.refresh(self._log.dropped, self.doors.open)
         self.metrics.log_withheld.reach(self._log.withheld)
+        self.metrics.journal_dropped.reach(standard_error.dropped())
         self._sets.measure()
         self._certificates.measure(self.metrics.certificate_expiry)
         return self.metrics.snapshot()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -201,3 +204,48 @@ def test_o2_what_a_worker_says_ends_that_worker_alone(
         assert hookward.said("reloaded")
     finally:
         assert hookward.stop() == 0
+
+
+# -- a standard error that is not read
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_o3_a_standard_error_that_is_not_read_stops_nothing(
+    upstream: RecordingUpstream, tmp_path: Path, workers: int
+) -> None:
+    """Its pipe is full: deliveries, reloads and the end go on as ever, and what was lost is counted."""
+    config = tmp_path / "hookward.toml"
+    admin = tmp_path / "admin"
+    config.write_text(
+        f'listen = ["unix:{tmp_path}/sock"]\nadmin = "unix:{admin}"\nupstream = "{upstream.url}"\n'
+        f'access_log = "off"\nworkers = {workers}\n[route.r]\npath = "/"\nopen = true\n'
+    )
+    reading, writing = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "proxy", "-c", str(config)], stderr=writing, env=environment(), cwd=ROOT
+    )
+    try:
+        said = b""
+        while b"listening on unix:" + str(admin).encode() not in said:
+            said += os.read(reading, 65536)
+        os.set_blocking(writing, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"x")
+        os.set_blocking(writing, True)
+        for _ in range(3):
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGUSR1)
+            assert once(f"{tmp_path}/sock", SIGNED).status == 200
+        deadline = monotonic() + PATIENCE_S
+        ask = request("GET", "/metrics", host="localhost")
+        while not re.search(rb"hookward_reloads_total\{result=\"done\"\} [1-9]", once(str(admin), ask).content):
+            assert monotonic() < deadline
+        assert workers > 1 or re.search(rb"hookward_journal_lines_dropped_total [1-9]", once(str(admin), ask).content)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
+        os.close(writing)

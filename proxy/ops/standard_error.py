@@ -1,0 +1,146 @@
+"""Standard error of a process that serves: what its reader does not take in time is dropped and counted.
+
+Its reader (a shell's pipe, systemd, a container's shim) may stop, and a write would then wait for ever, on the loop of
+a worker or in the supervisor of all. Its flags are also those of all others that have it open, so it is opened once
+more, or, where it is a socket, told with each write not to wait. There is no thread, for a supervisor must not have
+one. A reader that is merely slow is waited for a little; one that reads nothing is waited for once.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import socket
+import stat
+import sys
+import time
+from collections.abc import Callable
+
+from proxy.net.log_sink import whole_lines
+
+#: How long all that is said at a start may wait.
+START_S = 2.0
+#: How long a burst of lines may wait in all, once we serve; each line that goes out gives back a part of it.
+BURST_S = 0.05
+_GIVEN_BACK_S = 0.001
+#: What is written without an end of line is a line all the same.
+_MAX_LINE = 64 * 1024
+
+
+class StandardError(io.TextIOBase):
+    """A text stream over ``descriptor`` that never waits for long. ``dropped`` counts lines."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._send, self._release = _sender(descriptor)
+        self._text = ""
+        self._told = 0
+        self._is_cut = False
+        self._patience_s = START_S
+
+    def write(self, text: str) -> int:
+        """Take ``text``; whole lines of it are written, or dropped."""
+        self._text += text
+        end = self._text.rfind("\n") + 1 or (len(self._text) if len(self._text) > _MAX_LINE else 0)
+        if end:
+            lines, self._text = self._text[:end], self._text[end:]
+            self._put(lines)
+        return len(text)
+
+    def flush(self) -> None:
+        """There is nothing that waits but the beginning of a line."""
+
+    def serves(self) -> None:
+        """From now on others wait while we do."""
+        self._patience_s = min(self._patience_s, BURST_S)
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return os.isatty(self._descriptor)
+
+    def fileno(self) -> int:
+        """The descriptor that was given."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Give back what was opened; the descriptor that was given stays open."""
+        if not self.closed:
+            self._release()
+        super().close()
+
+    def _put(self, lines: str) -> None:
+        if self.dropped != self._told:
+            told = f"hookward: {self.dropped} lines were dropped here: they were not read in time\n"
+            if not self._put_piece(told.encode()):
+                self.dropped += lines.count("\n")
+                return
+            self._told = self.dropped
+        for piece in whole_lines(lines.encode("utf-8", "backslashreplace"), select.PIPE_BUF):
+            if not self._put_piece(piece):
+                self.dropped += piece.count(b"\n")
+
+    def _put_piece(self, piece: bytes) -> bool:
+        """Write a piece, as far as it goes; whether all of it went."""
+        data = memoryview(b"\n" + piece if self._is_cut else piece)
+        while data:
+            try:
+                sent = self._send(data)
+            except BlockingIOError:
+                if not self._wait():
+                    return False
+                continue
+            except OSError:
+                return False
+            self._is_cut = data[sent - 1] != ord("\n")
+            data = data[sent:]
+        self._patience_s = max(self._patience_s, min(BURST_S, self._patience_s + _GIVEN_BACK_S))
+        return True
+
+    def _wait(self) -> bool:
+        """Wait for room while there is patience left; whether there is some."""
+        began = time.monotonic()
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        ready = bool(poll.poll(self._patience_s * 1000)) if self._patience_s > 0 else False
+        self._patience_s -= time.monotonic() - began
+        return ready
+
+
+def _sender(descriptor: int) -> tuple[Callable[[memoryview], int], Callable[[], None]]:
+    """What writes to a descriptor and raises BlockingIOError instead of waiting, and what ends that."""
+    if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        sock = socket.socket(fileno=os.dup(descriptor))
+        return lambda data: sock.send(data, socket.MSG_DONTWAIT), sock.close
+    try:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        own = os.open(f"/proc/self/fd/{descriptor}", flags)
+    except OSError:
+        # Not ours to open (another user's terminal). Where there is room for a piece, it is taken without waiting.
+        return lambda data: _write_where_there_is_room(descriptor, data), lambda: None
+    return lambda data: os.write(own, data), lambda: os.close(own)
+
+
+def _write_where_there_is_room(descriptor: int, data: memoryview) -> int:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    if not poll.poll(0):
+        raise BlockingIOError
+    return os.write(descriptor, data[: select.PIPE_BUF])
+
+
+def take_over() -> StandardError | None:
+    """Let ``sys.stderr`` be one of these; None where it is none of the process's own (a test's)."""
+    if isinstance(sys.stderr, StandardError):
+        return sys.stderr
+    if sys.stderr is None or sys.__stderr__ is None or sys.stderr is not sys.__stderr__:
+        return None
+    sys.stderr.flush()
+    found = sys.stderr = StandardError(sys.stderr.fileno())
+    return found
+
+
+def dropped() -> int:
+    """How many lines of standard error this process has dropped since the start."""
+    return sys.stderr.dropped if isinstance(sys.stderr, StandardError) else 0
