@@ -388,7 +388,8 @@ def _token(slug: str, now: float, body: bytes) -> Delivery:
         token = jwt(b"", {"request_body_sha256": in_base64}, "RS256")
         return Delivery([("X-FusionAuth-Signature-JWT", token)], body, keys().rsa_pem)
     if slug == "kinde":
-        return Delivery([], jwt(b"", {"type": "user.created"}, "RS256"), keys().rsa_pem)
+        claims = {"type": "user.created", "event_id": "event_1"}
+        return Delivery([], jwt(b"", claims, "RS256"), keys().rsa_pem)
     if slug == "livekit":
         token = jwt(RAW, {"iss": "APIkey", "exp": iat + 60, "nbf": iat, "sha256": in_base64})
         return Delivery([("Authorization", token)], body, b"APIkey:" + RAW)
@@ -397,7 +398,7 @@ def _token(slug: str, now: float, body: bytes) -> Delivery:
         claims = {"exp": iat + 60, "nbf": iat, "iss": "MessageBird", "url_hash": url_hash, "payload_hash": in_hex}
         return Delivery([("MessageBird-Signature-JWT", jwt(RAW, claims, "HS384"))], body)
     if slug == "monday":
-        return Delivery([("Authorization", jwt(RAW, {"exp": iat + 60}))], body, covered=False)
+        return Delivery([("Authorization", jwt(RAW, {"exp": iat + 60, "aud": URL}))], body, covered=False)
     if slug == "netlify":
         return Delivery([("X-Webhook-Signature", jwt(RAW, {"iss": "netlify", "sha256": in_hex}))], body)
     if slug == "plaid":

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "threat-model.md").read_text()
 ROW = re.compile(r"^\| ([A-Z][0-9]+[a-z]?) \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
 ROWS = {row[1]: row for row in ROW.finditer(PAGE)}
-COUNTS = {"F": 16, "S": 13, "H": 9, "E": 6, "R": 11, "D": 15, "T": 8, "C": 3, "G": 4, "O": 3, "P": 3}
+COUNTS = {"F": 16, "S": 13, "H": 9, "E": 6, "R": 11, "D": 15, "T": 8, "C": 3, "G": 4, "O": 3, "P": 3, "B": 8}
 THREATS = [f"{letter}{number}" for letter, count in COUNTS.items() for number in range(1, count + 1)]
 
 

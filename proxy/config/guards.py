@@ -17,6 +17,8 @@ from proxy.config.tree import View
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret, find
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
+from proxy.core.signing.borders import open_borders
+from proxy.core.signing.evidence import target_of
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.values import frozen
 
@@ -124,7 +126,7 @@ class GuardReader:
                 )
             return None
         topics = self._topics(route, provider)
-        if not secrets or topics is None:
+        if not secrets or topics is None or not self._is_readable_one_way(route, provider, public_url):
             return None
         tolerance_s = route.get("tolerance", float)
         try:
@@ -150,6 +152,19 @@ class GuardReader:
                 'set topics = ["arn:aws:sns:eu-west-1:123456789012:NAME"] to those that are yours (flag: --topic ARN)',
             )
         return None
+
+    def _is_readable_one_way(self, route: View, provider: Provider, public_url: str | None) -> bool:
+        """Whether a sender can move nothing between the URL and the part of the signed text that is beside it."""
+        assert provider.scheme is not None
+        whole = public_url is not None and target_of(public_url) is not None
+        for pair in open_borders(provider.scheme, whole_url=whole):
+            self.problems.add(
+                route.where("public_url"),
+                f"{provider.title} has nothing fixed in {pair}, so the URL must be known whole",
+                'write path and query too: public_url = "https://hooks.example.com/in", as it is configured there',
+            )
+            return False
+        return True
 
     def _provider_token(self, route: View, provider: Provider, secrets: Sequence[Secret]) -> TokenCheck | None:
         assert provider.token is not None

@@ -250,7 +250,7 @@ _ROUTE = (
     Key("topics", kinds.TOPIC, "For `sns`, whose key signs for all customers: the topics whose messages are taken, "
         "compared as a whole.", many=True, flag="topic"),
     Key("public_url", kinds.URL, "For schemes that sign the URL: scheme and authority, or the whole URL, as configured "
-        "at the provider.", flag="public-url"),
+        "at the provider; of the whole URL, a request must have path and query.", flag="public-url"),
     Key("handshake", choice("forward", "answer", "refuse"), "The provider's endpoint check: the application "
         "answers it, we do, or it is judged like any other request.",
         "forward", flag="handshake"),

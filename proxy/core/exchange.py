@@ -235,6 +235,8 @@ def _endpoint_check(asked: _Asked, admit: Admit, check: EndpointCheck) -> Reason
 
 def _event(asked: _Asked, admit: Admit) -> Reason | None:
     events = admit.route.events
+    if admit.route.event_header in asked.head.repeated:
+        return Reason.EVENT_REFUSED  # the application may act on the other one
     fits = events is None or admit.check is not None or event_of(asked.head, admit.route) in events
     return None if fits else Reason.EVENT_REFUSED
 

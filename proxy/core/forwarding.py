@@ -83,6 +83,7 @@ OURS_OR_UNSAFE = frozenset(
     {
         b"content-length",
         b"proxy",
+        b"webhook-request-id",
         b"webhook-verified",
         b"x-http-method",
         b"x-http-method-override",
@@ -95,6 +96,8 @@ OURS_OR_UNSAFE = frozenset(
 
 _DROPPED = HOP_BY_HOP | FORWARDING | OURS_OR_UNSAFE
 _DROPPED_TRUSTED = HOP_BY_HOP | OURS_OR_UNSAFE | {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
+
+_REQUEST_ID_FIELD = b"x-request-id"
 
 #: Names that ``Connection`` cannot make hop-by-hop: every application relies on them (threats S3).
 _END_TO_END = frozenset(
@@ -184,7 +187,7 @@ class Provenance:
         self.verified = verified  # value of Webhook-Verified; b"" writes none
 
 
-def _forwarded_lines(head: RequestHead, provenance: Provenance) -> list[bytes]:
+def _forwarded_lines(head: RequestHead, provenance: Provenance, id_name: bytes) -> list[bytes]:
     chain, proto, host = provenance.client, provenance.scheme, head.host
     if provenance.trusted:
         before = b", ".join(head.get_all(b"x-forwarded-for"))
@@ -196,7 +199,7 @@ def _forwarded_lines(head: RequestHead, provenance: Provenance) -> list[bytes]:
     lines = [b"X-Forwarded-For: %b" % chain, b"X-Forwarded-Proto: %b" % proto]
     if host:
         lines.append(b"X-Forwarded-Host: %b" % host)
-    lines.append(b"X-Request-Id: %b" % provenance.request_id)
+    lines.append(b"%b: %b" % (id_name, provenance.request_id))
     return lines
 
 
@@ -214,23 +217,30 @@ def upstream_head(
     content_length: int | None,
     guarded: frozenset[bytes] = frozenset(),
     *,
+    signed: frozenset[bytes] = frozenset(),
     authority: bytes = b"",
 ) -> bytes:
     """The head of the request to the upstream.
 
     ``target`` is what was matched, less a query token. ``content_length`` is written where the length is known; None
     where the content follows in chunks that we cut. A request that came without content gets neither (RFC 9110
-    section 8.6) unless ``content_length`` is 0 and the sender said so itself. ``authority`` is the upstream's own: what
-    a request of HTTP/1.0 without Host is given, because HTTP/1.1 demands one (RFC 9112 section 3.2).
+    section 8.6) unless ``content_length`` is 0 and the sender said so itself. ``signed`` are the lower-case names that
+    the signature covers: where the request id is one of them, the application needs it as it came to verify again, and
+    ours gets another name. ``authority`` is the upstream's own: what a request of HTTP/1.0 without Host is given,
+    because HTTP/1.1 demands one (RFC 9112 section 3.2).
     """
     dropped = _DROPPED_TRUSTED if provenance.trusted else _strangers(tuple(head.values))
     if head.values.get(b"connection", b"keep-alive") not in _NAMES_NOTHING or b"connection" in head.repeated:
         listed = b",".join(head.get_all(b"connection"))
         dropped = dropped | hop_by_hop_named(listed, guarded, head.values)
+    id_name = b"X-Request-Id"
+    if _REQUEST_ID_FIELD in signed and _REQUEST_ID_FIELD in head.values:
+        id_name = b"Webhook-Request-Id"
+        dropped = dropped - {_REQUEST_ID_FIELD}
     lines = [line for name, line in head.fields if name not in dropped]
     if not head.host:
         lines.insert(0, b"Host: %b" % authority)
-    lines += _forwarded_lines(head, provenance)
+    lines += _forwarded_lines(head, provenance, id_name)
     if provenance.verified:
         lines.append(b"Webhook-Verified: %b" % provenance.verified)
     if content_length is None:

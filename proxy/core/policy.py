@@ -162,13 +162,15 @@ class Route:
     handshake: str = "forward"  # what becomes of it; or "answer", "refuse"
     verify_token: bytes | None = field(default=None, repr=False)
     sends_proxy: bool = field(init=False)  # whether one of its endpoints wants to be told the client first
+    signed_fields: frozenset[bytes] = field(init=False)  # lower case; what the signature is read from
     guarded_fields: frozenset[bytes] = field(init=False)  # lower case; ``Connection`` cannot strip what a guard reads
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sends_proxy", any(endpoint.send_proxy for endpoint in self.upstream))
         names = {name for name in (self.event_header, self.delivery_header) if name}
-        if self.signature is not None:
-            names |= self.signature.scheme.header_names
+        signed = self.signature.scheme.header_names if self.signature is not None else frozenset()
+        object.__setattr__(self, "signed_fields", signed)
+        names |= signed
         if self.token is not None:
             names.add(self.token.name)
         if self.endpoint_check is not None:

@@ -286,7 +286,13 @@ class Delivery:
         assert self._upstream is not None
         authority = b"" if self._head.host else self._upstream.endpoint.authority.encode("ascii")
         return upstream_head(
-            self._head, admit.target, provenance, length, admit.route.guarded_fields, authority=authority
+            self._head,
+            admit.target,
+            provenance,
+            length,
+            admit.route.guarded_fields,
+            signed=admit.route.signed_fields,
+            authority=authority,
         )
 
     def upstream_writable(self, *, writable: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from proxy.core.schemes import find
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
 from tests.whole.wire import once
@@ -25,26 +26,32 @@ def of(instant: float) -> list[dict[str, Any]]:
     return [vector for vector in VECTORS if vector["now"] == instant]
 
 
+def signs_url(vector: dict[str, Any]) -> bool:
+    provider = find(vector["provider"])
+    assert provider is not None
+    assert provider.scheme is not None
+    return provider.scheme.signs_url
+
+
 def configuration(upstream: str, vectors: list[dict[str, Any]], folder: Path) -> str:
-    """A route for each vector: at a path of its own, with the URL that was signed as its public one."""
+    """A route for each vector, at a path of its own."""
     text = f'listen = ["127.0.0.1:0"]\nupstream = "{upstream}"\n'
     for number, vector in enumerate(vectors):
-        secret = folder / f"secret-{number}"
-        secret.write_text(vector["secret"])
-        secret.chmod(0o600)
-        text += f"""
-[route.r{number}]
-path = "/r{number}"
-methods = ["{vector["method"]}"]
-provider = "{vector["provider"]}"
-secrets = ["file:{secret}"]
-public_url = "{url_of(vector)}"
-"""
+        text += route(f"r{number}", f"/r{number}", vector, folder)
     return text
 
 
-def url_of(vector: dict[str, Any]) -> str:
-    return ORIGIN + vector["target"] if vector["method"] == "POST" else ORIGIN
+def route(name: str, path: str, vector: dict[str, Any], folder: Path) -> str:
+    secret = folder / f"{name}.secret"
+    secret.write_text(vector["secret"])
+    secret.chmod(0o600)
+    return f"""
+[route.{name}]
+path = "{path}"
+methods = ["{vector["method"]}"]
+provider = "{vector["provider"]}"
+secrets = ["file:{secret}"]
+"""
 
 
 def raw(vector: dict[str, Any], path: str, body: bytes) -> bytes:
@@ -58,7 +65,7 @@ def raw(vector: dict[str, Any], path: str, body: bytes) -> bytes:
 def test_signed_by_the_providers_own_code(
     instant: float, start: Callable[..., Hookward], upstream: RecordingUpstream, tmp_path: Path
 ) -> None:
-    vectors = [vector for vector in of(instant) if vector["method"] == "POST"]
+    vectors = [vector for vector in of(instant) if vector["method"] == "POST" and not signs_url(vector)]
     (tmp_path / "hookward.toml").write_text(configuration(upstream.url, vectors, tmp_path))
     hookward = start(
         "--config",
@@ -77,6 +84,37 @@ def test_signed_by_the_providers_own_code(
             forged = once(hookward.address, raw(vector, path, body[:-1] + bytes([body[-1] ^ 1])))
             assert forged.status in {401, 403}, (vector["provider"], vector["source"], forged.content)
     assert len(upstream.complete) == len(vectors)
+
+
+URLS = [vector for vector in VECTORS if vector["method"] == "POST" and signs_url(vector)]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole_url", "origin"])
+@pytest.mark.parametrize("vector", URLS, ids=[f"{vector['provider']}-{vector['source']}" for vector in URLS])
+def test_a_url_signed_by_the_providers_own_code(
+    vector: dict[str, Any],
+    start: Callable[..., Hookward],
+    upstream: RecordingUpstream,
+    tmp_path: Path,
+    whole: bool,
+) -> None:
+    text = f'listen = ["127.0.0.1:0"]\nupstream = "{upstream.url}"\n' + route("a", "/in", vector, tmp_path)
+    text += f'public_url = "{ORIGIN + vector["target"] if whole else ORIGIN}"\n'
+    (tmp_path / "hookward.toml").write_text(text)
+    module = ("tests.whole.pinned", str(vector["now"]))
+    hookward = start("--config", tmp_path / "hookward.toml", module=module, secrets=[vector["secret"].encode()])
+    body = vector["body"].encode()
+    answer = once(hookward.address, raw(vector, vector["target"], body))
+    assert answer.status == 200, answer.content
+    assert upstream.complete[-1].content == body
+    elsewhere = (
+        vector["target"].replace("/in", "/in/x", 1)
+        if whole
+        else vector["target"] + ("&b=3" if "?" in vector["target"] else "?b=3")
+    )
+    for target, content in ((vector["target"], body[:-1] + bytes([body[-1] ^ 1])), (elsewhere, body)):
+        assert once(hookward.address, raw(vector, target, content)).status == 403
+    assert len(upstream.complete) == 1
 
 
 def test_there_are_enough_of_them() -> None:

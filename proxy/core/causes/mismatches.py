@@ -163,16 +163,16 @@ OF_URLS: tuple[Hypothesis, ...] = (
     Hypothesis(
         "url_query",
         "The signature with {secret} is right for another query than the one that came.",
-        "A proxy in front adds, drops, sorts or decodes the query: let it pass as it is, or write the whole URL in "
-        "public_url.",
+        "A proxy in front adds, drops, sorts or decodes the query: let it pass as it is. A whole public_url has the "
+        "query of the request.",
         _MISMATCH,
         of_url.query,
     ),
     Hypothesis(
         "url_path",
         "The signature with {secret} is right for another path than the one that came.",
-        "A proxy in front takes away or adds a part of the path, or its last slash: let it pass as it is, or write "
-        "the whole URL in public_url.",
+        "A proxy in front takes away or adds a part of the path, or its last slash: let it pass as it is. A whole "
+        "public_url has the path of the request.",
         _MISMATCH,
         of_url.path,
     ),

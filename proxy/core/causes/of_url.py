@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from proxy.core.causes.trial import Facts, Trial
+from proxy.core.causes.trial import Facts, Trial, with_target
 from proxy.core.signing.evidence import public_url_of
-from proxy.http1 import RequestHead
 
 _OF_TARGET = re.compile(r"\{(?:target|path|query|encoded_target|param:[^}]*)\}")
 _HOSTS = (b"x-forwarded-host", b"x-original-host", b"x-host")
@@ -71,7 +69,8 @@ def query(trial: Trial) -> Facts | None:
     """The query was added, dropped, sorted or decoded on the way."""
     url = _url(trial)
     if url is not None:
-        return _find(trial, _with_queries(trial, url))
+        same_path = urlsplit(url).path == trial.head.path.decode("latin-1")
+        return _find(trial, _with_queries(trial, url)) if same_path else None
     return _find_head(trial, (target for target in _targets(trial, in_query=True)))
 
 
@@ -102,6 +101,7 @@ def path(trial: Trial) -> Facts | None:
 
 def _with_paths(trial: Trial, url: str) -> Iterator[str]:
     parts = urlsplit(url)
+    yield url
     for target in _targets(trial, in_query=False):
         path, _, text = target.partition("?")
         yield urlunsplit(parts._replace(path=path, query=text))
@@ -136,12 +136,7 @@ def _find_head(trial: Trial, targets: Iterator[str]) -> Facts | None:
     if trial.scheme is None or not _OF_TARGET.search(trial.scheme.signed):
         return None
     for target in dict.fromkeys(targets):
-        name = trial.fits(head=_with_target(trial.head, target.encode("latin-1", "replace")))
+        name = trial.fits(head=with_target(trial.head, target.encode("latin-1", "replace")))
         if name is not None:
             return {"secret": name}
     return None
-
-
-def _with_target(head: RequestHead, target: bytes) -> RequestHead:
-    path, mark, text = target.partition(b"?")
-    return replace(head, target=target, path=path, query=text if mark else None)

@@ -15,6 +15,7 @@ from proxy.core.policy import Route
 from proxy.core.schemes import Provider, find
 from proxy.core.secrets import Secret
 from proxy.core.signatures import Scheme, SignatureCheck
+from proxy.core.signing.evidence import target_of
 from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.scheme import Method
 from proxy.http1 import RequestHead
@@ -120,11 +121,14 @@ class Trial:
         self.left -= len(chosen) * (len(content or b"") + _OVERHEAD_BYTES)
         if self.left < 0:
             return None
+        head = head or self.head
+        if public_url is not None:
+            head = with_target(head, target_of(public_url) or head.target)
         url = public_url or (self.check.public_url if self.check is not None else None)
         if not topics and self.check is not None:
             topics = self.check.topics
         try:
-            return self._verify(SignatureCheck(scheme, chosen, float("inf"), url, topics), head or self.head, content)
+            return self._verify(SignatureCheck(scheme, chosen, float("inf"), url, topics), head, content)
         except ValueError:  # what was supposed makes no check, or no URL
             return None
 
@@ -145,6 +149,12 @@ class Trial:
             if name is not None:
                 return name
         return None
+
+
+def with_target(head: RequestHead, target: bytes) -> RequestHead:
+    """``head`` with another target."""
+    path, mark, text = target.partition(b"?")
+    return replace(head, target=target, path=path, query=text if mark else None)
 
 
 def undated(secret: Secret) -> Secret:

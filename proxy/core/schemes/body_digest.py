@@ -43,10 +43,11 @@ PROVIDERS = (
             (),
             method=Method.JWT,
             secret=SecretForm.PUBLIC_KEY,
-            claims=Claims(("RS256",)),
+            claims=Claims(("RS256",), texts=("type", "event_id")),
             document=Document("jwt"),
         ),
-        note="The body is the token; configure the public key of your domain and replace it when it is rotated.",
+        note="The body is the token; configure the public key of your domain and replace it when it is rotated. The "
+        "same key signs the tokens of your users: only what names its type and event_id is an event.",
     ),
     Provider(
         "livekit",
@@ -79,6 +80,8 @@ PROVIDERS = (
                 body_optional=True,
                 url="url_hash",
                 needed=("exp", "nbf"),
+                issuer="MessageBird",
+                identity="jti",
             ),
         ),
     ),
@@ -86,8 +89,9 @@ PROVIDERS = (
         "monday",
         "monday.com",
         "https://developer.monday.com/apps/docs/integration-authorization",
-        Scheme((b"authorization",), method=Method.JWT, claims=Claims(needed=("exp",))),
-        note="The token says who sends; nothing covers the body.",
+        Scheme((b"authorization",), method=Method.JWT, claims=Claims(needed=("exp",), audience_is_url=True)),
+        note="The token says who sends and to which endpoint; nothing covers the body. Set public_url: without it only "
+        "path and query of the endpoint are compared.",
         handshake=Handshake(
             b"POST", signed=True, field="challenge", form=Form.JSON, values=(("challenge", Made.CHALLENGE),)
         ),
@@ -96,7 +100,7 @@ PROVIDERS = (
         "netlify",
         "Netlify",
         "https://docs.netlify.com",
-        Scheme((b"x-webhook-signature",), method=Method.JWT, claims=Claims(body="sha256")),
+        Scheme((b"x-webhook-signature",), method=Method.JWT, claims=Claims(body="sha256", issuer="netlify")),
         event_header=b"x-netlify-event",
     ),
     Provider(

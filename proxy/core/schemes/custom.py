@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
+from proxy.core.signing.borders import open_borders
 from proxy.core.signing.scheme import Encoding, Listing, SecretForm, TimeFormat, Timestamp
 from proxy.core.signing.template import Slot, compile_template, split_at_body
 
@@ -258,3 +259,11 @@ class _Reader:
         for kind, name in (("id", scheme.identity), ("nonce", scheme.nonce)):
             if kind in kinds and name is None:
                 self.wrong(kind, "is missing although it is signed", f'name its header: {kind} = "..."')
+        # Not of a template that is wrong anyway: what stands beside what may change with the mend.
+        for pair in () if self.mistakes else open_borders(scheme, whole_url=True):
+            self.wrong(
+                "signed",
+                f"has nothing fixed in {pair}, so a sender can move characters from one to the other",
+                'put what the provider writes between them, as "." in "{id}.{body}"; a time may stand beside the body '
+                'where its format is "s", "ms" or "rfc3339"',
+            )

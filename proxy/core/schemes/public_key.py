@@ -37,7 +37,8 @@ PROVIDERS = (
             envelope="signature",
             secret=SecretForm.PUBLIC_KEY,
         ),
-        note="Keys are configured, not fetched: the public key that eBay's Notification API shows.",
+        note="Keys are configured, not fetched: the public key that eBay's Notification API shows. It signs for all "
+        "applications: anybody's delivery is genuine here, so compare in the body what is yours.",
         handshake=Handshake(query="challenge_code", form=Form.JSON, values=(("challengeResponse", Made.DIGEST_HEX),)),
     ),
     Provider(
@@ -56,7 +57,9 @@ PROVIDERS = (
             two_part=True,
         ),
         delivery_header=b"paypal-transmission-id",
-        note="The secret is written webhook-id:certificate (PEM). Only a CRC-32 of the body is signed.",
+        note="The secret is written webhook-id:certificate (PEM). One certificate signs for all customers: the webhook "
+        "id is what makes a delivery yours. Only a CRC-32 of the body is signed, and a body can be made for any: "
+        "whoever has one delivery can replace its body, so fetch the object by its id before you believe it.",
     ),
     Provider(
         "sendgrid",
@@ -93,6 +96,7 @@ PROVIDERS = (
         "https://docs.wise.com",
         Scheme((b"x-signature-sha256",), method=Method.RSA, encoding=BASE64, secret=SecretForm.PUBLIC_KEY),
         delivery_header=b"x-delivery-id",
-        note="The secret is the public key that Wise publishes, in PEM.",
+        note="The secret is the public key that Wise publishes, in PEM. It signs for all customers: anybody's delivery "
+        "is genuine here, so compare the profile id in the body with your own.",
     ),
 )

@@ -141,18 +141,20 @@ class _Delivery:
 
 
 def _write_value(scheme: Scheme, text: bytes, stamp: bytes, items: dict[bytes, bytes]) -> bytes:
-    signature = scheme.prefix + text
+    signature = scheme.prefix + (text.upper() if scheme.writes_upper else text)
     listing = scheme.listing
     if listing is None:
         return signature
-    return listing.separator.join(_list_items(listing, signature, stamp, items))
+    separator = listing.separator + b" " if listing.blanks else listing.separator
+    return separator.join(_list_items(listing, signature, stamp, items))
 
 
 def _list_items(listing: Listing, signature: bytes, stamp: bytes, items: dict[bytes, bytes]) -> list[bytes]:
     if listing.pair is None:
         return [stamp, signature] if listing.timestamp_first else [signature]
-    pairs = [(listing.timestamp, stamp)] if listing.timestamp is not None else []
-    pairs += [*items.items(), (listing.signature or b"key", signature)]
+    times = [(listing.timestamp, stamp)] if listing.timestamp is not None else []
+    signatures = [(listing.signature or b"key", signature)]
+    pairs = [*signatures, *items.items(), *times] if listing.needed else [*times, *signatures]
     return [key + listing.pair + value for key, value in pairs]
 
 
@@ -165,8 +167,10 @@ def _claim_fields(scheme: Scheme, claims: Claims, secret: bytes, *, url: str, bo
         content[claims.body] = encode(claims.body_encoding, hashlib.sha256(body).digest()).decode("ascii")
     if claims.url is not None:
         content[claims.url] = hashlib.sha256(url.encode("utf-8")).hexdigest()
-    if claims.issuer_is_key_id:
-        content["iss"] = key_id.decode("utf-8")
+    if claims.issuer_is_key_id or claims.issuer is not None:
+        content["iss"] = claims.issuer or key_id.decode("utf-8")
+    if claims.audience_is_url:
+        content["aud"] = url
     algorithm = claims.algorithms[0]
     signed = _write_part({"alg": algorithm, "typ": "JWT"}) + b"." + _write_part(content)
     signature = KeyedHash(key, HMAC_DIGESTS[algorithm]).digest(signed)

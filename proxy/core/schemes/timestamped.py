@@ -34,7 +34,7 @@ _BEFORE_THE_BODY = (
         "airwallex",
         "Airwallex",
         "https://www.airwallex.com/docs",
-        Scheme((b"x-signature",), signed="{timestamp}{body}", timestamp=Timestamp(b"x-timestamp", UNSURE)),
+        Scheme((b"x-signature",), signed="{timestamp}{body}", timestamp=Timestamp(b"x-timestamp", MILLISECONDS)),
     ),
     Provider(
         "contentful",
@@ -196,6 +196,7 @@ _AFTER_THE_BODY = (
             (b"klaviyo-signature",),
             signed="{body}{timestamp}",
             timestamp=Timestamp(b"klaviyo-timestamp", TimeFormat.ANY, None),
+            json_body=True,
         ),
         note="The form of its time is not documented: it is signed, but judged only where a tolerance is set.",
     ),

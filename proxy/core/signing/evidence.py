@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 
+from proxy.core.signing.borders import WIDTHS, stands_beside_another
 from proxy.core.signing.encodings import decode, decode_base64
 from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, Listing, Method, Scheme
 from proxy.core.signing.template import Context, Slot, compile_template, split_at_body
@@ -20,6 +21,7 @@ from proxy.reasons import Reason
 from proxy.values import mutable
 
 _ORIGIN = re.compile(r"https?://[^/?#\s]+/?")
+_BRACKETS = re.compile(rb"[][{}]")
 
 # In one head. Keys are rotated two at a time; a check with a public key costs a hundred comparisons, and may hash the
 # whole body.
@@ -52,26 +54,49 @@ def public_url_of(public_url: str, target: bytes) -> bytes:
     return public_url.encode("utf-8")
 
 
+def target_of(public_url: str) -> bytes | None:
+    """The target of the requests for ``public_url``; None where that ends at the authority, and each has its own."""
+    if _ORIGIN.fullmatch(public_url):
+        return None
+    rest = _ORIGIN.sub("/", public_url.partition("#")[0], count=1)
+    return rest.encode("utf-8")
+
+
 class EvidenceReader:
     """Reads the claim of a head as ``scheme`` writes it. Compiled once; shared by all requests."""
 
-    __slots__ = ("_most", "_public_url", "_scheme", "_size", "_tolerance_s", "covers_body", "prefix", "suffix")
+    __slots__ = (
+        "_most",
+        "_public_url",
+        "_scheme",
+        "_size",
+        "_target",
+        "_tolerance_s",
+        "_width",
+        "covers_body",
+        "prefix",
+        "suffix",
+    )
 
     def __init__(self, scheme: Scheme, tolerance_s: float | None, public_url: str | None) -> None:
         self._scheme = scheme
         self._public_url = public_url
+        self._target = target_of(public_url) if public_url is not None else None
         self._size = signature_size(scheme)
         self._most = _MAX_PUBLIC_KEY_SIGNATURES if scheme.method in PUBLIC_KEY_METHODS else _MAX_SIGNATURES
         own = scheme.timestamp.tolerance_s if scheme.timestamp is not None else None
+        beside = scheme.timestamp is not None and stands_beside_another(scheme)
+        self._width = WIDTHS.get(scheme.timestamp.format) if scheme.timestamp is not None and beside else None
         self._tolerance_s = own if tolerance_s is None else tolerance_s
         parts = compile_template(scheme.signed)
         self.prefix, self.suffix = split_at_body(parts)
         self.covers_body = any(isinstance(part, Slot) and part.kind == "body" for part in parts)
 
-    def context(self, head: RequestHead) -> Context:
-        """The slots of ``head``, without timestamp and items."""
-        url = public_url_of(self._public_url, head.target) if self._public_url is not None else b""
-        return Context(head, self._scheme, url)
+    def signed_url(self, head: RequestHead) -> bytes | None:
+        """The URL that the provider signed for ``head``: None where it is another one, b"" where it is not known."""
+        if self._public_url is None:
+            return b""
+        return public_url_of(self._public_url, head.target) if self._target in (None, head.target) else None
 
     def read(self, head: RequestHead, now: float) -> Evidence | Reason:
         """The claim of ``head`` at ``now`` (seconds since the epoch), or why it is none."""
@@ -82,10 +107,15 @@ class EvidenceReader:
                 return value
             if value != wanted:
                 return MALFORMED
-        context = self.context(head)
+        url = self.signed_url(head)
+        context = Context(head, scheme, url or b"")
         signatures = self._signatures(head, context) if scheme.headers else []
         if isinstance(signatures, Reason):
             return signatures
+        if scheme.signs_url and url is None:
+            return Reason.SIGNATURE_MISMATCH
+        if scheme.signs_url and scheme.json_body and self._target is None and _BRACKETS.search(head.target):
+            return MALFORMED
         if scheme.document is None or scheme.document.timestamp is None:
             refused = self._judge_time(head, context, now)
             if refused is not None:
@@ -117,15 +147,19 @@ class EvidenceReader:
         texts = [value] if scheme.listing is None else read_listing(scheme.listing, value, context)
         if texts is None or len(texts) > self._most:
             return None
-        signatures: list[bytes] = []
-        for text in texts:
-            if not text.startswith(scheme.prefix):
-                return None
-            signature = decode(scheme.encoding, text[len(scheme.prefix) :], self._size)
-            if signature is None:
-                return None
-            signatures.append(signature)
-        return signatures or None
+        found = [self._decode(text) for text in texts]
+        signatures = [signature for signature in found if signature is not None]
+        skips = scheme.listing is not None and scheme.listing.lenient
+        return signatures or None if skips or len(signatures) == len(texts) else None
+
+    def _decode(self, text: bytes) -> bytes | None:
+        scheme = self._scheme
+        label = scheme.prefix
+        if scheme.listing is not None and scheme.listing.keyed and scheme.listing.pair is not None:
+            label, pair, _ = text.partition(scheme.listing.pair)
+            label += pair
+        signature = decode(scheme.encoding, text[len(label) :], self._size) if text.startswith(label) else None
+        return signature if signature is None or label is scheme.prefix else label + signature
 
     def _judge_time(self, head: RequestHead, context: Context, now: float) -> Reason | None:
         stamp = self._scheme.timestamp
@@ -144,7 +178,7 @@ class EvidenceReader:
             return None
         if not text:
             return Reason.TIMESTAMP_MISSING
-        said = parse_time(stamp.format, text)
+        said = parse_time(stamp.format, text) if self._width in (None, len(text)) else None
         if said is None:
             return MALFORMED
         return judge_time(said, now, self._tolerance_s)
@@ -188,7 +222,7 @@ def _read_pairs(listing: Listing, pair: bytes, items: list[bytes], context: Cont
         if not found or key in others:
             return None
         if listing.signature is None or key == listing.signature:
-            signatures.append(text)
+            signatures.append(item if listing.keyed else text)
         elif key == listing.timestamp or key in listing.needed:
             others[key] = text
     if not all(others.get(key) for key in listing.needed):

@@ -33,12 +33,13 @@ class Judge(Protocol):
 
 
 class MacJudge:
-    """HMAC or plain hash."""
+    """HMAC or plain hash. A signature that says which key made it is compared together with the name of the key."""
 
-    __slots__ = ("_keys",)
+    __slots__ = ("_keys", "_pair")
 
     def __init__(self, scheme: Scheme, secrets: tuple[Secret, ...], algorithms: Sequence[str]) -> None:
         method = Method.HASH if scheme.method is Method.HASH else Method.HMAC
+        self._pair = scheme.listing.pair if scheme.listing is not None and scheme.listing.keyed else None
         self._keys = [
             (secret, key_id, {name: KeyedHash(key, name, method) for name in algorithms})
             for secret in secrets
@@ -52,6 +53,8 @@ class MacJudge:
             if not secret.live(now):
                 continue
             expected = keyed[algorithm].digest(message)
+            if self._pair is not None:
+                expected = key_id + self._pair + expected
             for signature in signatures:
                 if hmac.compare_digest(expected, signature) and found is None:
                     found = Match(secret.name, key_id)

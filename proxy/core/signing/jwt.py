@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from typing import NamedTuple
 
 from proxy.core.signing.documents import Tree, read_claims
@@ -21,6 +22,8 @@ from proxy.core.signing.times import judge_time
 from proxy.core.signing.whole import WholeVerification
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
+
+_ORIGIN = re.compile(rb"https?://[^/?#]+")
 
 #: Digests of the HMAC algorithms of RFC 7518 section 3.2.
 HMAC_DIGESTS = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
@@ -56,11 +59,11 @@ def _object(text: bytes) -> Tree | None:
 class DigestVerification:
     """A body against the digest that a signed token said. ``expected`` None: the body must be empty."""
 
-    __slots__ = ("_empty", "_expected", "_name", "_running", "_signed")
+    __slots__ = ("_empty", "_expected", "_mark", "_name", "_running")
 
-    def __init__(self, name: str, signed: bytes, expected: bytes | None) -> None:
+    def __init__(self, name: str, mark: bytes, expected: bytes | None) -> None:
         self._name = name
-        self._signed = signed
+        self._mark = mark
         self._expected = expected
         self._running = hashlib.sha256()
         self._empty = True
@@ -84,12 +87,17 @@ class DigestVerification:
 
     def marks(self) -> list[bytes]:
         """The token: its claims name the body."""
-        return [mark_of(self._signed)]
+        return [self._mark]
 
 
-def mark_of(signed: bytes) -> bytes:
-    """What a token leaves: not its own signature, which may be written in several ways (ECDSA)."""
-    return hashlib.sha256(signed).digest()
+def mark_of(token: Token, identity: str | None) -> bytes:
+    """What a token leaves: its name, in the claim ``identity``, or all of it but its own signature, which may be
+    written in several ways (ECDSA).
+    """
+    name = token.claims.get(identity) if identity is not None else None
+    return hashlib.sha256(
+        token.signed if not isinstance(name, str) else f"{identity}:{name}".encode("utf-8", "replace")
+    ).digest()
 
 
 class UncoveredVerification:
@@ -155,7 +163,7 @@ class JwtPlan:
         verdict = self._judge_token(body, head, now)
         if isinstance(verdict, Reason):
             return verdict
-        marks.append(mark_of(body.rpartition(b".")[0]))
+        marks.append(hashlib.sha256(body.rpartition(b".")[0]).digest())
         return verdict.finish()
 
     def _judge_token(self, text: bytes, head: RequestHead, now: float) -> Verification | Reason:
@@ -166,9 +174,10 @@ class JwtPlan:
         match = self._judge.match(token.signed, [token.signature], algorithm, now)
         if match is None:
             return Reason.SIGNATURE_MISMATCH
-        if self._claims.issuer_is_key_id and token.claims.get("iss") != match.key_id.decode("utf-8", "replace"):
+        issuer = match.key_id.decode("utf-8", "replace") if self._claims.issuer_is_key_id else self._claims.issuer
+        if issuer is not None and token.claims.get("iss") != issuer:
             return Reason.SIGNATURE_MISMATCH
-        refused = self._judge_times(token.claims, now) or self._judge_url(token.claims, head)
+        refused = self._judge_times(token.claims, now) or self._judge_purpose(token.claims, head)
         return refused or self._body_check(token, match.name)
 
     def _judge_times(self, claims: Tree, now: float) -> Reason | None:
@@ -190,21 +199,37 @@ class JwtPlan:
             return Reason.TIMESTAMP_IN_FUTURE
         return judge_time(times["iat"], now, self._max_age_s) if "iat" in times else None
 
-    def _judge_url(self, claims: Tree, head: RequestHead) -> Reason | None:
+    def _judge_purpose(self, claims: Tree, head: RequestHead) -> Reason | None:
+        """Whether the token was made for this: for an event, and for this endpoint."""
+        if not all(isinstance(claims.get(name), str) and claims[name] for name in self._claims.texts):
+            return MALFORMED
+        if self._claims.audience_is_url and not self._is_for(claims.get("aud"), head):
+            return Reason.SIGNATURE_MISMATCH
         if self._claims.url is None:
             return None
+        url = self._reader.signed_url(head)
         said = claims.get(self._claims.url)
-        digest = hashlib.sha256(self._reader.context(head).url).hexdigest()
-        same = isinstance(said, str) and hmac.compare_digest(said.encode("utf-8", "replace"), digest.encode("ascii"))
-        return None if same else Reason.SIGNATURE_MISMATCH
+        if url is None or not isinstance(said, str):
+            return Reason.SIGNATURE_MISMATCH
+        digest = hashlib.sha256(url).hexdigest().encode("ascii")
+        return None if hmac.compare_digest(said.encode("utf-8", "replace"), digest) else Reason.SIGNATURE_MISMATCH
+
+    def _is_for(self, audience: object, head: RequestHead) -> bool:
+        """Whether ``audience`` is our URL; where that is not configured, whether its path and query are ours."""
+        if not isinstance(audience, str):
+            return False
+        said = audience.encode("utf-8", "replace")
+        url = self._reader.signed_url(head)
+        return _ORIGIN.sub(b"", said, count=1) == head.target if url == b"" else said == url
 
     def _body_check(self, token: Token, name: str) -> Verification | Reason:
         if self._claims.body is None:
             return UncoveredVerification(name)
+        mark = mark_of(token, self._claims.identity)
         said = token.claims.get(self._claims.body)
         if said is None and self._claims.body_optional:
-            return DigestVerification(name, token.signed, None)
+            return DigestVerification(name, mark, None)
         if not isinstance(said, str):
             return MALFORMED
         expected = decode(self._claims.body_encoding, said.encode("utf-8", "replace"), _DIGEST_SIZE)
-        return MALFORMED if expected is None else DigestVerification(name, token.signed, expected)
+        return MALFORMED if expected is None else DigestVerification(name, mark, expected)

@@ -195,6 +195,33 @@ class OpeningVerification(MacVerification):
         return verdict if self._begins else Reason.SIGNATURE_MALFORMED
 
 
+_OPENING, _CLOSING = frozenset({b"{", b"["}), frozenset({b"}", b"]"})
+
+
+class JsonVerification(MacVerification):
+    """The same where the brackets of the body tell it from the parts beside it: it is an object, a list, or empty."""
+
+    __slots__ = ("_first", "_last")
+
+    def __init__(self, live: Sequence[Live], signatures: list[bytes], prefix: bytes, suffix: bytes) -> None:
+        super().__init__(live, signatures, prefix, suffix)
+        self._first = self._last = b""
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next bytes of the raw body."""
+        super().update(chunk)
+        if not self._first or self._first in _BLANKS:
+            self._first = chunk.lstrip(_BLANKS)[:1] or chunk[:1]
+        self._last = chunk.rstrip(_BLANKS)[-1:] or self._last
+
+    def finish(self) -> str | Reason:
+        """The name of the secret that matched, or why none did."""
+        matched = super().finish()
+        if self._first and not (self._first in _OPENING and self._last in _CLOSING):
+            return Reason.SIGNATURE_MALFORMED
+        return matched
+
+
 class HeadVerification(MacVerification):
     """The same where nothing of the body is signed."""
 
@@ -225,6 +252,8 @@ class MacPlan:
             self._make = HeadVerification
         elif scheme.opening:
             self._make = partial(OpeningVerification, scheme.opening)
+        elif scheme.json_body:
+            self._make = JsonVerification
 
     def begin(self, head: RequestHead, now: float) -> Verification | Reason:
         """The check of the body that follows ``head``, or why there is nothing to check."""

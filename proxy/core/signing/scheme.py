@@ -90,7 +90,8 @@ class Listing:
 
     Items are split by ``separator``; each is ``key + pair + value``. Without ``pair`` an item is a bare value: the
     first one is the timestamp where ``timestamp_first``, all others are signatures. ``signature`` None takes every key.
-    Unknown keys are skipped, several signatures are allowed, anything else twice is malformed.
+    Unknown keys are skipped, several signatures are allowed, anything else twice is malformed. So is an item that is no
+    signature, unless the provider puts such items beside good ones (``lenient``).
     """
 
     separator: bytes = b","
@@ -100,6 +101,8 @@ class Listing:
     timestamp_first: bool = False
     blanks: bool = False  # one or more blanks may follow the separator
     needed: tuple[bytes, ...] = ()  # further items that the signed text names
+    lenient: bool = False  # an item that is no signature is skipped; there must still be one
+    keyed: bool = False  # the key of an item is the first part of the two-part secret that signed it
 
 
 @frozen
@@ -114,7 +117,11 @@ class Claims:
     needed: tuple[str, ...] = ()  # time claims that must be there: "exp", "nbf", "iat"
     max_age_s: float | None = None  # of ``iat``
     leeway_s: float = 5.0  # for ``exp`` and ``nbf``
+    issuer: str | None = None  # what ``iss`` must be
     issuer_is_key_id: bool = False  # ``iss`` is the first part of a two-part secret
+    audience_is_url: bool = False  # ``aud`` must be the URL of the endpoint
+    texts: tuple[str, ...] = ()  # claims that must be there, as texts: what tells an event from other tokens of the key
+    identity: str | None = None  # the claim that names the token, the same in each copy of it; it may be missing
 
 
 @frozen
@@ -167,6 +174,8 @@ class Scheme:
     required: tuple[tuple[bytes, bytes], ...] = ()  # headers that must have exactly this value
     signed_headers: bytes | None = None  # header with the names of {signed_headers}
     envelope: str | None = None  # the header is base64 of a JSON object, and this key of it the signature
+    writes_upper: bool = False  # where hex may be of either case: how the provider writes it
+    json_body: bool = False  # its brackets are what tells it from the parts beside it: anything else is malformed
     body_forms: tuple[BodyForm, ...] = (BodyForm.RAW,)  # the signature may be over any of them
     opening: bytes = b""  # of every body, behind blanks: where the key signs challenges too, none of them can have it
     secret: SecretForm = SecretForm.RAW

@@ -1,14 +1,16 @@
 """The signed text as data: compiled once from ``Scheme.signed``, rendered per request up to and after the body.
 
 A value of the sender that stands before a literal must not hold that literal, else the border between two parts could
-be moved without changing the signed text ("a.b" + "." + "c" is "a" + "." + "b.c"). Nothing here is hashed.
+be moved without changing the signed text ("a.b" + "." + "c" is "a" + "." + "b.c"); behind the body, where the text is
+read from its end, it is the literal before the value that counts. Nothing here is hashed. See ``borders``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import quote
+from dataclasses import replace
+from urllib.parse import quote, unquote_to_bytes
 
 from proxy.core.signing.escapes import escape_json
 from proxy.core.signing.scheme import Scheme
@@ -20,6 +22,8 @@ _TOKEN = re.compile(r"\{\{|\}\}|\{([a-z_]+)(?::([^{}]+))?\}|([^{}]+)|[{}]")
 
 _COMPONENT_SAFE = "!'()*"  # besides letters, digits and "-._~", as ECMAScript's encodeURIComponent
 _URI_SAFE = _COMPONENT_SAFE + ";,/?:@&=+$#"  # as ECMAScript's encodeURI
+
+_AS_PHP = bytes.maketrans(b". +[", b"____")
 
 PLAIN_SLOTS = frozenset(
     {
@@ -39,15 +43,23 @@ PLAIN_SLOTS = frozenset(
 )
 NAMED_SLOTS = frozenset({"header", "param", "item", "json_item"})
 DOCUMENT_SLOTS = frozenset({"form", "lines", "sorted_url"})
+_OF_HEADER = frozenset({"header", "id", "nonce"})
+_OF_SENDER = _OF_HEADER | {"param", "path", "query", "target", "url"}
+#: In the value of a signed header, what would be another one: it could be left out, and taken for part of this one.
+_SWALLOWED = re.compile(rb";[!#$%&'*+.^_`|~0-9a-z-]+:")
+_WORD = re.compile(rb"[A-Za-z0-9_-]{1,256}")
 
 
 @frozen
 class Slot:
-    """A placeholder. ``stop`` is the literal that follows it and that a sender's value must not hold."""
+    """A placeholder. ``stop`` is the byte between it and the body, which a sender's value must not hold; ``beside``
+    says that another slot follows at once.
+    """
 
     kind: str
     name: str = ""
     stop: bytes = b""
+    beside: bool = False
 
     @property
     def lower(self) -> bytes:
@@ -88,8 +100,8 @@ def _check_slot(kind: str, name: str | None) -> None:
 
 
 def _with_stop(part: Part, following: Part) -> Part:
-    if isinstance(part, Slot) and isinstance(following, bytes):
-        return Slot(part.kind, part.name, following[:1])
+    if isinstance(part, Slot):
+        return replace(part, stop=following[:1]) if isinstance(following, bytes) else replace(part, beside=True)
     return part
 
 
@@ -100,8 +112,12 @@ def split_at_body(parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], tuple[Part
             rest = parts[at + 1 :]
             if any(isinstance(other, Slot) and other.kind == "body" for other in rest):
                 raise ValueError("{body} stands twice; a body passes once")
-            return parts[:at], rest
+            return parts[:at], tuple(map(_behind, [b"", *rest], rest))
     return parts, ()
+
+
+def _behind(before: Part, part: Part) -> Part:
+    return replace(part, stop=before[-1:]) if isinstance(part, Slot) and isinstance(before, bytes) else part
 
 
 @mutable
@@ -126,6 +142,10 @@ class Context:
             value = self._take(part)
             if isinstance(value, Reason):
                 return value
+            if part.kind in _OF_SENDER and (part.stop and part.stop in value):
+                return Reason.SIGNATURE_MALFORMED
+            if part.beside and part.kind in _OF_HEADER and not _WORD.fullmatch(value):
+                return Reason.SIGNATURE_MALFORMED
             out.append(value)
         return b"".join(out)
 
@@ -143,7 +163,7 @@ class Context:
         if slot.kind == "signed_headers":
             return self._signed_headers()
         name = {"id": self.scheme.identity, "nonce": self.scheme.nonce}.get(slot.kind) or slot.lower
-        return self._header(name, slot.stop)
+        return self._header(name)
 
     def _simple(self, kind: str) -> bytes | None:
         head = self.head
@@ -163,17 +183,14 @@ class Context:
             return head.query or b""
         return self.key_id if kind == "key_id" else None
 
-    def _header(self, name: bytes, stop: bytes) -> bytes | Reason:
+    def _header(self, name: bytes) -> bytes | Reason:
         if name in self.head.repeated:
             return Reason.SIGNATURE_MALFORMED
-        value = self.head.get(name)
-        if not value:
-            return Reason.SIGNATURE_MISSING
-        return Reason.SIGNATURE_MALFORMED if stop and stop in value else value
+        return self.head.get(name) or Reason.SIGNATURE_MISSING
 
     def _signed_headers(self) -> bytes | Reason:
         """``name:value;name:value`` of the headers that a header names. The timestamp must be among them."""
-        names = self._header(self.scheme.signed_headers or b"", b"")
+        names = self._header(self.scheme.signed_headers or b"")
         if isinstance(names, Reason):
             return names
         wanted = sorted(set(names.split(b",")))
@@ -184,7 +201,10 @@ class Context:
         for name in wanted:
             if name in self.head.repeated or name != name.lower():
                 return Reason.SIGNATURE_MALFORMED
-            pairs.append(name + b":" + (self.head.get(name) or b""))
+            value = self.head.get(name) or b""
+            if _SWALLOWED.search(value):
+                return Reason.SIGNATURE_MALFORMED
+            pairs.append(name + b":" + value)
         return b";".join(pairs)
 
 
@@ -195,8 +215,19 @@ def _encode_target(head: RequestHead) -> bytes:
 
 
 def single_param(query: bytes | None, name: bytes) -> bytes | Reason:
-    """The value of the query's one parameter ``name``, undecoded."""
-    found = [value for key, _, value in (pair.partition(b"=") for pair in (query or b"").split(b"&")) if key == name]
-    if not found or not found[0]:
+    """The value of the query's one parameter ``name``, undecoded. Another that an application may take for it, because
+    it is the same decoded, or where dots are written as underscores (PHP), makes it malformed.
+    """
+    folded = _fold_name(name)
+    # Some applications separate parameters by semicolons too.
+    pairs = [pair.partition(b"=") for pair in (query or b"").replace(b";", b"&").split(b"&")]
+    found = [(key, value) for key, _, value in pairs if _fold_name(unquote_to_bytes(key)) == folded]
+    if not found:
         return Reason.SIGNATURE_MISSING
-    return found[0] if len(found) == 1 else Reason.SIGNATURE_MALFORMED
+    if len(found) > 1 or found[0][0] != name or b"=%b;" % found[0][1] in (query or b""):
+        return Reason.SIGNATURE_MALFORMED
+    return found[0][1] or Reason.SIGNATURE_MISSING
+
+
+def _fold_name(name: bytes) -> bytes:
+    return name.translate(_AS_PHP).strip(b"_").partition(b"\0")[0]

@@ -92,7 +92,7 @@ def test_a_key_serves_its_own_algorithm_and_its_own_signatures_only():
 def test_messagebird_binds_the_url_and_an_empty_body():
     check = check_for(PROVIDERS["messagebird"], RAW)
     url_hash = hashlib.sha256(URL.encode()).hexdigest()
-    times = {"exp": NOW + 60, "nbf": NOW}
+    times = {"exp": NOW + 60, "nbf": NOW, "iss": "MessageBird"}
 
     def verdict(claims, body=BODY):
         return run(check, Delivery([("MessageBird-Signature-JWT", jwt(RAW, times | claims))], body))
@@ -126,12 +126,51 @@ def test_kinde_has_the_token_for_a_body():
     assert begun.marks() == [hashlib.sha256(delivery.body.rpartition(b".")[0]).digest()]
 
 
+@pytest.mark.parametrize(
+    "claims", [{}, {"type": "a"}, {"event_id": "e"}, {"type": "", "event_id": "e"}, {"type": 1, "event_id": "e"}]
+)
+def test_a_token_of_kinde_must_be_an_event(claims):
+    """The same key signs the access tokens of every user."""
+    check = check_for(PROVIDERS["kinde"], keys().rsa_pem)
+    assert run(check, Delivery([], jwt(b"", {"sub": "kp_1", "aud": [], **claims}, "RS256"))) is MALFORMED
+
+
+def test_the_name_of_a_token_is_its_mark():
+    check = check_for(PROVIDERS["messagebird"], RAW)
+    claims = {"exp": NOW + 60, "nbf": NOW, "iss": "MessageBird", "payload_hash": HEX}
+    claims |= {"url_hash": hashlib.sha256(URL.encode()).hexdigest()}
+
+    def mark(**more):
+        begun = check.begin(head_of(Delivery([("MessageBird-Signature-JWT", jwt(RAW, claims | more))])), NOW)
+        assert begun.verify(BODY) == "0"
+        return begun.marks()
+
+    assert mark(jti="a") == mark(jti="a", nbf=NOW - 1) != mark(jti="b")
+    assert mark(nbf=NOW - 1) != mark()
+
+
+def test_monday_names_its_endpoint():
+    """Without a public_url, path and query of what the token is for are compared with those of the request."""
+    check = replace(check_for(PROVIDERS["monday"], RAW), public_url=None)
+    for audience, expected in (
+        (URL, "0"),
+        ("http://other.example/in/here?x=1&a=b%20c", "0"),
+        ("https://hooks.example.com/in/here", MISMATCH),
+        ("https://hooks.example.com/other?x=1&a=b%20c", MISMATCH),
+        ("/in/here?x=1&a=b%20c", "0"),
+        ("", MISMATCH),
+        (None, MISMATCH),
+    ):
+        token = jwt(RAW, {"exp": NOW + 60, "aud": audience})
+        assert run(check, Delivery([("Authorization", token)])) == expected
+
+
 def test_a_token_for_a_body_is_judged_by_its_head_and_the_clock():
     provider = PROVIDERS["kinde"]
     scheme = replace(provider.scheme, claims=replace(provider.scheme.claims, url="url_hash"))
     check = check_for(replace(provider, scheme=scheme), keys().rsa_pem)
     dated = replace(check, secrets=tuple(replace(secret, not_after=NOW + 5) for secret in check.secrets))
-    times = {"exp": NOW, "url_hash": hashlib.sha256(URL.encode()).hexdigest()}
+    times = {"exp": NOW, "url_hash": hashlib.sha256(URL.encode()).hexdigest(), "type": "a", "event_id": "e"}
     delivery = Delivery([], jwt(b"", times, "RS256"))
     assert run(dated, delivery, NOW) == "0"
     assert run(dated, delivery, NOW + 5) is MISMATCH
