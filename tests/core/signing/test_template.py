@@ -99,7 +99,9 @@ LISTED = Scheme((b"x",), signed_headers=b"x-names", timestamp=Timestamp(header=b
         pytest.param(
             [("X-Names", b"x-time,x-b"), ("X-B", b"2"), ("X-B", b"3")], Reason.SIGNATURE_MALFORMED, id="comes twice"
         ),
-        pytest.param([("X-Names", b"x-time,x-b"), ("X-B", b"2;x-c:3")], Reason.SIGNATURE_MALFORMED, id="one in another"),
+        pytest.param(
+            [("X-Names", b"x-time,x-b"), ("X-B", b"2;x-c:3")], Reason.SIGNATURE_MALFORMED, id="one in another"
+        ),
         pytest.param([("X-Names", b"x-time,x-b"), ("X-B", b"a/b; c=d:e")], b"x-b:a/b; c=d:e;x-time:1", id="parameters"),
         pytest.param([], Reason.SIGNATURE_MISSING, id="no list"),
         pytest.param([("X-Names", b"")], Reason.SIGNATURE_MISSING, id="empty list"),
