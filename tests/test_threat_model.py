@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "threat-model.md").read_text()
 ROW = re.compile(r"^\| ([A-Z][0-9]+[a-z]?) \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
 ROWS = {row[1]: row for row in ROW.finditer(PAGE)}
-COUNTS = {"F": 16, "S": 13, "H": 9, "E": 6, "R": 11, "D": 15, "T": 8, "C": 3, "G": 4, "O": 3, "P": 3, "B": 8}
-THREATS = [f"{letter}{number}" for letter, count in COUNTS.items() for number in range(1, count + 1)]
+#: At least these; further rows of a letter are numbered without a gap.
+COUNTS = {"F": 16, "S": 13, "H": 9, "E": 6, "R": 11, "D": 12, "T": 5}
 
 
 def named_in(path: Path) -> set[str]:
@@ -32,7 +32,9 @@ def known() -> set[str]:
 
 
 def test_every_threat_has_a_row() -> None:
-    assert sorted(ROWS) == sorted([*THREATS, "S9a", "S9b", "S9c", "S10a", "R6a"])
+    for letter in {row[0] for row in ROWS} | COUNTS.keys():
+        numbers = {int(row[1:].rstrip("abc")) for row in ROWS if row[0] == letter}
+        assert sorted(numbers) == [*range(1, max(len(numbers), COUNTS.get(letter, 1)) + 1)], letter
 
 
 @pytest.mark.parametrize("threat", ROWS)

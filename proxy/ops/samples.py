@@ -81,6 +81,7 @@ SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
         "plivo": (Sample("message", "plivo.message", content_type=FORM),),
         "sentry": (Sample("issue", "sentry.issue"),),
         "shopify": (Sample("orders/create", "shopify.orders_create"),),
+        "shopify_events": (Sample("orders/create", "shopify.orders_create"),),
         "slack": (
             Sample("event_callback", "slack.event_callback"),
             Sample("url_verification", "slack.url_verification"),

@@ -18,7 +18,8 @@ from proxy.reasons import Reason
 from tests.deliveries import NOW, RAW, Delivery, check_for, head_of, make, run, with_value
 from tests.examples import examples
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "signatures.json").read_text())
+FOLDER = Path(__file__).parents[1] / "vectors"
+VECTORS = [vector for path in sorted(FOLDER.glob("*.json")) for vector in json.loads(path.read_text())]
 SIGNING = [slug for slug, provider in PROVIDERS.items() if provider.scheme is not None]
 
 

@@ -17,7 +17,8 @@ from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
 from tests.whole.wire import once
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "signatures.json").read_text())
+FOLDER = Path(__file__).parents[1] / "vectors"
+VECTORS = [vector for path in sorted(FOLDER.glob("*.json")) for vector in json.loads(path.read_text())]
 TIMES = sorted({vector["now"] for vector in VECTORS})
 ORIGIN = "https://hooks.example.com"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from time import time
 
@@ -11,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from tests.deliveries import b64, keys
+from tests.deliveries import b64, hexa, keys
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
 from tests.whole.wire import Answer, once, request
@@ -29,6 +31,26 @@ provider = "sns"
 secrets = ["file:{folder}/certificate.pem"]
 topics = ["{topic}"]
 """
+SHARED = """
+[route.{slug}]
+path = "/{slug}"
+provider = "{slug}"
+secrets = ["file:{folder}/{key}"]
+"""
+KEY, HEX_KEY = b"the key of an application", b"00ff" * 16
+LOGIN = base64.urlsafe_b64encode(b'{"algorithm":"HMAC-SHA256","user_id":"218471"}').rstrip(b"=")
+#: What a key signs for people beside deliveries: slug -> header, prefix, digest, writer, text
+SHOWN: dict[str, tuple[str, str, str, Callable[[bytes], bytes], bytes]] = {
+    "shopify": ("X-Shopify-Hmac-Sha256", "", "sha256", b64, b"code=c&host=h&shop=a.myshopify.com&timestamp=1764000000"),
+    "shopify_events": ("Shopify-Hmac-Sha256", "", "sha256", b64, b"shop=a.myshopify.com&timestamp=1764000000"),
+    "facebook_graph_api": ("X-Hub-Signature-256", "sha256=", "sha256", hexa, LOGIN),
+    "facebook_messenger": ("X-Hub-Signature-256", "sha256=", "sha256", hexa, LOGIN),
+    "instagram": ("X-Hub-Signature-256", "sha256=", "sha256", hexa, LOGIN),
+    "whatsapp": ("X-Hub-Signature-256", "sha256=", "sha256", hexa, LOGIN),
+    "pusher": ("X-Pusher-Signature", "", "sha256", hexa, b'1234.5678:presence-room:{"user_id":"7"}'),
+    "castle": ("X-Castle-Signature", "", "sha256", b64, b"user-4711"),
+    "authorize_net": ("X-ANET-Signature", "sha512=", "sha512", lambda mac: hexa(mac).upper(), b"^60115585081^10.00^"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +63,13 @@ def upstream() -> Iterator[RecordingUpstream]:
 def hookward(upstream: RecordingUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hookward]:
     folder = tmp_path_factory.mktemp("providers")
     (folder / "certificate.pem").write_bytes(keys().rsa_certificate)
-    (folder / "hookward.toml").write_text(CONFIG.format(upstream=upstream.url, folder=folder, topic=OURS))
+    for name, value in {"key": KEY, "hex.key": HEX_KEY}.items():
+        (folder / name).write_bytes(value)
+        (folder / name).chmod(0o600)
+    text = CONFIG.format(upstream=upstream.url, folder=folder, topic=OURS)
+    for slug in SHOWN:
+        text += SHARED.format(slug=slug, folder=folder, key="hex.key" if slug == "authorize_net" else "key")
+    (folder / "hookward.toml").write_text(text)
     one = Hookward("--config", str(folder / "hookward.toml"))
     yield one
     assert one.stop() == 0
@@ -130,3 +158,25 @@ def test_the_head_says_nothing_else_than_the_message(hookward: Hookward, upstrea
     refuses(hookward, upstream, tree, "signature_malformed", message_type="SubscriptionConfirmation")
     refuses(hookward, upstream, tree, "signature_malformed", topic_arn=THEIRS)
     refuses(hookward, upstream, tree, "signature_malformed", message_id="m-2")
+
+
+@pytest.mark.parametrize("slug", SHOWN)
+def test_what_the_key_signs_for_people_is_no_delivery(
+    hookward: Hookward, upstream: RecordingUpstream, slug: str
+) -> None:
+    """The MAC over the text is in an address, a cookie or a page of whoever uses the application."""
+    header, prefix, algorithm, write, shown = SHOWN[slug]
+    key = bytes.fromhex(HEX_KEY.decode()) if slug == "authorize_net" else KEY
+
+    def ask(body: bytes) -> Answer:
+        value = prefix + write(hmac.digest(key, body, algorithm)).decode()
+        return once(hookward.address, request("POST", f"/{slug}", {header: value}, body))
+
+    upstream.forget()
+    for text in (shown, shown + b"{}", b"", b"7", b'"a"', b"\xef\xbb\xbf{}"):
+        answer = ask(text)
+        assert (answer.status, answer.word) == (403, "signature_malformed")
+    assert upstream.seen == []
+    for body in (b'{"id":1}', b' \r\n{"id":1}\n'):
+        assert ask(body).status == 200
+    assert ask(b"<order/>").status == (200 if slug.startswith("shopify") else 403)

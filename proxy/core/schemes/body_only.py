@@ -9,7 +9,8 @@ from proxy.core.signing.scheme import Encoding, Listing, SecretForm
 
 HEX_ANY_CASE = Encoding.HEX_ANY_CASE
 
-_META = Scheme((b"x-hub-signature-256",), prefix=b"sha256=")
+#: The app secret also signs what the browser of each user holds (``signed_request``, the cookie ``fbsr_``).
+_META = Scheme((b"x-hub-signature-256",), prefix=b"sha256=", opening=b"{")
 _META_DOCS = "https://developers.facebook.com/docs/graph-api/webhooks/getting-started"
 _META_NOTE = "The key is the app secret; the body is signed as sent, with its \\u escapes."
 
@@ -199,7 +200,8 @@ PROVIDERS = (
         "pusher",
         "Pusher Channels",
         "https://pusher.com/docs/channels/server_api/webhooks/",
-        Scheme((b"x-pusher-signature",)),
+        # The same key signs "socket:channel" for each visitor that may listen.
+        Scheme((b"x-pusher-signature",), opening=b"{"),
     ),
     Provider(
         "razorpay",

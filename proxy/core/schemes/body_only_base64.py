@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxy.core.schemes.handshake import KEYED, Form, Handshake, Made
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Encoding, Listing, SecretForm
 
 BASE64 = Encoding.BASE64
+
+#: The client secret also signs the query of each page of the app that a merchant opens. Bodies are JSON or XML.
+_SHOPIFY = Scheme((b"x-shopify-hmac-sha256",), encoding=BASE64, opening=b"{<")
+_SHOPIFY_NOTE = (
+    "The key is the app's client secret; orders can be megabytes. Topic and shop are in headers, which are not signed."
+)
 
 PROVIDERS = (
     Provider(
@@ -41,7 +49,11 @@ PROVIDERS = (
         Scheme((b"x-bolt-hmac-sha256",), encoding=BASE64),
     ),
     Provider(
-        "castle", "Castle", "https://docs.castle.io/docs/webhooks", Scheme((b"x-castle-signature",), encoding=BASE64)
+        "castle",
+        "Castle",
+        "https://docs.castle.io/docs/webhooks",
+        # In its secure mode the same key signs the user's id, on every page.
+        Scheme((b"x-castle-signature",), encoding=BASE64, opening=b"{"),
     ),
     Provider(
         "docusign",
@@ -83,10 +95,19 @@ PROVIDERS = (
         "shopify",
         "Shopify",
         "https://shopify.dev/docs/apps/build/webhooks/subscribe/https",
-        Scheme((b"x-shopify-hmac-sha256",), encoding=BASE64),
+        _SHOPIFY,
         event_header=b"x-shopify-topic",
         delivery_header=b"x-shopify-webhook-id",
-        note="The key is the app's client secret; orders can be megabytes.",
+        note=_SHOPIFY_NOTE,
+    ),
+    Provider(
+        "shopify_events",
+        "Shopify (events)",
+        "https://shopify.dev/docs/apps/build/webhooks/subscribe/https",
+        replace(_SHOPIFY, headers=(b"shopify-hmac-sha256",)),
+        event_header=b"shopify-topic",
+        delivery_header=b"shopify-webhook-id",
+        note=f"For deliveries whose headers begin with Shopify- instead of X-Shopify-. {_SHOPIFY_NOTE}",
     ),
     Provider(
         "twitter",

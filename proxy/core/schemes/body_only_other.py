@@ -83,6 +83,7 @@ PROVIDERS = (
             encoding=Encoding.HEX_ANY_CASE,
             writes_upper=True,
             secret=SecretForm.HEX,
+            opening=b"{",  # the same key signs "^field^field^" for the browser of each buyer
         ),
     ),
     Provider(

@@ -25,6 +25,7 @@ ANSWER_S: Mapping[str, float] = MappingProxyType(
         "linear": 5.0,
         "pagerduty": 16.0,
         "shopify": 5.0,
+        "shopify_events": 5.0,
         "slack": 3.0,
         "sns": 15.0,
         "stripe": 20.0,

@@ -178,7 +178,7 @@ class OpeningVerification(MacVerification):
     def __init__(
         self, opening: bytes, live: Sequence[Live], signatures: list[bytes], prefix: bytes, suffix: bytes
     ) -> None:
-        """``opening`` is one byte, so that no cut divides it."""
+        """``opening`` has the bytes of which one must begin the body."""
         super().__init__(live, signatures, prefix, suffix)
         self._opening = opening
         self._begins: bool | None = None
@@ -186,13 +186,13 @@ class OpeningVerification(MacVerification):
     def update(self, chunk: bytes) -> None:
         """Take the next bytes of the raw body."""
         if self._begins is None and (text := chunk.lstrip(_BLANKS)):
-            self._begins = text.startswith(self._opening)
+            self._begins = text[:1] in self._opening
         super().update(chunk)
 
     def finish(self) -> str | Reason:
         """The name of the secret that matched, or why none did."""
         verdict = super().finish()
-        return verdict if self._begins else Reason.SIGNATURE_MALFORMED
+        return Reason.SIGNATURE_MALFORMED if isinstance(verdict, str) and not self._begins else verdict
 
 
 _OPENING, _CLOSING = frozenset({b"{", b"["}), frozenset({b"}", b"]"})

@@ -177,7 +177,8 @@ class Scheme:
     writes_upper: bool = False  # where hex may be of either case: how the provider writes it
     json_body: bool = False  # its brackets are what tells it from the parts beside it: anything else is malformed
     body_forms: tuple[BodyForm, ...] = (BodyForm.RAW,)  # the signature may be over any of them
-    opening: bytes = b""  # of every body, behind blanks: where the key signs challenges too, none of them can have it
+    opening: bytes = b""  # one of these bytes begins every body, behind blanks: where the key signs other texts too,
+    # that strangers choose or are shown (challenges, logins, pages), so that none of them can be a body
     secret: SecretForm = SecretForm.RAW
     two_part: bool = False  # the secret is "key id:key"
     key_digest: str | None = None  # the key is this digest of the secret
