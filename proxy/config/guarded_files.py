@@ -175,6 +175,24 @@ def open_for_reading(path: str) -> int:
         return spot.open(os.O_RDONLY)
 
 
+def open_below(folder: str, name: str) -> int:
+    """Open a file that is there, by its path from ``folder``. No link is followed, whoever made it, and there is no way
+    out of the folder. Raises OSError.
+    """
+    parts = name.split("/")
+    if not all(parts) or ".." in parts:
+        raise OSError(errno.EXDEV, "it lies outside the folder")
+    at = os.open(folder or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts[:-1]:
+            inner = os.open(part, _LOOK | os.O_DIRECTORY, dir_fd=at)
+            os.close(at)
+            at = inner
+        return os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+    finally:
+        os.close(at)
+
+
 def open_for_writing(path: str, flags: int, mode: int, *, owners: Iterable[int] = ()) -> int:
     """Open a file, made with ``mode`` where ``flags`` say so. In a folder that others may change it must be a regular
     file, under this one name, of root, of us, of the folder's owner or of ``owners``. Raises OSError.

@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import os
+import re
+import stat
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
 
 from proxy.config.flags import CONFIG_VARIABLE, FlagError, RunParser, add_run_flags
+from proxy.config.guarded_files import open_below
 from proxy.config.kinds import INSTANT
 from proxy.config.load import load_namespace
 from proxy.config.settings import Loaded
 from proxy.core.addresses import Peer
-from proxy.core.saved_delivery import Saved, read_saved
+from proxy.core.saved_delivery import Saved, no_files, read_saved
 from proxy.core.walk import ADMITTED, Step, Trip, Walk, walk
 from proxy.errors import Problem
 from proxy.net.clock import Clock
 from proxy.ops.environment import environment
 from proxy.ops.exit_codes import ExitCode
-from proxy.ops.terminal import Paint
+from proxy.ops.terminal import Paint, visible
 
 _MAX_BYTES = 256 * 1024 * 1024
+#: What the shell hands over by ``<(command)``, or the process has as its input.
+_GIVEN = re.compile(r"/(?:dev|proc/self)/fd/([0-9]{1,6})")
 _MARKS = {True: ("ok", "green"), False: ("NO", "red"), None: ("--", "dim")}
 
 
@@ -69,28 +75,50 @@ def _help(parser: argparse.ArgumentParser, *, wrong: bool) -> int:
 
 
 def read_file(path: str, entry: int | None = None) -> Saved:
-    """The delivery in a file; files that a curl command names are read beside it. FlagError where there is none."""
-    base = Path(path).parent
+    """The delivery in a file; files that a curl command names are read where they lie beside or below it, and nowhere
+    else. FlagError where there is none.
+    """
+    folder = os.path.dirname(path)  # noqa: PTH120  # text in
 
     def read_beside(name: str) -> bytes:
-        return read_bytes(str(base / name))
+        return _read(visible(name[:80]), lambda: open_below(folder, name))
 
     try:
-        return read_saved(read_bytes(path), read_beside, entry=entry)
+        return read_saved(read_bytes(path), no_files if path == "-" else read_beside, entry=entry)
     except ValueError as error:
         what, _, mend = str(error).partition(": ")
-        raise FlagError([Problem(path, what, mend or "save it again")]) from None
+        raise FlagError([Problem(visible(path), what, mend or "save it again")]) from None
 
 
 def read_bytes(path: str) -> bytes:
     """The content of a file ("-": standard input). ValueError where it cannot be read."""
+    if path == "-":
+        return _bounded(sys.stdin.buffer, "what was given")
+    return _read(visible(path), lambda: _open(path))
+
+
+def _open(path: str) -> int:
+    """A pipe that the shell made is waited for; any other could have nobody at its other end."""
+    given = _GIVEN.fullmatch("/dev/fd/0" if path == "/dev/stdin" else path)
+    if given is not None:
+        return os.dup(int(given[1]))
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _read(shown: str, opened: Callable[[], int]) -> bytes:
     try:
-        with sys.stdin.buffer if path == "-" else Path(path).open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        with os.fdopen(opened(), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) and not os.get_blocking(file.fileno()):
+                raise ValueError(f"{shown} is no regular file: save one delivery in a file")
+            return _bounded(file, shown)
     except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}): name a readable file") from None
+        raise ValueError(f"{shown} cannot be read ({error.strerror}): name a readable file") from None
+
+
+def _bounded(file: BinaryIO, shown: str) -> bytes:
+    data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
-        raise ValueError(f"{path} is larger than 256 MiB: save one delivery alone")
+        raise ValueError(f"{shown} is larger than 256 MiB: save one delivery alone")
     return data
 
 
@@ -143,7 +171,7 @@ def _peer(text: str | None) -> Peer | None:
 def _print(saved: Saved, found: Walk, as_of: str, paint: Paint) -> None:
     print(f"{paint('Delivery', 'bold')}: {saved.form}, {len(saved.body)} bytes of body, judged {as_of}")
     for note in saved.notes:
-        print(f"  {paint('note', 'yellow')}: {note}")
+        print(f"  {paint('note', 'yellow')}: {_plain(note)}")
     print()
     width = max(len(step.name) for step in found.steps)
     for step in found.steps:
@@ -151,14 +179,18 @@ def _print(saved: Saved, found: Walk, as_of: str, paint: Paint) -> None:
     print()
     if found.word == ADMITTED:
         with_secret = f", with the secret {found.secret}" if found.secret else ""
-        print(paint(f"admitted by the route {found.route}{with_secret}", "green", "bold"))
+        print(paint(_plain(f"admitted by the route {found.route}{with_secret}"), "green", "bold"))
         return
     print(paint(f"refused: {found.word}", "red", "bold"))
     if found.diagnosis is not None:
-        print(f"{paint(found.diagnosis.word, 'bold')}: {found.diagnosis.sentence}")
+        print(f"{paint(found.diagnosis.word, 'bold')}: {_plain(found.diagnosis.sentence)}")
 
 
 def _line(step: Step, width: int, paint: Paint) -> str:
     mark, style = _MARKS[step.passed]
-    said = step.said.encode("ascii", "backslashreplace").decode("ascii")
-    return f"  {paint(mark, style)}  {step.name:{width}}  {said}"
+    return f"  {paint(mark, style)}  {step.name:{width}}  {_plain(step.said)}"
+
+
+def _plain(text: str) -> str:
+    """What a saved delivery says goes to the terminal as ASCII that does nothing there."""
+    return visible(text).encode("ascii", "backslashreplace").decode("ascii")

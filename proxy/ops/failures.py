@@ -11,6 +11,7 @@ from proxy.config.flags import FlagError
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import ListenError
 from proxy.ops.exit_codes import ExitCode
+from proxy.ops.terminal import visible
 
 
 def outcome(run: Callable[[], int]) -> int:
@@ -22,7 +23,7 @@ def outcome(run: Callable[[], int]) -> int:
     except ConfigError as error:
         return _fail(ExitCode.CONFIG, "hookward: the configuration cannot be used", error.problems)
     except ListenError as error:
-        print(f"hookward: {error}", file=sys.stderr)
+        print(visible(f"hookward: {error}"), file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         # Who reads us has seen enough ("hookward providers | head"); what is buffered must not fail again at exit.
@@ -38,5 +39,5 @@ def outcome(run: Callable[[], int]) -> int:
 def _fail(code: ExitCode, headline: str, problems: Sequence[Problem]) -> int:
     print(headline, file=sys.stderr)
     for problem in problems:
-        print(problem, file=sys.stderr)
+        print(visible(str(problem)), file=sys.stderr)
     return code

@@ -28,7 +28,7 @@ from proxy.ops.provider_names import near_provider
 from proxy.ops.samples import choose, samples_of
 from proxy.ops.secret_flags import add_secret_flags, read_secret
 from proxy.ops.sending import TAMPERS, Delivery, Order, compose, tampered
-from proxy.ops.terminal import Paint
+from proxy.ops.terminal import Paint, visible
 
 TIMEOUT_S = 60.0
 _MAX_SHOWN = 4096  # bytes of the answer's content
@@ -160,12 +160,12 @@ def _send(delivery: Delivery, arguments: argparse.Namespace, paint: Paint) -> in
         return ExitCode.FAILED
     took_ms = (perf_counter() - began) * 1000
     fine = 200 <= status < 300
-    print(f"{paint(f'{status} {_safe(phrase)}', 'green' if fine else 'red')} after {took_ms:.1f} ms")
+    print(f"{paint(f'{status} {visible(phrase)}', 'green' if fine else 'red')} after {took_ms:.1f} ms")
     for name, value in fields:
-        print(paint(f"{_safe(name)}: {_safe(value)}", "dim"))
+        print(paint(f"{visible(name)}: {visible(value)}", "dim"))
     text = content[:_MAX_SHOWN].decode("utf-8", "replace").strip()
     if text:
-        print("\n".join(_safe(line) for line in text.splitlines()))
+        print("\n".join(visible(line) for line in text.splitlines()))
     return ExitCode.OK if fine else ExitCode.FAILED
 
 
@@ -203,9 +203,4 @@ def _why(error: Exception) -> str:
         return f"the certificate does not hold ({error.verify_message}); --cafile names other CAs"
     if isinstance(error, ConnectionResetError | http.client.RemoteDisconnected):
         return "the connection was closed or reset: so does hookward with an address that is not allowed"
-    return str(error) or type(error).__name__
-
-
-def _safe(text: str) -> str:
-    """Nothing that would drive a terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return visible(str(error)) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Colours for people: only on a terminal, and never where NO_COLOR asks for none (https://no-color.org)."""
+"""What is shown to people. Colours only on a terminal, and never where NO_COLOR asks for none (https://no-color.org)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ def wants_colour(stream: TextIO | None) -> bool:
     return (
         stream is not None and stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     )
+
+
+def visible(text: str) -> str:
+    """``text`` with an escape for every character that is not printed but does something: it comes from others, and
+    could drive the terminal or turn the direction of what is read. Ends of lines stay.
+    """
+    return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
 
 
 class Paint:

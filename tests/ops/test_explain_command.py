@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from proxy.config.flags import FlagError
 from proxy.core.schemes import PROVIDERS
 from proxy.errors import ConfigError
 from proxy.net.clock import Clock
-from proxy.ops import explain_command
+from proxy.ops import cli, explain_command
 from proxy.ops.samples import choose
 from proxy.ops.sending import Order, tampered
 from proxy.ops.sending import compose as made
@@ -148,3 +149,81 @@ def test_help(capsys: pytest.CaptureFixture[str]):
     out = capsys.readouterr().out
     assert "--provider" in out
     assert "--entry" in out
+
+
+def hostile(place: Path, text: str, name: str = "delivery.sh") -> str:
+    path = place / name
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    return str(path)
+
+
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp\r\x7f"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"curl {URL} --data-binary $'@{ESCAPES}'",
+        f"curl {URL} -H $'X-Hub-Signature-256: {ESCAPES}' -d x",
+        f"curl {URL} -X $'{ESCAPES}' -d x",
+        f"curl $'http://h/{ESCAPES}' -d x",
+        f"POST /hooks/github{ESCAPES} HTTP/1.1\r\nHost: h\r\nX-Hub-Signature-256: sha256={ESCAPES}\r\n\r\n",
+        f"POST /hooks/github HTTP/1.1\r\nHost: h\r\nX-Hub-Signature-256: sha256={'0' * 64}\r\nX{ESCAPES}: a\r\n\r\n",
+        json.dumps({"log": {"entries": [{"request": {"method": ESCAPES, "url": f"{URL}?{ESCAPES}", "headers": []}}]}}),
+        ESCAPES,
+    ],
+)
+def test_no_escape_sequence_of_a_file_reaches_the_terminal(
+    place: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    words = ["explain", hostile(place, text, f"a{ESCAPES[:9]}"), "-c", str(place / "hookward.toml"), "--entry", "1"]
+    assert cli.main(words) in {1, 64}
+    captured = capsys.readouterr()
+    printed = captured.out + captured.err
+    assert printed
+    assert [char for char in printed if not char.isprintable() and char != "\n"] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../outside", "below/../../outside", "link", "linked/outside", ".", ""]
+)
+def test_nothing_outside_the_folder_of_a_file_is_read(place: Path, name: str) -> None:
+    folder = place / "mail"
+    folder.mkdir()
+    (place / "outside").write_bytes(b"private")
+    (folder / "below").mkdir()
+    (folder / "link").symlink_to("../outside")
+    (folder / "linked").symlink_to("..")
+    with pytest.raises(FlagError) as caught:
+        explain_command.read_file(hostile(folder, f"curl {URL} --data-binary '@{name}'"))
+    assert "cannot be read" in caught.value.problems[0].what or "no regular file" in caught.value.problems[0].what
+
+
+def test_what_lies_below_is_read_and_beside_standard_input_nothing(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "below").mkdir()
+    (place / "below" / "body").write_bytes(b"x")
+    text = f"curl {URL} --data-binary @below/body"
+    assert explain_command.read_file(hostile(place, text)).body == b"x"
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    with pytest.raises(FlagError, match="put its content into the command"):
+        explain_command.read_file("-")
+
+
+def test_a_pipe_holds_nobody_up(place: Path) -> None:
+    os.mkfifo(place / "pipe")
+    for path in (str(place / "pipe"), hostile(place, f"curl {URL} --data-binary @pipe")):
+        with pytest.raises(FlagError, match="no regular file"):
+            explain_command.read_file(path)
+    with pytest.raises(FlagError, match="no regular file"):
+        explain_command.read_file("/dev/zero")
+
+
+def test_what_the_shell_hands_over_is_read(place: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, Path(save(place)).read_bytes())
+    os.close(writing)
+    assert explain_command.read_file(f"/dev/fd/{reading}").form == "raw HTTP"
+    os.close(reading)

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from proxy.ops.terminal import Paint, wants_colour
+from proxy.ops.terminal import Paint, visible, wants_colour
 
 
 class Terminal(io.StringIO):
@@ -39,3 +39,7 @@ def test_paint():
     assert Paint(colour=True)("text", "red", "bold") == "\033[31;1mtext\033[0m"
     assert Paint(colour=True)("", "red") == ""
     assert Paint(colour=False)("text", "red") == "text"
+
+
+def test_what_drives_a_terminal_is_shown_and_not_done():
+    assert visible("a\x1b[2Jb\x9b\u202e\udc80\r\x00\n\té") == "a\\x1b[2Jb\\x9b\\u202e\\udc80\\r\\x00\n\\té"
