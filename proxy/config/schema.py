@@ -144,7 +144,8 @@ _TOP = (
     Key("workers", kinds.WORKERS, 'Processes; "auto" is one per processor.', 1, flag="workers"),
     Key("allow", kinds.ADDRESSES, "Who may send, for every route that has no `allow` of its own.", many=True,
         flag="allow"),
-    Key("trusted_proxies", kinds.ADDRESSES, "Proxies whose X-Forwarded-For or Forwarded is walked, right to left.",
+    Key("trusted_proxies", kinds.ADDRESSES, "Proxies whose X-Forwarded-For or Forwarded is walked, right to left; with "
+        "`proxy_protocol`, those that may send a PROXY header, and whom it names is final.",
         many=True, flag="trusted-proxy"),
     Key("proxy_protocol", choice("off", "require"), "Whether connections begin with a PROXY header (v1 or v2).",
         "off", flag="proxy-protocol"),

@@ -45,7 +45,7 @@ class Header:
     """A whole header: ``length`` bytes to take off the connection, and whom it names.
 
     ``peer`` is None where the sender speaks for itself (LOCAL, a health check) or does not know (UNKNOWN, UNSPEC):
-    then the address of the connection counts.
+    then there is no client.
     """
 
     length: int

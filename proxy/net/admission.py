@@ -60,11 +60,12 @@ class Slot:
         self._group: tuple[int, int] | None = None
         self._held = True
 
-    def charge(self, peer: Peer, policy: Policy) -> bool:
+    def charge(self, peer: Peer, policy: Policy, *, named: bool = False) -> bool:
         """Count the connection for its address: the last check. False (counted, the slot given back) where that
         address has too many.
 
-        Unix sockets and trusted proxies speak for many clients: there is no cap on them.
+        Unix sockets and trusted proxies speak for many clients: there is no cap on them, but where a PROXY header
+        ``named`` the address of one.
         """
         counters = self._slots.counters
         if counters.open > room_for(peer, policy, policy.server.max_connections):
@@ -74,7 +75,8 @@ class Slot:
         groups = self._slots.groups
         group = peer.group
         count = groups.get(group, 0)
-        if count >= policy.server.max_connections_per_address and peer.version and peer not in policy.trusted_proxies:
+        many = not peer.version or (peer in policy.trusted_proxies and not named)
+        if count >= policy.server.max_connections_per_address and not many:
             counters.refused_per_address += 1
             self.release()
             return False

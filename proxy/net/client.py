@@ -59,6 +59,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_head_begun",
         "_judged_by",
         "_lingered",
+        "_named",
         "_names",
         "_on_close",
         "_processing",
@@ -74,14 +75,19 @@ class ClientConnection(asyncio.BufferedProtocol):
         "secure",
     )
 
-    def __init__(self, site: Site, peer: Peer, *, secure: bool, on_close: Callable[[], None]) -> None:
-        """``peer`` is the address we judge the connection by; ``on_close`` is called once, when it is gone."""
+    def __init__(
+        self, site: Site, peer: Peer, *, secure: bool, on_close: Callable[[], None], named: bool = False
+    ) -> None:
+        """``peer`` is the address we judge the connection by; ``named``: a PROXY header named it, and that is final.
+        ``on_close`` is called once, when it is gone.
+        """
         # shared
         self._site = site
         self._on_close = on_close
         # of the connection
         self.peer = peer
         self.peer_trusted = False
+        self._named = named
         self._judged_by: Policy | None = None
         self.secure = secure
         self.deadline = NEVER
@@ -354,7 +360,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._served += 1
         if policy is not self._judged_by:
             self._judged_by = policy
-            self.peer_trusted = self.peer in policy.trusted_proxies
+            self.peer_trusted = not self._named and self.peer in policy.trusted_proxies
         decision = decide(
             head, self.peer, policy, site.table, wall, trusted=self.peer_trusted, names=self._names, rates=site.rates
         )

@@ -22,8 +22,9 @@ from proxy.core.addresses import AddressSet, Peer
 from proxy.errors import ProtocolError
 from proxy.net.acceptor import Acceptor
 from proxy.net.admission import ConnectionSlots, Site, Slot
+from proxy.net.balancer_check import BalancerCheck
 from proxy.net.cause_digest import CauseDigest
-from proxy.net.proxy_peek import take_header
+from proxy.net.proxy_peek import says_more, take_header
 from proxy.net.reset import reset
 from proxy.net.tls_end import LINK, Link, cause_of
 
@@ -50,8 +51,8 @@ class Listener:
 
     ``slots`` are shared with all listeners of the worker. ``tls`` None is plain HTTP. With ``proxy_protocol`` only
     trusted proxies may connect, and each must begin with a PROXY header; the address inside it is then judged like any
-    other. Where the header names none (LOCAL, UNKNOWN: the load balancer's own health checks), the load balancer's
-    address is judged. ``causes`` is told why TLS failed.
+    other, and is final. Where the header names none, it is the load balancer's own check (``BalancerCheck``).
+    ``causes`` is told why TLS failed.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class Listener:
         return self._site.policy.trusted_proxies
 
     def _take_over(self, sock: socket.socket, peer: Peer, slot: Slot) -> None:
-        self._spawn(self._hand_over(sock, peer, slot), slot)
+        self._spawn(self._hand_over(sock, peer, slot, self._factory), slot)
 
     def _take_over_proxied(self, sock: socket.socket, peer: Peer, slot: Slot) -> None:
         self._spawn(self._unwrap(sock, peer, slot), slot)
@@ -152,6 +153,8 @@ class Listener:
         counters = self._slots.counters
         try:
             header = await take_header(sock)
+            check = header is not None and self._is_check(header.peer, proxy)
+            gone = header is None or (check and not await says_more(sock))
         except (ProtocolError, OSError):  # TimeoutError is an OSError
             counters.proxy_header_failed += 1
             slot.release()
@@ -160,18 +163,34 @@ class Listener:
         except asyncio.CancelledError:
             reset(sock)
             raise
-        peer = header.peer or proxy
         policy = self._site.policy
-        if policy.admission is not None and peer not in policy.admission:
+        peer = None if header is None else header.peer
+        if gone:
+            slot.release()
+            reset(sock)
+        elif check or peer is None:
+            await self._hand_over(sock, proxy, slot, self._make_check)
+        elif policy.allow is not None and peer not in policy.allow:
             counters.refused_address += 1
             slot.release()
             reset(sock)
-        elif not slot.charge(peer, policy):
+        elif not slot.charge(peer, policy, named=True):
             reset(sock)
         else:
-            await self._hand_over(sock, peer, slot)
+            await self._hand_over(sock, peer, slot, self._factory)
 
-    async def _hand_over(self, sock: socket.socket, peer: Peer, slot: Slot) -> None:
+    def _is_check(self, named: Peer | None, proxy: Peer) -> bool:
+        """Whether a load balancer speaks for itself. In version 1, HAProxy's checks name its own address, as a client
+        on its host would: that is a check unless the address is listed.
+        """
+        allow = self._site.policy.allow
+        return named is None or (named.text == proxy.text and allow is not None and named not in allow)
+
+    def _make_check(self, peer: Peer, secure: bool, on_close: Callable[[], None]) -> BalancerCheck:  # noqa: FBT001 - a factory
+        del peer, secure
+        return BalancerCheck(self._slots.counters, on_close)
+
+    async def _hand_over(self, sock: socket.socket, peer: Peer, slot: Slot, factory: ConnectionFactory) -> None:
         loop = asyncio.get_running_loop()
         tls = self._tls
         policy = self._site.policy
@@ -179,7 +198,7 @@ class Listener:
             reset(sock)
             return
         try:
-            protocol = self._factory(peer, tls is not None, slot.release)
+            protocol = factory(peer, tls is not None, slot.release)
         except BaseException:
             reset(sock)
             if tls is not None:

@@ -20,8 +20,9 @@ HEADER_TIMEOUT_S = 5.0
 _PEEK_BYTES = 4200
 
 
-async def take_header(sock: socket.socket, timeout_s: float = HEADER_TIMEOUT_S) -> Header:
-    """Wait for the whole header and take it. ``sock`` is non-blocking and has no transport.
+async def take_header(sock: socket.socket, timeout_s: float = HEADER_TIMEOUT_S) -> Header | None:
+    """Wait for the whole header and take it; None where the peer goes without a byte, as who looks whether the port is
+    open does. ``sock`` is non-blocking and has no transport.
 
     Raises ProtocolError for what is no header, TimeoutError where it is late, OSError where the peer is gone.
     """
@@ -29,6 +30,8 @@ async def take_header(sock: socket.socket, timeout_s: float = HEADER_TIMEOUT_S) 
         taken = b""
         while True:
             seen = await _peek(sock)
+            if not seen and not taken:
+                return None
             if not seen:
                 raise ConnectionResetError("closed before the header was whole")
             header = parse(taken + seen)
@@ -38,12 +41,23 @@ async def take_header(sock: socket.socket, timeout_s: float = HEADER_TIMEOUT_S) 
                 return header
 
 
+async def says_more(sock: socket.socket, timeout_s: float = HEADER_TIMEOUT_S) -> bool:
+    """Wait for what follows a header, and leave it there; False where nothing does."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return bool(await _peek(sock))
+    except TimeoutError:
+        return False
+
+
 async def _peek(sock: socket.socket) -> bytes:
     try:
         return sock.recv(_PEEK_BYTES, socket.MSG_PEEK)
     except BlockingIOError:
         await _readable(sock)
-    return sock.recv(_PEEK_BYTES, socket.MSG_PEEK)
+        return await _peek(sock)
+    except ConnectionResetError:
+        return b""
 
 
 async def _readable(sock: socket.socket) -> None:

@@ -220,12 +220,15 @@ class Worker:
     def _wanted(self, settings: Settings) -> list[Wanted]:
         secure, proxied = bool(settings.tls), settings.proxy_protocol == "require"
 
+        def make_connection(peer: Peer, secure: bool, on_close: Callable[[], None]) -> ClientConnection:  # noqa: FBT001 - as the listener calls it
+            return ClientConnection(self.site, peer, secure=secure, on_close=on_close, named=proxied)
+
         def serve_webhooks(sock: socket.socket) -> Listener:
             return Listener(
                 sock,
                 site=self.site,
                 slots=self._slots,
-                factory=self._make_connection,
+                factory=make_connection,
                 tls=self._certificates if secure else None,
                 proxy_protocol=proxied,
                 causes=self._tls_causes,
@@ -239,9 +242,6 @@ class Worker:
             return TcpForward(sock, site=self.site, slots=self._slots, upstream=forward.upstream, allow=forward.allow)
 
         return Wanted(forward.name, forward.listen, forward.upstream, serve_pipes)
-
-    def _make_connection(self, peer: Peer, secure: bool, on_close: Callable[[], None]) -> ClientConnection:  # noqa: FBT001 - as the listener calls it
-        return ClientConnection(self.site, peer, secure=secure, on_close=on_close)
 
     async def _open_admin(self, place: Place) -> list[str]:
         self._admin = AdminServer(self, frozenset({place.address.host.lower()} - {""}))

@@ -43,7 +43,7 @@ def policy_of(*, admission: AddressSet | None = None, trusted: AddressSet = NOBO
         routes=(),
         exposure=Exposure.ROUTES,
         admission=admission,
-        allow=None,
+        allow=admission,
         trusted_proxies=trusted,
         limits=LIMITS,
         server=replace(SERVER, **server),

@@ -55,6 +55,12 @@ def test_who_speaks_for_many_has_no_cap_of_its_own():
         assert slots.take(policy).charge(peer, policy)
 
 
+def test_a_named_address_is_one_client_whatever_is_trusted():
+    slots, policy = ConnectionSlots(), policy_of(max_connections_per_address=1, trusted=LISTED)
+    assert [slots.take(policy).charge(ONE, policy, named=True) for _ in range(2)] == [True, False]
+    assert slots.counters.refused_per_address == 1
+
+
 class TestReservedShare:
     """Strangers leave a share of the places to listed addresses, where there are both."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from dataclasses import replace
 
 import pytest
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.net import listener as module
 from proxy.net.listener import Listener
+from proxy.net.reset import close_by_reset
 from proxy.net.tls import KeyPair, TlsContexts
 from tests.net.accepting import (
     FakeSite,
@@ -339,6 +341,11 @@ def behind(*, admission=NAMED, trusted=LOOPBACK, tls=None, **server) -> Started:
     return Started(policy_of(admission=admission, trusted=trusted, **server), tls=tls, proxy_protocol=True)
 
 
+def refusals(started: Started) -> tuple[int, int, int]:
+    counters = started.counters
+    return counters.proxy_header_failed, counters.refused_address, counters.tls_failed
+
+
 class TestProxyProtocol:
     @pytest.mark.parametrize("header", [V1, V2, V2_TLV], ids=["v1", "v2", "v2 with TLV"])
     def test_the_address_inside_is_the_peer(self, run, header):
@@ -415,18 +422,68 @@ class TestProxyProtocol:
 
     @pytest.mark.parametrize("header", [LOCAL, b"PROXY UNKNOWN\r\n"], ids=["v2", "v1"])
     @pytest.mark.parametrize("admitted", [True, False])
-    def test_where_it_names_nobody_the_proxy_itself_is_judged(self, run, header, admitted):
+    def test_where_it_names_nobody_it_is_a_check_and_no_client(self, run, header, admitted):
         async def main():
             started = behind(admission=LOOPBACK if admitted else NAMED)
+            with dial(started.address) as client:
+                await send(client, header + b"GET / HTTP/1.0\r\n\r\n")
+                assert (await receive(client)).startswith(b"HTTP/1.1 200 OK\r\n")
+                assert await receive(client) == b""
+            assert started.made == []
+            await until(lambda: started.counters.open == 0)
+            assert refusals(started) == (0, 0, 0)
+            await started.end()
+
+        run(main())
+
+    @pytest.mark.parametrize("header", [b"", LOCAL, b"PROXY UNKNOWN\r\n"], ids=["none", "v2", "v1"])
+    @pytest.mark.parametrize("secure", [False, True])
+    def test_a_check_that_only_connects_is_no_refusal(self, run, header, secure, tls):
+        async def main():
+            started = behind(tls=tls if secure else None)
+            for end in (close_by_reset, lambda _: None):
+                with dial(started.address) as client:
+                    await send(client, header)
+                    end(client)
+                # Accepted in their order, so behind a header the check is known to have been there.
+                with dial(started.address) as genuine:
+                    await send(genuine, V1)
+                    await until(lambda: started.counters.accepted)
+                started.counters.accepted = 0
+            await until(lambda: started.counters.open == 0 and started.listener.setting_up == 0)
+            assert all(one.peer.text == "192.0.2.7" for one in started.made)
+            assert refusals(started)[:2] == (0, 0)
+            # Those of the genuine ones, which say no word of TLS either.
+            assert started.counters.tls_failed == (2 if secure else 0)
+            await started.end()
+
+        run(main())
+
+    def test_a_check_over_tls(self, run, tls, client_tls):
+        async def main():
+            started = behind(tls=tls)
             client = dial(started.address)
-            await send(client, header)
-            if admitted:
-                with client:
-                    assert await echoes(client)
-                assert started.made[0].peer.text == "127.0.0.1"
-            else:
-                assert await is_reset(client)
-                assert started.made == []
+            await send(client, LOCAL)
+            reader, writer = await asyncio.open_connection(sock=client, ssl=client_tls, server_hostname="a.example")
+            writer.write(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
+            writer.close()
+            await until(lambda: started.counters.open == 0)
+            assert started.made == []
+            await started.end()
+
+        run(main())
+
+    def test_no_proxy_is_a_client_because_it_is_trusted(self, run):
+        async def main():
+            started = behind(admission=AddressSet.parse(["203.0.113.0/24"]))
+            started.site.policy = replace(
+                started.site.policy, trusted_proxies=AddressSet.parse(["127.0.0.1", "192.0.2.0/24"])
+            )
+            client = dial(started.address)
+            await send(client, V1)
+            assert await is_reset(client)
+            assert started.counters.refused_address == 1
             await started.end()
 
         run(main())

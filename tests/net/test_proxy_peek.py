@@ -10,7 +10,7 @@ import pytest
 
 from proxy.core.addresses import Peer
 from proxy.errors import ProtocolError
-from proxy.net.proxy_peek import take_header
+from proxy.net.proxy_peek import says_more, take_header
 from tests.net.accepting import until
 
 V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4000 443\r\n"
@@ -124,7 +124,31 @@ def test_late(run, data):
     run(main())
 
 
-@pytest.mark.parametrize("data", [b"", V1[:20], V2[:13]], ids=["nothing", "half of v1", "half of v2"])
+def test_a_peer_that_says_nothing_looks_whether_the_port_is_open(run):
+    async def main():
+        with connected() as (ours, theirs):
+            theirs.close()
+            assert await take_header(ours) is None
+
+    run(main())
+
+
+def test_what_follows_a_header_is_awaited_and_left_there(run):
+    async def main():
+        with connected() as (ours, theirs):
+            waiting = asyncio.get_running_loop().create_task(says_more(ours))
+            await asyncio.sleep(0)
+            theirs.sendall(b"GET")
+            assert await waiting
+            assert ours.recv(100) == b"GET"
+            assert not await says_more(ours, timeout_s=0.02)
+            theirs.close()
+            assert not await says_more(ours)
+
+    run(main())
+
+
+@pytest.mark.parametrize("data", [V1[:20], V2[:13]], ids=["half of v1", "half of v2"])
 def test_gone(run, data):
     async def main():
         with connected() as (ours, theirs):
