@@ -372,7 +372,20 @@ def another_topic() -> Case:
     return refused(guard, sent.fields, sent.body)
 
 
-TOPICS = (Fault("a topic that is not listed", "topic_other", another_topic()),)
+def shown(body: bytes) -> dict[str, bytes]:
+    """What Pusher signs for a visitor, as the signature of a delivery."""
+    return {"X-Pusher-Signature": hmac.new(KEY, body, hashlib.sha256).hexdigest().encode()}
+
+
+TOPICS = (
+    Fault("a topic that is not listed", "topic_other", another_topic()),
+    Fault(
+        "a channel that was signed for a visitor",
+        "body_no_delivery",
+        refused(route("pusher"), shown(b"1234.5678:private-x"), b"1234.5678:private-x"),
+        ("main", "Pusher Channels"),
+    ),
+)
 
 URLS = (
     Fault(

@@ -12,6 +12,7 @@ import contextlib
 import json
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from json.encoder import encode_basestring
 from urllib.parse import parse_qsl, quote_plus, unquote_plus
 
@@ -235,3 +236,12 @@ def of_another_topic(trial: Trial) -> Facts | None:
         return None
     topic = scalar_text(walk(read_json(trial.body), document.topic))
     return None if topic is None else _name(trial.fits(topics=(topic.decode("utf-8", "replace"),)))
+
+
+def other_opening(trial: Trial) -> Facts | None:
+    """The body begins as no delivery of the provider does."""
+    scheme = trial.scheme
+    if scheme is None or not scheme.opening or trial.body is None:
+        return None
+    name = trial.fits(scheme=replace(scheme, opening=b""))
+    return None if name is None else {"secret": name, "title": trial.title}

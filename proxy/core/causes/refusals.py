@@ -5,7 +5,7 @@ Data, as in ``mismatches``.
 
 from __future__ import annotations
 
-from proxy.core.causes import of_sender, of_signature, of_time, of_token
+from proxy.core.causes import of_body, of_sender, of_signature, of_time, of_token
 from proxy.core.causes.trial import Hypothesis
 from proxy.reasons import Reason
 
@@ -82,6 +82,13 @@ OF_FORMS: tuple[Hypothesis, ...] = (
         "Write the time in the unit of the scheme, both in the header and in the signed text.",
         _MALFORMED | _OLD | _AHEAD,
         of_time.unit,
+    ),
+    Hypothesis(
+        "body_no_delivery",
+        "The signature with {secret} is right, and the body is none that {title} delivers: it is no object of JSON.",
+        "The same key signs other texts, such as challenges and logins, so only objects are taken; send one.",
+        _MALFORMED,
+        of_body.other_opening,
     ),
 )
 

@@ -125,5 +125,6 @@ PROVIDERS = (
             prefix=b"Bearer ",
             claims=Claims(body="payload_hash", needed=("iat",), max_age_s=300),
         ),
+        note="Choose POST there: what it signs of a GET is the query, written anew, and is refused.",
     ),
 )

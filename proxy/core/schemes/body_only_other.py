@@ -53,6 +53,7 @@ PROVIDERS = (
         "MongoDB Atlas alerts",
         "https://www.mongodb.com/docs/atlas/tutorial/third-party-service-integrations/",
         Scheme((b"x-mms-signature",), algorithm="sha1", encoding=Encoding.HEX_OR_BASE64),
+        event_header=b"x-mms-event",
     ),
     Provider("segment", "Segment", "https://segment.com/docs", Scheme((b"x-signature",), algorithm="sha1")),
     Provider(
