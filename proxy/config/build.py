@@ -86,7 +86,7 @@ class _Build:
         listeners = ListenerReader(self.problems, self.warnings, lists, self.top, allow)
         settings = self._settings(listeners)
         limits, server = self._limits()
-        reader = self._route_reader(lists, limits, allow)
+        reader = self._route_reader(lists, limits, server.buffer_budget, allow)
         exposure, routes = self._routes(reader, has_http=bool(settings.listen) or not settings.tcp)
         self._check_ends(settings, exposure, routes, listeners)
         check_memory(self.top, settings, routes, self.problems, self.warnings)
@@ -187,10 +187,12 @@ class _Build:
             return f"{self.tree.entries[('scheme', name)].where}.{key}"
         return f"{entry.where}.{rest}" if rest else entry.where
 
-    def _route_reader(self, lists: AllowReader, limits: Limits, allow: AddressSet | None) -> RouteReader:
+    def _route_reader(
+        self, lists: AllowReader, limits: Limits, buffer_budget: int, allow: AddressSet | None
+    ) -> RouteReader:
         guards = GuardReader(self.problems, self.world.environ, self._schemes(), self.world.now, self.warnings)
         is_open = self.top.need("open", bool)
-        return RouteReader(self.problems, self.warnings, lists, guards, limits, allow, self.top, is_open)
+        return RouteReader(self.problems, self.warnings, lists, guards, limits, buffer_budget, allow, self.top, is_open)
 
     def _routes(self, reader: RouteReader, *, has_http: bool) -> tuple[Exposure, tuple[Route, ...]]:
         """What is forwarded, by which routes. A list of addresses alone is a guard, and so makes a route."""

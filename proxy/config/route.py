@@ -27,6 +27,7 @@ from proxy.core.policy import BodyMode, Endpoint, HealthCheck, Limits, Route, Up
 from proxy.core.rate import RateRule
 from proxy.core.schemes import Provider
 from proxy.core.schemes.handshake import Form
+from proxy.core.signatures import SignatureCheck
 from proxy.values import frozen
 
 USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
@@ -44,6 +45,7 @@ class RouteReader:
     lists: AllowReader
     guards: GuardReader
     limits: Limits
+    buffer_budget: int
     allow: AddressSet | None
     top: View
     open: bool
@@ -253,14 +255,26 @@ class RouteReader:
                 if isinstance(value, int | float) and value > most:
                     self._loosens(own, key, value, most)
                 chosen[attribute] = value
-        usual = guards.signature.max_body if guards.signature else None
-        if usual is not None and not self._states_body(view):
-            chosen.setdefault("max_body", min(usual, self.limits.max_body))
+        if guards.signature is not None and guards.signature.max_body is not None:
+            chosen["max_body"] = self._whole_body(view, guards.signature, chosen.get("max_body"))
         return replace(self.limits, **chosen)  # type: ignore[arg-type]  # names and kinds come from the schema
 
-    def _states_body(self, view: View) -> bool:
-        """Whether the top level speaks for this route: with flags there is one route, and one --max-body."""
-        return view.prefix[-1] == FLAG_ROUTE and "max_body" in self.top.tree.view("limits", "limits")
+    def _whole_body(self, view: View, check: SignatureCheck, stated: object) -> int:
+        """The largest body of a scheme that needs all of it: what the route says, else little; and what half of the
+        budget can hold while its verdict is made.
+        """
+        # With flags there is one route, and one --max-body.
+        if stated is None and view.prefix[-1] == FLAG_ROUTE and "max_body" in self.top.tree.view("limits", "limits"):
+            stated = self.limits.max_body
+        most = self.buffer_budget // 2 // check.work_factor
+        if isinstance(stated, int):
+            if stated > most:
+                self.warnings.append(
+                    f"{view.where('max_body')}: a body of {show_size(stated)} would take more than half of "
+                    f"buffer_budget to verify: this route takes {most} bytes; make buffer_budget larger"
+                )
+            return min(stated, most)
+        return min(check.max_body or most, self.limits.max_body, most)
 
     def _loosens(self, own: View, key: Key, value: float, most: float) -> None:
         self.problems.add(

@@ -15,10 +15,11 @@ knows no connection, and does not know about framing: ``finish`` is called when 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Protocol
 
 from proxy.core.policy import BodyMode
-from proxy.core.signatures import Verification
+from proxy.core.signatures import Verification, WholeVerification
 from proxy.reasons import Reason
 
 #: Kept back in ``tail`` beyond the window. One byte would do to make the message incomplete; 16 KiB also keep the last
@@ -38,17 +39,32 @@ class Spill(Protocol):
     def write(self, data: bytes) -> None:
         """Append ``data``."""
 
+    def pieces(self) -> Iterator[bytes]:
+        """What was written, in order."""
+
 
 class BodyGate:
     """The gate of one exchange. ``feed`` each piece, then ``finish`` once, then ``take`` what was held."""
 
-    __slots__ = ("_held", "_mode", "_spill", "_streaming", "_verification", "_window", "held_bytes", "received")
+    __slots__ = (
+        "_held",
+        "_mode",
+        "_running",
+        "_spill",
+        "_streaming",
+        "_verification",
+        "_window",
+        "held_bytes",
+        "received",
+    )
 
     def __init__(self, mode: BodyMode, window: int, verification: Verification | None, spill: Spill | None) -> None:
         """``window`` in bytes; ``spill`` is needed in HOLD only; without ``verification`` everything is admitted."""
         self._mode = mode
         self._window = window
         self._verification = verification
+        # A scheme that wants the body whole gets it from here: it is kept once.
+        self._running = None if isinstance(verification, WholeVerification) else verification
         self._spill = spill
         self._streaming = mode is FREE
         self._held: deque[bytes] = deque()
@@ -68,8 +84,8 @@ class BodyGate:
     def feed(self, piece: bytes) -> list[bytes]:
         """Take one piece of content; returns the pieces that may go to the upstream now."""
         self.received += len(piece)
-        if self._verification is not None:
-            self._verification.update(piece)
+        if self._running is not None:
+            self._running.update(piece)
         if self._mode is FREE:
             return [piece]
         if self._spill is not None and self.received > self._window:
@@ -84,16 +100,32 @@ class BodyGate:
         self._streaming = True
         return self._release()
 
+    @property
+    def wants_whole(self) -> bool:
+        """Whether the verdict is made of the whole body at its end: work that grows with it."""
+        return self._verification is not None and self._running is None
+
     def whole(self, body: bytes) -> str | Reason | None:
         """Take a body that came in one piece and give the verdict: ``feed`` and ``finish`` in one step."""
+        self.keep(body)
+        return None if self._verification is None else self._verification.verify(body)
+
+    def keep(self, body: bytes) -> None:
+        """Take a body that came in one piece; the verdict is ``judge_kept``'s."""
         self.received = self.held_bytes = len(body)
         if body:
             self._held.append(body)
-        return None if self._verification is None else self._verification.verify(body)
 
     def finish(self) -> str | Reason | None:
         """The verdict: the name of the secret that matched, None where nothing had to be proved, or why not."""
-        return None if self._verification is None else self._verification.finish()
+        if self._running is not None:
+            return self._running.finish()
+        return None if self._verification is None else self.judge_kept(self._verification)
+
+    def judge_kept(self, verification: Verification) -> str | Reason:
+        """The verdict on what is held or spilled, in one piece; it changes nothing here, so a thread may ask for it."""
+        spilled = self._spill.pieces() if self._spill is not None and self.spilling else ()
+        return verification.verify(b"".join([*spilled, *self._held]))
 
     def whole_body(self) -> bytes | None:
         """The body in one piece, where nothing of it has left memory; it stays here."""

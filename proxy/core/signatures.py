@@ -18,12 +18,16 @@ from proxy.core.signing.judge import Judge, MacJudge, WordJudge
 from proxy.core.signing.jwt import HMAC_DIGESTS, JwtPlan
 from proxy.core.signing.mac import MacPlan, Verification
 from proxy.core.signing.scheme import WHOLE_BODY_BYTES, Method, Scheme
-from proxy.core.signing.whole import DocumentPlan, PlainPlan
+from proxy.core.signing.whole import DocumentPlan, PlainPlan, WholeVerification
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from proxy.values import frozen
 
-__all__ = ["Scheme", "SignatureCheck", "Verification"]
+__all__ = ["Scheme", "SignatureCheck", "Verification", "WholeVerification"]
+
+#: By the kind of document: the body in one piece, what is made of it, and what that is signed as. JSON text with one
+#: emoji in it takes four bytes for each of its characters, twice.
+WORK_FACTORS = {"": 3, "jwt": 3, "form": 5, "json": 10}
 
 
 class Plan(Protocol):
@@ -86,6 +90,14 @@ class SignatureCheck:
         if not self.whole_body:
             return None
         return WHOLE_BODY_BYTES if self.scheme.document is None else self.scheme.document.max_body
+
+    @property
+    def work_factor(self) -> int:
+        """How many times its own size a body takes in memory at most while its verdict is made; 0 where it streams."""
+        if not self.whole_body:
+            return 0
+        document = self.scheme.document
+        return WORK_FACTORS["" if document is None else document.kind]
 
     def begin(self, head: RequestHead, now: float) -> Verification | Reason:
         """Judge ``head`` at ``now`` (seconds since the epoch): the check of its body, or why it is refused."""

@@ -21,6 +21,7 @@ from proxy.core.exchange import Admit, delivery_keys, own_answer
 from proxy.core.policy import BodyMode
 from proxy.core.record import ExchangeRecord
 from proxy.http1 import CONTINUE, RequestHead
+from proxy.net.apart import ON_LOOP_BYTES, Job
 from proxy.net.delivery import Answer, Delivery
 from proxy.net.duplicates import Ticket
 from proxy.net.sender import Pause, Sender
@@ -49,6 +50,7 @@ class Exchange:
         "_delivery",
         "_gate",
         "_head",
+        "_job",
         "_over",
         "_reservation",
         "_sender",
@@ -81,6 +83,7 @@ class Exchange:
         self._streams = mode is BodyMode.FREE  # nothing is to be proved by the body
         self._body_ended = False
         self._over = False
+        self._job: Job | None = None
         self._reservation: Reservation | None = None
         self._ticket: Ticket | None = None
         self._delivery = Delivery(
@@ -93,6 +96,13 @@ class Exchange:
         """The request came whole in one read: the common case, in one step."""
         self._body_ended = True
         self.record.phase = Phase.BODY
+        if len(body) > ON_LOOP_BYTES and self._gate.wants_whole:
+            self._gate.keep(body)
+            if self._reserve().hold(len(body)):
+                self._judge_apart()
+            else:
+                self.refuse(Reason.OVERLOADED, "buffer_budget")
+            return
         self._judge(self._gate.whole(body))
 
     def begin(self) -> None:
@@ -146,7 +156,10 @@ class Exchange:
     def content_ended(self) -> None:
         """The content's framing ended without error: now there is a verdict."""
         self._body_ended = True
-        self._judge(self._gate.finish())
+        if self._gate.received > ON_LOOP_BYTES and self._gate.wants_whole:
+            self._judge_apart()
+        else:
+            self._judge(self._gate.finish())
 
     def sender_gone(self, reason: Reason) -> None:
         """The sender's connection is closed, by itself or, for ``reason``, by us."""
@@ -194,6 +207,8 @@ class Exchange:
             self.refuse(Reason.OVERLOADED, "buffer_budget")
         elif not waiting and self._body_late(elapsed - paused_s):
             self.refuse(Reason.BODY_TIMEOUT)
+        elif self._job is not None and not self._job.started and now - self._waits_since > BUDGET_WAIT_S:
+            self.refuse(Reason.OVERLOADED, "verification")
         elif elapsed > limits.request_timeout_s:
             self.refuse(self._delivery.whose_turn(body_ended=self._body_ended), "request_timeout")
         elif self._delivery.late(now):
@@ -210,6 +225,20 @@ class Exchange:
         return counted_s > 0 and self._gate.received < limits.body_min_rate * counted_s
 
     # -- the verdict
+
+    def _judge_apart(self) -> None:
+        """A large body that is judged in one piece takes too long for the loop."""
+        self._waits_since = self._site.clock.now()
+        party = self._site.party_of(self._admit.client)
+        self._job = self._site.apart.submit(party, self._gate.finish, self._judged, self._not_judged)
+
+    def _judged(self, verdict: str | Reason | None) -> None:
+        self._job = None
+        self._judge(verdict)
+
+    def _not_judged(self, bug: Exception) -> None:
+        self._job = None
+        self._sender.failed(bug)
 
     def _judge(self, verdict: str | Reason | None) -> None:
         admit, record = self._admit, self.record
@@ -314,6 +343,12 @@ class Exchange:
     def _give_back(self) -> None:
         if self._ticket is not None:
             self._ticket.release()
+        if self._job is None:
+            self._let_go()
+        else:
+            self._site.apart.abandon(self._job, self._let_go)  # a thread may be reading the body
+
+    def _let_go(self) -> None:
         if self._reservation is not None:
             self._reservation.release()
             self._reservation = None

@@ -20,6 +20,7 @@ from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import HeadLimits
 from proxy.core.routes import RouteTable
 from proxy.http1 import Refusal, RequestHead, build_refusal
+from proxy.net.apart import MAX_RUNNING, Apart
 from proxy.net.clock import NEVER, Clock, Watched
 from proxy.net.duplicates import Duplicates
 from proxy.net.pool import UpstreamPool
@@ -96,6 +97,7 @@ class Site:
         self.duplicates = Duplicates(loop, self.clock)
         self.witnesses: set[Watched] = set()  # answers that are awaited without a sender
         self.connections: set[Connection] = set()
+        self.apart = Apart(loop)
         self.diagnoser: CauseFinder | None = None
         self.draining = False
         self.idle_until = NEVER  # while draining: when a connection without a request is closed
@@ -121,7 +123,7 @@ class Site:
         self._most_of_strangers = self._open_to_strangers(most)
         # A load without routes has none that could be a window's.
         window = max((route.limits.hold_window for route in policy.routes), default=0)
-        budget, space = server.buffer_budget, server.spill_budget
+        budget, space = server.buffer_budget - work_bytes(policy), server.spill_budget
         self.budget.use(budget, strangers=self._open_to_strangers(budget), window=window)
         self.spill_space.use(space, self._open_to_strangers(space))
 
@@ -196,6 +198,13 @@ class Site:
         self.idle_until = self.clock.after(grace_s)
         for connection in list(self.connections):
             connection.drain()
+
+
+def work_bytes(policy: Policy) -> int:
+    """What of ``buffer_budget`` is kept for the verdicts that are made of whole bodies, as many as are made at once."""
+    checks = [(route.signature, route.limits.max_body) for route in policy.routes if route.signature is not None]
+    largest = max((check.work_factor * max_body for check, max_body in checks), default=0)
+    return min(MAX_RUNNING * largest, policy.server.buffer_budget // 2)
 
 
 def retry_after(wait_s: float) -> int:

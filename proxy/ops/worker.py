@@ -173,6 +173,7 @@ class Worker:
         for _ in range(3):
             await asyncio.sleep(0)
         self._diagnoser.close()
+        self.site.apart.close()
         self._tls_causes.close()
         await close_duplicates(self.site)
         self.site.clock.close()

@@ -88,12 +88,22 @@ MAILGUN = 'provider = "mailgun"\nsecrets = "file:token"\n'
         ("[limits]\nmax_body = '30MiB'\n", MAILGUN, 1 << 20),
         ("[limits]\nmax_body = '5KiB'\n", MAILGUN, 5 << 10),
         ("", GITHUB + 'body = "hold"\n', 25 << 20),
+        ("[limits]\nbuffer_budget = '8MiB'\n", MAILGUN, (4 << 20) // 10),
     ],
 )
 def test_a_scheme_that_needs_the_whole_body_takes_a_small_one(
     place: Workplace, head: str, text: str, most: int
 ) -> None:
     assert place.routes(ENDS + head + "[route.a]\n" + text)["a"].limits.max_body == most
+
+
+def test_no_body_takes_more_than_half_of_the_budget_to_verify(place: Workplace) -> None:
+    loaded = place.load(ENDS + "[route.a]\n" + MAILGUN + 'max_body = "25MiB"\n')
+    assert loaded.policy.routes[0].limits.max_body == (128 << 20) // 10
+    assert [text for text in loaded.settings.warnings if "buffer_budget" in text]
+    enough = place.load(ENDS + "[limits]\nbuffer_budget = '500MiB'\n[route.a]\n" + MAILGUN + 'max_body = "25MiB"\n')
+    assert enough.policy.routes[0].limits.max_body == 25 << 20
+    assert not [text for text in enough.settings.warnings if "buffer_budget" in text]
 
 
 def test_with_flags_there_is_one_route_and_one_largest_body(place: Workplace) -> None:

@@ -22,6 +22,7 @@ import re
 import struct
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -180,6 +181,8 @@ class FakeLoop:
 
     def call_soon(self, call: Callable[..., object], *args: object) -> None:
         self.ready.append(lambda: call(*args))
+
+    call_soon_threadsafe = call_soon
 
     def call_later(self, delay: float, call: Callable[..., None], *args: object) -> FakeTimer:
         timer = FakeTimer(self.now + delay, lambda: call(*args))
@@ -441,6 +444,29 @@ class StagedPool(UpstreamPool):
         return sum(state.outstanding for state in self._states.values())
 
 
+class StagedThreads:
+    """Work is done at once, or where the test holds it, when it says so."""
+
+    def __init__(self) -> None:
+        self.holds = False
+        self.held: list[tuple[Future[Any], Callable[[], Any]]] = []
+
+    def submit(self, work: Callable[[], Any]) -> Future[Any]:
+        self.held.append((Future(), work))
+        future = self.held[-1][0]
+        if not self.holds:
+            self.go_on()
+        return future
+
+    def go_on(self) -> None:
+        """The oldest work that is held is done."""
+        future, work = self.held.pop(0)
+        try:
+            future.set_result(work())
+        except Exception as bug:  # noqa: BLE001 - the future tells
+            future.set_exception(bug)
+
+
 class World:
     """A worker's shared parts, with everything around them staged."""
 
@@ -461,6 +487,7 @@ class World:
             now=self.loop.time,
         )
         self.pool = self.site.pool = StagedPool(self, self.site.clock)
+        self.threads = self.site.apart.executor = StagedThreads()  # type: ignore[assignment]
 
     def write(self, record: ExchangeRecord) -> None:
         """The access log's."""

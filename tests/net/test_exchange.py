@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from proxy.core.addresses import AddressSet
 from proxy.core.body import WITHHELD_BYTES
 from proxy.core.policy import BodyMode, Endpoint
+from proxy.core.signatures import SignatureCheck
+from proxy.core.signing.scheme import Document
+from proxy.net.apart import ON_LOOP_BYTES
 from proxy.net.exchange import BUDGET_WAIT_S, GENEROUS_BYTES
 from proxy.net.spill import SpillFile
 from proxy.reasons import Phase, Reason
@@ -916,6 +920,118 @@ def test_a_large_file_is_sent_as_the_upstream_takes_it() -> None:
     world.upstream >> OK
     sender << ANSWERED
     world.over(DELIVERED)
+
+
+# -- verdicts that need the whole body
+
+
+def whole_world(**changed: object) -> World:
+    """A route whose scheme takes the body in one piece."""
+    scheme = replace(SIGNATURE.scheme, document=Document("form"), signed="{form}")
+    check = SignatureCheck(scheme, SIGNATURE.secrets)
+    return World(route(b"/form", BodyMode.HOLD, signature=check), **changed)
+
+
+def form(size: int, *, good: bool = True) -> bytes:
+    body = b"a=" + b"x" * (size - 2)
+    signed_text = body.replace(b"=", b"")
+    return request(body, path=b"/form", sign=signed_text if good else b"other")
+
+
+@pytest.mark.parametrize("cut", [None, 1000])
+@pytest.mark.parametrize("size", [100, ON_LOOP_BYTES + 1, WINDOW + 50_000])
+def test_a_body_that_is_judged_whole(size: int, cut: int | None) -> None:
+    world = whole_world()
+    for good, reason in ((True, DELIVERED), (False, Reason.SIGNATURE_MISMATCH)):
+        sender = world.sender()
+        data = form(size, good=good)
+        sender.say(*([data] if cut is None else [data[:-cut], data[-cut:]]))
+        if good:
+            assert content(world.upstream.hear()) == split(data)[1]
+            world.upstream >> OK
+            sender << ANSWERED
+        else:
+            sender << b"HTTP/1.1 403*signature_mismatch*"
+        assert world.records[-1].reason is reason
+    world.over(DELIVERED, Reason.SIGNATURE_MISMATCH)
+
+
+def test_a_large_one_is_judged_in_a_thread_and_kept_once() -> None:
+    world = whole_world()
+    world.threads.holds = True
+    small, sender = world.sender(), world.sender()
+    small >> form(ON_LOOP_BYTES)
+    assert not world.threads.held
+    data = form(2 * WINDOW)
+    sender.say(data[:WINDOW], data[WINDOW:])
+    sender << b""
+    assert (world.site.budget.used, world.site.spill_space.used) == (0, 2 * WINDOW)
+    verification = sender.protocol._exchange._admit.verification
+    assert verification._chunks == []
+    world.threads.go_on()
+    world.settle()
+    world.upstream >> OK
+    sender << ANSWERED
+    world.abandon()
+
+
+@pytest.mark.parametrize("size", [WINDOW - 1, 2 * WINDOW])
+def test_who_goes_while_its_body_is_judged_gives_it_back_when_the_thread_has_read_it(size: int) -> None:
+    world = whole_world()
+    world.threads.holds = True
+    for begun in (True, False):
+        sender = world.sender()
+        data = form(size)
+        sender.say(data[:1000], data[1000:])
+        sender.vanish()
+        held = world.site.budget.used or world.site.spill_space.used
+        assert bool(held) is begun or world.threads.held
+    world.threads.go_on()
+    world.over(Reason.SENDER_GONE, Reason.SENDER_GONE)
+
+
+def test_who_waits_too_long_for_a_thread_is_told_to_come_back() -> None:
+    world = whole_world()
+    world.threads.holds = True
+    senders = [world.sender() for _ in range(2)]
+    for sender in senders:
+        sender >> form(2 * ON_LOOP_BYTES)
+    world.later(BUDGET_WAIT_S + 2.0)
+    senders[0] << b""
+    senders[1] << b"HTTP/1.1 503*overloaded*"
+    assert world.records[0].detail == "verification"
+    world.threads.go_on()
+    world.settle()
+    world.upstream >> OK
+    senders[0] << ANSWERED
+    world.over(Reason.OVERLOADED, DELIVERED)
+
+
+def test_what_comes_whole_and_waits_for_a_thread_is_counted() -> None:
+    world = whole_world(buffer_budget=4 * ON_LOOP_BYTES)
+    world.threads.holds = True
+    first, second = world.sender(), world.sender("192.0.2.2")
+    first >> form(2 * ON_LOOP_BYTES - 200)
+    second >> form(2 * ON_LOOP_BYTES - 200)
+    second << b"HTTP/1.1 503*overloaded*"
+    world.threads.go_on()
+    world.settle()
+    world.upstream >> OK
+    first << ANSWERED
+    world.over(Reason.OVERLOADED, DELIVERED)
+
+
+def test_a_verdict_that_fails_in_its_thread_is_told_as_our_own_failure() -> None:
+    world = whole_world()
+    world.threads.holds = True
+    sender = world.sender()
+    sender >> form(2 * WINDOW)
+    world.threads.held[0] = (world.threads.held[0][0], lambda: 1 / 0)
+    world.threads.go_on()
+    sender << b"HTTP/1.1 500*internal_error*"
+    assert len(world.loop.complaints) == 1
+    world.loop.complaints.clear()
+    world.over(Reason.INTERNAL_ERROR)
 
 
 # -- the budget

@@ -1,6 +1,6 @@
 """Schemes that need the body in one piece: it must be parsed to know what was signed, or the method wants it whole.
 
-The chunks are kept, so such a route holds its body, and ``max_body`` bounds it. ``documents`` parses.
+Such a route holds its body, and ``max_body`` bounds it. ``documents`` parses.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from proxy.reasons import Reason
 
 
 class WholeVerification:
-    """Keeps the chunks, and lets ``judge`` say what it makes of the body."""
+    """Lets ``judge`` say what it makes of the body; where that comes in chunks, they are kept."""
 
     __slots__ = ("_chunks", "_judge", "_marks")
 
