@@ -125,7 +125,7 @@ def _route(route: Route, limits: Limits) -> list[str]:
     if route.duplicates is not None:
         lines.append(_duplicates(route.duplicates))
     if route.hold_s:
-        lines.append(f"An unreachable upstream is tried again for {show_time(route.hold_s)}.")
+        lines.append(f"An upstream that is unreachable or not ready is waited for: {show_time(route.hold_s)}.")
     lines += _handshake(route)
     if route.observe:
         lines.append("ONLY OBSERVED: a delivery whose proof fails is passed on and counted.")

@@ -18,15 +18,13 @@ from proxy.config.sizes import show_time
 from proxy.config.store_url import FORM, is_redis_url
 from proxy.config.tree import View
 from proxy.core.duplicates import DuplicateRule
-from proxy.core.policy import BodyMode, Limits, Route
+from proxy.core.policy import SPARE_S, BodyMode, Limits, Route
 from proxy.core.schemes import ANSWER_S, Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Method
 
 #: The name of the file in ``state_dir``.
 FILE_NAME = "duplicates.sqlite3"
-#: Of the sender's patience, what is left for the way of the answer.
-SPARE_S = 1.0
 #: By what the claim of a process that died outlives the longest exchange.
 GRACE_S = 2.0
 

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from math import ceil
 
 from proxy.config.allow import AllowReader
-from proxy.config.duplicates import SPARE_S, body_without_signature, read_rule
+from proxy.config.duplicates import body_without_signature, read_rule
 from proxy.config.endpoints import Upstream
 from proxy.config.guards import GuardReader, Guards
 from proxy.config.kinds import SIZE, TIME
@@ -23,7 +23,7 @@ from proxy.config.secret_files import key_notes
 from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import View
 from proxy.core.addresses import AddressSet
-from proxy.core.policy import BodyMode, Endpoint, HealthCheck, Limits, Route, UpstreamTls
+from proxy.core.policy import SPARE_S, BodyMode, Endpoint, HealthCheck, Limits, Route, UpstreamTls
 from proxy.core.rate import RateRule
 from proxy.core.schemes import Provider
 from proxy.core.schemes.handshake import Form
@@ -217,10 +217,12 @@ class RouteReader:
 
     def _hold(self, view: View, answer_s: float) -> float:
         hold_s = view.need("hold", float)
-        if answer_s and hold_s > answer_s - SPARE_S:
-            who = f"{view.where('hold')}: the provider waits {show_time(answer_s)} in all"
-            self.warnings.append(Note("H405", f"{who}, and `hold` is {show_time(hold_s)}"))
-        return hold_s
+        most_s = answer_s - SPARE_S
+        if not answer_s or hold_s <= most_s:
+            return hold_s
+        who = f"{view.where('hold')}: the provider waits {show_time(answer_s)} in all"
+        self.warnings.append(Note("H405", f"{who}: `hold` is cut from {show_time(hold_s)} to {show_time(most_s)}"))
+        return most_s
 
     def _upstreams(self, view: View) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
         owner = view if "upstream" in view else self.top

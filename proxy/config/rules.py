@@ -114,8 +114,8 @@ _RULES = (
     ),
     Rule(
         "H405",
-        "`hold` leaves no time for an answer: the provider gives up before it is over.",
-        "Lower it to a second less than the provider waits; who gives up sends again.",
+        "`hold` is longer than the provider waits, so it is cut to a second less than that.",
+        "Lower it to that; a provider that gives up sends again.",
     ),
     Rule(
         "H406",

@@ -236,11 +236,11 @@ _ROUTE = (
     Key("upstream", UPSTREAM, "Where this route goes instead of the top level's `upstream`.", many=True),
     Key("upstream_tls", kinds.TABLE, "Instead of the top level's table.", table="upstream_tls"),
     Key("send_proxy", kinds.BOOL, "Instead of the top level's."),
-    Key("upstream_idle_timeout", kinds.TIME, "Instead of the top level's.", minimum="0s", maximum="1h",
-        at_limit="another connection is made"),
-    Key("hold", kinds.TIME, "Retry an unreachable upstream this long, after the verdict only. It should be shorter "
-        "than the provider waits; the body is counted against `buffer_budget`.", "0s", minimum="0s",
-        maximum="1h", at_limit="502 `upstream_unreachable`; 503 where the budget is spent", flag="hold"),
+    Key("upstream_idle_timeout", kinds.TIME, "Instead of the top level's.", minimum="0s", maximum="1h"),
+    Key("hold", kinds.TIME, "Wait so long for an upstream that is unreachable or fails its health check, after the "
+        "verdict and before a byte is sent; never longer than the provider. The body is counted against "
+        "`buffer_budget`.", "0s", minimum="0s", maximum="1h",
+        at_limit="502 `upstream_unreachable`; 503 where the budget is spent", flag="hold"),
     Key("duplicates", choice("off", "in-flight", "refuse-delivered"), "A delivery that comes again: `in-flight` lets "
         "no two of a kind reach the upstream at once; `refuse-delivered` also answers what was delivered before with "
         "the status that it got then.", "off", flag="duplicates"),

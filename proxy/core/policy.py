@@ -20,6 +20,8 @@ from proxy.values import frozen
 #: More than any machine can have.
 NO_BOUND = 1 << 62
 NOBODY = AddressSet.empty()
+#: Of the sender's patience, what is left for the way of the answer.
+SPARE_S = 1.0
 
 
 class BodyMode(Enum):
@@ -153,7 +155,7 @@ class Route:
     provider: str = ""  # for the log and Webhook-Verified: slug, scheme name or "token"
     event_header: bytes | None = None  # lower case; whose value ``events`` and the log speak of
     delivery_header: bytes | None = None  # lower case; the delivery id for the log and Webhook-Verified
-    hold_s: float = 0.0  # wait this long for an unreachable upstream, after the verdict only
+    hold_s: float = 0.0  # wait this long for an upstream that is unreachable or not ready, after the verdict only
     drained: tuple[Endpoint, ...] = ()  # endpoints that get nothing, because their configuration says so
     answer_s: float = 0.0  # how long the provider waits for an answer; 0 where that is not known
     refusal_status: int | None = None  # a provider that demands 401 (Discord, Xero)
@@ -176,6 +178,12 @@ class Route:
         if self.endpoint_check is not None:
             names |= self.endpoint_check.header_names
         object.__setattr__(self, "guarded_fields", frozenset(names))
+
+    def patience_s(self, waited_s: float) -> float:
+        """How long a delivery whose sender has been waiting for ``waited_s`` may wait for the upstream: ``hold``, and
+        no longer than its sender does. 0 or less: it may not.
+        """
+        return min(self.hold_s, self.answer_s - SPARE_S - waited_s) if self.answer_s else self.hold_s
 
 
 @frozen

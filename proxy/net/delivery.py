@@ -17,7 +17,7 @@ from proxy.core.exchange import Admit, verified_value
 from proxy.core.forwarding import Provenance, answer_head, upstream_head
 from proxy.core.record import ExchangeRecord
 from proxy.http1 import LAST_CHUNK, Framing, RequestHead, ResponseHead, chunk
-from proxy.net.pool import Dial
+from proxy.net.pool import RETRY_S, Dial
 from proxy.net.sender import Pause, Sender
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
@@ -125,8 +125,9 @@ class Delivery:
         if self._upstream is None:
             self._sender.pause(Pause.CONNECT)
 
-    def deliver(self, spill: SpillFile | None) -> bool:
-        """Everything that is left may leave, the end included; ``spill`` holds what memory did not.
+    def deliver(self, spill: SpillFile | None, *, since: float) -> bool:
+        """Everything that is left may leave, the end included; ``spill`` holds what memory did not, and the sender has
+        been waiting ``since``.
 
         Whether it waits for a connection. Where the answer was here already, the exchange is over on return.
         """
@@ -137,7 +138,9 @@ class Delivery:
         if self._upstream is not None:
             self._send_rest()
         elif self._kept is None and self._dial is None:
-            self._connect(patience_s=self._admit.route.hold_s if self._admit.observed is None else 0.0)
+            waits = self._admit.route.hold_s > 0 and self._admit.observed is None
+            left_s = self._admit.route.patience_s(self._site.clock.now() - since) if waits else 0.0
+            self._connect(patience_s=max(left_s, RETRY_S) if waits else 0.0)
         if self._kept is not None:
             if self._upstream is not None:
                 self._upstream.resume_reading()
@@ -198,7 +201,7 @@ class Delivery:
     def _connect(self, *, patience_s: float) -> None:
         self._record.phase = Phase.CONNECT
         endpoints = self._admit.route.upstream
-        connection = self._site.pool.acquire(endpoints)
+        connection = self._site.pool.acquire(endpoints, waits=patience_s > 0)
         if connection is not None:
             self._connected(connection)
             return
@@ -216,7 +219,9 @@ class Delivery:
 
     def _unreachable(self) -> None:
         self._dial = None
-        self._owner.refuse(Reason.UPSTREAM_UNREACHABLE)
+        route = self._admit.route
+        not_ready = route.hold_s > 0 and not self._site.pool.ready(route.upstream)
+        self._owner.refuse(Reason.UPSTREAM_UNREACHABLE, "not_ready" if not_ready else "")
 
     def _connected(self, connection: UpstreamConnection) -> None:
         self._dial = None
@@ -311,6 +316,8 @@ class Delivery:
         """The final head came; before the verdict it is kept back."""
         self.touched = self._site.clock.now()
         self._record.upstream_duration_s = self.touched - self._since
+        if head.status == 503 and self._upstream is not None:
+            self._site.pool.unavailable(self._upstream.endpoint)
         if ended:
             self._upstream = None
         # It takes no more of the request, so there is nothing left to send or to wait for.

@@ -282,7 +282,7 @@ class Exchange:
     def _deliver(self) -> None:
         if self._over:
             return
-        waits = self._delivery.deliver(self._spill)
+        waits = self._delivery.deliver(self._spill, since=self.started)
         if waits and self._admit.route.hold_s:
             self._reserve_held()
 

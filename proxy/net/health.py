@@ -1,7 +1,8 @@
 """Asks upstreams now and then whether they are well, where their configuration says how.
 
 One GET on a connection of its own, which counts for nobody's keep-alive. Two bad answers in a row make an endpoint one
-that is chosen last, one good answer makes it well again; the pool does the choosing. It never knows a route.
+that is chosen last, one good answer makes it well again; after a single bad one nothing is sent there that can wait
+(``hold``). The pool does the choosing. It never knows a route.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Protocol
 from proxy.core.policy import Endpoint, HealthCheck
 from proxy.errors import ConfigError
 from proxy.http1 import ResponseHead
-from proxy.net.upstream import UpstreamConnection
+from proxy.net.upstream import CLOSED, UpstreamConnection
 from proxy.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 BAD_ANSWERS = 2
 #: From here on a status says that something is wrong.
 BAD_STATUS = 400
+#: Of an answer so much is read; what is longer is cut off.
+MAX_ANSWER_BYTES = 64 * 1024
+#: While a delivery waits for one that is not ready, it is asked again this often.
+AGAIN_S = 0.25
 
 
 class Pool(Protocol):
@@ -32,35 +37,45 @@ class Pool(Protocol):
     async def open(self, endpoint: Endpoint) -> UpstreamConnection:
         """A connection of one's own. Raises OSError and what else a connection can fail with."""
 
-    def well(self, endpoint: Endpoint, *, well: bool) -> None:
-        """Say whether the endpoint is well."""
+    def checked(self, endpoint: Endpoint, *, well: bool, failing: bool, asked: bool = True) -> None:
+        """Say whether the endpoint is well, whether its last answer was bad, and whether it is asked again."""
+
+    async def doubted(self, endpoint: Endpoint) -> None:
+        """Wait until there is a reason to ask at once."""
 
 
 class _Answer:
-    """Waits for the status of one answer (``upstream.AnswerSink``)."""
+    """Waits for the end of one answer (``upstream.AnswerSink``), within a bound, and closes the connection."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.status: asyncio.Future[int] = loop.create_future()
+    def __init__(self, connection: UpstreamConnection) -> None:
+        self.status = 0  # 0 while there is none
+        self.ended = asyncio.Event()
+        self._connection = connection
+        self._bytes = 0
 
     def upstream_answer(self, head: ResponseHead, content: list[bytes], *, ended: bool) -> None:
-        """The answer has begun, and that is enough."""
-        del content, ended
-        self._say(head.status)
+        """The answer has begun, and says what there is to say."""
+        self.status = head.status
+        self.upstream_content(content, ended=ended)
 
     def upstream_content(self, content: list[bytes], *, ended: bool) -> None:
-        """What it says besides is nobody's."""
+        """What it says besides is read because who is cut off while it writes has an error in its log."""
+        self._bytes += sum(map(len, content))
+        if ended:
+            self._connection.close()  # where it was kept open all the same, it is nobody's
+        elif self._bytes > MAX_ANSWER_BYTES:
+            self._connection.abort()
+        else:
+            return
+        self.ended.set()
 
     def upstream_failed(self, reason: Reason, detail: str) -> None:
-        """There is none."""
+        """There is no more of it."""
         del reason, detail
-        self._say(0)
+        self.ended.set()
 
     def upstream_writable(self, *, writable: bool) -> None:
         """One head always fits."""
-
-    def _say(self, status: int) -> None:
-        if not self.status.done():
-            self.status.set_result(status)
 
 
 class HealthChecks:
@@ -76,8 +91,9 @@ class HealthChecks:
         wanted = {(endpoint, endpoint.health) for endpoint in endpoints if endpoint.health is not None}
         for gone in self._tasks.keys() - wanted:
             self._tasks.pop(gone).cancel()
-            self._pool.well(gone[0], well=True)
+            self._pool.checked(gone[0], well=True, failing=False, asked=False)
         for endpoint, check in wanted - self._tasks.keys():
+            self._pool.checked(endpoint, well=True, failing=True)  # until it has said otherwise
             self._tasks[endpoint, check] = self._loop.create_task(self._ask_for_ever(endpoint, check))
 
     async def close(self) -> None:
@@ -95,25 +111,35 @@ class HealthChecks:
             bad = 0 if 0 < status < BAD_STATUS else bad + 1
             if bad == BAD_ANSWERS:
                 log.warning("%s is not well: %s", endpoint, f"it answers {status}" if status else "no answer")
-                self._pool.well(endpoint, well=False)
-            elif bad == 0:
-                self._pool.well(endpoint, well=True)
-            await asyncio.sleep(check.interval_s)
+            self._pool.checked(endpoint, well=bad < BAD_ANSWERS, failing=bad > 0)
+            await self._pause(endpoint, check.interval_s)
+
+    async def _pause(self, endpoint: Endpoint, interval_s: float) -> None:
+        """Until it is time to ask again: earlier where a delivery waits for the answer."""
+        least_s = min(AGAIN_S, interval_s)
+        await asyncio.sleep(least_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(interval_s - least_s):
+                await self._pool.doubted(endpoint)
 
     async def _ask(self, endpoint: Endpoint, check: HealthCheck) -> int:
         """The status of the answer; 0 where there is none in time."""
         connection: UpstreamConnection | None = None
+        answer: _Answer | None = None
         try:
             async with asyncio.timeout(check.timeout_s):
                 connection = await self._pool.open(endpoint)
-                answer = _Answer(self._loop)
+                if connection.state is CLOSED:
+                    return 0
+                answer = _Answer(connection)
                 request = f"GET {check.path} HTTP/1.1\r\nHost: {endpoint.authority}\r\nConnection: close\r\n"
                 head = f"{request}User-Agent: hookward-health\r\nAccept: */*\r\n\r\n".encode("ascii")
                 connection.start(answer, b"GET", [head], complete=True)
-                return await answer.status
+                await answer.ended.wait()
         except (OSError, UnicodeError, ConfigError):
-            return 0
+            pass  # what it has said so far counts
         finally:
-            if connection is not None:
+            if connection is not None and (answer is None or not answer.ended.is_set()):
                 with contextlib.suppress(OSError):
                     connection.abort()
+        return 0 if answer is None else answer.status

@@ -51,7 +51,10 @@ class EndpointState:
     dialing: int = 0
     failures: int = 0
     ejected_until: float = 0.0
-    unwell: bool = False  # by its own answer to a health check
+    unwell: bool = False  # by its own answers to health checks
+    asked: bool = False  # by health checks
+    failing: bool = False  # the last check, or what was tried after it
+    doubt: asyncio.Event = field(default_factory=asyncio.Event)  # there is a reason to check at once
     keeps: bool = True  # its connections, once they are idle
     turn: float = 0.0  # grows by 1/weight with each exchange
 
@@ -87,8 +90,12 @@ class UpstreamPool:
 
     # -- for exchanges
 
-    def acquire(self, endpoints: tuple[Endpoint, ...]) -> UpstreamConnection | None:
-        """An idle connection to the best endpoint, or None where one must be dialled."""
+    def acquire(self, endpoints: tuple[Endpoint, ...], *, waits: bool = False) -> UpstreamConnection | None:
+        """An idle connection to the best endpoint, or None where one must be dialled. ``waits`` where it may be waited
+        for: then only an endpoint that is ready will do.
+        """
+        if waits and not (endpoints := self.ready(endpoints)):
+            return None
         several = len(endpoints) > 1
         endpoint = self._order(endpoints)[0] if several else endpoints[0]
         state = self._state(endpoint)
@@ -115,7 +122,8 @@ class UpstreamPool:
         failed: Callable[[], None],
         preface: bytes = b"",
     ) -> Dial:
-        """Make a connection: to the best endpoint, then to the others, then again until ``patience_s`` is over.
+        """Make a connection: to the best endpoint, then to the others, then again until ``patience_s`` is over, and
+        where there is patience, only to those that are ready.
 
         ``preface`` goes first to endpoints with ``send_proxy``: the PROXY header of the client.
         """
@@ -124,6 +132,21 @@ class UpstreamPool:
         self._dials.add(task)
         task.add_done_callback(lambda done: self._dialled(done, dial, failed))
         return dial
+
+    def ready(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        """Those whose health check, where they have one, does not fail. The others are asked again soon."""
+        found = []
+        for endpoint in endpoints:
+            state = self._state(endpoint)
+            if state.failing:
+                state.doubt.set()
+            else:
+                found.append(endpoint)
+        return tuple(found)
+
+    def unavailable(self, endpoint: Endpoint) -> None:
+        """It has answered 503: its health check, where it has one, may say more."""
+        self._state(endpoint).doubt.set()
 
     def reachable(self, endpoints: tuple[Endpoint, ...]) -> bool:
         """Whether at least one endpoint is not ejected now."""
@@ -165,12 +188,20 @@ class UpstreamPool:
         """A connection that is lent to the caller. Raises OSError and what else a connection can fail with."""
         return await self._open(endpoint, LOCAL if endpoint.send_proxy else b"")
 
-    def well(self, endpoint: Endpoint, *, well: bool) -> None:
-        """An endpoint that is not well is chosen only where no other is."""
+    def checked(self, endpoint: Endpoint, *, well: bool, failing: bool, asked: bool = True) -> None:
+        """What its health check says; ``asked`` where it will be asked again. An endpoint that is not well is chosen
+        only where no other is; to one whose check is ``failing`` nothing is sent that can wait.
+        """
         state = self._state(endpoint)
         if state.unwell and well:
             log.info("%s is well again", endpoint)
-        state.unwell = not well
+        state.unwell, state.failing, state.asked = not well, failing, asked
+
+    async def doubted(self, endpoint: Endpoint) -> None:
+        """Wait until there is a reason to check the endpoint at once."""
+        doubt = self._state(endpoint).doubt
+        await doubt.wait()
+        doubt.clear()
 
     async def close(self) -> None:
         """Close what is idle and stop what is being made."""
@@ -266,10 +297,12 @@ class UpstreamPool:
         failed: Callable[[], None],
     ) -> None:
         until = self._clock.now() + patience_s
-        connection = None if dial.cancelled else await self._connect_any(endpoints, dial.preface)
+        able = self.ready(endpoints) if patience_s else endpoints
+        connection = None if dial.cancelled else await self._connect_any(able, dial.preface)
         while connection is None and not dial.cancelled and (left := until - self._clock.now()) > 0:
             await asyncio.sleep(min(RETRY_S, left))
-            connection = self.acquire(endpoints) or await self._connect_again(endpoints, until, dial.preface)
+            if able := self.ready(endpoints):
+                connection = self.acquire(able) or await self._connect_again(able, until, dial.preface)
         if dial.cancelled:
             if connection is not None:
                 self.released(connection)
@@ -320,6 +353,9 @@ class UpstreamPool:
             if not state.failures:
                 log.warning("%s cannot be reached: %s", endpoint, str(error) or type(error).__name__)
             state.failures += 1
+            # Who comes back may listen before it can answer.
+            state.failing = state.asked
+            state.doubt.set()
             pause_s = min(EJECT_FIRST_S * 2 ** min(state.failures - 1, 10), EJECT_MOST_S)
             state.ejected_until = self._clock.now() + pause_s
             return None

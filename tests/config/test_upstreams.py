@@ -50,11 +50,14 @@ def test_what_is_wrong_is_said(place: Workplace, entry: str, what: str) -> None:
     assert "upstream" in problem.where
 
 
-def test_a_hold_that_leaves_no_time_is_warned_of(place: Workplace) -> None:
+def test_a_hold_that_leaves_no_time_is_cut_and_warned_of(place: Workplace) -> None:
     place.secret("slack.secret", b"8f742231b10e8888abcd99yyyzzz85a5")
     route = '[route.s]\npath = "/s"\nprovider = "slack"\nsecrets = ["file:slack.secret"]\nhold = '
     ends = 'listen = "127.0.0.1:1"\nupstream = "127.0.0.1:8000"\n'
-    assert any(rule_of(one) == "H405" for one in place.load(f'{ends}{route}"8s"').settings.warnings)
+    loaded = place.load(f'{ends}{route}"8s"')
+    [warning] = [one for one in loaded.settings.warnings if rule_of(one) == "H405"]
+    assert "cut from 8s to 2s" in warning
+    assert loaded.policy.routes[0].hold_s == 2.0
     loaded = place.load(f'{ends}{route}"2s"')
     assert not any(rule_of(one) == "H405" for one in loaded.settings.warnings)
     assert (loaded.policy.routes[0].answer_s, loaded.policy.routes[0].hold_s) == (3.0, 2.0)

@@ -118,3 +118,17 @@ def test_the_endpoints_of_all_routes():
         *(Exposure.ROUTES, None, None, AddressSet.empty(), LIMITS, ServerLimits(1, 1, 1, 1.0, 1.0)),
     )
     assert policy.endpoints() == {*ROUTE.upstream, other}
+
+
+@pytest.mark.parametrize(
+    ("hold_s", "answer_s", "waited_s", "left_s"),
+    [
+        (8.0, 10.0, 0.0, 8.0),
+        (8.0, 10.0, 4.0, 5.0),
+        (8.0, 10.0, 9.5, -0.5),
+        (8.0, 0.0, 70.0, 8.0),
+        (0.0, 10.0, 0.0, 0.0),
+    ],
+)
+def test_a_delivery_waits_no_longer_than_its_sender(hold_s, answer_s, waited_s, left_s):
+    assert replace(ROUTE, hold_s=hold_s, answer_s=answer_s).patience_s(waited_s) == left_s

@@ -786,6 +786,55 @@ def test_patience_is_for_proved_deliveries() -> None:
     world.over(*[Reason.UPSTREAM_UNREACHABLE] * 3)
 
 
+def test_what_waits_longer_than_its_sender_is_not_sent() -> None:
+    """GitHub waits ten seconds from the head on, whatever of them the body took."""
+    world = World(route(hold_s=8.0, answer_s=10.0))
+    world.pool.connects = False
+    senders = [world.sender() for _ in range(2)]
+    data = signed(b"x" * 4000)
+    for sender, took_s in zip(senders, (4.0, 5.5), strict=True):
+        sender >> data[:-1]
+        world.later(took_s)
+        sender >> data[-1:]
+    assert [one.patience_s for one in world.pool.waiting] == [5.0, 3.5]
+    for _ in senders:
+        world.pool.refuse()
+    world.over(*[Reason.UPSTREAM_UNREACHABLE] * 2)
+
+
+def test_an_upstream_that_is_not_ready_gets_nothing_of_what_may_wait() -> None:
+    world = World(route(hold_s=8.0), route(b"/now"))
+    [endpoint] = world.site.policy.endpoints()
+    sender, other = world.sender(), world.sender()
+    other >> signed(path=b"/now")
+    world.upstream >> OK
+    other << ANSWERED
+    assert world.pool.idle_connections() == 1
+    world.pool.checked(endpoint, well=True, failing=True)
+    world.pool.connects = False
+    sender >> signed()
+    assert [one.patience_s for one in world.pool.waiting] == [8.0], "a connection is idle, and is not used"
+    other >> signed(path=b"/now")
+    world.upstream >> OK
+    other << ANSWERED
+    world.pool.refuse()
+    sender << b"HTTP/1.1 502 *upstream_unreachable*"
+    assert world.records[-1].detail == "not_ready"
+    world.over(DELIVERED, DELIVERED, Reason.UPSTREAM_UNREACHABLE)
+
+
+def test_a_503_is_a_reason_to_ask_how_it_is() -> None:
+    world = World()
+    [endpoint] = world.site.policy.endpoints()
+    sender = world.sender()
+    sender >> signed()
+    assert not world.pool._state(endpoint).doubt.is_set()
+    world.upstream >> b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
+    sender << b"HTTP/1.1 503 Busy\r\n*\r\n\r\n"
+    assert world.pool._state(endpoint).doubt.is_set()
+    world.over(DELIVERED)
+
+
 def test_what_waits_for_the_upstream_is_counted_against_the_budget() -> None:
     world = World(route(hold_s=8.0), buffer_budget=3000)
     world.pool.connects = False

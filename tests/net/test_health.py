@@ -68,6 +68,100 @@ def test_two_bad_answers_make_it_unwell_and_one_good_well(run, bad: bytes | None
     run(main())
 
 
+class Closing(asyncio.Protocol):
+    """Answers ``answer`` to the first bytes, and notes how the connection ends."""
+
+    def __init__(self, answer: bytes, ends: list[str]) -> None:
+        self.answer, self.ends = answer, ends
+
+    def connection_made(self, transport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        assert b"Connection: close\r\n" in data
+        self.transport.write(self.answer)
+
+    def eof_received(self) -> None:
+        self.ends.append("fin")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None:
+            self.ends.append("reset")
+
+
+PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "end"),
+    [
+        (PAGE % 40_000 + b"x" * 40_000, "fin"),
+        (b"HTTP/1.1 503 Not Yet\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwait!\r\n0\r\n\r\n", "fin"),
+        (b"HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n", "fin"),
+        (PAGE % (1 << 30) + b"x" * (1 << 20), "reset"),
+    ],
+    ids=["long", "chunked", "kept open", "too long"],
+)
+def test_the_answer_is_read_and_the_connection_closed_tidily(run, answer: bytes, end: str) -> None:
+    """Who is cut off while it writes has a traceback in its log, every few seconds."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ends: list[str] = []
+        server = await loop.create_server(lambda: Closing(answer, ends), "127.0.0.1", 0)
+        endpoint = Endpoint("127.0.0.1", server.sockets[0].getsockname()[1], health=HealthCheck("/", 3600.0, 10.0))
+        clock = Clock(loop)
+        pool = UpstreamPool(loop, clock, Turn(loop), connect_timeout_s=1.0)
+        checks = HealthChecks(loop, pool)
+        checks.use([endpoint])
+        assert pool.ready((endpoint,)) == (), "until it has answered"
+        await until(lambda: ends)
+        assert ends == [end]
+        assert bool(pool.ready((endpoint,))) is not answer.startswith(b"HTTP/1.1 503")
+        assert (pool.idle_connections(), pool.lent_connections()) == (0, 0), "it is nobody's"
+        checks.use([])
+        assert pool.ready((endpoint,)) == (endpoint,)
+        await checks.close()
+        server.close()
+        await pool.close()
+        clock.close()
+
+    run(main())
+
+
+def test_what_waits_has_it_asked_at_once(run) -> None:
+    """The interval is an hour; the first answer is bad, and a delivery waits."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        app = App(BAD)
+        server = await asyncio.start_server(app.serve, "127.0.0.1", 0)
+        endpoint = Endpoint("127.0.0.1", server.sockets[0].getsockname()[1], health=HealthCheck("/", 3600.0, 10.0))
+        clock = Clock(loop)
+        pool = UpstreamPool(loop, clock, Turn(loop), connect_timeout_s=5.0)
+        checks = HealthChecks(loop, pool)
+        checks.use([endpoint])
+        await until(lambda: app.heads)
+        got: list[object] = []
+        pool.dial((endpoint,), patience_s=60.0, ready=got.append, failed=lambda: got.append(None))
+        await until(lambda: len(app.heads) >= 3)
+        assert not got, "nothing is sent while its check fails"
+        assert pool.acquire((endpoint,), waits=True) is None
+        app.answer = GOOD
+        await until(lambda: got)
+        assert got[0] is not None
+        seen = len(app.heads)
+        pool.unavailable(endpoint)
+        await until(lambda: len(app.heads) > seen)
+        pool.released(got[0])  # type: ignore[arg-type]
+        await checks.close()
+        server.close()
+        await pool.close()
+        clock.close()
+
+    run(main())
+
+
 def test_nobody_who_listens_is_unwell(run) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

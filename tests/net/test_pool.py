@@ -516,7 +516,7 @@ def test_who_is_unwell_is_chosen_last(run) -> None:
     async def main() -> None:
         apps, pool = [await App().start() for _ in range(2)], make_pool()
         first, second = (app.endpoint for app in apps)
-        pool.well(first, well=False)
+        pool.checked(first, well=False, failing=True)
         for endpoints in ((first, second), (second, first)):
             connection = pool.acquire(endpoints) or await dial(pool, *endpoints)
             assert connection is not None
@@ -626,6 +626,46 @@ def test_who_waits_is_told_where_a_bug_ends_the_dial(run, monkeypatch) -> None:
         ).cancel()  # and nobody where nobody waits any more
         await until(lambda: not pool.waiting_dials())
         assert waiting.got == []
+        await over(pool)
+
+    run(main())
+
+
+def test_what_can_wait_goes_only_to_who_is_ready(run) -> None:
+    async def main() -> None:
+        apps, pool = [await App().start() for _ in range(2)], make_pool()
+        first, second = (app.endpoint for app in apps)
+        for endpoint in (first, second):
+            await made_idle(pool, endpoint)
+        pool.checked(first, well=True, failing=True)
+        assert pool.ready((first, second)) == (second,)
+        connection = pool.acquire((first, second), waits=True)
+        assert connection is not None
+        assert connection.endpoint == second
+        pool.released(connection)
+        assert pool.acquire((first,), waits=True) is None
+        anyhow = pool.acquire((first,))
+        assert anyhow is not None, "what cannot wait goes where it can"
+        pool.released(anyhow)
+        assert await dial(pool, first, patience_s=0.05) is None
+        pool.checked(first, well=True, failing=False)
+        waiting = await dial(pool, first, patience_s=5.0)
+        assert waiting is not None
+        pool.released(waiting)
+        await over(pool, *apps)
+
+    run(main())
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_who_refused_a_connection_is_not_ready_until_it_is_checked(run, asked: bool) -> None:
+    """It may listen again before it can answer."""
+
+    async def main() -> None:
+        pool, gone = make_pool(), refusing()
+        pool.checked(gone, well=True, failing=False, asked=asked)
+        assert await dial(pool, gone) is None
+        assert pool.ready((gone,)) == (() if asked else (gone,))
         await over(pool)
 
     run(main())
