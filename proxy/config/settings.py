@@ -101,6 +101,19 @@ class Settings:
     sources: Mapping[str, str] = field(default_factory=dict)  # key -> where it was written
     routes_at: Mapping[str, str] = field(default_factory=dict)  # route -> where its first key was written
 
+    def asks_more_than(self, before: Settings) -> bool:
+        """Whether more is asked of a sender's connection than by ``before``: TLS, a PROXY header, a certificate."""
+        return (
+            (bool(self.tls) and not before.tls)
+            or (self.proxy_protocol == "require" and before.proxy_protocol != "require")
+            or (self._client_authority is not None and self._client_authority != before._client_authority)
+        )
+
+    @property
+    def _client_authority(self) -> str | None:
+        """Whose certificate a client must have; the same for all certificates of ours."""
+        return self.tls[0].client_ca if self.tls and self.tls[0].client_required else None
+
 
 @frozen
 class ListUse:

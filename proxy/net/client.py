@@ -58,6 +58,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_head",
         "_head_begun",
         "_judged_by",
+        "_kind",
         "_lingered",
         "_named",
         "_names",
@@ -76,10 +77,17 @@ class ClientConnection(asyncio.BufferedProtocol):
     )
 
     def __init__(
-        self, site: Site, peer: Peer, *, secure: bool, on_close: Callable[[], None], named: bool = False
+        self,
+        site: Site,
+        peer: Peer,
+        *,
+        secure: bool,
+        on_close: Callable[[], None],
+        named: bool = False,
+        kind: int = 0,
     ) -> None:
         """``peer`` is the address we judge the connection by; ``named``: a PROXY header named it, and that is final.
-        ``on_close`` is called once, when it is gone.
+        ``on_close`` is called once, when it is gone; ``kind`` is the site's, as it was when the listener was made.
         """
         # shared
         self._site = site
@@ -90,6 +98,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._named = named
         self._judged_by: Policy | None = None
         self.secure = secure
+        self._kind = kind
         self.deadline = NEVER
         self._transport: asyncio.Transport | None = None
         self._names: frozenset[str] = NO_NAMES
@@ -118,6 +127,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.deadline = min(self._site.clock.after(self._limits.head_timeout_s), self._site.idle_until)
         self._site.clock.watch(self)
         self._site.connections.add(self)
+        if self._is_outdated:
+            self.cut()  # its handshake began before the reload that asks for more
 
     def get_buffer(self, sizehint: int) -> memoryview:
         del sizehint
@@ -195,6 +206,15 @@ class ClientConnection(asyncio.BufferedProtocol):
             if self.deadline <= self._site.clock.now():
                 self._close()
 
+    def outdate(self) -> None:
+        """Serve nothing more here: more is asked of connections now. An exchange that has begun ends first."""
+        if self._state is HEAD and self._head is None:
+            self._close()
+
+    @property
+    def _is_outdated(self) -> bool:
+        return self._kind != self._site.kind
+
     def abort(self) -> None:
         """Cut the connection; an exchange under way ends as drained."""
         self._give_up(Reason.DRAINED)
@@ -262,7 +282,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._write_own(record, partial(answer.write, close=not keeps), keeps=keeps)
 
     def _keeps(self, record: ExchangeRecord) -> bool:
-        return record.keep_alive and not self._ended and not self._site.draining
+        return record.keep_alive and not self._ended and not self._site.draining and not self._is_outdated
 
     def _write_own(self, record: ExchangeRecord, write: Callable[..., bytes], *, keeps: bool) -> None:
         self._exchange = None
@@ -276,7 +296,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def exchange_ended(self, *, close: bool) -> None:
         """The answer is written whole."""
         self._exchange = None
-        if not close and not self._ended and not self._site.draining:
+        if not close and not self._ended and not self._site.draining and not self._is_outdated:
             self._next_head()
         elif self._state is BODY or self._buffer:
             self._linger()
@@ -347,6 +367,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Judge the head that was read, and take what came along."""
         head, self._head = self._head, None
         assert head is not None
+        if self._is_outdated:
+            self._close()
+            return
         self._judge(head)
         if self._state is BODY:
             self._process()

@@ -61,6 +61,9 @@ class Connection(Watched, Protocol):
     def drain(self) -> None:
         """Close when idle, at the latest when the site says, else after the exchange that is under way."""
 
+    def outdate(self) -> None:
+        """Close when idle, now, else after the exchange that is under way."""
+
     def abort(self) -> None:
         """Close now."""
 
@@ -99,6 +102,7 @@ class Site:
         self.connections: set[Connection] = set()
         self.apart = Apart(loop)
         self.diagnoser: CauseFinder | None = None
+        self.kind = 0  # of connections: another where a reload asks more of them
         self.draining = False
         self.idle_until = NEVER  # while draining: when a connection without a request is closed
         self._instance = instance
@@ -198,6 +202,12 @@ class Site:
         self.idle_until = self.clock.after(grace_s)
         for connection in list(self.connections):
             connection.drain()
+
+    def outdate(self) -> None:
+        """From now on more is asked of connections than those of before have shown: none of them is kept."""
+        self.kind += 1
+        for connection in list(self.connections):
+            connection.outdate()
 
 
 def work_bytes(policy: Policy) -> int:

@@ -123,7 +123,7 @@ class SupervisedWorker(asyncio.Protocol):
         worker = self._worker
         match message["kind"]:
             case "retire":
-                worker.retire()
+                worker.retire(outdated=message.get("outdated", False))
             case "stop":
                 worker.stop()
             case "cut":

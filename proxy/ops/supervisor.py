@@ -191,7 +191,10 @@ class Supervisor:
     def _retire(self, process: WorkerProcess) -> None:
         # It says at once that it takes no more; the next one's turn waits for that.
         process.due = monotonic() + RETIRE_S
-        self._crew.tell(process, "retire")
+        now = self._next or self._plan
+        mine = process.plan.loaded.settings
+        outdated = now is not None and now.loaded.settings.asks_more_than(mine)
+        self._crew.tell(process, "retire", outdated=outdated)
 
     def _heard(self, process: WorkerProcess, message: Message) -> None:
         match message["kind"]:

@@ -127,7 +127,7 @@ class Worker:
         settings = self.settings
         self._certificates.use(load_certificates(settings))
         admin = [] if settings.admin is None else await self._open_admin(Place(ADMIN, settings.admin))
-        self.doors.change(self._wanted(settings))
+        self.doors.change(self._wanted(settings, self.site.kind))
         self._store.close(unlink=not self._siblings)
         # From here to the end the loop does not turn: no stranger is heard before we are who we want to be, and the
         # files of the state are that user's.
@@ -185,8 +185,12 @@ class Worker:
         """Drain; called again, stop at once."""
         self._go(Leave.NOW if self._leave is Leave.STOP else max(Leave.STOP, self._leave))
 
-    def retire(self) -> None:
-        """Leave the work to who serves now. Called again it does nothing."""
+    def retire(self, *, outdated: bool = False) -> None:
+        """Leave the work to who serves now. Called again it does nothing. ``outdated``: more is asked of connections
+        there than ours have shown, so that they end as soon as they are idle.
+        """
+        if outdated:
+            self.site.outdate()
         self._go(max(Leave.RETIRE, self._leave))
 
     def cut(self) -> None:
@@ -207,9 +211,12 @@ class Worker:
         had, and then nothing has changed.
         """
         contexts = load_certificates(loaded.settings)
+        outdates = loaded.settings.asks_more_than(self.settings)
+        self.doors.change(self._wanted(loaded.settings, self.site.kind + outdates))
         # Nothing has changed until here, and nothing below can fail.
-        self.doors.change(self._wanted(loaded.settings))
         self._take_over(loaded, contexts)
+        if outdates:
+            self.site.outdate()
 
     @property
     def held(self) -> list[Held]:
@@ -218,11 +225,12 @@ class Worker:
 
     # -- the parts
 
-    def _wanted(self, settings: Settings) -> list[Wanted]:
+    def _wanted(self, settings: Settings, kind: int) -> list[Wanted]:
+        """``kind`` is that of the connections that come in from now on."""
         secure, proxied = bool(settings.tls), settings.proxy_protocol == "require"
 
         def make_connection(peer: Peer, secure: bool, on_close: Callable[[], None]) -> ClientConnection:  # noqa: FBT001 - as the listener calls it
-            return ClientConnection(self.site, peer, secure=secure, on_close=on_close, named=proxied)
+            return ClientConnection(self.site, peer, secure=secure, on_close=on_close, named=proxied, kind=kind)
 
         def serve_webhooks(sock: socket.socket) -> Listener:
             return Listener(
@@ -235,7 +243,7 @@ class Worker:
                 causes=self._tls_causes,
             )
 
-        wanted = [Wanted("", address, (secure, proxied), serve_webhooks) for address in settings.listen]
+        wanted = [Wanted("", address, (secure, proxied, kind), serve_webhooks) for address in settings.listen]
         return wanted + [self._wanted_forward(forward) for forward in settings.tcp]
 
     def _wanted_forward(self, forward: TcpSettings) -> Wanted:

@@ -15,10 +15,10 @@ from time import monotonic
 
 import pytest
 
-from tests.whole.conftest import SECRET
+from tests.whole.conftest import SECRET, Certificates
 from tests.whole.process import ROOT, Hookward, environment
 from tests.whole.recorder import RecordingUpstream
-from tests.whole.wire import PATIENCE_S, github, once, request
+from tests.whole.wire import PATIENCE_S, Client, ClosedError, Reader, github, once, request
 
 Start = Callable[..., Hookward]
 NOBODY = pwd.getpwnam("nobody")
@@ -249,3 +249,58 @@ def test_o3_a_standard_error_that_is_not_read_stops_nothing(
         process.wait()
         os.close(reading)
         os.close(writing)
+
+
+# -- a reload that asks for more
+
+TLS = '[tls]\ncert = "{certificates.cert}"\nkey = "{certificates.key}"\n'
+STEPS = {
+    "TLS": ("", "", TLS),
+    "a certificate": (TLS, "", TLS + 'client_ca = "{certificates.ca}"\n'),
+    "a PROXY header": ("", 'proxy_protocol = "require"\ntrusted_proxies = ["127.0.0.1"]\n', ""),
+}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_o5_a_reload_that_asks_for_more_ends_connections_that_showed_less(
+    start: Start,
+    upstream: RecordingUpstream,
+    certificates: Certificates,
+    tmp_path: Path,
+    step: tuple[str, str, str],
+    workers: int,
+) -> None:
+    """Those that are idle at once, those with a delivery after it, and those whose handshake has only begun."""
+    config = tmp_path / "hookward.toml"
+    base = f'listen = ["127.0.0.1:0"]\nupstream = "{upstream.url}"\nworkers = {workers}\n'
+
+    def write(top: str, tls: str) -> None:
+        config.write_text(base + top + '[route.r]\npath = "/"\nopen = true\n' + tls.format(certificates=certificates))
+
+    before, top, after = step
+    write("", before)
+    hookward = start("-c", config)
+    tls = certificates.client if before else None
+    with (
+        Client(hookward.address, tls=tls) as idle,
+        Client(hookward.address, tls=tls) as busy,
+        Client(hookward.address) as begun,
+    ):
+        assert idle.ask(SIGNED).status == 200
+        busy.send(request("POST", "/", {"Expect": "100-continue"}, b"{}")[:-2])
+        assert b"100 Continue" in busy.reader.until(b"\r\n\r\n")
+        write(top, after)
+        hookward.signal(signal.SIGHUP)
+        assert hookward.said("reloaded")
+        assert idle.ended() == b""
+        assert busy.ask(b"{}").status == 200
+        assert busy.ended() == b""
+        if tls is None:
+            assert begun.ended() == b""
+        else:
+            begun.sock = tls.wrap_socket(begun.sock, server_hostname="hooks.example.com")
+            begun.reader = Reader(begun.sock)
+            with pytest.raises((ClosedError, OSError)):
+                begun.ask(SIGNED)
+    assert len(upstream.seen) == 2
