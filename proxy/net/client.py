@@ -77,14 +77,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     )
 
     def __init__(
-        self,
-        site: Site,
-        peer: Peer,
-        *,
-        secure: bool,
-        on_close: Callable[[], None],
-        named: bool = False,
-        kind: int = 0,
+        self, site: Site, peer: Peer, *, secure: bool, on_close: Callable[[], None], named: bool = False, kind: int = 0
     ) -> None:
         """``peer`` is the address we judge the connection by; ``named``: a PROXY header named it, and that is final.
         ``on_close`` is called once, when it is gone; ``kind`` is the site's, as it was when the listener was made.
@@ -124,11 +117,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         if self.secure:
             self._names = client_names(transport.get_extra_info("peercert"))
-        self.deadline = min(self._site.clock.after(self._limits.head_timeout_s), self._site.idle_until)
+        self.deadline = min(self._site.clock.after(self._limits.head_timeout_s), self._site.ends_idle(self._kind))
         self._site.clock.watch(self)
         self._site.connections.add(self)
-        if self._is_outdated:
-            self.cut()  # its handshake began before the reload that asks for more
 
     def get_buffer(self, sizehint: int) -> memoryview:
         del sizehint
@@ -200,20 +191,11 @@ class ClientConnection(asyncio.BufferedProtocol):
     # -- the worker's and the clock's calls
 
     def drain(self) -> None:
-        """Close when idle, by the site's ``idle_until``; an exchange ends first and says ``Connection: close``."""
+        """Close when idle, by when the site says; an exchange ends first and says ``Connection: close``."""
         if self._state is HEAD and not self._buffer:
-            self.deadline = min(self.deadline, self._site.idle_until)
+            self.deadline = min(self.deadline, self._site.ends_idle(self._kind))
             if self.deadline <= self._site.clock.now():
                 self._close()
-
-    def outdate(self) -> None:
-        """Serve nothing more here: more is asked of connections now. An exchange that has begun ends first."""
-        if self._state is HEAD and self._head is None:
-            self._close()
-
-    @property
-    def _is_outdated(self) -> bool:
-        return self._kind != self._site.kind
 
     def abort(self) -> None:
         """Cut the connection; an exchange under way ends as drained."""
@@ -230,7 +212,10 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._process()  # what came in the same moment is not late
             # Nor is who waits for us, while we wait for him to take the answers before.
             if self._state is HEAD and self.deadline == due and not self._reading.reasons & Pause.UNREAD:
-                self._head_late()
+                if self._buffer:
+                    self._refuse_head(ProtocolError(Reason.HEAD_TIMEOUT, "head_timeout"))
+                else:
+                    self._close()
         elif self._state is REFUSING and not self._writing.unwritten:
             self._close()
         elif not self._writing.is_stalled:
@@ -282,7 +267,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._write_own(record, partial(answer.write, close=not keeps), keeps=keeps)
 
     def _keeps(self, record: ExchangeRecord) -> bool:
-        return record.keep_alive and not self._ended and not self._site.draining and not self._is_outdated
+        return record.keep_alive and not self._ended and not self._site.ends(self._kind)
 
     def _write_own(self, record: ExchangeRecord, write: Callable[..., bytes], *, keeps: bool) -> None:
         self._exchange = None
@@ -296,7 +281,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def exchange_ended(self, *, close: bool) -> None:
         """The answer is written whole."""
         self._exchange = None
-        if not close and not self._ended and not self._site.draining and not self._is_outdated:
+        if not close and not self._ended and not self._site.ends(self._kind):
             self._next_head()
         elif self._state is BODY or self._buffer:
             self._linger()
@@ -367,9 +352,6 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Judge the head that was read, and take what came along."""
         head, self._head = self._head, None
         assert head is not None
-        if self._is_outdated:
-            self._close()
-            return
         self._judge(head)
         if self._state is BODY:
             self._process()
@@ -387,8 +369,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         decision = decide(
             head, self.peer, policy, site.table, wall, trusted=self.peer_trusted, names=self._names, rates=site.rates
         )
-        if isinstance(decision, Admit) and site.is_full(decision.route):
-            decision = Reject(Reason.OVERLOADED, decision.client, decision.route, detail="max_exchanges")
+        if isinstance(decision, Admit) and (lacking := site.lacks(decision.route, self._kind)):
+            decision = Reject(Reason.OVERLOADED, decision.client, decision.route, detail=lacking)
         record = self._record(head, decision, wall)
         if isinstance(decision, Reject):
             self._reject(head, decision, record)
@@ -493,12 +475,6 @@ class ClientConnection(asyncio.BufferedProtocol):
             self.pause(Pause.UNREAD)
         else:
             self._process_soon()
-
-    def _head_late(self) -> None:
-        if self._buffer:
-            self._refuse_head(ProtocolError(Reason.HEAD_TIMEOUT, "head_timeout"))
-        else:
-            self._close()
 
     def _give_up(self, reason: Reason) -> None:
         exchange = self._exchange

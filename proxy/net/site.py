@@ -61,9 +61,6 @@ class Connection(Watched, Protocol):
     def drain(self) -> None:
         """Close when idle, at the latest when the site says, else after the exchange that is under way."""
 
-    def outdate(self) -> None:
-        """Close when idle, now, else after the exchange that is under way."""
-
     def abort(self) -> None:
         """Close now."""
 
@@ -145,11 +142,23 @@ class Site:
         self._requests += 1
         return f"{self._instance}{self._requests:08x}"
 
-    def is_full(self, route: Route) -> bool:
-        """Whether as many exchanges are under way as there may be for ``route`` to begin one: where some routes are
-        for listed addresses, the others leave them a share.
+    def lacks(self, route: Route, kind: int) -> str:
+        """Why no exchange for ``route`` may begin on a connection of that kind, "" where it may: as many are under way
+        as there may be (where some routes are for listed addresses, the others leave them a share), or the connection
+        has not shown what is asked of one now.
         """
-        return self.exchanges >= (self._most_of_strangers if route.allow is None else self._most_exchanges)
+        if kind != self.kind:
+            return "outdated_connection"
+        most = self._most_of_strangers if route.allow is None else self._most_exchanges
+        return "max_exchanges" if self.exchanges >= most else ""
+
+    def ends(self, kind: int) -> bool:
+        """Whether connections of that kind end with their next answer."""
+        return self.draining or kind != self.kind
+
+    def ends_idle(self, kind: int) -> float:
+        """When a connection of that kind ends that is idle."""
+        return self.idle_until if kind == self.kind else 0.0
 
     def new_record(self, wall: float, peer: str, *, secure: bool, request_id: bytes | None = None) -> ExchangeRecord:
         """What is known of an exchange that begins at ``wall``; ``request_id`` is one that a trusted proxy gave."""
@@ -207,7 +216,7 @@ class Site:
         """From now on more is asked of connections than those of before have shown: none of them is kept."""
         self.kind += 1
         for connection in list(self.connections):
-            connection.outdate()
+            connection.drain()
 
 
 def work_bytes(policy: Policy) -> int:

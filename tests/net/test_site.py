@@ -87,11 +87,11 @@ def test_routes_for_everybody_leave_a_share_of_the_exchanges_to_listed_addresses
     everybody, some = route(b"/a"), route(b"/b", allow=listed)
     found = []
     for site.exchanges in (7, 8, 9, 10):
-        found.append((site.is_full(everybody), site.is_full(some)))
+        found.append((bool(site.lacks(everybody, 0)), bool(site.lacks(some, 0))))
     assert found == [(False, False), (True, False), (True, False), (True, True)]
     site.use(policy(everybody, max_exchanges=10, reserved_share=20))
     site.exchanges = 9
-    assert not site.is_full(everybody)
+    assert site.lacks(everybody, 0) == ""
 
 
 def test_whose_bytes_they_are() -> None:
