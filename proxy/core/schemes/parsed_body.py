@@ -38,6 +38,8 @@ PROVIDERS = (
                 signature="additionalData.hmacSignature",
                 items="notificationItems[].NotificationRequestItem",
                 optional=frozenset({"originalReference", "merchantReference", "success", "eventCode"}),
+                border=b":",
+                free="merchantReference",
             ),
         ),
         note="Eight fields are signed; the others are not.",

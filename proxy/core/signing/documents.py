@@ -28,6 +28,7 @@ _SLICE_BYTES = 8192
 _NO_ELEMENT = bytes(byte for byte in range(256) if byte not in b"{}[],:")
 _OPENING = b"{["
 _ORIGIN = re.compile(rb"(https?)://(\[[^]/]*\]|[^:/?]*)(?::([0-9]*))?", re.IGNORECASE)
+_SEPARATES = re.compile(rb"[?&=]")
 _PORTS = {b"https": b"443", b"http": b"80"}
 
 Form = list[tuple[bytes, bytes]]
@@ -67,6 +68,21 @@ class FormPart:
             return b"".join(key + value for key, value in sort_form(self._form, self._document.repeats))
         return sorted_url(url, form_follows=bool(self._form)) if slot.kind == "sorted_url" else None
 
+    def ends_its_url(self, url: bytes, method: bytes, *, sorts_query: bool) -> bool:
+        """Whether nothing can be moved between the query and the form, where only the signed text says where they meet.
+
+        A POST has a form, and no name in it holds what separates parameters. In a query that is signed sorted and
+        decoded, no parameter holds it either, and none of a POST the full stop that stands before the form.
+        """
+        if any(_SEPARATES.search(name) for name, _ in self._form) or not (self._form or method == b"GET"):
+            return False
+        if not sorts_query:
+            return True
+        pairs = read_form(url.partition(b"?")[2]) or []
+        if any(b"=" in name or b"&" in name + value for name, value in pairs):
+            return False
+        return (method == b"GET" and not self._form) or not any(b"." in name + value for name, value in pairs)
+
 
 class JsonPart:
     """A JSON object."""
@@ -88,7 +104,10 @@ class JsonPart:
         if slot.kind != "field":
             return None
         value = self.text(slot.name)
-        return b"" if value is None and slot.name in self._document.optional else value
+        if value is None:
+            return b"" if slot.name in self._document.optional else None
+        border = self._document.border
+        return None if border and border in value and slot.name != self._document.free else value
 
     def _lines(self) -> bytes | None:
         word = (self.text(self._document.lines_by or "") or b"").decode("utf-8", "replace")

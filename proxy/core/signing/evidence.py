@@ -92,6 +92,11 @@ class EvidenceReader:
         self.prefix, self.suffix = split_at_body(parts)
         self.covers_body = any(isinstance(part, Slot) and part.kind == "body" for part in parts)
 
+    @property
+    def whole_url(self) -> bool:
+        """Whether the URL is configured whole, so that no sender chooses any of it."""
+        return self._target is not None
+
     def signed_url(self, head: RequestHead) -> bytes | None:
         """The URL that the provider signed for ``head``: None where it is another one, b"" where it is not known."""
         if self._public_url is None:

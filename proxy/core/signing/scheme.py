@@ -145,6 +145,8 @@ class Document:
     algorithms: tuple[tuple[str, str], ...] = ()
     repeats: str = "as_sent"  # values of a form key given several times: "as_sent", "sorted", "distinct" (and sorted)
     url_digest: bytes | None = None  # query key with the hex SHA-256 of a body that is no form; then the URL is signed
+    border: bytes = b""  # between signed fields: none but ``free`` may hold it
+    free: str = ""
     either_port: bool = False  # the URL is signed with or without its default port
     newline: bool = False  # the signed text may have one more line end
     max_body: int = WHOLE_BODY_BYTES  # where the route says nothing else

@@ -113,6 +113,9 @@ def split_at_body(parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], tuple[Part
             if any(isinstance(other, Slot) and other.kind == "body" for other in rest):
                 raise ValueError("{body} stands twice; a body passes once")
             return parts[:at], tuple(map(_behind, [b"", *rest], rest))
+        if isinstance(part, Slot) and part.kind == "form":
+            rest = parts[at + 1 :]
+            return (*parts[: at + 1], *map(_behind, [b"", *rest], rest)), ()
     return parts, ()
 
 

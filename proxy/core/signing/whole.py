@@ -118,6 +118,10 @@ class DocumentPlan:
             if said is MALFORMED:
                 return MALFORMED
             if isinstance(said, bytes):
+                # The provider adds it at the end. A text that was signed for a form may hold one anywhere else.
+                last = (evidence.context.head.query or b"").rpartition(b"&")[2]
+                if last != b"%b=%b" % (digest_key, said):
+                    return MALFORMED
                 return self._judge_url(evidence, said, body, now, marks)
         if self._needle is not None and self._needle not in body:
             return MISSING  # before anything is parsed
@@ -198,6 +202,10 @@ class DocumentPlan:
     def _messages(self, evidence: Evidence, part: Part) -> list[bytes] | Reason:
         """The texts that may have been signed."""
         context = evidence.context
+        if isinstance(part, FormPart) and self._scheme.signs_url and not self._reader.whole_url:
+            sorts_query = "{sorted_url}" in self._scheme.signed
+            if not part.ends_its_url(context.url, context.head.method, sorts_query=sorts_query):
+                return MALFORMED
         found: dict[tuple[str, str], bytes] = {}
         for slot in self._reader.prefix:
             if isinstance(slot, Slot) and (slot.kind in DOCUMENT_SLOTS or slot.kind == "field"):

@@ -273,3 +273,77 @@ def test_a_body_without_a_signature_is_not_parsed(slug, monkeypatch):
     for reader in ("read_json", "read_form"):
         monkeypatch.setattr(f"proxy.core.signing.whole.{reader}", None)
     assert verdict(slug, replace(make(slug), body=b'{"a":[{},{},{}]}')) is MISSING
+
+
+def plivo(target: bytes, body: bytes = b"", nonce: bytes = b"n1", text: str = "", method: bytes = b"POST"):
+    """A delivery of Plivo whose signature is over ``text``."""
+    fields = [("X-Plivo-Signature-V3", b64(mac(RAW, f"https://hooks.example.com{text}".encode())))]
+    return Delivery([*fields, ("X-Plivo-Signature-V3-Nonce", nonce)], body, target=target, method=method)
+
+
+def test_nothing_moves_between_query_form_and_nonce_of_plivo():
+    text = "/in?a=1&b=2.From1.5.n1"
+    assert verdict("plivo", plivo(b"/in?a=1&b=2", b"From=1.5", text=text)) == "0"
+    for moved in (
+        plivo(b"/in?a=1%26b=2", b"From=1.5", text=text),
+        plivo(b"/in?a=1%26b%3D2", b"From=1.5", text=text),
+        plivo(b"/in?a%3D1%26b=2", b"From=1.5", text=text),
+        plivo(b"/in?a=1&b=2.From1.5", text=text),
+        plivo(b"/in?a=1&b=2.From1", b"5", text=text),
+        plivo(b"/in?a=1&b=2", b"From=1", b"5.n1", text=text),
+        plivo(b"/in?a=1&b=2.From1.5", b"x=", text=text, method=b"GET"),
+    ):
+        assert verdict("plivo", moved) in (MALFORMED, MISMATCH)
+    asked = plivo(b"/in?from=sip:a@b.example", text="/in?from=sip:a@b.example.n1", method=b"GET")
+    assert verdict("plivo", asked) == "0"
+    assert verdict("plivo", replace(asked, method=b"POST")) is MALFORMED
+
+
+def test_a_whole_url_needs_no_border():
+    fields = [("X-Plivo-Signature-V3", b64(mac(RAW, b"https://h.example/in?a=x.y&b=2.?=1.n1")))]
+    delivery = Delivery([*fields, ("X-Plivo-Signature-V3-Nonce", b"n1")], b"%3F%3D=1", target=b"/in?b=2&a=x.y")
+    check = replace(check_for(PROVIDERS["plivo"], RAW), public_url="https://h.example/in?b=2&a=x.y")
+    assert run(check, delivery) == "0"
+    assert run(check, replace(delivery, target=b"/in?a=x.y&b=2")) is MISMATCH
+
+
+def test_twilio_signs_no_query_as_a_field():
+    signed = [
+        ("X-Twilio-Signature", b64(mac(RAW, b"https://hooks.example.com/in?tenant=1AccountSidACBodyhello", "sha1")))
+    ]
+    body = b"AccountSid=AC&Body=hello"
+    assert verdict("twilio", Delivery(signed, body, target=b"/in?tenant=1")) == "0"
+    for target, moved in (
+        (b"/in", b"%3Ftenant%3D1AccountSid=AC&Body=hello"),
+        (b"/in?", b"tenant%3D1AccountSid=AC&Body=hello"),
+        (b"/in?tenant=1AccountSidACBodyhello", b""),
+    ):
+        assert verdict("twilio", Delivery(signed, moved, target=target)) is MALFORMED
+
+
+def test_a_form_of_twilio_is_no_url_with_a_digest():
+    """Whoever writes the message chooses a part of what is signed."""
+    body = b'{"a":1}'
+    digest = sha256(body).hexdigest().encode()
+    text = b"/in?tenant=1AccountSidACBody&bodySHA256=" + digest + b"&x=From1"
+    fields = [("X-Twilio-Signature", b64(mac(RAW, b"https://hooks.example.com" + text, "sha1")))]
+    assert verdict("twilio", Delivery(fields, body, target=text)) is MALFORMED
+
+
+@pytest.mark.parametrize("name", ["pspReference", "merchantAccountCode", "eventCode", "amount.currency"])
+def test_nothing_moves_between_the_fields_of_adyen(name):
+    """Any of them with a colon could be two of the others; the shop's own reference is the one that may have some."""
+    values = {"pspReference": "psp", "merchantAccountCode": "Acc", "merchantReference": "ref:1130:EUR",
+              "amount.value": "1", "amount.currency": "EUR", "eventCode": "AUTH", "success": "true"}  # fmt: skip
+
+    def signed(values):
+        order = ("pspReference", "", "merchantAccountCode", "merchantReference", "amount.value", "amount.currency",
+                 "eventCode", "success")  # fmt: skip
+        text = ":".join(values.get(one, "") for one in order).encode()
+        item = {key: value for key, value in values.items() if "." not in key}
+        item["amount"] = {key: values[f"amount.{key}"] for key in ("value", "currency")}
+        item["additionalData"] = {"hmacSignature": b64(mac(bytes.fromhex(HEX_SECRET.decode()), text)).decode()}
+        return Delivery([], json.dumps({"notificationItems": [{"NotificationRequestItem": item}]}).encode(), HEX_SECRET)
+
+    assert verdict("adyen_payments", signed(values)) == "0"
+    assert verdict("adyen_payments", signed(values | {name: "a:b"})) is MALFORMED
