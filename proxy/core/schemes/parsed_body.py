@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from proxy.core.schemes.handshake import HEAD_ONLY, SENTENCE, Form, Handshake
@@ -19,6 +20,9 @@ _TWILIO = Scheme(
     document=Document("form", repeats="distinct", url_digest=b"bodySHA256", either_port=True),
 )
 _TWILIO_DOCS = "https://www.twilio.com/docs/usage/security#validating-requests"
+
+#: Base64 in lines, but for what Braintree sends as a challenge: the application answers that with its signature.
+_NO_CHALLENGE = re.compile(rb"(?![0-9a-f]{20,32}\n?\Z)[A-Za-z0-9+/=\n]*")
 
 _SNS_CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
 
@@ -55,7 +59,7 @@ PROVIDERS = (
             listing=Listing(separator=b"&", pair=b"|", signature=None, keyed=True),
             key_digest="sha1",
             two_part=True,
-            document=Document("form", signature="bt_signature", newline=True),
+            document=Document("form", signature="bt_signature", newline=True, shape=_NO_CHALLENGE),
         ),
         note="The secret is written public:private, both API keys.",
     ),

@@ -63,7 +63,8 @@ class FormPart:
     def slot(self, slot: Slot, url: bytes) -> bytes | None:
         """A field, the sorted form, or the URL with its query sorted."""
         if slot.kind == "field":
-            return self.text(slot.name)
+            value, shape = self.text(slot.name), self._document.shape
+            return value if value is None or shape is None or shape.fullmatch(value) else None
         if slot.kind == "form":
             return b"".join(key + value for key, value in sort_form(self._form, self._document.repeats))
         return sorted_url(url, form_follows=bool(self._form)) if slot.kind == "sorted_url" else None

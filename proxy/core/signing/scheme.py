@@ -145,6 +145,7 @@ class Document:
     algorithms: tuple[tuple[str, str], ...] = ()
     repeats: str = "as_sent"  # values of a form key given several times: "as_sent", "sorted", "distinct" (and sorted)
     url_digest: bytes | None = None  # query key with the hex SHA-256 of a body that is no form; then the URL is signed
+    shape: re.Pattern[bytes] | None = None  # of the signed field of a form
     border: bytes = b""  # between signed fields: none but ``free`` may hold it
     free: str = ""
     either_port: bool = False  # the URL is signed with or without its default port

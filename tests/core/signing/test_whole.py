@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import itertools
 import json
 import re
@@ -257,6 +258,14 @@ def test_the_secrets_of_parsed_bodies_have_their_dates():
         dated = tuple(replace(secret, not_after=NOW) for secret in check.secrets)
         assert run(replace(check, secrets=dated), delivery, NOW - 1) == "0"
         assert run(replace(check, secrets=dated), delivery, NOW) is MISMATCH
+
+
+@pytest.mark.parametrize("payload", ["0123456789abcdef0123", "a" * 32, "a" * 32 + "\n", "PG4+!", "PG4+ ", "PG4+%00"])
+def test_the_answer_to_a_challenge_of_braintree_signs_no_delivery(payload):
+    """The application proves that it has the key by signing what anybody sends it: 20 to 32 hex digits."""
+    digest = hmac.new(sha1(RAW).digest(), payload.encode(), "sha1").hexdigest()
+    body = urlencode({"bt_signature": f"public|{digest}", "bt_payload": payload}).encode()
+    assert verdict("braintree", replace(make("braintree"), body=body)) is MALFORMED
 
 
 def test_braintree_may_sign_a_newline():
