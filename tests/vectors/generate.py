@@ -12,8 +12,12 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 from urllib.parse import urlencode
 
 NOW = 1_764_000_000
@@ -231,6 +235,112 @@ def checking_sdks() -> None:
     add("razorpay", "razorpay", [("X-Razorpay-Signature", signature)])
 
 
+def checked_by_time() -> None:
+    """SDKs that judge the time as well: theirs is stopped."""
+    from elevenlabs.webhooks_custom import WebhooksClient
+    from paddle_billing.Notifications import Secret, Verifier
+    from workos.webhooks._verification import verify_header
+
+    raw = BODY.encode()
+    with mock.patch("time.time", return_value=NOW):
+        value = f"t={NOW},v0={hexmac(f'{NOW}.{BODY}')}"
+        WebhooksClient.construct_event(None, BODY, value, SECRET)
+        add("elevenlabs", "elevenlabs", [("ElevenLabs-Signature", value)])
+        value = f"t={NOW}000, v1={hexmac(f'{NOW}000.{BODY}')}"
+        verify_header(event_body=raw, event_signature=value, secret=SECRET)
+        add("workos", "workos", [("WorkOS-Signature", value)])
+    value = f"ts={NOW};h1={hexmac(f'{NOW}:{BODY}')}"
+    request = SimpleNamespace(headers={"Paddle-Signature": value}, body=raw)
+    assert Verifier().verify(request, Secret(SECRET), verify_time_drift=False)
+    add("paddle", "paddle-python-sdk", [("Paddle-Signature", value)])
+
+    from orb import Orb
+    from orb.resources.webhooks import webhooks
+
+    stamp = datetime.fromtimestamp(NOW, UTC).replace(tzinfo=None).isoformat()
+    headers = {"X-Orb-Timestamp": stamp, "X-Orb-Signature": f"v1={hexmac(f'v1:{stamp}:{BODY}')}"}
+    with mock.patch.object(webhooks, "datetime", mock.Mock(wraps=datetime)) as clock:
+        clock.now.return_value = datetime.fromtimestamp(NOW, UTC)
+        Orb(api_key="x", webhook_secret=SECRET).webhooks.verify_signature(BODY, headers)
+    add("orb", "orb-billing", list(headers.items()))
+
+
+def heads() -> None:
+    from mercadopago.webhook.validator import WebhookSignatureValidator
+    from square.utils.webhooks_helper import verify_signature
+
+    value = f"ts={NOW},v1={hexmac(f'id:ORD1;request-id:r-1;ts:{NOW};')}"
+    WebhookSignatureValidator.validate(value, "r-1", "ORD1", SECRET)
+    headers = [("x-signature", value), ("x-request-id", "r-1")]
+    add("mercado_pago", "mercadopago", headers, target="/in?data.id=ORD1&type=order", covered=False)
+    digest = base64.b64encode(hmac.new(SECRET.encode(), (URL + BODY).encode(), "sha256").digest()).decode()
+    assert verify_signature(request_body=BODY, signature_header=digest, signature_key=SECRET, notification_url=URL)
+    add("square", "squareup", [("x-square-hmacsha256-signature", digest)])
+
+
+def more_tokens() -> None:
+    import jwt
+    from livekit.api import TokenVerifier
+    from livekit.api.webhook import WebhookReceiver
+    from vonage_jwt.verify_jwt import verify_signature
+
+    key, body = "k" * 64, '{"event":"room_started"}'
+    digest = hashlib.sha256(body.encode())
+    claims = {"iss": "APIkey", "nbf": 1_700_000_000, "exp": 4_000_000_000}
+    token = jwt.encode(claims | {"sha256": base64.b64encode(digest.digest()).decode()}, key, "HS256")
+    WebhookReceiver(TokenVerifier("APIkey", key)).receive(body, token)
+    add("livekit", "livekit-api", [("Authorization", token)], secret=f"APIkey:{key}", body=body)
+    token = jwt.encode({"iss": "Vonage", "iat": NOW, "jti": "j", "payload_hash": digest.hexdigest()}, key, "HS256")
+    assert verify_signature(token, key)
+    add("vonage", "vonage-jwt", [("Authorization", f"Bearer {token}")], secret=key, body=body)
+
+
+def public_keys() -> None:
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+    from discord_interactions import verify_key
+    from sendgrid.helpers.eventwebhook import EventWebhook
+    from telnyx.lib.webhook_verification import verify_webhook_signature
+
+    raw, pair = BODY.encode(), ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    public = pair.public_key().public_bytes_raw()
+    signature = pair.sign(f"{NOW}{BODY}".encode()).hex()
+    assert verify_key(raw, signature, str(NOW), public.hex())
+    headers = [("X-Signature-Ed25519", signature), ("X-Signature-Timestamp", str(NOW))]
+    add("discord", "discord-interactions", headers, secret=public.hex())
+    signature = base64.b64encode(pair.sign(f"{NOW}|{BODY}".encode())).decode()
+    headers = [("telnyx-signature-ed25519", signature), ("telnyx-timestamp", str(NOW))]
+    shown = base64.b64encode(public).decode()
+    with mock.patch("time.time", return_value=NOW):
+        verify_webhook_signature(raw, dict(headers), shown)
+    add("telnyx", "telnyx", headers, secret=shown)
+    curve = ec.derive_private_key(0x1234567890ABCDEF, ec.SECP256R1())
+    spki = curve.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    shown = base64.b64encode(spki).decode()
+    signature = base64.b64encode(curve.sign(f"{NOW}{BODY}".encode(), ec.ECDSA(hashes.SHA256()))).decode()
+    checker = EventWebhook()
+    assert checker.verify_signature(BODY, signature, str(NOW), checker.convert_public_key_to_ecdsa(shown))
+    name = "X-Twilio-Email-Event-Webhook"
+    add("sendgrid", "sendgrid", [(f"{name}-Signature", signature), (f"{name}-Timestamp", str(NOW))], secret=shown)
+
+
+def of_node() -> None:
+    """SDKs of Node, from the folder in ``NODE_FOLDER`` where they are installed."""
+    folder = os.environ.get("NODE_FOLDER")
+    if folder is None:
+        raise ImportError("NODE_FOLDER is not set")
+    given = {"now": NOW, "body": BODY, "secret": SECRET, "long": "s" * 64, "target": TARGET}
+    script = Path(__file__).with_name("sign.js").read_text()
+    done = subprocess.run(["node", "-e", script, json.dumps(given)], cwd=folder, check=True, capture_output=True)
+    for provider, source, headers in json.loads(done.stdout):
+        secret = "s" * 64 if provider == "contentful" else SECRET
+        add(provider, source, [(name, value) for name, value in headers.items()], secret=secret)
+
+
+def hexmac(text: str) -> str:
+    return hmac.new(SECRET.encode(), text.encode(), "sha256").hexdigest()
+
+
 def box() -> None:
     from box_sdk_gen.internal.utils import compute_webhook_signature
 
@@ -258,6 +368,11 @@ def main() -> None:
         tokens,
         checking_sdks,
         box,
+        checked_by_time,
+        heads,
+        more_tokens,
+        public_keys,
+        of_node,
     ):
         try:
             part()

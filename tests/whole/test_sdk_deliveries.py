@@ -27,11 +27,11 @@ def of(instant: float) -> list[dict[str, Any]]:
     return [vector for vector in VECTORS if vector["now"] == instant]
 
 
-def signs_url(vector: dict[str, Any]) -> bool:
+def signs_target(vector: dict[str, Any]) -> bool:
     provider = find(vector["provider"])
     assert provider is not None
     assert provider.scheme is not None
-    return provider.scheme.signs_url
+    return provider.scheme.signs_url or "target}" in provider.scheme.signed
 
 
 def configuration(upstream: str, vectors: list[dict[str, Any]], folder: Path) -> str:
@@ -66,7 +66,7 @@ def raw(vector: dict[str, Any], path: str, body: bytes) -> bytes:
 def test_signed_by_the_providers_own_code(
     instant: float, start: Callable[..., Hookward], upstream: RecordingUpstream, tmp_path: Path
 ) -> None:
-    vectors = [vector for vector in of(instant) if vector["method"] == "POST" and not signs_url(vector)]
+    vectors = [vector for vector in of(instant) if vector["method"] == "POST" and not signs_target(vector)]
     (tmp_path / "hookward.toml").write_text(configuration(upstream.url, vectors, tmp_path))
     hookward = start(
         "--config",
@@ -87,7 +87,7 @@ def test_signed_by_the_providers_own_code(
     assert len(upstream.complete) == len(vectors)
 
 
-URLS = [vector for vector in VECTORS if vector["method"] == "POST" and signs_url(vector)]
+URLS = [vector for vector in VECTORS if vector["method"] == "POST" and signs_target(vector)]
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["whole_url", "origin"])
