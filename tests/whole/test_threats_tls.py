@@ -26,7 +26,7 @@ listen = ["127.0.0.1:0"]
 upstream = "{upstream}"
 [limits]
 max_handshakes = 5
-tls_timeout = "2s"
+tls_timeout = "4s"
 [[tls]]
 cert = "{folder}/server.pem"
 key = "{folder}/server.key"
