@@ -73,7 +73,7 @@ slowhttp: .venv/test.stamp ## Deliver while slowhttptest sends and reads slowly
 memory-attack: .venv/test.stamp ## Attack the memory in five ways, and hold the peak to its bound
 	$(BIN)/python -m bench.attack.memory $(ARGS)
 
-fuzz: .venv/fuzz.stamp ## Fuzz everything that reads bytes of a peer (ARGS="--seconds 600 --keep")
+fuzz: .venv/fuzz.stamp ## Read mutated heads as h11 does, and fuzz everything that reads bytes of a peer (ARGS="--seconds 600 --keep")
 	$(BIN)/python -m fuzz $(ARGS)
 
 mutants: .venv/mutants.stamp ## Change the core in small ways and see whether a test notices (ARGS="--minutes 30 core.chunked")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fuzz.conversation import converse
+from fuzz.witness import check_request, check_response
 from proxy.core.addresses import AddressSet, Peer, client_address
 from proxy.core.chunked import ChunkedDecoder
 from proxy.core.content import ContentReader
@@ -91,6 +92,7 @@ def request_head(data: bytes) -> None:
         return
     head, size = found
     assert 0 < size <= len(data)
+    check_request(head, data[:size])
     written = upstream_head(head, head.target, PROVENANCE, head.content_length, authority=b"app")
     again = read_request_head(written, HeadLimits(1 << 20, 8192, 200))
     assert again is not None
@@ -108,7 +110,8 @@ def response_head(data: bytes) -> None:
     for method in (b"POST", b"HEAD"):
         found = check_beginnings(lambda part, method=method: read_response_head(part, method), data)  # type: ignore[misc]
         if isinstance(found, tuple):
-            head, _ = found
+            head, size = found
+            check_response(head, data[:size], method)
             written = answer_head(head, head.framing, b"now", close=False)
             again = read_response_head(written, method)
             assert again is not None

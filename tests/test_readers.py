@@ -15,8 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzz import kept
-from fuzz.readers import READERS, run
+from fuzz import heads, kept
+from fuzz.readers import LIMITS, READERS, run
+from fuzz.witness import check_request, check_response
+from proxy.core.request_head import read_request_head
+from proxy.core.response_head import read_response_head
 from tests.examples import examples
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,3 +95,30 @@ def test_the_corpus_is_as_it_would_be_written(tmp_path: Path, monkeypatch: pytes
         assert kept.save(name, reversed(inputs)) == len(inputs)
         assert (tmp_path / path.name).read_bytes() == before
         monkeypatch.undo()
+
+
+def test_mutated_heads_are_read_as_h11_reads_them() -> None:
+    """The short form of what ``make fuzz`` does with a million of them."""
+    assert heads.play(seed=1, count=2000) == []
+
+
+@pytest.mark.parametrize("spoilt", [b"GET", b"/other", b"HTTP/1.0", b"X-Other: 1"])
+def test_the_witness_tells_another_reading(spoilt: bytes) -> None:
+    data = b"POST /hooks HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n\r\n"
+    found = read_request_head(data, LIMITS)
+    assert found is not None
+    check_request(found[0], data)
+    swap = {b"GET": b"POST", b"/other": b"/hooks", b"HTTP/1.0": b"HTTP/1.1", b"X-Other: 1": b"X-A: 1"}
+    with pytest.raises(AssertionError):
+        check_request(found[0], data.replace(swap[spoilt], spoilt))
+
+
+def test_the_witness_tells_what_h11_refuses() -> None:
+    found = read_request_head(b"POST /hooks HTTP/1.1\r\nHost: a\r\n\r\n", LIMITS)
+    assert found is not None
+    with pytest.raises(AssertionError, match="h11 refuses"):
+        check_request(found[0], b"POST /hooks HTTP/1.1\r\nHost : a\r\n\r\n")
+    answer = read_response_head(b"HTTP/1.1 200 OK\r\n\r\n", b"POST")
+    assert answer is not None
+    with pytest.raises(AssertionError, match="h11 refuses"):
+        check_response(answer[0], b"HTTP/1.1 20\r\n\r\n", b"POST")
