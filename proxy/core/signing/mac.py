@@ -168,58 +168,38 @@ class TransformedVerification(MacVerification):
         return super().finish()
 
 
-class OpeningVerification(MacVerification):
-    """The same where every body begins in one way, behind the blanks of JSON: what does not is no delivery, whoever
-    signed it. The key signs other texts too, for anybody who asks.
+class ShapedVerification(MacVerification):
+    """The same where every body begins, and may be ends, in a certain way behind the blanks of JSON, and what does not
+    is no delivery, whoever signed it: the key signs other texts too, or the parts beside the body could take of it.
     """
 
-    __slots__ = ("_begins", "_opening")
+    __slots__ = ("_came", "_first", "_last", "_shape")
 
     def __init__(
-        self, opening: bytes, live: Sequence[Live], signatures: list[bytes], prefix: bytes, suffix: bytes
+        self, shape: tuple[bytes, bytes], live: Sequence[Live], signatures: list[bytes], prefix: bytes, suffix: bytes
     ) -> None:
-        """``opening`` has the bytes of which one must begin the body."""
+        """``shape``: the bytes that may begin a body, and those that may end it, b"" for any; then it is not empty."""
         super().__init__(live, signatures, prefix, suffix)
-        self._opening = opening
-        self._begins: bool | None = None
-
-    def update(self, chunk: bytes) -> None:
-        """Take the next bytes of the raw body."""
-        if self._begins is None and (text := chunk.lstrip(_BLANKS)):
-            self._begins = text[:1] in self._opening
-        super().update(chunk)
-
-    def finish(self) -> str | Reason:
-        """The name of the secret that matched, or why none did."""
-        verdict = super().finish()
-        return Reason.SIGNATURE_MALFORMED if isinstance(verdict, str) and not self._begins else verdict
-
-
-_OPENING, _CLOSING = frozenset({b"{", b"["}), frozenset({b"}", b"]"})
-
-
-class JsonVerification(MacVerification):
-    """The same where the brackets of the body tell it from the parts beside it: it is an object, a list, or empty."""
-
-    __slots__ = ("_first", "_last")
-
-    def __init__(self, live: Sequence[Live], signatures: list[bytes], prefix: bytes, suffix: bytes) -> None:
-        super().__init__(live, signatures, prefix, suffix)
+        self._shape = shape
+        self._came = False
         self._first = self._last = b""
 
     def update(self, chunk: bytes) -> None:
         """Take the next bytes of the raw body."""
         super().update(chunk)
-        if not self._first or self._first in _BLANKS:
-            self._first = chunk.lstrip(_BLANKS)[:1] or chunk[:1]
-        self._last = chunk.rstrip(_BLANKS)[-1:] or self._last
+        self._came = self._came or bool(chunk)
+        self._first = self._first or chunk.lstrip(_BLANKS)[:1]
+        if self._shape[1]:
+            self._last = chunk.rstrip(_BLANKS)[-1:] or self._last
 
     def finish(self) -> str | Reason:
         """The name of the secret that matched, or why none did."""
         matched = super().finish()
-        if self._first and not (self._first in _OPENING and self._last in _CLOSING):
-            return Reason.SIGNATURE_MALFORMED
-        return matched
+        opening, closing = self._shape
+        if isinstance(matched, Reason) or (closing and not self._came):
+            return matched
+        fits = self._first and self._first in opening and (not closing or self._last in closing)
+        return matched if fits else Reason.SIGNATURE_MALFORMED
 
 
 class HeadVerification(MacVerification):
@@ -251,9 +231,9 @@ class MacPlan:
         if not reader.covers_body:
             self._make = HeadVerification
         elif scheme.opening:
-            self._make = partial(OpeningVerification, scheme.opening)
+            self._make = partial(ShapedVerification, (scheme.opening, b""))
         elif scheme.json_body:
-            self._make = JsonVerification
+            self._make = partial(ShapedVerification, (b"{[", b"}]"))
 
     def begin(self, head: RequestHead, now: float) -> Verification | Reason:
         """The check of the body that follows ``head``, or why there is nothing to check."""
