@@ -14,6 +14,7 @@ from proxy.config.sizes import show_time
 from proxy.core.addresses import AddressSet
 from proxy.core.causes.of_secret import api_key
 from proxy.core.policy import Endpoint, Exposure, Policy, Route
+from proxy.core.routes import RouteTable
 from proxy.core.schemes import find
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
@@ -41,6 +42,7 @@ def lint(loaded: Loaded, now: float) -> tuple[str, ...]:
             notes += [note.at(where) for note in _of_route(route, settings, now)]
         notes += _of_shared_secrets(policy, settings)
         notes += _of_order(policy, settings)
+        notes += _of_slashes(policy, settings)
     notes += [Note("H203", f"{name} admits everybody") for name, allow in _lists(loaded) if _is_wide(allow)]
     return audible(notes, settings.silence)
 
@@ -150,16 +152,34 @@ def _of_order(policy: Policy, settings: Settings) -> Iterator[Note]:
             yield Note("H305", f"{_where(settings, route)}: {why}: {mend}")
 
 
+def _of_slashes(policy: Policy, settings: Settings) -> Iterator[Note]:
+    """Routes that a slash more or less leads past, to one that asks for less."""
+    table = RouteTable(policy.routes)
+    for route in policy.routes:
+        twin = route.path[:-1] if route.path.endswith(b"/") else route.path + b"/"
+        for other in table.candidates(twin):
+            less = _admits_all(other, route) and not _admits_all(route, other)
+            if less and other.path != route.path and set(other.upstream) & set(route.upstream):
+                text = f"{twin.decode('ascii', 'backslashreplace')} is of route {other.name}, which asks for less"
+                yield Note("H306", f"{_where(settings, route)}: {text}")
+
+
 def _takes_all(first: Route, second: Route, *, by_head: bool = False) -> bool:
     """Whether whatever the second route admits (or ``by_head``, whatever it would take before the verdict on the body)
     is taken by the first, which is asked before it.
     """
     return (
         first.methods >= second.methods
-        and (first.allow is None or (second.allow is not None and _holds(first.allow, second.allow)))
         and first.rate is None
         and first.limits.max_body >= second.limits.max_body
-        and (first.observe or (not second.observe and _asks_no_more(first, second, by_head=by_head)))
+        and _admits_all(first, second, by_head=by_head)
+    )
+
+
+def _admits_all(first: Route, second: Route, *, by_head: bool = False) -> bool:
+    """Whether the guards of the first route hold for whatever those of the second hold for."""
+    return (first.allow is None or (second.allow is not None and _holds(first.allow, second.allow))) and (
+        first.observe or (not second.observe and _asks_no_more(first, second, by_head=by_head))
     )
 
 

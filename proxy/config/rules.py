@@ -96,6 +96,11 @@ _RULES = (
         "A route never admits a delivery: an earlier one on its path takes them all and compares another secret.",
         "Write the secrets of both into one route, or give each a path of its own.",
     ),
+    Rule(
+        "H306",
+        "A slash more or less leads past a route, to one that asks for less and has the same application.",
+        "Leave `exact` or the slash of `path` out, or ask no less there: many applications take both paths for one.",
+    ),
     Rule("H401", "Other hosts can reach the admin listener.", "Listen on 127.0.0.1 or a unix socket."),
     Rule(
         "H402",

@@ -83,7 +83,8 @@ def walk(trip: Trip) -> Walk:
         return found
     decision = decide(head, peer, policy, table, trip.now, trusted=peer in policy.trusted_proxies)
     if decision.route is None:
-        found.refuse("address", Reason.ADDRESS_REFUSED, "local only: this machine alone may send, without a proxy")
+        fault = f" ({decision.detail})" if isinstance(decision, Reject) and decision.detail else ""
+        found.refuse("address", Reason.ADDRESS_REFUSED, f"local only: this host alone may send, without a proxy{fault}")
         return found
     found.route = decision.route.name
     _tell_head(trip, head, decision, found)

@@ -97,8 +97,8 @@ def _exposure(policy: Policy, paint: Paint) -> Sequence[str]:
             "      --path /hooks/github                            where they arrive",
             "      --provider github --secret-file github.secret   whose signature must be right",
             "      --allow set:github                              which addresses may connect at all",
-            "    A tunnel of bare TCP (ssh -R, socat), and a proxy that adds no field and writes a loopback Host,",
-            "    cannot be told from this host: put none in front until a route is configured.",
+            "    A tunnel of bare TCP (ssh -R, socat), and a proxy that speaks HTTP/1.1, adds no field and sends a",
+            "    loopback Host, cannot be told from this host: put none in front until a route is configured.",
         ]
     return []
 

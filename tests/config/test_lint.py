@@ -74,6 +74,9 @@ def test_a_good_configuration_is_silent(place: Workplace):
         (LOCAL + "[route.b]\nopen = true\n", ["H303"]),
         (LOCAL + ROUTE + '[tcp.x]\nlisten = "127.0.0.1:1"\nupstream = "127.0.0.1:2"\n', ["H304"]),
         (LOCAL + ROUTE + ROUTE.replace("route.a", "route.b").replace("good", "other"), ["H305"]),
+        (LOCAL + ROUTE + "exact = true\n" + TOKEN.replace('"/t"', '"/"').replace("good", "other"), []),
+        (LOCAL + ROUTE + "exact = true\n" + '[route.b]\npath = "/"\nallow = ["192.0.2.0/24"]\n', ["H202"]),
+        (LOCAL + ROUTE + "exact = true\n" + '[route.b]\npath = "/"\nopen = true\n', ["H303", "H306"]),
         ('admin = "0.0.0.0:4040"\n' + LOCAL + ROUTE, ["H401"]),
         ('trusted_proxies = ["0.0.0.0/0"]\n' + LOCAL + ROUTE, ["H402"]),
         (LOCAL.replace("http://127.0.0.1", "http://app") + ROUTE, ["H403"]),
@@ -155,6 +158,36 @@ def test_a_route_that_never_admits_a_delivery(place: Workplace, first: str, seco
         assert "route two" in found[0]
         assert "route one takes every delivery before it" in found[0]
         assert "into one route" in found[0]
+
+
+ABOVE = SIGNED.replace('"/a"', '"/"')
+UNGUARDED = 'path = "/"\nopen = true\n'
+
+
+@pytest.mark.parametrize(
+    ("own", "above", "told"),
+    [
+        (SIGNED + "exact = true\n", UNGUARDED, True),
+        (SIGNED.replace('"/a"', '"/a/"'), UNGUARDED, True),
+        (SIGNED.replace('"/a"', '"/a/"'), UNGUARDED.replace('"/"', '"/a"'), True),
+        (SIGNED, UNGUARDED, False),
+        (SIGNED + "exact = true\n", ABOVE, False),
+        (SIGNED + "exact = true\n", ABOVE + 'mode = "observe"\n', True),
+        (SIGNED + 'exact = true\nmode = "observe"\n', ABOVE + 'mode = "observe"\n', False),
+        (SIGNED + 'exact = true\nevents = ["push"]\n', ABOVE, True),
+        (SIGNED + 'exact = true\nallow = ["192.0.2.7"]\n', ABOVE, True),
+        (SIGNED + "exact = true\n", ABOVE + 'allow = ["192.0.2.7"]\n', False),
+        (SIGNED + "exact = true\n", UNGUARDED + 'upstream = "http://127.0.0.1:9000"\n', False),
+        (SIGNED + "exact = true\n", UNGUARDED.replace('"/"', '"/b"'), False),
+    ],
+)
+def test_a_slash_that_leads_past_a_route(place: Workplace, own: str, above: str, told: bool):
+    found = lint(place.load(LOCAL + f"[route.above]\n{above}[route.own]\n{own}"), NOW)
+    notes = [note for note in found if rule_of(note) == "H306"]
+    assert bool(notes) is told
+    if told:
+        assert "route own: /a" in notes[0]
+        assert "is of route above" in notes[0]
 
 
 def test_places_are_told_and_no_secret(place: Workplace):

@@ -69,7 +69,7 @@ X-Envoy-External-Address X-Envoy-Expected-Rq-Timeout-Ms X-Vercel-Id X-Vercel-For
 X-Appengine-User-Ip X-Cloud-Trace-Context X-Goog-Iap-Jwt-Assertion Fly-Client-IP Fly-Forwarded-Port Fly-Request-Id
 X-Railway-Request-Id Rndr-Id Do-Connecting-Ip X-Koyeb-Backend X-Request-Start Tailscale-User-Login
 Tailscale-Funnel-Request Ngrok-Auth-User-Email Ngrok-Skip-Browser-Warning X-Ngrok-Domain X-PageKite-Port
-Incap-Client-IP X-Iinfo X-Sucuri-ClientIP Ali-CDN-Real-IP
+Incap-Client-IP X-Iinfo X-Sucuri-ClientIP Ali-CDN-Real-IP XForwardedFor HTTP-Via
 """,
 )
 
@@ -110,6 +110,11 @@ def test_fields_of_deliveries_are_not() -> None:
             "Origin: https://[::1]:8443",
             "Origin: HTTP://LOCALHOST",
         ),
+        *(
+            "Referer: http://localhost:3000/a?b=https://c.example/",
+            "Referer: http://127.0.0.1",
+            "Referer: https://[::1]/",
+        ),
         *("Sec-Fetch-Site: none", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: same-site"),
     ],
 )
@@ -126,6 +131,8 @@ def test_a_page_of_this_host_passes(line: str) -> None:
         *(["Sec-Fetch-Site: cross-site"], ["Sec-Fetch-Site: "], ["Sec-Fetch-Site: same-origin, cross-site"]),
         *(["Sec-Fetch-Site: none", "Sec-Fetch-Site: cross-site"], ["Sec-Fetch-Site: SAME-ORIGIN"]),
         ["Sec-Fetch-Site: same-origin", "Origin: https://evil.example"],
+        *(["Referer: https://evil.example/"], ["Referer: http://localhost.evil.example/"], ["Referer: about:client"]),
+        *(["Referer: http://localhost@evil.example/"], ["Referer: https://evil.example/http://localhost/"]),
     ],
     ids=repr,
 )
