@@ -90,7 +90,7 @@ _LIMITS = (
         minimum=1, maximum=1_000_000, at_limit="further ones are closed at accept", flag="max-connections-per-address"),
     Key("reserved_share", kinds.COUNT, "Percent of `max_connections`, `max_handshakes`, `max_exchanges`, "
         "`buffer_budget` and `spill_budget` that is kept for addresses with an `allow` list, where other routes let "
-        "everybody connect.", 10, minimum=0, maximum=90,
+        "everybody connect; plain TCP leaves it of `max_connections` to the routes.", 10, minimum=0, maximum=90,
         at_limit="for strangers these limits are lower by so much", flag="reserved-share"),
     Key("max_requests_per_connection", kinds.COUNT, "Requests of one connection.", 10000, minimum=1,
         maximum=1_000_000_000, at_limit="the last answer says `Connection: close`", flag="max-requests-per-connection"),

@@ -70,7 +70,8 @@ class Acceptor:
     """Accepts from one listening socket, which it owns from now on and closes in ``stop``.
 
     ``gate()`` gives the addresses that may connect now, None for all. ``charge`` is False where the peer is a load
-    balancer: then whoever takes over charges the address that it speaks for.
+    balancer: then whoever takes over charges the address that it speaks for. ``lasting``: the
+    connections may stay silent for ever, and leave a share to those of routes.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Acceptor:
         gate: Callable[[], AddressSet | None],
         hand_over: HandOver,
         charge: bool = True,
+        lasting: bool = False,
     ) -> None:
         self._sock = sock
         self._family = sock.family
@@ -90,6 +92,7 @@ class Acceptor:
         self._gate = gate
         self._hand_over = hand_over
         self._charge = charge
+        self._lasting = lasting
         self._filter = KernelFilter(sock)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resuming: asyncio.TimerHandle | None = None
@@ -153,7 +156,7 @@ class Acceptor:
             return
         policy = self._site.policy
         slot = self._slots.take(policy)
-        if slot is None or (self._charge and not slot.charge(peer, policy)):
+        if slot is None or (self._charge and not slot.charge(peer, policy, lasting=self._lasting)):
             reset(sock)
             return
         sock.setblocking(False)

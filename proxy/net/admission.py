@@ -60,7 +60,7 @@ class Slot:
         self._group: tuple[int, int] | None = None
         self._held = True
 
-    def charge(self, peer: Peer, policy: Policy, *, named: bool = False) -> bool:
+    def charge(self, peer: Peer, policy: Policy, *, named: bool = False, lasting: bool = False) -> bool:
         """Count the connection for its address: the last check. False (counted, the slot given back) where that
         address has too many.
 
@@ -68,7 +68,7 @@ class Slot:
         ``named`` the address of one.
         """
         counters = self._slots.counters
-        if counters.open > room_for(peer, policy, policy.server.max_connections):
+        if counters.open > room_for(peer, policy, policy.server.max_connections, lasting=lasting):
             counters.refused_full += 1
             self.release()
             return False
@@ -116,9 +116,11 @@ class Slot:
             del self._slots.groups[self._group]
 
 
-def room_for(peer: Peer, policy: Policy, most: int) -> int:
-    """How many of ``most`` there may be for this one to come: strangers leave a share to listed addresses."""
-    if not policy.reserved_for or peer in policy.reserved_for:
+def room_for(peer: Peer, policy: Policy, most: int, *, lasting: bool = False) -> int:
+    """How many of ``most`` there may be for this one to come: strangers leave a share to listed addresses, and what may
+    be silent for as long as it likes (``lasting``) leaves it to whoever comes to a route.
+    """
+    if peer in policy.reserved_for or not (policy.reserved_for or (lasting and policy.routes)):
         return most
     return policy.server.open_to_strangers(most)
 

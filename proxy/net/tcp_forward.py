@@ -38,7 +38,8 @@ class TcpForward:
     """Forwards connections of one listening socket, which it owns from now on, to ``upstream``.
 
     ``allow`` is judged at accept, None admits everybody; a reload may set it anew, for connections to come.
-    ``slots`` are shared with all listeners of the worker, so that the caps hold for all together. The connect timeout
+    ``slots`` are shared with all listeners of the worker, so that the caps hold for all together; pipes leave
+    ``reserved_share`` of them to connections for routes. The connect timeout
     is the policy's. ``idle_timeout_s`` 0 is none.
     """
 
@@ -57,7 +58,9 @@ class TcpForward:
         self._site = site
         self._upstream = upstream
         self._idle_timeout_s = idle_timeout_s
-        self._acceptor = Acceptor(sock, site=site, slots=slots, gate=lambda: self.allow, hand_over=self._take_over)
+        self._acceptor = Acceptor(
+            sock, site=site, slots=slots, gate=lambda: self.allow, hand_over=self._take_over, lasting=True
+        )
         self._dialling: set[asyncio.Task[None]] = set()
         self._joining: set[asyncio.Task[None]] = set()
         self._pipes: set[PipeEnd] = set()

@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -303,3 +304,31 @@ def test_o5_a_reload_that_asks_for_more_ends_connections_that_showed_less(
         with contextlib.suppress(ClosedError, OSError):
             assert begun.ask(SIGNED).status == 503
     assert len(upstream.seen) == 2
+
+
+# -- pipes that are idle
+
+
+def test_o6_idle_pipes_leave_room_for_webhooks(start: Start, upstream: RecordingUpstream, tmp_path: Path) -> None:
+    """An open [tcp.NAME] beside a route with a list: whoever opens pipes from many addresses, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        config = tmp_path / "hookward.toml"
+        config.write_text(
+            f'listen = ["127.0.0.1:0"]\nupstream = "{upstream.url}"\n'
+            "[limits]\nmax_connections = 20\nreserved_share = 20\n"
+            '[route.r]\npath = "/"\nallow = ["127.0.0.1"]\n'
+            f'[tcp.open]\nlisten = "127.0.0.1:0"\nupstream = "127.0.0.1:{silent.getsockname()[1]}"\nallow = ["all"]\n'
+        )
+        hookward = start("-c", config, listeners=2)
+        webhooks, pipes = hookward.addresses
+        with contextlib.ExitStack() as stack:
+            ends = []
+            for number in range(40):
+                client = stack.enter_context(Client(pipes, source=f"127.0.1.{number}"))
+                with contextlib.suppress(OSError):
+                    client.send(b"x")
+                    if number < 16:
+                        ends.append(stack.enter_context(silent.accept()[0]))
+            assert len(ends) == 16
+            listed = [stack.enter_context(Client(webhooks, source="127.0.0.1")) for _ in range(4)]
+            assert [client.ask(SIGNED).status for client in listed] == [200] * 4
