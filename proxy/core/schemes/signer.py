@@ -16,6 +16,7 @@ from proxy.core.schemes.provider import Provider, TokenSpec
 from proxy.core.signing.documents import FormPart, read_form
 from proxy.core.signing.encodings import encode, encode_base64url
 from proxy.core.signing.escapes import make_transform
+from proxy.core.signing.evidence import as_signed
 from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.jwt import HMAC_DIGESTS
 from proxy.core.signing.mac import KeyedHash
@@ -97,7 +98,7 @@ class _Delivery:
         return [(scheme.headers[0], value), *self._added.items()]
 
     def _signed(self, body: bytes, stamp: bytes, items: dict[bytes, bytes]) -> bytes:
-        context = Context(self._head(), self._scheme, self._url, stamp, items)
+        context = Context(self._head(), self._scheme, as_signed(self._scheme, self._url), stamp, items)
         parts = compile_template(self._scheme.signed)
         document = self._scheme.document
         if document is not None:

@@ -131,7 +131,12 @@ PROVIDERS = (
         "persona",
         "Persona",
         "https://docs.withpersona.com",
-        Scheme((b"persona-signature",), signed="{timestamp}.{body}", listing=_T_V1, timestamp=Timestamp()),
+        Scheme(
+            (b"persona-signature",),
+            signed="{timestamp}.{body}",
+            listing=Listing(timestamp=b"t", lists=b" "),
+            timestamp=Timestamp(),
+        ),
     ),
     Provider(
         "recurly",

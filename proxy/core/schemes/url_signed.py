@@ -41,6 +41,7 @@ PROVIDERS = (
             signed="{method}{url}{body}{timestamp}",
             encoding=BASE64,
             json_body=True,
+            opens_url=True,
             timestamp=Timestamp(b"x-hubspot-request-timestamp", TimeFormat.MILLISECONDS),
         ),
     ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from urllib.parse import unquote_to_bytes
 
 from proxy.core.signing.borders import WIDTHS, stands_beside_another
 from proxy.core.signing.encodings import decode, decode_base64
@@ -21,6 +22,7 @@ from proxy.reasons import Reason
 from proxy.values import mutable
 
 _ORIGIN = re.compile(r"https?://[^/?#\s]+/?")
+_ESCAPED = re.compile(rb"%(?:2[14789ACFacf]|3[ABFabf]|40)")  # !$'()*,/ and :;? and @
 _BRACKETS = re.compile(rb"[][{}]")
 
 # In one head. Keys are rotated two at a time; a check with a public key costs a hundred comparisons, and may hash the
@@ -52,6 +54,11 @@ def public_url_of(public_url: str, target: bytes) -> bytes:
     if _ORIGIN.fullmatch(public_url):
         return public_url.rstrip("/").encode("utf-8") + target
     return public_url.encode("utf-8")
+
+
+def as_signed(scheme: Scheme, url: bytes) -> bytes:
+    """``url`` as ``scheme`` signs it."""
+    return _ESCAPED.sub(lambda match: unquote_to_bytes(match.group()), url) if scheme.opens_url else url
 
 
 def target_of(public_url: str) -> bytes | None:
@@ -101,7 +108,9 @@ class EvidenceReader:
         """The URL that the provider signed for ``head``: None where it is another one, b"" where it is not known."""
         if self._public_url is None:
             return b""
-        return public_url_of(self._public_url, head.target) if self._target in (None, head.target) else None
+        if self._target not in (None, head.target):
+            return None
+        return as_signed(self._scheme, public_url_of(self._public_url, head.target))
 
     def read(self, head: RequestHead, now: float) -> Evidence | Reason:
         """The claim of ``head`` at ``now`` (seconds since the epoch), or why it is none."""
@@ -119,6 +128,8 @@ class EvidenceReader:
             return signatures
         if scheme.signs_url and url is None:
             return Reason.SIGNATURE_MISMATCH
+        if scheme.opens_url and b";" in head.target:  # to some it separates parameters, and escaped it does not
+            return MALFORMED
         if scheme.signs_url and scheme.json_body and self._target is None and _BRACKETS.search(head.target):
             return MALFORMED
         if scheme.document is None or scheme.document.timestamp is None:
@@ -209,6 +220,20 @@ def _open_envelope(value: bytes, key: str) -> bytes | None:
 
 def read_listing(listing: Listing, value: bytes, context: Context) -> list[bytes] | None:
     """The signatures of a list, as written; the timestamp and the other items go into ``context``. None: malformed."""
+    if listing.lists is None:
+        return _read_list(listing, value, context)
+    signatures: list[bytes] = []
+    stamps: set[bytes] = set()
+    for one in value.split(listing.lists):
+        more = _read_list(listing, one, context)
+        if more is None:
+            return None
+        signatures += more
+        stamps.add(context.timestamp)
+    return signatures if len(stamps) == 1 else None
+
+
+def _read_list(listing: Listing, value: bytes, context: Context) -> list[bytes] | None:
     items = value.split(listing.separator)
     if listing.blanks:
         items = [items[0], *(item.lstrip(b" ") for item in items[1:])]

@@ -101,6 +101,7 @@ class Listing:
     timestamp_first: bool = False
     blanks: bool = False  # one or more blanks may follow the separator
     needed: tuple[bytes, ...] = ()  # further items that the signed text names
+    lists: bytes | None = None  # between whole lists, one for each secret that is live; all say the same time
     lenient: bool = False  # an item that is no signature is skipped; there must still be one
     keyed: bool = False  # the key of an item is the first part of the two-part secret that signed it
 
@@ -179,6 +180,7 @@ class Scheme:
     envelope: str | None = None  # the header is base64 of a JSON object, and this key of it the signature
     writes_upper: bool = False  # where hex may be of either case: how the provider writes it
     json_body: bool = False  # its brackets are what tells it from the parts beside it: anything else is malformed
+    opens_url: bool = False  # of the URL, escaped delimiters are signed as they read decoded
     body_forms: tuple[BodyForm, ...] = (BodyForm.RAW,)  # the signature may be over any of them
     opening: bytes = b""  # one of these bytes begins every body, behind blanks: where the key signs other texts too,
     # that strangers choose or are shown (challenges, logins, pages), so that none of them can be a body

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 
+from proxy.core.schemes import PROVIDERS
+from proxy.core.schemes.signer import sign
 from proxy.core.signing.evidence import Evidence, EvidenceReader, public_url_of, signature_size
 from proxy.core.signing.scheme import Encoding, Listing, Method, Scheme, Timestamp
 from proxy.reasons import Reason
-from tests.deliveries import Delivery, head_of
+from tests.deliveries import NOW, RAW, Delivery, b64, check_for, head_of, mac, run
 
 A, B = b"aa" * 32, b"bb" * 32
 MALFORMED = Reason.SIGNATURE_MALFORMED
@@ -129,3 +132,34 @@ def test_blanks_are_spaces():
     assert read(scheme, ("s", b"t=0,\tv1=" + A)) is MALFORMED
     scheme = Scheme((b"s",), listing=Listing(pair=None, blanks=True), prefix=b"X")
     assert read(scheme, ("s", b"X" + A + b", X" + A)) == [bytes.fromhex(A.decode())] * 2
+
+
+def test_a_list_for_each_secret():
+    scheme = Scheme((b"s",), listing=Listing(timestamp=b"t", lists=b" "), timestamp=Timestamp())
+    both = [bytes.fromhex(A.decode()), bytes.fromhex(B.decode())]
+    assert read(scheme, ("s", b"t=0,v1=" + A)) == both[:1]
+    assert read(scheme, ("s", b"t=0,v1=" + A + b" t=0,v1=" + B)) == both
+    for value in (b"t=0,v1=" + A + b" t=1,v1=" + B, b"t=0,v1=" + A + b" v1=" + B, b"t=0,v1=" + A + b" ", b" "):
+        assert read(scheme, ("s", value)) is MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("target", "signed"),
+    [
+        (b"/in?mail=a%40b.example&u=https%3a%2F%2Fc", b"/in?mail=a@b.example&u=https://c"),
+        (b"/in?x=%21%24%27%28%29%2A%2C%3B%3F%2a", b"/in?x=!$'()*,;?*"),
+        (b"/in?x=a%26b%3Dc%20%23%25%2B%7B%5B%22", b"/in?x=a%26b%3Dc%20%23%25%2B%7B%5B%22"),
+        (b"/in?x=%2540", b"/in?x=%2540"),
+    ],
+)
+def test_hubspot_signs_delimiters_decoded(target, signed):
+    """What separates parameters stays as it is, so no two requests that mean something else are signed alike."""
+    provider = PROVIDERS["hubspot_v3"]
+    text = b"POSThttps://hooks.example.com" + signed + b"{}" + b"%d" % (NOW * 1000)
+    fields = [("X-HubSpot-Signature-v3", b64(mac(RAW, text))), ("X-HubSpot-Request-Timestamp", b"%d" % (NOW * 1000))]
+    delivery = Delivery(fields, b"{}", target=target)
+    assert run(check_for(provider, RAW), delivery) == "0"
+    url = "https://hooks.example.com" + target.decode()
+    assert run(replace(check_for(provider, RAW), public_url=url), delivery) == "0"
+    assert next(value for _, value in sign(provider, RAW, url=url, body=b"{}", now=NOW)) == fields[0][1]
+    assert run(check_for(provider, RAW), replace(delivery, target=target.replace(b"%3B", b";") + b"&;")) is MALFORMED
