@@ -103,6 +103,15 @@ def test_local_only_is_judged_as_such():
     assert walk(replace(made, peer=None)).word == ADMITTED
 
 
+def test_of_two_routes_on_a_path_the_one_whose_evidence_came_decides():
+    tokened = replace(route(), name="tokened", signature=None, token=token())
+    both = policy(route(), tokened)
+    wrong = walk(trip(route(), {"X-Token": b"a guess"}, policy=both))
+    assert (wrong.route, wrong.word) == ("tokened", "token_mismatch")
+    unsigned = walk(trip(route(), {}, policy=both))
+    assert (unsigned.route, unsigned.word) == ("hooks", "signature_missing")
+
+
 def test_time_aside_the_rest_is_judged():
     old = walk(trip(route("slack"), signed("slack", KEY, now=NOW - 1000)))
     assert (old.word, steps(old)[-1]) == ("timestamp_too_old", ("time aside", True))
