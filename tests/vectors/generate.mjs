@@ -230,6 +230,33 @@ const SDKS = {
     check((await verifyWebhookSignature({ headers, rawBody: BODY, signingSecret: SECRET })).isValidSignature);
     add("hookdeck", name, headers);
   },
+  async "sns-validator"(name) {
+    const pair = crypto.generateKeyPairSync("rsa", { modulusLength: 2048 });
+    const key = pair.publicKey.export({ format: "pem", type: "spki" });
+    require("node:https").get = (_url, answer) => {
+      const stream = Object.assign(require("node:stream").Readable.from([key]), { statusCode: 200 });
+      answer(stream);
+      return stream;
+    };
+    const usual = { MessageId: "m-1", TopicArn: "arn:aws:sns:us-east-1:1:t", Timestamp: "2025-11-24T16:00:00.000Z" };
+    const kinds = [
+      { Type: "Notification", Subject: "S", Message: "one\ntwo" },
+      { Type: "Notification", Message: "without a subject" },
+      { Type: "SubscriptionConfirmation", Message: "m", Token: "t", SubscribeURL: "https://sns.example.com/" },
+    ];
+    for (const [at, kind] of kinds.entries()) {
+      for (const [version, digest] of [["1", "sha1"], ["2", "sha256"]]) {
+        const message = { ...usual, ...kind, SignatureVersion: version };
+        const names = Object.keys(message).filter((one) => one !== "SignatureVersion");
+        const text = names.sort().map((one) => `${one}\n${message[one]}\n`).join("");
+        message.Signature = crypto.sign(digest, Buffer.from(text), pair.privateKey).toString("base64");
+        message.SigningCertURL = `https://sns.us-east-1.amazonaws.com/${at}.pem`;
+        await new Promise((done, fail) => new (require(name))().validate(message, (error) => (error ? fail(error) : done())));
+        const more = { secret: key, body: JSON.stringify(message), covered: false, topics: [usual.TopicArn] };
+        add("sns", name, {}, more);
+      }
+    }
+  },
 };
 
 for (const [name, make] of Object.entries(SDKS)) await make(name);

@@ -46,12 +46,14 @@ def route(name: str, path: str, vector: dict[str, Any], folder: Path) -> str:
     secret = folder / f"{name}.secret"
     secret.write_text(vector["secret"])
     secret.chmod(0o600)
+    topics = f"topics = {vector['topics']}" if "topics" in vector else ""
     return f"""
 [route.{name}]
 path = "{path}"
 methods = ["{vector["method"]}"]
 provider = "{vector["provider"]}"
 secrets = ["file:{secret}"]
+{topics}
 """
 
 

@@ -156,6 +156,7 @@ def test_the_head_says_nothing_else_than_the_message(hookward: Hookward, upstrea
     """Applications choose by the header, and a Notification's SubscribeURL is not signed."""
     tree = signed() | {"SubscribeURL": "http://169.254.169.254/"}
     refuses(hookward, upstream, tree, "signature_malformed", message_type="SubscriptionConfirmation")
+    refuses(hookward, upstream, tree, "signature_mismatch")
     refuses(hookward, upstream, tree, "signature_malformed", topic_arn=THEIRS)
     refuses(hookward, upstream, tree, "signature_malformed", message_id="m-2")
 

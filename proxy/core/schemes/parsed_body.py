@@ -130,10 +130,14 @@ PROVIDERS = (
                 "json",
                 signature="Signature",
                 timestamp="Timestamp",
-                optional=frozenset({"Subject"}),
+                optional=frozenset({"Subject", "SubscribeURL"}),
                 lines_by="Type",
                 lines=(
-                    ("Notification", ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")),
+                    # SubscribeURL never comes with one: as AWS's own validator does it, none can be added.
+                    (
+                        "Notification",
+                        ("Message", "MessageId", "Subject", "SubscribeURL", "Timestamp", "TopicArn", "Type"),
+                    ),
                     ("SubscriptionConfirmation", _SNS_CONFIRMATION),
                     ("UnsubscribeConfirmation", _SNS_CONFIRMATION),
                 ),
