@@ -75,7 +75,7 @@ def idle_limit_s(head: ResponseHead) -> float:
     """For how many seconds the connection may be idle and still be used, by ``Keep-Alive: timeout=`` (RFC 2068 section
     19.7.1.1), 0 or less for not at all; infinity where the answer says nothing.
     """
-    found = _IDLE_TIMEOUT.search(head.values.get(b"keep-alive", b""))
+    found = _IDLE_TIMEOUT.search(head.values.get(b"keep-alive", b""), 0, 256)
     return inf if found is None else int(found[1]) - _IDLE_SPARE_S
 
 

@@ -251,13 +251,13 @@ class TestTrouble:
         self, run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A locked file costs its time once, not once for each delivery."""
-        monkeypatch.setattr(duplicates_sqlite, "CALL_S", 0.2)
+        monkeypatch.setattr(duplicates_sqlite, "CALL_S", 20.0)
 
         async def main() -> None:
             store = open_store(tmp_path / "one.sqlite3")
             tried: list[float] = []
             monkeypatch.setattr(store, "_wait_at_most", tried.append)
-            store._database.execute("PRAGMA busy_timeout = 200")
+            store._database.execute("PRAGMA busy_timeout = 1000")
             with closing(sqlite3.connect(tmp_path / "one.sqlite3", isolation_level=None)) as database:
                 database.execute("BEGIN IMMEDIATE")
                 claims = [store.claim(keys(number, number), "a", hold_s=92.0, past=True) for number in range(50)]
@@ -281,7 +281,7 @@ class TestTrouble:
             purge = store._purge
             monkeypatch.setattr(store, "_purge", lambda now: stuck.wait(10) and purge(now))
             behind = asyncio.create_task(store.claim(keys(2, 2), "a", hold_s=92.0, past=True))
-            with pytest.raises(StoreError, match="in time"):
+            with pytest.raises(StoreError):
                 await store.claim(keys(1, 1), "a", hold_s=92.0, past=True)
             with pytest.raises(StoreError):
                 await behind

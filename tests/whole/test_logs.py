@@ -37,3 +37,12 @@ def test_many_refusals_of_one_address_are_summed_up(
     kinds = [line["event.name"] for line in hookward.log()]
     assert kinds == ["hookward.exchange"] * 2 + ["hookward.refusals"]
     assert hookward.log()[-1]["hookward.refusals.count"] == 3
+
+
+def test_durations_have_fractions_of_a_millisecond(start: Callable[..., Hookward], upstream: RecordingUpstream) -> None:
+    hookward = start("--listen", "127.0.0.1:0", "--upstream", upstream.url, "--open", "--log-format", "json")
+    for _ in range(5):
+        assert once(hookward.address, request(content=b"hello")).status == 200
+    lines = hookward.logged({"webhook.reason": "delivered"}, 5)
+    for name in ("http.server.request.duration", "hookward.upstream.duration"):
+        assert any(round(line[name] * 1e6) % 1000 for line in lines), name
