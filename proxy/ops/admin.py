@@ -24,7 +24,8 @@ from proxy.http1 import RequestHead, phrase_of, write_response_head
 HEAD_LIMITS = HeadLimits(max_head=8192, max_target=1024, max_fields=50)
 #: A request that is not here after this many seconds does not come.
 REQUEST_TIMEOUT_S = 5.0
-#: Probes and a scraper or two; everybody else waits outside.
+#: Probes and a scraper or two. Who comes when there are so many takes the place of the one that has said nothing for
+#: longest, so that nobody can keep a probe out by being silent.
 MAX_CONNECTIONS = 64
 
 #: What readiness is made of. A probe may leave some of it out, as at the API server of Kubernetes:
@@ -61,7 +62,7 @@ class AdminServer:
         """``hosts`` are names (lower case) the admin listener answers to, besides those of loopback."""
         self.status = status
         self.hosts = hosts
-        self.connections: set[AdminConnection] = set()
+        self.connections: dict[AdminConnection, None] = {}  # in the order in which they came
         self._servers: list[asyncio.Server] = []
 
     async def listen(self, sock: socket.socket) -> None:
@@ -95,19 +96,28 @@ class AdminConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, unless there are too many."""
         self._transport = cast("asyncio.Transport", transport)
-        if len(self._server.connections) >= MAX_CONNECTIONS:
-            self._transport.abort()
-            return
-        self._server.connections.add(self)
+        connections = self._server.connections
+        if len(connections) >= MAX_CONNECTIONS:
+            silent = next((one for one in connections if one.is_silent), self)
+            connections.pop(silent, None)
+            silent.abort()
+            if silent is self:
+                return
+        connections[self] = None
         self._timer = self._loop.call_later(REQUEST_TIMEOUT_S, self.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason changes nothing
         """Forget it."""
-        self._server.connections.discard(self)
+        self._server.connections.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
         if self._page is not None:
             self._page.cancel()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no request has come yet."""
+        return self._page is None
 
     def abort(self) -> None:
         """Close at once."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 from types import ModuleType
 
 from proxy.config.duplicates import FILE_NAME
+from proxy.config.guarded_files import reach
 from proxy.config.settings import DuplicateSettings
 from proxy.core.duplicates import Keys
 from proxy.errors import ConfigError, Problem
@@ -39,9 +42,10 @@ def _open_store(site: Site, settings: DuplicateSettings) -> SharedStore | None:
     if settings.path is not None:
         sqlite = importlib.import_module("proxy.net.duplicates_sqlite")
         try:
+            _judge_place(settings.path)
             store = sqlite.SqliteStore(settings.path, site.loop, site.clock.wall, max_entries=settings.max_entries)
-        except StoreError as error:
-            what = f"{settings.path} cannot be used ({error})"
+        except (StoreError, OSError) as error:
+            what = f"{settings.path} cannot be used ({error.strerror if isinstance(error, OSError) else error})"
             mend = f'let the user that hookward runs as write there, or name another file: path = ".../{FILE_NAME}"'
             raise ConfigError([Problem("duplicates.path", what, mend)]) from None
         return store
@@ -52,6 +56,16 @@ def _open_store(site: Site, settings: DuplicateSettings) -> SharedStore | None:
             raise ConfigError([Problem("duplicates.url", str(error), 'write "redis://127.0.0.1:6379/0"')]) from None
         return store
     return None
+
+
+def _judge_place(path: str) -> None:
+    """SQLite opens its files by their names, again and again. OSError where root would do so in a folder in which
+    another user may put something else in their place.
+    """
+    with reach(path) as spot:
+        if os.geteuid() == 0 and not spot.certain:
+            why = "root keeps no database where another user may exchange it: name the user to become, --user NAME"
+            raise PermissionError(errno.EPERM, why)
 
 
 def _load_redis() -> ModuleType:

@@ -204,6 +204,25 @@ def test_who_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch):
     serve(action)
 
 
+def test_who_says_nothing_keeps_no_probe_out(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(admin, "MAX_CONNECTIONS", 4)
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        server = AdminServer(Worker())
+        silent = [AdminConnection(server, loop) for _ in range(6)]
+        transports = [FakeTransport() for _ in silent]
+        for connection, transport in zip(silent, transports, strict=True):
+            connection.connection_made(transport)  # type: ignore[arg-type]
+        assert [transport.closing for transport in transports] == [True, True, False, False, False, False]
+        assert list(server.connections) == silent[2:]
+        for connection in silent:
+            connection.connection_lost(None)
+        assert not server.connections
+
+    asyncio.run(run())
+
+
 def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(admin, "MAX_CONNECTIONS", 0)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,17 @@ def test_who_still_waits_for_an_answer_is_ended() -> None:
 
     asyncio.run(main())
     assert len(ended) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be led by another user")
+def test_root_keeps_no_file_where_another_user_may_exchange_it(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 65534, 65534)
+
+    async def main() -> None:
+        settings = DuplicateSettings("sqlite", path=str(tmp_path / "theirs" / "one.sqlite3"))
+        with pytest.raises(ConfigError, match="name the user to become"):
+            open_duplicates(make_site(), settings)
+
+    asyncio.run(main())
+    assert list((tmp_path / "theirs").iterdir()) == []
