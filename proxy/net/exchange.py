@@ -13,6 +13,8 @@ verdict, so that a forged delivery can claim nothing.
 
 from __future__ import annotations
 
+from functools import partial
+
 from proxy.core.body import BodyGate
 from proxy.core.budget import Reservation
 from proxy.core.diagnosis import MAX_BODY_BYTES
@@ -27,7 +29,7 @@ from proxy.net.duplicates import Ticket
 from proxy.net.sender import Pause, Sender
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
-from proxy.net.turn import DELIVERY
+from proxy.net.turn import DELIVERY, VERDICT
 from proxy.net.witness import leave_witness
 from proxy.reasons import Ended, Phase, Reason
 
@@ -234,7 +236,7 @@ class Exchange:
 
     def _judged(self, verdict: str | Reason | None) -> None:
         self._job = None
-        self._judge(verdict)
+        self._site.turn.go_on(VERDICT, partial(self._judge, verdict), self._sender.failed)
 
     def _not_judged(self, bug: Exception) -> None:
         self._job = None

@@ -21,9 +21,11 @@ import hmac
 import re
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextvars import Context
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from proxy.core.addresses import AddressSet, Peer
@@ -174,20 +176,35 @@ class FakeLoop:
         self.now = 1000.0
         self.ready: deque[Callable[[], object]] = deque()
         self.timers: list[FakeTimer] = []
+        self.tasks: set[asyncio.Task[None]] = set()
         self.complaints: list[dict[str, Any]] = []
 
     def time(self) -> float:
         return self.now
 
-    def call_soon(self, call: Callable[..., object], *args: object) -> None:
-        self.ready.append(lambda: call(*args))
+    def call_soon(self, call: Callable[..., object], *args: object, context: Context | None = None) -> None:
+        self.ready.append(partial(context.run, call, *args) if context is not None else partial(call, *args))
 
     call_soon_threadsafe = call_soon
 
-    def call_later(self, delay: float, call: Callable[..., None], *args: object) -> FakeTimer:
+    def call_later(self, delay: float, call: Callable[..., None], *args: object, context: Any = None) -> FakeTimer:
+        del context
         timer = FakeTimer(self.now + delay, lambda: call(*args))
         self.timers.append(timer)
         return timer
+
+    def create_future(self) -> asyncio.Future[None]:
+        return asyncio.Future(loop=self)  # type: ignore[arg-type]
+
+    def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.Task(work, loop=self)  # type: ignore[arg-type]
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    @staticmethod
+    def get_debug() -> bool:
+        return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.complaints.append(context)
@@ -335,6 +352,7 @@ class End:
     def __init__(self, world: World, protocol: Any, *, tls: bool = False, sock: FakeSocket | None = None) -> None:
         self.world = world
         self.protocol = protocol
+        self.preface = b""  # of a connection to an upstream: what it was told of the client
         self.sock = sock or FakeSocket()
         self.transport = FakeTransport(world, protocol, self.sock, tls=tls)
         world.transports.append(self.transport)
@@ -415,8 +433,8 @@ class StagedPool(UpstreamPool):
         self.waiting: list[Staged] = []
         self.connects = True
 
-    def dial(self, endpoints: Any, *, patience_s: float, ready: Any, failed: Any) -> Dial:
-        staged = Staged(Dial(), endpoints, patience_s, ready, failed)
+    def dial(self, endpoints: Any, *, patience_s: float, ready: Any, failed: Any, preface: bytes = b"") -> Dial:
+        staged = Staged(Dial(preface), endpoints, patience_s, ready, failed)
         self.waiting.append(staged)
         if self.connects:
             self.world.loop.call_soon(self.connect)
@@ -428,6 +446,7 @@ class StagedPool(UpstreamPool):
         sock = FakeSocket()
         connection = UpstreamConnection(staged.endpoints[0], self, sock)  # type: ignore[arg-type]
         self.world.upstreams.append(End(self.world, connection, sock=sock))
+        self.world.upstream.preface = staged.dial.preface
         if staged.dial.cancelled:
             self.released(connection)
         else:
@@ -438,10 +457,6 @@ class StagedPool(UpstreamPool):
         staged = self.waiting.pop(0)
         if not staged.dial.cancelled:
             staged.failed()
-
-    @property
-    def lent(self) -> int:
-        return sum(state.outstanding for state in self._states.values())
 
 
 class StagedThreads:
@@ -508,11 +523,16 @@ class World:
 
     def settle(self) -> None:
         """Let everything happen that can."""
-        for _ in range(100_000):
-            if self.loop.ready:
-                self.loop.ready.popleft()()
-            elif not sum(transport.deliver() for transport in self.transports):
-                return
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self.loop)  # type: ignore[arg-type]
+        try:
+            for _ in range(100_000):
+                if self.loop.ready:
+                    self.loop.ready.popleft()()
+                elif not sum(transport.deliver() for transport in self.transports):
+                    return
+        finally:
+            asyncio._set_running_loop(outer)
         raise AssertionError("it never comes to rest")
 
     def later(self, seconds: float) -> None:
@@ -537,18 +557,22 @@ class World:
         """Everybody is gone."""
         for transport in self.transports:
             transport.lose(None)
+        for task in list(self.loop.tasks):
+            task.cancel()
+        self.settle()
 
     def over(self, *reasons: Reason) -> None:
         """The end: these were the exchanges, and everything was given back. ``reasons`` ends the check by order."""
         self.settle()
         self.abandon()
-        self.settle()
         assert not self.loop.complaints, self.loop.complaints
         assert tuple(self.reasons) == reasons, self.reasons
         assert self.site.budget.used == 0, self.site.budget.used
         assert self.site.budget.waiting == 0
         assert self.site.spill_space.used == 0
-        assert self.pool.lent == 0, self.pool.lent
+        assert self.site.in_flight == 0
+        assert not self.site.witnesses
+        assert self.pool.lent_connections() == 0, self.pool.lent_connections()
         assert self.pool.idle_connections() == 0
         assert not self.site.connections
         assert self.closed == self.senders

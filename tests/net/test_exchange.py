@@ -722,7 +722,7 @@ def test_a_stale_connection_is_replaced_before_anything_is_written() -> None:
         stale << b""
         assert stale.saw == "fin"
         world.upstream << b"POST *{}"
-        assert world.pool.lent == 1
+        assert world.pool.lent_connections() == 1
         world.upstream >> OK
         world.over(DELIVERED, DELIVERED)
 
