@@ -139,7 +139,8 @@ class HealthChecks:
         except (OSError, UnicodeError, ConfigError):
             pass  # what it has said so far counts
         finally:
-            if connection is not None and (answer is None or not answer.ended.is_set()):
+            # Who is silent may never look at an end.
+            if connection is not None and connection.state is not CLOSED:
                 with contextlib.suppress(OSError):
                     connection.abort()
         return 0 if answer is None else answer.status

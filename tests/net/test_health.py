@@ -12,6 +12,7 @@ from proxy.net.clock import Clock
 from proxy.net.health import HealthChecks
 from proxy.net.pool import UpstreamPool
 from proxy.net.turn import Turn
+from proxy.net.upstream import UpstreamConnection
 from tests.net.accepting import until
 
 
@@ -23,7 +24,8 @@ class App:
         self.heads: list[bytes] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError):  # who asked was out of patience before we came to it
+        # Who asked was out of patience before we came to it, or asks no more.
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             self.heads.append(await reader.readuntil(b"\r\n\r\n"))
         if self.answer is not None:
             writer.write(self.answer)
@@ -175,5 +177,37 @@ def test_nobody_who_listens_is_unwell(run) -> None:
         await checks.close()
         await pool.close()
         clock.close()
+
+    run(main())
+
+
+def test_a_connection_that_is_closed_as_it_stands_does_not_end_the_asking(run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        opened: list[UpstreamConnection] = []
+        clock = Clock(loop)
+        pool = UpstreamPool(loop, clock, Turn(loop), connect_timeout_s=1.0)
+        app = App(GOOD)
+        server = await asyncio.start_server(app.serve, "127.0.0.1", 0)
+        endpoint = Endpoint("127.0.0.1", server.sockets[0].getsockname()[1], health=HealthCheck("/", 0.01, 10.0))
+        connect = pool.open
+
+        async def gone_at_first(endpoint: Endpoint) -> UpstreamConnection:
+            connection = await connect(endpoint)
+            opened.append(connection)
+            if len(opened) == 1:
+                connection.close()
+            return connection
+
+        pool.open = gone_at_first  # type: ignore[method-assign]
+        checks = HealthChecks(loop, pool)
+        checks.use([endpoint])
+        await until(lambda: pool.ready((endpoint,)))
+        assert len(opened) >= 2
+        await checks.close()
+        server.close()
+        await pool.close()
+        clock.close()
+        await until(lambda: pool.lent_connections() == 0)
 
     run(main())
