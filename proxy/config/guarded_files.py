@@ -221,13 +221,13 @@ def _judge(spot: Spot, descriptor: int, owners: set[int], *, kind: Kind = stat.S
 
 
 def give_away(path: str, uid: int, gid: int, *, kind: Kind = stat.S_ISREG) -> None:
-    """Make a file that is ours another user's, where it is of that kind, has this one name and is no link. Raises
-    OSError.
+    """Make a file that is ours another user's, where it is of that kind, has this one name and is no link. What is that
+    user's already stays it: several workers give the same away. Raises OSError.
     """
     with reach(path, to_link=True) as spot:
         descriptor = os.open(spot.name, _LOOK, dir_fd=spot.folder)
         try:
-            _judge(spot, descriptor, {os.geteuid()}, kind=kind)
+            _judge(spot, descriptor, {os.geteuid(), uid}, kind=kind)
             # By the descriptor: the name may be another file's by now.
             os.chown(f"/proc/self/fd/{descriptor}", uid, gid)
         finally:

@@ -65,7 +65,10 @@ def become(settings: Settings, sockets: Iterable[str] = ()) -> None:
         raise NotPermittedError(f"cannot run as {identity.name}: only root can become somebody else")
     _give_log(settings.access_log, identity)
     for path in sockets:
-        give_away(path, identity.uid, identity.gid, kind=stat.S_ISSOCK)
+        try:
+            give_away(path, identity.uid, identity.gid, kind=stat.S_ISSOCK)
+        except OSError as error:
+            log.warning("%s is not given to %s: %s", path, identity.name, error.strerror)  # no longer ours, or gone
     os.setgroups(identity.groups)
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)

@@ -217,6 +217,14 @@ def test_only_what_is_ours_is_given_away(theirs: Path, treasure: Path, attack: A
 
 
 @as_root
+def test_what_was_given_away_before_may_be_given_again(theirs: Path) -> None:
+    (theirs / "log").write_bytes(b"")
+    for _ in range(2):
+        give_away(str(theirs / "log"), NOBODY, NOBODY)
+        assert (theirs / "log").stat().st_uid == NOBODY
+
+
+@as_root
 def test_whether_the_way_is_certain(theirs: Path, tmp_path: Path) -> None:
     (theirs / "ours").mkdir()
     for folder, certain, shared in ((tmp_path, True, False), (theirs, False, True), (theirs / "ours", False, False)):

@@ -109,8 +109,9 @@ def test_o1_root_is_not_led_to_another_file_when_its_log_is_opened_again(
 
 
 @as_root
+@pytest.mark.parametrize("workers", [1, 2])
 def test_o1_root_is_not_led_to_another_folder_by_its_socket(
-    start: Start, upstream: RecordingUpstream, theirs: Path, treasure: Path
+    start: Start, upstream: RecordingUpstream, theirs: Path, treasure: Path, workers: int
 ) -> None:
     """The socket is made in the user's folder, given to the user, and removed there and nowhere else."""
     as_nobody("ln", "-s", treasure.parent, theirs / "run")
@@ -121,9 +122,10 @@ def test_o1_root_is_not_led_to_another_folder_by_its_socket(
     assert (treasure.read_bytes(), treasure.stat().st_uid) == (b"root's\n", 0)
     as_nobody("rm", theirs / "run")
     as_nobody("mkdir", theirs / "run")
-    hookward = start(*flags, f"unix:{theirs}/run/sock")
+    hookward = start(*flags, f"unix:{theirs}/run/sock", "--workers", workers)
     status = (theirs / "run" / "sock").stat()
     assert (status.st_uid, status.st_mode & 0o777) == (NOBODY.pw_uid, 0o660)
+    assert once(f"{theirs}/run/sock", SIGNED).status == 200
     hookward.signal(signal.SIGTERM)
     assert hookward.wait() == 0
     assert not (theirs / "run" / "sock").exists()
