@@ -127,6 +127,16 @@ def test_a_scheme_that_signs_the_url(place: Workplace) -> None:
     assert 'public_url = "https://hooks.example.com"' in problem.mend
 
 
+def test_a_scheme_of_ones_own_whose_url_runs_into_the_body(place: Workplace) -> None:
+    text = route('provider = "acme"\nsecrets = "file:github.secret"\npublic_url = "https://hooks.example.com{}"\n')
+    scheme = '[scheme.acme]\nheader = "X-Acme"\nsigned = "{url}{body}"\n'
+    [problem] = place.problems(text.replace("{}", "") + scheme)
+    assert problem.where == "hookward.toml:6: route.a.public_url"
+    assert "{url}{body}" in problem.what
+    assert "/in" in problem.mend
+    assert place.problems(text.replace("{}", "/in") + scheme) == []
+
+
 SNS = 'provider = "sns"\nsecrets = "file:certificate"\n'
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:orders"
 

@@ -76,6 +76,7 @@ class EvidenceReader:
         "_most",
         "_public_url",
         "_scheme",
+        "_signs_url",
         "_size",
         "_target",
         "_tolerance_s",
@@ -89,6 +90,7 @@ class EvidenceReader:
         self._scheme = scheme
         self._public_url = public_url
         self._target = target_of(public_url) if public_url is not None else None
+        self._signs_url = scheme.signs_url
         self._size = signature_size(scheme)
         self._most = _MAX_PUBLIC_KEY_SIGNATURES if scheme.method in PUBLIC_KEY_METHODS else _MAX_SIGNATURES
         own = scheme.timestamp.tolerance_s if scheme.timestamp is not None else None
@@ -121,22 +123,26 @@ class EvidenceReader:
                 return value
             if value != wanted:
                 return MALFORMED
-        url = self.signed_url(head)
+        url = self.signed_url(head) if self._signs_url else b""
         context = Context(head, scheme, url or b"")
         signatures = self._signatures(head, context) if scheme.headers else []
         if isinstance(signatures, Reason):
             return signatures
-        if scheme.signs_url and url is None:
+        if url is None:
             return Reason.SIGNATURE_MISMATCH
-        if scheme.opens_url and b";" in head.target:  # to some it separates parameters, and escaped it does not
-            return MALFORMED
-        if scheme.signs_url and scheme.json_body and self._target is None and _BRACKETS.search(head.target):
+        if self._signs_url and not self._reads_one_way(head.target):
             return MALFORMED
         if scheme.document is None or scheme.document.timestamp is None:
             refused = self._judge_time(head, context, now)
             if refused is not None:
                 return refused
         return Evidence(signatures, context)
+
+    def _reads_one_way(self, target: bytes) -> bool:
+        """Whether nothing in ``target`` could be of the body, or a separator that was escaped when it was signed."""
+        if self._scheme.opens_url and b";" in target:
+            return False
+        return self._target is not None or not self._scheme.json_body or _BRACKETS.search(target) is None
 
     def _signatures(self, head: RequestHead, context: Context) -> list[bytes] | Reason:
         found: list[bytes] = []
@@ -160,22 +166,31 @@ class EvidenceReader:
             if opened is None:
                 return None
             value = opened
-        texts = [value] if scheme.listing is None else read_listing(scheme.listing, value, context)
+        listing = scheme.listing
+        if listing is None:
+            signature = self._decode(value)
+            return None if signature is None else [signature]
+        texts = read_listing(listing, value, context)
         if texts is None or len(texts) > self._most:
             return None
-        found = [self._decode(text) for text in texts]
-        signatures = [signature for signature in found if signature is not None]
-        skips = scheme.listing is not None and scheme.listing.lenient
-        return signatures or None if skips or len(signatures) == len(texts) else None
+        signatures: list[bytes] = []
+        for text in texts:
+            signature = self._decode_keyed(text, listing.pair) if listing.keyed else self._decode(text)
+            if signature is not None:
+                signatures.append(signature)
+            elif not listing.lenient:
+                return None
+        return signatures or None
 
     def _decode(self, text: bytes) -> bytes | None:
-        scheme = self._scheme
-        label = scheme.prefix
-        if scheme.listing is not None and scheme.listing.keyed and scheme.listing.pair is not None:
-            label, pair, _ = text.partition(scheme.listing.pair)
-            label += pair
-        signature = decode(scheme.encoding, text[len(label) :], self._size) if text.startswith(label) else None
-        return signature if signature is None or label is scheme.prefix else label + signature
+        prefix = self._scheme.prefix
+        return decode(self._scheme.encoding, text[len(prefix) :], self._size) if text.startswith(prefix) else None
+
+    def _decode_keyed(self, text: bytes, pair: bytes | None) -> bytes | None:
+        """The signature with the key that it is under still before it: they are compared together."""
+        key, between, value = text.partition(pair or b"")
+        signature = self._decode(value)
+        return None if signature is None else key + between + signature
 
     def _judge_time(self, head: RequestHead, context: Context, now: float) -> Reason | None:
         stamp = self._scheme.timestamp

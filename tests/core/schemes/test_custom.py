@@ -211,6 +211,34 @@ def test_mistakes(change, told):
     assert [f"{key} {what}; {mend}" for key, what, mend in problems] == [told]
 
 
+@pytest.mark.parametrize(
+    ("signed", "pair"),
+    [
+        ("{id}{body}", "{id}{body}"),
+        ("{id}{timestamp}{body}", "{id}{timestamp}"),
+        ("{timestamp}.{header:X-A}{header:X-B}.{body}", "{header:X-A}{header:X-B}"),
+        ("{timestamp}.{target}{body}", "{target}{body}"),
+        ("{timestamp}.{body}{id}", "{body}{id}"),
+        ("{timestamp}.{param:a}{body}", "{param:a}{body}"),
+    ],
+)
+def test_nothing_may_be_moved_from_one_part_to_another(signed, pair):
+    table = ACME | {"signed": signed, "id": "X-Id"}
+    if "{timestamp}" not in signed:
+        del table["timestamp"]
+    provider, problems = provider_from_table("acme", table, parse_time)
+    assert provider is None
+    assert problems[0][:2] == (
+        "signed",
+        f"has nothing fixed in {pair}, so a sender can move characters from one to the other",
+    )
+
+
+def test_what_is_wrong_otherwise_is_told_first():
+    _, problems = provider_from_table("acme", ACME | {"signed": "{timestamp}{id}{body}", "encoding": "x"}, parse_time)
+    assert {key for key, _, _ in problems} == {"encoding", "id"}
+
+
 def test_all_mistakes_at_once():
     _, problems = provider_from_table("acme", {"algoritm": "x", "encoding": "x", "signed": "{"}, parse_time)
     assert {key for key, _, _ in problems} == {"algoritm", "encoding", "signed", "header"}
