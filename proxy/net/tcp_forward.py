@@ -139,6 +139,7 @@ class TcpForward:
         except BaseException as error:
             slot.release()
             reset(sock)
+            upstream.abort()  # it may stand already, where what came behind it failed
             if not isinstance(error, OSError):
                 raise
             self.counters.dial_failed += 1
@@ -147,7 +148,11 @@ class TcpForward:
         self.counters.opened += 1
         self.counters.open += 1
         self._pipes.add(client)
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: client, sock)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: client, sock)
+        except OSError as error:
+            reset(sock)
+            client.connection_lost(error)  # no transport will say so
 
     def _hold_fast(self) -> None:
         # What follows takes no time, and must not be cancelled: uvloop then closes a transport whose connection_made

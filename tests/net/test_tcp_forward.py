@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 
 import pytest
 
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Endpoint
+from proxy.net import tcp_forward
 from proxy.net.tcp_forward import TcpForward
 from tests.net.accepting import (
     FakeSite,
@@ -84,6 +86,39 @@ def test_there_and_back(run):
             assert await receive(client) == b""
         await until(lambda: started.counters.open == 0)
         assert (started.counters.bytes_in, started.counters.bytes_out) == (5, 5)
+        await started.end(upstream)
+
+    run(main())
+
+
+def test_what_fails_behind_the_dial_leaves_no_connection_to_the_upstream(run, monkeypatch):
+    def fails(*_):
+        raise OSError("no")
+
+    async def main():
+        upstream = Upstream()
+        started = Started(replace(await upstream.start(), send_proxy=True))
+        monkeypatch.setattr(tcp_forward, "header_for", fails)
+        assert await is_reset(dial(started.address))
+        await until(lambda: [one.lost for one in upstream.made] == [True])
+        assert started.counters.dial_failed == 1
+        await started.end(upstream)
+
+    run(main())
+
+
+def test_a_client_that_no_transport_takes_gives_everything_back(run, monkeypatch):
+    async def fails(*_):
+        raise OSError("no")
+
+    async def main():
+        upstream = Upstream()
+        started = Started(await upstream.start())
+        monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", fails)
+        assert await is_reset(dial(started.address))
+        await until(lambda: [one.lost for one in upstream.made] == [True])
+        await until(lambda: started.counters.open == 0)
+        assert started.site.slots.counters.open == 0
         await started.end(upstream)
 
     run(main())
