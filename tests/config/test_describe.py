@@ -49,7 +49,7 @@ Route github: POST /hooks/github and below, to http://127.0.0.1:8000.
     Body: tail: nothing is passed on within 256KiB; beyond, all but the end, until the proof holds.
     Events: ping, push; others are refused.
     Tighter limits: max_body 1MiB.
-    An unreachable upstream is tried again for 30s.
+    An upstream that is unreachable or not ready is waited for: 9s.
 
 Route slack: POST /slack alone, to http://127.0.0.1:8000.
     May call: every address.
