@@ -46,6 +46,10 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps([_row(p) | {"title": p.title, "note": p.note} for p in chosen], indent=2))
     elif chosen:
         _print_table([_row(provider) for provider in chosen], Paint.on(sys.stdout))
+        # Not below a list of all: what one should know of a hundred nobody reads.
+        for provider in chosen if words else ():
+            if provider.note:
+                print(f"\n{provider.slug}: {provider.note}")
     else:
         print(f"no provider's name contains {' or '.join(words)}; hookward providers lists all", file=sys.stderr)
     return ExitCode.OK if chosen else ExitCode.FAILED

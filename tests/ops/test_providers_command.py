@@ -41,6 +41,15 @@ def test_words_choose(capsys: pytest.CaptureFixture[str]):
     assert {row["provider"] for row in json.loads(capsys.readouterr().out)} == {s for s in PROVIDERS if "slack" in s}
 
 
+def test_what_one_should_know_of_those_that_were_asked_for(capsys: pytest.CaptureFixture[str]):
+    for slug in ("wise", "ebay", "paypal"):
+        assert main([slug]) == 0
+        assert f"\n{slug}: {PROVIDERS[slug].note}\n" in capsys.readouterr().out
+        assert "signs for all" in PROVIDERS[slug].note
+    assert main([]) == 0
+    assert PROVIDERS["wise"].note not in capsys.readouterr().out
+
+
 def test_a_word_that_fits_nothing_is_told(capsys: pytest.CaptureFixture[str]):
     assert main(["no-such-provider"]) == 1
     captured = capsys.readouterr()
