@@ -19,6 +19,10 @@ _TWILIO = Scheme(
     encoding=BASE64,
     document=Document("form", repeats="distinct", url_digest=b"bodySHA256", either_port=True),
 )
+_TWILIO_NOTE = (
+    "Nothing separates the URL and the form in what is signed: write the whole URL in public_url where all deliveries "
+    "are forms to one URL. JSON comes to a URL with its digest added: there, write scheme and authority alone."
+)
 _TWILIO_DOCS = "https://www.twilio.com/docs/usage/security#validating-requests"
 
 #: Base64 in lines, but for what Braintree sends as a challenge: the application answers that with its signature.
@@ -165,13 +169,16 @@ PROVIDERS = (
             reason="it asks for a URL to be fetched, which the application must want",
         ),
     ),
-    Provider("twilio", "Twilio", _TWILIO_DOCS, _TWILIO, delivery_header=b"i-twilio-idempotency-token"),
+    Provider(
+        "twilio", "Twilio", _TWILIO_DOCS, _TWILIO, delivery_header=b"i-twilio-idempotency-token", note=_TWILIO_NOTE
+    ),
     Provider(
         "twilio_sha256",
         "Twilio (shared key, SHA-256)",
         _TWILIO_DOCS,
         replace(_TWILIO, algorithm="sha256"),
         delivery_header=b"i-twilio-idempotency-token",
-        note="For webhooks that come with X-Twilio-Webhooks-Signature-Settings: ...,algorithm=HMAC_SHA256.",
+        note="For webhooks that come with X-Twilio-Webhooks-Signature-Settings: ...,algorithm=HMAC_SHA256. "
+        + _TWILIO_NOTE,
     ),
 )

@@ -107,7 +107,8 @@ PROVIDERS = (
             timestamp=Timestamp(format=UNSURE, tolerance_s=None),
         ),
         delivery_header=b"x-request-id",
-        note="Nothing covers the body: fetch the object by its id before you believe what it says.",
+        note="Nothing covers the body: fetch the object by its id before you believe what it says. The time is signed, "
+        "but judged only where a tolerance is set.",
     ),
     Provider(
         "mux",
@@ -146,7 +147,7 @@ PROVIDERS = (
             (b"recurly-signature",),
             signed="{timestamp}.{body}",
             listing=Listing(pair=None, timestamp_first=True),
-            timestamp=Timestamp(format=UNSURE),
+            timestamp=Timestamp(format=MILLISECONDS),
         ),
     ),
     Provider(
