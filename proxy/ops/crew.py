@@ -26,7 +26,7 @@ from proxy.ops.roster import State
 from proxy.values import frozen, mutable
 
 #: A worker whose channel has ended can be told nothing: it is about to exit, or there is something wrong with it.
-MUTE_S = 5.0
+MUTE_S = 15.0
 #: Looks at the channel of one that has exited. Whoever else has its end could go on for ever.
 _LAST_LOOKS = 4
 
