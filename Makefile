@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack fuzz mutants clean dist pyz deb deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz mutants clean dist pyz deb deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ slowhttp: .venv/test.stamp ## Deliver while slowhttptest sends and reads slowly
 
 memory-attack: .venv/test.stamp ## Attack the memory in five ways, and hold the peak to its bound
 	$(BIN)/python -m bench.attack.memory $(ARGS)
+
+worst-input: .venv/test.stamp ## Try the worst body of each family of schemes: how long it holds the loop, and its memory
+	$(BIN)/python -m bench.attack.worst_input $(ARGS)
 
 fuzz: .venv/fuzz.stamp ## Read mutated heads as h11 does, and fuzz everything that reads bytes of a peer (ARGS="--seconds 600 --keep")
 	$(BIN)/python -m fuzz $(ARGS)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from proxy.core.policy import BodyMode
-from proxy.core.signatures import Verification, WholeVerification
+from proxy.core.signatures import TransformedVerification, Verification, WholeVerification
 from proxy.reasons import Reason
 
 #: Kept back in ``tail`` beyond the window. One byte would do to make the message incomplete; 16 KiB also keep the last
@@ -75,6 +75,11 @@ class BodyGate:
     def streaming(self) -> bool:
         """Whether content leaves before the verdict."""
         return self._streaming
+
+    @property
+    def takes_large_pieces(self) -> bool:
+        """Whether a large piece does not hold the loop: what is rewritten before it is hashed would."""
+        return not isinstance(self._running, TransformedVerification)
 
     @property
     def spilling(self) -> bool:

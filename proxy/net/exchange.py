@@ -149,10 +149,11 @@ class Exchange:
 
     def _resize(self, reservation: Reservation) -> None:
         """A body under way holds less than a window, or reads faster where memory is plenty."""
-        generous = self._gate.streaming and reservation.grow(GENEROUS_BYTES)
+        gate = self._gate
+        generous = gate.streaming and gate.takes_large_pieces and reservation.grow(GENEROUS_BYTES)
         if not generous:
-            least = STREAMING_BYTES if self._gate.streaming else 0
-            reservation.shrink(max(least, self._delivery.buffered_bytes + self._gate.held_bytes))
+            least = STREAMING_BYTES if gate.streaming else 0
+            reservation.shrink(max(least, self._delivery.buffered_bytes + gate.held_bytes))
         self._sender.read_more(generous=generous)
 
     def content_ended(self) -> None:

@@ -11,7 +11,7 @@ from proxy.core.addresses import AddressSet
 from proxy.core.body import WITHHELD_BYTES
 from proxy.core.policy import BodyMode, Endpoint
 from proxy.core.signatures import SignatureCheck
-from proxy.core.signing.scheme import Document
+from proxy.core.signing.scheme import BodyForm, Document
 from proxy.net.apart import ON_LOOP_BYTES
 from proxy.net.exchange import BUDGET_WAIT_S, GENEROUS_BYTES
 from proxy.net.spill import SpillFile
@@ -1194,6 +1194,16 @@ def test_a_stream_takes_more_where_there_is_plenty_and_gives_it_back_where_there
         sender >> cut
     world.upstream >> OK
     world.over(DELIVERED)
+
+
+def test_a_body_that_is_rewritten_before_it_is_hashed_is_read_in_small_pieces() -> None:
+    forms = (BodyForm.RAW, BodyForm.ASCII_JSON)
+    check = SignatureCheck(replace(SIGNATURE.scheme, body_forms=forms), SIGNATURE.secrets)
+    world = World(route(b"/hook", signature=check))
+    sender = world.sender()
+    sender.say(signed(BIG)[:-1])
+    assert 0 < world.site.budget.used < GENEROUS_BYTES
+    world.abandon()
 
 
 def test_a_stream_gives_back_what_it_no_longer_needs() -> None:

@@ -48,3 +48,11 @@ def test_half_a_character_at_the_end_is_replaced():
     transform = make_transform(BodyForm.ASCII_JSON)
     assert transform.feed(b"a\xc5") == b"a"
     assert transform.finish() == b"\\ufffd"
+
+
+@given(st.text('\\xuzU0"\n~019a\x7f\x00\x80é一😀', max_size=30))
+def test_text_is_written_as_json_writes_it(text):
+    transform = make_transform(BodyForm.ASCII_JSON)
+    written = transform.feed(text.encode()) + transform.finish()
+    assert written == "".join(char if char.isascii() else json.dumps(char)[1:-1] for char in text).encode()
+    assert escape_json(text.encode()) == json.dumps(text, ensure_ascii=False)[1:-1].encode()
