@@ -331,7 +331,8 @@ class App:
     def is_done(self) -> bool:
         """Whether all that was asked is answered to its end, so that whatever it says now is no answer."""
         to_the_end = any(said.content is TO_THE_END for said in self.said.values())
-        return not (self.rest or to_the_end) and len(self.listen()) == self.answered
+        unheard = self.end.transport.get_write_buffer_size()  # what a slow one has not read may be the next request
+        return not (self.rest or to_the_end or unheard) and len(self.listen()) == self.answered
 
     def waiting(self, *, early: bool = False) -> int | None:
         """The number of the request that it may answer now; before its end where it is ``early``."""
