@@ -96,7 +96,7 @@ def test_the_log_is_read_and_rotated(host: Host) -> None:
     assert counts == [["3", "path_not_matched"], ["1", "signature_mismatch"], ["1", "delivered"]]
     assert "3 127.0.0.1\t/nowhere\tpath_not_matched" in read
     assert f'"webhook.delivery_id": "{delivery}"' in read
-    assert len(re.findall(r"^[\d.]+\t[\d.]*\t\w{16}$", read, re.MULTILINE)) == 5
+    assert len(re.findall(r"^[\d.e-]+\t[\d.e-]*\t\w{16}$", read, re.MULTILINE)) == 5
 
     rules = host.etc / "logrotate"
     rules.write_text(host.text("text", "logrotate"))
