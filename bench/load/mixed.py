@@ -40,6 +40,8 @@ PATIENCE_S = 20.0
 TOLERANCE = 1.01
 #: Clients that may be under way; those beyond are not begun, which is told: it would be the queue that is measured.
 MOST = 100
+#: After so many crowds of them the allocator has what it needs.
+CROWDS = 20
 BODY, LARGE = body(), body(512 * 1024)
 
 
@@ -218,6 +220,15 @@ async def play(doors: Sequence[Door], seconds: float, rate: float, *, watched: b
     return skipped
 
 
+async def crowd(door: Door) -> None:
+    """As many clients at once as there may be, over and over: what memory the most of them take is then there already,
+    and a busy moment later on is not taken for a leak.
+    """
+    hands = deck()
+    for _ in range(CROWDS):
+        await asyncio.gather(*(one(door, next(hands)) for _ in range(MOST)))
+
+
 async def settled(door: Door) -> dict[str, float]:
     """What there is of it once two looks in a row agree: pooled connections end in between."""
     looked = await asyncio.to_thread(door.at_rest)
@@ -240,6 +251,8 @@ async def rest(door: Door, before: dict[str, float]) -> dict[str, float]:
 
 
 async def soak(options: argparse.Namespace, doors: Sequence[Door]) -> dict[str, Any]:
+    for door in doors:
+        await crowd(door)
     await play(doors, options.warm_up, options.rate, watched=False)
     before = [await settled(door) for door in doors]
     skipped = await play(doors, options.seconds, options.rate, watched=True)

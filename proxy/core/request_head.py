@@ -46,6 +46,7 @@ _OTHER_CODING = re.compile(
     rb"(?:(?:x-)?(?:gzip|compress)|deflate)(?:[ \t]*,[ \t]*(?:(?:x-)?(?:gzip|compress)|deflate))*[ \t]*,[ \t]*chunked",
     re.IGNORECASE,
 )
+_CR = 0x0D
 # Tunnels and echoes, never for a guard; what else is a token is a question for the route.
 _NEVER_METHODS = frozenset({b"CONNECT", b"TRACE", b"TRACK"})
 # An upstream that reads "_" or "." as "-" would frame or route by these. A proxy in front of us that takes no tab for
@@ -64,16 +65,18 @@ class HeadLimits:
     max_fields: int
 
 
-def read_request_head(buffer: bytes, limits: HeadLimits) -> tuple[RequestHead, int] | None:
-    """Read the head at the start of ``buffer``.
+def read_request_head(buffer: bytes, limits: HeadLimits, known: int = 0) -> tuple[RequestHead, int] | None:
+    """Read the head at the start of ``buffer``, whose first ``known`` bytes were found incomplete before.
+
+    They are not looked at again: else a head that comes byte by byte would cost the square of its length.
 
     Gives the head and the bytes it took (with one CRLF before it, RFC 9112 section 2.2), or None while it is
     incomplete. Raises ProtocolError, and nothing else, as soon as the bytes cannot become a good head.
     """
     start = 2 if buffer.startswith(b"\r\n") else 0
-    end = buffer.find(b"\r\n\r\n", start, start + limits.max_head)
+    end = buffer.find(b"\r\n\r\n", max(start, known - 3), start + limits.max_head)
     if end < 0:
-        _judge_beginning(buffer[start : start + limits.max_head], limits)
+        _judge_beginning(buffer[start : start + limits.max_head], limits, known - start)
         if len(buffer) - start >= limits.max_head:
             raise ProtocolError(Reason.HEAD_TOO_LARGE, "head")
         return None
@@ -171,11 +174,16 @@ def _expects_continue(values: dict[bytes, bytes], repeated: frozenset[bytes], mi
     return True
 
 
-def _judge_beginning(part: bytes, limits: HeadLimits) -> None:
-    """Raise if ``part``, the beginning of a head, cannot become a good one.
+def _judge_beginning(part: bytes, limits: HeadLimits, known: int = 0) -> None:
+    """Raise if ``part``, the beginning of a head, cannot become a good one; its first ``known`` bytes can.
 
     It is judged in the order of its bytes, so that the verdict is the same in whatever pieces it comes.
     """
+    if known > 0 and part.find(b"\n", 0, known) >= 0:
+        # A CR at the end of what is known may be the first half of a line's end.
+        if flaw := flaw_in_bytes(part[known - (part[known - 1] == _CR) :]):
+            _refuse(flaw)
+        return
     line, newline, rest = part.partition(b"\n")
     flaw = flaw_in_bytes(line + newline)
     if flaw:

@@ -56,7 +56,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         "_ended",
         "_exchange",
         "_head",
-        "_head_begun",
+        "_head_known",
         "_judged_by",
         "_kind",
         "_lingered",
@@ -101,10 +101,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._processing = False
         self._reading = Reading(site.clock)
         self._writing = Writing()
-        self._served = 0
-        self._lingered = 0
+        self._served = self._lingered = 0
         # of the request
-        self._head_begun = True
+        self._head_known = 0  # bytes of it that were looked at while it was incomplete; -1 where it has not begun
         self._head: RequestHead | None = None  # read, and not judged yet
         self._exchange: Exchange | None = None
         self._content: ContentReader | None = None
@@ -334,14 +333,15 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _take_head(self) -> None:
         """Read a head, where it is whole."""
-        begun, self._head_begun = self._head_begun, True
+        known, self._head_known = self._head_known, 0
         try:
-            parsed = read_request_head(self._buffer, self._site.head_limits)
+            parsed = read_request_head(self._buffer, self._site.head_limits, known)
         except ProtocolError as error:
             self._refuse_head(error)
             return
         if parsed is None:
-            if not begun:
+            self._head_known = len(self._buffer)
+            if known < 0:
                 self.deadline = self._site.clock.after(self._limits.head_timeout_s)
             return
         self._head, consumed = parsed
@@ -432,7 +432,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._buffer = b""
         if self._exchange is not None:
             self._exchange.refuse(Reason.INTERNAL_ERROR)
-        elif self._state is HEAD and self._head_begun:
+        elif self._state is HEAD and self._head_known >= 0:
             self._refuse_head(ProtocolError(Reason.INTERNAL_ERROR, ""))
         elif self._state is HEAD:
             self._close()  # the request is answered, and whole: no second answer, and no reset that would destroy it
@@ -467,7 +467,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _next_head(self) -> None:
         self._state = client_moved(self._state, HEAD)
-        self._head_begun = False
+        self._head_known = -1
         self.deadline = self._site.clock.after(self._limits.keepalive_timeout_s)
         self._reading.resume_all()
         if self._writing.is_stalled:

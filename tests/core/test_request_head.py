@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core import request_head as module
 from proxy.core.grammar import BLANK_AT_END
 from proxy.core.request_head import FAST_HEAD, HeadLimits, read_request_head
 from proxy.errors import ProtocolError
@@ -22,10 +23,10 @@ def head(*fields: bytes, line: bytes = b"POST /hook HTTP/1.1", host: bytes | Non
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def attempt(buffer: bytes, limits: HeadLimits = LIMITS):
+def attempt(buffer: bytes, limits: HeadLimits = LIMITS, known: int = 0):
     """What the reader gives, or (reason, detail) of what it raises."""
     try:
-        return read_request_head(buffer, limits)
+        return read_request_head(buffer, limits, known)
     except ProtocolError as error:
         return error.reason, error.detail
 
@@ -671,3 +672,28 @@ def test_any_bytes_give_a_head_or_a_protocol_error(buffer):
     attempt(buffer)
     attempt(buffer + b"\r\n\r\n")
     attempt(b"POST / HTTP/1.1\r\nHost: a\r\n" + buffer + b"\r\n\r\n")
+
+
+@examples(150)
+@given(heads_near_the_border(), st.lists(st.integers(1, 30), min_size=1))
+def test_what_was_looked_at_need_not_be_looked_at_again(buffer, sizes):
+    """In pieces, with what is known, the answer is that to the whole."""
+    whole, at, known, step = attempt(buffer), 0, 0, 0
+    verdict = None
+    while verdict is None and at < len(buffer):
+        at, step = min(len(buffer), at + sizes[step % len(sizes)]), step + 1
+        verdict = attempt(buffer[:at], known=known)
+        known = at
+    assert type(verdict) is type(whole)
+    if whole is not None:
+        assert verdict[0] is whole[0] if isinstance(whole[0], Reason) else verdict == whole
+
+
+def test_a_head_that_comes_byte_by_byte_is_looked_at_once(monkeypatch):
+    looked = []
+    real = module.flaw_in_bytes
+    monkeypatch.setattr(module, "flaw_in_bytes", lambda part: looked.append(len(part)) or real(part))
+    data = b"POST / HTTP/1.1\r\nHost: a\r\nX-A: " + b"b" * 4000
+    for size in range(1, len(data)):
+        assert read_request_head(data[:size], LIMITS, size - 1) is None
+    assert sum(looked) < 3 * len(data), "linear"
