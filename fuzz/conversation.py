@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import re
 
+from tests.net.conversation import read_requests
 from tests.net.dialogue import HIGH, End, World, signature
-from tests.net.test_conversations import read_messages
 
 MARK = b"\n~"
 MAX_MOVES = 24
@@ -68,7 +68,7 @@ def _listen(world: World, heard: dict[int, bytes]) -> None:
 
 
 def _check_requests(got: bytes) -> None:
-    for message in read_messages(got):
+    for message in read_requests(got):
         assert message.head.count(b"\r\nContent-Length:") + message.head.count(b"\r\nTransfer-Encoding:") <= 1
         if message.complete and _GUARDED.match(message.head):
             [given] = _SIGNATURE.findall(message.head)
