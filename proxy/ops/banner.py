@@ -11,14 +11,14 @@ import sys
 from collections.abc import Iterable, Sequence
 
 import proxy
+from proxy.config.commandline import Paint
+from proxy.config.host import PYTHON_VERSION
 from proxy.config.settings import Settings
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.ops import privileges
-from proxy.ops.environment import PYTHON_VERSION
 from proxy.ops.standard_error import StandardError
-from proxy.ops.terminal import Paint
 
 _TOKEN_PLACES = {
     TokenKind.QUERY: "token in the query ({})",

@@ -11,8 +11,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from proxy.config.commandline import ExitCode
 from proxy.config.describe import describe
 from proxy.config.flags import FlagError, RunParser, add_run_flags, refuse_unknown
+from proxy.config.host import environment
 from proxy.config.lint import lint
 from proxy.config.load import load_namespace
 from proxy.config.notes import audible, rule_of
@@ -23,8 +25,6 @@ from proxy.config.settings import Loaded
 from proxy.errors import ConfigError, Problem
 from proxy.net.clock import Clock
 from proxy.ops.certificates import load_certificates
-from proxy.ops.environment import environment
-from proxy.ops.exit_codes import ExitCode
 from proxy.ops.fixtures import run_fixtures
 from proxy.ops.set_report import SetRow, sentence
 

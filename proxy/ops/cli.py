@@ -5,22 +5,31 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+import proxy
+from proxy.config.commandline import ExitCode
 from proxy.config.flags import FlagError
 from proxy.errors import Problem
-from proxy.ops import neighbours
 from proxy.ops.commands import COMMANDS
-from proxy.ops.exit_codes import ExitCode
-from proxy.ops.failures import outcome
+from proxy.ops.journal import outcome
+
+MIXED_IN = (
+    'The package "proxy.py" is installed in the same environment and shares the import name "proxy" with hookward: '
+    "install hookward into an environment of its own (python -m venv), or run pip uninstall proxy.py."
+)
+#: What an installer leaves beside the packages. (``importlib.metadata`` knows more, and is a tenth of a start.)
+_PROXY_PY = re.compile(r"proxy[._-]py(?:-.*)?\.(?:dist|egg)-info", re.IGNORECASE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line (``sys.argv`` unless given) and return the exit code."""
-    if neighbours.mixed_in():
-        print(neighbours.MESSAGE, file=sys.stderr)
+    if _proxy_py_is_mixed_in():
+        print(MIXED_IN, file=sys.stderr)
         return ExitCode.CONFIG
     words = list(sys.argv[1:] if argv is None else argv)
     return outcome(lambda: _dispatch(words))
@@ -51,3 +60,20 @@ def help_text() -> str:
 def _near(word: str) -> str:
     near = get_close_matches(word.lower(), COMMANDS, n=1)
     return f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
+
+
+def _proxy_py_is_mixed_in() -> bool:
+    """Whether the distribution proxy.py is installed here, or the package ``proxy`` is not ours.
+
+    proxy.py installs a package ``proxy`` too. With both in one environment, files of one lie between those of the
+    other, and which of the two answers to a name is chance. A guard must not start on chance.
+    """
+    return getattr(proxy, "DISTRIBUTION", "") != "hookward" or any(map(_holds_proxy_py, sys.path))
+
+
+def _holds_proxy_py(folder: str) -> bool:
+    try:
+        with os.scandir(folder or os.curdir) as entries:
+            return any(_PROXY_PY.fullmatch(entry.name) for entry in entries)
+    except OSError:  # nothing there, or an archive, into which nothing is installed
+        return False

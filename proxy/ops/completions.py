@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 
-from proxy.ops.arguments import Parser
+from proxy.config.commandline import ExitCode, Parser
 from proxy.ops.commands import COMMANDS, Command
-from proxy.ops.exit_codes import ExitCode
 from proxy.ops.grammar import Option, all_options, own_options
 
 _EPILOG = """\

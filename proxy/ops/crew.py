@@ -15,12 +15,11 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import NoReturn
 
+from proxy.config.commandline import ExitCode
 from proxy.config.settings import Loaded
 from proxy.net.clock import NEVER
 from proxy.ops.channel import ChannelError, Message, Wire
-from proxy.ops.exit_codes import ExitCode
-from proxy.ops.failures import outcome
-from proxy.ops.journal import log
+from proxy.ops.journal import log, outcome
 from proxy.ops.places import Held
 from proxy.ops.roster import State
 from proxy.values import frozen, mutable

@@ -21,10 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from proxy.ops.arguments import Parser
+from proxy.config.commandline import ExitCode, Paint, Parser
 from proxy.ops.demo_stage import PATH, Application, Guard, Seen, StageError, stage
-from proxy.ops.exit_codes import ExitCode
-from proxy.ops.terminal import Paint
 from proxy.values import frozen, mutable
 
 #: How long a log line or a request may take to show up; on a quiet machine it is a millisecond.

@@ -15,8 +15,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
+from proxy.config.commandline import ExitCode, Paint, visible
 from proxy.config.flags import CONFIG_VARIABLE, FlagError, RunParser, add_run_flags
 from proxy.config.guarded_files import open_below
+from proxy.config.host import environment
 from proxy.config.kinds import INSTANT
 from proxy.config.load import load_namespace
 from proxy.config.settings import Loaded
@@ -25,9 +27,6 @@ from proxy.core.saved_delivery import Saved, no_files, read_saved
 from proxy.core.walk import ADMITTED, Step, Trip, Walk, walk
 from proxy.errors import Problem
 from proxy.net.clock import Clock
-from proxy.ops.environment import environment
-from proxy.ops.exit_codes import ExitCode
-from proxy.ops.terminal import Paint, visible
 
 _MAX_BYTES = 256 * 1024 * 1024
 #: What the shell hands over by ``<(command)``, or the process has as its input.

@@ -12,14 +12,13 @@ import secrets
 import sys
 from collections.abc import Sequence
 
+from proxy.config.commandline import ExitCode, Parser
 from proxy.config.flags import FlagError
 from proxy.core.schemes import Provider, find
 from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.scheme import SecretForm
 from proxy.core.tokens import TokenKind
 from proxy.errors import Problem
-from proxy.ops.arguments import Parser
-from proxy.ops.exit_codes import ExitCode
 from proxy.ops.provider_names import near_provider
 
 #: As long as the output of SHA-256: RFC 2104 section 3 asks for no less, and more adds nothing.

@@ -14,7 +14,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterable, MutableMapping
 
 from proxy.config.endpoints import read_listen
@@ -30,11 +29,6 @@ VARIABLE = "HOOKWARD_HANDOVER"
 PATIENCE_S = 60.0
 
 _READY = b"ready\n"
-
-
-def command_line() -> list[str]:
-    """How this process was started; the interpreter by its full path."""
-    return [sys.executable, *sys.orig_argv[1:]]
 
 
 class Heir:

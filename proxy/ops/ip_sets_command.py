@@ -15,7 +15,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
+from proxy.config.commandline import ExitCode, Paint, Parser
 from proxy.config.feed import Feed
+from proxy.config.host import environment
 from proxy.config.load import load_sets
 from proxy.config.problems import suggestion
 from proxy.config.set_catalogue import ALIASES, spelled
@@ -25,11 +27,7 @@ from proxy.core.feed_paths import FeedError
 from proxy.net.clock import Clock
 from proxy.net.feed_fetch import Known
 from proxy.net.feeds import Fresh, fetch_feed, judge
-from proxy.ops.arguments import Parser
-from proxy.ops.environment import environment
-from proxy.ops.exit_codes import ExitCode
 from proxy.ops.set_report import SetRow, table_lines
-from proxy.ops.terminal import Paint
 from proxy.values import mutable
 
 _EPILOG = """\

@@ -1,16 +1,22 @@
 """What the process says about itself, on standard error: start, reload, drain, trouble. Exchanges have their own log.
 
-One line per message, printable ASCII and what a configuration says; a traceback only for bugs of ours.
+One line per message, printable ASCII and what a configuration says; a traceback only for bugs of ours. It is also the
+one place where failures become messages and exit codes, for the command line and for each worker.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from collections.abc import Iterable
+import traceback
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
-from proxy.errors import Problem
+from proxy.config.commandline import ExitCode, visible
+from proxy.config.flags import FlagError
+from proxy.errors import ConfigError, Problem
+from proxy.net.sockets import ListenError
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _HANDLER_NAME = "hookward-journal"
@@ -38,3 +44,32 @@ def open_journal(level: str, stream: TextIO | None = None, *, who: str = "") -> 
 def problem_lines(problems: Iterable[Problem]) -> str:
     """All problems at once: where, what, and below it how to mend it."""
     return "\n".join(str(problem) for problem in problems)
+
+
+def outcome(run: Callable[[], int]) -> int:
+    """The exit code of ``run``; what it raises is told on standard error."""
+    try:
+        return run()
+    except FlagError as error:
+        return _fail(ExitCode.USAGE, "hookward: the command line cannot be used", error.problems)
+    except ConfigError as error:
+        return _fail(ExitCode.CONFIG, "hookward: the configuration cannot be used", error.problems)
+    except ListenError as error:
+        print(visible(f"hookward: {error}"), file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader has seen enough ("hookward providers | head"); what is buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except KeyboardInterrupt:
+        return 128 + 2  # as a shell says of SIGINT
+    except Exception:  # noqa: BLE001 - the last resort: a bug of ours
+        traceback.print_exc()
+        return ExitCode.SOFTWARE
+
+
+def _fail(code: ExitCode, headline: str, problems: Iterable[Problem]) -> int:
+    print(headline, file=sys.stderr)
+    for problem in problems:
+        print(visible(str(problem)), file=sys.stderr)
+    return code

@@ -6,11 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 import proxy
+from proxy.config.commandline import ExitCode, Parser
+from proxy.config.host import LOOP_VARIABLE, RELOAD_VARIABLE
 from proxy.config.schema import ENVIRONMENT_PREFIX, SECTIONS, Key
-from proxy.ops.arguments import Parser
 from proxy.ops.commands import COMMANDS, Command
-from proxy.ops.environment import LOOP_VARIABLE, RELOAD_VARIABLE
-from proxy.ops.exit_codes import ExitCode
 from proxy.ops.grammar import Option, own_options
 
 _CODES = {

@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Mapping
 
-from proxy.ops.environment import RELOAD_VARIABLE
+from proxy.config.host import RELOAD_VARIABLE
 
 #: systemd reads at once. A manager that does not must not stop us.
 SEND_TIMEOUT_S = 0.2

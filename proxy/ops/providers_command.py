@@ -6,12 +6,10 @@ import json
 import sys
 from collections.abc import Sequence
 
+from proxy.config.commandline import ExitCode, Paint, Parser
 from proxy.core.schemes import PROVIDERS, Provider
 from proxy.core.signing.scheme import Method, Scheme
 from proxy.core.tokens import TokenKind
-from proxy.ops.arguments import Parser
-from proxy.ops.exit_codes import ExitCode
-from proxy.ops.terminal import Paint
 
 _TOKEN_PLACES = {TokenKind.BEARER: "Authorization: Bearer", TokenKind.BASIC: "Authorization: Basic"}
 _METHODS = {

@@ -16,11 +16,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from proxy.config.commandline import ExitCode, Parser
 from proxy.config.flags import FlagError
+from proxy.config.host import RELOAD_VARIABLE
 from proxy.errors import Problem
-from proxy.ops.arguments import Parser
-from proxy.ops.environment import RELOAD_VARIABLE
-from proxy.ops.exit_codes import ExitCode
 from proxy.ops.notify import REFUSED
 
 #: systemd gives up after 90 s.

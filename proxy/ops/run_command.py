@@ -8,21 +8,19 @@ import importlib
 import os
 from collections.abc import Sequence
 
+from proxy.config.commandline import ExitCode
 from proxy.config.flags import RunParser, add_run_flags, parse_flags
+from proxy.config.host import LOOP_VARIABLE, environment, worker_count
 from proxy.config.load import load_namespace
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
-from proxy.ops import descriptors, privileges, standard_error
-from proxy.ops.collector import settle
+from proxy.ops import privileges, standard_error
 from proxy.ops.commands import COMMANDS
-from proxy.ops.environment import LOOP_VARIABLE, environment, hold_standard_descriptors
-from proxy.ops.exit_codes import ExitCode
 from proxy.ops.handover import receive
 from proxy.ops.journal import log, open_journal
 from proxy.ops.launch import Launch
-from proxy.ops.loops import LoopFactory, loop_factory
 from proxy.ops.notify import Notifier
-from proxy.ops.processors import worker_count
+from proxy.ops.process import LoopFactory, hold_standard_descriptors, loop_factory, raise_descriptor_limit, settle
 from proxy.ops.solo import Solo
 
 STATE_DIR_VARIABLE = "HOOKWARD_STATE_DIR"
@@ -56,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     open_journal(launch.loaded.settings.log_level)
     os.umask(privileges.UMASK)
     privileges.identity_of(launch.loaded.settings)
-    for warning in descriptors.make_room(launch.loaded.policy.server):
+    for warning in raise_descriptor_limit(launch.loaded.policy.server):
         log.warning("%s", warning)
     factory = loop_factory(os.environ.get(LOOP_VARIABLE, ""))
     if worker_count(launch.loaded.settings.workers) > 1:

@@ -16,19 +16,17 @@ from pathlib import Path
 from time import perf_counter
 from urllib.parse import urlsplit
 
+from proxy.config.commandline import ExitCode, Paint, Parser, visible
 from proxy.config.flags import FlagError
 from proxy.config.guarded_files import write_private
+from proxy.config.host import environment
 from proxy.core.schemes import Provider, find
 from proxy.errors import Problem
 from proxy.net.clock import Clock
-from proxy.ops.arguments import Parser
-from proxy.ops.environment import environment
-from proxy.ops.exit_codes import ExitCode
 from proxy.ops.provider_names import near_provider
 from proxy.ops.samples import choose, samples_of
 from proxy.ops.secret_flags import add_secret_flags, read_secret
 from proxy.ops.sending import TAMPERS, Delivery, Order, compose, tampered
-from proxy.ops.terminal import Paint, visible
 
 TIMEOUT_S = 60.0
 _MAX_SHOWN = 4096  # bytes of the answer's content

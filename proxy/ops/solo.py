@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 
+from proxy.config.host import command_line
 from proxy.errors import HookwardError
 from proxy.ops import banner
-from proxy.ops.handover import PATIENCE_S, Heir, command_line
+from proxy.ops.handover import PATIENCE_S, Heir
 from proxy.ops.journal import log
 from proxy.ops.launch import Launch
 from proxy.ops.places import SocketStore

@@ -11,15 +11,14 @@ import signal
 import socket
 from typing import cast
 
+from proxy.config.commandline import ExitCode
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.core.metrics import Snapshot
 from proxy.ops.channel import ChannelError, Lines, Message, encode
-from proxy.ops.collector import settle
-from proxy.ops.exit_codes import ExitCode
 from proxy.ops.journal import log, open_journal
-from proxy.ops.loops import LoopFactory
 from proxy.ops.places import Held, SocketStore
+from proxy.ops.process import LoopFactory, settle
 from proxy.ops.worker import Worker
 from proxy.values import frozen
 

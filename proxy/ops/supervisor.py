@@ -16,6 +16,8 @@ import socket
 from collections.abc import Callable
 from time import monotonic
 
+from proxy.config.commandline import ExitCode
+from proxy.config.host import command_line, worker_count
 from proxy.core.metric_families import GENERATION, RELOAD_GOOD, RELOADS, STARTED, WORKER_EXITS, WORKERS
 from proxy.core.metrics import Metrics, Snapshot
 from proxy.errors import HookwardError
@@ -24,13 +26,11 @@ from proxy.ops import banner, supervised
 from proxy.ops.certificates import load_certificates
 from proxy.ops.channel import ChannelError, Message, line_limit, metrics_of, number_of
 from proxy.ops.crew import Crew, Plan, WorkerProcess
-from proxy.ops.exit_codes import ExitCode
-from proxy.ops.handover import PATIENCE_S, Heir, Legacy, command_line
+from proxy.ops.handover import PATIENCE_S, Heir, Legacy
 from proxy.ops.journal import log, open_journal
 from proxy.ops.launch import Launch
-from proxy.ops.loops import LoopFactory
 from proxy.ops.places import Held, SocketStore, places_of, shown
-from proxy.ops.processors import worker_count
+from proxy.ops.process import LoopFactory
 from proxy.ops.roster import Fate, Roster, State
 from proxy.ops.shared_sets import SharedSets
 from proxy.ops.signals import SignalQueue

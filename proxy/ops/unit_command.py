@@ -17,14 +17,13 @@ from pathlib import Path
 
 import proxy
 from proxy.config import kinds
+from proxy.config.commandline import ExitCode
 from proxy.config.endpoints import ListenAddress
 from proxy.config.flags import FlagError, RunParser, parse_flags
+from proxy.config.host import command_line, worker_count
 from proxy.config.outline import Outline, load_outline
 from proxy.config.schema import FLAGS
 from proxy.errors import Problem
-from proxy.ops.exit_codes import ExitCode
-from proxy.ops.handover import command_line
-from proxy.ops.processors import worker_count
 from proxy.ops.units import Needs, literal, service_unit, socket_unit
 from proxy.values import mutable
 

@@ -6,9 +6,8 @@ import platform
 from collections.abc import Sequence
 
 import proxy
-from proxy.ops.arguments import Parser
-from proxy.ops.exit_codes import ExitCode
-from proxy.ops.loops import loop_factory
+from proxy.config.commandline import ExitCode, Parser
+from proxy.ops.process import loop_factory
 
 
 def main(argv: Sequence[str]) -> int:

@@ -18,6 +18,8 @@ from collections.abc import Awaitable, Callable
 from enum import IntEnum
 
 import proxy
+from proxy.config.commandline import wants_colour
+from proxy.config.host import PYTHON_VERSION
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded, Settings
 from proxy.config.settings import TcpForward as TcpSettings
@@ -44,12 +46,10 @@ from proxy.ops.admin import AdminServer
 from proxy.ops.certificates import Certificates, load_certificates
 from proxy.ops.doors import Doors, Wanted
 from proxy.ops.duplicates import close_duplicates, open_duplicates
-from proxy.ops.environment import PYTHON_VERSION
 from proxy.ops.gauges import Gauges
 from proxy.ops.journal import log, open_journal
 from proxy.ops.places import ADMIN, Held, Place, SocketStore
 from proxy.ops.privileges import become, owners_of
-from proxy.ops.terminal import wants_colour
 
 #: How often a drain looks whether everybody has left: often at first, when it is a matter of milliseconds.
 DRAIN_LOOK_S = (0.02, 0.25)

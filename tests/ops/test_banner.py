@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.commandline import Paint
 from proxy.config.load import load
 from proxy.config.settings import Loaded
 from proxy.ops import banner
-from proxy.ops.terminal import Paint
 
 FLAGS = ["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:8000"]
 

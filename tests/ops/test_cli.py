@@ -1,4 +1,4 @@
-"""The command line: which command runs, and how failures become exit codes."""
+"""The command line: which command runs, how failures become exit codes, and that another ``proxy`` is noticed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+import proxy
 from proxy.config.flags import FlagError
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import AddressInUseError, NotPermittedError
-from proxy.ops import checkup, run_command
+from proxy.ops import checkup, cli, run_command
 from proxy.ops.cli import main
 from proxy.ops.commands import COMMANDS
+from tests.whole.process import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -118,3 +120,37 @@ def test_a_reader_who_has_seen_enough_is_no_failure():
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_alone():
+    assert not cli._proxy_py_is_mixed_in()
+
+
+@pytest.mark.parametrize("folder", ["proxy.py-2.4.10.dist-info", "proxy_py-2.4.10.dist-info"])
+def test_proxy_py_in_the_same_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: str
+):
+    info = tmp_path / folder
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: proxy.py\nVersion: 2.4.10\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert cli._proxy_py_is_mixed_in()
+    assert cli.main(["version"]) == 78
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "proxy.py" in captured.err
+
+
+def test_a_package_that_is_not_ours(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(proxy, "DISTRIBUTION")
+    assert cli._proxy_py_is_mixed_in()
+
+
+@pytest.mark.parametrize("optimised", ["-O", "-OO"])
+def test_an_interpreter_that_drops_docstrings_starts_us(optimised: str):
+    """``-OO`` leaves no docstring to know ourselves by, and no assertion: a demonstration needs neither."""
+    command = [sys.executable, optimised, "-m", "proxy", "demo", "--once"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Every promise was kept." in done.stdout

@@ -7,10 +7,10 @@ import hmac
 
 import pytest
 
+from proxy.config.commandline import Paint
 from proxy.ops import demo
 from proxy.ops.demo import STEPS, Outcome, Step, main
 from proxy.ops.demo_stage import Seen, StageError
-from proxy.ops.terminal import Paint
 
 SEEN = Seen("POST", "/hooks/github", 10, "github; secret=a; id=b")
 

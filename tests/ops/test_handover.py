@@ -14,8 +14,7 @@ import pytest
 
 from proxy.config.endpoints import ListenAddress
 from proxy.errors import ConfigError
-from proxy.ops import handover
-from proxy.ops.handover import VARIABLE, Heir, command_line, receive
+from proxy.ops.handover import VARIABLE, Heir, receive
 from proxy.ops.places import WEBHOOKS, Place, SocketStore
 
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -105,8 +104,3 @@ def test_a_socket_that_does_not_listen_is_none():
     one = {"fd": sock.detach(), "use": "webhooks", "place": ":1", "address": ":1", "inode": None}
     with pytest.raises(ConfigError):
         receive({VARIABLE: json.dumps({"channel": 3, "sockets": [one]})})
-
-
-def test_the_command_line_is_that_of_this_process(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(handover.sys, "orig_argv", ["python", "-m", "proxy", "--listen", ":1"])
-    assert command_line() == [sys.executable, "-m", "proxy", "--listen", ":1"]

@@ -22,7 +22,7 @@ import os, sys
 sys.path.insert(0, {root!r})
 from dataclasses import replace
 from proxy.config.load import load
-from proxy.ops.failures import outcome
+from proxy.ops.journal import outcome
 from proxy.ops.privileges import become
 settings = load(["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1"], {{}}).settings
 {before}

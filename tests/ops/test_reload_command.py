@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from proxy.config.flags import FlagError
+from proxy.config.host import RELOAD_VARIABLE
 from proxy.ops import reload_command
-from proxy.ops.environment import RELOAD_VARIABLE
 from proxy.ops.reload_command import main
 from tests.whole.conftest import start  # noqa: F401 - the fixture
 from tests.whole.process import Hookward

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.commandline import Parser
 from proxy.core.schemes import PROVIDERS
 from proxy.errors import ConfigError
-from proxy.ops.arguments import Parser
 from proxy.ops.secret_flags import add_secret_flags, read_secret
 
 

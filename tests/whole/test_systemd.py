@@ -220,7 +220,7 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
 WORK = """
 import asyncio, ssl, sqlite3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from proxy.ops.loops import loop_factory
+from proxy.ops.process import loop_factory
 key = Ed25519PrivateKey.generate()
 key.public_key().verify(key.sign(b"x"), b"x")
 ssl.create_default_context()

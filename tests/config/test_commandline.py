@@ -1,4 +1,4 @@
-"""Colours only where somebody sees them."""
+"""What the commands share: exit codes are a contract with scripts, and colours are for those who see them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,27 @@ import io
 
 import pytest
 
-from proxy.ops.terminal import Paint, visible, wants_colour
+from proxy.config.commandline import ExitCode, Paint, Parser, visible, wants_colour
+
+
+def test_the_codes_are_those_of_sysexits():
+    assert {code.name: code.value for code in ExitCode} == {
+        "OK": 0,
+        "FAILED": 1,
+        "USAGE": 64,
+        "UNAVAILABLE": 69,
+        "SOFTWARE": 70,
+        "NO_PERMISSION": 77,
+        "CONFIG": 78,
+    }
+
+
+def test_bad_flags_end_with_64(capsys: pytest.CaptureFixture[str]):
+    parser = Parser(prog="hookward demo")
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--twice"])
+    assert ended.value.code == 64
+    assert "hookward demo: unrecognized arguments: --twice" in capsys.readouterr().err
 
 
 class Terminal(io.StringIO):
