@@ -28,7 +28,6 @@ from proxy.core.pubkey import decode_public_key
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.response_head import read_response_head
 from proxy.core.routes import RouteTable
-from proxy.core.saved_delivery import read_saved
 from proxy.core.schemes import PROVIDERS, decode_secret
 from proxy.core.secrets import Secret
 from proxy.core.signing.documents import both_ports, read_claims, read_form, read_json, sorted_url
@@ -45,6 +44,7 @@ from proxy.http1 import Framing, RequestHead
 from proxy.net.certificate import parse_certificate, read_certificate
 from proxy.ops.channel import ChannelError, Lines
 from proxy.reasons import Reason
+from proxy.tools.saved_delivery import read_saved
 from tests.deliveries import NOW, check_for, make
 from tests.net.dialogue import ROUTES, policy, route
 
@@ -338,7 +338,7 @@ READERS: dict[str, Row] = {
     ),
     "decisions": Row(decisions, (), ("core.exchange.decide", "core.handshakes.find_check")),
     "conversation": Row(converse, (), ("core.body.BodyGate.feed", "net.exchange.Exchange.begin_whole")),
-    "saved": Row(saved, (ValueError,), ("core.saved_delivery.read_saved", "core.curl_line.read_curl")),
+    "saved": Row(saved, (ValueError,), ("tools.saved_delivery.read_saved", "tools.curl_line.read_curl")),
     "keys": Row(
         keys,
         (ValueError,),

@@ -20,7 +20,7 @@ from collect import BUILD, ROOT, VERSIONS, collect, epoch, run, version
 from proxy.ops.commands import COMMANDS
 from proxy.ops.completions import SHELLS
 from proxy.ops.manual import command_page, file_page
-from proxy.ops.units import Needs, service_unit
+from proxy.tools.units import Needs, service_unit
 
 RECIPES = ROOT / "packaging" / "debian"
 CONFIG = ("--config", "/etc/hookward/hookward.toml")

@@ -18,13 +18,13 @@ from urllib.parse import quote_plus
 from proxy.core.causes.trial import Case
 from proxy.core.policy import BodyMode, Endpoint, Limits, Route
 from proxy.core.schemes import decode_secret, find
-from proxy.core.schemes.signer import sign
 from proxy.core.secrets import Secret
 from proxy.core.signatures import Scheme, SignatureCheck
 from proxy.core.signing.scheme import Encoding, Timestamp
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
+from proxy.tools.signer import sign
 from tests.deliveries import NOW, Delivery, head_of, make
 
 LIMITS = Limits(1 << 20, 8192, 16384, 100, 1 << 18, 10, 512, 60, 90, 15, 60, 30)

@@ -1,6 +1,6 @@
 """The house has floors: imports go down only, the core touches no world, and nothing is imported in passing.
 
-    5 ops    4 extra    3 net    2 config    1 core    0 reasons, errors, http1, values
+    5 ops    4 tools    3 net    2 config    1 core    0 reasons, errors, http1, values
 
 Read from the syntax trees, so that an import that only a type checker sees counts as well. A few modules import others
 by their names, when somebody asks for what those do: they are listed here, and held to the same floors.
@@ -23,11 +23,11 @@ MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-FLOORS = {"core": 1, "config": 2, "net": 3, "extra": 4, "ops": 5}
+FLOORS = {"core": 1, "config": 2, "net": 3, "tools": 4, "ops": 5}
 #: Who imports by name, and what: what not every start, or not every installation, has use for.
 BY_NAME = {
     "proxy.core.signing.extras": {"proxy.core.pubkey"},
-    "proxy.ops.commands": {f"proxy.ops.{command.module}" for command in COMMANDS.values()},
+    "proxy.ops.commands": {command.module for command in COMMANDS.values()},
     "proxy.ops.duplicates": {"proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"},
     "proxy.ops.run_command": {"proxy.ops.supervisor"},
 }

@@ -33,6 +33,8 @@ PLACES = [
     *(ROOT / "proxy" / "core").rglob("*.py"),
     *(ROOT / "proxy" / "net").rglob("*.py"),
     ROOT / "proxy/ops/channel.py",
+    ROOT / "proxy/tools/curl_line.py",
+    ROOT / "proxy/tools/saved_delivery.py",
 ]
 
 

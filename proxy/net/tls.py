@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from proxy.config.settings import Settings
 from proxy.core.policy import UpstreamTls
 from proxy.errors import ConfigError, Problem
 from proxy.net.certificate import Certificate, read_certificate
@@ -152,6 +153,16 @@ def hush_server_names() -> None:
             before(unraisable)
 
     sys.unraisablehook = hook
+
+
+def load_certificates(settings: Settings) -> TlsContexts | None:
+    """The contexts of all certificates, or None without any. Raises ConfigError with every problem."""
+    if not settings.tls:
+        return None
+    hush_server_names()
+    return TlsContexts(
+        [KeyPair(one.cert, one.key, one.names, one.where, one.client_ca, one.client_required) for one in settings.tls]
+    )
 
 
 def upstream_context(tls: UpstreamTls) -> ssl.SSLContext:

@@ -5,21 +5,10 @@ from __future__ import annotations
 import asyncio
 from ssl import SSLContext
 
-from proxy.config.settings import Settings
 from proxy.core.metrics import Gauge
 from proxy.errors import Problem
-from proxy.net.tls import KeyPair, LoadedPair, TlsContexts, hush_server_names
+from proxy.net.tls import LoadedPair, TlsContexts
 from proxy.ops.journal import log, problem_lines
-
-
-def load_certificates(settings: Settings) -> TlsContexts | None:
-    """The contexts of all certificates, or None without any. Raises ConfigError with every problem."""
-    if not settings.tls:
-        return None
-    hush_server_names()
-    return TlsContexts(
-        [KeyPair(one.cert, one.key, one.names, one.where, one.client_ca, one.client_required) for one in settings.tls]
-    )
 
 
 class Certificates:

@@ -1,6 +1,6 @@
 """The table of commands. Each names its module, which is imported when the command is asked for and not before.
 
-So a start imports what serving needs, and no more. To add a command, write a module of this package with
+So a start imports what serving needs, and no more. To add a command, write a module of ``proxy.tools`` with
 ``main(argv) -> int`` and ``build_parser()``, and add it to ``COMMANDS``.
 """
 
@@ -32,7 +32,7 @@ def paused() -> Iterator[None]:
 
 @frozen
 class Command:
-    """One command: what it is for, in a line, and the name of its module in this package.
+    """One command: what it is for, in a line, and the name of its module.
 
     Where ``of_run`` is true, it takes the flags of ``run`` besides its own.
     """
@@ -53,25 +53,25 @@ class Command:
 
     def _load(self) -> ModuleType:
         with paused():
-            return importlib.import_module(f"{__package__}.{self.module}")
+            return importlib.import_module(self.module)
 
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
-        "run": Command("guard the application: the default, which takes the flags below", "run_command"),
-        "check": Command("say what a configuration means, and listen nowhere", "checkup", of_run=True),
-        "send": Command("send a test delivery, signed as a provider would sign it", "send_command"),
+        "run": Command("guard the application: the default, which takes the flags below", "proxy.ops.run_command"),
+        "check": Command("say what a configuration means, and listen nowhere", "proxy.tools.check", of_run=True),
+        "send": Command("send a test delivery, signed as a provider would sign it", "proxy.tools.send"),
         "explain": Command(
-            "say what every check finds in a saved delivery, and why it failed", "explain_command", of_run=True
+            "say what every check finds in a saved delivery, and why it failed", "proxy.tools.explain", of_run=True
         ),
-        "gen-secret": Command("make a new secret of the right form and length", "gen_secret_command"),
-        "demo": Command("show hookward at work on this machine (--once ends by itself)", "demo"),
-        "ip-sets": Command("show, compare and refresh the published address lists", "ip_sets_command"),
-        "providers": Command("list the senders that are known by name", "providers_command"),
-        "reload": Command("have a service reload, and wait for what comes of it", "reload_command"),
-        "unit": Command("print hardened systemd units for a configuration", "unit_command", of_run=True),
-        "completion": Command("print the completion for bash, zsh or fish", "completions"),
-        "man": Command("print a manual page", "manual"),
-        "version": Command("print the version", "version_command"),
+        "gen-secret": Command("make a new secret of the right form and length", "proxy.tools.gen_secret"),
+        "demo": Command("show hookward at work on this machine (--once ends by itself)", "proxy.tools.demo"),
+        "ip-sets": Command("show, compare and refresh the published address lists", "proxy.tools.ip_sets"),
+        "providers": Command("list the senders that are known by name", "proxy.tools.providers"),
+        "reload": Command("have a service reload, and wait for what comes of it", "proxy.ops.reload_command"),
+        "unit": Command("print hardened systemd units for a configuration", "proxy.tools.unit", of_run=True),
+        "completion": Command("print the completion for bash, zsh or fish", "proxy.ops.completions"),
+        "man": Command("print a manual page", "proxy.ops.manual"),
+        "version": Command("print the version", "proxy.ops.version_command"),
     }
 )

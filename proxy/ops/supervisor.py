@@ -22,8 +22,8 @@ from proxy.core.metric_families import GENERATION, RELOAD_GOOD, RELOADS, STARTED
 from proxy.core.metrics import Metrics, Snapshot
 from proxy.errors import HookwardError
 from proxy.net.clock import NEVER, Clock
+from proxy.net.tls import load_certificates
 from proxy.ops import banner, supervised
-from proxy.ops.certificates import load_certificates
 from proxy.ops.channel import ChannelError, Message, line_limit, metrics_of, number_of
 from proxy.ops.crew import Crew, Plan, WorkerProcess
 from proxy.ops.handover import PATIENCE_S, Heir, Legacy

@@ -40,10 +40,10 @@ from proxy.net.log_formats import formatter
 from proxy.net.log_sink import LogSink
 from proxy.net.site import Site
 from proxy.net.tcp_forward import TcpForward
-from proxy.net.tls import TlsContexts
+from proxy.net.tls import TlsContexts, load_certificates
 from proxy.ops import standard_error, status
 from proxy.ops.admin import AdminServer
-from proxy.ops.certificates import Certificates, load_certificates
+from proxy.ops.certificates import Certificates
 from proxy.ops.doors import Doors, Wanted
 from proxy.ops.duplicates import close_duplicates, open_duplicates
 from proxy.ops.gauges import Gauges

@@ -29,11 +29,11 @@ from proxy.core.policy import BodyMode, Exposure, Policy, Route, ServerLimits
 from proxy.core.routes import RouteTable
 from proxy.core.schemes import PROVIDERS, Provider
 from proxy.core.schemes.handshake import PLAIN, Form, Made
-from proxy.core.schemes.signer import sign
 from proxy.core.signatures import Scheme
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
+from proxy.tools.signer import sign
 from tests.core.handshaking import KEY, LIMITS, PATH, URL, WORD, head
 from tests.core.handshaking import route as route_for
 from tests.deliveries import NOW, check_for, make

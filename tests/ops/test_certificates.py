@@ -13,7 +13,8 @@ import trustme
 from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.net import tls
-from proxy.ops.certificates import Certificates, load_certificates
+from proxy.net.tls import load_certificates
+from proxy.ops.certificates import Certificates
 
 
 def settings(folder: Path, name: str = "a.example.com") -> Settings:

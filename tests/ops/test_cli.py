@@ -14,9 +14,10 @@ import proxy
 from proxy.config.flags import FlagError
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import AddressInUseError, NotPermittedError
-from proxy.ops import checkup, cli, run_command
+from proxy.ops import cli, run_command
 from proxy.ops.cli import main
 from proxy.ops.commands import COMMANDS
+from proxy.tools import check
 from tests.whole.process import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +46,7 @@ def test_a_command_gets_the_words_after_its_name(monkeypatch: pytest.MonkeyPatch
         seen.append(words)
         return 7
 
-    monkeypatch.setattr(checkup, "main", run)
+    monkeypatch.setattr(check, "main", run)
     assert main(argv) == 7
     assert seen == [given]
 
@@ -102,7 +103,7 @@ def test_failures_have_their_codes(
     def run(_: Sequence[str]) -> int:
         raise failure
 
-    monkeypatch.setattr(checkup, "main", run)
+    monkeypatch.setattr(check, "main", run)
     assert main(["check"]) == code
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -16,19 +16,19 @@ ROOT = Path(__file__).resolve().parents[2]
 #: What a server of one worker without a store has no use for.
 NOT_AT_START = {
     "proxy.config.describe",
-    "proxy.config.lint",
+    "proxy.tools.lint",
     "proxy.net.duplicates_sqlite",
     "proxy.ops.supervisor",
     "importlib.metadata",
     "sqlite3",
-    *(f"proxy.ops.{command.module}" for command in COMMANDS.values() if command.module != "run_command"),
+    *(command.module for command in COMMANDS.values() if command.module != "proxy.ops.run_command"),
 }
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_has_a_module_that_runs_it_and_a_parser(name: str):
     command = COMMANDS[name]
-    assert callable(importlib.import_module(f"proxy.ops.{command.module}").main)
+    assert callable(importlib.import_module(command.module).main)
     assert isinstance(command.parser(), argparse.ArgumentParser)
 
 

@@ -1,0 +1,103 @@
+"""``check``: load the configuration as ``run`` would, say what it means, and listen nowhere.
+
+Everything that can be judged without a socket is: flags, environment, file, secrets, address lists, certificates, what
+is odd though it works (``tools.lint``), and the deliveries that the configuration names as tests. The exit code is 0,
+64 or 78, so that a deployment can ask before it reloads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from proxy.config.commandline import ExitCode
+from proxy.config.describe import describe
+from proxy.config.flags import FlagError, RunParser, add_run_flags, refuse_unknown
+from proxy.config.host import environment
+from proxy.config.load import load_namespace
+from proxy.config.notes import audible, rule_of
+from proxy.config.problems import suggestion
+from proxy.config.rules import RULES
+from proxy.config.set_shelf import SetShelf
+from proxy.config.settings import Loaded
+from proxy.errors import ConfigError, Problem
+from proxy.net.clock import Clock
+from proxy.net.tls import load_certificates
+from proxy.tools.fixtures import run_fixtures
+from proxy.tools.lint import lint
+from proxy.tools.set_report import SetRow, sentence
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print what the configuration means; takes the flags of ``run``. Raises FlagError and ConfigError."""
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(list(argv))
+    if arguments.help:
+        print(parser.format_help() + _rules(), end="")
+        return ExitCode.OK
+    refuse_unknown(rest)
+    _check_ids(arguments.silence)
+    shelf = SetShelf()
+    loaded = load_namespace(arguments, environment(), shelf=shelf)
+    load_certificates(loaded.settings)
+    print(describe(loaded))
+    _tell_sets(loaded, shelf)
+    warnings = audible([*loaded.settings.warnings, *lint(loaded, Clock.wall())], arguments.silence)
+    for warning in warnings:
+        print(_shown(warning), file=sys.stderr)
+    _run_tests(loaded)
+    return ExitCode.CONFIG if warnings and arguments.strict else ExitCode.OK
+
+
+def build_parser() -> RunParser:
+    """The parser of the command."""
+    parser = RunParser(
+        prog="hookward check",
+        usage="hookward check [flags of run] [--silence ID] [--strict]",
+        description="Say what a configuration means and what is odd about it, and listen nowhere.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    parser.add_argument("-h", "--help", action="store_true", help="show this, and the rules")
+    parser.add_argument("--silence", metavar="ID", action="append", default=[], help="leave out the warnings of a rule")
+    parser.add_argument("--strict", action="store_true", help="exit 78 where there is a warning")
+    add_run_flags(parser)
+    return parser
+
+
+def _rules() -> str:
+    return "\nrules:\n" + "".join(f"  {rule.id}  {rule.what}\n" for rule in RULES.values())
+
+
+def _check_ids(ids: Sequence[str]) -> None:
+    unknown = [one for one in ids if one not in RULES]
+    if unknown:
+        raise FlagError(
+            [Problem("--silence", f"there is no rule {one[:40]!r}", suggestion(one, RULES)) for one in unknown]
+        )
+
+
+def _tell_sets(loaded: Loaded, shelf: SetShelf) -> None:
+    sets = dict.fromkeys(loaded.sets.used.values())
+    if sets:
+        print("\nPublished address sets:")
+    for feed in sets:
+        print(f"    {sentence(SetRow(feed, shelf.get(feed)), Clock.wall())}")
+
+
+def _run_tests(loaded: Loaded) -> None:
+    """Run the deliveries that the configuration names. ConfigError with all that came out otherwise."""
+    results = run_fixtures(loaded, Clock.wall())
+    if results:
+        print("\nTests:")
+    for result in results:
+        print(f"    {'ok' if result.problem is None else 'FAILED'}  {result.fixture.file}: {result.said}")
+    failed = [result.problem for result in results if result.problem is not None]
+    if failed:
+        raise ConfigError(failed)
+
+
+def _shown(warning: str) -> str:
+    rule = RULES.get(rule_of(warning))
+    return f"warning: {warning}" if rule is None else f"warning: {warning} [{rule.id}]\n    {rule.mend}"

@@ -1,0 +1,195 @@
+"""``explain``: a saved delivery, taken through every check, with what each found and the probable cause.
+
+With ``-c`` the routes are those of a configuration; else ``--provider`` and ``--secret-file`` make one, as for ``run``.
+Nothing is sent and no port opened. The checks are the same code that guards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import re
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
+
+from proxy.config.commandline import ExitCode, Paint, visible
+from proxy.config.flags import CONFIG_VARIABLE, FlagError, RunParser, add_run_flags
+from proxy.config.guarded_files import open_below
+from proxy.config.host import environment
+from proxy.config.kinds import INSTANT
+from proxy.config.load import load_namespace
+from proxy.config.settings import Loaded
+from proxy.core.addresses import Peer
+from proxy.errors import Problem
+from proxy.net.clock import Clock
+from proxy.tools.saved_delivery import Saved, no_files, read_saved
+from proxy.tools.walk import ADMITTED, Step, Trip, Walk, walk
+
+_MAX_BYTES = 256 * 1024 * 1024
+#: What the shell hands over by ``<(command)``, or the process has as its input.
+_GIVEN = re.compile(r"/(?:dev|proc/self)/fd/([0-9]{1,6})")
+_MARKS = {True: ("ok", "green"), False: ("NO", "red"), None: ("--", "dim")}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Say what every check finds in a saved delivery. 0 if it is admitted, 1 if it is refused."""
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(list(argv))
+    if arguments.help or arguments.file is None or rest:
+        return _help(parser, wrong=not arguments.help)
+    saved = read_file(arguments.file, arguments.entry)
+    loaded = _load(arguments)
+    now, as_of = _now(arguments.at, saved)
+    peer = _peer(arguments.address)
+    found = walk(Trip(saved.head, saved.body, loaded.policy, now, peer))
+    _print(saved, found, as_of, Paint.on(sys.stdout))
+    return ExitCode.OK if found.word == ADMITTED else ExitCode.FAILED
+
+
+def build_parser() -> RunParser:
+    """The parser of the command."""
+    parser = RunParser(
+        prog="hookward explain",
+        usage="hookward explain FILE (-c CONFIG | --provider NAME --secret-file PATH) [flags]",
+        description="Take a saved delivery (raw HTTP, a curl command or a HAR file) through every check.",
+        add_help=False,
+    )
+    parser.add_argument("file", metavar="FILE", nargs="?", help='the saved delivery; "-" is standard input')
+    parser.add_argument("-h", "--help", action="store_true", help="show this")
+    parser.add_argument("--from", dest="address", metavar="ADDRESS", help="the sender's address; else none is judged")
+    parser.add_argument("--at", metavar="TIME", help="judge times as of then: RFC 3339 or seconds since 1970 [now]")
+    parser.add_argument("--entry", metavar="N", type=int, help="which entry of a HAR file, counted from 1")
+    add_run_flags(parser)
+    return parser
+
+
+def _help(parser: argparse.ArgumentParser, *, wrong: bool) -> int:
+    if wrong:
+        raise FlagError([Problem("FILE", "name one saved delivery", "see hookward explain --help")])
+    print(parser.format_help(), end="")
+    return ExitCode.OK
+
+
+def read_file(path: str, entry: int | None = None) -> Saved:
+    """The delivery in a file; files that a curl command names are read where they lie beside or below it, and nowhere
+    else. FlagError where there is none.
+    """
+    folder = os.path.dirname(path)  # noqa: PTH120  # text in
+
+    def read_beside(name: str) -> bytes:
+        return _read(visible(name[:80]), lambda: open_below(folder, name))
+
+    try:
+        return read_saved(read_bytes(path), no_files if path == "-" else read_beside, entry=entry)
+    except ValueError as error:
+        what, _, mend = str(error).partition(": ")
+        raise FlagError([Problem(visible(path), what, mend or "save it again")]) from None
+
+
+def read_bytes(path: str) -> bytes:
+    """The content of a file ("-": standard input). ValueError where it cannot be read."""
+    if path == "-":
+        return _bounded(sys.stdin.buffer, "what was given")
+    return _read(visible(path), lambda: _open(path))
+
+
+def _open(path: str) -> int:
+    """A pipe that the shell made is waited for; any other could have nobody at its other end."""
+    given = _GIVEN.fullmatch("/dev/fd/0" if path == "/dev/stdin" else path)
+    if given is not None:
+        return os.dup(int(given[1]))
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _read(shown: str, opened: Callable[[], int]) -> bytes:
+    try:
+        with os.fdopen(opened(), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) and not os.get_blocking(file.fileno()):
+                raise ValueError(f"{shown} is no regular file: save one delivery in a file")
+            return _bounded(file, shown)
+    except OSError as error:
+        raise ValueError(f"{shown} cannot be read ({error.strerror}): name a readable file") from None
+
+
+def _bounded(file: BinaryIO, shown: str) -> bytes:
+    data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise ValueError(f"{shown} is larger than 256 MiB: save one delivery alone")
+    return data
+
+
+def _load(arguments: argparse.Namespace) -> Loaded:
+    environ = environment()
+    if arguments.config is None and not environ.get(CONFIG_VARIABLE):
+        # A route needs both ends to load; nothing listens and nothing is sent here.
+        arguments.listen = arguments.listen or ["127.0.0.1:0"]
+        arguments.upstream = arguments.upstream or ["http://127.0.0.1:9"]
+        if arguments.method is None:
+            arguments.method = ["POST", "PUT", "GET"]
+    return load_namespace(arguments, environ)
+
+
+def _now(text: str | None, saved: Saved) -> tuple[float, str]:
+    """When the delivery is judged, and that in words."""
+    if text is not None:
+        seconds = parse_instant(text)
+        return seconds, f"as of {_shown(seconds)}"
+    if saved.at is not None:
+        return saved.at, f"as of {_shown(saved.at)}, when it was sent"
+    now = Clock.wall()
+    return now, f"as of now, {_shown(now)}"
+
+
+def parse_instant(text: str) -> float:
+    """Seconds since the epoch, from these or a date and time of RFC 3339. FlagError where it is neither."""
+    try:
+        value = float(text) if text.replace(".", "", 1).isdigit() else INSTANT.read(dt.datetime.fromisoformat(text))
+        assert isinstance(value, float)
+        return value if abs(value) < 1e11 else value / 1000
+    except ValueError:
+        mend = "write 2026-03-01T09:15:00Z, or seconds since 1970"
+        raise FlagError([Problem("--at", f"{text[:40]!r} is no time", mend)]) from None
+
+
+def _shown(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _peer(text: str | None) -> Peer | None:
+    if text is None:
+        return None
+    try:
+        return Peer.unix() if text == "unix:" else Peer.of(text)
+    except ValueError:
+        raise FlagError([Problem("--from", f"{text[:60]!r} is not an address", "write 192.0.2.7")]) from None
+
+
+def _print(saved: Saved, found: Walk, as_of: str, paint: Paint) -> None:
+    print(f"{paint('Delivery', 'bold')}: {saved.form}, {len(saved.body)} bytes of body, judged {as_of}")
+    for note in saved.notes:
+        print(f"  {paint('note', 'yellow')}: {_plain(note)}")
+    print()
+    width = max(len(step.name) for step in found.steps)
+    for step in found.steps:
+        print(_line(step, width, paint))
+    print()
+    if found.word == ADMITTED:
+        with_secret = f", with the secret {found.secret}" if found.secret else ""
+        print(paint(_plain(f"admitted by the route {found.route}{with_secret}"), "green", "bold"))
+        return
+    print(paint(f"refused: {found.word}", "red", "bold"))
+    if found.diagnosis is not None:
+        print(f"{paint(found.diagnosis.word, 'bold')}: {_plain(found.diagnosis.sentence)}")
+
+
+def _line(step: Step, width: int, paint: Paint) -> str:
+    mark, style = _MARKS[step.passed]
+    return f"  {paint(mark, style)}  {step.name:{width}}  {_plain(step.said)}"
+
+
+def _plain(text: str) -> str:
+    """What a saved delivery says goes to the terminal as ASCII that does nothing there."""
+    return visible(text).encode("ascii", "backslashreplace").decode("ascii")

@@ -1,0 +1,189 @@
+"""``ip-sets``: what published address lists there are, what they hold, and what their feeds say now.
+
+``show`` (the default) looks at what is here, ``diff`` asks the feeds and tells the difference, ``refresh`` keeps what
+they say in the state directory, where a running hookward finds it at its next turn or at once on SIGHUP. Lists of
+one's own are known from the configuration; the rest of it is not judged, so no secret has to be readable.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import ssl
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
+
+from proxy.config.commandline import ExitCode, Paint, Parser
+from proxy.config.feed import Feed
+from proxy.config.host import environment
+from proxy.config.load import load_sets
+from proxy.config.problems import suggestion
+from proxy.config.set_catalogue import ALIASES, spelled
+from proxy.config.set_shelf import SetShelf
+from proxy.config.set_store import Copy, confirm_stored, write_stored
+from proxy.core.feed_paths import FeedError
+from proxy.net.clock import Clock
+from proxy.net.feed_fetch import Known
+from proxy.net.feeds import Fresh, fetch_feed, judge
+from proxy.tools.set_report import SetRow, table_lines
+from proxy.values import mutable
+
+_EPILOG = """\
+examples:
+  hookward ip-sets                                   all lists, and what is here of them
+  hookward ip-sets show "aws?service=EC2"            the prefixes themselves, one a line
+  hookward ip-sets diff github                       ask the feed; exit code 1 where it says something else
+  hookward ip-sets refresh --config hookward.toml    fetch every list that the configuration uses
+"""
+
+
+@mutable
+class _Work:
+    """What one call of the command works with."""
+
+    feeds: Mapping[str, Feed]
+    state_dir: str | None
+    now: float
+    accept: bool
+    shelf: SetShelf = field(default_factory=SetShelf)
+    warnings: list[str] = field(default_factory=list)
+
+    def copy(self, feed: Feed) -> Copy | None:
+        return self.shelf.look(feed, self.state_dir, self.warnings)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Show, compare or refresh. Raises ConfigError where the configuration cannot be read."""
+    parser = build_parser()
+    arguments = parser.parse_args(_with_action(argv))
+    sets = load_sets(arguments.config, arguments.state_dir, environment())
+    work = _Work(sets.feeds, sets.state_dir, Clock.wall(), arguments.accept)
+    if arguments.action == "show":
+        code = _show(parser, work, arguments.name, as_json=arguments.json)
+    else:
+        names = arguments.name or sets.used
+        if not names:
+            parser.error(f"name the lists to {arguments.action}, or give --config: then it is those in use")
+        chosen = list(dict.fromkeys(feed for name in names for feed in _feeds(parser, work, name)))
+        if arguments.action == "refresh" and work.state_dir is None:
+            parser.error("a state directory is needed to keep them: --state-dir PATH, or `state_dir` in --config")
+        code = asyncio.run(_ask_all(work, chosen, keep=arguments.action == "refresh"))
+    for warning in work.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return code
+
+
+def build_parser() -> Parser:
+    """The parser of the command."""
+    parser = Parser(
+        prog="hookward ip-sets",
+        description="Show, compare and refresh the published address lists.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("action", choices=("show", "diff", "refresh"), help="what to do (show, unless said)")
+    parser.add_argument("name", nargs="*", help="a list, for show also with a query: atlassian?product=bitbucket")
+    parser.add_argument("--config", "-c", metavar="PATH", help="a configuration file, for lists of one's own")
+    parser.add_argument("--state-dir", metavar="PATH", help="where the last good copies are")
+    parser.add_argument("--accept", action="store_true", help="take a list even where it has shrunk suspiciously")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    return parser
+
+
+def _with_action(argv: Sequence[str]) -> list[str]:
+    """``ip-sets github`` is ``ip-sets show github``."""
+    words = list(argv)
+    first = words[0] if words else ""
+    return words if first in {"show", "diff", "refresh", "-h", "--help"} else ["show", *words]
+
+
+def _feeds(parser: Parser, work: _Work, name: str) -> list[Feed]:
+    """The lists that a name stands for; its query, where it has one, is left out."""
+    word = spelled(name.removeprefix("set:").partition("?")[0])
+    if word in ALIASES:
+        return [work.feeds[other] for other, _ in ALIASES[word]]
+    if word not in work.feeds:
+        parser.error(f"there is no address set {word!r}: {suggestion(word, [*work.feeds, *ALIASES])}")
+    return [work.feeds[word]]
+
+
+def _show(parser: Parser, work: _Work, names: Sequence[str], *, as_json: bool) -> int:
+    if not names:
+        rows = [SetRow(feed, work.copy(feed)) for feed in work.feeds.values()]
+        if as_json:
+            print(json.dumps([row.data(work.now) for row in rows], indent=2))
+            return ExitCode.OK
+        heading, *lines = table_lines(rows, work.now)
+        print(Paint.on(sys.stdout)(heading, "bold"), *lines, sep="\n")
+        return ExitCode.OK
+    found: list[str] = []
+    code = ExitCode.OK
+    for name in names:
+        try:
+            found += _prefixes(parser, work, name)
+        except ValueError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            code = ExitCode.FAILED
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif found:
+        print(*found, sep="\n")
+    return code
+
+
+def _prefixes(parser: Parser, work: _Work, name: str) -> list[str]:
+    word, _, query = name.removeprefix("set:").partition("?")
+    asked = ALIASES.get(spelled(word)) or ((word, query),)
+    found: list[str] = []
+    for other, inner in asked:
+        [feed] = _feeds(parser, work, other)
+        copy = work.copy(feed)
+        if copy is None:
+            raise ValueError(f"nothing of it is here yet: hookward ip-sets refresh {feed.name} --state-dir PATH")
+        found += copy.listing.choose(inner)
+    return found
+
+
+async def _ask_all(work: _Work, feeds: Sequence[Feed], *, keep: bool) -> int:
+    context = ssl.create_default_context()
+    code = ExitCode.OK
+    for feed in feeds:
+        one = await _ask(work, feed, context, keep=keep)
+        code = max(code, one)
+    return code
+
+
+async def _ask(work: _Work, feed: Feed, context: ssl.SSLContext, *, keep: bool) -> ExitCode:
+    """One feed: tell what it says, keep it where asked. The worst that happened is the exit code."""
+    old = work.copy(feed)
+    try:
+        fresh = await _fetch(work, feed, old, context)
+        if keep:
+            assert work.state_dir is not None
+            store = confirm_stored if old is not None and fresh.copy.listing is old.listing else write_stored
+            store(work.state_dir, feed, fresh.copy)
+    except FeedError as error:
+        print(f"{feed.name}: {error}", file=sys.stderr)
+        return ExitCode.UNAVAILABLE
+    except OSError as error:
+        print(f"{feed.name}: cannot be kept in {work.state_dir}: {error.strerror}", file=sys.stderr)
+        return ExitCode.NO_PERMISSION
+    print(f"{feed.name}: {fresh.difference}; {len(fresh.copy.listing)} prefixes")
+    if keep:
+        return ExitCode.OK
+    for sign, prefixes in (("+", fresh.difference.added), ("-", fresh.difference.removed)):
+        for prefix in prefixes:
+            print(f"{sign}{prefix}")
+    return ExitCode.FAILED if fresh.difference else ExitCode.OK
+
+
+async def _fetch(work: _Work, feed: Feed, old: Copy | None, context: ssl.SSLContext) -> Fresh:
+    if not feed.url:
+        raise FeedError(f"it has no feed that a program could fetch (see {feed.docs or 'its documentation'})")
+    # Asked without conditions: who calls this by hand wants to see the whole answer judged again.
+    document = await fetch_feed(feed, Known(), context)
+    assert document is not None, "nothing was known that could be confirmed"
+    fresh = judge(feed, document, None if work.accept else old, [""], work.now)
+    return replace(fresh, difference=fresh.difference.between(None if old is None else old.listing, fresh.copy.listing))

@@ -1,0 +1,244 @@
+"""``unit``: print systemd units for a configuration, with the flags that ``run`` would be given.
+
+The configuration is read, not used: no secret is opened, so the units can be made before the secrets are there. Secrets
+and keys that flags name become credentials, which systemd reads as root and gives to nobody but the service; for those
+of a file, a comment says what to write there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import field
+from pathlib import Path
+
+import proxy
+from proxy.config import kinds
+from proxy.config.commandline import ExitCode
+from proxy.config.endpoints import ListenAddress
+from proxy.config.flags import FlagError, RunParser, parse_flags
+from proxy.config.host import command_line, worker_count
+from proxy.config.outline import Outline, load_outline
+from proxy.config.schema import FLAGS
+from proxy.errors import Problem
+from proxy.tools.units import Needs, literal, service_unit, socket_unit
+from proxy.values import mutable
+
+EPILOG = """\
+All other flags are those of `run`. Example:
+  hookward unit --socket --config /etc/hookward/hookward.toml --write /etc/systemd/system
+  systemctl daemon-reload && systemctl enable --now hookward.socket hookward.service
+"""
+
+#: Flags whose file is secret: systemd reads it as root and hands it over.
+_SECRET_FLAGS = {"--secret-file", "--token-file", "--verify-token-file", "--tls-cert", "--tls-key", "--upstream-key"}
+_PATH_FLAGS = {flag.option for flag in FLAGS if flag.key.kind is kinds.FILE} | {"--config", "-c"}
+#: Flags without a value.
+_SWITCHES = {flag.option for flag in FLAGS if flag.key.kind is kinds.BOOL} | {"--check-config", "-t"}
+#: Where systemd makes directories for a service, and with which setting.
+_MADE = {
+    "/var/lib": "StateDirectory",
+    "/run": "RuntimeDirectory",
+    "/var/log": "LogsDirectory",
+    "/var/cache": "CacheDirectory",
+}
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print or write the units. Raises FlagError and ConfigError."""
+    parser = build_parser()
+    if "--help" in argv or "-h" in argv:
+        print(parser.format_help(), end="")
+        return ExitCode.OK
+    own, flags = parser.parse_known_args(list(argv))
+    flags = flags[1:] if flags[:1] == ["run"] else flags
+    if not _NAME.fullmatch(own.name):
+        raise FlagError([Problem("--name", "is no name for a unit", "use letters, digits, '_' and '-'")])
+    outline = load_outline(parse_flags(flags), {})
+    _check(outline, own)
+    texts = {f"{own.name}.service": service_unit(_needs(outline, own, flags))}
+    if own.socket:
+        v4 = {address.port for address in outline.listen if "." in address.host}
+        v6_only = any(":" in address.host and address.port in v4 for address in outline.listen)
+        streams = [_stream(address) for address in outline.listen]
+        texts[f"{own.name}.socket"] = socket_unit(own.name, streams, v6_only=v6_only)
+    _put(texts, own.write)
+    return ExitCode.OK
+
+
+def build_parser() -> RunParser:
+    """The parser of the command."""
+    parser = RunParser(
+        prog="hookward unit",
+        usage="hookward unit [--socket] [--name NAME] [--systemd VERSION] [--write FOLDER] [flags of run]",
+        description="Print hardened systemd units for a configuration.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    parser.add_argument("--socket", action="store_true", help="let systemd hold the sockets: a restart loses nobody")
+    parser.add_argument("--name", default="hookward", help="the name of the units (hookward)")
+    parser.add_argument("--systemd", type=int, default=253, metavar="VERSION", help="for a systemd older than 253")
+    parser.add_argument("--write", metavar="FOLDER", help="write the units there instead of printing them")
+    return parser
+
+
+def _check(outline: Outline, own: argparse.Namespace) -> None:
+    problems = []
+    if not outline.listen and not outline.others:
+        problems.append(Problem("listen", "the service would listen nowhere", "add --listen or --config"))
+    if own.socket and any(address.fd_name is not None for address in outline.listen):
+        what = "a socket unit needs addresses, and the configuration has descriptors of one"
+        problems.append(Problem("--socket", what, "write the addresses in `listen`; the service gets the descriptors"))
+    if problems:
+        raise FlagError(problems)
+
+
+def _put(texts: dict[str, str], folder: str | None) -> None:
+    for name, text in texts.items():
+        if folder is None:
+            print(f"# /etc/systemd/system/{name}\n{text}")
+        else:
+            path = Path(folder, name)
+            path.write_text(text, encoding="utf-8")
+            print(f"written: {path}", file=sys.stderr)
+
+
+def _stream(address: ListenAddress) -> str:
+    if address.path is not None:
+        return literal(address.path)
+    return str(address).removeprefix(":")  # every address of the host is just the port
+
+
+@mutable
+class _Words:
+    """The flags for the service, and the credentials that they need."""
+
+    flags: list[str] = field(default_factory=list)
+    credentials: list[tuple[str, str]] = field(default_factory=list)
+
+    def credential(self, path: str) -> str:
+        """The name under which the service has a file."""
+        path = str(Path(path).absolute())  # symbolic links are followed when they are used
+        for name, other in self.credentials:
+            if other == path:
+                return name
+        stem = re.sub(r"[^A-Za-z0-9._-]", "-", Path(path).name).lstrip(".-") or "secret"
+        names = {name for name, _ in self.credentials}
+        name = next(one for one in _numbered(stem) if one not in names)
+        self.credentials.append((name, path))
+        return name
+
+
+def _numbered(stem: str) -> Iterable[str]:
+    yield stem
+    number = 2
+    while True:
+        yield f"{stem}-{number}"
+        number += 1
+
+
+def _needs(outline: Outline, own: argparse.Namespace, flags: Sequence[str]) -> Needs:
+    words = _translated(flags, socket=f"fd:{own.name}" if own.socket else None)
+    files = [(words.credential(path), path) for path in outline.secret_files]
+    keys = [(words.credential(path), path) for path in outline.key_files]
+    bound = outline.others if own.socket else (*outline.listen, *outline.others)
+    program, home = _program()
+    directories, writable = _folders(outline, own.name, bound)
+    # Credentials are read by systemd; all else the service reads itself.
+    paths = [*program, home or "", sys.base_prefix, outline.config or "", outline.state_dir or ""]
+    return Needs(
+        name=own.name,
+        program=[literal(word) for word in program],
+        command=words.flags,
+        notes=_notes(outline, own, files, keys),
+        drain_s=outline.drain_s,
+        supervised=worker_count(outline.workers) > 1,
+        low_port=any(address.is_tcp and 0 < address.port < 1024 for address in bound),
+        socket=own.socket,
+        user=outline.user,
+        group=outline.group,
+        home="read-only" if any(path.startswith(("/home/", "/root/", "/run/user/")) for path in paths) else "yes",
+        working_directory=home,
+        environment_file=f"/etc/{own.name}/environment" if outline.variables else None,
+        state_dir_set=outline.state_dir is not None,
+        directories=directories,
+        writable=writable,
+        credentials=words.credentials,
+        systemd=own.systemd,
+    )
+
+
+def _translated(flags: Sequence[str], socket: str | None) -> _Words:
+    """The flags of ``run`` as the service is to have them."""
+    words = _Words()
+    rest = iter(flags)
+    for word in rest:
+        option, equals, value = word.partition("=")
+        if option in {"--check-config", "-t"}:
+            continue
+        if option in _SWITCHES:
+            words.flags.append(option)
+            continue
+        value = value if equals else next(rest, "")
+        if option == "--listen" and socket is not None:
+            continue
+        if option in _SECRET_FLAGS:
+            value = f"%d/{words.credential(value)}"
+        elif option in _PATH_FLAGS:
+            value = literal(str(Path(value).absolute()))
+        else:
+            value = literal(value)
+        words.flags += [option, value]
+    if socket is not None:
+        words.flags += ["--listen", socket]
+    return words
+
+
+def _program() -> tuple[list[str], str | None]:
+    """The words that start hookward, and the folder they must be started in, if any."""
+    line = command_line()
+    words = line[: len(line) - len(sys.argv) + 1] or [sys.executable, "-m", "proxy"]
+    if len(words) > 1 and not words[1].startswith("-"):
+        return [words[0], str(Path(words[1]).absolute())], None
+    package = Path(proxy.__file__).resolve().parents[1]
+    # With "-m" the first entry is where we are now.
+    elsewhere = {Path(entry).resolve() for entry in sys.path[1:]}
+    return words, None if package in elsewhere else str(package)
+
+
+def _folders(outline: Outline, name: str, bound: Sequence[ListenAddress]) -> tuple[list[tuple[str, str]], list[str]]:
+    """The directories that systemd is to make, and those that must be writable besides."""
+    made: list[tuple[str, str]] = [] if outline.state_dir is not None else [("StateDirectory", name)]
+    writable = []
+    wanted = [outline.state_dir] if outline.state_dir is not None else []
+    if outline.access_log not in {"-", "off"}:
+        wanted.append(str(Path(outline.access_log).parent))
+    wanted += [str(Path(address.path).parent) for address in bound if address.path is not None]
+    for path in wanted:
+        above, folder = os.path.split(path.rstrip("/"))
+        if above in _MADE:
+            made.append((_MADE[above], literal(folder)))
+        else:
+            writable.append(path)
+    return list(dict.fromkeys(made)), list(dict.fromkeys(writable))
+
+
+def _notes(
+    outline: Outline, own: argparse.Namespace, secrets: Sequence[tuple[str, str]], keys: Sequence[tuple[str, str]]
+) -> list[str]:
+    notes = [f"Made by `hookward unit` {proxy.__version__}."]
+    if secrets or keys:
+        notes.append(f"The service cannot read these files; systemd does. Write into {outline.config}:")
+        notes += [f"    cred:{name} instead of file:{path}" for name, path in secrets]
+        notes += [f"    /run/credentials/{own.name}.service/{name} instead of {path}" for name, path in keys]
+    if outline.variables:
+        names = ", ".join(outline.variables)
+        notes.append(f"Put {names} into /etc/{own.name}/environment (NAME=value), readable by root alone.")
+    if secrets or keys or outline.variables or own.socket:
+        notes.append("Credentials and variables are read when the service starts: after a change, restart it.")
+    return notes

@@ -1,0 +1,91 @@
+"""The demo's own judgement: what it sends, and when it calls a promise kept."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import pytest
+
+from proxy.config.commandline import Paint
+from proxy.tools import demo
+from proxy.tools.demo import STEPS, Outcome, Step, main
+from proxy.tools.demo_stage import Seen, StageError
+
+SEEN = Seen("POST", "/hooks/github", 10, "github; secret=a; id=b")
+
+
+def line(reason: str) -> dict[str, object]:
+    return {"webhook.reason": reason, "http.server.request.duration": 0.0012, "client.address": "127.0.0.1"}
+
+
+def test_the_genuine_push_is_signed_as_github_signs():
+    headers = demo._headers(STEPS[0], b"secret")
+    mac = hmac.new(b"secret", STEPS[0].body, hashlib.sha256).hexdigest()
+    assert headers["X-Hub-Signature-256"] == f"sha256={mac}"
+    assert "X-Hub-Signature-256" not in demo._headers(STEPS[2], b"secret")
+    assert STEPS[1].body != STEPS[0].body
+    assert len(STEPS[1].body) == len(STEPS[0].body)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kept"),
+    [
+        (Outcome(200, "OK", "", SEEN, line("delivered")), True),
+        (Outcome(200, "OK", "", None, line("delivered")), False),
+        (Outcome(403, "Forbidden", "", None, line("signature_mismatch")), False),
+        (Outcome(200, "OK", "", SEEN, None), False),
+        (Outcome(0), False),
+    ],
+)
+def test_a_delivery_is_kept_when_all_three_agree(outcome: Outcome, kept: object):
+    assert outcome.keeps(STEPS[0]) is kept
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kept"),
+    [
+        (Outcome(403, "Forbidden", "", None, line("signature_mismatch")), True),
+        (Outcome(403, "Forbidden", "", SEEN, line("signature_mismatch")), False),
+        (Outcome(403, "Forbidden", "", None, line("signature_missing")), False),
+    ],
+)
+def test_a_refusal_that_reaches_the_application_is_a_broken_promise(outcome: Outcome, kept: object):
+    assert outcome.keeps(STEPS[1]) is kept
+
+
+def test_a_reset_and_a_host_without_the_address():
+    assert Outcome(0).keeps(STEPS[4])
+    assert Outcome(-1).keeps(STEPS[4])
+    assert not Outcome(403, "Forbidden", "", None, line("address_refused")).keeps(STEPS[4])
+
+
+def test_what_is_told(capsys: pytest.CaptureFixture[str]):
+    paint = Paint(colour=False)
+    demo._tell(1, STEPS[0], Outcome(200, "OK", "thank you", SEEN, line("delivered")), paint)
+    demo._tell(2, STEPS[4], Outcome(0), paint)
+    demo._tell(3, STEPS[4], Outcome(-1), paint)
+    demo._tell(4, Step("a promise", 403, "signature_missing"), Outcome(200, "OK", "", SEEN, line("delivered")), paint)
+    text = capsys.readouterr().out
+    assert "200 OK: thank you" in text
+    assert "Webhook-Verified: github; secret=a; id=b" in text
+    assert "delivered 1.2ms from=127.0.0.1" in text
+    assert "the connection was reset at accept" in text
+    assert "this host has no address 127.0.0.2" in text
+    assert "promised was 403 signature_missing" in text
+
+
+def test_where_hookward_does_not_start_it_says_why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def no_stage(_: object) -> None:
+        raise StageError("the reason")
+
+    monkeypatch.setattr(demo, "stage", no_stage)
+    monkeypatch.setattr(demo.signal, "signal", lambda *_: None)
+    assert main(["--once"]) == 70
+    assert "the reason" in capsys.readouterr().err
+
+
+def test_bad_flags():
+    with pytest.raises(SystemExit) as ended:
+        main(["--twice"])
+    assert ended.value.code == 64
