@@ -22,7 +22,7 @@ import pytest
 import trustme
 
 from proxy.config.load import load
-from proxy.core.states import CLIENT_MOVES, UPSTREAM_MOVES
+from proxy.core.states import ANSWER_MOVES, CLIENT_MOVES, REQUEST_MOVES, UPSTREAM_MOVES
 from tests.deliveries import keys
 from tests.kustomized import of_kind, rendered
 from tests.pages import PAGES, ROOT, anchors, blocks
@@ -173,7 +173,18 @@ def test_examples_of_json_are_json(text: str) -> None:
     json.loads(text)
 
 
-@pytest.mark.parametrize(("mark", "moves"), [("client", CLIENT_MOVES), ("upstream", UPSTREAM_MOVES)])
+def test_the_life_of_a_request_names_functions_that_are_there() -> None:
+    table = (ROOT / "docs" / "life-of-a-request.md").read_text().split("| step | function |")[1].split("\n\n")[0]
+    for path, names in re.findall(r"`((?:net|core)/\w+\.py)`: ((?:`[\w.]+`(?:, then |, | or )?)+)", table):
+        text = (ROOT / "proxy" / path).read_text()
+        for name in re.findall(r"`([\w.]+)`", names):
+            assert re.search(rf"(?:def|class) {name.split('.')[-1]}\b", text), f"{path}: {name}"
+
+
+MACHINES = {"client": CLIENT_MOVES, "upstream": UPSTREAM_MOVES, "request": REQUEST_MOVES, "answer": ANSWER_MOVES}
+
+
+@pytest.mark.parametrize(("mark", "moves"), MACHINES.items(), ids=MACHINES)
 def test_the_states_are_those_of_the_code(mark: str, moves: dict[object, frozenset[object]]) -> None:
     drawn = [
         f"{state.value} -> {' '.join(sorted(to.value for to in moves[state]))}"  # type: ignore[attr-defined]

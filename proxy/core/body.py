@@ -36,6 +36,8 @@ TAIL = BodyMode.TAIL
 class Spill(Protocol):
     """Where ``hold`` keeps what does not fit the window."""
 
+    size: int
+
     def write(self, data: bytes) -> None:
         """Append ``data``."""
 
@@ -144,6 +146,10 @@ class BodyGate:
         self._held.clear()
         self.held_bytes = 0
         return pieces
+
+    def spilled(self) -> Iterator[bytes] | None:
+        """What lies in the spill, in order and in pieces; None where nothing does."""
+        return self._spill.pieces() if self._spill is not None and self._spill.size else None
 
     def _hold(self, piece: bytes) -> None:
         held = self._held

@@ -52,6 +52,9 @@ class Keys:
         return bool(self.every)
 
 
+NO_KEYS = Keys((), ())
+
+
 @frozen
 class DuplicateRule:
     """What a route does about duplicates; times in seconds."""

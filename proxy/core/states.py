@@ -1,15 +1,20 @@
-"""The two state machines of the shell, as data (the tables are walked by a test and drawn in the docs).
+"""The four state machines, as data: two of connections and two of an exchange. A test walks the tables, and the docs
+draw them.
 
-Rule 1: a connection changes its state only through ``moved``, so an illegal move is a ``KeyError`` with both names, at
-once, and never a silent one. Rule 2: what depends on a state is asked of the state, not kept in a second flag.
+Rule 1: a state changes only through ``moved``, so an illegal move is an error with both names, at once, and never a
+silent one. Rule 2: what depends on a state is asked of the state, not kept in a second flag.
 
 Client:   HEAD -> (REFUSING | BODY -> ANSWER) -> HEAD | CLOSING -> CLOSED
 Upstream: DIALING -> IDLE -> SENDING -> AWAITING -> READING -> IDLE | CLOSED
+Request:  RECEIVING -> JUDGING -> CLAIMING -> ADMITTED -> CLOSED
+Answer:   NONE -> DIALING -> SENDING -> AWAITING -> KEPT -> RELAYING -> CLOSED
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+from typing import TypeVar
 
 
 class _State(Enum):
@@ -36,6 +41,29 @@ class UpstreamState(_State):
     SENDING = "sending"  # the request's end has not been written
     AWAITING = "awaiting"  # the request is written; no final head has come
     READING = "reading"  # content of the answer is coming
+    CLOSED = "closed"
+
+
+class RequestState(_State):
+    """What we have of an exchange's request (``core.relay``)."""
+
+    RECEIVING = "receiving"  # the end of its content has not come
+    JUDGING = "judging"  # it is here whole, and its verdict is made beside the loop
+    CLAIMING = "claiming"  # its verdict is good; whether it is a duplicate is being asked
+    ADMITTED = "admitted"  # all of it may go to the upstream, and the answer to the client
+    CLOSED = "closed"
+
+
+class AnswerState(_State):
+    """How far an exchange is with its upstream (``core.relay``)."""
+
+    NONE = "none"  # nothing is wanted of an upstream yet
+    DIALING = "dialing"  # a connection is being made
+    SENDING = "sending"  # the request is on its way, without its end
+    AWAITING = "awaiting"  # the whole request is sent
+    KEPT = "kept"  # an answer has come, and the client has seen nothing of it
+    RELAYING = "relaying"  # the client has its head
+    OUTCOME = "outcome"  # the client has gone: of the answer only its status is awaited
     CLOSED = "closed"
 
 
@@ -69,19 +97,70 @@ UPSTREAM_MOVES: dict[UpstreamState, frozenset[UpstreamState]] = {
 }
 
 
+REQUEST_MOVES: dict[RequestState, frozenset[RequestState]] = {
+    RequestState.RECEIVING: frozenset(
+        {RequestState.JUDGING, RequestState.CLAIMING, RequestState.ADMITTED, RequestState.CLOSED}
+    ),
+    RequestState.JUDGING: frozenset({RequestState.CLAIMING, RequestState.ADMITTED, RequestState.CLOSED}),
+    RequestState.CLAIMING: frozenset({RequestState.ADMITTED, RequestState.CLOSED}),
+    RequestState.ADMITTED: frozenset({RequestState.CLOSED}),
+    RequestState.CLOSED: frozenset(),
+}
+
+ANSWER_MOVES: dict[AnswerState, frozenset[AnswerState]] = {
+    AnswerState.NONE: frozenset({AnswerState.DIALING, AnswerState.CLOSED}),
+    AnswerState.DIALING: frozenset({AnswerState.SENDING, AnswerState.AWAITING, AnswerState.CLOSED}),
+    AnswerState.SENDING: frozenset({AnswerState.AWAITING, AnswerState.KEPT, AnswerState.CLOSED}),
+    AnswerState.AWAITING: frozenset({AnswerState.KEPT, AnswerState.OUTCOME, AnswerState.CLOSED}),
+    AnswerState.KEPT: frozenset({AnswerState.RELAYING, AnswerState.CLOSED}),
+    AnswerState.RELAYING: frozenset({AnswerState.CLOSED}),
+    AnswerState.OUTCOME: frozenset({AnswerState.CLOSED}),
+    AnswerState.CLOSED: frozenset(),
+}
+
+
+class Event(_State):
+    """What a half may be told."""
+
+    CONTENT = "content"
+    VERDICT = "verdict"
+    CLAIM = "claim"
+    CONNECTED = "connected"
+    TAKES = "takes"
+    ANSWER = "answer"
+    MORE = "more"
+    FAILED = "failed"
+
+
+REQUEST_HEARS: dict[RequestState, frozenset[Event]] = {
+    RequestState.RECEIVING: frozenset({Event.CONTENT}),
+    RequestState.JUDGING: frozenset({Event.VERDICT}),
+    RequestState.CLAIMING: frozenset({Event.CLAIM}),
+    RequestState.ADMITTED: frozenset(),
+    RequestState.CLOSED: frozenset(),
+}
+_ON_THE_WAY = frozenset({Event.TAKES, Event.ANSWER, Event.FAILED})
+ANSWER_HEARS: dict[AnswerState, frozenset[Event]] = {
+    AnswerState.NONE: frozenset(),
+    AnswerState.DIALING: frozenset({Event.CONNECTED}),
+    AnswerState.SENDING: _ON_THE_WAY,
+    AnswerState.AWAITING: _ON_THE_WAY,
+    AnswerState.KEPT: frozenset({Event.MORE, Event.FAILED}),
+    AnswerState.RELAYING: frozenset({Event.MORE, Event.FAILED}),
+    AnswerState.OUTCOME: frozenset({Event.ANSWER, Event.FAILED}),
+    AnswerState.CLOSED: frozenset(),
+}
+
+
 class IllegalMoveError(AssertionError):
     """A move that the tables do not have: a bug of ours."""
 
 
-def client_moved(old: ClientState, new: ClientState) -> ClientState:
-    """``new``, where the table allows the move."""
-    if new not in CLIENT_MOVES[old]:
-        raise IllegalMoveError(f"client: {old.value} -> {new.value}")
-    return new
+_S = TypeVar("_S", bound=_State)
 
 
-def upstream_moved(old: UpstreamState, new: UpstreamState) -> UpstreamState:
-    """``new``, where the table allows the move."""
-    if new not in UPSTREAM_MOVES[old]:
-        raise IllegalMoveError(f"upstream: {old.value} -> {new.value}")
+def moved(moves: Mapping[_S, frozenset[_S]], old: _S, new: _S) -> _S:
+    """``new``, where the table ``moves`` allows the move. Raises IllegalMoveError."""
+    if new not in moves[old]:
+        raise IllegalMoveError(f"{type(old).__name__}: {old.value} -> {new.value}")
     return new

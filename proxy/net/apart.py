@@ -17,8 +17,6 @@ from functools import partial
 from proxy.core.budget import Group, Party
 from proxy.reasons import Reason
 
-#: A body of so many bytes may be judged on the loop: the worst takes 2 ms.
-ON_LOOP_BYTES = 16 * 1024
 MAX_RUNNING = 2
 #: A thread that computes lets the loop go on after so long; Python's own 5 ms would be felt by every exchange.
 SWITCH_S = 0.0005

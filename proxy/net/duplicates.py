@@ -60,16 +60,6 @@ class SharedStore(Protocol):
         """Give up its connections; never raises."""
 
 
-class Claimant(Protocol):
-    """Who holds a ticket: an exchange."""
-
-    def claim_granted(self) -> None:
-        """Nobody else has this delivery: go on."""
-
-    def claim_refused(self, reason: Reason, status: int) -> None:
-        """Do not: answer with ``status``, for ``reason``."""
-
-
 class Stage(Enum):
     """Where a ticket stands."""
 
@@ -199,18 +189,28 @@ class Ticket:
     always, at the end: it does nothing where the outcome is known already.
     """
 
-    __slots__ = ("_claimant", "_desk", "_first", "_keys", "_owner", "_rule", "_stage", "_timer", "_until")
+    __slots__ = ("_desk", "_first", "_keys", "_owner", "_rule", "_stage", "_timer", "_told", "_until")
 
     def __init__(
-        self, desk: Duplicates, rule: DuplicateRule, keys: Keys, claimant: Claimant, *, owner: str, until: float
+        self,
+        desk: Duplicates,
+        rule: DuplicateRule,
+        keys: Keys,
+        told: Callable[[Reason | None, int], None],
+        *,
+        owner: str,
+        until: float,
     ) -> None:
-        """``owner`` is a name that no other exchange has, anywhere; ``until`` is the clock's time to wait until."""
+        """``owner`` is a name that no other exchange has, anywhere; ``until`` is the clock's time to wait until.
+        ``told`` is called once, at once or later: with None where the delivery is ours to make, else with the reason
+        and the status to answer.
+        """
         self._desk = desk
         self._rule = rule
         self._keys = keys
         self._owner = owner
         self._until = until
-        self._claimant = claimant
+        self._told = told
         self._stage = ASKING
         self._first = ""  # whose outcome we wait for
         self._timer: asyncio.TimerHandle | None = None
@@ -221,7 +221,7 @@ class Ticket:
         return self._stage is HELD
 
     def ask(self) -> None:
-        """Claim the delivery. The claimant is called, at once or later."""
+        """Claim the delivery."""
         self._look(past=self._rule.remembers)
 
     def delivered(self, status: int) -> None:
@@ -290,7 +290,7 @@ class Ticket:
             desk = self._desk
             desk.loop.call_exception_handler({"message": "internal error about a duplicate", "exception": bug})
             self.release()
-            self._claimant.claim_refused(Reason.INTERNAL_ERROR, 500)
+            self._told(Reason.INTERNAL_ERROR, 500)
 
     async def _converse(self, *, past: bool) -> None:
         desk = self._desk
@@ -322,7 +322,7 @@ class Ticket:
     def _granted(self) -> None:
         self._stage = HELD
         self._stop_timer()
-        self._claimant.claim_granted()
+        self._told(None, 0)
 
     def _lost(self, reason: Reason, status: int = 0) -> None:
         self._give_back()
@@ -331,7 +331,7 @@ class Ticket:
     def _refused(self, reason: Reason, status: int = 0) -> None:
         self._stage = OVER
         self._stop_timer()
-        self._claimant.claim_refused(reason, status or reason.status or 0)
+        self._told(reason, status or reason.status or 0)
 
     def _give_back(self) -> None:
         self._desk.table.released(self._keys, self._owner)

@@ -1,371 +1,431 @@
-"""One exchange: from an admitted head to the last byte of the answer.
+"""What one relay needs of its worker: room for the body, a ticket among duplicates, a connection to the upstream, time.
 
-It stands between a ``ClientConnection``, which reads content and writes answers, and a ``Delivery``, which moves what
-may leave. What that is and when is the gate's to say (``core.body``); here is the order: content, verdict, own answer
-or claim, delivery. It ends in exactly one place: ``_finish``.
-
-Rule: whatever is called may end the exchange, or has ended it already. So a call that lets the delivery or the sender
-go on is the last thing that a method does with ``self``, and whoever comes late finds it ``_over``.
-
-The verdict comes after the framing has ended without error (threats S10a), and a duplicate is looked for after the
-verdict, so that a forged delivery can claim nothing.
+``core.relay`` says what is wanted; here it is got, and what came of it is told to the relay. Nothing is decided. Each
+event ends in ``_settle``, which does what the relay wants by then, and gives everything back once it is over; its
+client's connection is stepped afterwards, and writes the record.
 """
 
 from __future__ import annotations
 
-from functools import partial
-
-from proxy.core.body import BodyGate
 from proxy.core.budget import Reservation
-from proxy.core.diagnosis import MAX_BODY_BYTES
-from proxy.core.duplicates import DuplicateRule
-from proxy.core.exchange import Admit, delivery_keys, own_answer
+from proxy.core.exchange import Admit
+from proxy.core.overdue import overdue
 from proxy.core.policy import BodyMode
-from proxy.core.record import ExchangeRecord
-from proxy.http1 import CONTINUE, RequestHead
-from proxy.net.apart import ON_LOOP_BYTES, Job
-from proxy.net.delivery import Answer, Delivery
+from proxy.core.proxy_protocol import header_for
+from proxy.core.relay import AWAITING, CLAIM, DIAL, EXPLAIN, JUDGE, KEPT, OUTCOME, RECEIVING, RELAYING, Relay
+from proxy.http1 import CONTINUE, RequestHead, ResponseHead
+from proxy.net.apart import Job
 from proxy.net.duplicates import Ticket
-from proxy.net.sender import Pause, Sender
+from proxy.net.flow import BUFFER, LARGE_BUFFER, Pause, Reading, Writing
+from proxy.net.pool import RETRY_S, Dial
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
-from proxy.net.turn import DELIVERY, VERDICT
-from proxy.net.witness import leave_witness
-from proxy.reasons import Ended, Phase, Reason
+from proxy.net.turn import Ready
+from proxy.net.upstream import UpstreamConnection
+from proxy.reasons import Reason
 
 #: How long an exchange waits for its share of the buffer budget before it is answered 503.
 BUDGET_WAIT_S = 15.0
-#: The minimum rate of a body counts after this long (design: limits).
-RATE_GRACE_S = 5.0
 #: While a streamed body is under way it holds what is withheld and one write buffer, no longer a whole window.
 STREAMING_BYTES = 160 * 1024
 #: The same where there is plenty, and reads are large: up to one of them is withheld, another in the write buffer.
 GENEROUS_BYTES = 640 * 1024
+#: Outcomes that are awaited for clients that have gone: each keeps a connection to an upstream.
+MAX_OUTCOMES = 1000
 
 
 class Exchange:
-    """One admitted request and its answer."""
+    """One admitted request and its answer; the sink of its upstream's connection."""
 
     __slots__ = (
-        "_admit",
-        "_body_ended",
-        "_delivery",
-        "_gate",
-        "_head",
+        "_client",
+        "_dial",
         "_job",
-        "_over",
+        "_reading",
+        "_released",
         "_reservation",
-        "_sender",
         "_site",
         "_spill",
-        "_streams",
         "_ticket",
+        "_upstream",
+        "_verdict",
         "_waits_since",
-        "record",
-        "started",
+        "_writing",
+        "deadline",
+        "relay",
     )
 
-    def __init__(self, sender: Sender, site: Site, head: RequestHead, admit: Admit, record: ExchangeRecord) -> None:
-        route = admit.route
-        mode = route.body
-        if mode is not BodyMode.HOLD:
-            # What streams freely is what has nothing (or, observed past the head, nothing more) to prove. What may be a
-            # duplicate keeps its end here until it is known to be none.
-            settled = admit.verification is None and (route.duplicates is None or admit.observed is not None)
-            mode = BodyMode.FREE if settled else BodyMode.TAIL
-        self._sender = sender
+    def __init__(
+        self,
+        site: Site,
+        client: Ready,
+        reading: Reading,
+        writing: Writing,
+        *,
+        relay: Relay,
+        head: RequestHead,
+        admit: Admit,
+    ) -> None:
+        """``client`` is stepped when there is something to do, at the end as well."""
         self._site = site
-        self._head = head
-        self._admit = admit
-        self.record = record
-        self.started = site.clock.now()
-        site.exchanges += 1
-        self._spill = SpillFile(site.spill_space) if mode is BodyMode.HOLD else None
-        self._gate = BodyGate(mode, route.limits.hold_window, admit.verification, self._spill)
-        self._streams = mode is BodyMode.FREE  # nothing is to be proved by the body
-        self._body_ended = False
-        self._over = False
-        self._job: Job | None = None
+        self._client = client
+        self._reading = reading
+        self._writing = writing
+        self.relay = relay
+        self._spill = SpillFile(site.spill_space) if admit.route.body is BodyMode.HOLD else None
         self._reservation: Reservation | None = None
+        self._job: Job | None = None
+        self._verdict: tuple[str | Reason | None] | None = None  # of the job, and not told yet
+        self._waits_since = 0.0  # for its share of the budget
         self._ticket: Ticket | None = None
-        self._delivery = Delivery(
-            self, sender, site, head=head, admit=admit, record=record, gate=self._gate, free=self._streams
-        )
+        self._dial: Dial | None = None
+        self._upstream: UpstreamConnection | None = None
+        self._released = False
+        self.deadline = 0.0  # of an outcome
+        site.exchanges += 1
+        relay.admitted(head, admit, self._spill)
 
-    # -- the sender's side
+    # -- the client's side
 
     def begin_whole(self, body: bytes) -> None:
         """The request came whole in one read: the common case, in one step."""
-        self._body_ended = True
-        self.record.phase = Phase.BODY
-        if len(body) > ON_LOOP_BYTES and self._gate.wants_whole:
-            self._gate.keep(body)
-            if self._reserve().hold(len(body)):
-                self._judge_apart()
-            else:
-                self.refuse(Reason.OVERLOADED, "buffer_budget")
-            return
-        self._judge(self._gate.whole(body))
+        self.relay.whole(body)
+        self._settle()
 
     def begin(self) -> None:
-        """The head is admitted, content is to come."""
-        self.record.phase = Phase.BODY
-        if self._streams:
-            self._tell_verdict()
-            self._greet()
-            return
-        party = self._reserve().party
-        if self._spill is not None:
-            self._spill.party = party
-        self._greet()
+        """Content is to come."""
+        if not self.relay.is_free:
+            party = self._reserve().party
+            if self._spill is not None:
+                self._spill.party = party
+        if self.relay.head.expect_continue:
+            self._writing.write([CONTINUE])
+        self._settle()
 
     def _reserve(self) -> Reservation:
-        party = self._site.party_of(self._admit.client)
+        party = self._site.party_of(self.relay.admit.client)
         self._reservation = self._site.budget.reserve(party, self._budget_granted)
         return self._reservation
 
     def _budget_granted(self) -> None:
-        self._sender.resume(Pause.BUDGET)
-
-    def _greet(self) -> None:
-        if self._head.expect_continue:
-            self._sender.write([CONTINUE])
+        if self._reading.resume(Pause.BUDGET):
+            self._site.turn.go_on(self._client)
 
     def content(self, piece: bytes) -> None:
         """Content of the request, in the order it came."""
+        relay = self.relay
         try:
-            out = self._gate.feed(piece)
+            relay.content(piece)
         except OSError:
-            self.refuse(Reason.OVERLOADED, "spill")
-            return
-        if out:
-            self._delivery.stream(out)
-        if self._reservation is not None:
-            if out or self._gate.spilling:
-                self._resize(self._reservation)
-            elif not self._reservation.hold(self._gate.held_bytes):
-                self._waits_since = self._site.clock.now()
-                self._sender.pause(Pause.BUDGET)
+            relay.refuse(Reason.OVERLOADED, "spill")
+        self._settle()
+        if self._reservation is not None and relay.then is None:
+            self._count(self._reservation)
 
-    def _resize(self, reservation: Reservation) -> None:
-        """A body under way holds less than a window, or reads faster where memory is plenty."""
-        gate = self._gate
+    def _count(self, reservation: Reservation) -> None:
+        """A body under way holds what is held back of it, or reads faster where memory is plenty."""
+        gate = self.relay.gate
+        if not (gate.streaming or gate.spilling):
+            if not reservation.hold(gate.held_bytes):
+                self._waits_since = self._site.clock.now()
+                self._reading.pause(Pause.BUDGET)
+            return
         generous = gate.streaming and gate.takes_large_pieces and reservation.grow(GENEROUS_BYTES)
         if not generous:
-            least = STREAMING_BYTES if gate.streaming else 0
-            reservation.shrink(max(least, self._delivery.buffered_bytes + gate.held_bytes))
-        self._sender.read_more(generous=generous)
+            unsent = 0 if self._upstream is None else self._upstream.buffered_bytes
+            reservation.shrink(max(STREAMING_BYTES if gate.streaming else 0, unsent + gate.held_bytes))
+        self._reading.buffer = LARGE_BUFFER if generous else BUFFER
 
     def content_ended(self) -> None:
-        """The content's framing ended without error: now there is a verdict."""
-        self._body_ended = True
-        if self._gate.received > ON_LOOP_BYTES and self._gate.wants_whole:
-            self._judge_apart()
-        else:
-            self._judge(self._gate.finish())
+        """The framing of the content has ended without error."""
+        self.relay.content_ended()
+        self._settle()
 
-    def sender_gone(self, reason: Reason) -> None:
-        """The sender's connection is closed, by itself or, for ``reason``, by us."""
-        if self._over:
+    def client_writable(self, *, writable: bool) -> None:
+        """The client takes the answer, or is slower than the upstream."""
+        relay, upstream = self.relay, self._upstream
+        if upstream is None or relay.answer is not RELAYING:
             return
-        awaited = self._delivery.awaited()
-        if self._ticket is not None and awaited is not None:
-            limits = self._admit.route.limits
-            late = min(self.started + limits.request_timeout_s, self._delivery.touched + limits.upstream_timeout_s)
-            if leave_witness(self._site, awaited, self._ticket, late):
-                self._delivery.let_go()
-                self._ticket = None
-        self._delivery.abandon()
-        self._finish(reason)
-
-    def sender_writable(self, *, writable: bool) -> None:
-        """The sender takes the answer, or is slower than the upstream."""
-        self._delivery.sender_writable(writable=writable)
-
-    def refuse(self, reason: Reason, detail: str = "", *, status: int = 0) -> None:
-        """End the exchange with ``reason``: by an answer where none was begun, else by cutting the connection."""
-        if self._over:
-            return
-        cut = self._delivery.answer is Answer.RELAYING
-        self._delivery.abandon()
-        record = self.record
-        record.detail = detail
-        if reason.ended_by is not Ended.UPSTREAM:
-            record.verdict = record.verdict or "refused"
-        if not cut:
-            demanded = self._admit.route.refusal_status if reason.status == 403 else None
-            record.status = status or demanded or reason.status or 0
-        self._finish(reason)
-        if cut:
-            self._sender.cut()
+        if writable:
+            relay.touched = self._site.clock.now()
+            upstream.resume_reading()
         else:
-            self._sender.answer_refusal(record, body_read=self._body_ended)
+            upstream.pause_reading()
 
-    def check(self, now: float, *, paused_s: float) -> None:
-        """Judge the deadlines; called once a second. ``paused_s`` is how long we ourselves did not read the sender."""
-        limits = self._admit.route.limits
-        elapsed = now - self.started
-        waiting = self._reservation is not None and not self._reservation.granted and not self._body_ended
-        if waiting and now - self._waits_since > BUDGET_WAIT_S:
-            self.refuse(Reason.OVERLOADED, "buffer_budget")
-        elif not waiting and self._body_late(elapsed - paused_s):
-            self.refuse(Reason.BODY_TIMEOUT)
-        elif self._job is not None and not self._job.started and now - self._waits_since > BUDGET_WAIT_S:
+    def client_gone(self, reason: Reason) -> None:
+        """The client's connection is closed, by itself or, for ``reason``, by us."""
+        if self.relay.then is None:
+            owns = self._ticket is not None and self._ticket.is_held and len(self._site.outcomes) < MAX_OUTCOMES
+            self.relay.client_gone(reason, owns=owns)
+            self._settle()
+
+    def refuse(self, reason: Reason, detail: str = "") -> None:
+        """End it, if it has not ended."""
+        if self.relay.then is None:
+            self.relay.refuse(reason, detail)
+            self._settle()
+
+    def check(self, now: float) -> None:
+        """Judge the deadlines; called once a second."""
+        relay, upstream = self.relay, self._upstream
+        if relay.then is not None:
+            return
+        if self._reading.reasons & Pause.BUDGET:
+            if now - self._waits_since > BUDGET_WAIT_S:
+                self.refuse(Reason.OVERLOADED, "buffer_budget")
+            return
+        if self._job is not None and not self._job.started and now - self._waits_since > BUDGET_WAIT_S:
             self.refuse(Reason.OVERLOADED, "verification")
-        elif elapsed > limits.request_timeout_s:
-            self.refuse(self._delivery.whose_turn(body_ended=self._body_ended), "request_timeout")
-        elif self._delivery.late(now):
-            self.refuse(Reason.UPSTREAM_TIMEOUT)
-
-    def _body_late(self, active_s: float) -> bool:
-        """Whether the sender is too slow. Who is answered early need not send the rest."""
-        if self._body_ended or self._delivery.answer is Answer.RELAYING:
-            return False
-        limits = self._admit.route.limits
-        if active_s > limits.body_timeout_s:
-            return True
-        counted_s = active_s - RATE_GRACE_S
-        return counted_s > 0 and self._gate.received < limits.body_min_rate * counted_s
-
-    # -- the verdict
-
-    def _judge_apart(self) -> None:
-        """A large body that is judged in one piece takes too long for the loop."""
-        self._waits_since = self._site.clock.now()
-        party = self._site.party_of(self._admit.client)
-        self._job = self._site.apart.submit(party, self._gate.finish, self._judged, self._not_judged)
-
-    def _judged(self, verdict: str | Reason | None) -> None:
-        self._job = None
-        self._site.turn.go_on(VERDICT, partial(self._judge, verdict), self._sender.failed)
-
-    def _not_judged(self, bug: Exception) -> None:
-        self._job = None
-        self._sender.failed(bug)
-
-    def _judge(self, verdict: str | Reason | None) -> None:
-        admit, record = self._admit, self.record
-        if isinstance(verdict, Reason):
-            if not admit.route.observe:
-                self.refuse(verdict)
-                self._find_cause(verdict)
-                return
-            self._find_cause(verdict)
-            admit.observed = verdict
-        elif verdict is not None:
-            record.secret_name = verdict
-        answer = own_answer(self._head, admit, self._gate, record.secret_name)
-        if answer is not None:
-            self._tell_verdict()
-            record.answer_handshake(answer.status, len(answer.content))
-            self._finish(Reason.HANDSHAKE_ANSWERED)
-            self._sender.answer_handshake(record, answer)
-        elif admit.route.duplicates is None or admit.observed is not None:
-            self.claim_granted()
-        else:
-            self._claim(admit.route.duplicates)
-
-    def _claim(self, rule: DuplicateRule) -> None:
-        """Ask whether this delivery was here before: only now, so that a forged one can claim nothing."""
-        keys = delivery_keys(rule, self._head, self._admit, self.record)
-        if not keys:
-            self.claim_granted()
             return
-        until = self.started + rule.patience_s
-        # The record's id will not do: that of a trusted proxy may come twice, and one owner may claim again and again.
-        owner = self._site.new_request_id()
-        self._ticket = Ticket(self._site.duplicates, rule, keys, self, owner=owner, until=until)
-        self._ticket.ask()
+        read = upstream is not None and not upstream.reading_paused
+        taken = upstream is None or upstream.writable
+        over = overdue(relay, now, paused_s=self._reading.paused_s(now), read=read, taken=taken)
+        if over is not None:
+            self.refuse(*over)
 
-    def claim_granted(self) -> None:
-        """Everything that had to be proved is, and nobody else delivers it."""
-        self._tell_verdict()
-        self._site.turn.go_on(DELIVERY, self._deliver, self._sender.failed)
+    # -- the turn
 
-    def _deliver(self) -> None:
-        if self._over:
+    def step(self) -> None:
+        """Tell the relay of a verdict, pass on an answer that has come, and what else there is to do."""
+        relay = self.relay
+        if self._verdict is not None:
+            (verdict,), self._verdict = self._verdict, None
+            relay.judged(verdict)
+        elif relay.may_relay:
+            if self._upstream is not None:
+                self._upstream.resume_reading()
+            relay.relay_kept(self._site.clock.date, persists=not self._site.ends(relay.arrival.kind))
+            if self._ticket is not None and 200 <= relay.record.status < 300:
+                self._ticket.delivered(relay.record.status)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Do what the relay wants after an event, until it wants no more. A ticket may answer within."""
+        relay = self.relay
+        while relay.wishes and relay.then is None:
+            wishes, relay.wishes = relay.wishes, 0
+            if wishes & EXPLAIN:
+                self._site.explain(relay)
+            if wishes & JUDGE:
+                self._judge_apart()
+            if wishes & CLAIM:
+                self._claim()
+            if wishes & DIAL:
+                self._connect()
+        if relay.to_upstream:
+            self._send()
+        if relay.to_client:
+            pieces, relay.to_client = relay.to_client, []
+            self._writing.write(pieces)
+        if relay.then is not None:
+            self.release()
+        elif relay.answer is not KEPT or not relay.may_relay:
             return
-        waits = self._delivery.deliver(self._spill, since=self.started)
-        if waits and self._admit.route.hold_s:
-            self._reserve_held()
+        self._site.turn.go_on(self._client)
 
-    def _reserve_held(self) -> None:
-        """What came with the last read is not counted; where it is to wait for the upstream, it must be."""
-        spilled = 0 if self._spill is None else self._spill.size
-        reservation = self._reservation or self._reserve()
-        if not reservation.hold(self._gate.received - spilled):
-            self.refuse(Reason.OVERLOADED, "buffer_budget")
-
-    def claim_refused(self, reason: Reason, status: int) -> None:
-        """It is a duplicate, or nobody can say whether it is one."""
-        if self._admit.route.observe and reason is not Reason.INTERNAL_ERROR:
-            self.record.verdict, self.record.observed = "observed", reason
-            self._deliver()
+    def release(self) -> None:
+        """Give everything back, once; of what the upstream has, nothing must look complete (threats S9a)."""
+        if self._released:
             return
-        if reason is Reason.DUPLICATE_DELIVERED:
-            self._tell_verdict()
-        self.refuse(reason, "duplicates_store" if reason is Reason.OVERLOADED else "", status=status)
-
-    def _find_cause(self, reason: Reason) -> None:
-        gate = self._gate
-        self._site.find_cause(
-            reason,
-            self._head,
-            self._admit.route,
-            self.record.request_id,
-            lambda: gate.whole_body() if gate.held_bytes <= MAX_BODY_BYTES else None,
-        )
-
-    def _tell_verdict(self) -> None:
-        observed = self._admit.observed
-        self.record.verdict = "admitted" if observed is None else "observed"
-        self.record.observed = observed
-
-    # -- the delivery's calls
-
-    def answer_begun(self, status: int) -> None:
-        """The upstream has answered: a 2xx makes the delivery one that is known (promise 7)."""
-        if self._ticket is not None and 200 <= status < 300:
-            self._ticket.delivered(status)
-
-    def delivered(self, *, close: bool) -> None:
-        """The answer is written whole."""
-        self._finish(Reason.DELIVERED)
-        self._sender.exchange_ended(close=close)
-
-    # -- the end
-
-    def _finish(self, reason: Reason) -> None:
-        """The only exit: gives everything back and writes the one log line."""
-        self._over = True
-        try:
+        self._released = True
+        site = self._site
+        site.exchanges -= 1
+        # What calls back is let go of as well: each would keep the other, and the body, until the collector looks.
+        job, self._job = self._job, None
+        if job is None:
             self._give_back()
-        finally:
-            self._note(reason)
+        else:
+            site.apart.abandon(job, self._give_back)  # a thread may be reading the body
+        dial, self._dial = self._dial, None
+        if dial is not None:
+            dial.cancel()
+        if self.relay.answer is OUTCOME:
+            self._await_outcome()
+        else:
+            self._let_go()
 
     def _give_back(self) -> None:
-        if self._ticket is not None:
-            self._ticket.release()
-        if self._job is None:
-            self._let_go()
-        else:
-            self._site.apart.abandon(self._job, self._let_go)  # a thread may be reading the body
-
-    def _let_go(self) -> None:
-        if self._reservation is not None:
-            self._reservation.release()
-            self._reservation = None
+        reservation, self._reservation = self._reservation, None
+        if reservation is not None:
+            reservation.release()
         if self._spill is not None:
             self._spill.close()
 
-    def _note(self, reason: Reason) -> None:
-        record = self.record
-        record.reason = reason
-        record.bytes_in = self._gate.received
-        record.duration_s = self._site.clock.now() - self.started
-        if reason is Reason.DELIVERED:
-            record.phase = Phase.DONE
-        # Each knows the other: parted, both are freed at once with the body they hold, and none has to be found later.
-        del self._delivery
-        self._site.exchanges -= 1
-        self._site.finished(record)
+    def _let_go(self) -> None:
+        """The upstream is not waited for any longer, and the delivery not claimed."""
+        ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            ticket.release()
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.abort()
+
+    # -- the verdict, where it is made beside the loop
+
+    def _judge_apart(self) -> None:
+        relay, site = self.relay, self._site
+        self._waits_since = site.clock.now()
+        reservation = self._reservation or self._reserve()
+        if relay.gate.spilling or reservation.hold(relay.gate.held_bytes):
+            self._job = site.apart.submit(reservation.party, relay.gate.finish, self._judged, self._not_judged)
+        else:
+            relay.refuse(Reason.OVERLOADED, "buffer_budget")
+
+    def _judged(self, verdict: str | Reason | None) -> None:
+        self._job = None
+        self._verdict = (verdict,)
+        self._site.turn.go_on(self._client)
+
+    def _not_judged(self, bug: Exception) -> None:
+        self._job = None
+        self._client.failed(bug)
+
+    # -- duplicates
+
+    def _claim(self) -> None:
+        relay = self.relay
+        rule = relay.admit.route.duplicates
+        assert rule is not None
+        # The record's id will not do: that of a trusted proxy may come twice, and one owner may claim again and again.
+        owner = self._site.new_request_id()
+        until = relay.started + rule.patience_s
+        self._ticket = Ticket(self._site.duplicates, rule, relay.keys, self._claim_told, owner=owner, until=until)
+        self._ticket.ask()
+
+    def _claim_told(self, reason: Reason | None, status: int) -> None:
+        if reason is None:
+            self.relay.claimed()
+        else:
+            self.relay.duplicate(reason, status)
+        self._settle()
+
+    # -- the way to the upstream
+
+    def _connect(self) -> None:
+        relay, site = self.relay, self._site
+        route = relay.admit.route
+        connection = site.pool.acquire(route.upstream, waits=relay.may_wait)
+        if connection is not None:
+            self._connected(connection)
+            return
+        waited_s = site.clock.now() - relay.started
+        self._dial = site.pool.dial(
+            route.upstream,
+            patience_s=max(route.patience_s(waited_s), RETRY_S) if relay.may_wait else 0.0,
+            ready=self._dialled,
+            failed=self._unreachable,
+            preface=header_for(relay.admit.client, self._writing.local_address) if route.sends_proxy else b"",
+        )
+        if relay.request is RECEIVING:
+            self._reading.pause(Pause.CONNECT)
+        elif route.hold_s:
+            # What came with the last read is not counted; where it is to wait for the upstream, it must be.
+            spilled = 0 if self._spill is None else self._spill.size
+            reservation = self._reservation or self._reserve()
+            if not reservation.hold(relay.gate.received - spilled):
+                relay.refuse(Reason.OVERLOADED, "buffer_budget")
+
+    def _dialled(self, connection: UpstreamConnection) -> None:
+        self._dial = None
+        self._connected(connection)
+        self._reading.resume(Pause.CONNECT)
+        self._settle()
+
+    def _unreachable(self) -> None:
+        route = self.relay.admit.route
+        not_ready = route.hold_s > 0 and not self._site.pool.ready(route.upstream)
+        self.refuse(Reason.UPSTREAM_UNREACHABLE, "not_ready" if not_ready else "")
+
+    def _connected(self, connection: UpstreamConnection) -> None:
+        self._upstream = connection
+        relay = self.relay
+        relay.connected(connection.endpoint, connection.endpoint_text, self._site.clock.now())
+        pieces, relay.to_upstream = relay.to_upstream, []
+        connection.start(self, relay.head.method, pieces, complete=relay.answer is AWAITING)
+        if relay.has_more:
+            self._send_spilled()
+
+    def _send(self) -> None:
+        relay = self.relay
+        pieces, relay.to_upstream = relay.to_upstream, []
+        if self._upstream is not None:
+            self._upstream.send(pieces, complete=relay.answer is AWAITING)
+
+    def _send_spilled(self) -> None:
+        """What lies in the spill, as fast as the upstream takes it."""
+        relay = self.relay
+        while relay.has_more and self._upstream is not None and self._upstream.writable:
+            relay.upstream_takes(self._site.clock.now())
+            self._send()
+
+    def upstream_writable(self, *, writable: bool) -> None:
+        """The upstream takes more of the request, or is slower than the client."""
+        if not writable:
+            self._reading.pause(Pause.UPSTREAM)
+            return
+        self.relay.touched = self._site.clock.now()
+        self._reading.resume(Pause.UPSTREAM)
+        self._send_spilled()
+
+    # -- the answer
+
+    def upstream_answer(self, head: ResponseHead, content: list[bytes], *, ended: bool) -> None:
+        """The final head has come, with ``content``; ``ended`` where that was all."""
+        relay, upstream = self.relay, self._upstream
+        if head.status == 503 and upstream is not None:
+            self._site.pool.unavailable(upstream.endpoint)
+        if ended:
+            self._upstream = None
+        if relay.answer is OUTCOME:
+            if 200 <= head.status < 300 and self._ticket is not None:
+                self._ticket.delivered(head.status)
+            self._forget_outcome()
+            return
+        relay.answered(head, content, ended=ended, now=self._site.clock.now())
+        self._reading.resume(Pause.UPSTREAM)
+        if relay.may_relay:
+            self._site.turn.go_on(self._client)
+        elif upstream is not None and not ended:
+            upstream.pause_reading()
+
+    def upstream_content(self, content: list[bytes], *, ended: bool) -> None:
+        """More of the answer."""
+        if ended:
+            self._upstream = None
+        self.relay.more(content, ended=ended, now=self._site.clock.now())
+        self._settle()
+
+    def upstream_failed(self, reason: Reason, detail: str) -> None:
+        """The connection is gone, and the answer is not complete."""
+        self._upstream = None
+        if self.relay.answer is OUTCOME:
+            self._forget_outcome()
+        else:
+            self.relay.failed(reason, detail)
+            self._settle()
+
+    # -- the outcome of a delivery whose client has gone
+
+    def _await_outcome(self) -> None:
+        """Senders have less patience than applications: they hang up, and send again. Where duplicates are looked for,
+        hanging up must not make the first try count as failed while the application is still at it.
+        """
+        relay, site = self.relay, self._site
+        limits = relay.admit.route.limits
+        until = min(relay.started + limits.request_timeout_s, relay.touched + limits.upstream_timeout_s)
+        self.deadline = until
+        site.outcomes.add(self)
+        site.clock.watch(self)
+        if self._upstream is not None:
+            self._upstream.resume_reading()
+
+    def _forget_outcome(self) -> None:
+        """It is known now, or never will be; then a client that sends again is believed."""
+        self._let_go()
+        self._site.outcomes.discard(self)
+        self._site.clock.unwatch(self)
+
+    def deadline_passed(self, now: float) -> None:
+        """The clock's call, and the worker's at the end."""
+        del now
+        self._forget_outcome()

@@ -1,16 +1,16 @@
-"""The flow of one sender's connection: why it is not read, and whether it still takes what is written to it.
+"""The flow of one client's connection: why it is not read, and whether it still takes what is written to it.
 
-Two small objects that a ``ClientConnection`` owns, and how both sides write. They know a transport and a clock, no
-exchange and no protocol.
+Two small objects that a ``ClientConnection`` owns and its exchange uses, and how both sides write. They know a
+transport and a clock, no exchange and no protocol.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from enum import IntEnum
 
 from proxy.net.clock import Clock
-from proxy.net.sender import Pause
 from proxy.net.tls_end import say_end
 
 #: One read takes at most this much: it bounds what a connection holds beyond its windows.
@@ -21,6 +21,16 @@ LARGE_READ_BYTES = 256 * 1024
 #: Reads of all connections land here and are copied out at once: a connection at rest holds no buffer.
 LARGE_BUFFER = memoryview(bytearray(LARGE_READ_BYTES))
 BUFFER = LARGE_BUFFER[:READ_BYTES]
+
+
+class Pause(IntEnum):
+    """Why a client's connection is not read. Reasons can be added up."""
+
+    BUDGET = 1  # no buffer for its body yet: what was read is not looked at either
+    UPSTREAM = 2  # the upstream is slower than the client
+    CONNECT = 4  # content waits for a connection to the upstream
+    PIPELINED = 8  # the next request has to wait for this one's answer
+    UNREAD = 16  # the client does not take the answers it has: the next request waits until it does
 
 
 def write(transport: asyncio.Transport, pieces: list[bytes], *, secure: bool) -> None:
@@ -38,7 +48,7 @@ def end(transport: asyncio.Transport, *, secure: bool) -> None:
     if secure:
         say_end(transport)
         return
-    # asyncio shuts the socket down at once, which fails where the sender's reset waits to be read.
+    # asyncio shuts the socket down at once, which fails where the client's reset waits to be read.
     with contextlib.suppress(OSError):
         if transport.can_write_eof():
             transport.write_eof()
@@ -91,14 +101,27 @@ class Reading:
 
 
 class Writing:
-    """Whether the sender takes its answers: it stalls when nothing moves while the write buffer is over its mark."""
+    """What a client is told, and whether it takes it: it stalls when nothing moves while the write buffer is over its
+    mark.
+    """
 
-    __slots__ = ("_bytes", "_since", "transport")
+    __slots__ = ("_bytes", "_since", "secure", "transport")
 
-    def __init__(self) -> None:
+    def __init__(self, *, secure: bool) -> None:
+        self.secure = secure
         self.transport: asyncio.Transport | None = None
         self._since = 0.0
         self._bytes = 0
+
+    def write(self, pieces: list[bytes]) -> None:
+        """Give bytes of an answer to the transport; a client that is gone gets nothing."""
+        if self.transport is not None:
+            write(self.transport, pieces, secure=self.secure)
+
+    @property
+    def local_address(self) -> object:
+        """Where the client has connected to, as ``getsockname`` gives it; None where it is gone."""
+        return None if self.transport is None else self.transport.get_extra_info("sockname")
 
     @property
     def unwritten(self) -> int:

@@ -13,10 +13,12 @@ from typing import Protocol
 
 from proxy.core.addresses import Peer
 from proxy.core.budget import BufferBudget, Party
+from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.metrics import Metrics
 from proxy.core.policy import Policy, Route
 from proxy.core.rate import RateLimiter
 from proxy.core.record import ExchangeRecord
+from proxy.core.relay import Relay
 from proxy.core.request_head import HeadLimits
 from proxy.core.routes import RouteTable
 from proxy.http1 import Refusal, RequestHead, build_refusal
@@ -95,7 +97,7 @@ class Site:
         self.exchanges = 0  # admitted and not ended
         self.pool = UpstreamPool(loop, self.clock, self.turn, connect_timeout_s=policy.server.connect_timeout_s)
         self.duplicates = Duplicates(loop, self.clock)
-        self.witnesses: set[Watched] = set()  # answers that are awaited without a sender
+        self.outcomes: set[Watched] = set()  # deliveries whose outcome is awaited without a client
         self.connections: set[Connection] = set()
         self.apart = Apart(loop)
         self.diagnoser: CauseFinder | None = None
@@ -184,17 +186,35 @@ class Site:
             built = self._refusals[key] = build_refusal(reason, close=close, status=status, extra=extra)
         return built
 
+    def own_answer(self, relay: Relay, *, close: bool) -> bytes:
+        """What the client of ``relay`` is told by ourselves: the answer to an endpoint check, or its refusal."""
+        record, own = relay.record, relay.own
+        request_id, head_only = record.request_id.encode("ascii"), record.method == "HEAD"
+        if own is None and record.bare and not relay.allow:
+            own = HandshakeAnswer(b"", b"", record.status)
+        if own is not None:
+            return own.write(request_id, self.clock.date, close=close, head_only=head_only)
+        refusal = self.refusal(
+            record.reason, close=close, status=record.status, allow=relay.allow, retry_s=relay.retry_s
+        )
+        return refusal.write(request_id, self.clock.date, head_only=head_only)
+
     def finished(self, record: ExchangeRecord) -> None:
         """An exchange has ended: count it and write its one line."""
         self.metrics.exchange(record)
         self.log.write(record)
 
-    def find_cause(
-        self, reason: Reason, head: RequestHead, route: Route, request_id: str, body: Callable[[], bytes | None]
-    ) -> None:
-        """Find out, after the answer and for the operator alone, why ``route`` refused this delivery."""
-        if self.diagnoser is not None:
-            self.diagnoser.look(reason, head, route, routes=self.policy.routes, request_id=request_id, body=body)
+    def explain(self, relay: Relay) -> None:
+        """Find out, for the operator alone, why the route of ``relay`` refused it or would have: after the answer."""
+        if self.diagnoser is not None and relay.suspect is not None and relay.route is not None:
+            self.diagnoser.look(
+                relay.suspect,
+                relay.head,
+                relay.route,
+                routes=self.policy.routes,
+                request_id=relay.record.request_id,
+                body=relay.body_in_memory,
+            )
 
     @property
     def in_flight(self) -> int:

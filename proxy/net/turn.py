@@ -1,85 +1,79 @@
-"""``Turn``: what one look at the kernel has brought, taken stage by stage and not connection by connection.
+"""``Turn``: what one look at the kernel has brought, taken step by step and not connection by connection.
 
 An exchange is some 5,000 byte codes in 90 functions: more than a processor's first caches and its branch predictor
 hold, so each exchange finds them filled with the end of the one before it. Where all heads that have come are read in a
-row, then all are judged, and so on, each stage stays warm: with ten and more at once an exchange costs a quarter less.
-(Packet processors call it vectors: VPP, fd.io.) Nobody waits for it: a turn runs before the loop looks at the kernel
+row, then all are judged, and so on, each step stays warm: with ten and more at once an exchange costs a quarter less.
+(Packet processors call it vectors: VPP, fd.io.) Nothing waits for it: a turn runs before the loop looks at the kernel
 again, and what it wrote is sent right behind it.
 
-Within a turn no call of a transport, a timer or a signal comes between two stages of one exchange; only other
-exchanges' stages do. It knows nothing of what it calls.
+Within a turn no call of a transport, a timer or a signal comes between two steps of one exchange; only other
+exchanges' steps do.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from typing import Protocol
 
-Step = Callable[[], None]
-#: What is called with the exception of a step that raises: a bug, of which only its own exchange may die.
-Failed = Callable[[Exception], None]
-
-HEAD, DECISION, VERDICT, DELIVERY, ANSWER, RELAY = range(6)
-
-#: So much of what came may wait for its stage. More is taken at once: behind a full read there may be another, and a
+#: So much of what came may wait for its turn. More is taken at once: behind a full read there may be another, and a
 #: crowd that sends much before it is judged would fill memory.
 STAGED_BYTES = 16 * 1024
 
 
-class Turn:
-    """The stages of one worker."""
+class Ready(Protocol):
+    """A connection that has something to do."""
 
-    __slots__ = ("_loop", "_running", "_scheduled", "_stages")
+    def step(self) -> None:
+        """Do the next thing, where there still is one: it may be called once too often."""
+
+    def failed(self, bug: Exception) -> None:
+        """``step`` has raised: end the exchange, and the connection."""
+
+
+class Turn:
+    """The turns of one worker."""
+
+    __slots__ = ("_loop", "_next", "_now", "_running")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._stages: list[list[tuple[Step, Failed]]] = [[] for _ in range(RELAY + 1)]
-        self._scheduled = False
+        self._now: list[Ready] = []  # for the round of steps that comes next
+        self._next: list[Ready] = []  # for the next turn
         self._running = False
 
-    def enter(self, stage: int, step: Step, failed: Failed) -> None:
-        """Take ``step`` at its stage of the next turn, which comes in this iteration of the loop."""
-        self._stages[stage].append((step, failed))
-        self._schedule()
+    def enter(self, ready: Ready) -> None:
+        """Step it in the next turn, which comes in this iteration of the loop or, during a turn, in the next one."""
+        if not self._next:
+            self._loop.call_soon(self._run)
+        self._next.append(ready)
 
-    def go_on(self, stage: int, step: Step, failed: Failed) -> None:
-        """The next step of what is under way: at its stage where a turn runs, else at once."""
+    def go_on(self, ready: Ready) -> None:
+        """Step it again: in the next round of this turn, or where none runs as ``enter`` does."""
         if self._running:
-            self._stages[stage].append((step, failed))
+            self._now.append(ready)
         else:
-            self._take(step, failed)
+            self.enter(ready)
 
     def complain(self, bug: BaseException) -> None:
         """Tell the loop's handler of a bug."""
         self._loop.call_exception_handler({"message": "internal error in an exchange", "exception": bug})
 
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._run)
-
     def _run(self) -> None:
-        stages = self._stages
+        self._now, self._next = self._next, self._now
         self._running = True
         try:
-            for stage, steps in enumerate(stages):
-                if steps:
-                    stages[stage] = []
-                    for step, failed in steps:
-                        self._take(step, failed)
+            while self._now:
+                ready, self._now = self._now, []
+                for one in ready:
+                    try:
+                        one.step()
+                    except Exception as bug:  # noqa: BLE001 - a bug of ours must not take the others' turn
+                        self._give_up(one, bug)
         finally:
-            self._running = self._scheduled = False
-        if any(stages):
-            self._schedule()
+            self._running = False
 
-    def _take(self, step: Step, failed: Failed) -> None:
+    def _give_up(self, one: Ready, bug: Exception) -> None:
         try:
-            step()
-        except Exception as bug:  # noqa: BLE001 - a bug of ours must not take the others' turn
-            self._give_up(failed, bug)
-
-    def _give_up(self, failed: Failed, bug: Exception) -> None:
-        try:
-            failed(bug)
-        except Exception as worse:  # noqa: BLE001 - as above
+            one.failed(bug)
+        except Exception as worse:  # noqa: BLE001 - neither must the failure of what ends it
             self.complain(worse)

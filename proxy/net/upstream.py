@@ -15,13 +15,13 @@ from typing import Protocol, cast
 from proxy.core.chunked import ChunkedDecoder
 from proxy.core.policy import Endpoint
 from proxy.core.response_head import idle_limit_s, read_response_head
-from proxy.core.states import UpstreamState, upstream_moved
+from proxy.core.states import UPSTREAM_MOVES, UpstreamState, moved
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, ResponseHead
 from proxy.net.clock import NEVER
 from proxy.net.flow import write
 from proxy.net.reset import abort
-from proxy.net.turn import ANSWER, STAGED_BYTES, Turn
+from proxy.net.turn import STAGED_BYTES, Turn
 from proxy.reasons import Reason
 
 #: Interim answers before the final one (threats R5).
@@ -124,14 +124,14 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        self.state = upstream_moved(self.state, IDLE)
+        self.state = moved(UPSTREAM_MOVES, self.state, IDLE)
         self._owner.made(self)
 
     def data_received(self, data: bytes) -> None:
         state = self.state
         if state is AWAITING and not self._buffer and len(data) <= STAGED_BYTES:
             self._buffer = data
-            self._owner.turn.enter(ANSWER, self._take_answer, self._failed)
+            self._owner.turn.enter(self)
         elif state is AWAITING or state is SENDING:
             # Before the request's end it must be seen as early.
             self._read_head(self._buffer + data if self._buffer else data)
@@ -141,16 +141,18 @@ class UpstreamConnection(asyncio.Protocol):
             # Bytes without a request: whatever they are, they are nobody's answer (threats R3).
             self.abort()
 
-    def _take_answer(self) -> None:
+    def step(self) -> None:
+        """The turn's call: read the answer that has come."""
         if self._buffer and self.state is AWAITING:
             self._read_head(self._buffer)
 
-    def _failed(self, bug: Exception) -> None:
+    def failed(self, bug: Exception) -> None:
+        """The turn's call: a bug of ours."""
         self._owner.turn.complain(bug)
         self._fail(Reason.INTERNAL_ERROR, "")
 
     def eof_received(self) -> bool:
-        self._take_answer()  # what came in the same moment
+        self.step()  # what came in the same moment
         if self.state is READING and self._remaining is None and self._chunked is None:
             sink = self._sink
             self._end_answer(reusable=False)
@@ -189,7 +191,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._interim = 0
         self._reusable = True
         self._buffer = b""
-        self.state = upstream_moved(self.state, AWAITING if complete else SENDING)
+        self.state = moved(UPSTREAM_MOVES, self.state, AWAITING if complete else SENDING)
         self._write(pieces)
 
     def send(self, pieces: list[bytes], *, complete: bool) -> None:
@@ -197,13 +199,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self.state is not SENDING:
             return
         if complete:
-            self.state = upstream_moved(self.state, AWAITING)
+            self.state = moved(UPSTREAM_MOVES, self.state, AWAITING)
         self._write(pieces)
-
-    def hand_over(self, sink: AnswerSink) -> None:
-        """Tell ``sink`` about the answer from now on; it is read whatever was paused."""
-        self._sink = sink
-        self.resume_reading()
 
     def pause_reading(self) -> None:
         """Stop reading the answer: the sender takes it too slowly, or may not see it yet."""
@@ -283,7 +280,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._reusable = self._reusable and self.idle_limit_s > 0
         self._remaining = head.content_length if head.framing is LENGTH else 0 if head.framing is NONE else None
         self._chunked = ChunkedDecoder(None) if head.framing is CHUNKED else None
-        self.state = upstream_moved(self.state, READING)
+        self.state = moved(UPSTREAM_MOVES, self.state, READING)
         sink = self._sink
         content, ended = self._decode(rest)
         if ended:
@@ -326,7 +323,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._chunked = None
         self.resume_reading()
         if reusable and self._transport is not None and not self._transport.is_closing():
-            self.state = upstream_moved(self.state, IDLE)
+            self.state = moved(UPSTREAM_MOVES, self.state, IDLE)
             self._owner.released(self)
         elif self._complete:
             self.close()
@@ -343,5 +340,5 @@ class UpstreamConnection(asyncio.Protocol):
             sink.upstream_failed(reason, detail)
 
     def _close_state(self) -> None:
-        self.state = upstream_moved(self.state, CLOSED)
+        self.state = moved(UPSTREAM_MOVES, self.state, CLOSED)
         self._owner.lost(self)

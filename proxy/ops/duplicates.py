@@ -31,8 +31,8 @@ def open_duplicates(site: Site, settings: DuplicateSettings) -> None:
 
 async def close_duplicates(site: Site) -> None:
     """End the waiting for answers, tell the store what is known, and close it."""
-    for witness in list(site.witnesses):
-        witness.deadline_passed(site.clock.now())
+    for outcome in list(site.outcomes):
+        outcome.deadline_passed(site.clock.now())
     await site.duplicates.close()
 
 

@@ -571,7 +571,7 @@ class World:
         assert self.site.budget.waiting == 0
         assert self.site.spill_space.used == 0
         assert self.site.in_flight == 0
-        assert not self.site.witnesses
+        assert not self.site.outcomes
         assert self.pool.lent_connections() == 0, self.pool.lent_connections()
         assert self.pool.idle_connections() == 0
         assert not self.site.connections

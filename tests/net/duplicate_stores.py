@@ -89,12 +89,8 @@ class Attempt:
     answer: tuple[Reason, int] | str | None = None
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def claim_granted(self) -> None:
-        self.answer = "granted"
-        self.answered.set()
-
-    def claim_refused(self, reason: Reason, status: int) -> None:
-        self.answer = (reason, status)
+    def told(self, reason: Reason | None, status: int) -> None:
+        self.answer = "granted" if reason is None else (reason, status)
         self.answered.set()
 
 
@@ -118,7 +114,7 @@ class Worker:
         Worker._count += 1
         one = keys_of(rule, f"route{scope}", b"/", str(delivery), [bytes([signature])])
         attempt.ticket = Ticket(
-            self.desk, rule, one, attempt, owner=f"{self.name}{Worker._count}", until=self.clock.now() + patience_s
+            self.desk, rule, one, attempt.told, owner=f"{self.name}{Worker._count}", until=self.clock.now() + patience_s
         )
         attempt.ticket.ask()
         return attempt

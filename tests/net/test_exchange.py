@@ -10,9 +10,9 @@ import pytest
 from proxy.core.addresses import AddressSet
 from proxy.core.body import WITHHELD_BYTES
 from proxy.core.policy import BodyMode, Endpoint
+from proxy.core.relay import ON_LOOP_BYTES
 from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.scheme import BodyForm, Document
-from proxy.net.apart import ON_LOOP_BYTES
 from proxy.net.exchange import BUDGET_WAIT_S, GENEROUS_BYTES
 from proxy.net.spill import SpillFile
 from proxy.reasons import Phase, Reason
@@ -922,7 +922,7 @@ def test_a_slow_upstream_slows_its_own_sender(path: bytes) -> None:
     slow = world.upstream
     sender >> data[100_000:]
     assert not sender.is_read
-    held = slow.transport.get_write_buffer_size() + sum(map(len, sender.protocol._exchange._gate._held))
+    held = slow.transport.get_write_buffer_size() + sum(map(len, sender.protocol._exchange.relay.gate._held))
     assert held <= GENEROUS_BYTES
     other >> signed()
     world.upstream >> OK
@@ -1015,7 +1015,7 @@ def test_a_large_one_is_judged_in_a_thread_and_kept_once() -> None:
     sender.say(data[:WINDOW], data[WINDOW:])
     sender << b""
     assert (world.site.budget.used, world.site.spill_space.used) == (0, 2 * WINDOW)
-    verification = sender.protocol._exchange._admit.verification
+    verification = sender.protocol._exchange.relay.admit.verification
     assert verification._chunks == []
     world.threads.go_on()
     world.settle()

@@ -6,8 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.net.flow import Reading, Writing, write
-from proxy.net.sender import Pause
+from proxy.net.flow import Pause, Reading, Writing, write
 
 
 class Clock:
@@ -93,7 +92,7 @@ def test_a_connection_that_is_gone_is_paused_in_name_only() -> None:
 
 
 def test_a_sender_is_late_when_nothing_moves() -> None:
-    one, transport = Writing(), Transport()
+    one, transport = Writing(secure=False), Transport()
     assert one.unwritten == 0
     one.transport = cast("Any", transport)
     assert not one.is_late(1000.0, 30)

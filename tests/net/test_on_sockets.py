@@ -21,7 +21,7 @@ from proxy.core.policy import BodyMode, Endpoint
 from proxy.core.record import ExchangeRecord
 from proxy.net import client as client_module
 from proxy.net.client import ClientConnection
-from proxy.net.sender import Pause
+from proxy.net.flow import Pause
 from proxy.net.site import Site
 from proxy.reasons import Reason
 from tests.net.accepting import until
@@ -358,7 +358,7 @@ def test_a_slow_upstream_slows_its_sender(converse) -> None:
         await until(lambda: [True for one in service.site.connections if one._reading.reasons & Pause.UPSTREAM])
         [connection] = service.site.connections
         # The mark, and what TLS gives of one read of 256 KiB before it sees that it is to stop.
-        assert connection._exchange._delivery._upstream.buffered_bytes < 400_000
+        assert connection._exchange._upstream.buffered_bytes < 400_000
         go.set()
         assert (await sender.answer())[1] == b"ok"
 

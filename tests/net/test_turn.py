@@ -1,40 +1,45 @@
-"""Stage by stage: in which order, what waits for the next turn, and that a bug stays with its own exchange."""
+"""Step by step: in which order, what waits for the next turn, and that a bug stays with its own exchange."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
 from proxy.net.client import ClientConnection
-from proxy.net.delivery import Delivery
 from proxy.net.exchange import Exchange
-from proxy.net.turn import ANSWER, DECISION, DELIVERY, HEAD, RELAY, STAGED_BYTES, VERDICT, Turn
+from proxy.net.turn import STAGED_BYTES, Turn
 from proxy.net.upstream import UpstreamConnection
 from proxy.reasons import Reason
 from tests.net.dialogue import OK, FakeLoop, World, forged, signed
 
-KINDS = (ClientConnection, Exchange, Delivery, UpstreamConnection)
-STAGES = (HEAD, DECISION, VERDICT, DELIVERY, ANSWER, RELAY)
 ANSWERED = b"HTTP/1.1 200 OK\r\n*\r\n\r\nok"
 
 
-def nobody(bug: Exception) -> None:
-    raise AssertionError(bug)
+class Steps:
+    """Goes on so many times, or does something else."""
+
+    def __init__(self, stage: Stage, name: str, rounds: int = 1, does: Callable[[], None] | None = None) -> None:
+        self.stage, self.name, self.rounds, self.does = stage, name, rounds, does
+        self.bugs: list[Exception] = []
+
+    def step(self) -> None:
+        self.stage.done.append(self.name)
+        if self.does is not None:
+            self.does()
+        self.rounds -= 1
+        if self.rounds:
+            self.stage.turn.go_on(self)
+
+    def failed(self, bug: Exception) -> None:
+        self.bugs.append(bug)
 
 
 class Stage:
     def __init__(self) -> None:
         self.loop = FakeLoop()
         self.turn = Turn(self.loop)  # type: ignore[arg-type]
-        self.done: list[object] = []
-
-    def enter(self, stage: int, name: object) -> None:
-        self.turn.enter(stage, partial(self.done.append, name), nobody)
-
-    def go_on(self, stage: int, name: object) -> None:
-        self.turn.go_on(stage, partial(self.done.append, name), nobody)
+        self.done: list[str] = []
 
     def run(self) -> None:
         """One iteration of the loop."""
@@ -42,95 +47,62 @@ class Stage:
             self.loop.ready.popleft()()
 
 
-@given(st.lists(st.sampled_from(STAGES), max_size=30))
-def test_all_of_a_stage_come_before_the_next_in_the_order_they_came(stages: list[int]) -> None:
+def raise_a_bug() -> None:
+    raise ZeroDivisionError
+
+
+def test_each_round_steps_all_that_have_more_to_do() -> None:
     stage = Stage()
-    for number, at in enumerate(stages):
-        stage.enter(at, (at, number))
-    assert len(stage.loop.ready) == bool(stages)
-    stage.run()
-    assert stage.done == sorted(stage.done)  # type: ignore[type-var]
-    assert len(stage.done) == len(stages)
-    assert not stage.loop.ready
-
-
-def test_what_goes_on_does_so_at_its_stage_of_the_same_turn() -> None:
-    stage = Stage()
-    for name in "ab":
-        stage.turn.enter(HEAD, partial(stage.go_on, DECISION, name), nobody)
-    stage.enter(DECISION, "c")
-    stage.run()
-    assert stage.done == ["c", "a", "b"]
-    assert not stage.loop.ready
-
-
-def test_outside_of_a_turn_it_goes_on_at_once() -> None:
-    stage = Stage()
-    stage.go_on(RELAY, "a")
-    assert stage.done == ["a"]
-    assert not stage.loop.ready
-    stage.enter(HEAD, "b")
-    stage.go_on(DECISION, "c")
-    assert stage.done == ["a", "c"]
-
-
-def test_a_bug_outside_of_a_turn_is_told_to_its_own_exchange() -> None:
-    stage = Stage()
-    bug = ZeroDivisionError()
-    told: list[Exception] = []
-
-    def fails() -> None:
-        raise bug
-
-    stage.turn.go_on(RELAY, fails, told.append)
-    assert told == [bug]
-    assert not stage.loop.complaints
-
-
-def test_what_enters_a_stage_that_is_over_waits_for_the_next_turn() -> None:
-    stage = Stage()
-    stage.turn.enter(RELAY, partial(stage.enter, HEAD, "next"), nobody)
-    stage.run()
-    assert stage.done == []
+    for name, rounds in (("a", 3), ("b", 1), ("c", 2)):
+        stage.turn.enter(Steps(stage, name, rounds))
     assert len(stage.loop.ready) == 1
     stage.run()
-    assert stage.done == ["next"]
+    assert "".join(stage.done) == "abc" + "ac" + "a"
     assert not stage.loop.ready
+
+
+def test_what_enters_during_a_turn_waits_for_the_next() -> None:
+    stage = Stage()
+    late = Steps(stage, "late")
+    stage.turn.enter(Steps(stage, "a", 2, lambda: stage.done.count("a") == 1 and stage.turn.enter(late)))
+    stage.run()
+    assert stage.done == ["a", "a"]
+    assert len(stage.loop.ready) == 1
+    stage.run()
+    assert stage.done == ["a", "a", "late"]
+    assert not stage.loop.ready
+
+
+def test_outside_of_a_turn_it_goes_on_in_the_next_one() -> None:
+    stage = Stage()
+    stage.turn.go_on(Steps(stage, "a", 2))
+    assert stage.done == []
+    stage.run()
+    assert stage.done == ["a", "a"]
 
 
 def test_a_step_that_raises_is_told_to_its_own_and_the_others_go_on() -> None:
     stage = Stage()
-    told: list[Exception] = []
-
-    def bug() -> None:
-        raise ZeroDivisionError
-
-    stage.enter(HEAD, "before")
-    stage.turn.enter(HEAD, bug, told.append)
-    stage.enter(HEAD, "behind")
-    stage.enter(RELAY, "last")
+    broken = Steps(stage, "broken", 2, raise_a_bug)
+    for one in (Steps(stage, "before", 2), broken, Steps(stage, "behind", 2)):
+        stage.turn.enter(one)
     stage.run()
-    assert stage.done == ["before", "behind", "last"]
-    assert [type(one) for one in told] == [ZeroDivisionError]
-    stage.enter(HEAD, "again")
+    assert stage.done == ["before", "broken", "behind", "before", "behind"]
+    assert [type(bug) for bug in broken.bugs] == [ZeroDivisionError]
+    stage.turn.enter(Steps(stage, "again"))
     stage.run()
     assert stage.done[-1] == "again"
 
 
-def test_one_who_cannot_even_be_told_of_its_bug_does_not_stop_the_others() -> None:
+def test_one_that_cannot_even_be_told_of_its_bug_does_not_stop_the_others() -> None:
     stage = Stage()
-
-    def bug(*_: object) -> None:
-        raise ZeroDivisionError
-
-    stage.turn.enter(HEAD, bug, bug)
-    stage.enter(HEAD, "behind")
+    worst = Steps(stage, "worst", 1, raise_a_bug)
+    worst.failed = lambda bug: raise_a_bug()  # type: ignore[method-assign]
+    stage.turn.enter(worst)
+    stage.turn.enter(Steps(stage, "behind"))
     stage.run()
-    assert stage.done == ["behind"]
+    assert stage.done == ["worst", "behind"]
     assert len(stage.loop.complaints) == 1
-    stage.turn.enter(HEAD, partial(stage.go_on, DECISION, "next"), nobody)
-    stage.run()
-    assert stage.done == ["behind", "next"]
 
 
 def test_exchanges_that_come_together_are_served_as_those_that_come_alone() -> None:
@@ -150,41 +122,42 @@ def test_exchanges_that_come_together_are_served_as_those_that_come_alone() -> N
     world.over(Reason.SIGNATURE_MISMATCH, *[Reason.DELIVERED] * 5)
 
 
-def test_a_bug_in_one_stage_ends_its_own_exchange_alone(monkeypatch) -> None:
-    for stage in ("_decide", "_deliver", "begin_whole", "_relay_kept", "_take_answer"):
-        world = World()
-        with monkeypatch.context() as patch:
-            break_the_second(patch, stage)
-            senders = [world.sender() for _ in range(3)]
-            for sender in senders:
-                sender.transport.inbox.append(signed(b"{}"))
-            world.settle()
-            for upstream in world.upstreams:
-                upstream.transport.inbox.append(OK)
-            world.settle()
-        answers = [sender.hear()[:12] for sender in senders]
-        assert sorted(answers) == [b"HTTP/1.1 200", b"HTTP/1.1 200", b"HTTP/1.1 500"], stage
-        assert len(world.loop.complaints) == 1
-        world.loop.complaints.clear()
-        assert sorted(reason.word for reason in world.reasons) == ["delivered", "delivered", "internal_error"]
-        world.over(*world.reasons)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (ClientConnection, "_decide"),
+        (Exchange, "begin_whole"),
+        (Exchange, "_connect"),
+        (Exchange, "step"),
+        (UpstreamConnection, "step"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else part.__name__,
+)
+def test_a_bug_in_one_step_ends_its_own_exchange_alone(monkeypatch, kind, name: str) -> None:
+    world = World()
+    whole, calls = vars(kind)[name], []
 
-
-def break_the_second(patch, name: str) -> None:
-    """The second call of a step of an exchange raises."""
-    for kind in KINDS:
-        step = vars(kind).get(name)
-        if step is not None:
-            break
-    calls = []
-
-    def broken(*given_: object) -> None:
+    def broken(*given: object) -> None:
         calls.append(name)
         if len(calls) == 2:
             raise ZeroDivisionError
-        step(*given_)
+        whole(*given)
 
-    patch.setattr(kind, name, broken)
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, name, broken)
+        senders = [world.sender() for _ in range(3)]
+        for sender in senders:
+            sender.transport.inbox.append(signed(b"{}"))
+        world.settle()
+        for upstream in world.upstreams:
+            upstream.transport.inbox.append(OK)
+        world.settle()
+    answers = [sender.hear()[:12] for sender in senders]
+    assert sorted(answers) == [b"HTTP/1.1 200", b"HTTP/1.1 200", b"HTTP/1.1 500"]
+    assert len(world.loop.complaints) == 1
+    world.loop.complaints.clear()
+    assert sorted(reason.word for reason in world.reasons) == ["delivered", "delivered", "internal_error"]
+    world.over(*world.reasons)
 
 
 def test_what_is_large_is_taken_at_once() -> None:
@@ -200,7 +173,6 @@ def test_what_is_large_is_taken_at_once() -> None:
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % 100_000 + bytes(100_000)
         world.upstream.transport.inbox.append(answer[:size])
         world.upstream.transport.deliver()
-        assert bool(sender.transport.taken) is not waits
         world.upstream >> answer[size:]
         assert sender.hear().endswith(bytes(100_000))
         world.over(Reason.DELIVERED)

@@ -124,7 +124,7 @@ def test_who_still_waits_for_an_answer_is_ended() -> None:
 
     async def main() -> None:
         site = make_site()
-        site.witnesses.add(Waiting())
+        site.outcomes.add(Waiting())
         await close_duplicates(site)
 
     asyncio.run(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.net import witness
+from proxy.net import exchange
 from proxy.reasons import Reason
 from tests.net.dialogue import OK, World, route
 from tests.net.test_duplicate_exchanges import BIG, DUPLICATE, FAILED, RULE, deliver, delivery, world
@@ -19,7 +19,7 @@ def gone(stage: World) -> None:
     stage.upstream << b"POST *"
     sender.vanish()
     assert stage.upstream.saw is None, "the application goes on"
-    assert len(stage.site.witnesses) == 1
+    assert len(stage.site.outcomes) == 1
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_its_answer_still_counts(answer: bytes) -> None:
     again = stage.sender()
     again >> delivery()
     again << DUPLICATE % b"200 OK"
-    assert not stage.site.witnesses
+    assert not stage.site.outcomes
     stage.over(Reason.SENDER_GONE, DELIVERED)
 
 
@@ -62,13 +62,13 @@ def test_without_a_2xx_the_next_one_is_delivered(end: str) -> None:
     elif end == "late":
         stage.later(5.0)
     else:
-        for one in list(stage.site.witnesses):
+        for one in list(stage.site.outcomes):
             one.deadline_passed(0.0)
     stage.settle()
     stage.upstream << b"POST *"
     stage.upstream >> OK
     again << b"HTTP/1.1 200 OK*ok"
-    assert not stage.site.witnesses
+    assert not stage.site.outcomes
     stage.over(Reason.SENDER_GONE, Reason.DELIVERED)
 
 
@@ -81,13 +81,13 @@ def test_an_upstream_that_answered_whole_can_be_used_again() -> None:
     stage.over(Reason.SENDER_GONE, Reason.DELIVERED)
 
 
-def test_an_incomplete_request_has_no_witness() -> None:
+def test_an_incomplete_request_has_no_outcome() -> None:
     stage = world()
     sender = stage.sender()
     sender >> delivery(BIG)[:-1]
     sender.vanish()
     assert stage.upstream.saw == "reset"
-    assert not stage.site.witnesses
+    assert not stage.site.outcomes
     deliver(stage, delivery(BIG))
     stage.over(Reason.SENDER_GONE, Reason.DELIVERED)
 
@@ -98,18 +98,18 @@ def test_where_nobody_looks_for_duplicates_there_is_none() -> None:
     sender >> delivery()
     sender.vanish()
     assert stage.upstream.saw == "reset"
-    assert not stage.site.witnesses
+    assert not stage.site.outcomes
     stage.over(Reason.SENDER_GONE)
 
 
 def test_there_are_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(witness, "MAX_WITNESSES", 1)
+    monkeypatch.setattr(exchange, "MAX_OUTCOMES", 1)
     stage = world()
     gone(stage)
     sender = stage.sender()
     sender >> delivery(b"{2}", number=2)
     sender.vanish()
     assert stage.upstream.saw == "reset"
-    assert len(stage.site.witnesses) == 1
+    assert len(stage.site.outcomes) == 1
     stage.later(RULE.hold_s)
     stage.over(Reason.SENDER_GONE, Reason.SENDER_GONE)

@@ -1,0 +1,504 @@
+"""``Relay``: one exchange, from the head that was judged to its record. It decides, and does nothing.
+
+Theory of operation. An exchange is two halves that move side by side, each with a table of its own (``core.states``):
+
+    request   RECEIVING -> JUDGING -> CLAIMING -> ADMITTED -> CLOSED       what we have of the request
+    answer    NONE -> DIALING -> SENDING -> AWAITING -> KEPT -> RELAYING -> CLOSED   how far we are with the upstream
+
+They are two because the order of events is not ours: an application may answer before the request has ended, a
+connection may stand before the verdict is known, and either end may vanish at any time. The shell tells a relay what
+happened by calling its methods, one for each event, and reads afterwards what is to be done: ``to_client`` and
+``to_upstream`` are bytes to write, ``wishes`` what else is wanted. It calls nothing back, holds no transport, clock or
+pool, and never waits, so any order of events can be tried on it as values.
+
+Rule 1: nothing leaves that the request's half has not admitted. Before ADMITTED the upstream gets what the gate lets
+through, which is never the end of what must be proved, and the client nothing of an answer (KEPT). A relay whose
+request has nothing to prove (``is_free``) may relay at once.
+Rule 2: an exchange ends once, in ``_end``, with one reason; what happens after that is not an exchange's. What its
+client is told then is in ``then``.
+Rule 3: an event that a state does not list in ``REQUEST_HEARS`` or ``ANSWER_HEARS`` is a bug of the shell, and raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import field
+from enum import Enum
+
+from proxy.core.body import BodyGate, Spill
+from proxy.core.diagnosis import MAX_BODY_BYTES
+from proxy.core.duplicates import NO_KEYS, Keys
+from proxy.core.exchange import Admit, Reject, delivery_keys, own_answer, verified_value
+from proxy.core.forwarding import Provenance, answer_head, upstream_head
+from proxy.core.handshakes import HandshakeAnswer
+from proxy.core.policy import BodyMode, Endpoint, Route
+from proxy.core.record import ExchangeRecord
+from proxy.core.states import (
+    ANSWER_HEARS,
+    ANSWER_MOVES,
+    REQUEST_HEARS,
+    REQUEST_MOVES,
+    AnswerState,
+    Event,
+    IllegalMoveError,
+    RequestState,
+    moved,
+)
+from proxy.http1 import LAST_CHUNK, Framing, RequestHead, ResponseHead, chunk
+from proxy.reasons import Ended, Phase, Reason
+from proxy.values import mutable
+
+RECEIVING, JUDGING, CLAIMING, ADMITTED, _ = RequestState
+NONE, DIALING, SENDING, AWAITING, KEPT, RELAYING, OUTCOME, CLOSED = AnswerState
+CHUNKED = Framing.CHUNKED
+EOF = Framing.EOF
+
+#: Of a head that is refused nothing is read.
+_NO_BODY = BodyGate(BodyMode.FREE, 0, None, None)
+
+
+#: A body that is judged in one piece may be so large to be judged on the loop: the worst takes 2 ms.
+ON_LOOP_BYTES = 16 * 1024
+
+#: What a relay wants of the shell besides writing bytes; added up in ``wishes``.
+DIAL = 1  # a connection to an upstream of the route, ``connected``
+CLAIM = 2  # ask whether ``keys`` are of a duplicate: ``claimed`` or ``duplicate``
+JUDGE = 8  # ``gate.finish`` beside the loop, where it would take too long: ``judged``
+EXPLAIN = 4  # look for the cause of ``suspect``, for the operator alone
+
+
+class Then(Enum):
+    """What becomes of the client's connection when the exchange is over."""
+
+    ANSWER = "answer"  # it is told by an answer of ours, ``own`` or the refusal for the record's reason
+    GO_ON = "go on"  # it has its answer whole and may ask again
+    CLOSE = "close"  # it has its answer whole; no further request is read
+    CUT = "cut"  # what it has of the answer must look incomplete
+    GONE = "gone"  # it is there no more
+
+
+class Arrival:
+    """How a client's requests arrive: one value serves all exchanges of its connection."""
+
+    __slots__ = ("kind", "peer", "scheme", "trusted")
+
+    def __init__(self, peer: str, *, secure: bool, kind: int = 0) -> None:
+        """``peer`` is the address of the connection as text; ``kind`` is the site's, as it was when it was accepted."""
+        self.peer = peer.encode("ascii")
+        self.scheme = b"https" if secure else b"http"
+        self.kind = kind
+        self.trusted = False  # whether it is a trusted proxy
+
+
+@mutable(eq=False)
+class Relay:
+    """One exchange. The first call is ``refused``, ``answered_check`` or ``admitted``. ``now`` is always the shell's
+    monotonic time, in seconds.
+    """
+
+    record: ExchangeRecord
+    arrival: Arrival
+    started: float
+
+    head: RequestHead = field(init=False)
+    admit: Admit = field(init=False)
+    route: Route | None = None
+    gate: BodyGate = _NO_BODY
+    is_free: bool = False  # nothing is to be proved by the body
+
+    # the two halves, and what lies between them
+    request: RequestState = RECEIVING
+    answer: AnswerState = NONE
+    touched: float = 0.0  # when the upstream last did or got something
+    _since: float = 0.0  # when it got the request
+    _pending: list[bytes] = field(default_factory=list)  # may leave, and waits for a connection
+    _chunked: bool = False  # the request is sent in chunks
+    _spilled: Iterator[bytes] | None = None  # of the spill, what is still to be sent
+    _kept: tuple[ResponseHead, list[bytes], bool] | None = None
+    _framing: Framing = Framing.NONE  # how we end the answer
+
+    # what the shell is given
+    to_client: list[bytes] = field(default_factory=list)
+    to_upstream: list[bytes] = field(default_factory=list)
+    wishes: int = 0
+    may_wait: bool = False  # of DIAL: for as long as the route and the sender have patience
+    keys: Keys = NO_KEYS  # of CLAIM
+    suspect: Reason | None = None  # of EXPLAIN
+    _evidence: bytes | None = None  # of EXPLAIN: the body, where the gate has it no longer
+
+    # at the end
+    then: Then | None = None
+    request_read: bool = False  # nothing of it is still to come
+    own: HandshakeAnswer | None = None  # instead of the refusal for the record's reason
+    allow: tuple[bytes, ...] = ()  # of METHOD_NOT_ALLOWED
+    retry_s: float = 0.0  # of RATE_LIMITED
+
+    def __repr__(self) -> str:
+        return f"<Relay {self.record.request_id}: request {self.request.value}, answer {self.answer.value}>"
+
+    # -- the head
+
+    def refused(self, head: RequestHead | None, reject: Reject) -> None:
+        """The head is refused; None where the bytes were none."""
+        self.record.refuse(reject.reason, reject.detail, reject.status or reject.reason.status or 400)
+        self.allow = reject.allow
+        self.retry_s = reject.retry_s
+        self._close(Then.ANSWER)
+        if head is not None and reject.route is not None:
+            self.head = head
+            self.route = reject.route
+            self._explain(reject.reason)
+
+    def skipped(self, body: bytes) -> None:
+        """The body of a refused head came along: the connection may stay."""
+        self.request_read = True
+        self._evidence = body
+
+    def admitted(self, head: RequestHead, admit: Admit, spill: Spill | None) -> None:
+        """The head holds. ``spill`` takes what does not fit the window, in HOLD alone."""
+        self.head = head
+        self.admit = admit
+        self.route = admit.route
+        mode = admit.route.body
+        if mode is not BodyMode.HOLD:
+            # What streams freely is what has nothing (or, observed past the head, nothing more) to prove. What may be
+            # a duplicate keeps its end here until it is known to be none.
+            settled = admit.verification is None and (admit.route.duplicates is None or admit.observed is not None)
+            mode = BodyMode.FREE if settled else BodyMode.TAIL
+        spill = spill if mode is BodyMode.HOLD else None
+        self.gate = BodyGate(mode, admit.route.limits.hold_window, admit.verification, spill)
+        self.record.phase = Phase.BODY
+        if mode is BodyMode.FREE:
+            self.is_free = True
+            self._tell_verdict()
+        if admit.observed is not None:
+            self._explain(admit.observed)
+
+    def answered_check(self, answer: HandshakeAnswer) -> None:
+        """An endpoint check, whole and right: we answer it, and nothing goes to the upstream."""
+        self.own = answer
+        self.request_read = True
+        self.record.answer_handshake(answer.status, len(answer.content))
+        self._close(Then.ANSWER)
+
+    # -- the request
+
+    def whole(self, body: bytes) -> None:
+        """All of the content at once: the common case, in one step."""
+        self._hear(Event.CONTENT)
+        self.request_read = True
+        gate = self.gate
+        if len(body) > ON_LOOP_BYTES and gate.wants_whole:
+            gate.keep(body)
+            self._judge_apart()
+        else:
+            self._judge(gate.whole(body))
+
+    def content(self, piece: bytes) -> None:
+        """More of the content, in the order it came. Raises OSError where the spill does not take it."""
+        self._hear(Event.CONTENT)
+        out = self.gate.feed(piece)
+        if out:
+            self._stream(out)
+
+    def content_ended(self) -> None:
+        """The framing of the content has ended without error: now there is a verdict (threats S10a)."""
+        self._hear(Event.CONTENT)
+        self.request_read = True
+        gate = self.gate
+        if gate.received > ON_LOOP_BYTES and gate.wants_whole:
+            self._judge_apart()
+        else:
+            self._judge(gate.finish())
+
+    def judged(self, verdict: str | Reason | None) -> None:
+        """What JUDGE has given."""
+        self._hear(Event.VERDICT)
+        self._judge(verdict)
+
+    def claimed(self) -> None:
+        """No other exchange delivers this."""
+        self._hear(Event.CLAIM)
+        self._deliver()
+
+    def duplicate(self, reason: Reason, status: int) -> None:
+        """It is a duplicate, or none can tell whether it is one (OVERLOADED); ``status`` is to be answered."""
+        self._hear(Event.CLAIM)
+        if self.admit.route.observe and reason is not Reason.INTERNAL_ERROR:
+            self._deliver()
+            self.record.verdict, self.record.observed = "observed", reason
+            return
+        if reason is Reason.DUPLICATE_DELIVERED:
+            self._tell_verdict()
+        self.refuse(reason, "duplicates_store" if reason is Reason.OVERLOADED else "", status=status)
+
+    # -- the way to the upstream
+
+    def connected(self, endpoint: Endpoint, name: str, now: float) -> None:
+        """A connection to ``endpoint`` stands, which the log calls ``name``: it gets what may leave."""
+        self._hear_upstream(Event.CONNECTED)
+        self._since = self.touched = now
+        self.record.upstream = name
+        # Its length was not known when it began to stream: it goes on in chunks of ours.
+        self._chunked = self.gate.streaming and self.head.framing is CHUNKED
+        pieces, self._pending = self._pending, []
+        self.to_upstream.append(self._upstream_head(endpoint))
+        self._send(pieces)
+        self.record.phase = Phase.ANSWER_HEAD if self.request is ADMITTED else Phase.BODY
+        if self.answer is DIALING:
+            self._move(SENDING)
+
+    def upstream_takes(self, now: float) -> None:
+        """The upstream takes more of the request: give it the next piece of the spill, where there is one."""
+        self._hear_upstream(Event.TAKES)
+        self.touched = now
+        if self._spilled is not None:
+            piece = next(self._spilled, None)
+            if piece is None:
+                self._spilled = None
+                self._move(AWAITING)
+            else:
+                self.to_upstream.append(piece)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether some of the spill is still to be sent."""
+        return self._spilled is not None
+
+    # -- the answer
+
+    def answered(self, head: ResponseHead, content: list[bytes], *, ended: bool, now: float) -> None:
+        """The final head has come, with ``content``; ``ended`` where that was all. It waits for ``relay_kept``."""
+        self._hear_upstream(Event.ANSWER)
+        self.touched = now
+        if self.answer is OUTCOME:
+            self._move(CLOSED)
+            return
+        self.record.upstream_duration_s = now - self._since
+        self._spilled = None  # the upstream takes no more of the request
+        self._kept = (head, content, ended)
+        self._move(KEPT)
+
+    def more(self, content: list[bytes], *, ended: bool, now: float) -> None:
+        """More content of the answer; ``ended`` where that was all."""
+        self._hear_upstream(Event.MORE)
+        self.touched = now
+        if self._kept is not None:
+            head, before, _ = self._kept
+            self._kept = (head, before + content, ended)
+        else:
+            self._relay(content, ended=ended)
+
+    def failed(self, reason: Reason, detail: str) -> None:
+        """The connection to the upstream is gone, and the answer is not complete."""
+        self._hear_upstream(Event.FAILED)
+        if self.answer is OUTCOME:
+            self._move(CLOSED)
+        else:
+            self.refuse(reason, detail)
+
+    @property
+    def may_relay(self) -> bool:
+        """Whether an answer is kept that the client may see."""
+        return self.answer is KEPT and (self.is_free or self.request is ADMITTED)
+
+    def relay_kept(self, date: bytes, *, persists: bool) -> None:
+        """Pass on the answer that is kept. ``persists`` says whether the client's connection may stay."""
+        assert self._kept is not None
+        head, content, ended = self._kept
+        self._kept = None
+        framing, record = head.framing, self.record
+        if framing is CHUNKED or framing is EOF:
+            framing = CHUNKED if self.head.minor else EOF
+        # After an answer before the request's end the rest of the request is not read (threats R6, F12).
+        record.keep_alive = persists and record.keep_alive and self.request is ADMITTED and framing is not EOF
+        record.status = head.status
+        record.phase = Phase.ANSWER_BODY
+        self._framing = framing
+        self._move(RELAYING)
+        self.to_client.append(answer_head(head, framing, date, close=not record.keep_alive))
+        self._relay(content, ended=ended)
+
+    def body_in_memory(self) -> bytes | None:
+        """The body, to look for the cause of ``suspect`` in; None where it is large, or not here whole."""
+        if self._evidence is not None:
+            return self._evidence
+        gate = self.gate
+        return gate.whole_body() if gate.held_bytes <= MAX_BODY_BYTES else None
+
+    # -- an end before its time
+
+    def refuse(self, reason: Reason, detail: str = "", *, status: int = 0) -> None:
+        """End the exchange with ``reason``: by an answer where none was begun, else by cutting the connection."""
+        record = self.record
+        record.detail = detail
+        if reason.ended_by is not Ended.UPSTREAM:
+            record.verdict = record.verdict or "refused"
+        if self.answer is RELAYING:
+            self._end(reason, Then.CUT)
+            return
+        demanded = self.admit.route.refusal_status if reason.status == 403 else None
+        record.status = status or demanded or reason.status or 0
+        self._end(reason, Then.ANSWER)
+
+    def client_gone(self, reason: Reason, *, owns: bool) -> None:
+        """The client's connection is closed, by itself or, for ``reason``, by us.
+
+        ``owns`` says that this exchange has claimed the delivery. Where the upstream has all of it, its outcome still
+        counts: the client will send it again.
+        """
+        outcome = owns and self.answer is AWAITING
+        self._end(reason, Then.GONE, OUTCOME if outcome else CLOSED)
+
+    # -- inside
+
+    def _judge_apart(self) -> None:
+        self.request = moved(REQUEST_MOVES, self.request, JUDGING)
+        self.wishes |= JUDGE
+
+    def _judge(self, verdict: str | Reason | None) -> None:
+        """The body has its verdict: the secret that matched, why none did, or None where nothing had to be proved."""
+        admit, record = self.admit, self.record
+        if isinstance(verdict, Reason):
+            self._explain(verdict)
+            if not admit.route.observe:
+                self.refuse(verdict)
+                return
+            admit.observed = verdict
+            self._evidence = self.body_in_memory()
+        elif verdict is not None:
+            record.secret_name = verdict
+        answer = own_answer(self.head, admit, self.gate, record.secret_name)
+        if answer is not None:
+            record.bytes_in = self.gate.received
+            self.answered_check(answer)
+            return
+        if admit.route.duplicates is not None and admit.observed is None:
+            # Only now, so that a forged delivery can claim nothing.
+            self.keys = delivery_keys(admit.route.duplicates, self.head, admit, record)
+            if self.keys:
+                self.request = moved(REQUEST_MOVES, self.request, CLAIMING)
+                self.wishes |= CLAIM
+                return
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """All that had to be proved is: everything may leave, its end included."""
+        self.request = moved(REQUEST_MOVES, self.request, ADMITTED)
+        self._tell_verdict()
+        rest = self.gate.take()
+        answer = self.answer
+        if answer is SENDING:
+            self.record.phase = Phase.ANSWER_HEAD
+            self._send(rest)
+        elif answer is NONE or answer is DIALING:
+            self._pending += rest
+            self._spilled = self.gate.spilled()
+            if answer is NONE:
+                self._dial(may_wait=self.admit.route.hold_s > 0 and self.admit.observed is None)
+
+    def _stream(self, out: list[bytes]) -> None:
+        """Content that may leave before the end has come."""
+        if self.answer is SENDING:
+            self._send(out)
+        elif self.answer is NONE or self.answer is DIALING:
+            self._pending += out
+            if self.answer is NONE:
+                self._dial(may_wait=False)
+        # After an early answer the rest is read for its verdict alone.
+
+    def _dial(self, *, may_wait: bool) -> None:
+        self.may_wait = may_wait
+        self.record.phase = Phase.CONNECT
+        self.wishes |= DIAL
+        self._move(DIALING)
+
+    def _send(self, pieces: list[bytes]) -> None:
+        """Give the upstream ``pieces``, and the end where they are the last."""
+        if self._chunked:
+            pieces = _one_chunk(pieces)
+        self.to_upstream += pieces
+        if self.request is ADMITTED and self._spilled is None:
+            if self._chunked:
+                self.to_upstream.append(LAST_CHUNK)
+            self._move(AWAITING)
+
+    def _upstream_head(self, endpoint: Endpoint) -> bytes:
+        head, admit, record, arrival = self.head, self.admit, self.record, self.arrival
+        length: int | None = self.gate.received
+        if self._chunked:
+            length = None
+        elif self.request is not ADMITTED:
+            length = head.content_length
+        provenance = Provenance(
+            client=arrival.peer,
+            scheme=arrival.scheme,
+            request_id=record.request_id.encode("ascii"),
+            trusted=arrival.trusted,
+            verified=verified_value(admit, record, judged=self.request is ADMITTED),
+        )
+        authority = b"" if head.host else endpoint.authority.encode("ascii")
+        route = admit.route
+        return upstream_head(
+            head,
+            admit.target,
+            provenance,
+            length,
+            route.guarded_fields,
+            signed=route.signed_fields,
+            authority=authority,
+        )
+
+    def _relay(self, content: list[bytes], *, ended: bool) -> None:
+        record, to_client = self.record, self.to_client
+        for piece in content:
+            record.bytes_out += len(piece)
+        if self._framing is CHUNKED:
+            to_client += _one_chunk(content)
+            if ended:
+                to_client.append(LAST_CHUNK)
+        else:
+            to_client += content
+        if ended:
+            record.phase = Phase.DONE
+            self._end(Reason.DELIVERED, Then.GO_ON if record.keep_alive else Then.CLOSE)
+
+    def _explain(self, reason: Reason) -> None:
+        self.suspect = reason
+        self.wishes |= EXPLAIN
+
+    def _tell_verdict(self) -> None:
+        observed = self.admit.observed
+        self.record.verdict = "admitted" if observed is None else "observed"
+        self.record.observed = observed
+
+    def _end(self, reason: Reason, then: Then, answer: AnswerState = CLOSED) -> None:
+        """The only end of what was admitted."""
+        self.record.reason = reason
+        self.record.bytes_in = self.gate.received
+        self._close(then, answer)
+
+    def _close(self, then: Then, answer: AnswerState = CLOSED) -> None:
+        self.request = moved(REQUEST_MOVES, self.request, RequestState.CLOSED)
+        self.answer = moved(ANSWER_MOVES, self.answer, answer)
+        self.then = then
+        self.wishes &= EXPLAIN
+        self._kept = self._spilled = None
+        self._pending = []
+
+    def _move(self, state: AnswerState) -> None:
+        self.answer = moved(ANSWER_MOVES, self.answer, state)
+
+    def _hear(self, event: Event) -> None:
+        if event not in REQUEST_HEARS[self.request]:
+            raise IllegalMoveError(f"request: {event.value} while {self.request.value}")
+
+    def _hear_upstream(self, event: Event) -> None:
+        if event not in ANSWER_HEARS[self.answer]:
+            raise IllegalMoveError(f"answer: {event.value} while {self.answer.value}")
+
+
+def _one_chunk(pieces: list[bytes]) -> list[bytes]:
+    """What one read brought as one chunk: a copy costs less than a write for each piece and each of its frames."""
+    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return chunk(content) if content else []
