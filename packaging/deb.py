@@ -11,23 +11,24 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from email.utils import formatdate
 from pathlib import Path
 
 from collect import BUILD, ROOT, VERSIONS, collect, epoch, run, version
 
-from proxy.ops.commands import COMMANDS
-from proxy.ops.completions import SHELLS
-from proxy.ops.manual import command_page, file_page
 from proxy.tools.units import Needs, service_unit
 
 RECIPES = ROOT / "packaging" / "debian"
 CONFIG = ("--config", "/etc/hookward/hookward.toml")
-COMPLETIONS = {
-    "bash": "usr/share/bash-completion/completions/hookward",
-    "zsh": "usr/share/zsh/vendor-completions/_hookward",
-    "fish": "usr/share/fish/vendor_completions.d/hookward.fish",
+#: Where Debian has what packaging/pages/make.py makes.
+PLACES = {
+    "hookward.1": "usr/share/man/man1/hookward.1.gz",
+    "hookward.toml.5": "usr/share/man/man5/hookward.toml.5.gz",
+    "hookward.bash": "usr/share/bash-completion/completions/hookward",
+    "hookward.zsh": "usr/share/zsh/vendor-completions/_hookward",
+    "hookward.fish": "usr/share/fish/vendor_completions.d/hookward.fish",
 }
 #: As for Debian's own tools.
 MAINTAINER = f"{os.environ.get('DEBFULLNAME', 'hookward')} <{os.environ.get('DEBEMAIL', 'hookward@localhost')}>"
@@ -76,11 +77,11 @@ def unit() -> str:
 
 def texts() -> dict[str, str]:
     """The files that are made from something, by their places."""
+    pages = BUILD / "pages"
+    run(sys.executable, ROOT / "packaging" / "pages" / "make.py", pages)
     return {
         "usr/lib/systemd/system/hookward.service": unit(),
-        **{COMPLETIONS[shell]: make(COMMANDS) for shell, make in SHELLS.items()},
-        "usr/share/man/man1/hookward.1.gz": command_page(COMMANDS),
-        "usr/share/man/man5/hookward.toml.5.gz": file_page(),
+        **{place: (pages / name).read_text(encoding="utf-8") for name, place in PLACES.items()},
         "usr/share/doc/hookward/changelog.gz": CHANGELOG.format(
             version=version(), maintainer=MAINTAINER, date=formatdate(epoch())
         ),

@@ -3,7 +3,7 @@
     5 ops    4 tools    3 net    2 config    1 core    0 reasons, errors, http1, values
 
 Read from the syntax trees, so that an import that only a type checker sees counts as well. A few modules import others
-by their names, when somebody asks for what those do: they are listed here, and held to the same floors.
+when what those do is asked for: they are listed here, and held to the same floors.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ops.commands import COMMANDS
-
 PACKAGE = Path(__file__).resolve().parents[1] / "proxy"
 MODULES = {
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 FLOORS = {"core": 1, "config": 2, "net": 3, "tools": 4, "ops": 5}
-#: Who imports by name, and what: what not every start, or not every installation, has use for.
-BY_NAME = {
+#: Where imports stand inside functions: of what not every start, or not every installation, has use for.
+ASKED_FOR = {
     "proxy.core.signing.extras": {"proxy.core.pubkey"},
-    "proxy.ops.commands": {command.module for command in COMMANDS.values()},
+    "proxy.ops.commands": {name for name in MODULES if name.startswith(("proxy.ops.", "proxy.tools."))},
     "proxy.ops.duplicates": {"proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"},
-    "proxy.ops.run_command": {"proxy.ops.supervisor"},
+    "proxy.ops.run_command": {"proxy.ops.supervisor", "proxy.tools.check"},
 }
+IMPORTS = ast.Import | ast.ImportFrom
 WORLD = {"asyncio", "socket", "ssl", "time", "os", "logging", "random", "secrets", "threading", "subprocess", "signal"}
 
 
@@ -81,32 +80,41 @@ def test_the_core_touches_no_world(module: str) -> None:
     assert not roots & WORLD
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_import_in_passing(module: str) -> None:
+def in_passing(module: str) -> set[str]:
+    """The modules that are imported inside functions, by the statements there."""
     functions = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    inside = [
-        (function.name, node.lineno)
-        for function in functions
-        for node in ast.walk(function)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-    ]
-    assert not inside
+    found = {name for function in functions for name in imported(function)}
+    return {name for name in found if not any(other.startswith(name + ".") for other in found)}
 
 
-def named(module: str) -> set[str]:
-    """The modules of ours whose names stand in a call of ``importlib.import_module``, and "" for any other call."""
-    calls = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.Call)]
-    return {
-        str(call.args[0].value) if isinstance(call.args[0], ast.Constant) else ""
-        for call in calls
-        if ast.unparse(call.func) in {"importlib.import_module", "import_module", "__import__"}
+def test_imports_in_passing_are_of_what_is_asked_for() -> None:
+    """Then a module is imported by name from its package, or one thing from a module; all of them are listed."""
+    found = {module: names for module in MODULES if (names := in_passing(module))}
+    assert found.keys() == ASKED_FOR.keys()
+    stray = {
+        module: {name for name in names if name not in listed and name.rpartition(".")[0] not in listed}
+        for module, names in found.items()
+        for listed in [ASKED_FOR[module]]
     }
+    assert {module: names for module, names in stray.items() if names} == {}
 
 
-def test_who_imports_by_name() -> None:
-    found = {module: names for module in MODULES if (names := named(module))}
-    assert found.keys() == BY_NAME.keys()
-    assert {module for module, names in found.items() if not names <= BY_NAME[module]} == {"proxy.ops.commands"}
-    for module, names in BY_NAME.items():
-        assert names <= MODULES.keys()
-        assert [name for name in names if floor(name) > floor(module)] == []
+def test_nothing_is_imported_by_a_computed_name() -> None:
+    """No tool could follow it, and no type checker."""
+    calls = {
+        module
+        for module in MODULES
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"importlib.import_module", "import_module", "__import__"}
+    }
+    assert calls == set()
+
+
+def test_what_serves_imports_no_tool() -> None:
+    above = {module for module in MODULES if not module.startswith("proxy.tools")}
+    importing = {module for module in above if any(name.startswith("proxy.tools") for name in ours(module))}
+    assert importing <= {"proxy.ops.commands", "proxy.ops.run_command"}
+    for module in importing:
+        at_once = {name for node in tree_of(module).body for name in imported(node) if isinstance(node, IMPORTS)}
+        assert not [name for name in at_once if name.startswith("proxy.tools")]

@@ -1,7 +1,7 @@
-"""The table of commands. Each names its module, which is imported when the command is asked for and not before.
+"""The table of commands. The module of each is imported when the command is asked for and not before.
 
-So a start imports what serving needs, and no more. To add a command, write a module of ``proxy.tools`` with
-``main(argv) -> int`` and ``build_parser()``, and add it to ``COMMANDS``.
+So a start imports what serving needs, and no more: the tools are never imported by what serves. To add a command, write
+a module of ``proxy.tools`` with ``main(argv) -> int`` and ``build_parser()``, and add it to ``COMMANDS``.
 """
 
 from __future__ import annotations
@@ -9,11 +9,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import importlib
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType, ModuleType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Protocol
 
 from proxy.values import frozen
+
+
+class CommandModule(Protocol):
+    """What the module of a command offers."""
+
+    def main(self, argv: Sequence[str], /) -> int:
+        """Run the command with the words after its name; the exit code."""
+        ...
+
+    def build_parser(self) -> argparse.ArgumentParser:
+        """What reads its flags, and tells its help."""
+        ...
 
 
 @contextlib.contextmanager
@@ -32,46 +44,120 @@ def paused() -> Iterator[None]:
 
 @frozen
 class Command:
-    """One command: what it is for, in a line, and the name of its module.
+    """One command: what it is for, in a line, and what imports its module.
 
     Where ``of_run`` is true, it takes the flags of ``run`` besides its own.
     """
 
     help: str
-    module: str
+    load: Callable[[], CommandModule]
     of_run: bool = False
 
     def main(self, argv: Sequence[str]) -> int:
         """Run it with the words after its name; the exit code."""
-        code: int = self._load().main(argv)
-        return code
+        return self._module().main(argv)
 
     def parser(self) -> argparse.ArgumentParser:
         """What reads its flags, and tells its help."""
-        parser: argparse.ArgumentParser = self._load().build_parser()
-        return parser
+        return self._module().build_parser()
 
-    def _load(self) -> ModuleType:
+    def _module(self) -> CommandModule:
         with paused():
-            return importlib.import_module(self.module)
+            return self.load()
+
+
+def _run() -> CommandModule:
+    from proxy.ops import run_command
+
+    return run_command
+
+
+def _reload() -> CommandModule:
+    from proxy.ops import reload_command
+
+    return reload_command
+
+
+def _version() -> CommandModule:
+    from proxy.ops import version_command
+
+    return version_command
+
+
+def _check() -> CommandModule:
+    from proxy.tools import check
+
+    return check
+
+
+def _send() -> CommandModule:
+    from proxy.tools import send
+
+    return send
+
+
+def _explain() -> CommandModule:
+    from proxy.tools import explain
+
+    return explain
+
+
+def _gen_secret() -> CommandModule:
+    from proxy.tools import gen_secret
+
+    return gen_secret
+
+
+def _demo() -> CommandModule:
+    from proxy.tools import demo
+
+    return demo
+
+
+def _ip_sets() -> CommandModule:
+    from proxy.tools import ip_sets
+
+    return ip_sets
+
+
+def _providers() -> CommandModule:
+    from proxy.tools import providers
+
+    return providers
+
+
+def _unit() -> CommandModule:
+    from proxy.tools import unit
+
+    return unit
+
+
+def _completion() -> CommandModule:
+    from proxy.tools.pages import COMPLETION
+
+    return COMPLETION
+
+
+def _man() -> CommandModule:
+    from proxy.tools.pages import MAN
+
+    return MAN
 
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
-        "run": Command("guard the application: the default, which takes the flags below", "proxy.ops.run_command"),
-        "check": Command("say what a configuration means, and listen nowhere", "proxy.tools.check", of_run=True),
-        "send": Command("send a test delivery, signed as a provider would sign it", "proxy.tools.send"),
-        "explain": Command(
-            "say what every check finds in a saved delivery, and why it failed", "proxy.tools.explain", of_run=True
-        ),
-        "gen-secret": Command("make a new secret of the right form and length", "proxy.tools.gen_secret"),
-        "demo": Command("show hookward at work on this machine (--once ends by itself)", "proxy.tools.demo"),
-        "ip-sets": Command("show, compare and refresh the published address lists", "proxy.tools.ip_sets"),
-        "providers": Command("list the senders that are known by name", "proxy.tools.providers"),
-        "reload": Command("have a service reload, and wait for what comes of it", "proxy.ops.reload_command"),
-        "unit": Command("print hardened systemd units for a configuration", "proxy.tools.unit", of_run=True),
-        "completion": Command("print the completion for bash, zsh or fish", "proxy.ops.completions"),
-        "man": Command("print a manual page", "proxy.ops.manual"),
-        "version": Command("print the version", "proxy.ops.version_command"),
+        "run": Command("guard the application: the default, which takes the flags below", _run),
+        "check": Command("say what a configuration means, and listen nowhere", _check, of_run=True),
+        "send": Command("send a test delivery, signed as a provider would sign it", _send),
+        "explain": Command("say what every check finds in a saved delivery, and why it failed", _explain, of_run=True),
+        "gen-secret": Command("make a new secret of the right form and length", _gen_secret),
+        "demo": Command("show hookward at work on this machine (--once ends by itself)", _demo),
+        "ip-sets": Command("show, compare and refresh the published address lists", _ip_sets),
+        "providers": Command("list the senders that are known by name", _providers),
+        "reload": Command("have a service reload, and wait for what comes of it", _reload),
+        "unit": Command("print hardened systemd units for a configuration", _unit, of_run=True),
+        "completion": Command("print the completion for bash, zsh or fish", _completion),
+        "man": Command("print a manual page", _man),
+        "version": Command("print the version", _version),
     }
 )

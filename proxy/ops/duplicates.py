@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import os
-from types import ModuleType
 
 from proxy.config.duplicates import FILE_NAME
 from proxy.config.guarded_files import reach
@@ -40,10 +38,11 @@ def _open_store(site: Site, settings: DuplicateSettings) -> SharedStore | None:
     # Each is imported where it is configured, and not at every start.
     store: SharedStore
     if settings.path is not None:
-        sqlite = importlib.import_module("proxy.net.duplicates_sqlite")
+        from proxy.net.duplicates_sqlite import SqliteStore
+
         try:
             _judge_place(settings.path)
-            store = sqlite.SqliteStore(settings.path, site.loop, site.clock.wall, max_entries=settings.max_entries)
+            store = SqliteStore(settings.path, site.loop, site.clock.wall, max_entries=settings.max_entries)
         except (StoreError, OSError) as error:
             what = f"{settings.path} cannot be used ({error.strerror if isinstance(error, OSError) else error})"
             mend = f'let the user that hookward runs as write there, or name another file: path = ".../{FILE_NAME}"'
@@ -51,7 +50,7 @@ def _open_store(site: Site, settings: DuplicateSettings) -> SharedStore | None:
         return store
     if settings.url is not None:
         try:
-            store = _load_redis().RedisStore(settings.url)
+            store = _redis_store(settings.url)
         except StoreError as error:
             raise ConfigError([Problem("duplicates.url", str(error), 'write "redis://127.0.0.1:6379/0"')]) from None
         return store
@@ -68,10 +67,11 @@ def _judge_place(path: str) -> None:
             raise PermissionError(errno.EPERM, why)
 
 
-def _load_redis() -> ModuleType:
+def _redis_store(url: str) -> SharedStore:
     """The store that needs a package which not every installation has."""
     try:
-        return importlib.import_module("proxy.net.duplicates_redis")
+        from proxy.net.duplicates_redis import RedisStore
     except ImportError:
         problem = Problem("duplicates.store", "the client for Redis is not installed", "pip install 'hookward[redis]'")
         raise ConfigError([problem]) from None
+    return RedisStore(url)

@@ -1,10 +1,12 @@
-"""``run``: load the configuration and serve. What goes wrong before the first connection ends with its exit code."""
+"""``run``: load the configuration and serve. What goes wrong before the first connection ends with its exit code.
+
+What not every start needs (several workers, ``--check-config``) is imported where it is asked for.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import os
 from collections.abc import Sequence
 
@@ -15,7 +17,6 @@ from proxy.config.load import load_namespace
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.ops import privileges, standard_error
-from proxy.ops.commands import COMMANDS
 from proxy.ops.handover import receive
 from proxy.ops.journal import log, open_journal
 from proxy.ops.launch import Launch
@@ -47,7 +48,9 @@ def main(argv: Sequence[str]) -> int:
         return ExitCode.OK
     namespace = parse_flags(argv)
     if namespace.check_config:
-        return COMMANDS["check"].main(argv)
+        from proxy.tools import check
+
+        return check.main(argv)
     hold_standard_descriptors()
     launch = _launch(namespace)
     standard_error.take_over()
@@ -80,9 +83,9 @@ def _launch(namespace: argparse.Namespace) -> Launch:
 
 
 def _supervise(launch: Launch, factory: LoopFactory) -> int:
-    # Imported where there are several workers, and not at every start.
-    code: int = importlib.import_module("proxy.ops.supervisor").Supervisor(launch, factory).run()
-    return code
+    from proxy.ops.supervisor import Supervisor
+
+    return Supervisor(launch, factory).run()
 
 
 async def _serve(launch: Launch) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,10 +101,7 @@ def test_a_redis_with_another_url(url: str) -> None:
 
 
 def test_without_the_client_for_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(name: str) -> None:
-        raise ImportError(name)
-
-    monkeypatch.setattr(importlib, "import_module", fail)
+    monkeypatch.setitem(sys.modules, "proxy.net.duplicates_redis", None)
 
     async def main() -> None:
         with pytest.raises(ConfigError, match=r"hookward\[redis\]"):

@@ -1,8 +1,7 @@
-"""The one door to ``proxy.core.pubkey``, which needs a package that not every installation has."""
+"""The one way to ``proxy.core.pubkey``, which needs a package that not every installation has."""
 
 from __future__ import annotations
 
-import importlib
 from types import ModuleType
 
 from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, Scheme, SecretForm
@@ -18,6 +17,7 @@ def needs_public_keys(scheme: Scheme) -> bool:
 def load_pubkey() -> ModuleType:
     """``proxy.core.pubkey``. ValueError, with the mend, where its package is not installed."""
     try:
-        return importlib.import_module("proxy.core.pubkey")
+        from proxy.core import pubkey
     except ImportError:
         raise ValueError("this provider signs with a public key: pip install 'hookward[pubkey]'") from None
+    return pubkey

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from proxy import core
 from proxy.core.schemes import PROVIDERS, decode_secret
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
@@ -34,10 +35,8 @@ def test_who_needs_them():
 
 @pytest.mark.parametrize("slug", sorted(NEEDS_KEYS))
 def test_what_to_install(slug, monkeypatch):
-    def missing(_name):
-        raise ImportError
-
-    monkeypatch.setattr(extras.importlib, "import_module", missing)
+    monkeypatch.delattr(core, "pubkey", raising=False)
+    monkeypatch.setitem(sys.modules, "proxy.core.pubkey", None)
     with pytest.raises(ValueError, match=r"pip install 'hookward\[pubkey\]'"):
         decode_secret(PROVIDERS[slug], b"id:key")
     with pytest.raises(ValueError, match=r"pip install 'hookward\[pubkey\]'"):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from parsers import Option, all_options, own_options
 
 from proxy.config.schema import FLAGS
 from proxy.core.schemes import PROVIDERS
 from proxy.ops.commands import COMMANDS
-from proxy.ops.grammar import Option, all_options, own_options
 
 
 def options(name: str) -> dict[str, Option]:

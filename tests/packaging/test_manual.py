@@ -6,18 +6,18 @@ import re
 import shutil
 import subprocess
 
+import manual
 import pytest
 
 from proxy.config.schema import FLAGS, SECTIONS
-from proxy.ops import manual
-from proxy.ops.cli import main
 from proxy.ops.commands import COMMANDS
 
+NAMES = ("hookward", "hookward.toml")
+TEXTS = (manual.command_page(COMMANDS), manual.file_page())
 
-@pytest.mark.parametrize("page", manual.PAGES)
-def test_every_line_is_a_known_request_or_text(page: str, capsys: pytest.CaptureFixture[str]):
-    assert main(["man", page]) == 0
-    text = capsys.readouterr().out
+
+@pytest.mark.parametrize("text", TEXTS, ids=NAMES)
+def test_every_line_is_a_known_request_or_text(text: str):
     assert text.startswith(".TH HOOKWARD")
     assert text.isascii()
     assert {line.split()[0] for line in text.splitlines() if line.startswith((".", "'"))} <= {
@@ -29,7 +29,7 @@ def test_every_line_is_a_known_request_or_text(page: str, capsys: pytest.Capture
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="no groff")
-@pytest.mark.parametrize("text", [manual.command_page(COMMANDS), manual.file_page()], ids=manual.PAGES)
+@pytest.mark.parametrize("text", TEXTS, ids=NAMES)
 def test_groff_has_no_complaint(text: str):
     command = ["groff", "-man", "-Tascii", "-ww", "-z"]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)

@@ -1,16 +1,17 @@
-"""``man``: the manual pages hookward(1) and hookward.toml(5), made from the parsers and from the table of keys."""
+"""The manual pages hookward(1) and hookward.toml(5), made from the parsers and from the table of keys."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 
+from parsers import Option, own_options
+
 import proxy
-from proxy.config.commandline import ExitCode, Parser
+from proxy.config.commandline import ExitCode
 from proxy.config.host import LOOP_VARIABLE, RELOAD_VARIABLE
 from proxy.config.schema import ENVIRONMENT_PREFIX, SECTIONS, Key
-from proxy.ops.commands import COMMANDS, Command
-from proxy.ops.grammar import Option, own_options
+from proxy.ops.commands import Command
 
 _CODES = {
     ExitCode.OK: "It stopped as told.",
@@ -30,22 +31,6 @@ _FILES = {
     "/etc/hookward/hookward.toml": "Where packages and examples keep the configuration; none is read unless named.",
     "/var/lib/hookward": "Published address lists and remembered deliveries, where the unit says so.",
 }
-
-
-def build_parser() -> Parser:
-    """The parser of the command."""
-    parser = Parser(prog="hookward man", description="Print a manual page: hookward man | man -l -")
-    parser.add_argument("page", metavar="PAGE", nargs="?", choices=PAGES, default=PAGES[0], help=" or ".join(PAGES))
-    return parser
-
-
-PAGES = ("hookward", "hookward.toml")
-
-
-def main(argv: Sequence[str]) -> int:
-    """Print one page."""
-    print(command_page(COMMANDS) if build_parser().parse_args(argv).page == PAGES[0] else file_page(), end="")
-    return ExitCode.OK
 
 
 def command_page(commands: Mapping[str, Command]) -> str:

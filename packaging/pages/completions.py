@@ -1,20 +1,12 @@
-"""``completion``: what bash, zsh or fish need to complete the command line, made from the parsers."""
+"""What bash, zsh and fish need to complete the command line, made from the parsers."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
-from proxy.config.commandline import ExitCode, Parser
-from proxy.ops.commands import COMMANDS, Command
-from proxy.ops.grammar import Option, all_options, own_options
+from parsers import Option, all_options, own_options
 
-_EPILOG = """\
-examples:
-  hookward completion bash > /usr/share/bash-completion/completions/hookward
-  hookward completion zsh  > /usr/share/zsh/vendor-completions/_hookward
-  hookward completion fish > /usr/share/fish/vendor_completions.d/hookward.fish
-"""
+from proxy.ops.commands import Command
 
 _BASH = """\
 # Completion for hookward in bash; made by `hookward completion bash`.
@@ -67,24 +59,6 @@ case $command in
 {cases}
 esac
 """
-
-
-def build_parser() -> Parser:
-    """The parser of the command."""
-    parser = Parser(
-        prog="hookward completion",
-        description="Print the completion of the command line for a shell.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("shell", metavar="SHELL", choices=tuple(SHELLS), help="bash, zsh or fish")
-    return parser
-
-
-def main(argv: Sequence[str]) -> int:
-    """Print the completion for one shell."""
-    print(SHELLS[build_parser().parse_args(argv).shell](COMMANDS), end="")
-    return ExitCode.OK
 
 
 def bash(commands: Mapping[str, Command]) -> str:
@@ -166,6 +140,3 @@ def _quoted(text: str) -> str:
 
 def _fish_quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-SHELLS: Mapping[str, Callable[[Mapping[str, Command]], str]] = {"bash": bash, "zsh": zsh, "fish": fish}
