@@ -9,8 +9,10 @@ from parsers import Option, own_options
 
 import proxy
 from proxy.config.commandline import ExitCode
+from proxy.config.flag_names import ENVIRONMENT_PREFIX
 from proxy.config.host import LOOP_VARIABLE, RELOAD_VARIABLE
-from proxy.config.schema import ENVIRONMENT_PREFIX, SECTIONS, Key
+from proxy.config.keys import Key
+from proxy.config.schema import SECTIONS
 from proxy.ops.commands import Command
 
 _CODES = {

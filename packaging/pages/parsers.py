@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from proxy.config import kinds
-from proxy.config.schema import FLAGS
+from proxy.config.flag_names import FLAGS
 from proxy.core.schemes import PROVIDERS
 from proxy.ops.commands import Command
 from proxy.values import frozen

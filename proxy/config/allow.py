@@ -11,11 +11,12 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import field
 
-from proxy.config.problems import Mistake, Problems, suggestion
+from proxy.config.problems import Problems, suggestion
 from proxy.config.secret_files import read_bounded
 from proxy.config.settings import ListUse
-from proxy.config.tree import View
+from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet
+from proxy.errors import Mistake, Place
 from proxy.values import frozen
 
 #: ``resolve_set(name, query)``: the addresses of a published set, or None where no set has this name.
@@ -40,14 +41,14 @@ class AllowReader:
     missing_sets: Collection[str] = ()  # not fetched yet: they are empty, and whoever resolves them has said so
     uses: list[ListUse] = field(default_factory=list)
 
-    def read(self, view: View, name: str) -> AddressSet | None:
+    def read(self, view: Table, name: str) -> AddressSet | None:
         """The addresses of a key, or None where it was not written. All mistakes go into the problems."""
         entry = view.entry(name)
         if entry is None:
             return None
         fixed, published, sets = [], [], []
         for index, text in enumerate(view.items(name, str)):
-            where = entry.where if len(view.items(name, str)) == 1 else f"{entry.where}[{index}]"
+            where = entry.place if len(view.items(name, str)) == 1 else entry.place.at(index)
             try:
                 if text.startswith("set:"):
                     sets.append(_parse_set(text[4:]))
@@ -61,12 +62,12 @@ class AllowReader:
             self.uses.append(ListUse(value, AddressSet.union(fixed), tuple(sets)))
         return value
 
-    def _one(self, text: str, base: str, where: str) -> AddressSet:
+    def _one(self, text: str, base: str, where: Place) -> AddressSet:
         if text.startswith("file:"):
             return self._file(os.path.join(base, text[5:]), where)  # noqa: PTH118  # "" keeps relative paths
-        return _parse([text])
+        return AddressSet.parse([text])
 
-    def _file(self, path: str, where: str) -> AddressSet:
+    def _file(self, path: str, where: Place) -> AddressSet:
         try:
             data, _ = read_bounded(path, _MAX_LIST_BYTES)
         except (OSError, ValueError) as error:
@@ -79,17 +80,17 @@ class AllowReader:
         if not entries:
             raise Mistake(f"{path} has no entry, so nobody would be let in", "add one address or network a line")
         try:
-            return _parse(entries)
+            return AddressSet.parse(entries)
         except Mistake:
             return self._line_by_line(path, lines, where)
 
-    def _line_by_line(self, path: str, lines: list[str], where: str) -> AddressSet:
+    def _line_by_line(self, path: str, lines: list[str], where: Place) -> AddressSet:
         """For a list with mistakes: all of them, each with its line."""
         for number, line in enumerate(lines, 1):
             try:
-                _parse([line] if line else [])
+                AddressSet.parse([line] if line else [])
             except Mistake as mistake:
-                self.problems.add(f"{path}:{number}", f"{mistake.what} (list of {where})", mistake.mend)
+                self.problems.add(Place(path, number), f"{mistake.what} (list of {where})", mistake.mend)
         return AddressSet.empty()
 
     def _set(self, name: str, query: str) -> AddressSet:
@@ -112,11 +113,3 @@ def _parse_set(text: str) -> tuple[str, str]:
     if match is None:
         raise Mistake(f"{text[:80]!r} is not the name of an address set", 'write "set:NAME" or "set:NAME?query"')
     return match[1], match[2] or ""
-
-
-def _parse(entries: list[str]) -> AddressSet:
-    try:
-        return AddressSet.parse(entries)
-    except ValueError as error:
-        what, _, mend = str(error).rpartition(": ")
-        raise Mistake(what, mend) from None

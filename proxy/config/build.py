@@ -1,4 +1,4 @@
-"""From a ``Tree`` to a ``Policy`` and ``Settings``: what the keys mean together.
+"""From a tree of tables to a ``Policy`` and ``Settings``: what the keys mean together.
 
 Here stand the rules that no single key can know: what is admitted at accept, which load is open, local-only or by
 routes, and what contradicts what. Secrets and lists are read on the way; sockets are not touched. All mistakes are
@@ -17,22 +17,21 @@ from proxy.config.endpoints import ListenAddress
 from proxy.config.fixtures import read_fixtures
 from proxy.config.guards import GuardReader, slug_of
 from proxy.config.listeners import ListenerReader
-from proxy.config.notes import Note, audible
-from proxy.config.parse import dotted
+from proxy.config.notes import audible
 from proxy.config.problems import Problems, suggestion
 from proxy.config.route import RouteReader, names_of, read_limits
 from proxy.config.rules import RULES
 from proxy.config.schema import FLAG_ROUTE
+from proxy.config.schemes import read_scheme
 from proxy.config.set_shelf import SetReader, SetShelf, all_feeds, set_tables
 from proxy.config.settings import Loaded, Settings, SetUse
-from proxy.config.sizes import parse_time
-from proxy.config.tree import Tree, View
+from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet
 from proxy.core.handshakes import REFUSE
 from proxy.core.policy import Exposure, Limits, Policy, Route, ServerLimits
 from proxy.core.schemes import Provider, find
-from proxy.core.schemes.custom import provider_from_table
-from proxy.values import frozen, mutable
+from proxy.errors import Place
+from proxy.values import frozen
 
 _EVERY_IPV4 = (0, (1 << 32) - 1)
 
@@ -49,31 +48,25 @@ class World:
 
 
 def build(
-    tree: Tree,
+    tree: Table,
     world: World,
     problems: Problems,
     *,
     generation: int = 1,
     config_path: str | None = None,
-    warnings: Sequence[str] = (),
 ) -> Loaded:
     """The policy and settings of a tree. Raises ConfigError with these and all earlier problems, if there are any."""
-    return _Build(tree, world, problems, config_path, list(warnings)).loaded(generation)
+    return _Build(tree, world, problems, config_path).loaded(generation)
 
 
-@mutable
+@frozen
 class _Build:
     """One load; the order of the methods is the order of the work."""
 
-    tree: Tree
+    top: Table
     world: World
     problems: Problems
     config_path: str | None
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def top(self) -> View:
-        return self.tree.view("")
 
     def loaded(self, generation: int) -> Loaded:
         sets = self._sets()
@@ -83,13 +76,13 @@ class _Build:
         trusted = lists.read(self.top, "trusted_proxies")
         if trusted is None:
             trusted = AddressSet.empty()
-        listeners = ListenerReader(self.problems, self.warnings, lists, self.top, allow)
+        listeners = ListenerReader(lists, self.top, allow)
         settings = self._settings(listeners)
         limits, server = self._limits()
         reader = self._route_reader(lists, limits, server.buffer_budget, allow)
         exposure, routes = self._routes(reader, has_http=bool(settings.listen) or not settings.tcp)
         self._check_ends(settings, exposure, routes, listeners)
-        check_memory(self.top, settings, routes, self.problems, self.warnings)
+        check_memory(self.top, settings, routes)
         self._check_proxies(settings, trusted)
         self._warn_of_lent_keys(routes)
         admitted = admitted_by(exposure, routes)
@@ -107,7 +100,7 @@ class _Build:
             reserved_for=reserved_for(admitted, routes, trusted),
         )
         use = SetUse(tuple(lists.uses), dict(sets.used), tuple(sets.missing.values()), resolve)
-        return Loaded(policy, replace(settings, warnings=audible(self.warnings, settings.silence)), use)
+        return Loaded(policy, replace(settings, warnings=audible(self.problems.warnings, settings.silence)), use)
 
     def _settings(self, listeners: ListenerReader) -> Settings:
         top = self.top
@@ -120,7 +113,7 @@ class _Build:
             proxy_protocol=top.need("proxy_protocol", str),
             kernel_filter=top.need("kernel_filter", str) == "auto",
             tcp=listeners.tcp(),
-            ip_sets=tuple(table for table, _ in set_tables(self.tree)),
+            ip_sets=tuple(table for table, _ in set_tables(self.top)),
             drain_s=top.need("drain", float),
             log_format=top.need("log_format", str),
             log_level=top.need("log_level", str),
@@ -130,19 +123,19 @@ class _Build:
             state_dir=top.file("state_dir"),
             user=top.get("user", str),
             group=top.get("group", str),
-            duplicates=read_store(top, self.world.environ, self.problems),
+            duplicates=read_store(top, self.world.environ),
             config_path=None if self.config_path is None else os.path.abspath(self.config_path),  # noqa: PTH100
             silence=self._silence(),
-            fixtures=read_fixtures(self.tree, self.problems),
-            sources={dotted(path): entry.where for path, entry in self.tree.entries.items() if entry.value is not None},
-            routes_at={name: self.tree.first("route", name) for name in self.tree.names("route")},
+            fixtures=read_fixtures(top),
+            sources={path: entry.place for path, entry in top.leaves()},
+            routes_at={name: table.first() for name, table in top.named("route").items()},
         )
 
     def _silence(self) -> tuple[str, ...]:
         ids = self.top.items("silence", str)
         for unknown in [one for one in ids if one not in RULES]:
             what, mend = f"there is no rule {unknown[:40]!r}", suggestion(unknown, RULES)
-            self.problems.add(self.top.where("silence"), what, mend)
+            self.top.wrong("silence", what, mend)
         return ids
 
     def _workers(self) -> int | str:
@@ -151,17 +144,17 @@ class _Build:
         return workers
 
     def _sets(self) -> SetReader:
-        feeds = all_feeds(set_tables(self.tree), self.problems)
-        return SetReader(self.world.shelf, feeds, self.top.file("state_dir"), self.world.now, self.warnings)
+        feeds = all_feeds(set_tables(self.top), self.problems)
+        return SetReader(self.world.shelf, feeds, self.top.file("state_dir"), self.world.now, self.problems)
 
     def _limits(self) -> tuple[Limits, ServerLimits]:
-        view = self.tree.view("limits", "limits")
+        view = self.top.table("limits")
         limits = Limits(**read_limits(view, names_of(Limits)))  # type: ignore[arg-type]  # kinds come from the schema
         server = ServerLimits(**read_limits(view, names_of(ServerLimits)))  # type: ignore[arg-type]
         if limits.hold_window > server.buffer_budget:
             key = "hold_window" if "hold_window" in view else "buffer_budget"
-            self.problems.add(
-                view.where(key),
+            view.wrong(
+                key,
                 "one exchange would need more than the whole buffer_budget",
                 "make hold_window smaller, or buffer_budget larger",
             )
@@ -169,41 +162,29 @@ class _Build:
 
     def _schemes(self) -> dict[str, Provider | None]:
         found: dict[str, Provider | None] = {}
-        for name in self.tree.names("scheme"):
-            entry = self.tree.entries[("scheme", name)]
-            assert isinstance(entry.value, Mapping)
-            if find(name) is not None or slug_of(name) in found:
-                self.problems.add(entry.where, f"there is a provider {slug_of(name)!r} already", "choose another name")
-            provider, mistakes = provider_from_table(name, entry.value, parse_time)
-            for key, what, mend in mistakes:
-                self.problems.add(self._place_in_scheme(name, key), what, mend)
-            found[slug_of(name)] = None if mistakes else provider
+        for name, table in self.top.named("scheme").items():
+            slug = slug_of(name)
+            if find(name) is not None or slug in found:
+                table.wrong("", f"there is a provider {slug!r} already", "choose another name")
+            found[slug] = read_scheme(name, table)
         return found
-
-    def _place_in_scheme(self, name: str, key: str) -> str:
-        first, _, rest = key.partition(".")
-        entry = self.tree.entries.get(("scheme", name, first))
-        if entry is None:
-            return f"{self.tree.entries[('scheme', name)].where}.{key}"
-        return f"{entry.where}.{rest}" if rest else entry.where
 
     def _route_reader(
         self, lists: AllowReader, limits: Limits, buffer_budget: int, allow: AddressSet | None
     ) -> RouteReader:
-        guards = GuardReader(self.problems, self.world.environ, self._schemes(), self.world.now, self.warnings)
-        is_open = self.top.need("open", bool)
-        return RouteReader(self.problems, self.warnings, lists, guards, limits, buffer_budget, allow, self.top, is_open)
+        guards = GuardReader(self.world.environ, self._schemes(), self.world.now)
+        return RouteReader(lists, guards, limits, buffer_budget, allow, self.top, self.top.need("open", bool))
 
     def _routes(self, reader: RouteReader, *, has_http: bool) -> tuple[Exposure, tuple[Route, ...]]:
         """What is forwarded, by which routes. A list of addresses alone is a guard, and so makes a route."""
-        names = self.tree.names("route")
-        if not names and reader.allow is not None and not reader.open and has_http:
-            names = [FLAG_ROUTE]
-        if names:
-            return Exposure.ROUTES, tuple(reader.read(name) for name in names)
+        tables = self.top.named("route")
+        if not tables and reader.allow is not None and not reader.open and has_http:
+            tables = {FLAG_ROUTE: Table(self.problems, "route", ("route", FLAG_ROUTE))}
+        if tables:
+            return Exposure.ROUTES, tuple(reader.read(name, table) for name, table in tables.items())
         if reader.open:
             if reader.allow is None:
-                self.warnings.append("open: every request of everybody is forwarded, and nothing is checked")
+                self.problems.warn("", "open", "every request of everybody is forwarded, and nothing is checked")
             return Exposure.OPEN, (reader.built_in("open"),)
         return Exposure.LOCAL, (reader.built_in("local"),)
 
@@ -216,42 +197,42 @@ class _Build:
             self.problems.add(
                 self._missing("listen"), "nothing listens", 'add listen = ["0.0.0.0:443"] (flag: --listen 0.0.0.0:443)'
             )
+        tables = self.top.named("route")
         for route in routes:
-            view = self.tree.view("route", "route", route.name)
-            if not route.upstream and has_http and not self.top.doubtful("upstream") and not view.doubtful("upstream"):
+            view = tables.get(route.name)
+            doubtful = self.top.doubtful("upstream") or (view is not None and view.doubtful("upstream"))
+            if not route.upstream and has_http and not doubtful:
                 self.problems.add(
-                    view.where() if view.exists and "upstream" not in self.top else self._missing("upstream"),
-                    "does not say where admitted requests go" if view.exists else "nothing says where requests go",
+                    self._missing("upstream") if view is None or "upstream" in self.top else view.where(),
+                    "nothing says where requests go" if view is None else "does not say where admitted requests go",
                     'add upstream = "http://127.0.0.1:8000" (flag: --upstream 127.0.0.1:8000)',
                 )
         listeners.check(settings, routes)
 
-    def _missing(self, name: str) -> str:
-        return f"{self.config_path}: {name}" if self.config_path else f"--{name}"
+    def _missing(self, name: str) -> Place:
+        return Place(self.config_path, key=(name,)) if self.config_path else Place.of(f"--{name}")
 
     def _check_proxies(self, settings: Settings, trusted: AddressSet) -> None:
         top = self.top
         lacking = "trusted_proxies" not in top and not top.doubtful("trusted_proxies")
         if settings.proxy_protocol == "require" and lacking:
-            self.problems.add(
-                top.where("proxy_protocol"),
+            top.wrong(
+                "proxy_protocol",
                 "nobody may send a PROXY header, so nobody could connect",
                 'add trusted_proxies = ["10.0.0.0/8"] (flag: --trusted-proxy 10.0.0.0/8)',
             )
         if _EVERY_IPV4 in trusted.ranges4:
-            text = f"{top.where('trusted_proxies')}: everybody is trusted to say who the client is"
-            self.warnings.append(Note("H402", text))
+            top.warn("H402", "trusted_proxies", "everybody is trusted to say who the client is")
 
     def _warn_of_lent_keys(self, routes: Sequence[Route]) -> None:
         for lender, other in lent_keys(routes):
-            where = self.tree.view("route", "route", lender.name).where()
-            text = f"{where}: anybody may have challenges signed with the secret of route {other.name!r}"
-            self.warnings.append(Note("H111", text))
+            text = f"anybody may have challenges signed with the secret of route {other.name!r}"
+            self.top.named("route")[lender.name].warn("H111", "", text)
 
     def _warn_of_unix(self, settings: Settings, admitted: AddressSet | None) -> None:
         paths = [str(address) for address in settings.listen if address.path is not None]
         if paths and admitted is not None and not admitted.has_unix and settings.proxy_protocol == "off":
-            self.warnings.append(Note("H404", f"{paths[0]}: no `allow` has 'unix:', so nobody is let in there"))
+            self.problems.warn("H404", paths[0], "no `allow` has 'unix:', so nobody is let in there")
 
 
 def admitted_by(exposure: Exposure, routes: Sequence[Route]) -> AddressSet | None:
@@ -264,15 +245,17 @@ def admitted_by(exposure: Exposure, routes: Sequence[Route]) -> AddressSet | Non
 
 def lent_keys(routes: Sequence[Route]) -> Iterator[tuple[Route, Route]]:
     """Routes whose key signs challenges of strangers, each with a route that takes any body with the same key."""
+    takers: dict[bytes, dict[str, Route]] = {}
+    for taker in routes:
+        if taker.signature is not None and not taker.signature.scheme.opening:
+            for secret in taker.signature.secrets:
+                takers.setdefault(secret.value, {})[taker.name] = taker
     for lender in routes:
         check, signature = lender.endpoint_check, lender.signature
         if check is None or signature is None or not check.needs_secret or check.signed or lender.handshake == REFUSE:
             continue
-        keys = {secret.value for secret in signature.secrets}
-        for other in routes:
-            taker = other.signature
-            if taker is not None and not taker.scheme.opening and any(one.value in keys for one in taker.secrets):
-                yield lender, other
+        lent = {name: one for secret in signature.secrets for name, one in takers.get(secret.value, {}).items()}
+        yield from ((lender, other) for other in lent.values())
 
 
 def reserved_for(admitted: AddressSet | None, routes: Sequence[Route], trusted: AddressSet) -> AddressSet:

@@ -11,17 +11,17 @@ import os.path
 from collections.abc import Mapping, Sequence
 
 from proxy.config.guards import Guards
-from proxy.config.problems import Mistake, Problems
 from proxy.config.secret_files import read_reference
 from proxy.config.settings import DuplicateSettings, Settings
 from proxy.config.sizes import show_time
 from proxy.config.store_url import FORM, is_redis_url
-from proxy.config.tree import View
+from proxy.config.tree import Table
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.policy import SPARE_S, BodyMode, Limits, Route
 from proxy.core.schemes import ANSWER_S, Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Method
+from proxy.errors import Mistake
 
 #: The name of the file in ``state_dir``.
 FILE_NAME = "duplicates.sqlite3"
@@ -29,20 +29,20 @@ FILE_NAME = "duplicates.sqlite3"
 GRACE_S = 2.0
 
 
-def read_rule(view: View, guards: Guards, limits: Limits, problems: Problems, *, observe: bool) -> DuplicateRule | None:
+def read_rule(view: Table, guards: Guards, limits: Limits, *, observe: bool) -> DuplicateRule | None:
     """The rule of a route; None where it does not look for duplicates."""
     word, by = view.need("duplicates", str), view.need("duplicates_by", str)
     if word == "off":
         for key in ("duplicates_by", "duplicates_window"):
             if key in view and not view.doubtful("duplicates"):
-                problems.add(view.where(key), "has no effect: nobody looks for duplicates", "set `duplicates`, too")
+                view.wrong(key, "has no effect: nobody looks for duplicates", "set `duplicates`, too")
         return None
     if not view.doubtful("provider") and ("provider" not in view or guards.provider is not None):
-        _check_telling(view, guards.provider, by, problems)
+        _check_telling(view, guards.provider, by)
     remembers = word == "refuse-delivered"
     window = view.need("duplicates_window", float)
     if remembers:
-        _check_window(view, guards, window, problems)
+        _check_window(view, guards, window)
     answer_s = ANSWER_S if guards.provider is None else guards.provider.answer_s
     # Who only observes makes nobody wait.
     patience_s = 0.0 if observe else max(0.0, min(answer_s, limits.request_timeout_s) - SPARE_S)
@@ -56,33 +56,33 @@ def read_rule(view: View, guards: Guards, limits: Limits, problems: Problems, *,
     )
 
 
-def body_without_signature(view: View, asked: str | None, problems: Problems) -> BodyMode:
+def body_without_signature(view: Table, asked: str | None) -> BodyMode:
     """How the body goes where nothing signs it: freely, but the end of a duplicate must stay here."""
     if view.need("duplicates", str) == "off":
         return BodyMode(asked or "free")
     if asked == "free":
-        problems.add(
-            view.where("body"),
+        view.wrong(
+            "body",
             '"free" would pass the end of a body on before it is known whether it is a duplicate',
             'write body = "tail" or "hold", or leave `body` out',
         )
     return BodyMode.HOLD if asked == "hold" else BodyMode.TAIL
 
 
-def read_store(top: View, environ: Mapping[str, str], problems: Problems) -> DuplicateSettings:
+def read_store(top: Table, environ: Mapping[str, str]) -> DuplicateSettings:
     """Where the process remembers. What is missing is a problem."""
-    view = top.tree.view("duplicates", "duplicates")
+    view = top.table("duplicates")
     store = view.need("store", str)
     for key, owner in (("path", "sqlite"), ("url", "redis")):
         if key in view and store != owner and not view.doubtful("store"):
-            problems.add(view.where(key), f"has no effect with store = {store!r}", f'write store = "{owner}"')
+            view.wrong(key, f"has no effect with store = {store!r}", f'write store = "{owner}"')
     path = url = None
     if store == "sqlite":
-        path = _path(top, view, problems)
+        path = _path(top, view)
     elif store == "redis":
-        url = _url(view, environ, problems)
+        url = _url(view, environ)
         if importlib.util.find_spec("redis") is None:
-            problems.add(view.where("store"), "the client for Redis is not installed", "pip install 'hookward[redis]'")
+            view.wrong("store", "the client for Redis is not installed", "pip install 'hookward[redis]'")
     return DuplicateSettings(
         store=store,
         path=path,
@@ -92,46 +92,44 @@ def read_store(top: View, environ: Mapping[str, str], problems: Problems) -> Dup
     )
 
 
-def check_memory(
-    top: View, settings: Settings, routes: Sequence[Route], problems: Problems, warnings: list[str]
-) -> None:
+def check_memory(top: Table, settings: Settings, routes: Sequence[Route]) -> None:
     """Whether all who must know of a delivery share the memory of it, and whether anybody asks it."""
     uses = any(route.duplicates is not None for route in routes)
-    view = top.tree.view("duplicates", "duplicates")
+    view = top.table("duplicates")
     if uses and settings.workers != 1 and settings.duplicates.store == "memory" and not view.doubtful("store"):
-        problems.add(
-            top.where("workers"),
+        top.wrong(
+            "workers",
             "each worker would remember for itself, so a duplicate could pass at another one",
             'add store = "sqlite" to [duplicates] (flag: --duplicates-store sqlite), or write workers = 1',
         )
     if view.exists and not uses:
-        warnings.append(f"{view.where()}: no route looks for duplicates")
+        view.warn("", "", "no route looks for duplicates")
 
 
-def _check_telling(view: View, provider: Provider | None, by: str, problems: Problems) -> None:
+def _check_telling(view: Table, provider: Provider | None, by: str) -> None:
     has_id = provider is not None and provider.delivery_header is not None
     signs = provider is not None and provider.scheme is not None and marks_deliveries(provider.scheme)
     who = provider.title if provider is not None else "a route without a provider"
     if not has_id and not signs:
-        problems.add(
-            view.where("duplicates"),
+        view.wrong(
+            "duplicates",
             f"{who} has neither a signature nor an id that would tell a delivery from another",
             "leave `duplicates` out, and let the application tell",
         )
     elif by == "id" and not has_id:
         what = f"{who} has no header with the id of a delivery"
-        problems.add(view.where("duplicates_by"), what, 'write duplicates_by = "signature"')
+        view.wrong("duplicates_by", what, 'write duplicates_by = "signature"')
     elif by == "signature" and not signs:
         what = f"{who} has no signature that is another one for each delivery"
-        problems.add(view.where("duplicates_by"), what, 'write duplicates_by = "id"')
+        view.wrong("duplicates_by", what, 'write duplicates_by = "id"')
 
 
-def _check_window(view: View, guards: Guards, window_s: float, problems: Problems) -> None:
+def _check_window(view: Table, guards: Guards, window_s: float) -> None:
     """A delivery that was sent with a clock that is ahead stays fresh for twice the tolerance."""
     tolerance_s = None if guards.signature is None else guards.signature.freshness_s
     if tolerance_s is not None and window_s < 2 * tolerance_s:
-        problems.add(
-            view.where("duplicates_window"),
+        view.wrong(
+            "duplicates_window",
             f"a signature stays fresh for up to {show_time(2 * tolerance_s)}, and could be replayed after "
             f"{show_time(window_s)}",
             f'write duplicates_window = "{show_time(2 * tolerance_s)}" or more, or a shorter `tolerance`',
@@ -145,12 +143,12 @@ def marks_deliveries(scheme: Scheme) -> bool:
     return scheme.method is not Method.EQUAL
 
 
-def _path(top: View, view: View, problems: Problems) -> str | None:
+def _path(top: Table, view: Table) -> str | None:
     path, folder = view.file("path"), top.file("state_dir")
     if path is None and folder is None:
         if not view.doubtful("path") and not top.doubtful("state_dir"):
-            problems.add(
-                view.where("store"),
+            view.wrong(
+                "store",
                 "the file is not named",
                 f'add path = "/var/lib/hookward/{FILE_NAME}", or `state_dir` at the top level',
             )
@@ -158,11 +156,11 @@ def _path(top: View, view: View, problems: Problems) -> str | None:
     return path or os.path.join(str(folder), FILE_NAME)  # noqa: PTH118 - as for all paths here, text in and text out
 
 
-def _url(view: View, environ: Mapping[str, str], problems: Problems) -> str | None:
+def _url(view: Table, environ: Mapping[str, str]) -> str | None:
     entry = view.entry("url")
     if entry is None:
         if not view.doubtful("url"):
-            problems.add(view.where("store"), "where the Redis is is not said", 'add url = "redis://127.0.0.1:6379/0"')
+            view.wrong("store", "where the Redis is is not said", 'add url = "redis://127.0.0.1:6379/0"')
         return None
     text = str(entry.value)
     if is_redis_url(text):
@@ -170,9 +168,9 @@ def _url(view: View, environ: Mapping[str, str], problems: Problems) -> str | No
     try:
         found = read_reference(text, entry.base, environ).value.decode("ascii", "replace")
     except Mistake as mistake:
-        problems.add_mistake(entry.where, mistake)
+        view.wrong("url", mistake.what, mistake.mend)
         return None
     if not is_redis_url(found):
-        problems.add(entry.where, "what it names is not the URL of a Redis (not shown here)", FORM)
+        view.wrong("url", "what it names is not the URL of a Redis (not shown here)", FORM)
         return None
     return found

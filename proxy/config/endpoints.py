@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from proxy.config.problems import Mistake
+from proxy.errors import Mistake
 from proxy.values import frozen
 
 LISTEN_FORM = 'write "0.0.0.0:443", "[::]:443", ":443", "unix:/run/hookward.sock" or "fd:NAME" (socket activation)'

@@ -14,11 +14,11 @@ from difflib import get_close_matches
 from typing import NoReturn
 
 from proxy.config import kinds
+from proxy.config.flag_names import ENVIRONMENT_PREFIX, FLAGS, Flag
 from proxy.config.parse import read_value
-from proxy.config.problems import Mistake, Problems
-from proxy.config.schema import ENVIRONMENT_PREFIX, FLAGS, Flag
-from proxy.config.tree import Entry, Tree
-from proxy.errors import HookwardError, Problem
+from proxy.config.problems import Problems
+from proxy.config.tree import Table
+from proxy.errors import HookwardError, Mistake, Place, Problem
 
 #: Flags that would carry a secret's value, and where the value belongs instead.
 _REFUSED = {
@@ -117,82 +117,80 @@ def refuse_unknown(rest: Sequence[str]) -> None:
         raise FlagError(problems)
 
 
-def flag_tree(namespace: argparse.Namespace) -> Tree:
-    """The tree of a namespace. FlagError with every value that is wrong."""
-    problems = Problems()
-    tree = Tree()
+def flag_tree(namespace: argparse.Namespace, problems: Problems) -> Table:
+    """The tree of a namespace. FlagError with every value that is wrong; ``problems`` is for what is found later."""
+    tree = Table(problems)
     for flag in FLAGS:
         given = getattr(namespace, flag.attribute, None)
         if given is not None:
-            _put(tree, flag, given if isinstance(given, list) else [given], flag.option, problems)
+            _put(tree, flag, given if isinstance(given, list) else [given], flag.option)
     if problems.found:
         raise FlagError(problems.found)
     return tree
 
 
-def environment_tree(environ: Mapping[str, str], problems: Problems) -> Tree:
+def environment_tree(environ: Mapping[str, str], problems: Problems) -> Table:
     """The tree of ``HOOKWARD_…``. Lists are separated by commas; an empty variable counts as not set."""
-    tree = Tree()
+    tree = Table(problems)
     for flag in FLAGS:
         text = environ.get(flag.variable, "")
         if text.strip():
             texts = [part.strip() for part in text.split(",")] if flag.many else [text.strip()]
-            _put(tree, flag, texts, flag.variable, problems)
+            _put(tree, flag, texts, flag.variable)
     return tree
 
 
-def unknown_variables(environ: Mapping[str, str], referenced: Iterable[str], problems: Problems) -> list[str]:
-    """Judge ``HOOKWARD_…`` names that are nobody's: near to a known one is a problem, else a warning is returned.
+def unknown_variables(environ: Mapping[str, str], referenced: Iterable[str], problems: Problems) -> None:
+    """Judge ``HOOKWARD_…`` names that mean nothing: near to a known one is a problem, else there is a warning.
 
     A variable that holds a referenced secret may be called what it likes.
     """
     at = len(ENVIRONMENT_PREFIX)
     known = [flag.variable for flag in FLAGS] + [CONFIG_VARIABLE, _LOOP_VARIABLE]
-    nobodys = {name for name in environ if name.startswith(ENVIRONMENT_PREFIX)} - {*known, *referenced}
-    warnings = []
-    for name in sorted(name for name in nobodys if not _KUBERNETES.fullmatch(name)):
+    unknown = {name for name in environ if name.startswith(ENVIRONMENT_PREFIX)} - {*known, *referenced}
+    for name in sorted(name for name in unknown if not _KUBERNETES.fullmatch(name)):
         # Without the prefix, which would make everything near to everything.
         near = get_close_matches(name[at:].upper(), [other[at:] for other in known], n=1, cutoff=0.7)
         if near:
             mend = f"did you mean {ENVIRONMENT_PREFIX}{near[0]}?"
-            problems.add(name[:80], "unknown environment variable", mend)
+            problems.add(Place.of(name[:80]), "unknown environment variable", mend)
         else:
-            warnings.append(f"{name[:80]}: no setting has this name; it is ignored")
-    return warnings
+            problems.warn("", Place.of(name[:80]), "no setting has this name; it is ignored")
 
 
-def _put(tree: Tree, flag: Flag, texts: list[str], where: str, problems: Problems) -> None:
+def _put(tree: Table, flag: Flag, texts: list[str], where: str) -> None:
     """Read the texts of one flag into ``tree``."""
-    read = []
+    read, place = [], Place.of(where)
     for text in texts:
         try:
             read.append(read_value(flag.key, flag.key.kind.from_text(flag.prefix + text)))
         except Mistake as mistake:
-            problems.add_mistake(where, mistake)
-            tree.broken.add(flag.path)
-    if len(read) < len(texts):
+            tree.problems.add_mistake(place, mistake)
+            tree.problems.doubt(flag.path)
+    if len(read) == len(texts):
+        if flag.path == ("tcp",):
+            _put_tcp(tree, read, place)
+        else:
+            _put_values(tree, flag, read, place)
+
+
+def _put_values(tree: Table, flag: Flag, values: list[object], place: Place) -> None:
+    table = tree.reach(flag.path[:-1], place)
+    name = str(flag.path[-1])
+    key = table.section.key(name)
+    if key is None or not key.bare:
+        tree.put(flag.path, tuple(values) if flag.key.many else values[-1], place)
         return
-    if flag.path == ("tcp",):
-        _put_tcp(tree, read, where)
-    elif flag.path[-1] == "secrets":
-        _put_secrets(tree, flag, read, where)
-    else:
-        tree.entries[flag.path] = Entry(tuple(read) if flag.key.many else read[-1], where)
+    for index, value in enumerate(values, len(table.tables(name))):
+        tree.put((*flag.path, index, key.bare), value, place)
 
 
-def _put_secrets(tree: Tree, flag: Flag, references: list[object], where: str) -> None:
-    for reference in references:
-        index = len(tree.indexes(*flag.path))
-        tree.entries[(*flag.path, index, "from")] = Entry(reference, where)
-
-
-def _put_tcp(tree: Tree, pairs: list[object], where: str) -> None:
+def _put_tcp(tree: Table, pairs: list[object], place: Place) -> None:
     for number, pair in enumerate(pairs, 1):
         assert isinstance(pair, tuple)
         name, listen, upstream = pair
-        table = name or f"tcp-{number}"
-        tree.entries[("tcp", table, "listen")] = Entry(listen, where)
-        tree.entries[("tcp", table, "upstream")] = Entry(upstream, where)
+        tree.put(("tcp", name or f"tcp-{number}", "listen"), listen, place)
+        tree.put(("tcp", name or f"tcp-{number}", "upstream"), upstream, place)
 
 
 def _near(option: str) -> str:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 
-from proxy.config.notes import Note
-from proxy.config.problems import Mistake, Problems, suggestion
+from proxy.config.problems import suggestion
 from proxy.config.secret_files import Found, read_reference
-from proxy.config.tree import View
+from proxy.config.tree import Table
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret, find
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.borders import open_borders
 from proxy.core.signing.evidence import target_of
 from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.errors import Mistake
 from proxy.values import frozen
 
 _GIVE_SECRETS = 'add secrets = ["file:/path"] (with flags: --secret-file PATH or --secret-env NAME)'
@@ -45,16 +44,14 @@ class Guards:
 class GuardReader:
     """Builds the guards of one load. ``now`` in seconds since the epoch: secrets that are over do not count."""
 
-    problems: Problems
     environ: Mapping[str, str]
     schemes: Mapping[str, Provider | None]  # the file's own; None: known, but with problems
     now: float
-    warnings: list[str] = field(default_factory=list)
 
-    def read(self, route: View) -> Guards:
+    def read(self, route: Table) -> Guards:
         """The guards of a route; what cannot be built is a problem."""
         used: set[str] = set()
-        own = self._own_token(route, used) if self._has_token(route) else None
+        own = self._own_token(route, used) if route.table("token").exists else None
         name = route.get("provider", str)
         if name is None:
             self._check_idle(route)
@@ -62,20 +59,20 @@ class GuardReader:
         provider = self._provider(route, name)
         if provider is None:
             # For the mistakes in the secrets themselves.
-            self._secrets(route, used, None, owner=route.where("provider"), mend=_GIVE_SECRETS)
+            self._secrets(route, used, None, "provider", _GIVE_SECRETS)
             return Guards(token=own)
-        secrets = self._secrets(route, used, provider, owner=route.where("provider"), mend=_GIVE_SECRETS)
+        secrets = self._secrets(route, used, provider, "provider", _GIVE_SECRETS)
         if provider.scheme is not None:
             return Guards(provider, self._signature(route, provider, secrets), own)
-        if self._has_token(route):
-            self.problems.add(
-                route.where("token"),
+        if route.table("token").exists:
+            route.wrong(
+                "token",
                 f"provider {provider.slug!r} is checked by a token of its own, and a route has one token",
                 "remove `token`, or remove `provider`",
             )
         return Guards(provider, None, self._provider_token(route, provider, secrets))
 
-    def read_one(self, view: View, name: str) -> bytes | None:
+    def read_one(self, view: Table, name: str) -> bytes | None:
         """The secret of a key that is a single reference, or None where nothing was written."""
         reference = view.get(name, str)
         if reference is None:
@@ -83,44 +80,39 @@ class GuardReader:
         found = self._find(view, name, reference)
         return None if found is None else found.value
 
-    def _provider(self, route: View, name: str) -> Provider | None:
+    def _provider(self, route: Table, name: str) -> Provider | None:
         if slug_of(name) in self.schemes:
             return self.schemes[slug_of(name)]
         provider = find(name)
         if provider is None:
-            self.problems.add(
-                route.where("provider"),
+            route.wrong(
+                "provider",
                 f"there is no provider {name[:64]!r}",
                 _near_provider(name, [*self.schemes, *PROVIDERS]),
             )
         elif provider.scheme is None and provider.token is None:
-            self.problems.add(
-                route.where("provider"), f"{provider.title} proves nothing", provider.note or "use a token"
-            )
+            route.wrong("provider", f"{provider.title} proves nothing", provider.note or "use a token")
             return None
         return provider
 
-    def _check_idle(self, route: View) -> None:
+    def _check_idle(self, route: Table) -> None:
         """Keys that speak of a provider where there is none: better said than ignored."""
         for key in ("secrets", "tolerance", "topics", "public_url", "verify_token"):
-            has_any = route.tree.indexes(*route.prefix, key) if key == "secrets" else key in route
-            if has_any and not route.doubtful("provider"):
-                where = (
-                    route.tree.view("secret", *route.prefix, key, 0).where() if key == "secrets" else route.where(key)
-                )
-                self.problems.add(
-                    where,
+            if key in route and not route.doubtful("provider"):
+                at, name = (route.tables(key)[0], "") if route.tables("secrets") and key == "secrets" else (route, key)
+                at.wrong(
+                    name,
                     f"`{key}` has no effect without a provider",
                     'say whose it is, such as provider = "github"; a token has secrets of its own',
                 )
 
-    def _signature(self, route: View, provider: Provider, secrets: Sequence[Secret]) -> SignatureCheck | None:
+    def _signature(self, route: Table, provider: Provider, secrets: Sequence[Secret]) -> SignatureCheck | None:
         assert provider.scheme is not None
         public_url = route.get("public_url", str)
         if provider.scheme.signs_url and public_url is None:
             if not route.doubtful("public_url"):
-                self.problems.add(
-                    route.where("provider"),
+                route.wrong(
+                    "provider",
                     f"{provider.title} signs the URL, which cannot be known from a request",
                     'set public_url = "https://hooks.example.com", as it is configured at the provider',
                 )
@@ -132,144 +124,138 @@ class GuardReader:
         try:
             return SignatureCheck(provider.scheme, tuple(secrets), tolerance_s, public_url, topics)
         except ValueError as error:
-            self.problems.add(route.where("provider"), f"{provider.title} cannot be checked so", str(error))
+            route.wrong("provider", f"{provider.title} cannot be checked so", str(error))
             return None
 
-    def _topics(self, route: View, provider: Provider) -> tuple[str, ...] | None:
+    def _topics(self, route: Table, provider: Provider) -> tuple[str, ...] | None:
         """The topics of a route; None where they are needed and missing."""
         topics = route.items("topics", str)
         if provider.scheme is None or not provider.scheme.signs_for_all:
             if topics:
                 what, mend = f"{provider.title} has no topics that are signed", "remove `topics`"
-                self.problems.add(route.where("topics"), what, mend)
+                route.wrong("topics", what, mend)
             return ()
         if topics:
             return topics
         if not route.doubtful("topics"):
-            self.problems.add(
-                route.where("provider"),
+            route.wrong(
+                "provider",
                 f"{provider.title} signs for all its customers with one key, so anybody's topic would pass",
                 'set topics = ["arn:aws:sns:eu-west-1:123456789012:NAME"] to those that are yours (flag: --topic ARN)',
             )
         return None
 
-    def _is_readable_one_way(self, route: View, provider: Provider, public_url: str | None) -> bool:
+    def _is_readable_one_way(self, route: Table, provider: Provider, public_url: str | None) -> bool:
         """Whether a sender can move nothing between the URL and the part of the signed text that is beside it."""
         assert provider.scheme is not None
         whole = public_url is not None and target_of(public_url) is not None
         for pair in open_borders(provider.scheme, whole_url=whole):
-            self.problems.add(
-                route.where("public_url"),
+            route.wrong(
+                "public_url",
                 f"{provider.title} has nothing fixed in {pair}, so the URL must be known whole",
                 'write path and query too: public_url = "https://hooks.example.com/in", as it is configured there',
             )
             return False
         return True
 
-    def _provider_token(self, route: View, provider: Provider, secrets: Sequence[Secret]) -> TokenCheck | None:
+    def _provider_token(self, route: Table, provider: Provider, secrets: Sequence[Secret]) -> TokenCheck | None:
         assert provider.token is not None
         if not secrets:
             return None
         try:
             return TokenCheck(provider.token.kind, provider.token.name, tuple(secrets))
         except ValueError as error:
-            self.problems.add(route.where("provider"), str(error), f"see {provider.docs}")
+            route.wrong("provider", str(error), f"see {provider.docs}")
             return None
 
-    def _has_token(self, route: View) -> bool:
-        return route.tree.view("token", *route.prefix, "token").exists
-
-    def _own_token(self, route: View, used: set[str]) -> TokenCheck | None:
-        view = route.tree.view("token", *route.prefix, "token")
+    def _own_token(self, route: Table, used: set[str]) -> TokenCheck | None:
+        view = route.table("token")
         chosen = [kind for kind in _TOKEN_KINDS if view.get(kind, object)]
         if len(chosen) != 1:
             if not view.doubtful(*_TOKEN_KINDS):
                 what = f"says {' and '.join(chosen)} at once" if chosen else "does not say where the token is"
-                self.problems.add(view.where(), what, "set exactly one of query, header, bearer, basic")
+                view.wrong("", what, "set exactly one of query, header, bearer, basic")
             return None
-        secrets = self._secrets(view, used, None, owner=view.where(), mend=_GIVE_TOKENS)
+        secrets = self._secrets(view, used, None, "", _GIVE_TOKENS)
         if not secrets:
             return None
         name = view.get(chosen[0], bytes) if chosen[0] in {"query", "header"} else b""
         try:
             return TokenCheck(_TOKEN_KINDS[chosen[0]], name or b"", tuple(secrets))
         except ValueError as error:
-            self.problems.add(view.where(), str(error), "write user:password into the file")
+            view.wrong("", str(error), "write user:password into the file")
             return None
 
-    def _secrets(self, view: View, used: set[str], provider: Provider | None, *, owner: str, mend: str) -> list[Secret]:
-        """The secrets of a list; where none is usable, that is a problem of ``owner``, mended by ``mend``."""
-        entries = [
-            view.tree.view("secret", *view.prefix, "secrets", i) for i in view.tree.indexes(*view.prefix, "secrets")
-        ]
-        found = [self._secret(entry, used, provider) for entry in entries]
+    def _secrets(self, view: Table, used: set[str], provider: Provider | None, owner: str, mend: str) -> list[Secret]:
+        """The secrets of a list; where none is usable, that is a problem of the key ``owner``, mended by ``mend``."""
+        entries = view.tables("secrets")
+        word = "secret" if owner else "token"
+        found = [self._secret(entry, used, provider, word, number) for number, entry in enumerate(entries, 1)]
         secrets = [secret for secret in found if secret is not None]
         if len(secrets) == len(entries) and not view.doubtful("secrets"):
             if not secrets:
-                self.problems.add(owner, "no usable secret, so nobody could be let in", mend)
+                view.wrong(owner, "no usable secret, so nobody could be let in", mend)
             elif not any(secret.live(self.now) for secret in secrets):
-                self.problems.add(
-                    entries[0].where(),
+                entries[0].wrong(
+                    "",
                     "no usable secret: all are expired or not yet valid",
                     "add the provider's current secret, or mend not_before and not_after",
                 )
         return secrets
 
-    def _secret(self, entry: View, used: set[str], provider: Provider | None) -> Secret | None:
+    def _secret(self, entry: Table, used: set[str], provider: Provider | None, word: str, number: int) -> Secret | None:
         reference = entry.get("from", str)
         if reference is None:
             if not entry.doubtful("from"):
-                self.problems.add(entry.where(), "does not say where the secret is", 'add from = "file:/path"')
+                entry.wrong("", "does not say where the secret is", 'add from = "file:/path"')
             return None
         found = self._find(entry, "from", reference)
         if found is None:
             return None
-        name = self._name(entry, used)
+        name = self._name(entry, used, word, number)
         before, after = entry.get("not_before", float), entry.get("not_after", float)
         if before is not None and after is not None and before >= after:
-            self.problems.add(entry.where("not_after"), "ends before it begins", "mend not_before and not_after")
+            entry.wrong("not_after", "ends before it begins", "mend not_before and not_after")
             return None
         self._warn_of_dates(entry, name, before, after)
         try:
             value = found.value if provider is None else decode_secret(provider, found.value)
-        except ValueError as error:
-            what, _, mend = str(error).partition(": ")
-            self.problems.add(entry.where("from"), what, mend or "copy it from the provider again")
+        except Mistake as mistake:
+            entry.wrong("from", mistake.what, mistake.mend)
             return None
         return Secret(name, value, before, after)
 
-    def _find(self, view: View, key: str, reference: str) -> Found | None:
+    def _find(self, view: Table, key: str, reference: str) -> Found | None:
         entry = view.entry(key)
         assert entry is not None
         try:
             found = read_reference(reference, entry.base, self.environ)
         except Mistake as mistake:
-            self.problems.add_mistake(entry.where, mistake)
+            view.wrong(key, mistake.what, mistake.mend)
             return None
-        self.warnings.extend(note.at(entry.where) for note in found.notes)
+        for note in found.notes:
+            view.warn(note.rule, key, note)
         return found
 
-    def _name(self, entry: View, used: set[str]) -> str:
+    def _name(self, entry: Table, used: set[str], word: str, number: int) -> str:
         given = entry.get("name", str)
         if given is not None:
             if given in used:
-                self.problems.add(entry.where("name"), f"the name {given!r} is taken in this route", "choose another")
+                entry.wrong("name", f"the name {given!r} is taken in this route", "choose another")
             used.add(given)
             return given
-        default_name = "token" if "token" in entry.prefix[2:] else "secret"
-        number = int(entry.prefix[-1]) + 1
-        while (name := f"{default_name}-{number}") in used:
+        while (name := f"{word}-{number}") in used:
             number += 1
         used.add(name)
         return name
 
-    def _warn_of_dates(self, entry: View, name: str, before: float | None, after: float | None) -> None:
+    def _warn_of_dates(self, entry: Table, name: str, before: float | None, after: float | None) -> None:
         if after is not None and after <= self.now:
             text = f"the secret {name!r} is over since {show_instant(after)}: remove it"
-            self.warnings.append(Note("H104", text).at(entry.where()))
+            entry.warn("H104", "", text)
         if before is not None and before > self.now:
             text = f"the secret {name!r} matches nothing before {show_instant(before)}"
-            self.warnings.append(Note("H106", text).at(entry.where()))
+            entry.warn("H106", "", text)
 
 
 def slug_of(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -21,10 +21,10 @@ from proxy.config.endpoints import (
     read_tcp_upstream,
     read_upstream,
 )
-from proxy.config.problems import Mistake, suggestion
+from proxy.config.problems import suggestion
 from proxy.config.sizes import RATE_FORM, SIZE_FORM, TIME_FORM, parse_rate, parse_size, parse_time
 from proxy.core.target import parse_target
-from proxy.errors import ProtocolError
+from proxy.errors import Mistake, ProtocolError
 from proxy.values import frozen
 
 REFERENCE_FORM = (
@@ -93,6 +93,38 @@ def _text(value: object) -> str:
         raise Mistake("is not a text", "write it in quotes")
     if not _LABEL.fullmatch(value):
         raise Mistake("is empty, too long or has control characters", "write 1 to 256 printable characters")
+    return value
+
+
+def _literal(value: object) -> str:
+    """What stands in a signature as it is written; it may be empty."""
+    if not isinstance(value, str):
+        raise ValueError("is not a text")  # noqa: TRY004  # one kind of error for what a user wrote
+    return value
+
+
+def _fields(value: object) -> tuple[tuple[bytes, bytes], ...]:
+    """Headers and the value that each must have."""
+    if not isinstance(value, Mapping):
+        raise ValueError("is not a table")  # noqa: TRY004  # as above
+    read = []
+    for name, wanted in value.items():
+        if not isinstance(wanted, str) or not wanted:
+            raise Mistake(f"{name[:80]!r} is not a text", "write the value that the header must have")
+        read.append((_header(name), wanted.encode("utf-8")))
+    return tuple(read)
+
+
+def _seconds(value: object) -> float:
+    """A time, or a bare number of seconds."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    return parse_time(value)
+
+
+def _refusal(value: object) -> object:
+    if not isinstance(value, int) or value not in {400, 401, 403, 404}:
+        raise ValueError("is no status of a refusal")
     return value
 
 
@@ -169,7 +201,7 @@ def _method(value: object) -> object:
     return text.encode("ascii")
 
 
-def _header(value: object) -> object:
+def _header(value: object) -> bytes:
     text = _text(value)
     if not _TOKEN.fullmatch(text):
         raise Mistake(f"{text[:80]!r} is not the name of a header", 'write a name such as "X-Gitlab-Token"')
@@ -276,7 +308,10 @@ CLIENT_NAME = Kind("name in a certificate", 'write "ci.example.com", an address,
 NAME = Kind("name", "use 1 to 64 letters, digits, '.', '_' and '-'", _name)
 WORKERS = Kind('number or "auto"', 'write a number or "auto"', _workers, _count_from_text)
 LISTEN = Kind("listening address", LISTEN_FORM, read_listen)
-UPSTREAM = Kind("upstream", UPSTREAM_FORM, read_upstream)
+UPSTREAM = Kind(
+    "upstream", 'write "http://127.0.0.1:8000" or { url = "http://127.0.0.1:8000", weight = 2 }', read_upstream
+)
+UPSTREAM_URL = Kind("upstream", UPSTREAM_FORM, read_upstream)
 TCP_UPSTREAM = Kind("host and port", UPSTREAM_FORM, read_tcp_upstream)
 TCP_PAIR = Kind("LISTEN=UPSTREAM", TCP_FORM, read_tcp_pair)
 FILE = Kind("path", 'write "/etc/hookward/NAME"', _file)
@@ -293,4 +328,9 @@ URL = Kind("URL", 'write "https://hooks.example.com" or the whole URL', _url)
 TOPIC = Kind("ARN of a topic", 'write "arn:aws:sns:eu-west-1:123456789012:NAME"', _topic)
 SERVER_NAME = Kind("host name", 'write "hooks.example.com" or "*.example.com"', _server_name)
 ACCOUNT = Kind("name or number", 'write the name of a user or group of this host, such as "hookward"', _account)
+HEALTH = Kind("path or table", 'write "/healthz" or { path = "/healthz", interval = "5s" }', _route_path)
+LITERAL = Kind("text", "write it in quotes", _literal)
+SECONDS = Kind("time", TIME_FORM, _seconds)
+FIELDS = Kind("table", 'write { "X-Version" = "2" }', _fields)
+REFUSAL = Kind("number", "use one of 400, 401, 403, 404", _refusal)
 TABLE = Kind("table", "write a table", _text)

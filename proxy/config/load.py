@@ -15,13 +15,14 @@ from proxy.config.allow import ResolveSet
 from proxy.config.build import World, build
 from proxy.config.feed import Feed
 from proxy.config.flags import CONFIG_VARIABLE, environment_tree, flag_tree, parse_flags, unknown_variables
-from proxy.config.parse import parse_text, unreadable
+from proxy.config.parse import parse_text
 from proxy.config.problems import Problems
 from proxy.config.schema import FLAG_ROUTE
 from proxy.config.secret_files import read_bounded
 from proxy.config.set_shelf import SetShelf, all_feeds, set_tables
 from proxy.config.settings import Loaded
-from proxy.config.tree import Tree
+from proxy.config.tree import Table
+from proxy.errors import Place
 from proxy.values import frozen
 
 _MAX_CONFIG_BYTES = 4 * 1024 * 1024
@@ -67,18 +68,20 @@ def load_namespace(
     """
     problems = Problems()
     tree, path = load_tree(namespace, environ, problems)
-    warnings = unknown_variables(environ, _referenced(tree), problems)
+    unknown_variables(environ, _referenced(tree), problems)
     when = dt.datetime.now(dt.UTC).timestamp() if now is None else now
     world = World(environ, when, SetShelf() if shelf is None else shelf, resolve_set, known_sets)
-    return build(tree, world, problems, generation=generation, config_path=path, warnings=warnings)
+    return build(tree, world, problems, generation=generation, config_path=path)
 
 
-def load_tree(namespace: argparse.Namespace, environ: Mapping[str, str], problems: Problems) -> tuple[Tree, str | None]:
+def load_tree(
+    namespace: argparse.Namespace, environ: Mapping[str, str], problems: Problems
+) -> tuple[Table, str | None]:
     """What is written, before anything of it is used, and the path of the file. Raises FlagError."""
-    flags = flag_tree(namespace)
+    flags = flag_tree(namespace, problems)
     variables = environment_tree(environ, problems)
     path = namespace.config or environ.get(CONFIG_VARIABLE) or None
-    written = Tree() if path is None else _read_file(path, problems)
+    written = Table(problems) if path is None else _read_file(path, problems)
     _check_flag_route(written, variables.under(flags), path, problems)
     return written.under(variables).under(flags), path
 
@@ -96,52 +99,54 @@ def load_sets(path: str | None, state_dir: str | None, environ: Mapping[str, str
     """Read only this of a configuration (None: that of the environment, if any). ConfigError where that is wrong."""
     problems = Problems()
     path = path or environ.get(CONFIG_VARIABLE) or None
-    written = Tree() if path is None else _read_file(path, problems)
+    written = Table(problems) if path is None else _read_file(path, problems)
+    # What is wrong with other keys is not asked here.
+    problems.forget(lambda key: bool(key) and key[0] != "ip_set")
     tree = written.under(environment_tree(environ, Problems()))
-    found = Problems()
-    # A place is "file:line: key"; what is wrong with other keys is not asked here.
-    found.found = [one for one in problems.found if ": " not in one.where or ": ip_set" in one.where]
-    feeds = all_feeds(set_tables(tree), found)
-    found.raise_if_any()
-    lists = (entry.value for at, entry in tree.entries.items() if at and at[-1] in {"allow", "trusted_proxies"})
+    feeds = all_feeds(set_tables(tree), problems)
+    problems.raise_if_any()
+    lists = (entry.value for at, entry in tree.leaves() if at[-1] in {"allow", "trusted_proxies"})
     texts = (text for value in lists if isinstance(value, tuple) for text in value)
     used = tuple(dict.fromkeys(text for text in texts if isinstance(text, str) and text.startswith("set:")))
-    return KnownSets(feeds, state_dir or tree.view("").file("state_dir"), used)
+    return KnownSets(feeds, state_dir or tree.file("state_dir"), used)
 
 
-def _read_file(path: str, problems: Problems) -> Tree:
+def _read_file(path: str, problems: Problems) -> Table:
     """The tree of a file; what is wrong with it goes into the problems."""
     try:
         data, _ = read_bounded(path, _MAX_CONFIG_BYTES, any_link=True)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a path"
-        problems.add(path, f"cannot be read: {why}", "name a readable file with --config")
-        return unreadable()
+        return _unusable(Place(path), f"cannot be read: {why}", "name a readable file with --config", problems)
     if len(data) > _MAX_CONFIG_BYTES:
-        problems.add(path, "is larger than 4MiB", "name a configuration file with --config")
-        return unreadable()
+        return _unusable(Place(path), "is larger than 4MiB", "name a configuration file with --config", problems)
     try:
         text = data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        problems.add(f"{path}:{line}", "is not UTF-8", "save the file as UTF-8")
-        return unreadable()
+        return _unusable(Place(path, line), "is not UTF-8", "save the file as UTF-8", problems)
     return parse_text(text, path, os.path.dirname(path), problems)  # noqa: PTH120  # "" keeps relative paths
 
 
-def _referenced(tree: Tree) -> list[str]:
+def _unusable(place: Place, what: str, mend: str, problems: Problems) -> Table:
+    problems.add(place, what, mend)
+    problems.unreadable = True
+    return Table(problems)
+
+
+def _referenced(tree: Table) -> list[str]:
     """The variables that hold secrets."""
-    values = [entry.value for entry in tree.entries.values()]
+    values = [entry.value for _, entry in tree.leaves()]
     return [value[4:] for value in values if isinstance(value, str) and value.startswith("env:")]
 
 
-def _check_flag_route(written: Tree, given: Tree, path: str | None, problems: Problems) -> None:
+def _check_flag_route(written: Table, given: Table, path: str | None, problems: Problems) -> None:
     """Beside the routes of a file, flags make a route of their own; without a path it would take all that is left."""
-    routes = written.names("route")
-    ours = [entry for at, entry in given.entries.items() if at[:2] == ("route", FLAG_ROUTE)]
-    if ours and routes and FLAG_ROUTE not in routes and ("route", FLAG_ROUTE, "path") not in given.entries:
+    routes = written.named("route")
+    ours = given.named("route").get(FLAG_ROUTE)
+    if ours is not None and routes and FLAG_ROUTE not in routes and "path" not in ours:
         problems.add(
-            ours[0].where,
+            ours.where(),
             f"speaks of the route {FLAG_ROUTE!r}, which {path} does not have",
             f"write it into a route of {path}, or give --path too: then flags make a route beside those of the file",
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from proxy.config.schema import Path
+from proxy.errors import Path
 
 _PART = r"""\s*(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)\s*"""
 _KEY = re.compile(rf"({_PART}(?:\.{_PART})*)=")

@@ -42,27 +42,27 @@ def load_outline(namespace: argparse.Namespace, environ: Mapping[str, str]) -> O
     problems = Problems()
     tree, path = load_tree(namespace, environ, problems)
     problems.raise_if_any()
-    top = tree.view("")
-    forwards = [tree.view("tcp", "tcp", name).get("listen", ListenAddress) for name in tree.names("tcp")]
-    workers = top.get("workers", object)
-    references = [(entry, str(entry.value)) for at, entry in tree.entries.items() if at[-1] in REFERENCES]
+    forwards = [table.get("listen", ListenAddress) for table in tree.named("tcp").values()]
+    workers = tree.get("workers", object)
+    leaves = list(tree.leaves())
+    references = [(entry, str(entry.value)) for at, entry in leaves if at[-1] in REFERENCES]
     # A flag and a variable are their own place; what is in the file is placed there.
     return Outline(
         config=path,
-        listen=top.items("listen", ListenAddress),
-        others=tuple(one for one in [*forwards, top.get("admin", ListenAddress)] if one is not None),
+        listen=tree.items("listen", ListenAddress),
+        others=tuple(one for one in [*forwards, tree.get("admin", ListenAddress)] if one is not None),
         workers=workers if isinstance(workers, int | str) else 1,
-        user=top.get("user", str),
-        group=top.get("group", str),
-        drain_s=top.need("drain", float),
-        access_log=top.need("access_log", str),
-        state_dir=top.file("state_dir"),
+        user=tree.get("user", str),
+        group=tree.get("group", str),
+        drain_s=tree.need("drain", float),
+        access_log=tree.need("access_log", str),
+        state_dir=tree.file("state_dir"),
         secret_files=_once(
             _full(entry, value[5:]) for entry, value in references if value[:5] == "file:" and _is_in(path, entry)
         ),
         key_files=_once(
             _full(entry, str(entry.value))
-            for at, entry in tree.entries.items()
+            for at, entry in leaves
             if at[0] in {"tls", "upstream_tls"} and at[-1] in {"cert", "key"} and _is_in(path, entry)
         ),
         variables=_once(value[4:] for _, value in references if value[:4] == "env:"),
@@ -70,7 +70,7 @@ def load_outline(namespace: argparse.Namespace, environ: Mapping[str, str]) -> O
 
 
 def _is_in(path: str | None, entry: Entry) -> bool:
-    return path is not None and entry.where.startswith(f"{path}:")
+    return path is not None and entry.place.file == path
 
 
 def _full(entry: Entry, name: str) -> str:

@@ -1,4 +1,4 @@
-"""From TOML (or any mapping) to a ``Tree``: every key known, every value of its kind and inside its range.
+"""From TOML (or any mapping) to a tree of tables: every key known, every value of its kind and inside its range.
 
 All mistakes go into one ``Problems``; what is wrong is left out of the tree, so that the rest can still be judged. No
 file is read here but the text that is handed in, and no secret: a reference is looked at for its prefix only.
@@ -11,13 +11,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import field
 
-from proxy.config.kinds import read_within
+from proxy.config.keys import Key, Section
+from proxy.config.kinds import TABLE, read_within
 from proxy.config.locate import line_of, locate
-from proxy.config.problems import Mistake, Problems, nearest
-from proxy.config.schema import SECTIONS, Key, Path, Section
-from proxy.config.tree import Entry, Tree
-from proxy.values import mutable
+from proxy.config.problems import Problems, nearest
+from proxy.config.schema import SECTIONS
+from proxy.config.tree import Entry, Table
+from proxy.errors import Mistake, Path, Place
+from proxy.values import frozen
 
+_EMPTY = ("is an empty list", "remove the key, or name at least one")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: Words that people use for a key of ours, and that no spelling check would find.
 _SYNONYMS = {
@@ -39,7 +42,7 @@ _SYNONYMS = {
 }
 
 
-@mutable
+@frozen
 class Source:
     """Where a mapping came from: the file's name as the user gave it, its folder, and its lines."""
 
@@ -47,48 +50,26 @@ class Source:
     base: str = ""
     lines: Mapping[Path, int] = field(default_factory=dict)
 
-    def where(self, path: Path) -> str:
-        """``hookward.toml:12: route.github.path``."""
-        line = line_of(self.lines, path)
-        shown = dotted(path)
-        return ": ".join(part for part in (self.name if line is None else f"{self.name}:{line}", shown) if part)
+    def place(self, path: Path) -> Place:
+        """Where the key at ``path`` stands, or the nearest one around it."""
+        return Place(self.name, line_of(self.lines, path), path)
 
 
-def dotted(path: Path) -> str:
-    """A path as people write it: ``route.github.secrets[1].from``."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{_key(part)}" for part in path).removeprefix(".")
-
-
-def _key(part: str) -> str:
-    """A key as TOML has it. In quotes where it has a dot: route ``a`` and route ``"a.b"`` are two."""
-    return f'"{part}"' if "." in part else part
-
-
-def parse_text(text: str, name: str, base: str, problems: Problems) -> Tree:
+def parse_text(text: str, name: str, base: str, problems: Problems) -> Table:
     """The tree of a TOML text. A syntax error is one problem, with its line, and gives an empty tree."""
     try:
         tables = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         what, line = _syntax(error, text)
-        problems.add(
-            f"{name}:{line}" if line else name, f"this is not TOML: {what}", "see https://toml.io for the form"
-        )
-        return unreadable()
+        problems.add(Place(name, line), f"this is not TOML: {what}", "see https://toml.io for the form")
+        problems.unreadable = True
+        return Table(problems)
     return parse_tables(tables, Source(name, base, locate(text)), problems)
 
 
-def unreadable() -> Tree:
-    """The tree of a source that could not be read: nobody is told that something is missing in it."""
-    tree = Tree()
-    tree.broken.add(())
-    return tree
-
-
-def parse_tables(tables: Mapping[str, object], source: Source, problems: Problems) -> Tree:
+def parse_tables(tables: Mapping[str, object], source: Source, problems: Problems) -> Table:
     """The tree of a mapping of TOML values."""
-    walk = _Walk(source, problems)
-    walk.table(tables, SECTIONS[""], ())
-    return walk.tree
+    return _Walk(source, problems).table(tables, "", ())
 
 
 def read_value(key: Key, value: object) -> object:
@@ -96,113 +77,108 @@ def read_value(key: Key, value: object) -> object:
     return read_within(key.kind, value, key.minimum, key.maximum)
 
 
-@mutable
+@frozen
 class _Walk:
-    """One pass over the tables of a source."""
+    """One pass over the tables of a source. A path has no number where one table stands for a list."""
 
     source: Source
     problems: Problems
-    tree: Tree = field(default_factory=Tree)
-    singles: set[Path] = field(default_factory=set)  # lists of tables that were written as one table
 
-    def table(self, table: Mapping[str, object], section: Section, path: Path) -> None:
-        if path:
-            self._put(path, None)
-        for name, value in table.items():
-            key = section.key(name)
+    def table(self, written: Mapping[str, object], section: str, path: Path) -> Table:
+        made = Table(self.problems, section, path, self.source.place(path) if path else None)
+        for name, value in written.items():
+            key = made.section.key(name)
             at = (*path, name)
             if key is None:
-                self._unknown(at, section)
-            elif key.named:
-                self._named(value, SECTIONS[key.table], at)
-            elif key.table:
-                self._nested(value, key, at)
-            elif key.many:
-                self._list(value, key, at)
-            else:
-                self._scalar(value, key, at)
+                self._unknown(at, made.section)
+                continue
+            read = self._value(value, key, at)
+            if read is not None:
+                made.entries[name] = self._entry(read, at)
+        return made
 
-    def _named(self, value: object, section: Section, at: Path) -> None:
+    def _value(self, value: object, key: Key, at: Path) -> object | None:
+        """What is written at a key, read; None where it could not be."""
+        if key.named:
+            return self._named(value, key.table, at)
+        if key.table:
+            return self._tables(value, key, at) if key.many else self._nested(value, key, at)
+        return self._list(value, key, at) if key.many else self._scalar(value, key, at, at)
+
+    def _named(self, value: object, section: str, at: Path) -> dict[str, Table] | None:
+        title = SECTIONS[section].title
         if not isinstance(value, Mapping):
-            self._problem(at, "is not a table", f"write {section.title} and the keys below it")
-            return
+            self._wrong(at, "is not a table", f"write {title} and the keys below it")
+            return None
+        read = {}
         for name, inner in value.items():
             below = (*at, name)
             if not _NAME.fullmatch(name):
-                self._problem(below, "is not a name", "use 1 to 64 letters, digits, '.', '_' and '-'")
+                self._wrong(below, "is not a name", "use 1 to 64 letters, digits, '.', '_' and '-'")
             elif not isinstance(inner, Mapping):
-                self._problem(below, "is not a table", f"write {section.title.replace('NAME', name)} and keys below it")
-            elif section.opaque:
-                self._put(below, dict(inner))
-                for key in inner:
-                    self._put((*below, key), None)  # for its line
+                self._wrong(below, "is not a table", f"write {title.replace('NAME', name)} and keys below it")
             else:
-                self.table(inner, section, below)
+                read[name] = self.table(inner, section, below)
+        return read
 
-    def _nested(self, value: object, key: Key, at: Path) -> None:
-        section = SECTIONS[key.table]
-        if not key.many:
-            if isinstance(value, Mapping):
-                self.table(value, section, at)
-            else:
-                self._problem(at, "is not a table", f"keys here: {_names(section)}")
-            return
-        single = not isinstance(value, list)
-        items = value if isinstance(value, list) else [value]
-        if single:
-            self.singles.add(at)
-        for index, item in enumerate(items):
-            below = (*at, index)
-            if isinstance(item, Mapping):
-                self.table(item, section, below)
-            elif key.bare and isinstance(item, str):
-                self._put(below, None)
-                self._scalar(item, section.key(key.bare), (*below, key.bare), shown=below)
-            else:
-                self._problem(below, "is not a table", f"keys here: {_names(section)}")
+    def _tables(self, value: object, key: Key, at: Path) -> list[Table] | None:
+        if value == [] and key.kind is not TABLE:
+            self._wrong(at, *_EMPTY)
+            return None
+        if not isinstance(value, list):
+            one = self._nested(value, key, at)
+            return None if one is None else [one]
+        read = [self._nested(item, key, (*at, index)) for index, item in enumerate(value)]
+        return [table for table in read if table is not None]
 
-    def _list(self, value: object, key: Key, at: Path) -> None:
-        items = value if isinstance(value, list) else [value]
-        read = []
-        for index, item in enumerate(items):
-            try:
-                read.append(read_value(key, item))
-            except Mistake as mistake:
-                shown = (*at, index) if isinstance(value, list) else at
-                self._problem(shown, mistake.what, mistake.mend)
-        if not items:
-            self._problem(at, "is an empty list", "remove the key, or name at least one")
-        elif len(read) == len(items):
-            self._put(at, tuple(read))
+    def _nested(self, value: object, key: Key, at: Path) -> Table | None:
+        if isinstance(value, Mapping):
+            return self.table(value, key.table, at)
+        if not key.bare or not isinstance(value, str):
+            known = f"keys here: {_names(SECTIONS[key.table])}"
+            self._wrong(at, "is not a table", known if key.kind is TABLE else key.kind.form)
+            return None
+        made = Table(self.problems, key.table, at, self.source.place(at))
+        inner = made.section.key(key.bare)
+        assert inner is not None
+        read = self._scalar(value, inner, (*at, key.bare), at)
+        if read is not None:
+            made.entries[key.bare] = self._entry(read, at)
+        return made
 
-    def _scalar(self, value: object, key: Key | None, at: Path, shown: Path | None = None) -> None:
-        assert key is not None
+    def _list(self, value: object, key: Key, at: Path) -> tuple[object, ...] | None:
+        if not isinstance(value, list):
+            read = self._scalar(value, key, at, at)
+            return None if read is None else (read,)
+        if not value:
+            self._wrong(at, *_EMPTY)
+            return None
+        items = [self._scalar(item, key, at, (*at, index)) for index, item in enumerate(value)]
+        return None if None in items else tuple(items)
+
+    def _scalar(self, value: object, key: Key, at: Path, shown: Path) -> object | None:
         try:
-            self._put(at, read_value(key, value), shown)
+            return read_value(key, value)
         except Mistake as mistake:
-            self._problem(shown or at, mistake.what, mistake.mend)
-            self.tree.broken.add(at)
-
-    def _where(self, path: Path) -> str:
-        """The place of ``path`` as it was written: without a number where one table stands for a list."""
-        numbers = {at for at, part in enumerate(path) if isinstance(part, int) and path[:at] in self.singles}
-        return self.source.where(tuple(part for at, part in enumerate(path) if at not in numbers))
+            self.problems.doubt(at)
+            self._wrong(shown, mistake.what, mistake.mend)
+        return None
 
     def _unknown(self, at: Path, section: Section) -> None:
         known = [key.name for key in section.keys]
         synonym = _SYNONYMS.get(str(at[-1]))
         meant = synonym if synonym in known else nearest(str(at[-1]), known)
         mend = f"did you mean {meant!r}?" if meant else f"keys here: {_names(section)}"
-        self.problems.add(self._where(at), "unknown key", mend)
+        self.problems.add(self.source.place(at), "unknown key", mend)
         if meant is not None:
-            self.tree.broken.add((*at[:-1], meant))
+            self.problems.doubt((*at[:-1], meant))
 
-    def _problem(self, at: Path, what: str, mend: str) -> None:
-        self.tree.broken.add(at)
-        self.problems.add(self._where(at), what, mend)
+    def _wrong(self, at: Path, what: str, mend: str) -> None:
+        self.problems.doubt(at)
+        self.problems.add(self.source.place(at), what, mend)
 
-    def _put(self, at: Path, value: object, shown: Path | None = None) -> None:
-        self.tree.entries[at] = Entry(value, self._where(shown or at), self.source.base)
+    def _entry(self, value: object, at: Path) -> Entry:
+        return Entry(value, self.source.place(at), self.source.base)
 
 
 def _names(section: Section) -> str:

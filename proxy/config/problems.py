@@ -1,55 +1,68 @@
-"""Collects every mistake of a configuration, so that all of them are told at once.
+"""Collects every mistake of a configuration, so that all of them are told at once, and what should be said besides.
 
-Readers raise :exc:`Mistake` for one value; whoever knows where the value stood adds it here. Nothing in this module
-ever sees a secret.
+Readers raise :exc:`Mistake` for one value; what knows the place of the value adds it here. Nothing in this module ever
+sees a secret.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
-from proxy.errors import ConfigError, Problem
-
-_LINE = re.compile(r"(.+?):([0-9]+)(?::|$)")
-
-
-class Mistake(ValueError):  # noqa: N818  # a value that a person wrote, not a failure of ours
-    """What is wrong with one value and how to mend it."""
-
-    def __init__(self, what: str, mend: str) -> None:
-        super().__init__(what)
-        self.what = what
-        self.mend = mend
+from proxy.config.notes import Note
+from proxy.errors import ConfigError, Mistake, Path, Place, Problem
 
 
 class Problems:
-    """The mistakes found so far, in the order they were found, each once."""
+    """The mistakes and warnings of one load, in the order they were found, each once."""
 
     def __init__(self) -> None:
-        self.found: list[Problem] = []
+        self._found: dict[Problem, None] = {}
+        self.warnings: list[str] = []
+        #: Whether a whole source could not be read: then nothing is said to be missing.
+        self.unreadable = False
+        self._doubtful: set[Path] = set()
 
-    def add(self, where: str, what: str, mend: str) -> None:
+    @property
+    def found(self) -> list[Problem]:
+        """The mistakes so far."""
+        return list(self._found)
+
+    def add(self, place: Place, what: str, mend: str) -> None:
         """Note one mistake."""
-        problem = Problem(where, what, mend)
-        if problem not in self.found:
-            self.found.append(problem)
+        self._found[Problem(place, what, mend)] = None
 
-    def add_mistake(self, where: str, mistake: Mistake) -> None:
+    def add_mistake(self, place: Place, mistake: Mistake) -> None:
         """Note the mistake that a reader raised."""
-        self.add(where, mistake.what, mistake.mend)
+        self.add(place, mistake.what, mistake.mend)
+
+    def warn(self, rule: str, place: Place | str, text: str) -> None:
+        """Note something that works and should not be left so. ``rule`` "" cannot be silenced."""
+        told = f"{place}: {text}" if str(place) else text
+        self.warnings.append(Note(rule, told) if rule else told)
+
+    def forget(self, is_other: Callable[[Path], bool]) -> None:
+        """Drop the mistakes at keys that are not asked for."""
+        self._found = {one: None for one in self._found if isinstance(one.place, str) or not is_other(one.place.key)}
+
+    def doubt(self, path: Path) -> None:
+        """What is at ``path`` was written and not understood, a misspelt key under its right name."""
+        self._doubtful.update(path[:end] for end in range(1, len(path) + 1))
+
+    def doubts(self, path: Path) -> bool:
+        """Whether something at ``path`` or below it was not understood, so that it is not said to be missing."""
+        return self.unreadable or path in self._doubtful
 
     def raise_if_any(self) -> None:
         """ConfigError with everything found, if anything was."""
-        if self.found:
-            raise ConfigError(sorted(self.found, key=_place))
+        if self._found:
+            raise ConfigError(sorted(self._found, key=_order))
 
 
-def _place(problem: Problem) -> tuple[str, int]:
+def _order(problem: Problem) -> tuple[str, int]:
     """Sorts by file and line; what has no line comes first, in the order it was found."""
-    match = _LINE.match(problem.where)
-    return (match[1], int(match[2])) if match else ("", 0)
+    place = problem.place
+    return ("", 0) if isinstance(place, str) or place.line is None else (place.file, place.line)
 
 
 def nearest(word: str, known: Sequence[str]) -> str | None:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from proxy.config.schema import FLAGS, SECTIONS, Flag, Key, Section
+from proxy.config.flag_names import FLAGS, Flag
+from proxy.config.keys import Key, Section
+from proxy.config.kinds import TABLE
+from proxy.config.schema import SECTIONS
 
 INTRODUCTION = """\
 # Configuration
@@ -76,8 +79,8 @@ def _section(name: str, section: Section) -> str:
     lines = [f"## {title}", ""]
     if section.doc:
         lines += [section.doc, ""]
-    keys = [key for key in section.keys if not key.table]
-    tables = [key for key in section.keys if key.table]
+    keys = [key for key in section.keys if key.kind is not TABLE]
+    tables = [key for key in section.keys if key.kind is TABLE]
     if name == "limits":
         lines += _table(("key", "default", "least", "most", "at the limit", "what it bounds"), map(_limit_row, keys))
     else:

@@ -13,15 +13,14 @@ from math import ceil
 
 from proxy.config.allow import AllowReader
 from proxy.config.duplicates import body_without_signature, read_rule
-from proxy.config.endpoints import Upstream
+from proxy.config.endpoints import UpstreamAddress
 from proxy.config.guards import GuardReader, Guards
-from proxy.config.kinds import SIZE, TIME
-from proxy.config.notes import Note
-from proxy.config.problems import Problems
-from proxy.config.schema import FLAG_ROUTE, SECTIONS, Key
+from proxy.config.keys import Key
+from proxy.config.kinds import HEALTH, SIZE, TIME, UPSTREAM
+from proxy.config.schema import FLAG_ROUTE, SECTIONS
 from proxy.config.secret_files import key_notes
 from proxy.config.sizes import show_size, show_time
-from proxy.config.tree import View
+from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import SPARE_S, BodyMode, Endpoint, HealthCheck, Limits, Route, UpstreamTls
 from proxy.core.rate import RateRule
@@ -40,19 +39,16 @@ _GUARD_KEYS = ("allow", "client_names", "provider", "token", "secrets")
 class RouteReader:
     """Builds the routes of one load. ``allow`` is the top level's, for routes without their own."""
 
-    problems: Problems
-    warnings: list[str]
     lists: AllowReader
     guards: GuardReader
     limits: Limits
     buffer_budget: int
     allow: AddressSet | None
-    top: View
+    top: Table
     open: bool
 
-    def read(self, name: str) -> Route:
-        """The route called ``name``. All its mistakes go into the problems."""
-        view = self.top.tree.view("route", "route", name)
+    def read(self, name: str, view: Table) -> Route:
+        """The route called ``name``."""
         guards = self.guards.read(view)
         allow = self.lists.read(view, "allow")
         self._check_guarded(name, view, allow)
@@ -81,7 +77,7 @@ class RouteReader:
             delivery_header=guards.provider.delivery_header if guards.provider else None,
             hold_s=self._hold(view, answer_s),
             refusal_status=guards.provider.refusal_status if guards.provider else None,
-            duplicates=read_rule(view, guards, limits, self.problems, observe=observe),
+            duplicates=read_rule(view, guards, limits, observe=observe),
             endpoint_check=guards.provider.handshake if guards.provider else None,
             handshake=self._handshake(view, guards),
             verify_token=self.guards.read_one(view, "verify_token"),
@@ -106,43 +102,37 @@ class RouteReader:
             drained=drained,
         )
 
-    def _check_guarded(self, name: str, view: View, allow: AddressSet | None) -> None:
-        tree = view.tree
-        named = (
-            allow is not None
-            or "provider" in view
-            or "client_names" in view
-            or tree.view("token", *view.prefix, "token").exists
-        )
+    def _check_guarded(self, name: str, view: Table, allow: AddressSet | None) -> None:
+        named = allow is not None or "provider" in view or "client_names" in view or view.table("token").exists
         if named or view.doubtful(*_GUARD_KEYS) or self.top.doubtful("allow"):
             return
         if self.open or view.need("open", bool):
             if self.allow is None:
-                self.warnings.append(Note("H303", f"{view.where()}: route {name!r} is open: everybody may call it"))
+                view.warn("H303", "", f"route {name!r} is open: everybody may call it")
         elif self.allow is None:
-            self.problems.add(
-                view.where(),
+            view.wrong(
+                "",
                 "nothing guards this route, so it stays closed",
                 "add `allow`, `provider` with `secrets`, or `token` (with flags: --allow, --provider with "
                 "--secret-file, or --token-header with --token-file); `open = true` lets everybody in",
             )
 
-    def _client_names(self, view: View) -> frozenset[str] | None:
+    def _client_names(self, view: Table) -> frozenset[str] | None:
         names = view.items("client_names", str)
-        asked = any("client_ca" in self.top.tree.view("tls", "tls", index) for index in self.top.tree.indexes("tls"))
+        asked = any("client_ca" in table for table in self.top.tables("tls"))
         if names and not asked:
-            self.problems.add(
-                view.where("client_names"),
+            view.wrong(
+                "client_names",
                 "nobody is asked for a certificate, so nobody could pass",
                 "add `client_ca` to the first [[tls]] table (flag: --tls-client-ca PATH)",
             )
         return frozenset(name.lower() for name in names) if names else None
 
-    def _rate(self, view: View) -> RateRule | None:
+    def _rate(self, view: Table) -> RateRule | None:
         per_s, burst = view.get("rate", float), view.get("burst", int)
         if per_s is None:
             if burst is not None and not view.doubtful("rate"):
-                self.problems.add(view.where("burst"), "a burst of no rate", 'add `rate` (flag: --rate "20/s")')
+                view.wrong("burst", "a burst of no rate", 'add `rate` (flag: --rate "20/s")')
             return None
         return RateRule(per_s, burst or max(LEAST_BURST, ceil(2 * per_s)))
 
@@ -151,7 +141,7 @@ class RouteReader:
             return guards.provider.slug
         return "token" if guards.token is not None else ""
 
-    def _events(self, view: View, guards: Guards) -> frozenset[str] | None:
+    def _events(self, view: Table, guards: Guards) -> frozenset[str] | None:
         events = view.items("events", str)
         if not events:
             return None
@@ -159,72 +149,72 @@ class RouteReader:
         if known and (guards.provider is None or guards.provider.event_header is None):
             who = guards.provider.title if guards.provider else "a route without a provider"
             if guards.provider is not None or "provider" not in view:
-                self.problems.add(
-                    view.where("events"),
+                view.wrong(
+                    "events",
                     f"{who} has no header that names the event",
                     "remove `events`, and let the application choose",
                 )
         return frozenset(events)
 
-    def _body(self, view: View, guards: Guards) -> BodyMode:
+    def _body(self, view: Table, guards: Guards) -> BodyMode:
         asked = view.get("body", str)
         if guards.signature is None:
-            return body_without_signature(view, asked, self.problems)
+            return body_without_signature(view, asked)
         if asked == "free":
-            self.problems.add(
-                view.where("body"),
+            view.wrong(
+                "body",
                 '"free" would pass the whole body on before its signature is checked',
                 'write body = "tail" or "hold"',
             )
         if guards.signature.whole_body and asked == "tail":
-            self.problems.add(
-                view.where("body"),
+            view.wrong(
+                "body",
                 f"the signature of {self._label(guards)} can only be checked on the whole body",
                 'write body = "hold", or leave `body` out',
             )
         return BodyMode.HOLD if guards.signature.whole_body else BodyMode(asked or "tail")
 
-    def _observe(self, name: str, view: View) -> bool:
+    def _observe(self, name: str, view: Table) -> bool:
         observe = view.need("mode", str) == "observe"
         if observe:
-            text = f"{view.where('mode')}: route {name!r} only observes: a delivery whose proof fails is passed on"
-            self.warnings.append(Note("H302", text))
+            text = f"route {name!r} only observes: a delivery whose proof fails is passed on"
+            view.warn("H302", "mode", text)
         return observe
 
-    def _handshake(self, view: View, guards: Guards) -> str:
+    def _handshake(self, view: Table, guards: Guards) -> str:
         handshake = view.need("handshake", str)
         if handshake == "answer" and guards.provider is None and "provider" not in view:
-            self.problems.add(
-                view.where("handshake"), "only a provider's endpoint check can be answered", "name `provider`"
-            )
+            view.wrong("handshake", "only a provider's endpoint check can be answered", "name `provider`")
         if guards.provider is not None:
             self._check_handshake(view, guards.provider, handshake)
         return handshake
 
-    def _check_handshake(self, view: View, provider: Provider, handshake: str) -> None:
+    def _check_handshake(self, view: Table, provider: Provider, handshake: str) -> None:
         check = provider.handshake
         if "verify_token" in view and (check is None or not check.needs_token):
-            self.warnings.append(f"{view.where('verify_token')}: {provider.title} has no endpoint check with a token")
+            view.warn("", "verify_token", f"{provider.title} has no endpoint check with a token")
         if handshake == "answer":
             for what, mend in answer_problems(view, provider):
-                self.problems.add(view.where("handshake"), what, mend)
+                view.wrong("handshake", what, mend)
         unproved = check is not None and not check.signed and not (check.verify and "verify_token" in view)
         if handshake == "forward" and unproved and provider.scheme is not None and view.need("path", bytes) == b"/":
-            self.warnings.append(
-                f"{view.where()}: nobody signs the endpoint check of {provider.title}, so it is passed on at the "
-                "route's own path alone, which is /: set `path` to that of the webhook"
+            view.warn(
+                "",
+                "",
+                f"nobody signs the endpoint check of {provider.title}, so it is passed on at the "
+                "route's own path alone, which is /: set `path` to that of the webhook",
             )
 
-    def _hold(self, view: View, answer_s: float) -> float:
+    def _hold(self, view: Table, answer_s: float) -> float:
         hold_s = view.need("hold", float)
         most_s = answer_s - SPARE_S
         if not answer_s or hold_s <= most_s:
             return hold_s
-        who = f"{view.where('hold')}: the provider waits {show_time(answer_s)} in all"
-        self.warnings.append(Note("H405", f"{who}: `hold` is cut from {show_time(hold_s)} to {show_time(most_s)}"))
+        cut = f"`hold` is cut from {show_time(hold_s)} to {show_time(most_s)}"
+        view.warn("H405", "hold", f"the provider waits {show_time(answer_s)} in all: {cut}")
         return most_s
 
-    def _upstreams(self, view: View) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
+    def _upstreams(self, view: Table) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
         owner = view if "upstream" in view else self.top
         send_proxy = view.get("send_proxy", bool)
         if send_proxy is None:
@@ -233,22 +223,19 @@ class RouteReader:
         if idle_s is None:
             idle_s = self.top.need("upstream_idle_timeout", float)
         tls = self._tls_of(view)
-        return read_upstreams(owner, tls, self.problems, send_proxy=send_proxy, idle_timeout_s=idle_s)
+        return read_upstreams(owner, tls, send_proxy=send_proxy, idle_timeout_s=idle_s)
 
-    def _tls_of(self, view: View) -> UpstreamTls:
-        own = view.tree.view("upstream_tls", *view.prefix, "upstream_tls")
-        if not own.exists:
-            own = view.tree.view("upstream_tls", "upstream_tls")
-        return read_upstream_tls(own, self.problems, self.warnings)
+    def _tls_of(self, view: Table) -> UpstreamTls:
+        return read_upstream_tls((view if "upstream_tls" in view else self.top).table("upstream_tls"))
 
-    def _limits(self, view: View, guards: Guards) -> Limits:
+    def _limits(self, view: Table, guards: Guards) -> Limits:
         """The global limits, tightened by the route's own keys or its table, else by what its scheme takes."""
-        table = view.tree.view("route_limits", *view.prefix, "limits")
+        table = view.table("limits")
         chosen: dict[str, object] = {}
         for key in SECTIONS["route_limits"].keys:
             direct = key.name in view
             if direct and key.name in table:
-                self.problems.add(table.where(key.name), f"`{key.name}` is set twice", "remove one of the two")
+                table.wrong(key.name, f"`{key.name}` is set twice", "remove one of the two")
             own = view if direct else table
             value = own.get(key.name, object)
             if value is not None:
@@ -261,32 +248,34 @@ class RouteReader:
             chosen["max_body"] = self._whole_body(view, guards.signature, chosen.get("max_body"))
         return replace(self.limits, **chosen)  # type: ignore[arg-type]  # names and kinds come from the schema
 
-    def _whole_body(self, view: View, check: SignatureCheck, stated: object) -> int:
+    def _whole_body(self, view: Table, check: SignatureCheck, stated: object) -> int:
         """The largest body of a scheme that needs all of it: what the route says, else little; and what half of the
         budget can hold while its verdict is made.
         """
         # With flags there is one route, and one --max-body.
-        if stated is None and view.prefix[-1] == FLAG_ROUTE and "max_body" in self.top.tree.view("limits", "limits"):
+        if stated is None and view.path[-1] == FLAG_ROUTE and "max_body" in self.top.table("limits"):
             stated = self.limits.max_body
         most = self.buffer_budget // 2 // check.work_factor
         if isinstance(stated, int):
             if stated > most:
-                self.warnings.append(
-                    f"{view.where('max_body')}: a body of {show_size(stated)} would take more than half of "
-                    f"buffer_budget to verify: this route takes {most} bytes; make buffer_budget larger"
+                view.warn(
+                    "",
+                    "max_body",
+                    f"a body of {show_size(stated)} would take more than half of "
+                    f"buffer_budget to verify: this route takes {most} bytes; make buffer_budget larger",
                 )
             return min(stated, most)
         return min(check.max_body or most, self.limits.max_body, most)
 
-    def _loosens(self, own: View, key: Key, value: float, most: float) -> None:
-        self.problems.add(
-            own.where(key.name),
+    def _loosens(self, own: Table, key: Key, value: float, most: float) -> None:
+        own.wrong(
+            key.name,
             f"{show_limit(key, value)} would loosen limits.{key.name}, which is {show_limit(key, most)}",
             f"a route may only tighten: choose at most {show_limit(key, most)}, or raise limits.{key.name}",
         )
 
 
-def answer_problems(view: View, provider: Provider) -> Iterator[tuple[str, str]]:
+def answer_problems(view: Table, provider: Provider) -> Iterator[tuple[str, str]]:
     """Why the endpoint check of ``provider`` cannot be answered here: (what, mend)."""
     check = provider.handshake
     if check is None:
@@ -314,7 +303,7 @@ def attribute_of(key: Key) -> str:
     return key.name + "_s" if key.kind is TIME else key.name
 
 
-def read_limits(view: View, names: Sequence[str]) -> dict[str, object]:
+def read_limits(view: Table, names: Sequence[str]) -> dict[str, object]:
     """The values of the limits whose attributes are ``names``."""
     keys = {attribute_of(key): key.name for key in SECTIONS["limits"].keys}
     return {name: view.get(keys[name], object) for name in names}
@@ -326,57 +315,76 @@ def names_of(limits: type) -> list[str]:
 
 
 def read_upstreams(
-    view: View, tls: UpstreamTls, problems: Problems, *, send_proxy: bool, idle_timeout_s: float
+    view: Table, tls: UpstreamTls, *, send_proxy: bool, idle_timeout_s: float
 ) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
     """The endpoints of a table's ``upstream``, and those of them that are drained; both () where there is none, which
     the caller judges.
     """
-    entries = view.items("upstream", Upstream)
-    addresses = [entry.address for entry in entries]
-    if len(set(addresses)) < len(addresses):
-        problems.add(view.where("upstream"), "names the same upstream twice", "remove one of the two")
-    none_is_left = all(entry.drain for entry in entries)
-    if entries and none_is_left:
-        problems.add(view.where("upstream"), "every upstream is drained", "leave one without `drain`")
-    endpoints = [_endpoint(entry, tls, send_proxy=send_proxy, idle_timeout_s=idle_timeout_s) for entry in entries]
-    return (
-        tuple(one for one, entry in zip(endpoints, entries, strict=True) if not entry.drain or none_is_left),
-        tuple(one for one, entry in zip(endpoints, entries, strict=True) if entry.drain),
-    )
+    entries = []
+    for entry in view.tables("upstream"):
+        if "url" in entry:
+            entries.append((_endpoint(entry, tls, send_proxy, idle_timeout_s), entry.need("drain", bool)))
+        elif not entry.doubtful("url"):
+            entry.wrong("", "does not say where it is", UPSTREAM.form)
+            entry.problems.doubt(entry.path)
+    addresses = {(one.host, one.port, one.path, one.tls is None) for one, _ in entries}
+    if len(addresses) < len(entries):
+        view.wrong("upstream", "names the same upstream twice", "remove one of the two")
+    drained = tuple(one for one, drain in entries if drain)
+    if drained and len(drained) == len(entries):
+        view.wrong("upstream", "every upstream is drained", "leave one without `drain`")
+        return drained, ()
+    return tuple(one for one, drain in entries if not drain), drained
 
 
-def _endpoint(entry: Upstream, tls: UpstreamTls, *, send_proxy: bool, idle_timeout_s: float) -> Endpoint:
-    address = entry.address
-    health = HealthCheck(entry.health_path, entry.health_interval_s, entry.health_timeout_s)
+def _endpoint(entry: Table, tls: UpstreamTls, send_proxy: bool, idle_timeout_s: float) -> Endpoint:  # noqa: FBT001
+    address = entry.need("url", UpstreamAddress)
+    own = entry.get("send_proxy", bool)
     return Endpoint(
         address.host,
         address.port,
         address.path,
         tls if address.secure else None,
-        send_proxy=send_proxy if entry.send_proxy is None else entry.send_proxy,
-        weight=entry.weight,
-        health=health if entry.health_path else None,
+        send_proxy=send_proxy if own is None else own,
+        weight=entry.need("weight", int),
+        health=_health(entry.table("health")) if "health" in entry else None,
         idle_timeout_s=idle_timeout_s,
     )
 
 
-def read_upstream_tls(view: View, problems: Problems, warnings: list[str]) -> UpstreamTls:
+def _health(view: Table) -> HealthCheck | None:
+    path = view.get("path", bytes)
+    if path is None:
+        if not view.doubtful("path"):
+            view.wrong("", "`path` is missing", HEALTH.form)
+        return None
+    return HealthCheck(path.decode("ascii"), view.need("interval", float), view.need("timeout", float))
+
+
+def read_upstream_tls(view: Table) -> UpstreamTls:
     """How ``https`` upstreams are verified."""
     for name in ("ca", "cert", "key"):
-        path = view.file(name)
-        if path is not None:
-            check_readable(view.where(name), path, problems)
+        check_readable(view, name)
     if "key" in view and "cert" not in view:
-        problems.add(view.where("key"), "a key without its certificate", "add `cert`")
+        view.wrong("key", "a key without its certificate", "add `cert`")
     key = view.file("key") or view.file("cert")  # both may be in one file
     if key is not None:
-        warnings += key_notes(view.where("key" if "key" in view else "cert"), key)
+        warn_of_key(view, key)
     return UpstreamTls(view.file("ca"), view.file("cert"), view.file("key"), view.get("server_name", str))
 
 
-def check_readable(where: str, path: str, problems: Problems) -> None:
-    """A problem where ``path`` is not a file that we may read."""
+def check_readable(view: Table, name: str) -> None:
+    """A problem where what is named at a key is not a file that we may read."""
+    path = view.file(name)
+    if path is None:
+        return
     if not os.path.isfile(path):  # noqa: PTH113  # as for all paths here, text in and text out
-        problems.add(where, f"there is no file {path}", "mend the path, or create the file")
+        view.wrong(name, f"there is no file {path}", "mend the path, or create the file")
     elif not os.access(path, os.R_OK):
-        problems.add(where, f"{path} may not be read", "let the user that runs hookward read it")
+        view.wrong(name, f"{path} may not be read", "let the user that runs hookward read it")
+
+
+def warn_of_key(view: Table, path: str) -> None:
+    """Say what others may do with the private key of a table with ``cert`` and perhaps ``key``."""
+    for note in key_notes(path):
+        view.warn(note.rule, "key" if "key" in view else "cert", note)

@@ -11,50 +11,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from proxy.config import kinds
-from proxy.config.kinds import Kind, choice
+from proxy.config.keys import Key, Section
+from proxy.config.kinds import choice
 from proxy.config.store_url import STORE_URL
-from proxy.config.upstreams import health_kind, upstream_kind
-from proxy.values import frozen
+from proxy.core.signing.scheme import Encoding, TimeFormat
 
-ENVIRONMENT_PREFIX = "HOOKWARD_"
 #: The route that flags and the environment make or change.
 FLAG_ROUTE = "default"
-
-Path = tuple[str | int, ...]
-
-
-@frozen
-class Key:
-    """One key of a table. ``default``, ``minimum`` and ``maximum`` are written as in TOML."""
-
-    name: str
-    kind: Kind
-    doc: str
-    default: object = None
-    many: bool = False  # a list; a single value counts as a list of one
-    minimum: object = None
-    maximum: object = None
-    at_limit: str = ""
-    tighten: bool = False  # a route may set it too, but not loosen it
-    flag: str = ""  # without "--"
-    table: str = ""  # the section that describes the table (or, with ``many``, each table of the list)
-    named: bool = False  # a table of tables with names of the user's choice
-    bare: str = ""  # of a table in a list: the key that a bare text stands for
-    repeat: bool = False  # the flag may be given several times though the key is no list
-
-
-@frozen
-class Section:
-    """One table of the file."""
-
-    title: str
-    doc: str
-    keys: tuple[Key, ...]
-    opaque: bool = False  # its keys are checked by whoever owns them
-
-    def key(self, name: str) -> Key | None:
-        """The key called ``name``."""
-        return next((key for key in self.keys if key.name == name), None)
 
 
 _HEALTH = (
@@ -64,16 +27,14 @@ _HEALTH = (
 )  # fmt: skip
 
 _UPSTREAM = (
-    Key("url", kinds.UPSTREAM, "Where it is."),
+    Key("url", kinds.UPSTREAM_URL, "Where it is."),
     Key("weight", kinds.COUNT, "How many requests it gets while one of weight 1 gets one.", 1, minimum=1,
         maximum=1000),
     Key("drain", kinds.BOOL, "It gets no new request; what it has is finished.", False),
     Key("send_proxy", kinds.BOOL, "Whether its connections begin with a PROXY header; left out, as the route says."),
-    Key("health", health_kind(_HEALTH), "Ask whether it is well: a path, or the table below. After two bad answers it "
-        "gets requests only where no other is well, until the next good one."),
+    Key("health", kinds.HEALTH, "Ask whether it is well: a path, or the table below. After two bad answers it "
+        "gets requests only where no other is well, until the next good one.", table="health", bare="path"),
 )  # fmt: skip
-
-UPSTREAM = upstream_kind(_UPSTREAM)
 
 _LIMITS = (
     Key("max_body", kinds.SIZE, "Content of one request.", "25MiB", minimum="1B", maximum="1TiB", tighten=True,
@@ -138,9 +99,9 @@ _TIGHTENED = tuple(
 
 _TOP = (
     Key("listen", kinds.LISTEN, "Where to listen.", many=True, flag="listen"),
-    Key("upstream", UPSTREAM, "Where admitted requests go. Of several, the one with the fewest under way for its "
+    Key("upstream", kinds.UPSTREAM, "Where admitted requests go. Of several, the one with the fewest under way for its "
         "`weight` gets the next, and one that cannot be reached is left alone for a while.", many=True,
-        flag="upstream"),
+        table="upstream", bare="url", flag="upstream"),
     Key("workers", kinds.WORKERS, 'Processes; "auto" is one per processor.', 1, flag="workers"),
     Key("allow", kinds.ADDRESSES, "Who may send, for every route that has no `allow` of its own.", many=True,
         flag="allow"),
@@ -233,7 +194,8 @@ _ROUTE = (
     Key("mode", choice("enforce", "observe"), "`observe` passes and counts what token, signature, "
         "time, event or client certificate would have refused; addresses, limits and grammar are always enforced.",
         "enforce", flag="mode"),
-    Key("upstream", UPSTREAM, "Where this route goes instead of the top level's `upstream`.", many=True),
+    Key("upstream", kinds.UPSTREAM, "Where this route goes instead of the top level's `upstream`.", many=True,
+        table="upstream", bare="url"),
     Key("upstream_tls", kinds.TABLE, "Instead of the top level's table.", table="upstream_tls"),
     Key("send_proxy", kinds.BOOL, "Instead of the top level's."),
     Key("upstream_idle_timeout", kinds.TIME, "Instead of the top level's.", minimum="0s", maximum="1h"),
@@ -279,25 +241,39 @@ _SECRET = (
 )
 
 _SCHEME = (
-    Key("header", kinds.TEXT, "The header of the signature (or a list of them, any of which may match)."),
+    Key("header", kinds.HEADER, "The header of the signature (or a list of them, any of which may match).", many=True),
     Key("algorithm", choice("sha1", "sha256", "sha384", "sha512"), "The digest of the HMAC.", "sha256"),
-    Key("encoding", choice("hex", "hex_upper", "hex_any_case", "base64", "base64url", "hex_or_base64"),
+    Key("encoding", choice(*(form.value for form in Encoding)),
         "How the signature is written.", "hex"),
-    Key("prefix", kinds.TEXT, "What stands before the signature, such as `sha256=`."),
-    Key("signed", kinds.TEXT, "What is signed, in order: `{body}`, `{timestamp}`, `{id}`, `{nonce}`, `{method}`, "
+    Key("prefix", kinds.LITERAL, "What stands before the signature, such as `sha256=`.", ""),
+    Key("signed", kinds.LITERAL, "What is signed, in order: `{body}`, `{timestamp}`, `{id}`, `{nonce}`, `{method}`, "
         "`{url}`, `{target}`, `{path}`, `{query}`, `{header:NAME}`, `{param:NAME}` and literal text.", "{body}"),
-    Key("timestamp", kinds.TEXT, 'A table: `header`, `tolerance` ("300s"), `format` ("s", "ms", "s_or_ms", "rfc3339", '
-        '"iso_utc").'),
-    Key("list", kinds.TEXT, "A table, for a header that is a list (`t=1,v1=ab`): `separator`, `pair`, `signature`, "
-        "`timestamp`, `blanks`."),
-    Key("id", kinds.TEXT, "The header of `{id}`."),
-    Key("nonce", kinds.TEXT, "The header of `{nonce}`."),
+    Key("timestamp", kinds.TABLE, "When it was signed: what `{timestamp}` stands for.", table="timestamp"),
+    Key("list", kinds.TABLE, "How a header is read that is a list.", table="list"),
+    Key("id", kinds.HEADER, "The header of `{id}`."),
+    Key("nonce", kinds.HEADER, "The header of `{nonce}`."),
     Key("secret_encoding", choice("raw", "hex", "base64", "whsec"), "What must be decoded before it is a key.", "raw"),
-    Key("required", kinds.TEXT, "A table: headers that must have exactly this value."),
-    Key("event_header", kinds.TEXT, "The header that names the event, for `events` and the log."),
-    Key("delivery_header", kinds.TEXT, "The header that names the delivery, for the log."),
-    Key("refusal_status", kinds.COUNT, "The status that the provider demands instead of 403: 400, 401 or 404."),
+    Key("required", kinds.FIELDS, "A table: headers that must have exactly this value."),
+    Key("event_header", kinds.HEADER, "The header that names the event, for `events` and the log."),
+    Key("delivery_header", kinds.HEADER, "The header that names the delivery, for the log."),
+    Key("refusal_status", kinds.REFUSAL, "The status that the provider demands instead of 403: 400, 401 or 404."),
     Key("docs", kinds.TEXT, "Where the provider describes it."),
+)  # fmt: skip
+
+_TIMESTAMP = (
+    Key("header", kinds.HEADER, "Its header; left out, where the list has it."),
+    Key("tolerance", kinds.SECONDS, "How old or new it may be; a bare number is of seconds.", "300s"),
+    Key("format", choice(*(form.value for form in TimeFormat)), "How it is written.", "s"),
+)
+
+_LIST = (
+    Key("separator", kinds.LITERAL, "What stands between two items.", ","),
+    Key("pair", kinds.LITERAL, "What stands between the key and the value of an item; empty where items have no keys.",
+        "="),
+    Key("signature", kinds.LITERAL, "The key of the signature.", "v1"),
+    Key("timestamp", kinds.LITERAL, "The key of the timestamp; without keys any word, and the timestamp comes first.",
+        ""),
+    Key("blanks", kinds.BOOL, "Whether blanks around an item are dropped.", False),
 )  # fmt: skip
 
 _TCP = (
@@ -347,10 +323,8 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "upstream_tls": Section("[upstream_tls]", "How `https` upstreams are verified; a route may have its own table.",
                                 _UPSTREAM_TLS),
         "upstream": Section("upstream", "Each entry of a list of upstreams is a URL, or a table: `upstream = "
-                            '["http://10.0.0.1:8000", { url = "http://10.0.0.2:8000", weight = 2 }]`.', _UPSTREAM,
-                            opaque=True),
-        "health": Section("health", 'Of an upstream: `health = { path = "/healthz", interval = "5s" }`.', _HEALTH,
-                          opaque=True),
+                            '["http://10.0.0.1:8000", { url = "http://10.0.0.2:8000", weight = 2 }]`.', _UPSTREAM),
+        "health": Section("health", 'Of an upstream: `health = { path = "/healthz", interval = "5s" }`.', _HEALTH),
         "limits": Section("[limits]", "A route may tighten those marked \\*, never loosen them.", _LIMITS),
         "route": Section("[route.NAME]", "All guards of a route must hold. The longest path that owns a request "
                          "decides alone; several routes may stand on it, tried in the order of the file.", _ROUTE),
@@ -358,8 +332,10 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "secret": Section("secrets", "Each entry of a list of secrets is a reference or a table. There is no way to "
                           "write a secret's value.", _SECRET),
         "route_limits": Section("[route.NAME.limits]", "", _TIGHTENED),
-        "scheme": Section("[scheme.NAME]", "A provider of one's own, as data: HMAC over what `signed` says.", _SCHEME,
-                          opaque=True),
+        "scheme": Section("[scheme.NAME]", "A provider of one's own, as data: HMAC over what `signed` says.", _SCHEME),
+        "timestamp": Section("[scheme.NAME.timestamp]", 'Written as `timestamp = { header = "X-Time" }` as well.',
+                             _TIMESTAMP),
+        "list": Section("[scheme.NAME.list]", "For a header that is a list, such as `t=1,v1=ab`.", _LIST),
         "duplicates": Section("[duplicates]", "Where deliveries are remembered; see [duplicates.md](duplicates.md). "
                               "Changes with a restart only.", _DUPLICATES),
         "ip_set": Section("[ip_set.NAME]", "A published list of addresses, for `set:NAME`.", _IP_SET),
@@ -368,96 +344,3 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "tcp": Section("[tcp.NAME]", "Plain TCP: the address is checked, then bytes are piped.", _TCP),
     }
 )  # fmt: skip
-
-
-@frozen
-class Flag:
-    """A flag and its environment name. ``path`` is the key it sets; ``prefix`` is put before its text."""
-
-    name: str  # without "--"
-    path: Path
-    key: Key
-    group: str
-    prefix: str = ""
-    metavar: str = ""
-
-    @property
-    def option(self) -> str:
-        """As it is typed."""
-        return f"--{self.name}"
-
-    @property
-    def variable(self) -> str:
-        """The environment name."""
-        return ENVIRONMENT_PREFIX + self.name.upper().replace("-", "_")
-
-    @property
-    def attribute(self) -> str:
-        """The name in argparse's namespace."""
-        return self.name.replace("-", "_")
-
-    @property
-    def many(self) -> bool:
-        """Whether it may be given several times."""
-        return self.key.many or self.key.repeat
-
-    @property
-    def of_route(self) -> bool:
-        """Whether it speaks of the route that flags make."""
-        return self.path[:2] == ("route", FLAG_ROUTE)
-
-
-_PREFIXES: Mapping[str, Path] = {
-    "": (),
-    "tls": ("tls", 0),
-    "upstream_tls": ("upstream_tls",),
-    "limits": ("limits",),
-    "duplicates": ("duplicates",),
-    "route": ("route", FLAG_ROUTE),
-    "token": ("route", FLAG_ROUTE, "token"),
-}
-_GROUPS = {
-    "": "process",
-    "tls": "TLS",
-    "upstream_tls": "TLS",
-    "limits": "limits",
-    "duplicates": "process",
-    "route": "route",
-    "token": "route",
-}
-
-
-def _derived() -> list[Flag]:
-    return [
-        Flag(key.flag, (*_PREFIXES[section], key.name), key, _GROUPS[section])
-        for section in _PREFIXES
-        for key in SECTIONS[section].keys
-        if key.flag
-    ]
-
-
-def _reference_flags() -> list[Flag]:
-    """Secrets come by reference, and a flag's text is the reference without its prefix."""
-    route: Path = ("route", FLAG_ROUTE)
-    file = Key("from", kinds.REFERENCE, "A file with a secret of the provider.", repeat=True)
-    variable = Key("from", kinds.REFERENCE, "The NAME of a variable with a secret of the provider.", repeat=True)
-    token_file = Key("from", kinds.REFERENCE, "A file with the token.", repeat=True)
-    token_variable = Key("from", kinds.REFERENCE, "The NAME of a variable with the token.", repeat=True)
-    verify = Key("verify_token", kinds.REFERENCE, "A file with the token of the provider's endpoint check.")
-    return [
-        Flag("secret-file", (*route, "secrets"), file, "route", prefix="file:", metavar="PATH"),
-        Flag("secret-env", (*route, "secrets"), variable, "route", prefix="env:", metavar="NAME"),
-        Flag("token-file", (*route, "token", "secrets"), token_file, "route", prefix="file:", metavar="PATH"),
-        Flag("token-env", (*route, "token", "secrets"), token_variable, "route", prefix="env:", metavar="NAME"),
-        Flag("verify-token-file", (*route, "verify_token"), verify, "route", prefix="file:", metavar="PATH"),
-    ]
-
-
-_TCP_FLAG = Flag(
-    "tcp",
-    ("tcp",),
-    Key("tcp", kinds.TCP_PAIR, "Forward plain TCP: 0.0.0.0:2222=127.0.0.1:22.", repeat=True),
-    "process",
-    metavar="LISTEN=UPSTREAM",
-)
-FLAGS: tuple[Flag, ...] = (*_derived(), *_reference_flags(), _TCP_FLAG)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from proxy.config.guarded_files import open_for_reading
 from proxy.config.notes import Note
-from proxy.config.problems import Mistake
+from proxy.errors import Mistake
 from proxy.values import frozen
 
 #: No key that a provider gives is near this; a log file named by mistake is beyond it.
@@ -97,10 +97,10 @@ def _from_file(path: str) -> Found:
     return _checked(value, notes)
 
 
-def key_notes(where: str, path: str) -> list[Note]:
+def key_notes(path: str) -> list[Note]:
     """What to say of who else may read the file of a private key; nothing where the file cannot be looked at."""
     try:
-        return [note.at(where) for note in _exposed(Path(path).stat(), f"private key, {path}")]
+        return _exposed(Path(path).stat(), f"private key, {path}")
     except OSError:
         return []
 

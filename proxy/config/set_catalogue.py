@@ -14,9 +14,9 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from proxy.config.feed import Feed
-from proxy.config.problems import Mistake
 from proxy.config.settings import IpSet
 from proxy.core.feed_paths import PATH_FORM, Shape
+from proxy.errors import Mistake
 
 
 def _feed(name: str, url: str, path: str, docs: str, *, attributes: tuple[str, ...] = (), note: str = "") -> Feed:

@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 
 from proxy.config.feed import Feed
-from proxy.config.notes import Note
-from proxy.config.problems import Mistake, Problems
+from proxy.config.problems import Problems
 from proxy.config.set_catalogue import ALIASES, FEEDS, feed_of, spelled
 from proxy.config.set_store import Copy, read_snapshot, read_stored, stored_confirmed
 from proxy.config.settings import IpSet
-from proxy.config.tree import Tree
+from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet
 from proxy.core.feed_paths import FeedError
+from proxy.errors import Mistake, Place
 from proxy.values import mutable
 
 #: A copy that nobody has confirmed for so long deserves a word.
@@ -71,18 +71,17 @@ class SetShelf:
         return held
 
 
-def set_tables(tree: Tree) -> list[tuple[IpSet, str]]:
+def set_tables(top: Table) -> list[tuple[IpSet, Place]]:
     """The ``[ip_set.NAME]`` of a configuration, each with its place; those that cannot be read are left out."""
     found = []
-    for name in tree.names("ip_set"):
-        view = tree.view("ip_set", "ip_set", name)
+    for name, view in top.named("ip_set").items():
         if not view.doubtful("url", "json"):
             table = IpSet(name, view.get("url", str), view.get("json", str), view.need("refresh", float))
             found.append((table, view.where()))
     return found
 
 
-def all_feeds(tables: Iterable[tuple[IpSet, str]], problems: Problems) -> dict[str, Feed]:
+def all_feeds(tables: Iterable[tuple[IpSet, Place]], problems: Problems) -> dict[str, Feed]:
     """The lists of ours and those of ``tables`` (each with the place where it was written), by name."""
     feeds = dict(FEEDS)
     for table, where in tables:
@@ -110,7 +109,7 @@ class SetReader:
     feeds: dict[str, Feed]
     state_dir: str | None
     now: float
-    warnings: list[str]
+    problems: Problems
     used: dict[tuple[str, str], Feed] = field(default_factory=dict)
     missing: dict[str, Feed] = field(default_factory=dict)
 
@@ -133,7 +132,7 @@ class SetReader:
     def _select(self, feed: Feed, query: str) -> AddressSet:
         if (feed.name, query) not in self.used:
             self.used[feed.name, query] = feed
-            self._judge_age(feed, self.shelf.look(feed, self.state_dir, self.warnings))
+            self._judge_age(feed, self.shelf.look(feed, self.state_dir, self.problems.warnings))
         return self.shelf.select(feed, query)
 
     def _judge_age(self, feed: Feed, copy: Copy | None) -> None:
@@ -141,8 +140,8 @@ class SetReader:
             raise ValueError(f'it has no feed that is known here: add [ip_set.{feed.name}] with url = "https://…"')
         if copy is None:
             self.missing[feed.name] = feed
-            self.warnings.append(Note("H205", missing_warning(feed)))
+            self.problems.warn("H205", "", missing_warning(feed))
         elif feed.url and self.now - copy.confirmed > STALE_S and (copy.origin == "feed" or not feed.is_refreshed):
             # A packaged copy ages on the shelf, and is refreshed as soon as the process is up.
             days = (self.now - copy.confirmed) / 86400
-            self.warnings.append(Note("H204", f"set:{feed.name}: this list was last confirmed {days:.0f} days ago"))
+            self.problems.warn("H204", f"set:{feed.name}", f"this list was last confirmed {days:.0f} days ago")

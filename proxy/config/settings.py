@@ -13,6 +13,7 @@ from proxy.config.endpoints import ListenAddress
 from proxy.config.feed import Feed
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Endpoint, Policy
+from proxy.errors import Path, Place
 from proxy.values import frozen
 
 
@@ -23,7 +24,7 @@ class TlsFiles:
     cert: str
     key: str
     names: tuple[str, ...] = ()
-    where: str = "tls"  # for problems that are found when it is loaded
+    where: Place = Place.of("tls")  # for problems that are found when it is loaded
     client_ca: str | None = None  # clients are asked for a certificate of these authorities; the same in all
     client_required: bool = False
 
@@ -67,7 +68,7 @@ class Fixture:
 
     file: str
     expect: str  # "admitted" or the word of a reason
-    where: str
+    where: Place
     at: float | None = None
     address: str | None = None  # None: addresses are not judged
 
@@ -98,8 +99,8 @@ class Settings:
     fixtures: tuple[Fixture, ...] = ()
     log_sample: int = 1  # one refusal in so many has a line
     log_per_address: int = 0  # refusals of one address in a minute that have a line each; 0: all
-    sources: Mapping[str, str] = field(default_factory=dict)  # key -> where it was written
-    routes_at: Mapping[str, str] = field(default_factory=dict)  # route -> where its first key was written
+    sources: Mapping[Path, Place] = field(default_factory=dict)  # key -> where it was written
+    routes_at: Mapping[str, Place] = field(default_factory=dict)  # route -> where its first key was written
 
     def asks_more_than(self, before: Settings) -> bool:
         """Whether more is asked of a sender's connection than by ``before``: TLS, a PROXY header, a certificate."""

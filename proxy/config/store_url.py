@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlsplit
 
 from proxy.config.kinds import PREFIXES, Kind
-from proxy.config.problems import Mistake
+from proxy.errors import Mistake
 
 FORM = 'write "redis://127.0.0.1:6379/0", "unix:///run/redis.sock", or "file:/path" of a file with the URL in it'
 _SCHEMES = ("redis", "rediss", "unix")

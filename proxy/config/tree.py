@@ -1,19 +1,20 @@
-"""All settings of all sources as one flat table: path -> value, and where it was written.
+"""What was written, as a tree of tables: each value with the place where it stands.
 
-``("route", "github", "path")`` is a key of a table, ``("tls", 0, "cert")`` one of the first table in a list, and the
-path of a table itself is there too, with the place where it begins. Flags, environment and file each make a ``Tree``;
-laying one over the other is the precedence. Values have been read by the kinds of the schema. Views answer with the
-schema's default where nothing was written.
+Flags, environment and file each make a tree; laying one over the other is the precedence. Values have been read by the
+kinds of the schema, and a table answers with the schema's default where nothing was written.
 """
 
 from __future__ import annotations
 
 import os.path
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import field
 from typing import TypeVar
 
-from proxy.config.schema import SECTIONS, Path
+from proxy.config.keys import Key, Section
+from proxy.config.problems import Problems
+from proxy.config.schema import SECTIONS
+from proxy.errors import Path, Place
 from proxy.values import frozen
 
 T = TypeVar("T")
@@ -21,104 +22,113 @@ T = TypeVar("T")
 
 @frozen
 class Entry:
-    """One value. ``base`` is the folder that relative paths start from."""
+    """One value. ``base`` is the folder that relative paths start from.
+
+    A value is what its kind reads, or a tuple of such; a ``Table``, a list of them, or a dictionary of them by name.
+    """
 
     value: object = field(repr=False)  # a reference to a secret may be a secret by mistake
-    where: str
+    place: Place
     base: str = ""
 
 
-class Tree:
-    """The entries by path, in the order they were written."""
+class Table:
+    """One table: what was written in it, the schema's defaults behind it, and where its mistakes are told."""
 
-    def __init__(self, entries: Mapping[Path, Entry] | None = None) -> None:
-        self.entries: dict[Path, Entry] = dict(entries or {})
-        #: What was written but not understood, a misspelt key under its right name: nobody is told that it is
-        #: missing, too. The empty path stands for a whole source that could not be read.
-        self.broken: set[Path] = set()
+    __slots__ = ("entries", "path", "place", "problems", "section")
 
-    def under(self, higher: Tree) -> Tree:
-        """This tree with ``higher`` laid over it, key by key.
+    def __init__(self, problems: Problems, section: str = "", path: Path = (), place: Place | None = None) -> None:
+        self.problems = problems
+        self.section: Section = SECTIONS[section]
+        self.path = path
+        self.place = place  # None: it was not written
+        self.entries: dict[str, Entry] = {}
 
-        A list of secrets is replaced as a whole, for mixing old keys with new ones is nobody's wish; of several
-        certificates only the first is left where a flag names one.
-        """
-        secrets = {path[: path.index("secrets") + 1] for path in higher.entries if "secrets" in path}
-        has_tls = any(path[0] == "tls" for path in higher.entries)
-        kept = {
-            path: entry
-            for path, entry in self.entries.items()
-            if not any(path[: len(root)] == root for root in secrets)
-            and not (has_tls and path[0] == "tls" and len(path) > 1 and path[1] != 0)
-        }
-        merged = Tree(kept | higher.entries)
-        merged.broken = self.broken | higher.broken
+    def under(self, higher: Table) -> Table:
+        """This table with ``higher`` laid over it, key by key."""
+        merged = Table(self.problems, path=self.path, place=self.place or higher.place)
+        merged.section = self.section
+        merged.entries = dict(self.entries)
+        for name, entry in higher.entries.items():
+            mine = merged.entries.get(name)
+            merged.entries[name] = entry if mine is None else _laid_over(mine, entry, self._key(name))
         return merged
 
-    def names(self, *prefix: str | int) -> list[str]:
-        """The names of the tables below ``prefix``, in order."""
-        at = len(prefix)
-        return list(dict.fromkeys(str(p[at]) for p in self.entries if len(p) > at and p[:at] == prefix))
+    def reach(self, path: Path, place: Place) -> Table:
+        """The table at ``path`` below this one; it and those on the way are made where they are not there yet."""
+        if not path:
+            return self
+        name = str(path[0])
+        key = self._key(name)
+        used = path[: 2 if key.named or key.many else 1]
+        new = Table(self.problems, key.table, (*self.path, *used))
+        value = self.entries.setdefault(name, Entry({} if key.named else [] if key.many else new, place)).value
+        if isinstance(value, dict):
+            value = value.setdefault(used[1], new)
+        elif isinstance(value, list):
+            value[len(value) :] = [new] if used[1] == len(value) else []
+            value = value[int(used[1])]
+        assert isinstance(value, Table)
+        return value.reach(path[len(used) :], place)
 
-    def indexes(self, *prefix: str | int) -> list[int]:
-        """The numbers of the tables in the list at ``prefix``."""
-        at = len(prefix)
-        found = (path[at] for path in self.entries if len(path) > at and path[:at] == prefix)
-        return list(dict.fromkeys(part for part in found if isinstance(part, int)))
+    def put(self, path: Path, value: object, place: Place, base: str = "") -> None:
+        """Write a value that has been read at ``path`` below this table."""
+        self.reach(path[:-1], place).entries[str(path[-1])] = Entry(value, place, base)
 
-    def first(self, *prefix: str | int) -> str:
-        """Where the first key of the table at ``prefix`` was written; "" where none was."""
-        at = len(prefix)
-        written = ((path, entry) for path, entry in self.entries.items() if entry.value is not None)
-        return next((entry.where for path, entry in written if len(path) > at and path[:at] == prefix), "")
-
-    def view(self, section: str, *prefix: str | int) -> View:
-        """The table at ``prefix``, which the schema describes under ``section``."""
-        return View(self, section, prefix)
-
-
-@frozen
-class View:
-    """One table, with the schema's defaults behind it."""
-
-    tree: Tree
-    section: str
-    prefix: Path
+    def leaves(self, path: Path = ()) -> Iterator[tuple[Path, Entry]]:
+        """Every value that is no table, by its path from here (begun with ``path``)."""
+        for name, entry in self.entries.items():
+            at, value = (*path, name), entry.value
+            if isinstance(value, Table):
+                yield from value.leaves(at)
+            elif isinstance(value, list | dict):
+                for part, table in value.items() if isinstance(value, dict) else enumerate(value):
+                    yield from table.leaves((*at, part))
+            else:
+                yield at, entry
 
     def __contains__(self, name: str) -> bool:
-        return (*self.prefix, name) in self.tree.entries
+        return name in self.entries
 
     @property
     def exists(self) -> bool:
         """Whether anything of the table was written."""
-        return any(path[: len(self.prefix)] == self.prefix for path in self.tree.entries)
+        return self.place is not None or bool(self.entries)
 
-    def where(self, name: str = "") -> str:
-        """The place of a key, or else of its table, for a ``Problem``."""
-        for path in ((*self.prefix, name), self.prefix):
-            if path in self.tree.entries:
-                return self.tree.entries[path].where
-        inside = [entry.where for path, entry in self.tree.entries.items() if path[: len(self.prefix)] == self.prefix]
-        if self.prefix and inside:
-            return inside[0]
-        return ".".join(map(str, (*self.prefix, name) if name else self.prefix)) or "the configuration"
+    def where(self, name: str = "") -> Place:
+        """The place of a key, or else of its table."""
+        if name in self.entries:
+            return self.entries[name].place
+        if self.place is not None:
+            return self.place
+        if self.path and self.entries:
+            return next(iter(self.entries.values())).place
+        return Place(key=(*self.path, name) if name else self.path or ("the configuration",))
+
+    def first(self) -> Place:
+        """Where the first value in it was written."""
+        return next((entry.place for _, entry in self.leaves()), self.where())
+
+    def wrong(self, name: str, what: str, mend: str) -> None:
+        """Note a mistake at a key, or ("") at the table."""
+        self.problems.add(self.where(name), what, mend)
+
+    def warn(self, rule: str, name: str, text: str) -> None:
+        """Note a warning at a key, or ("") at the table."""
+        self.problems.warn(rule, self.where(name), text)
 
     def doubtful(self, *names: str) -> bool:
         """Whether one of these keys was written and could not be read."""
-        broken, at = self.tree.broken, len(self.prefix)
-        wrong = {path[at] for path in broken if len(path) > at and path[:at] == self.prefix}
-        return () in broken or not wrong.isdisjoint(names)
+        return any(self.problems.doubts((*self.path, name)) for name in names)
 
     def entry(self, name: str) -> Entry | None:
         """The entry of a key, or None where nothing was written."""
-        return self.tree.entries.get((*self.prefix, name))
+        return self.entries.get(name)
 
     def get(self, name: str, kind: type[T]) -> T | None:
         """The value of a key (the default where nothing was written), or None where there is neither."""
-        key = SECTIONS[self.section].key(name)
-        assert key is not None, name
-        entry = self.entry(name)
-        value = entry.value if entry is not None else None if key.default is None else key.kind.read(key.default)
+        entry = self.entries.get(name)
+        value = self._key(name).fallback if entry is None else entry.value
         assert value is None or isinstance(value, kind), name
         return value
 
@@ -130,22 +140,45 @@ class View:
 
     def items(self, name: str, kind: type[T]) -> tuple[T, ...]:
         """The values of a list, () where nothing was written and there is no default."""
-        key = SECTIONS[self.section].key(name)
-        assert key is not None, name
-        assert key.many, name
-        entry = self.entry(name)
-        if entry is not None:
-            values = entry.value
-        else:
-            default = key.default if isinstance(key.default, list) else []
-            values = tuple(key.kind.read(one) for one in default)
-        assert isinstance(values, tuple)
+        values = self.get(name, tuple) or ()
         assert all(isinstance(value, kind) for value in values), name
         return values
 
     def file(self, name: str) -> str | None:
         """The full path of a file, relative to the file that names it."""
-        entry = self.entry(name)
+        entry = self.entries.get(name)
         if entry is None:
             return None
         return os.path.join(entry.base, str(entry.value))  # noqa: PTH118  # "" keeps a relative path as it was typed
+
+    def table(self, name: str) -> Table:
+        """The table at a key; an empty one where nothing was written."""
+        return self.get(name, Table) or Table(self.problems, self._key(name).table, (*self.path, name))
+
+    def tables(self, name: str) -> list[Table]:
+        """The tables of a list, in order."""
+        return self.get(name, list) or []
+
+    def named(self, name: str) -> dict[str, Table]:
+        """The tables with names of the user's choice, in order."""
+        return self.get(name, dict) or {}
+
+    def _key(self, name: str) -> Key:
+        key = self.section.key(name)
+        assert key is not None, name
+        return key
+
+
+def _laid_over(lower: Entry, higher: Entry, key: Key) -> Entry:
+    """A list is replaced as a whole, for keys of two places were never meant to be mixed; but the one certificate that
+    flags name completes the first of a file, and leaves no other.
+    """
+    low, high = lower.value, higher.value
+    if isinstance(low, Table) and isinstance(high, Table):
+        return Entry(low.under(high), lower.place)
+    if isinstance(low, dict) and isinstance(high, dict):
+        both = {name: low[name].under(table) if name in low else table for name, table in high.items()}
+        return Entry({**low, **both}, lower.place)
+    if isinstance(low, list) and isinstance(high, list) and low and not key.bare:
+        return Entry([low[0].under(high[0])], lower.place)
+    return higher

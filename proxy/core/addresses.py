@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import islice
 
+from proxy.errors import Mistake
 from proxy.values import frozen
 
 #: First number after the ranges of IPv4 and IPv6.
@@ -96,7 +97,7 @@ class AddressSet:
     def parse(cls, entries: Iterable[str]) -> AddressSet:
         """Compile the entries of a list: bare addresses, networks in CIDR form, ``unix:`` and ``all``.
 
-        ``::/0`` means every IPv6 address and no IPv4 one. ValueError names the first entry that is wrong and how to
+        ``::/0`` means every IPv6 address and no IPv4 one. Mistake names the first entry that is wrong and how to
         mend it; nothing is guessed (host bits, netmasks and zone ids are errors).
         """
         ranges: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
@@ -205,9 +206,9 @@ def _parse_network(entry: str) -> tuple[int, int, int]:
     try:
         address = ip_address(text)
     except ValueError:
-        raise ValueError(f"{shown} is not an address or network: {_ENTRY_FORMS}") from None
+        raise Mistake(f"{shown} is not an address or network", _ENTRY_FORMS) from None
     if isinstance(address, IPv6Address) and address.scope_id is not None:
-        raise ValueError(f"{shown} has a zone id, which a list cannot judge: leave out what follows the '%'")
+        raise Mistake(f"{shown} has a zone id, which a list cannot judge", "leave out what follows the '%'")
     bits = address.max_prefixlen
     length = _parse_prefix(prefix, bits, shown) if slash else bits
     size = 1 << (bits - length)
@@ -215,7 +216,7 @@ def _parse_network(entry: str) -> tuple[int, int, int]:
     first = number - number % size
     if first != number:
         network = f"{type(address)(first)}/{length}"
-        raise ValueError(f"{shown} has host bits set: write {network} for the network or {address} for one address")
+        raise Mistake(f"{shown} has host bits set", f"write {network} for the network or {address} for one address")
     if bits == 128 and length >= 96 and first >> 32 == 0xFFFF:
         first &= _END4 - 1
         return 4, first, first + size
@@ -228,7 +229,7 @@ def _parse_prefix(prefix: str, bits: int, shown: str) -> int:
         length = int(prefix)
         if length <= bits and str(length) == prefix:
             return length
-    raise ValueError(f"{shown} has no prefix length of 0 to {bits} after the '/': {_ENTRY_FORMS}")
+    raise Mistake(f"{shown} has no prefix length of 0 to {bits} after the '/'", _ENTRY_FORMS)
 
 
 def _pairs(bounds: tuple[int, ...]) -> Iterator[tuple[int, int]]:

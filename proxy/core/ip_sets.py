@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from proxy.core.addresses import AddressSet
 from proxy.core.feed_paths import Attributes, FeedError, Shape
+from proxy.errors import Mistake
 from proxy.values import frozen
 
 #: The largest feed known (AWS) has 15,000 entries.
@@ -223,9 +224,9 @@ def _read(text: str) -> _Prefix:
         raise FeedError(f"{shown} is not an address or network")
     try:
         parsed = AddressSet.parse((entry,))
-    except ValueError as error:
-        # What follows tells how to mend it, which is not for whoever reads a list of somebody else's.
-        raise FeedError(shown + str(error).removeprefix(shown).partition(": ")[0]) from None
+    except Mistake as mistake:
+        # How to mend it is not for the reader of another's list.
+        raise FeedError(mistake.what) from None
     version, bounds = (4, parsed.bounds4) if parsed.bounds4 else (6, parsed.bounds6)
     first, end = bounds
     bits = 32 if version == 4 else 128

@@ -31,6 +31,7 @@ from proxy.core.signing.evidence import EvidenceReader
 from proxy.core.signing.judge import Match
 from proxy.core.signing.mac import Hash, Verification
 from proxy.core.signing.scheme import Method, Scheme, SecretForm
+from proxy.errors import Mistake
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 
@@ -57,16 +58,15 @@ _FAULTS = (ValueError, TypeError, KeyError, UnsupportedAlgorithm, binascii.Error
 
 
 def decode_public_key(form: SecretForm, method: Method, text: bytes) -> bytes:
-    """SubjectPublicKeyInfo (DER) of the key that ``text`` writes. ValueError with the mend."""
+    """SubjectPublicKeyInfo (DER) of the key that ``text`` writes. Mistake where it is none."""
     try:
         key = _read_key(form, text.strip())
     except _FAULTS:
-        raise ValueError(
-            "this is no public key: give PEM, a certificate in PEM, a JSON Web Key, or the text that the provider shows"
-        ) from None
+        mend = "give PEM, a certificate in PEM, a JSON Web Key, or the text that the provider shows"
+        raise Mistake("this is no public key", mend) from None
     wanted = _KINDS.get(method)
     if wanted is not None and not isinstance(key, wanted):
-        raise ValueError(f"this public key is of another kind: the provider signs with {method.value}")
+        raise Mistake("this public key is of another kind", f"the provider signs with {method.value}")
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 

@@ -161,7 +161,10 @@ def load_certificates(settings: Settings) -> TlsContexts | None:
         return None
     hush_server_names()
     return TlsContexts(
-        [KeyPair(one.cert, one.key, one.names, one.where, one.client_ca, one.client_required) for one in settings.tls]
+        [
+            KeyPair(one.cert, one.key, one.names, str(one.where), one.client_ca, one.client_required)
+            for one in settings.tls
+        ]
     )
 
 

@@ -17,8 +17,7 @@ import subprocess
 from collections.abc import Iterable, MutableMapping
 
 from proxy.config.endpoints import read_listen
-from proxy.config.problems import Mistake
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError, Mistake, Problem
 from proxy.net.sockets import BoundSocket
 from proxy.ops.places import Held, Place
 from proxy.values import mutable

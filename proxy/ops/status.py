@@ -13,6 +13,7 @@ from proxy.core.exposition import Snapshot
 from proxy.core.metric_families import SET_AGE, SET_PREFIXES, WORKERS
 from proxy.core.policy import Endpoint, Policy, Route
 from proxy.core.secrets import Secret
+from proxy.errors import dotted
 from proxy.net.tls import LoadedPair
 
 Json = dict[str, object]
@@ -42,7 +43,7 @@ def configuration(policy: Policy, settings: Settings) -> Json:
         ],
         "limits": {**dataclasses.asdict(policy.limits), **dataclasses.asdict(policy.server)},
         "warnings": list(settings.warnings),
-        "set_by": dict(settings.sources),
+        "set_by": {dotted(path): str(place) for path, place in settings.sources.items()},
     }
 
 

@@ -21,6 +21,7 @@ from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.scheme import Method
 from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.errors import Place
 
 SHORT_SECRET_BYTES = 16
 SOON_S = 14 * 86400.0
@@ -49,9 +50,8 @@ def lint(loaded: Loaded, now: float) -> tuple[str, ...]:
 
 def _where(settings: Settings, route: Route) -> str:
     """The place of a route, as its first key has it."""
-    found = settings.routes_at.get(route.name, "")
-    place = found.split(": ")[0] if ": " in found else ""
-    return f"{place}: route {route.name}" if place else f"route {route.name}"
+    found = settings.routes_at.get(route.name, Place())
+    return f"{Place(found.file, found.line)}: route {route.name}" if found.file else f"route {route.name}"
 
 
 def _of_route(route: Route, settings: Settings, now: float) -> Iterator[Note]:
@@ -113,7 +113,7 @@ def _of_token(route: Route, settings: Settings) -> Iterator[Note]:
 
 def _in_clear(settings: Settings) -> bool:
     """Whether senders reach us over a network without TLS. Behind a proxy, TLS is the proxy's."""
-    if settings.tls or settings.proxy_protocol != "off" or "trusted_proxies" in settings.sources:
+    if settings.tls or settings.proxy_protocol != "off" or ("trusted_proxies",) in settings.sources:
         return False
     return any(not address.is_local and address.fd_name is None for address in settings.listen)
 

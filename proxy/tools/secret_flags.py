@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from proxy.config.problems import Mistake
 from proxy.config.secret_files import read_reference
 from proxy.core.schemes import Provider, decode_secret
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError, Mistake, Problem
 
 
 def add_secret_flags(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +27,3 @@ def read_secret(arguments: argparse.Namespace, provider: Provider, environ: Mapp
         return decode_secret(provider, read_reference(reference, "", environ).value)
     except Mistake as mistake:
         raise ConfigError([Problem(where, mistake.what, mistake.mend)]) from None
-    except ValueError as error:
-        what, _, mend = str(error).partition(": ")
-        raise ConfigError([Problem(where, what, mend or "copy it from the provider again")]) from None

@@ -19,10 +19,10 @@ import proxy
 from proxy.config import kinds
 from proxy.config.commandline import ExitCode
 from proxy.config.endpoints import ListenAddress
+from proxy.config.flag_names import FLAGS
 from proxy.config.flags import FlagError, RunParser, parse_flags
 from proxy.config.host import command_line, worker_count
 from proxy.config.outline import Outline, load_outline
-from proxy.config.schema import FLAGS
 from proxy.errors import Problem
 from proxy.tools.units import Needs, literal, service_unit, socket_unit
 from proxy.values import mutable

@@ -53,7 +53,7 @@ class Workplace:
         except (ConfigError, FlagError) as error:
             prefix = f"{self.folder}/"
             return [
-                Problem(p.where.replace(prefix, ""), p.what.replace(prefix, ""), p.mend.replace(prefix, ""))
+                Problem(str(p.place).replace(prefix, ""), p.what.replace(prefix, ""), p.mend.replace(prefix, ""))
                 for p in error.problems
             ]
         return []

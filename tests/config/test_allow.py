@@ -4,8 +4,9 @@ import pytest
 
 from proxy.config.allow import AllowReader, no_sets
 from proxy.config.problems import Problems
-from proxy.config.tree import Entry, Tree
+from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet, Peer
+from proxy.errors import Place
 from tests.config.loading import ENDS, Workplace
 
 
@@ -47,7 +48,8 @@ def resolve(name: str, query: str) -> AddressSet | None:
 
 def read_sets(*entries: str) -> tuple[AddressSet | None, Problems]:
     problems = Problems()
-    view = Tree({("allow",): Entry(entries, "h.toml:1: allow")}).view("")
+    view = Table(problems)
+    view.put(("allow",), entries, Place("h.toml", 1, ("allow",)))
     return AllowReader(problems, resolve, sorted(SETS)).read(view, "allow"), problems
 
 
@@ -79,7 +81,8 @@ def test_mistakes_about_sets(entry: str, what: str, mend: str) -> None:
 
 def test_a_set_is_an_error_where_none_are_known() -> None:
     problems = Problems()
-    view = Tree({("allow",): Entry(("set:github",), "--allow")}).view("")
+    view = Table(problems)
+    view.put(("allow",), ("set:github",), Place.of("--allow"))
     AllowReader(problems, no_sets, ()).read(view, "allow")
     assert [(p.where, p.mend) for p in problems.found] == [("--allow", "no address sets are known here")]
 

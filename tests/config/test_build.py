@@ -105,7 +105,7 @@ def test_settings(place: Workplace) -> None:
     assert (settings.drain_s, settings.log_format, settings.log_level) == (5.0, "json", "debug")
     assert (settings.access_log, settings.state_dir) == (f"{place.folder}/access.log", "/var/lib/hookward")
     assert settings.config_path == str(place.config)
-    assert settings.sources["drain"].endswith("hookward.toml:6: drain")
+    assert str(settings.sources[("drain",)]).endswith("hookward.toml:6: drain")
 
 
 def test_defaults(place: Workplace) -> None:

@@ -14,7 +14,7 @@ from proxy.config.endpoints import (
     read_tcp_upstream,
     read_upstream,
 )
-from proxy.config.problems import Mistake
+from proxy.errors import Mistake
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_tests_are_read(place: Workplace):
         "192.0.2.7",
     )
     assert (three.at, three.address) == (1772356500.0, "unix:")
-    assert "test[1]" in two.where
+    assert "test[1]" in str(two.where)
 
 
 @pytest.mark.parametrize(

@@ -67,14 +67,14 @@ required = { "a b" = "x" }
     assert [p.where for p in problems] == [
         "hookward.toml:8: scheme.acme.algorithm",
         "hookward.toml:9: scheme.github",
-        "hookward.toml:11: scheme.github.required.a b",
+        "hookward.toml:11: scheme.github.required",
     ]
     assert "md4" in problems[0].what
 
 
 def test_what_is_missing_in_a_provider_of_ones_own_has_the_line_of_its_table(place: Workplace) -> None:
     text = route('provider = "acme"\nsecrets = "file:github.secret"\n[scheme.acme]\n')
-    assert place.places(text) == ["hookward.toml:6: scheme.acme.header"]
+    assert place.places(text) == ["hookward.toml:6: scheme.acme"]
 
 
 @pytest.mark.parametrize(

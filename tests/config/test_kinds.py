@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy.config import kinds
 from proxy.config.kinds import Kind
-from proxy.config.problems import Mistake
+from proxy.errors import Mistake
 from tests.examples import examples
 
 KINDS = {name: value for name, value in vars(kinds).items() if isinstance(value, Kind)}

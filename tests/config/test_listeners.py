@@ -22,7 +22,7 @@ def test_one_certificate(place: Workplace) -> None:
     pem(place, "c.pem", "k.pem")
     [one] = place.load(GUARDED + '[tls]\ncert = "c.pem"\nkey = "k.pem"\n').settings.tls
     assert one == TlsFiles(f"{place.folder}/c.pem", f"{place.folder}/k.pem", (), one.where)
-    assert one.where.endswith("hookward.toml:6: tls.cert")
+    assert str(one.where).endswith("hookward.toml:6: tls.cert")
 
 
 def test_several_certificates_and_a_key_in_the_same_file(place: Workplace) -> None:
@@ -39,7 +39,7 @@ def test_several_certificates_and_a_key_in_the_same_file(place: Workplace) -> No
 def test_certificates_of_flags(place: Workplace) -> None:
     pem(place, "c.pem")
     [one] = place.load(None, *FLAG_ENDS, "--open", "--tls-cert", f"{place.folder}/c.pem").settings.tls
-    assert one.where == "--tls-cert"
+    assert str(one.where) == "--tls-cert"
 
 
 @pytest.mark.parametrize(("mode", "says"), [(0o600, False), (0o640, False), (0o644, True), (0o604, True)])

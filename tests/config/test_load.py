@@ -134,9 +134,9 @@ def test_flags_beat_environment_beats_file(place: Workplace) -> None:
     text = 'workers = 2\ndrain = "1s"\nlog_level = "debug"\n' + ENDS
     settings = place.load(text, "--workers", "4", environ={"HOOKWARD_WORKERS": "3", "HOOKWARD_DRAIN": "2s"}).settings
     assert (settings.workers, settings.drain_s, settings.log_level) == (4, 2.0, "debug")
-    assert settings.sources["workers"] == "--workers"
-    assert settings.sources["drain"] == "HOOKWARD_DRAIN"
-    assert settings.sources["log_level"].endswith("hookward.toml:3: log_level")
+    assert str(settings.sources[("workers",)]) == "--workers"
+    assert str(settings.sources[("drain",)]) == "HOOKWARD_DRAIN"
+    assert str(settings.sources[("log_level",)]).endswith("hookward.toml:3: log_level")
 
 
 def test_the_environment_alone(place: Workplace) -> None:

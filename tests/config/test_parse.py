@@ -6,15 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.parse import Source, dotted, parse_tables, parse_text
+from proxy.config.parse import Source, parse_tables, parse_text
 from proxy.config.problems import Problems
 from proxy.config.schema import SECTIONS
+from proxy.errors import dotted
 
 
 def parse(text: str) -> tuple[dict[str, object], list[tuple[str, str, str]]]:
     problems = Problems()
     tree = parse_text(text, "h.toml", "", problems)
-    values = {dotted(path): entry.value for path, entry in tree.entries.items() if entry.value is not None}
+    values = {dotted(path): entry.value for path, entry in tree.leaves()}
     return values, [(p.where, p.what, p.mend) for p in problems.found]
 
 

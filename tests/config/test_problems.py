@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.problems import Mistake, Problems, nearest, suggestion
-from proxy.errors import ConfigError
+from proxy.config.problems import Problems, nearest, suggestion
+from proxy.errors import ConfigError, Mistake, Place
 
 
 def test_all_are_told_by_file_and_line() -> None:
     problems = Problems()
-    problems.add("b.toml:10: x", "late", "mend")
-    problems.add("--flag", "no line", "mend")
-    problems.add("b.toml:9: y", "early", "mend")
-    problems.add_mistake("b.toml:9", Mistake("what", "mend"))
+    problems.add(Place("b.toml", 10, ("x",)), "late", "mend")
+    problems.add(Place.of("--flag"), "no line", "mend")
+    problems.add(Place("b.toml", 9, ("y",)), "early", "mend")
+    problems.add_mistake(Place("b.toml", 9), Mistake("what", "mend"))
     with pytest.raises(ConfigError) as caught:
         problems.raise_if_any()
     assert [p.where for p in caught.value.problems] == ["--flag", "b.toml:9: y", "b.toml:9", "b.toml:10: x"]
@@ -19,8 +19,8 @@ def test_all_are_told_by_file_and_line() -> None:
 
 def test_the_same_is_told_once() -> None:
     problems = Problems()
-    problems.add("a", "b", "c")
-    problems.add("a", "b", "c")
+    problems.add(Place("a"), "b", "c")
+    problems.add(Place("a"), "b", "c")
     assert len(problems.found) == 1
 
 

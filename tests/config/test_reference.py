@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.flag_names import FLAGS
 from proxy.config.reference import reference
-from proxy.config.schema import FLAGS, SECTIONS
-from proxy.core.schemes import custom
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 
@@ -19,7 +18,3 @@ def test_the_page_is_made_from_the_schema() -> None:
 def test_every_flag_and_variable_is_on_the_page(flag: object) -> None:
     assert f"`{flag.option}`" in PAGE.read_text()  # type: ignore[attr-defined]
     assert f"`{flag.variable}`" in PAGE.read_text()  # type: ignore[attr-defined]
-
-
-def test_the_keys_of_a_scheme_are_those_that_are_read() -> None:
-    assert [key.name for key in SECTIONS["scheme"].keys] == list(custom._KEYS)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.problems import Mistake
 from proxy.config.secret_files import MAX_SECRET_BYTES, Found, read_bounded, read_reference
+from proxy.errors import Mistake
 
 
 def put(folder: Path, content: bytes, mode: int = 0o600) -> str:

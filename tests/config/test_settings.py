@@ -18,7 +18,7 @@ def test_settings_do_not_change(place: Workplace) -> None:
 
 
 def test_a_certificate_says_where_it_was_written() -> None:
-    assert TlsFiles("c", "k").where == "tls"
+    assert str(TlsFiles("c", "k").where) == "tls"
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.config.keys import Key
 from proxy.config.parse import read_value
-from proxy.config.problems import Mistake
-from proxy.config.schema import Key
 from proxy.config.store_url import STORE_URL, is_redis_url
+from proxy.errors import Mistake
 
 KEY = Key("url", STORE_URL, "")
 

@@ -33,13 +33,13 @@ def test_a_table_of_its_own_is_the_same(place: Workplace) -> None:
 @pytest.mark.parametrize(
     ("entry", "what"),
     [
-        ('{ url = "127.0.0.1:1", wieght = 2 }', "no key"),
-        ('{ url = "127.0.0.1:1", weight = 0 }', "weight: 0 is below"),
-        ('{ url = "127.0.0.1:1", drain = "yes" }', "drain: is neither"),
+        ('{ url = "127.0.0.1:1", wieght = 2 }', "unknown key"),
+        ('{ url = "127.0.0.1:1", weight = 0 }', "0 is below"),
+        ('{ url = "127.0.0.1:1", drain = "yes" }', "is neither"),
         ('{ url = "127.0.0.1:1", drain = true }', "every upstream is drained"),
         ('{ url = "127.0.0.1:1", health = { interval = "5s" } }', "`path` is missing"),
-        ('{ url = "127.0.0.1:1", health = { path = "/", interval = "1ms" } }', "interval: 1ms is below"),
-        ('{ url = "127.0.0.1:1", health = { path = "up" } }', "path: 'up' is not a path"),
+        ('{ url = "127.0.0.1:1", health = { path = "/", interval = "1ms" } }', "1ms is below"),
+        ('{ url = "127.0.0.1:1", health = { path = "up" } }', "'up' is not a path"),
         ("{ weight = 2 }", "does not say where it is"),
         ('[{ url = "127.0.0.1:1", weight = 2 }, "127.0.0.1:1"]', "names the same upstream twice"),
     ],
@@ -48,6 +48,19 @@ def test_what_is_wrong_is_said(place: Workplace, entry: str, what: str) -> None:
     [problem] = place.problems(f"{LISTEN}upstream = {entry}")
     assert what in problem.what
     assert "upstream" in problem.where
+
+
+def test_all_mistakes_of_all_entries_are_told(place: Workplace) -> None:
+    text = """
+    upstream = ["127.0.0.1:x", { url = "y:1", weight = 0, drain = 1 }, { url = "y:2", health = { interval = 1 } }]
+    """
+    assert place.places(LISTEN + text) == [
+        "hookward.toml:4: upstream[0]",
+        "hookward.toml:4: upstream[1].weight",
+        "hookward.toml:4: upstream[1].drain",
+        "hookward.toml:4: upstream[2].health.interval",
+        "hookward.toml:4: upstream[2].health",
+    ]
 
 
 def test_a_hold_that_leaves_no_time_is_cut_and_warned_of(place: Workplace) -> None:

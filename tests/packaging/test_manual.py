@@ -9,7 +9,8 @@ import subprocess
 import manual
 import pytest
 
-from proxy.config.schema import FLAGS, SECTIONS
+from proxy.config.flag_names import FLAGS
+from proxy.config.schema import SECTIONS
 from proxy.ops.commands import COMMANDS
 
 NAMES = ("hookward", "hookward.toml")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from parsers import Option, all_options, own_options
 
-from proxy.config.schema import FLAGS
+from proxy.config.flag_names import FLAGS
 from proxy.core.schemes import PROVIDERS
 from proxy.ops.commands import COMMANDS
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.notes import rule_of
+from proxy.errors import dotted
 from proxy.tools.lint import lint
 from tests.config.loading import NOW, Workplace
 
@@ -224,5 +225,5 @@ def test_a_route_is_not_taken_for_one_whose_name_begins_like_it(place: Workplace
 def test_keys_of_two_routes_are_told_apart(place: Workplace):
     more = '[route.a.limits]\nmax_body = "1KiB"\n[route."a.limits"]\npath = "/b"\nopen = true\n'
     text = LOCAL + ROUTE + more + '[route."a.limits".limits]\nmax_body = "2KiB"\n'
-    sources = place.load(text).settings.sources
-    assert {"route.a.limits.max_body", 'route."a.limits".limits.max_body', 'route."a.limits".path'} <= set(sources)
+    sources = {dotted(path) for path in place.load(text).settings.sources}
+    assert {"route.a.limits.max_body", 'route."a.limits".limits.max_body', 'route."a.limits".path'} <= sources

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, Scheme, SecretForm
+from proxy.errors import Mistake
 
 _PUBLIC_KEY_FORMS = frozenset({SecretForm.PUBLIC_KEY, SecretForm.ED25519_HEX, SecretForm.ED25519_BASE64})
 
@@ -15,9 +16,9 @@ def needs_public_keys(scheme: Scheme) -> bool:
 
 
 def load_pubkey() -> ModuleType:
-    """``proxy.core.pubkey``. ValueError, with the mend, where its package is not installed."""
+    """``proxy.core.pubkey``. Mistake where its package is not installed."""
     try:
         from proxy.core import pubkey
     except ImportError:
-        raise ValueError("this provider signs with a public key: pip install 'hookward[pubkey]'") from None
+        raise Mistake("this provider signs with a public key", "pip install 'hookward[pubkey]'") from None
     return pubkey

@@ -44,5 +44,5 @@ def test_what_to_install(slug, monkeypatch):
 
 
 def test_the_catalogue_alone_loads_no_cryptography():
-    code = "import sys, proxy.core.schemes, proxy.core.schemes.custom; sys.exit('cryptography' in sys.modules)"
+    code = "import sys, proxy.core.schemes, proxy.config.schemes; sys.exit('cryptography' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
