@@ -12,12 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from proxy.config.lint import lint
-
 from bench.micro.timing import QUICK, few
 from proxy.config.describe import describe
 from proxy.config.load import load
 from proxy.core.addresses import Peer
+from proxy.tools.lint import lint
 
 COUNTS = (3, 10) if QUICK else (100, 1_000, 10_000)
 HEAD = (
