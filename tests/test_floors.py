@@ -25,6 +25,7 @@ FLOORS = {"core": 1, "config": 2, "net": 3, "tools": 4, "ops": 5}
 #: Where imports stand inside functions: of what not every start, or not every installation, has use for.
 ASKED_FOR = {
     "proxy.core.signing.extras": {"proxy.core.pubkey"},
+    "proxy.net.acceptor": {"proxy.net.kernel_filter"},
     "proxy.ops.commands": {name for name in MODULES if name.startswith(("proxy.ops.", "proxy.tools."))},
     "proxy.ops.duplicates": {"proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"},
     "proxy.ops.run_command": {"proxy.ops.supervisor", "proxy.tools.check"},

@@ -13,12 +13,15 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.net.admission import ConnectionSlots, Site, Slot
-from proxy.net.kernel_filter import KernelFilter, detach
 from proxy.net.reset import reset
+from proxy.net.sockets import detach_filter
+
+if TYPE_CHECKING:
+    from proxy.net.kernel_filter import KernelFilter
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,9 @@ ACCEPT_SHARE = 64
 PAUSE_S = 0.25
 
 _LOG_EVERY_S = 1.0
+
+#: Sibling workers, and the process of an upgrade that failed, hold the same socket and may have set their filter.
+FILTER_AGAIN_S = 10.0
 
 #: accept(2): errors of the one connection that was waiting, which is gone; the next may be well.
 _GONE = frozenset(
@@ -93,7 +99,9 @@ class Acceptor:
         self._hand_over = hand_over
         self._charge = charge
         self._lasting = lasting
-        self._filter = KernelFilter(sock)
+        self._filter: KernelFilter | None = None
+        self._filtering = False
+        self._filter_again: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resuming: asyncio.TimerHandle | None = None
         self._log_after = 0.0
@@ -120,20 +128,38 @@ class Acceptor:
             return
         if self._resuming is not None:
             self._resuming.cancel()
-        self._filter.close()
+        if self._filter_again is not None:
+            # What is set stays: the socket may be shared, and goes with its last holder.
+            self._filter_again.cancel()
         self._loop.remove_reader(self._sock)
         self._loop = None
         self._sock.close()
 
     def shield(self, *, on: bool) -> None:
-        """Let the kernel drop whom the gate refuses now, or nobody. To be called again after a change of it."""
-        if self._loop is not None and self._family != socket.AF_UNIX:
-            self._filter.use(self._gate() if on else None)
+        """Let the kernel drop what the gate refuses now, or nothing. To be called again after a change of it."""
+        if self._loop is None or self._family == socket.AF_UNIX:
+            return
+        if on and self._filter is None:
+            from proxy.net.kernel_filter import KernelFilter
+
+            self._filter = KernelFilter(self._sock)
+        self._filtering = on
+        self._set_filter()
+
+    def _set_filter(self) -> None:
+        assert self._loop is not None
+        if self._filter_again is not None:
+            self._filter_again.cancel()
+        self._filter_again = self._loop.call_later(FILTER_AGAIN_S, self._set_filter)
+        if self._filter is None:
+            detach_filter(self._sock)
+        else:
+            self._filter.use(self._gate() if self._filtering else None)
 
     @property
     def is_shielded(self) -> bool:
-        """Whether the kernel drops whom the gate refuses, as far as its program can tell."""
-        return self._filter.in_force
+        """Whether the kernel drops what the gate refuses, as far as its program can tell."""
+        return self._filter is not None and self._filter.in_force
 
     def _on_readable(self) -> None:
         accept, family, gate = self._sock.accept, self._family, self._gate()
@@ -160,9 +186,9 @@ class Acceptor:
             reset(sock)
             return
         sock.setblocking(False)
-        if self._filter.in_force:
+        if self._filter is not None and self._filter.in_force:
             # It was inherited, and would look at every packet; a pipe of a week would keep a program of last week.
-            detach(sock)
+            detach_filter(sock)
         self._hand_over(sock, peer, slot)
 
     def _pause(self, error: OSError) -> None:

@@ -3,12 +3,12 @@
 ``core.bpf`` makes the program, ``SO_ATTACH_FILTER`` (socket(7)) puts it on the socket, one in place of another in one
 step; neither needs a privilege. A refused peer then gets no answer at all, and costs neither a connection nor any work
 of this process. Whoever comes through is judged again after accept, so where the kernel takes no program, or only a
-wider one, nothing is let in: it is said once, and the peer is reset as without a filter. This module knows no policy.
+wider one, nothing is let in: it is said once, and the peer is reset as without a filter. This module knows no policy,
+and is imported where it is configured.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import socket
@@ -16,29 +16,21 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 
 from proxy.core.addresses import AddressSet
 from proxy.core.bpf import MAX_INSTRUCTIONS, Instruction, Program, fit
+from proxy.net.sockets import detach_filter
 
 log = logging.getLogger(__name__)
 
 #: asm-generic/socket.h; the few architectures with other numbers answer "no such option", and go without.
 SO_ATTACH_FILTER = 26
-SO_DETACH_FILTER = 27
-SO_MEMINFO = 55
-
-#: linux/sock_diag.h: the ninth of so many 32-bit numbers, SK_MEMINFO_DROPS.
-_MEMINFO = struct.Struct("=9I")
 
 #: The program counts as the socket's option memory (net.core.optmem_max), which is 20 KiB on kernels before 6.8:
 #: enough for some 1,650 instructions.
 SIZES = (MAX_INSTRUCTIONS, 1536, 512)
-
-#: Sibling workers, and the process of an upgrade that failed, hold the same socket and may have set theirs.
-AGAIN_S = 10.0
 
 #: For listeners with the same list, and for reloads that leave it as it is: ten thousand ranges take 0.1 s.
 _fit = lru_cache(maxsize=4)(fit)
@@ -54,67 +46,28 @@ def attach(sock: socket.socket, instructions: Iterable[Instruction]) -> None:
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, fprog)
 
 
-def detach(sock: socket.socket) -> None:
-    """Take the program off, if there is one."""
-    if sys.platform != "linux":
-        return
-    with suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
-
-
-def dropped_packets(sock: socket.socket) -> int:
-    """How many packets the kernel has dropped at this listening socket: by a program, or because its queue was full.
-
-    The kernel counts modulo 2^32; 0 where it does not tell.
-    """
-    if sys.platform != "linux" or sock.family == socket.AF_UNIX:
-        return 0
-    try:
-        return int(_MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))[-1])
-    except (OSError, struct.error):
-        return 0
-
-
 class KernelFilter:
-    """The program on one listening TCP socket, which somebody else owns. It is set again now and then, until ``close``.
-
-    ``in_force`` says whether there is one that ``use`` has set.
-    """
+    """The program on one listening TCP socket, which another owns. ``in_force``: there is one that ``use`` has set."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.in_force = False
         self._sock = sock
-        self._addresses: AddressSet | None = None
         self._said = ""
-        self._timer: asyncio.TimerHandle | None = None
 
     def use(self, addresses: AddressSet | None) -> None:
-        """Drop from now on whom ``addresses`` do not hold; None drops nobody. Never fails. Needs a running loop."""
-        self.close()
-        self._addresses = addresses
-        self._set()
-        self._timer = asyncio.get_running_loop().call_later(AGAIN_S, self._again)
-
-    def close(self) -> None:
-        """Set nothing any more. What is set stays: the socket may be shared, and goes with its last holder."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _again(self) -> None:
-        self.use(self._addresses)
-
-    def _set(self) -> None:
-        if self._addresses is None:
-            detach(self._sock)
+        """Drop from now on what comes from elsewhere than ``addresses``; None drops nothing. Never fails. To be called
+        again now and then: other holders of the socket may have set theirs.
+        """
+        if addresses is None:
+            detach_filter(self._sock)
             if self.in_force:
                 self._say(logging.INFO, "off: the kernel drops nobody")
             self.in_force = False
             return
         try:
-            program = self._attach(self._for_family(self._addresses))
+            program = self._attach(self._for_family(addresses))
         except OSError as error:
-            detach(self._sock)
+            detach_filter(self._sock)
             self.in_force = False
             self._say(logging.WARNING, f"off ({error.strerror or error}): who is not admitted is reset after accept")
             return

@@ -13,6 +13,8 @@ import errno
 import os
 import socket
 import stat
+import struct
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
@@ -23,6 +25,13 @@ from proxy.values import frozen
 
 #: The kernel cuts it to net.core.somaxconn, so asking for more than most hosts allow costs nothing.
 BACKLOG = 4096
+
+#: asm-generic/socket.h; the few architectures with other numbers answer "no such option", and go without.
+SO_DETACH_FILTER = 27
+SO_MEMINFO = 55
+
+#: linux/sock_diag.h: the ninth of so many 32-bit numbers, SK_MEMINFO_DROPS.
+_MEMINFO = struct.Struct("=9I")
 
 #: The application's group may talk to us, the rest of the host may not.
 UNIX_MODE = 0o660
@@ -227,3 +236,24 @@ def _adopt(address: ListenAddress, fd: int) -> socket.socket:
         raise NoSuchSocketError(f"cannot listen on {address}: descriptor {fd} is no listening stream socket")
     sock.setblocking(False)
     return sock
+
+
+def dropped_packets(sock: socket.socket) -> int:
+    """How many packets the kernel has dropped at this listening socket: by a program, or because its queue was full.
+
+    The kernel counts modulo 2^32; 0 where it does not tell.
+    """
+    if sys.platform != "linux" or sock.family == socket.AF_UNIX:
+        return 0
+    try:
+        return int(_MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))[-1])
+    except (OSError, struct.error):
+        return 0
+
+
+def detach_filter(sock: socket.socket) -> None:
+    """Take the program off that drops packets (``net.kernel_filter``), if there is one."""
+    if sys.platform != "linux":
+        return
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from proxy.core.metrics import Metrics
 from proxy.net.admission import ConnectionSlots
-from proxy.net.kernel_filter import dropped_packets
 from proxy.net.site import Site
+from proxy.net.sockets import dropped_packets
 from proxy.net.tcp_forward import TcpForward
 from proxy.ops.doors import Door
 

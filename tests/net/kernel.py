@@ -11,7 +11,8 @@ from time import monotonic
 
 import pytest
 
-from proxy.net.kernel_filter import attach, dropped_packets
+from proxy.net.kernel_filter import attach
+from proxy.net.sockets import dropped_packets
 
 PATIENCE_S = 10.0
 ESTABLISHED, SYN_SENT = 1, 2  # include/net/tcp_states.h

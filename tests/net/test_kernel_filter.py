@@ -14,10 +14,12 @@ import pytest
 
 from proxy.core.addresses import AddressSet
 from proxy.core.bpf import fit
+from proxy.net import acceptor as acceptor_module
 from proxy.net import kernel_filter as module
 from proxy.net.acceptor import Acceptor
-from proxy.net.kernel_filter import KernelFilter, attach, detach, dropped_packets
+from proxy.net.kernel_filter import KernelFilter, attach
 from proxy.net.listener import Listener
+from proxy.net.sockets import detach_filter, dropped_packets
 from tests.net.accepting import FakeSite, Made, dial, is_reset, listening, policy_of, receive, send, until
 from tests.net.kernel import gets_in, needs_kernel_filter, option_memory
 
@@ -50,9 +52,9 @@ def test_who_is_not_in_the_program_is_dropped(listener):
     attach(listener, program(TWO))
     assert not into(listener, "127.0.0.1")
     assert into(listener, "127.0.0.2")
-    detach(listener)
+    detach_filter(listener)
     assert into(listener, "127.0.0.1")
-    detach(listener)
+    detach_filter(listener)
 
 
 def test_both_families_on_one_socket():
@@ -106,7 +108,7 @@ def test_connections_live_on_when_their_address_goes(listener):
             sock.settimeout(5)
             assert sock.recv(10) == b"still here"
             assert option_memory(sock) > 0
-            detach(sock)
+            detach_filter(sock)
             assert option_memory(sock) == 0
 
 
@@ -118,7 +120,6 @@ def test_a_list_that_is_too_long_is_widened_and_said(listener, run, caplog):
         assert into(listener, "127.0.0.1")
         assert not into(listener, "127.0.0.2")
         kernel.use(LONG)
-        kernel.close()
 
     with caplog.at_level(logging.INFO, "proxy"):
         run(main())
@@ -142,7 +143,6 @@ def test_a_host_with_little_option_memory_gets_a_shorter_program(listener, run, 
         kernel = KernelFilter(listener)
         kernel.use(LONG)
         assert kernel.in_force
-        kernel.close()
 
     run(main())
     assert len(tried) == sizes
@@ -156,18 +156,17 @@ def test_without_one_it_is_said_once_and_tried_again(listener, run, monkeypatch,
 
     async def main():
         kernel = KernelFilter(listener)
-        monkeypatch.setattr(module, "AGAIN_S", 0.001)
         with monkeypatch.context() as patch:
             patch.setattr(module, "attach", refuse)
             kernel.use(ONE)
             kernel.use(ONE)
             assert not kernel.in_force
             assert into(listener, "127.0.0.2")
-        await until(lambda: kernel.in_force)
+        kernel.use(ONE)
+        assert kernel.in_force
         assert not into(listener, "127.0.0.2")
         kernel.use(None)
         assert not kernel.in_force
-        kernel.close()
 
     with caplog.at_level(logging.INFO, "proxy"):
         run(main())
@@ -193,7 +192,6 @@ def test_elsewhere_than_on_linux_nothing_is_tried(run, monkeypatch, caplog):
             assert not kernel.in_force
             assert dropped_packets(sock) == 0
             kernel.use(None)
-            kernel.close()
             assert gets_in_anyway(sock)
 
     def gets_in_anyway(sock: socket.socket) -> bool:
@@ -204,18 +202,23 @@ def test_elsewhere_than_on_linux_nothing_is_tried(run, monkeypatch, caplog):
     assert "off (only Linux has it): who is not admitted is reset after accept" in caplog.text
 
 
-@pytest.mark.parametrize("mine", [ONE, None], ids=["on", "off"])
-def test_what_another_holder_of_the_socket_has_set_does_not_stay(listener, run, monkeypatch, mine):
-    monkeypatch.setattr(module, "AGAIN_S", 0.001)
+@pytest.mark.parametrize("before", [True, False], ids=["was_on", "never_on"])
+@pytest.mark.parametrize("on", [True, False], ids=["on", "off"])
+def test_what_another_holder_of_the_socket_has_set_does_not_stay(listener, run, monkeypatch, on, before):
+    monkeypatch.setattr(acceptor_module, "FILTER_AGAIN_S", 0.001)
 
     async def main():
-        kernel = KernelFilter(listener)
-        kernel.use(mine)
+        site = FakeSite()
+        acceptor = Acceptor(listener, site=site, slots=site.slots, gate=lambda: ONE, hand_over=Made())
+        acceptor.start()
+        asyncio.get_running_loop().remove_reader(listener)
+        acceptor.shield(on=before)
+        acceptor.shield(on=on)
         with listener.dup() as same:
             attach(same, program(TWO))
         await until(lambda: into(listener, "127.0.0.1"))
-        assert into(listener, "127.0.0.2") is (mine is None)
-        kernel.close()
+        assert into(listener, "127.0.0.2") is not on
+        acceptor.stop()
 
     run(main())
 

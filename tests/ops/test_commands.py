@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 #: What a server of one worker without a store has no use for.
 NOT_AT_START = {
     "proxy.config.describe",
+    "proxy.core.bpf",
+    "proxy.net.kernel_filter",
     "proxy.net.duplicates_sqlite",
     "proxy.ops.supervisor",
     "importlib.metadata",
