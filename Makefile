@@ -24,7 +24,7 @@ test-all: .venv/test.stamp ## Run the tests three times (asyncio in debug mode, 
 	TEST_EXAMPLES=4 HOOKWARD_LOOP=uvloop $(PYTEST) $(ARGS)
 
 test-lowest: .venv/run.stamp ## Run a fast part of the tests with the oldest h11 and uvloop that we promise to work with
-	$(PYTHON) tools/lowest.py $(ARGS)
+	$(PYTHON) scripts/lowest.py $(ARGS)
 
 check: lint types audit ## What must pass before a commit, besides the tests
 
@@ -40,7 +40,7 @@ types: .venv/test.stamp ## Check the types
 	$(BIN)/mypy
 
 audit: .venv/test.stamp ## Ask whether a known hole is in what we need at run time; goes on where nobody can be asked
-	$(BIN)/python tools/audit.py
+	$(BIN)/python scripts/audit.py
 
 bench: .venv/test.stamp ## Measure beside other proxies (ARGS="--workloads keepalive --peers hookward,aiohttp", ARGS=--help)
 	$(BIN)/python -m bench.load $(ARGS)
@@ -80,7 +80,7 @@ fuzz: .venv/fuzz.stamp ## Read mutated heads as h11 does, and fuzz everything th
 	$(BIN)/python -m fuzz $(ARGS)
 
 mutants: .venv/mutants.stamp ## Change the core in small ways and see whether a test notices (ARGS="--minutes 30 core.chunked")
-	$(BIN)/python tools/mutants.py $(ARGS)
+	$(BIN)/python scripts/mutants.py $(ARGS)
 
 dist: .venv/test.stamp ## Build the wheel and the source archive
 	$(BIN)/python -m hatchling build
@@ -101,7 +101,7 @@ image-test: ## Run the steps of the Containerfile in a fresh Debian, and hookwar
 	packaging/image_test.sh $(ROOT)
 
 reproducible: .venv/test.stamp ## Build wheel and source archive twice, from two places, and compare every byte
-	$(BIN)/python tools/reproducible.py
+	$(BIN)/python packaging/reproducible.py
 
 clean: ## Remove what was built, .venv too
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -114,16 +114,16 @@ clean: ## Remove what was built, .venv too
 
 # pip reads dependency groups only from 25.1 on, so the groups are written out for it.
 .venv/test.stamp: .venv/run.stamp
-	@$(BIN)/python tools/groups.py test lint dist > .venv/groups.txt
+	@$(BIN)/python scripts/groups.py test lint dist > .venv/groups.txt
 	$(BIN)/pip install -q -r .venv/groups.txt
 	@touch $@
 
 .venv/fuzz.stamp: .venv/test.stamp
-	@$(BIN)/python tools/groups.py fuzz > .venv/fuzz.txt
+	@$(BIN)/python scripts/groups.py fuzz > .venv/fuzz.txt
 	-$(BIN)/pip install -q -r .venv/fuzz.txt
 	@touch $@
 
 .venv/mutants.stamp: .venv/test.stamp
-	@$(BIN)/python tools/groups.py mutants > .venv/mutants.txt
+	@$(BIN)/python scripts/groups.py mutants > .venv/mutants.txt
 	$(BIN)/pip install -q -r .venv/mutants.txt
 	@touch $@

@@ -1,7 +1,7 @@
 """Build wheel and source archive twice, from copies in two places and at two times, and compare every byte.
 
-``SOURCE_DATE_EPOCH`` is the time of the last commit, or what the environment says. Prints the digests, which whoever
-builds from the same sources gets as well.
+``SOURCE_DATE_EPOCH`` is the time of the last commit, or what the environment says. Prints the digests, which everybody
+who builds from the same sources gets as well.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from collect import ROOT, epoch
+
 SOURCES = [
     "proxy",
     "tests",
     "bench",
-    "tools",
+    "scripts",
     "packaging",
     "docs",
     "README.md",
@@ -28,15 +29,6 @@ SOURCES = [
     "Makefile",
     "pyproject.toml",
 ]
-FALLBACK = "1767225600"  # 2026-01-01
-
-
-def epoch() -> str:
-    if given := os.environ.get("SOURCE_DATE_EPOCH"):
-        return given
-    command = ["git", "log", "-1", "--format=%ct"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or FALLBACK
 
 
 def build(place: Path, umask: int) -> dict[str, str]:
@@ -50,12 +42,13 @@ def build(place: Path, umask: int) -> dict[str, str]:
     for path in place.rglob("*"):
         os.utime(path, (umask, umask))
     command = [sys.executable, "-m", "hatchling", "build"]
-    environ = {**os.environ, "SOURCE_DATE_EPOCH": epoch()}
+    environ = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch())}
     subprocess.run(command, cwd=place, env=environ, check=True, capture_output=True, umask=umask)
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((place / "dist").iterdir())}
 
 
 def main() -> int:
+    """Build, compare, and say so."""
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory(prefix="elsewhere") as second:
         one, other = build(Path(first), 0o022), build(Path(second), 0o077)
     for name, digest in one.items():

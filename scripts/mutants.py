@@ -1,6 +1,6 @@
 """Mutation testing of the core: change one small thing at a time, and see whether a test notices.
 
-``python tools/mutants.py [--minutes 30] [--again] [core.chunked …]``. Each module is worked on in a copy of its own
+``python scripts/mutants.py [--minutes 30] [--again] [core.chunked …]``. Each module is worked on in a copy of its own
 below .venv/mutants, so that the tree can be edited meanwhile, and goes on where the last run ended. A module is asked
 of its mirror test, of those that import it and, where it signs, of its neighbours': what they do not notice is a
 survivor, though a test of the whole process may know it. Prints what was noticed by module, and each change that nobody
@@ -139,7 +139,7 @@ def told(module: str, place: Path) -> None:
 
 def main() -> int:
     """Run, and print what came of it."""
-    parser = argparse.ArgumentParser(prog="python tools/mutants.py")
+    parser = argparse.ArgumentParser(prog="python scripts/mutants.py")
     parser.add_argument("modules", nargs="*", help="core.chunked and the like; all of them by default")
     parser.add_argument("--minutes", type=float, default=30.0, help="how long at most")
     parser.add_argument("--again", action="store_true", help="ask once more of those alone that nobody noticed")
