@@ -20,13 +20,25 @@ from proxy.config.notes import audible, rule_of
 from proxy.config.problems import suggestion
 from proxy.config.rules import RULES
 from proxy.config.set_shelf import SetShelf
-from proxy.config.settings import Loaded
+from proxy.config.settings import Fixture, Loaded
+from proxy.core.addresses import Peer
 from proxy.errors import ConfigError, Problem
 from proxy.net.clock import Clock
 from proxy.net.tls import load_certificates
-from proxy.tools.fixtures import run_fixtures
+from proxy.tools.explain import read_file
 from proxy.tools.lint import lint
 from proxy.tools.set_report import SetRow, sentence
+from proxy.tools.walk import Trip, Walk, walk
+from proxy.values import frozen
+
+
+@frozen
+class Result:
+    """What came of one. ``problem`` None: what was expected."""
+
+    fixture: Fixture
+    said: str
+    problem: Problem | None = None
 
 
 def main(argv: Sequence[str]) -> int:
@@ -101,3 +113,36 @@ def _run_tests(loaded: Loaded) -> None:
 def _shown(warning: str) -> str:
     rule = RULES.get(rule_of(warning))
     return f"warning: {warning}" if rule is None else f"warning: {warning} [{rule.id}]\n    {rule.mend}"
+
+
+def run_fixtures(loaded: Loaded, now: float) -> list[Result]:
+    """The results, in order. ``now`` (seconds since the epoch) is for deliveries that name no time of their own."""
+    return [_run(fixture, loaded, now) for fixture in loaded.settings.fixtures]
+
+
+def _run(fixture: Fixture, loaded: Loaded, now: float) -> Result:
+    try:
+        saved = read_file(fixture.file)
+    except FlagError as error:
+        first = error.problems[0]
+        return Result(fixture, "cannot be read", Problem(fixture.where, f"{fixture.file}: {first.what}", first.mend))
+    at = fixture.at if fixture.at is not None else saved.at if saved.at is not None else now
+    found = walk(Trip(saved.head, saved.body, loaded.policy, at, _peer(fixture.address)))
+    if found.word == fixture.expect:
+        return Result(fixture, f"{found.word}{f' by route {found.route}' if found.route else ''}")
+    what = f"{fixture.file}: {found.word}, and {fixture.expect} was expected"
+    return Result(fixture, found.word, Problem(fixture.where, what, _mend(found)))
+
+
+def _mend(found: Walk) -> str:
+    if found.diagnosis is not None:
+        return f"{found.diagnosis.word}: {found.diagnosis.sentence}"
+    failed = next((step for step in found.steps if step.passed is False), None)
+    said = f"it failed at {failed.name}: {failed.said}; " if failed is not None else ""
+    return f"{said}`hookward explain FILE -c CONFIG` shows every check"
+
+
+def _peer(address: str | None) -> Peer | None:
+    if address is None:
+        return None
+    return Peer.unix() if address == "unix:" else Peer.of(address)

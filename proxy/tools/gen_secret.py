@@ -13,13 +13,11 @@ import sys
 from collections.abc import Sequence
 
 from proxy.config.commandline import ExitCode, Parser
-from proxy.config.flags import FlagError
-from proxy.core.schemes import Provider, find
+from proxy.core.schemes import Provider
 from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.scheme import SecretForm
 from proxy.core.tokens import TokenKind
-from proxy.errors import Problem
-from proxy.tools.provider_names import near_provider
+from proxy.tools.providers import provider_named
 
 #: As long as the output of SHA-256: RFC 2104 section 3 asks for no less, and more adds nothing.
 SECRET_BYTES = 32
@@ -28,12 +26,7 @@ SECRET_BYTES = 32
 def main(argv: Sequence[str]) -> int:
     """Print a new secret, or write it into a new file."""
     arguments = build_parser().parse_args(argv)
-    provider = None
-    if arguments.provider is not None:
-        provider = find(arguments.provider)
-        if provider is None:
-            what = f"there is no provider {arguments.provider[:64]!r}"
-            raise FlagError([Problem("PROVIDER", what, near_provider(arguments.provider))])
+    provider = None if arguments.provider is None else provider_named(arguments.provider)
     try:
         text = make_secret(provider)
     except ValueError as error:

@@ -7,9 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from proxy.config.commandline import ExitCode, Paint, Parser
-from proxy.core.schemes import PROVIDERS, Provider
+from proxy.config.flags import FlagError
+from proxy.config.problems import nearest
+from proxy.core.schemes import ALIASES, PROVIDERS, Provider, find
 from proxy.core.signing.scheme import Method, Scheme
 from proxy.core.tokens import TokenKind
+from proxy.errors import Problem
 
 _TOKEN_PLACES = {TokenKind.BEARER: "Authorization: Bearer", TokenKind.BASIC: "Authorization: Basic"}
 _METHODS = {
@@ -44,13 +47,23 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps([_row(p) | {"title": p.title, "note": p.note} for p in chosen], indent=2))
     elif chosen:
         _print_table([_row(provider) for provider in chosen], Paint.on(sys.stdout))
-        # Not below a list of all: what one should know of a hundred nobody reads.
+        # Not below a list of all, where nobody would read the notes of a hundred.
         for provider in chosen if words else ():
             if provider.note:
                 print(f"\n{provider.slug}: {provider.note}")
     else:
         print(f"no provider's name contains {' or '.join(words)}; hookward providers lists all", file=sys.stderr)
     return ExitCode.OK if chosen else ExitCode.FAILED
+
+
+def provider_named(name: str) -> Provider:
+    """The provider that a command is asked for. FlagError, with the nearest name, where none is known by it."""
+    found = find(name)
+    if found is not None:
+        return found
+    near = nearest(name.lower().replace("-", "_")[:64], [*PROVIDERS, *ALIASES])
+    mend = f"did you mean {near!r}?" if near else "`hookward providers` lists those that are known"
+    raise FlagError([Problem("PROVIDER", f"there is no provider {name[:64]!r}", mend)])
 
 
 def build_parser() -> Parser:

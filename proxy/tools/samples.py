@@ -14,6 +14,7 @@ from types import MappingProxyType
 from urllib.parse import urlencode
 
 from proxy.core.schemes import Provider
+from proxy.errors import Mistake
 from proxy.values import frozen
 
 JSON = "application/json"
@@ -126,7 +127,7 @@ def samples_of(provider: Provider) -> tuple[Sample, ...]:
 
 
 def choose(provider: Provider, event: str | None) -> Sample:
-    """The sample for an event (None: the usual one). ValueError, with the known names, where there is none.
+    """The sample for an event (None: the usual one). Mistake, with the known names, where there is none.
 
     A provider without samples of its own takes any event's name: the body is the general one.
     """
@@ -141,7 +142,7 @@ def choose(provider: Provider, event: str | None) -> Sample:
     names = [sample.event for sample in known]
     near = get_close_matches(event.lower(), names, n=1)
     mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}; give your own with --body FILE"
-    raise ValueError(f"there is no sample of this event of {provider.title}: {mend}")
+    raise Mistake(f"there is no sample of this event of {provider.title}", mend)
 
 
 def body_of(sample: Sample) -> bytes:

@@ -11,7 +11,7 @@ import http.client
 import re
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from urllib.parse import urlsplit
@@ -20,12 +20,12 @@ from proxy.config.commandline import ExitCode, Paint, Parser, visible
 from proxy.config.flags import FlagError
 from proxy.config.guarded_files import write_private
 from proxy.config.host import environment
-from proxy.core.schemes import Provider, find
-from proxy.errors import Problem
+from proxy.config.secret_files import read_reference
+from proxy.core.schemes import Provider, decode_secret
+from proxy.errors import ConfigError, Mistake, Problem
 from proxy.net.clock import Clock
-from proxy.tools.provider_names import near_provider
+from proxy.tools.providers import provider_named
 from proxy.tools.samples import choose, samples_of
-from proxy.tools.secret_flags import add_secret_flags, read_secret
 from proxy.tools.sending import TAMPERS, Delivery, Order, compose, tampered
 
 TIMEOUT_S = 60.0
@@ -36,7 +36,7 @@ _FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e\x80-\xff\t
 def main(argv: Sequence[str]) -> int:
     """Send one delivery and print the answer. 0 if it is a 2xx, 1 if it is not or none came."""
     arguments = build_parser().parse_args(argv)
-    provider = _provider(arguments.provider)
+    provider = provider_named(arguments.provider)
     order = _order(arguments, provider)
     try:
         delivery = compose(order) if arguments.tamper is None else tampered(order, arguments.tamper)
@@ -76,20 +76,31 @@ def build_parser() -> Parser:
     return parser
 
 
-def _provider(name: str) -> Provider:
-    provider = find(name)
-    if provider is None:
-        raise FlagError([Problem("PROVIDER", f"there is no provider {name[:64]!r}", near_provider(name))])
-    return provider
+def add_secret_flags(parser: argparse.ArgumentParser) -> None:
+    """Add both to ``parser``; exactly one of them must be given."""
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--secret-file", metavar="PATH", help="a file with the secret, as the provider shows it")
+    group.add_argument("--secret-env", metavar="NAME", help="the name of a variable with it")
+
+
+def read_secret(arguments: argparse.Namespace, provider: Provider, environ: Mapping[str, str]) -> bytes:
+    """The decoded secret of ``provider``. ConfigError, which shows nothing of it, where there is none."""
+    if arguments.secret_file is not None:
+        where, reference = "--secret-file", f"file:{arguments.secret_file}"
+    else:
+        where, reference = "--secret-env", f"env:{arguments.secret_env}"
+    try:
+        return decode_secret(provider, read_reference(reference, "", environ).value)
+    except Mistake as mistake:
+        raise ConfigError([Problem(where, mistake.what, mistake.mend)]) from None
 
 
 def _order(arguments: argparse.Namespace, provider: Provider) -> Order:
     problems = []
     try:
         sample = choose(provider, arguments.event)
-    except ValueError as error:
-        what, _, mend = str(error).partition(": ")
-        problems.append(Problem("EVENT", what, mend))
+    except Mistake as mistake:
+        problems.append(Problem("EVENT", mistake.what, mistake.mend))
         sample = samples_of(provider)[0]
     body = None
     if arguments.body is not None:

@@ -18,9 +18,8 @@ from proxy.core.signing.evidence import public_url_of
 from proxy.core.signing.template import Slot, compile_template
 from proxy.core.tokens import TokenKind
 from proxy.http1 import write_request_head
-from proxy.tools.body_signer import sign_inside, signs_inside
 from proxy.tools.samples import AGENTS, Sample, body_of
-from proxy.tools.signer import sign
+from proxy.tools.signer import sign, sign_inside, signs_inside
 from proxy.values import frozen, mutable
 
 HOUR_S = 3600.0

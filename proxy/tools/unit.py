@@ -178,7 +178,10 @@ def _translated(flags: Sequence[str], socket: str | None) -> _Words:
     words = _Words()
     rest = iter(flags)
     for word in rest:
-        option, equals, value = word.partition("=")
+        if word.startswith("-c") and len(word) > 2:
+            option, equals, value = "-c", "=", word[2:]
+        else:
+            option, equals, value = word.partition("=")
         if option in {"--check-config", "-t"}:
             continue
         if option in _SWITCHES:

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.schemes import PROVIDERS, decode_secret
 from proxy.reasons import Reason
-from proxy.tools.body_signer import sign_inside, signs_inside
+from proxy.tools.signer import sign_inside, signs_inside
 from tests.deliveries import NOW, Delivery, check_for, make, run
 
 BODIES = {

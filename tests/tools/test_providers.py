@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from proxy.config.flags import FlagError
 from proxy.core.schemes import PROVIDERS
-from proxy.tools.providers import COLUMNS, MAX_CELL, main
+from proxy.tools.providers import COLUMNS, MAX_CELL, main, provider_named
 
 
 def test_the_table_has_every_provider_once(capsys: pytest.CaptureFixture[str]):
@@ -61,3 +62,13 @@ def test_bad_flags():
     with pytest.raises(SystemExit) as ended:
         main(["--yaml"])
     assert ended.value.code == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("githob", "'github'"), ("Standard-Webhook", "'standard_webhooks'"), ("zzzzzz", "hookward providers")],
+)
+def test_an_unknown_name_is_answered_with_what_was_probably_meant(name: str, said: str):
+    assert provider_named("GitHub") is PROVIDERS["github"]
+    with pytest.raises(FlagError, match=said):
+        provider_named(name)

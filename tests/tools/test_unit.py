@@ -100,6 +100,11 @@ def test_a_file_has_its_own_needs(capsys: pytest.CaptureFixture[str], config: Pa
     assert str(config) in setting(text, "ExecStart")[0]
 
 
+def test_a_file_may_stand_right_behind_its_flag(capsys: pytest.CaptureFixture[str], config: Path):
+    [text] = printed(capsys, f"-c{config}", "--workers", "3").values()
+    assert setting(text, "ExecStart")[0].endswith(f" -c {config} --workers 3")
+
+
 def test_units_of_another_name_have_a_folder_of_their_own(capsys: pytest.CaptureFixture[str]):
     [text] = printed(capsys, "--listen", ":443", *BASE, "--name", "hooks").values()
     assert setting(text, "StateDirectory") == ["hooks"]

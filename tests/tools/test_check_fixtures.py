@@ -9,7 +9,7 @@ import pytest
 from proxy.config.load import load
 from proxy.config.settings import Loaded
 from proxy.core.schemes import PROVIDERS
-from proxy.tools.fixtures import run_fixtures
+from proxy.tools.check import run_fixtures
 from proxy.tools.samples import choose
 from proxy.tools.sending import Order, compose, tampered
 
