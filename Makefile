@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz mutants clean dist pyz deb deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz mutants states clean dist pyz deb deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ fuzz: .venv/fuzz.stamp ## Read mutated heads as h11 does, and fuzz everything th
 
 mutants: .venv/mutants.stamp ## Change the core in small ways and see whether a test notices (ARGS="--minutes 30 core.chunked")
 	$(BIN)/python scripts/mutants.py $(ARGS)
+
+states: .venv/run.stamp ## Draw the state machines of docs/life-of-a-request.md again, after their tables have changed
+	$(BIN)/python scripts/states.py
 
 dist: .venv/test.stamp ## Build the wheel and the source archive
 	$(BIN)/python -m hatchling build

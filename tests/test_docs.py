@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -193,6 +194,18 @@ def test_the_states_are_those_of_the_code(mark: str, moves: dict[object, frozens
     ]
     [block] = blocks("states", mark)
     assert block.text.splitlines() == drawn
+
+
+@pytest.mark.parametrize(("name", "moves"), MACHINES.items(), ids=MACHINES)
+def test_the_drawings_show_the_states_of_the_code(name: str, moves: dict[Any, frozenset[Any]]) -> None:
+    drawing = (ROOT / "docs" / "states" / f"{name}.svg").read_text()
+    states = [state.value for state in moves]
+    assert re.findall(r"<text x=[^>]+>(.*?)</text>", drawing) == states
+    shown = set(re.findall(r"<title>(\w+) to (\w+)</title>", drawing))
+    if f"every state may also go to {states[-1]}" in drawing:
+        shown |= {(state, states[-1]) for state in states[:-1]}
+    assert shown == {(state.value, to.value) for state in moves for to in moves[state]}
+    assert runpy.run_path(str(ROOT / "scripts" / "states.py"))["draw"](name, moves) == drawing, "make states"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
