@@ -6,10 +6,11 @@ Where published sets come from is not known here; whoever loads the configuratio
 
 from __future__ import annotations
 
+import io
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import field, replace
 
 from proxy.config.problems import Problems, suggestion
 from proxy.config.secret_files import read_bounded
@@ -22,7 +23,8 @@ from proxy.values import frozen
 #: ``resolve_set(name, query)``: the addresses of a published set, or None where no set has this name.
 ResolveSet = Callable[[str, str], AddressSet | None]
 
-_MAX_LIST_BYTES = 8 * 1024 * 1024
+#: A million prefixes have some 18 MiB.
+_MAX_LIST_BYTES = 64 * 1024 * 1024
 _SET = re.compile(r"([A-Za-z0-9._-]{1,64})(?:\?([\x21-\x7e]{0,256}))?")
 
 
@@ -40,6 +42,7 @@ class AllowReader:
     known_sets: Sequence[str]
     missing_sets: Collection[str] = ()  # not fetched yet: they are empty, and whoever resolves them has said so
     uses: list[ListUse] = field(default_factory=list)
+    files: dict[str, AddressSet] = field(default_factory=dict)  # what was read already, by path
 
     def read(self, view: Table, name: str) -> AddressSet | None:
         """The addresses of a key, or None where it was not written. All mistakes go into the problems."""
@@ -59,6 +62,7 @@ class AllowReader:
                 self.problems.add_mistake(where, mistake)
         value = AddressSet.union(fixed + published)
         if sets:
+            value = replace(value)  # ``config.set_swap`` knows a list by its identity
             self.uses.append(ListUse(value, AddressSet.union(fixed), tuple(sets)))
         return value
 
@@ -68,25 +72,28 @@ class AllowReader:
         return AddressSet.parse([text])
 
     def _file(self, path: str, where: Place) -> AddressSet:
+        if path in self.files:
+            return self.files[path]
         try:
             data, _ = read_bounded(path, _MAX_LIST_BYTES)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else None
             raise Mistake(f"{path} cannot be read: {why or 'not a path'}", "name a readable file") from None
         if len(data) > _MAX_LIST_BYTES:
-            raise Mistake(f"{path} is larger than 8MiB", "name a file with one address or network a line")
-        lines = [line.partition("#")[0].strip() for line in data.decode("utf-8", "replace").splitlines()]
-        entries = [line for line in lines if line]
-        if not entries:
-            raise Mistake(f"{path} has no entry, so nobody would be let in", "add one address or network a line")
+            raise Mistake(f"{path} is larger than 64MiB", "name a file with one address or network a line")
         try:
-            return AddressSet.parse(entries)
+            found = AddressSet.parse(filter(None, _lines(data)))
         except Mistake:
-            return self._line_by_line(path, lines, where)
+            found = self._line_by_line(path, data, where)
+        else:
+            if not found:
+                raise Mistake(f"{path} has no entry, so nobody would be let in", "add one address or network a line")
+        self.files[path] = found
+        return found
 
-    def _line_by_line(self, path: str, lines: list[str], where: Place) -> AddressSet:
+    def _line_by_line(self, path: str, data: bytes, where: Place) -> AddressSet:
         """For a list with mistakes: all of them, each with its line."""
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(_lines(data), 1):
             try:
                 AddressSet.parse([line] if line else [])
             except Mistake as mistake:
@@ -105,6 +112,12 @@ class AllowReader:
         if not found and not self.missing_sets:
             raise Mistake(f"the address set {name!r} is empty, so nobody would be let in", "check its query")
         return found
+
+
+def _lines(data: bytes) -> Iterator[str]:
+    """The lines of a list without comments, one after the other: all at once would take 70 MiB of a million."""
+    for line in io.BytesIO(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data):
+        yield line.partition(b"#")[0].strip().decode("utf-8", "replace")
 
 
 def _parse_set(text: str) -> tuple[str, str]:

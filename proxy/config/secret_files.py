@@ -70,7 +70,7 @@ def read_bounded(path: str, limit: int, *, any_link: bool = False) -> tuple[byte
             raise OSError(errno.EINVAL, "not a regular file")
         data = b""
         while len(data) <= limit:
-            piece = os.read(descriptor, limit + 1 - len(data))
+            piece = os.read(descriptor, min(limit, max(status.st_size - len(data), 0)) + 1)
             if not piece:
                 break
             data += piece

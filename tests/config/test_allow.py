@@ -112,5 +112,5 @@ def test_every_wrong_line_of_a_list_is_named(place: Workplace) -> None:
 
 
 def test_a_huge_list_is_refused(place: Workplace) -> None:
-    (place.folder / "l.txt").write_bytes(b"#" * (8 * 1024 * 1024 + 1))
-    assert "8MiB" in place.problems(allowing("file:l.txt"))[0].what
+    (place.folder / "l.txt").write_bytes(b"#" * (64 * 1024 * 1024 + 1))
+    assert "64MiB" in place.problems(allowing("file:l.txt"))[0].what

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import pairwise
 from random import Random
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.addresses import AddressSet, Peer, client_address
+from proxy.core.addresses import AddressSet, Packed, Peer, client_address
 
 V4 = 1 << 32
 V6 = 1 << 128
@@ -389,3 +390,36 @@ def test_no_header_makes_the_walk_raise(values):
 @given(st.binary(max_size=80))
 def test_what_the_sender_writes_cannot_hide_the_address_that_a_proxy_saw(forged):
     assert client_address(PROXY, [forged + b", 192.0.2.7, 10.0.0.2"], TRUSTED).text == "192.0.2.7"
+
+
+@pytest.mark.parametrize("to_the_end", [False, True])
+def test_a_long_list_judges_as_its_entries_do(to_the_end):
+    """Long lists are packed; what they admit, their bounds and unions are the same."""
+    random = Random(7)  # of a test
+    sixes = [random.getrandbits(128) >> 64 << 64 for _ in range(3000)]
+    fours = [random.getrandbits(32) >> 8 << 8 for _ in range(3000)]
+    entries = [f"{IPv6Address(n)}/64" for n in sixes] + [f"{IPv4Address(n)}/24" for n in fours]
+    entries += ["ffff::/16", "255.0.0.0/8"] if to_the_end else []
+    long = AddressSet.parse(entries)
+    assert isinstance(long.bounds6, Packed)
+    assert list(long.bounds6) == sorted(long.bounds6)
+    assert long.bounds6[-1] == list(long.bounds6)[-1]
+    assert list(long.bounds6[3:7]) == list(long.bounds6)[3:7]
+    for base in random.sample(sixes, 50):
+        assert peer6(base) in long
+        assert peer6(base | (1 << 64) - 1) in long
+        for near in (base - 1, base + (1 << 64)):
+            if 0 <= near < 1 << 128:
+                assert (peer6(near) in long) is any(first <= near <= last for first, last in long.ranges6)
+    for base in random.sample(fours, 50):
+        assert peer4(base) in long
+    assert (Peer.of("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff") in long) is to_the_end
+    halves = AddressSet.parse(entries[::2]), AddressSet.parse(entries[1::2])
+    assert halves[0] | halves[1] == long
+    assert hash(halves[0] | halves[1]) == hash(long)
+    assert pickle.loads(pickle.dumps(long)) == long
+
+
+def test_the_union_with_nothing_is_the_set_itself():
+    one = AddressSet.parse(["192.0.2.0/24"])
+    assert AddressSet.union([one, one, AddressSet.empty()]) is one
