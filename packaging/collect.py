@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
-#: Only who compiles against uvloop or h11, or tests them, needs these.
+#: Needed only to compile against uvloop or h11, or to test them.
 LEFT_OUT = ("*.pyx", "*.pxd", "*.pxi", "*.c", "*.h", "RECORD", "REQUESTED", "direct_url.json", "bin", "_testbase.py")
 
 
@@ -56,7 +56,7 @@ def collect(folder: Path, *, uvloop: bool) -> Path:
 
 
 def settle(folder: Path) -> None:
-    """Strip machine code, and give all files one time and plain modes, so that who builds again gets the same."""
+    """Strip machine code, and give all files one time and plain modes, so that another build gives the same bytes."""
     if shutil.which("strip"):
         for module in folder.rglob("*.so"):
             run("strip", "--strip-unneeded", module)

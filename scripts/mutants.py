@@ -3,8 +3,8 @@
 ``python scripts/mutants.py [--minutes 30] [--again] [core.chunked …]``. Each module is worked on in a copy of its own
 below .venv/mutants, so that the tree can be edited meanwhile, and goes on where the last run ended. A module is asked
 of its mirror test, of those that import it and, where it signs, of its neighbours': what they do not notice is a
-survivor, though a test of the whole process may know it. Prints what was noticed by module, and each change that nobody
-noticed; docs/testing.md says which of those mean nothing.
+survivor, though a test of the whole process may know it. Prints what was noticed by module, and each change that went
+unnoticed; docs/testing.md says which of those mean nothing.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def is_left(status: str) -> bool:
 
 
 def says_the_same(place: Path, mutant: str) -> bool:
-    """Whether a change is one of words alone: the case of a codec's name, the text of an error that nobody sees, or
+    """Whether a change is one of words alone: the case of a codec's name, the text of an error that is not shown, or
     ``strict`` of ``zip``.
     """
     lines = mutmut(place, "show", mutant).splitlines()
@@ -142,7 +142,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python scripts/mutants.py")
     parser.add_argument("modules", nargs="*", help="core.chunked and the like; all of them by default")
     parser.add_argument("--minutes", type=float, default=30.0, help="how long at most")
-    parser.add_argument("--again", action="store_true", help="ask once more of those alone that nobody noticed")
+    parser.add_argument("--again", action="store_true", help="try again only those that went unnoticed")
     parser.add_argument("--processes", type=int, default=2, help="how many at once")
     options = parser.parse_args()
     os.nice(19)

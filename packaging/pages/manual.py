@@ -16,13 +16,13 @@ from proxy.config.schema import SECTIONS
 from proxy.ops.commands import Command
 
 _CODES = {
-    ExitCode.OK: "It stopped as told.",
-    ExitCode.FAILED: "A command did its work, and the result is not what was promised.",
+    ExitCode.OK: "It stopped as asked, or the command succeeded.",
+    ExitCode.FAILED: "A command ran, and the result is not what it should be.",
     ExitCode.USAGE: "A flag is wrong.",
     ExitCode.UNAVAILABLE: "An address is in use, or cannot be bound.",
-    ExitCode.SOFTWARE: "A mistake of hookward's own.",
-    ExitCode.NO_PERMISSION: "Not permitted to listen there: a port below 1024, a socket in a folder of others.",
-    ExitCode.CONFIG: "The configuration is wrong, or a file of it may not be read; all is told with its mend.",
+    ExitCode.SOFTWARE: "A bug in hookward.",
+    ExitCode.NO_PERMISSION: "Not permitted to listen there: a port below 1024, a socket in another user's folder.",
+    ExitCode.CONFIG: "The configuration is wrong, or a file of it cannot be read; each mistake comes with its remedy.",
 }
 _SIGNALS = {
     "SIGHUP": "Read configuration, secrets, certificates and address lists again; a mistake keeps the old ones.",
@@ -107,7 +107,7 @@ def _command(name: str, command: Command, options: Sequence[Option]) -> list[str
     parser = command.parser()
     lines = [f".SH HOOKWARD {_plain(name.upper())}", *_text(parser.description or f"{command.help}.")]
     if command.of_run:
-        lines += _text("It takes the flags of `run` besides.")
+        lines += _text("It also takes the flags of `run`.")
     for option in options:
         lines += _option(option)
     return [*lines, *([".PP", *_verbatim(parser.epilog)] if parser.epilog else [])]

@@ -1,8 +1,8 @@
-"""The accept loop: who comes, whether that address may, and whether there is room. Nothing is read from anybody here.
+"""The accept loop: which address connects, whether it may, and whether there is room. Nothing is read here.
 
 The address is judged from accept's own result, so that a refused peer costs two system calls and no log line: it is
-reset (SO_LINGER 0), which leaves no TIME_WAIT behind. What comes through is handed over with its :class:`Slot`.
-The kernel may be told to drop most of the others before that (``net.kernel_filter``): who comes is judged all the same.
+reset (SO_LINGER 0), which leaves no TIME_WAIT behind. An admitted one is handed over with its :class:`Slot`.
+The kernel may be told to drop most of the others before that (``net.kernel_filter``): the rest is judged all the same.
 ``net.listener`` and ``net.tcp_forward`` build on it.
 """
 
@@ -76,8 +76,8 @@ class Acceptor:
     """Accepts from one listening socket, which it owns from now on and closes in ``stop``.
 
     ``gate()`` gives the addresses that may connect now, None for all. ``charge`` is False where the peer is a load
-    balancer: then whoever takes over charges the address that it speaks for. ``lasting``: the
-    connections may stay silent for ever, and leave a share to those of routes.
+    balancer: then ``hand_over`` charges the address that it speaks for. ``lasting``: the connections may stay silent
+    for ever, and leave a share to those of routes.
     """
 
     def __init__(
@@ -116,8 +116,8 @@ class Acceptor:
         self._loop.add_reader(self._sock, self._on_readable)
 
     def take_queue(self) -> None:
-        """Accept who has connected already and waits in the kernel's queue, as many as one turn takes. Where nobody
-        else holds the socket, ``stop`` would reset them.
+        """Accept the connections that wait in the kernel's queue, as many as one turn takes. Where no other process
+        holds the socket, ``stop`` would reset them.
         """
         if self._loop is not None and self._resuming is None:
             self._on_readable()

@@ -1,10 +1,10 @@
-"""The kernel's part of admission (Linux): a listening socket drops the packets of whom no list admits.
+"""The kernel's part of admission (Linux): a listening socket drops the packets of addresses that no list admits.
 
 ``core.bpf`` makes the program, ``SO_ATTACH_FILTER`` (socket(7)) puts it on the socket, one in place of another in one
 step; neither needs a privilege. A refused peer then gets no answer at all, and costs neither a connection nor any work
-of this process. Whoever comes through is judged again after accept, so where the kernel takes no program, or only a
-wider one, nothing is let in: it is said once, and the peer is reset as without a filter. This module knows no policy,
-and is imported where it is configured.
+of this process. A connection that comes through is judged again after accept, so where the kernel takes no program, or
+only a wider one, nothing is let in: it is logged once, and the peer is reset as without a filter. This module knows no
+policy, and is imported where it is configured.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class KernelFilter:
         if addresses is None:
             detach_filter(self._sock)
             if self.in_force:
-                self._say(logging.INFO, "off: the kernel drops nobody")
+                self._say(logging.INFO, "off: the kernel drops nothing")
             self.in_force = False
             return
         try:
@@ -69,7 +69,10 @@ class KernelFilter:
         except OSError as error:
             detach_filter(self._sock)
             self.in_force = False
-            self._say(logging.WARNING, f"off ({error.strerror or error}): who is not admitted is reset after accept")
+            self._say(
+                logging.WARNING,
+                f"off ({error.strerror or error}): addresses that are not admitted are reset after accept",
+            )
             return
         self.in_force = True
         self._report(program)
@@ -96,9 +99,9 @@ class KernelFilter:
         size = f"on, {len(program.instructions)} instructions"
         if program.joined:
             wider = f"{program.joined} address ranges were joined with their neighbours to fit"
-            self._say(logging.WARNING, f"{size}; {wider}, and who is between them is reset after accept")
+            self._say(logging.WARNING, f"{size}; {wider}, and what lies between them is reset after accept")
         else:
-            self._say(logging.INFO, f"{size}: the kernel drops whom no list admits")
+            self._say(logging.INFO, f"{size}: the kernel drops what no list admits")
 
     def _say(self, level: int, text: str) -> None:
         if text != self._said:

@@ -49,7 +49,7 @@ class ListenError(HookwardError):
 
 
 class AddressInUseError(ListenError):
-    """Somebody else listens there."""
+    """Another process listens there."""
 
 
 class NotPermittedError(ListenError):
@@ -194,7 +194,7 @@ def _bind_unix(address: ListenAddress, path: str) -> BoundSocket:
 
 
 def _remove_stale(address: ListenAddress, spot: Spot, where: str) -> None:
-    """Remove the file that a killed process left. What is no socket, or answers, is somebody else's."""
+    """Remove the file that a killed process left. What is no socket, or answers, is not ours."""
     try:
         mode = spot.look().st_mode
     except FileNotFoundError:

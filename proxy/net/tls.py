@@ -3,7 +3,7 @@
 Certificates are read again when their files change. A pair that cannot be used leaves the old one in force and is
 reported: a renewal that goes wrong must not take the listener down. New contexts serve new connections; old
 connections end as they began. TLS 1.2 (ECDHE and AEAD only) and 1.3, HTTP/1.1 only. This module knows no listener and
-no clock; who runs :meth:`TlsContexts.watch` gives it the interval.
+no clock; the caller of :meth:`TlsContexts.watch` gives it the interval.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _Stamp = tuple[tuple[int, int, int, int] | None, ...]
 
 
 class _EncryptedKeyError(Exception):
-    """OpenSSL asked for the key's password, and there is nobody to ask."""
+    """OpenSSL asked for the key's password, which we do not have."""
 
 
 @frozen

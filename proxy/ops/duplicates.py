@@ -23,7 +23,7 @@ def open_duplicates(site: Site, settings: DuplicateSettings) -> None:
     desk.table.max_entries = settings.max_entries
     desk.store = store = _open_store(site, settings)
     if store is not None:
-        # Nothing is released; but who starts hookward learns whether the store answers, before a delivery comes.
+        # Nothing is released; but the log says whether the store answers, before a delivery comes.
         desk.run(desk.tell(lambda: store.released(_NOTHING, "")))
 
 

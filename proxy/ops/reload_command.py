@@ -1,4 +1,4 @@
-"""``reload``: have a running service reload, and wait for what comes of it: ``ExecReload=`` of the printed units.
+"""``reload``: have a running service reload, and wait for the result: ``ExecReload=`` of the printed units.
 
 A check in a process of its own could not see the service's credentials, which systemd gives to no command of
 ``ExecReload=``. So the service is asked, and judges by itself; what it says of the reload comes in the words of
@@ -28,13 +28,13 @@ _MAX_MESSAGE_BYTES = 64 * 1024
 
 
 def main(argv: Sequence[str]) -> int:
-    """Reload the process, and say how it went by the exit code. Raises FlagError."""
+    """Reload the process; the exit code says how it went. Raises FlagError."""
     own = build_parser().parse_args(argv)
     path = os.environ.get(RELOAD_VARIABLE, "")
     if not path.startswith("/"):
         mend = "set it for the service too, as the units of `hookward unit` do; or send SIGHUP and look at the log"
         raise FlagError([Problem(RELOAD_VARIABLE, "is not set to the path of a socket", mend)])
-    Path(path).unlink(missing_ok=True)  # of one who was killed while waiting
+    Path(path).unlink(missing_ok=True)  # of an earlier one that was killed while waiting
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as sock:
         sock.bind(path)
         try:
@@ -48,7 +48,7 @@ def build_parser() -> Parser:
     parser = Parser(
         prog="hookward reload",
         description="Have a service reload its configuration, and wait until it is in force or refused (exit code 78). "
-        f"For ExecReload=; ${RELOAD_VARIABLE} is the socket at which the service tells.",
+        f"For ExecReload=; ${RELOAD_VARIABLE} is the socket on which the service reports.",
     )
     parser.add_argument("pid", metavar="PID", type=_pid, help="the main process of the service: $MAINPID")
     return parser

@@ -1,7 +1,7 @@
 """A curl command line as text, taken apart: enough of a shell's quoting and of curl's options to know the request.
 
-Nothing is run and nothing expanded: a variable in the line stays as it is written, and is said. Files behind ``@`` are
-read by a function that the caller gives. What cannot be understood is a ValueError with the mend.
+Nothing is run and nothing expanded: a variable in the line stays as it is written, and is reported. Files after ``@``
+are read by a function that the caller gives. What cannot be understood is a ValueError with the mend.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ANSI = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|u[0-9A-Fa-f]{1,4}|U[0-9A-Fa-f]{1,8}|[0
 _ANSI_CHARS = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "e": "\x1b"}
 _VARIABLE = re.compile(r"\$[A-Za-z_{(]|`")
 
-#: Options with an argument that changes nothing about the request, so both are skipped.
+#: Options with an argument that do not change the request: both are skipped.
 _IGNORED = frozenset(
     {"-o", "--output", "-m", "--max-time", "--connect-timeout", "-x", "--proxy", "--cacert", "--capath", "-E", "--cert"}
     | {"--key", "-w", "--write-out", "--resolve", "-c", "--cookie-jar", "--retry", "--retry-delay", "--limit-rate"}
@@ -49,7 +49,7 @@ _HEADERS = {
     "--cookie": "Cookie: ",
 }
 _DATA = frozenset({"-d", "--data", "--data-ascii", "--data-raw", "--data-binary", "--data-urlencode", "--json"})
-#: Options with an argument that we know.
+#: Options whose argument is used.
 _TAKEN = frozenset({"-X", "--request", "-u", "--user", "--url", *_HEADERS, *_DATA})
 _REFUSED = {"-F": "multipart forms", "--form": "multipart forms", "-T": "uploads", "--upload-file": "uploads"}
 _REFUSED |= {"-G": "data in the query", "--get": "data in the query", "-K": "configuration files", "--config": "them"}
@@ -57,7 +57,7 @@ _REFUSED |= {"-G": "data in the query", "--get": "data in the query", "-K": "con
 
 @mutable
 class CurlRequest:
-    """What the line would send. ``variables``: it has shell variables, whose values nobody knows here."""
+    """What the line would send. ``variables``: it has shell variables, whose values are not known here."""
 
     method: str = ""
     url: str = ""
@@ -148,7 +148,7 @@ def _options(words: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _short(letters: str, rest: Iterator[str]) -> Iterator[tuple[str, str]]:
-    """``-sXPOST``: flags in one word, the last of which may have its argument behind it."""
+    """``-sXPOST``: several flags in one word, the last of which may be followed by its argument."""
     for at, letter in enumerate(letters):
         name = f"-{letter}"
         if name in _TAKEN | _IGNORED:
@@ -193,7 +193,7 @@ def _data(name: str, value: str, read_file: ReadFile) -> bytes:
     if name == "--data-raw" or not value.startswith("@"):
         return value.encode("utf-8", "surrogateescape")
     content = read_file(value[1:])
-    # "-d @file" takes line ends away: a frequent cause of a signature that does not match.
+    # "-d @file" strips line ends: a frequent cause of a signature mismatch.
     return content if name in {"--data-binary", "--json"} else re.sub(rb"[\r\n\0]", b"", content)
 
 

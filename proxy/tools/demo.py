@@ -1,7 +1,7 @@
 """``demo``: hookward at work in ten seconds, on this machine, without an account anywhere.
 
-It sends what GitHub would send and what strangers would send, shows for each the answer, what the application saw and
-what the log says, and compares that with what was promised. The exit code is 0 only if every promise was kept.
+It sends what GitHub would send and what an attacker would send, shows for each the answer, what the application saw
+and what the log says, and compares that with what was promised. The exit code is 0 only if every promise was kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from proxy.values import frozen, mutable
 
 #: How long a log line or a request may take to show up; on a quiet machine it is a millisecond.
 WAIT_S = 10.0
-#: How long is listened for what must not come.
+#: How long to wait for what must not come.
 SILENCE_S = 0.1
 
 BODY = json.dumps(
@@ -51,7 +51,7 @@ class Step:
 STEPS = (
     Step("a push from GitHub, signed with the shared secret", 200, "delivered"),
     Step("the same push, changed on its way", 403, "signature_mismatch", body=BODY.replace(b"main", b"evil")),
-    Step("a push that nobody signed", 403, "signature_missing", signed=None),
+    Step("a push without a signature", 403, "signature_missing", signed=None),
     Step("a signed push to another path of the application", 404, "path_not_matched", path="/admin"),
     Step("a signed push from an address that is not allowed", 0, "", source="127.0.0.2"),
 )
@@ -59,7 +59,7 @@ STEPS = (
 
 @mutable
 class Outcome:
-    """What came of a step. ``status`` 0 is a reset connection, -1 one that could not be tried on this host."""
+    """What happened. ``status`` 0 is a reset connection, -1 one that could not be tried on this host."""
 
     status: int = 0
     phrase: str = ""
@@ -146,9 +146,9 @@ def _play(step: Step, secret: bytes, application: Application, guard: Guard) -> 
     try:
         connection.connect()
     except ConnectionError:
-        pass  # refused before the handshake was seen: a reset like any other
+        pass  # reset before connect() returned
     except OSError:
-        outcome.status = -1  # only Linux owns all of 127.0.0.0/8
+        outcome.status = -1  # only Linux has all of 127.0.0.0/8
         return outcome
     try:
         connection.request("POST", step.path, body=step.body, headers=_headers(step, secret))
@@ -213,11 +213,11 @@ def _invite(guard: Guard, secret_file: Path, paint: Paint) -> None:
         '     -H "X-GitHub-Event: ping" -H "Content-Type: application/json" --data-binary "$body"',
     ):
         print(f"  {paint(line, 'cyan')}")
-    print("\nBoth keep running until Ctrl-C. What comes is shown here.\n", flush=True)
+    print("\nBoth keep running until Ctrl-C. What arrives is shown here.\n", flush=True)
 
 
 def _watch(application: Application, guard: Guard, paint: Paint) -> None:
-    """Show what comes, until somebody interrupts."""
+    """Show what arrives, until Ctrl-C."""
     while guard.running:
         line = _take(guard.lines, 0.5)
         if line is None:

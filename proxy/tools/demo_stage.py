@@ -22,7 +22,7 @@ from typing import IO, Any
 from proxy.values import frozen
 
 PATH = "/hooks/github"
-#: A start takes a second on a slow machine; the rest is patience with busy ones.
+#: A start takes a second on a slow machine; the rest is for busy ones.
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 
@@ -44,7 +44,7 @@ class Seen:
 
 
 class Application:
-    """The application behind: it thanks for everything and remembers it."""
+    """The application: it answers every request with thanks, and remembers it."""
 
     def __init__(self) -> None:
         self.seen: queue.SimpleQueue[Seen] = queue.SimpleQueue()
@@ -142,7 +142,7 @@ class Guard:
         self._ready.set()
 
     def close(self) -> None:
-        """End it, by force if it does not."""
+        """End it, by force if it does not end by itself."""
         self._process.terminate()
         try:
             self._process.wait(STOP_TIMEOUT_S)

@@ -1,7 +1,7 @@
 """``explain``: a saved delivery, taken through every check, with what each found and the probable cause.
 
 With ``-c`` the routes are those of a configuration; else ``--provider`` and ``--secret-file`` make one, as for ``run``.
-Nothing is sent and no port opened. The checks are the same code that guards.
+Nothing is sent and no port is opened. The checks are the code that serves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from proxy.tools.saved_delivery import Saved, no_files, read_saved
 from proxy.tools.walk import ADMITTED, Step, Trip, Walk, walk
 
 _MAX_BYTES = 256 * 1024 * 1024
-#: What the shell hands over by ``<(command)``, or the process has as its input.
+#: What the shell passes for ``<(command)``, or standard input.
 _GIVEN = re.compile(r"/(?:dev|proc/self)/fd/([0-9]{1,6})")
 _MARKS = {True: ("ok", "green"), False: ("NO", "red"), None: ("--", "dim")}
 
@@ -97,7 +97,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def _open(path: str) -> int:
-    """A pipe that the shell made is waited for; any other could have nobody at its other end."""
+    """A pipe that the shell made is waited for; any other might never have a writer."""
     given = _GIVEN.fullmatch("/dev/fd/0" if path == "/dev/stdin" else path)
     if given is not None:
         return os.dup(int(given[1]))
@@ -124,7 +124,7 @@ def _bounded(file: BinaryIO, shown: str) -> bytes:
 def _load(arguments: argparse.Namespace) -> Loaded:
     environ = environment()
     if arguments.config is None and not environ.get(CONFIG_VARIABLE):
-        # A route needs both ends to load; nothing listens and nothing is sent here.
+        # A route needs both to load; nothing listens and nothing is sent here.
         arguments.listen = arguments.listen or ["127.0.0.1:0"]
         arguments.upstream = arguments.upstream or ["http://127.0.0.1:9"]
         if arguments.method is None:
@@ -191,5 +191,5 @@ def _line(step: Step, width: int, paint: Paint) -> str:
 
 
 def _plain(text: str) -> str:
-    """What a saved delivery says goes to the terminal as ASCII that does nothing there."""
+    """``text`` from a saved delivery as printable ASCII, which cannot drive the terminal."""
     return visible(text).encode("ascii", "backslashreplace").decode("ascii")

@@ -1,7 +1,7 @@
 """``gen-secret``: a new secret of the form and length that a provider takes, on standard output or in a file.
 
-From the operating system's generator. A file is made with mode 0600 and never overwritten: the secret that is in use
-would be gone.
+It comes from the operating system's generator. A file is made with mode 0600 and never overwritten: the secret in use
+would be lost.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def main(argv: Sequence[str]) -> int:
 def build_parser() -> Parser:
     """The parser of the command."""
     parser = Parser(prog="hookward gen-secret", description="Make a new secret of the right form and length.")
-    parser.add_argument("provider", metavar="PROVIDER", nargs="?", help="for whom; left out, 64 characters of hex")
+    parser.add_argument(
+        "provider", metavar="PROVIDER", nargs="?", help="the provider it is for; without one, 64 hex characters"
+    )
     parser.add_argument("--out", metavar="FILE", help="write it into a new file with mode 0600, not to standard output")
     return parser
 

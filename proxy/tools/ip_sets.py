@@ -1,8 +1,8 @@
 """``ip-sets``: what published address lists there are, what they hold, and what their feeds say now.
 
 ``show`` (the default) looks at what is here, ``diff`` asks the feeds and tells the difference, ``refresh`` keeps what
-they say in the state directory, where a running hookward finds it at its next turn or at once on SIGHUP. Lists of
-one's own are known from the configuration; the rest of it is not judged, so no secret has to be readable.
+they say in the state directory, where a running hookward finds it at its next look, or at once on SIGHUP. Your own
+lists are known from the configuration; the rest of it is not read, so no secret has to be readable.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from proxy.values import mutable
 
 _EPILOG = """\
 examples:
-  hookward ip-sets                                   all lists, and what is here of them
+  hookward ip-sets                                   all lists, and what is stored of each
   hookward ip-sets show "aws?service=EC2"            the prefixes themselves, one a line
   hookward ip-sets diff github                       ask the feed; exit code 1 where it says something else
   hookward ip-sets refresh --config hookward.toml    fetch every list that the configuration uses
@@ -41,7 +41,7 @@ examples:
 
 @mutable
 class _Work:
-    """What one call of the command works with."""
+    """What one run of the command works with."""
 
     feeds: Mapping[str, Feed]
     state_dir: str | None
@@ -83,11 +83,11 @@ def build_parser() -> Parser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("action", choices=("show", "diff", "refresh"), help="what to do (show, unless said)")
+    parser.add_argument("action", choices=("show", "diff", "refresh"), help="what to do (show by default)")
     parser.add_argument("name", nargs="*", help="a list, for show also with a query: atlassian?product=bitbucket")
-    parser.add_argument("--config", "-c", metavar="PATH", help="a configuration file, for lists of one's own")
-    parser.add_argument("--state-dir", metavar="PATH", help="where the last good copies are")
-    parser.add_argument("--accept", action="store_true", help="take a list even where it has shrunk suspiciously")
+    parser.add_argument("--config", "-c", metavar="PATH", help="a configuration file, for your own lists")
+    parser.add_argument("--state-dir", metavar="PATH", help="where the last good copies are stored")
+    parser.add_argument("--accept", action="store_true", help="accept a list even if it has shrunk suspiciously")
     parser.add_argument("--json", action="store_true", help="as JSON")
     return parser
 
@@ -156,7 +156,7 @@ async def _ask_all(work: _Work, feeds: Sequence[Feed], *, keep: bool) -> int:
 
 
 async def _ask(work: _Work, feed: Feed, context: ssl.SSLContext, *, keep: bool) -> ExitCode:
-    """One feed: tell what it says, keep it where asked. The worst that happened is the exit code."""
+    """Ask one feed and tell the difference; store it if ``keep``. Returns the exit code."""
     old = work.copy(feed)
     try:
         fresh = await _fetch(work, feed, old, context)
@@ -182,7 +182,7 @@ async def _ask(work: _Work, feed: Feed, context: ssl.SSLContext, *, keep: bool) 
 async def _fetch(work: _Work, feed: Feed, old: Copy | None, context: ssl.SSLContext) -> Fresh:
     if not feed.url:
         raise FeedError(f"it has no feed that a program could fetch (see {feed.docs or 'its documentation'})")
-    # Asked without conditions: who calls this by hand wants to see the whole answer judged again.
+    # Without conditions: an operator who asks by hand wants the whole answer to be judged again.
     document = await fetch_feed(feed, Known(), context)
     assert document is not None, "nothing was known that could be confirmed"
     fresh = judge(feed, document, None if work.accept else old, [""], work.now)

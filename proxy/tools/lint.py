@@ -1,7 +1,7 @@
-"""What ``check`` says beyond the warnings of a load: things that work, and should not be left so.
+"""What ``check`` says beyond the warnings of a load: settings that work, and should be changed all the same.
 
-Judged on what was loaded, so flags, environment and file count alike. Names of secrets are shown, never values; whether
-two are equal is told, not what they are.
+Judged on what was loaded, so flags, environment and file count alike. Names of secrets are shown, never values; that
+two are equal is said, not what they are.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from proxy.errors import Place
 SHORT_SECRET_BYTES = 16
 SOON_S = 14 * 86400.0
 WIDE_TOLERANCE_S = 3600.0
-#: Node, uvicorn and Apache close a connection that was idle for so long.
+#: Node, uvicorn and Apache close a connection that has been idle for this long.
 USUAL_IDLE_S = 5.0
-#: Bits of prefix that a list may at least have: shorter ones are a good part of the internet.
+#: The shortest prefixes without a warning, in bits: shorter ones are a good part of the internet.
 _WIDE4, _WIDE6 = 4, 8
 _DAY_S = 86400.0
 
@@ -89,7 +89,7 @@ def _of_secret(secret: Secret, now: float, *, is_key: bool) -> Iterator[Note]:
         yield Note("H103", f"the secret {secret.name} looks like {what}")
     if secret.not_after is not None and 0 < secret.not_after - now < SOON_S:
         days = (secret.not_after - now) / _DAY_S
-        yield Note("H105", f"the secret {secret.name} is over in {days:.0f} days")
+        yield Note("H105", f"the secret {secret.name} expires in {days:.0f} days")
 
 
 def _of_scheme(route: Route) -> Iterator[Note]:
@@ -139,7 +139,7 @@ def _of_order(policy: Policy, settings: Settings) -> Iterator[Note]:
     on_path: dict[bytes, list[Route]] = {}
     for route in policy.routes:
         before = on_path.setdefault(route.path, [])
-        # What lies below its path is not an exact route's to take.
+        # An exact route takes nothing below its path.
         rivals = [other for other in before if not other.exact or route.exact]
         before.append(route)
         whole = next((other for other in rivals if _takes_all(other, route)), None)
@@ -153,7 +153,7 @@ def _of_order(policy: Policy, settings: Settings) -> Iterator[Note]:
 
 
 def _of_slashes(policy: Policy, settings: Settings) -> Iterator[Note]:
-    """Routes that a slash more or less leads past, to one that asks for less."""
+    """Routes that a trailing slash bypasses, to a route that asks for less."""
     table = RouteTable(policy.routes)
     for route in policy.routes:
         twin = route.path[:-1] if route.path.endswith(b"/") else route.path + b"/"
@@ -184,7 +184,7 @@ def _admits_all(first: Route, second: Route, *, by_head: bool = False) -> bool:
 
 
 def _asks_no_more(first: Route, second: Route, *, by_head: bool) -> bool:
-    """Whether every proof of the second route's is one of the first's."""
+    """Whether every proof that the second route accepts is one for the first."""
     return (
         (first.events is None or (second.events is not None and first.events >= second.events))
         and (
@@ -225,7 +225,7 @@ def _holds(outer: AddressSet, inner: AddressSet) -> bool:
 
 
 def _lists(loaded: Loaded) -> Iterator[tuple[str, AddressSet]]:
-    """Every list of addresses, with what it belongs to."""
+    """Every list of addresses, with the name of its owner."""
     for route in loaded.policy.routes:
         if route.allow is not None:
             yield f"{_where(loaded.settings, route)}: allow", route.allow

@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         print(json.dumps([_row(p) | {"title": p.title, "note": p.note} for p in chosen], indent=2))
     elif chosen:
         _print_table([_row(provider) for provider in chosen], Paint.on(sys.stdout))
-        # Not below a list of all, where nobody would read the notes of a hundred.
+        # Below a list of all, a hundred notes would go unread.
         for provider in chosen if words else ():
             if provider.note:
                 print(f"\n{provider.slug}: {provider.note}")

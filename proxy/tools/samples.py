@@ -1,7 +1,7 @@
-"""Sample deliveries: what the well-known providers send, with invented people and numbers, and one for all others.
+"""Sample deliveries: what well-known providers send, with invented people and numbers, and one for all others.
 
-The bodies are data beside this module (``samples/*.json``); a form is kept as the object of its fields. They are
-written compactly when they are sent, as the providers do.
+The bodies are data beside this module (``samples/*.json``); a form is kept as an object of its fields. They are sent in
+compact form, as the providers do.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A delivery that somebody saved: raw HTTP, a curl command line, or a HAR file of a browser or a proxy.
+"""A saved delivery: raw HTTP, a curl command line, or a HAR file of a browser or a proxy.
 
-What people save is seldom byte for byte what was sent: editors change line ends and add a newline, tools decode. What
-had to be mended to read it is noted, because it may be the very reason why a signature does not fit. The head that
-comes out is read by the same grammar as one from the network. ValueError, with the mend, where there is none.
+What was saved is seldom byte for byte what was sent: editors change line ends and add a newline, tools decode. Each
+repair that reading needs is noted, because it may be the very reason why a signature does not match. The head is then
+read by the same grammar as one from the network. ValueError, with the mend, where there is no delivery.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Saved:
 
 
 def no_files(path: str) -> bytes:
-    """Stands in where a saved delivery may not name other files."""
+    """The ``read_file`` of a delivery that may not name other files."""
     raise ValueError(f"the command reads the file {path[:80]!r}: put its content into the command, or save raw HTTP")
 
 

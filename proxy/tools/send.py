@@ -1,4 +1,4 @@
-"""``send``: one delivery, signed as the provider would sign it, to try out a set-up without waiting for the provider.
+"""``send``: one delivery, signed as the provider would sign it, to try a set-up without waiting for the provider.
 
 It sends to any URL, so it also tries the application itself. With ``--tamper`` the delivery is wrong in a known way;
 with ``--save`` it goes into a file for ``explain`` and ``[[test]]`` instead. What is printed never holds the proof.
@@ -58,7 +58,7 @@ def build_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("provider", metavar="PROVIDER", help="whose delivery: a name of `hookward providers`")
-    parser.add_argument("event", metavar="EVENT", nargs="?", help="which event; left out, the usual one")
+    parser.add_argument("event", metavar="EVENT", nargs="?", help="which event; the most common one by default")
     parser.add_argument("--url", required=True, help="where to: http:// or https://")
     add_secret_flags(parser)
     parser.add_argument("--tamper", metavar="KIND", choices=TAMPERS, help="make it wrong in one of the ways below")
@@ -67,7 +67,7 @@ def build_parser() -> Parser:
         "--header", metavar="'NAME: VALUE'", action="append", default=[], help="add or replace a header"
     )
     parser.add_argument("--method", default="POST", help="the method [POST]")
-    parser.add_argument("--public-url", metavar="URL", help="the URL that is signed, where it is not that of --url")
+    parser.add_argument("--public-url", metavar="URL", help="the URL to sign, if it is not that of --url")
     parser.add_argument("--insecure", action="store_true", help="do not verify the certificate")
     parser.add_argument("--cafile", metavar="PATH", help="CAs to trust, in PEM, instead of the system's")
     parser.add_argument(

@@ -1,7 +1,7 @@
-"""One delivery as a provider would make it, and the ways to make it wrong on purpose.
+"""One delivery as a provider would make it, and ways to make it wrong on purpose.
 
-``compose`` signs with the sender's side of the scheme (``tools.signer``); ``TAMPERS`` names what can be spoilt,
-before or after signing. Nothing here opens a connection.
+``compose`` signs with the sender's side of the scheme (``tools.signer``); ``TAMPERS`` has what can be changed, before
+or after signing. Nothing here opens a connection.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Fields = list[tuple[str, bytes]]
 
 @mutable
 class Delivery:
-    """One request. ``proof`` are the lower-case names of the fields that prove it."""
+    """One request. ``proof``: the lower-case names of the fields that prove its origin."""
 
     method: str
     url: str = field(repr=False)  # a token may be in its query
@@ -119,7 +119,7 @@ def _usual(order: Order, delivery_id: str) -> Fields:
 
 
 def _with_own(fields: Fields, extra: tuple[tuple[str, str], ...]) -> Fields:
-    """``fields`` with those of the command line, which take the place of ours."""
+    """``fields`` with those of the command line, which replace ours."""
     names = {name.lower() for name, _ in extra}
     own = [(name, value.encode("latin-1")) for name, value in extra]
     return [one for one in fields if one[0].lower() not in names] + own
@@ -148,7 +148,7 @@ def _shown(name: str) -> str:
     return "-".join(word.capitalize() for word in name.split("-"))
 
 
-# -- spoiling
+# -- tampering
 
 
 @frozen
@@ -223,7 +223,7 @@ TAMPERS: Mapping[str, Tamper] = MappingProxyType(
             "sign with another secret", before=lambda order: replace(order, secret=order.secret[:-1] + b"~")
         ),
         "newline": Tamper(
-            "sign with a newline behind the secret", before=lambda order: replace(order, secret=order.secret + b"\n")
+            "sign with a newline after the secret", before=lambda order: replace(order, secret=order.secret + b"\n")
         ),
         "signature": Tamper("change a character of the signature", after=_other_signature),
         "header": Tamper("leave out the header that proves it", after=_without_proof),

@@ -1,4 +1,4 @@
-"""The address sets as people read them: how many prefixes, from when, and whether anybody still confirms them."""
+"""Address sets in words: how many prefixes, how old, and when they were last confirmed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _HEADINGS = ("SET", "PREFIXES", "CONFIRMED", "AGE", "FROM", "FEED")
 
 @frozen
 class SetRow:
-    """One list; ``copy`` None is one of which nothing is here."""
+    """One list; ``copy`` is None where nothing is stored of it."""
 
     feed: Feed
     copy: Copy | None
 
     def cells(self, now: float) -> tuple[str, ...]:
-        """The row of the table, in the order of its headings."""
+        """The cells of its row, in the order of the headings."""
         copy = self.copy
         if copy is None:
             return self.feed.name, "-", "never", "-", "needs a refresh" if self.feed.url else "needs a feed", self._feed
@@ -34,7 +34,7 @@ class SetRow:
         return feed.url or "none"
 
     def data(self, now: float) -> dict[str, object]:
-        """The same for programs."""
+        """What ``--json`` has for it."""
         copy, feed = self.copy, self.feed
         return {
             "set": feed.name,

@@ -1,8 +1,8 @@
 """``unit``: print systemd units for a configuration, with the flags that ``run`` would be given.
 
-The configuration is read, not used: no secret is opened, so the units can be made before the secrets are there. Secrets
-and keys that flags name become credentials, which systemd reads as root and gives to nobody but the service; for those
-of a file, a comment says what to write there.
+The configuration is read, not used: no secret is opened, so the units can be made before the secrets exist. Secrets and
+keys that flags name become credentials, which systemd reads as root and gives to the service alone; for those that a
+file names, a comment says what to write there.
 """
 
 from __future__ import annotations
@@ -80,9 +80,13 @@ def build_parser() -> RunParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
-    parser.add_argument("--socket", action="store_true", help="let systemd hold the sockets: a restart loses nobody")
+    parser.add_argument(
+        "--socket", action="store_true", help="let systemd hold the sockets: a restart loses no connection"
+    )
     parser.add_argument("--name", default="hookward", help="the name of the units (hookward)")
-    parser.add_argument("--systemd", type=int, default=253, metavar="VERSION", help="for a systemd older than 253")
+    parser.add_argument(
+        "--systemd", type=int, default=253, metavar="VERSION", help="the host's systemd, if it is older than 253"
+    )
     parser.add_argument("--write", metavar="FOLDER", help="write the units there instead of printing them")
     return parser
 
@@ -111,7 +115,7 @@ def _put(texts: dict[str, str], folder: str | None) -> None:
 def _stream(address: ListenAddress) -> str:
     if address.path is not None:
         return literal(address.path)
-    return str(address).removeprefix(":")  # every address of the host is just the port
+    return str(address).removeprefix(":")  # every address of the host: the port alone
 
 
 @mutable

@@ -1,7 +1,7 @@
 """The text of systemd units: a service that may do what it needs and nothing else, and the socket that outlives it.
 
-Only what systemd.exec(5), systemd.service(5), systemd.socket(5) and their quoting rules say is known here. What a
-configuration needs comes as a ``Needs``.
+This module knows systemd.exec(5), systemd.service(5), systemd.socket(5) and their quoting rules, and nothing of a
+configuration: what one needs comes as ``Needs``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from proxy.values import frozen
 
 #: The first systemd that knows Type=notify-reload.
 NOTIFY_RELOAD = 253
-#: Beyond the drain: workers that are late are killed by their supervisor before systemd kills all.
+#: After the drain: the supervisor kills workers that are late before systemd kills everything.
 STOP_MARGIN_S = 15
 
-#: What every unit has. MemoryDenyWriteExecute holds with uvloop, OpenSSL and cryptography alike: none makes code.
+#: In every unit. MemoryDenyWriteExecute works with uvloop, OpenSSL and cryptography: none generates code.
 SANDBOX = """\
 NoNewPrivileges=yes
 ProtectSystem=strict
@@ -78,7 +78,7 @@ class Needs:
 
 
 def service_unit(needs: Needs) -> str:
-    """The service."""
+    """The text of the service unit."""
     socket = f"{needs.name}.socket"
     unit = [
         *(f"# {note}" for note in needs.notes),
@@ -105,7 +105,9 @@ def service_unit(needs: Needs) -> str:
 
 
 def socket_unit(name: str, listen: Sequence[str], *, v6_only: bool) -> str:
-    """The socket: it holds connections while the service is not there. ``listen`` are values of ListenStream=."""
+    """The text of the socket unit, which holds connections while the service restarts. ``listen``: values of
+    ListenStream=.
+    """
     return "\n".join(
         [
             "[Unit]",
@@ -133,7 +135,7 @@ def quoted(word: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A text in which no specifier is meant."""
+    """``text`` without specifiers: each ``%`` stands for itself."""
     return text.replace("%", "%%")
 
 

@@ -1,8 +1,8 @@
-"""A saved delivery, taken through every check with a word on each: what ``explain`` and ``[[test]]`` stanzas show.
+"""A saved delivery, taken through every check: what ``explain`` and ``[[test]]`` stanzas show.
 
-The checks are the product's own (``read_request_head``, ``decide``, the verification, ``diagnose``); this module only
-keeps what came of them. Where time alone is in the way, the rest is judged once more as of the time that was signed.
-No MAC and no secret is in what it says.
+The checks are those that serve (``read_request_head``, ``decide``, the verification, ``diagnose``); this module only
+records their results. If only the time is wrong, the rest is judged again as of the time that was signed. No MAC and
+no secret is in what it says.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LENGTH = frozenset({Reason.LENGTH_REQUIRED, Reason.BODY_TOO_LARGE})
 
 @frozen
 class Step:
-    """One check. ``passed`` None: it does not apply, or could not be made."""
+    """One check. ``passed`` is None where it does not apply, or could not be made."""
 
     name: str
     passed: bool | None
@@ -50,18 +50,18 @@ class Walk:
     diagnosis: Diagnosis | None = None
 
     def note(self, name: str, *, passed: bool | None, said: str) -> None:
-        """Keep what a check found."""
+        """Record the result of a check."""
         self.steps.append(Step(name, passed, said))
 
     def refuse(self, name: str, reason: Reason, said: str = "") -> None:
-        """Keep the check that failed, and why."""
+        """Record the check that failed, and why."""
         self.note(name, passed=False, said=f"{reason.word}{': ' if said else ''}{said}")
         self.word = reason.word
 
 
 @frozen
 class Trip:
-    """What is walked through what. ``peer`` None: no address is judged. ``now`` in seconds since the epoch."""
+    """A delivery and what judges it. ``peer`` None: no address is judged. ``now`` in seconds since the epoch."""
 
     head: bytes
     body: bytes
@@ -71,7 +71,7 @@ class Trip:
 
 
 def walk(trip: Trip) -> Walk:
-    """Take a delivery through every check. Never raises on what it is made of."""
+    """Take a delivery through every check. Never raises, whatever the delivery holds."""
     found = Walk()
     head = _read_head(trip, found)
     if head is None:
@@ -135,7 +135,7 @@ def _find_routes(head: RequestHead, policy: Policy, table: RouteTable, found: Wa
 
 
 def _tell_head(trip: Trip, head: RequestHead, decision: Admit | Reject, found: Walk) -> None:
-    """The head's checks in their order, up to the one that failed."""
+    """Record the checks of the head in their order, up to the one that failed."""
     route = decision.route
     assert route is not None
     refused = decision.reason if isinstance(decision, Reject) else decision.observed
@@ -157,7 +157,7 @@ def _tell_head(trip: Trip, head: RequestHead, decision: Admit | Reject, found: W
 def _checks(
     trip: Trip, head: RequestHead, decision: Admit | Reject, route: Route
 ) -> list[tuple[str, frozenset[Reason], str]]:
-    """(check, its reasons, what is said if it holds; "" where the route does not make it)."""
+    """(check, its reasons, what is said if it passes; "" where the route does not make it)."""
     methods = ", ".join(sorted(method.decode("ascii") for method in route.methods))
     address = "any address" if route.allow is None else "the address is allowed"
     token = f"it is {decision.secret_name}" if isinstance(decision, Admit) else "it is right"

@@ -176,9 +176,9 @@ def test_without_one_it_is_said_once_and_tried_again(listener, run, monkeypatch,
         if record.name == module.__name__
     ]
     assert texts == [
-        " off (not today): who is not admitted is reset after accept",
-        " on, 8 instructions: the kernel drops whom no list admits",
-        " off: the kernel drops nobody",
+        " off (not today): addresses that are not admitted are reset after accept",
+        " on, 8 instructions: the kernel drops what no list admits",
+        " off: the kernel drops nothing",
     ]
 
 
@@ -199,7 +199,7 @@ def test_elsewhere_than_on_linux_nothing_is_tried(run, monkeypatch, caplog):
         return True
 
     run(main())
-    assert "off (only Linux has it): who is not admitted is reset after accept" in caplog.text
+    assert "off (only Linux has it): addresses that are not admitted are reset after accept" in caplog.text
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["was_on", "never_on"])
