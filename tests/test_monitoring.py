@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,16 @@ def test_there_are_four_alerts() -> None:
 def test_documents_name_metrics_that_exist(page: Path) -> None:
     names = re.findall(r"\bhookward_[a-z]+(?:_[a-z]+)+", page.read_text())
     assert {family_of(name) for name in names} <= set(KNOWN)
+
+
+def test_the_page_of_metrics_is_what_is_counted() -> None:
+    made = subprocess.run(
+        [sys.executable, "scripts/metrics_page.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (ROOT / "docs" / "metrics.md").read_text() == made.stdout, "python scripts/metrics_page.py > docs/metrics.md"
+    for family in FAMILIES:
+        assert f"| `{family.name}` | {family.kind} |" in made.stdout
+        assert family.text in made.stdout
 
 
 def promtool(*words: str) -> str:

@@ -1,21 +1,29 @@
-"""Metrics as text, for who scrapes them: Prometheus' format 0.0.4 and OpenMetrics 1.0.0. It never knows what counts."""
+"""Metrics as text, for scrapers: Prometheus' format 0.0.4 and OpenMetrics 1.0.0. It never knows what counts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import cast
 
-from proxy.core.metric_families import FAMILIES, Family
+from proxy.core.metric_families import BY_NAME, FAMILIES, Family
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 OPEN_METRICS_TYPE = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-_BY_NAME = {family.name: family for family in FAMILIES}
 #: Beyond it no count can come; sums of it stay finite.
 _MOST = float(1 << 62)
 
-#: name -> rendered labels -> value; a histogram's value is its counts per bucket (the last is +Inf), then its sum.
-Snapshot = dict[str, dict[str, "float | list[float]"]]
+#: A histogram's sample is its counts per bucket (the last is +Inf), then its sum.
+Sample = float | list[float]
+#: The values of the family's labels, in their order.
+Labels = tuple[str, ...]
+#: By the names of the families.
+Snapshot = dict[str, dict[Labels, Sample]]
+
+
+def plain_snapshot(snapshot: Snapshot) -> dict[str, list[tuple[Labels, Sample]]]:
+    """The snapshot as JSON can carry it to another process."""
+    return {name: list(samples.items()) for name, samples in snapshot.items()}
 
 
 def read_snapshot(value: object) -> Snapshot:
@@ -24,16 +32,25 @@ def read_snapshot(value: object) -> Snapshot:
     """
     if not isinstance(value, dict):
         raise ValueError("no metrics")  # noqa: TRY004  # one kind of error for whatever was sent
-    for name, samples in value.items():
-        family = _BY_NAME.get(name)
-        if family is None or not isinstance(samples, dict):
-            raise ValueError("an unknown metric")
-        for labels, sample in samples.items():
-            if not isinstance(labels, str) or "\n" in labels:
-                raise ValueError("labels that are none")
-            if not _is_sample(family, sample):
-                raise ValueError("a sample that is none")
-    return value
+    return {name: _read_samples(BY_NAME.get(name), samples) for name, samples in value.items()}
+
+
+def _read_samples(family: Family | None, samples: object) -> dict[Labels, Sample]:
+    if family is None or not isinstance(samples, list):
+        raise ValueError("an unknown metric")
+    found: dict[Labels, Sample] = {}
+    for pair in samples:
+        labels, sample = pair if isinstance(pair, list) and len(pair) == 2 else (None, None)
+        if not isinstance(labels, list) or len(labels) != len(family.labels) or not all(map(_is_text, labels)):
+            raise ValueError("labels that are none")
+        if not _is_sample(family, sample):
+            raise ValueError("a sample that is none")
+        found[tuple(labels)] = cast("Sample", sample)
+    return found
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _is_sample(family: Family, sample: object) -> bool:
@@ -55,7 +72,7 @@ def render(snapshot: Snapshot) -> bytes:
 
 
 def render_open_metrics(snapshot: Snapshot) -> bytes:
-    """The same in OpenMetrics' text (format 1.0.0)."""
+    """The OpenMetrics text (format 1.0.0) of a snapshot; families without a sample are left out."""
     return _render(snapshot, open_metrics=True)
 
 
@@ -69,7 +86,8 @@ def _render(snapshot: Snapshot, *, open_metrics: bool) -> bytes:
         name = family.name.removesuffix("_total") if open_metrics else family.name
         lines.append(f"# HELP {name} {family.text}")
         lines.append(f"# TYPE {name} {family.kind}")
-        for labels, value in samples.items():
+        for values, value in samples.items():
+            labels = _render_labels(family.labels, values)
             if isinstance(value, list):
                 lines.extend(_histogram_lines(family, labels, value, open_metrics=open_metrics))
             else:
@@ -101,7 +119,7 @@ def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(value)
 
 
-def render_labels(names: Sequence[str], values: Sequence[str]) -> str:
+def _render_labels(names: Sequence[str], values: Sequence[str]) -> str:
     """``name="value",…`` with the three escapes of the format; "" without labels."""
     return ",".join(f'{name}="{_escape(value)}"' for name, value in zip(names, values, strict=True))
 

@@ -18,6 +18,8 @@ class Family:
     labels: tuple[str, ...] = ()
     merge: str = "sum"  # or "max", "min": what all workers share
     bounds: tuple[float, ...] = DURATION_BOUNDS  # of a histogram
+    #: Label values that are shown at 0 from the start: of a series that appears with its first event no rate is known.
+    known: tuple[tuple[str, ...], ...] = ()
 
 
 EXCHANGES = Family(
@@ -50,7 +52,7 @@ RESPONSE_BYTES = Family("hookward_response_bytes_total", "counter", "Content of 
 OBSERVED = Family(
     "hookward_observed_refusals_total",
     "counter",
-    "Exchanges that were let pass because their route only observes.",
+    "Exchanges that would have been refused, had their route not only observed.",
     ("route", "reason"),
 )
 DIAGNOSES = Family("hookward_diagnoses_total", "counter", "Causes of refusals that were found.", ("route", "diagnosis"))
@@ -69,7 +71,7 @@ UPSTREAM_WAITING = Family(
     "hookward_upstream_waiting_exchanges", "gauge", "Exchanges that wait for a connection to their upstream."
 )
 UPSTREAM_UP = Family(
-    "hookward_upstream_up", "gauge", "0 where an upstream is left alone, in at least one worker.", ("upstream",), "min"
+    "hookward_upstream_up", "gauge", "0 where an upstream is set aside, in at least one worker.", ("upstream",), "min"
 )
 TLS_HANDSHAKES = Family(
     "hookward_tls_handshakes_total", "counter", "TLS handshakes of clients, by how they ended.", ("result",)
@@ -77,26 +79,33 @@ TLS_HANDSHAKES = Family(
 CERTIFICATE_EXPIRY = Family(
     "hookward_certificate_expiry_timestamp_seconds",
     "gauge",
-    "When the certificate in force is over, since the epoch.",
+    "When the certificate in force expires, since the epoch.",
     ("certificate",),
     "min",
 )
 SECRET_EXPIRY = Family(
     "hookward_secret_expiry_timestamp_seconds",
     "gauge",
-    "When a secret with an end is over, since the epoch.",
+    "When a secret with an end expires, since the epoch.",
     ("route", "secret"),
     "max",
 )
 ACCEPTED = Family("hookward_connections_accepted_total", "counter", "Connections that passed the checks at accept.")
 ACCEPT_REFUSED = Family(
-    "hookward_accept_refused_total", "counter", "Connections that were ended before their first request.", ("cause",)
+    "hookward_accept_refused_total",
+    "counter",
+    "Connections that were ended before their first request.",
+    ("cause",),
+    known=(("address",),),
 )
 ACCEPT_PAUSES = Family(
     "hookward_accept_pauses_total", "counter", "Times that the host had no descriptor or memory for a connection."
 )
 KERNEL_FILTERS = Family(
-    "hookward_kernel_filters", "gauge", "Listening sockets whose kernel drops whom no list admits.", merge="max"
+    "hookward_kernel_filters",
+    "gauge",
+    "Listening sockets whose kernel drops addresses that no list admits.",
+    merge="max",
 )
 KERNEL_DROPPED = Family(
     "hookward_kernel_dropped_packets",
@@ -105,16 +114,27 @@ KERNEL_DROPPED = Family(
     merge="max",
 )
 TCP_OPEN = Family("hookward_tcp_connections", "gauge", "Open pipes of a plain TCP forward.", ("forward",))
-TCP_OPENED = Family("hookward_tcp_opened_total", "counter", "Pipes that were laid.", ("forward",))
-TCP_FAILED = Family("hookward_tcp_dial_failures_total", "counter", "Pipes whose upstream refused.", ("forward",))
-TCP_BYTES = Family("hookward_tcp_bytes_total", "counter", "Bytes that were piped.", ("forward", "direction"))
-RELOADS = Family("hookward_reloads_total", "counter", "Reloads of the configuration.", ("result",))
+TCP_OPENED = Family("hookward_tcp_opened_total", "counter", "Pipes that were opened.", ("forward",))
+TCP_FAILED = Family(
+    "hookward_tcp_dial_failures_total",
+    "counter",
+    "Connections that were ended because their upstream could not be reached.",
+    ("forward",),
+)
+TCP_BYTES = Family("hookward_tcp_bytes_total", "counter", "Bytes that were passed on.", ("forward", "direction"))
+RELOADS = Family(
+    "hookward_reloads_total",
+    "counter",
+    "Reloads of the configuration.",
+    ("result",),
+    known=(("done",), ("refused",)),
+)
 RELOAD_GOOD = Family(
     "hookward_last_reload_successful", "gauge", "0 where the last reload was refused and the old configuration stays."
 )
 WORKERS = Family("hookward_workers", "gauge", "Worker processes, by what they do.", ("state",))
 WORKER_EXITS = Family(
-    "hookward_worker_exits_total", "counter", "Worker processes that ended though nobody had told them to.", ("cause",)
+    "hookward_worker_exits_total", "counter", "Worker processes that ended without having been told to.", ("cause",)
 )
 GENERATION = Family("hookward_policy_generation", "gauge", "Number of the configuration in force.", merge="max")
 LOG_DROPPED = Family(
@@ -136,7 +156,11 @@ SET_AGE = Family(
     "max",
 )
 SET_PREFIXES = Family(
-    "hookward_address_set_prefixes", "gauge", "Prefixes of a published address set; 0 admits nobody.", ("set",), "max"
+    "hookward_address_set_prefixes",
+    "gauge",
+    "Prefixes of a published address set; with 0 no address is admitted.",
+    ("set",),
+    "max",
 )
 SET_REFRESHES = Family(
     "hookward_address_set_refreshes_total",
@@ -147,47 +171,6 @@ SET_REFRESHES = Family(
 STARTED = Family("hookward_start_time_seconds", "gauge", "Start of the process since the epoch.", merge="max")
 BUILD = Family("hookward_build_info", "gauge", "Always 1; the labels say what runs.", ("version", "python"), "max")
 
-FAMILIES = (
-    EXCHANGES,
-    DURATION,
-    UPSTREAM_DURATION,
-    SENDER_BUDGET,
-    REQUEST_BYTES,
-    RESPONSE_BYTES,
-    OBSERVED,
-    DIAGNOSES,
-    IN_FLIGHT,
-    BUFFERED,
-    BUDGET,
-    WAITING,
-    DUPLICATES,
-    DUPLICATE_FAILURES,
-    CONNECTIONS,
-    UPSTREAM_WAITING,
-    UPSTREAM_UP,
-    TLS_HANDSHAKES,
-    CERTIFICATE_EXPIRY,
-    SECRET_EXPIRY,
-    ACCEPTED,
-    ACCEPT_REFUSED,
-    ACCEPT_PAUSES,
-    KERNEL_FILTERS,
-    KERNEL_DROPPED,
-    TCP_OPEN,
-    TCP_OPENED,
-    TCP_FAILED,
-    TCP_BYTES,
-    RELOADS,
-    RELOAD_GOOD,
-    WORKERS,
-    WORKER_EXITS,
-    GENERATION,
-    LOG_DROPPED,
-    LOG_WITHHELD,
-    JOURNAL_DROPPED,
-    SET_AGE,
-    SET_PREFIXES,
-    SET_REFRESHES,
-    STARTED,
-    BUILD,
-)
+#: All of them, in the order in which they are written above.
+FAMILIES = tuple(each for each in tuple(globals().values()) if isinstance(each, Family))
+BY_NAME = {family.name: family for family in FAMILIES}

@@ -14,6 +14,7 @@ from functools import partial
 from json.encoder import encode_basestring_ascii as quote
 
 from proxy.core.diagnosis import DIAGNOSABLE, Case, Diagnosis, diagnose
+from proxy.core.metric_families import DIAGNOSES
 from proxy.core.metrics import Metrics
 from proxy.core.policy import Route
 from proxy.http1 import RequestHead
@@ -104,5 +105,5 @@ class Diagnoser:
         found = future.result()
         if found is None:
             return
-        self._metrics.diagnoses.inc(case.route.name, found.word)
+        self._metrics.inc(DIAGNOSES, case.route.name, found.word)
         self._note(_sentence(case, found, request_id))

@@ -24,6 +24,7 @@ from proxy.config.settings import Loaded
 from proxy.core.addresses import AddressSet
 from proxy.core.feed_paths import FeedError
 from proxy.core.ip_sets import Difference, check_change, read_document
+from proxy.core.metric_families import SET_AGE, SET_PREFIXES, SET_REFRESHES
 from proxy.core.metrics import Metrics
 from proxy.net.feed_fetch import Document, Known, fetch
 from proxy.values import frozen
@@ -128,9 +129,9 @@ class SetRefresher:
         """Set the gauges of the lists in use."""
         for feed in self._due:
             copy = self._shelf.get(feed)
-            self._metrics.set_prefixes.set(0 if copy is None else len(copy.listing), feed.name)
+            self._metrics.set(SET_PREFIXES, 0 if copy is None else len(copy.listing), feed.name)
             if copy is not None:
-                self._metrics.set_age.set(max(0.0, self._wall() - copy.confirmed), feed.name)
+                self._metrics.set(SET_AGE, max(0.0, self._wall() - copy.confirmed), feed.name)
 
     def _first_due(self, feed: Feed) -> float:
         copy = self._shelf.get(feed)
@@ -177,11 +178,11 @@ class SetRefresher:
         self._failures.pop(feed.name, None)
         self._plan(feed, feed.refresh_s if feed.is_refreshed else float("inf"))
         if fresh is None:
-            self._metrics.set_refreshes.inc(feed.name, "unchanged")
+            self._metrics.inc(SET_REFRESHES, feed.name, "unchanged")
             return False
         self._shelf.put(feed, fresh.copy, fresh.selected)
         changed = old is None or fresh.copy.listing is not old.listing
-        self._metrics.set_refreshes.inc(feed.name, "changed" if changed else "unchanged")
+        self._metrics.inc(SET_REFRESHES, feed.name, "changed" if changed else "unchanged")
         if changed:
             log.info("set:%s: %s; it has %d prefixes now", feed.name, fresh.difference, len(fresh.copy.listing))
         return changed
@@ -220,7 +221,7 @@ class SetRefresher:
         failures = self._failures[feed.name] = self._failures.get(feed.name, 0) + 1
         usual = feed.refresh_s if feed.is_refreshed else 3600.0
         self._plan(feed, min(usual, RETRY_S * 2.0 ** min(failures - 1, 16)))
-        self._metrics.set_refreshes.inc(feed.name, "failed")
+        self._metrics.inc(SET_REFRESHES, feed.name, "failed")
         if old is None:
             log.error("set:%s could not be fetched and admits nobody: %s", feed.name, error)
         elif error is not None:

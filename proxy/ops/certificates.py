@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from ssl import SSLContext
 
-from proxy.core.metrics import Gauge
+from proxy.core.metric_families import CERTIFICATE_EXPIRY
+from proxy.core.metrics import Metrics
 from proxy.errors import Problem
 from proxy.net.tls import LoadedPair, TlsContexts
 from proxy.ops.journal import log, problem_lines
@@ -30,11 +31,9 @@ class Certificates:
         """Those in force."""
         return [] if self._contexts is None else self._contexts.loaded
 
-    def measure(self, gauge: Gauge) -> None:
+    def measure(self, metrics: Metrics) -> None:
         """Set the gauge of their ends."""
-        gauge.values.clear()
-        for one in self.loaded:
-            gauge.set(one.certificate.not_after, one.pair.cert)
+        metrics.replace(CERTIFICATE_EXPIRY, {(one.pair.cert,): one.certificate.not_after for one in self.loaded})
 
     def use(self, contexts: TlsContexts | None) -> None:
         """Serve new connections with these from now on, and look for renewals of their files. None ends both."""

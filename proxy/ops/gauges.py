@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from proxy.core import metric_families as of
 from proxy.core.metrics import Metrics
 from proxy.net.admission import ConnectionSlots
 from proxy.net.site import Site
@@ -19,67 +20,56 @@ class Gauges:
         self._metrics = metrics
         self._slots = slots
         self._site = site
-        metrics.started.set(site.clock.wall())
+        metrics.set(of.STARTED, site.clock.wall())
 
     def refresh(self, log_dropped: int, doors: Sequence[Door]) -> None:
         """Take over every number as it is now."""
-        metrics, site = self._metrics, self._site
-        metrics.log_dropped.reach(log_dropped)
-        metrics.generation.set(site.policy.generation)
-        metrics.in_flight.set(site.in_flight)
-        metrics.buffered.set(site.budget.used)
-        metrics.budget.set(site.budget.limit)
-        metrics.waiting.set(site.budget.waiting)
-        metrics.duplicates.set(len(site.duplicates.table))
-        metrics.duplicate_failures.reach(site.duplicates.failures)
-        counters = self._slots.counters
-        metrics.accepted.reach(counters.accepted)
-        refused = metrics.accept_refused
-        refused.reach(counters.refused_address, "address")
-        refused.reach(counters.refused_full, "connections")
-        refused.reach(counters.refused_per_address, "connections_per_address")
-        refused.reach(counters.refused_handshakes, "handshakes")
-        refused.reach(counters.proxy_header_failed, "proxy_header")
-        refused.reach(counters.tls_failed, "tls")
-        metrics.accept_pauses.reach(counters.accept_paused)
-        self._kernel(doors)
-        metrics.connections.set(counters.open, "client")
-        metrics.connections.set(counters.handshakes, "client_handshake")
-        metrics.connections.set(site.pool.idle_connections(), "upstream_idle")
-        metrics.connections.set(site.pool.lent_connections(), "upstream_busy")
-        metrics.tls_handshakes.reach(counters.tls_done, "done")
-        metrics.tls_handshakes.reach(counters.tls_failed, "failed")
-        self._upstreams()
-        self._secrets()
+        put, site, counters = self._metrics.set, self._site, self._slots.counters
+        put(of.LOG_DROPPED, log_dropped)
+        put(of.GENERATION, site.policy.generation)
+        put(of.IN_FLIGHT, site.in_flight)
+        put(of.BUFFERED, site.budget.used)
+        put(of.BUDGET, site.budget.limit)
+        put(of.WAITING, site.budget.waiting)
+        put(of.DUPLICATES, len(site.duplicates.table))
+        put(of.DUPLICATE_FAILURES, site.duplicates.failures)
+        put(of.ACCEPTED, counters.accepted)
+        put(of.ACCEPT_REFUSED, counters.refused_address, "address")
+        put(of.ACCEPT_REFUSED, counters.refused_full, "connections")
+        put(of.ACCEPT_REFUSED, counters.refused_per_address, "connections_per_address")
+        put(of.ACCEPT_REFUSED, counters.refused_handshakes, "handshakes")
+        put(of.ACCEPT_REFUSED, counters.proxy_header_failed, "proxy_header")
+        put(of.ACCEPT_REFUSED, counters.tls_failed, "tls")
+        put(of.ACCEPT_PAUSES, counters.accept_paused)
+        put(of.KERNEL_FILTERS, sum(door.server.is_shielded for door in doors))
+        put(of.KERNEL_DROPPED, sum(dropped_packets(door.bound.sock) for door in doors))
+        put(of.CONNECTIONS, counters.open, "client")
+        put(of.CONNECTIONS, counters.handshakes, "client_handshake")
+        put(of.CONNECTIONS, site.pool.idle_connections(), "upstream_idle")
+        put(of.CONNECTIONS, site.pool.lent_connections(), "upstream_busy")
+        put(of.TLS_HANDSHAKES, counters.tls_done, "done")
+        put(of.TLS_HANDSHAKES, counters.tls_failed, "failed")
+        put(of.UPSTREAM_WAITING, site.pool.waiting_dials())
+        self._metrics.replace(of.UPSTREAM_UP, {(name,): well for name, well in site.pool.conditions().items()})
+        self._metrics.replace(of.SECRET_EXPIRY, self._secrets())
         for door in doors:
             if isinstance(door.server, TcpForward):
                 self._forward(door.wanted.name, door.server)
 
-    def _upstreams(self) -> None:
-        metrics, pool = self._metrics, self._site.pool
-        metrics.upstream_waiting.set(pool.waiting_dials())
-        metrics.upstream_up.values.clear()
-        for upstream, well in pool.conditions().items():
-            metrics.upstream_up.set(well, upstream)
-
-    def _secrets(self) -> None:
-        gauge = self._metrics.secret_expiry
-        gauge.values.clear()
-        for route in self._site.policy.routes:
-            for check in (route.signature, route.token):
-                for secret in () if check is None else check.secrets:
-                    if secret.not_after is not None:
-                        gauge.set(secret.not_after, route.name, secret.name)
-
-    def _kernel(self, doors: Sequence[Door]) -> None:
-        metrics = self._metrics
-        metrics.kernel_filters.set(sum(door.server.is_shielded for door in doors))
-        metrics.kernel_dropped.set(sum(dropped_packets(door.bound.sock) for door in doors))
+    def _secrets(self) -> dict[tuple[str, ...], float]:
+        return {
+            (route.name, secret.name): secret.not_after
+            for route in self._site.policy.routes
+            for check in (route.signature, route.token)
+            if check is not None
+            for secret in check.secrets
+            if secret.not_after is not None
+        }
 
     def _forward(self, name: str, forward: TcpForward) -> None:
-        metrics, counters = self._metrics, forward.counters
-        metrics.tcp_open.set(counters.open, name)
-        metrics.tcp_opened.reach(counters.opened, name)
-        metrics.tcp_failed.reach(counters.dial_failed, name)
-        metrics.tcp_bytes.reach(counters.bytes_in, name, "in")
-        metrics.tcp_bytes.reach(counters.bytes_out, name, "out")
+        put, counters = self._metrics.set, forward.counters
+        put(of.TCP_OPEN, counters.open, name)
+        put(of.TCP_OPENED, counters.opened, name)
+        put(of.TCP_FAILED, counters.dial_failed, name)
+        put(of.TCP_BYTES, counters.bytes_in, name, "in")
+        put(of.TCP_BYTES, counters.bytes_out, name, "out")

@@ -11,6 +11,7 @@ import asyncio
 import os
 
 from proxy.config.host import command_line
+from proxy.core.metric_families import RELOAD_GOOD, RELOADS
 from proxy.errors import HookwardError
 from proxy.ops import banner
 from proxy.ops.handover import PATIENCE_S, Heir
@@ -76,13 +77,13 @@ class Solo:
             loaded = self._launch.load(self.worker.site.policy.generation + 1)
             self.worker.change(loaded)
         except HookwardError as error:
-            metrics.reloads.inc("refused")
-            metrics.reload_good.set(0)
+            metrics.inc(RELOADS, "refused")
+            metrics.set(RELOAD_GOOD, 0)
             log.error("reload refused, the old configuration stays in force:\n%s", error)
             self._notifier.ready(self._status(), refused=True)
             return
-        metrics.reloads.inc("done")
-        metrics.reload_good.set(1)
+        metrics.inc(RELOADS, "done")
+        metrics.set(RELOAD_GOOD, 1)
         log.info("reloaded: configuration %d, %d route(s)", loaded.policy.generation, len(loaded.policy.routes))
         self._notifier.ready(self._status())
 

@@ -1,4 +1,4 @@
-"""What a worker does now, as one JSON document for who runs it: the configuration in force and the state of its parts.
+"""What a worker does now, as one JSON document for the operator: the configuration in force and the state of its parts.
 
 Secrets are names and dates, never values; a store's URL, which may hold a password, is left out.
 """
@@ -107,24 +107,19 @@ def address_sets(snapshot: Snapshot) -> list[Json]:
     """The published address sets in use; ``age_s`` None where there is no copy."""
     ages = snapshot.get(SET_AGE.name, {})
     return [
-        {"name": _label(labels), "prefixes": prefixes, "age_s": ages.get(labels)}
+        {"name": labels[0], "prefixes": prefixes, "age_s": ages.get(labels)}
         for labels, prefixes in snapshot.get(SET_PREFIXES.name, {}).items()
     ]
 
 
 def workers(snapshot: Snapshot) -> Json:
     """How many workers do what; one that serves where there is no supervisor."""
-    counted = {_label(labels): value for labels, value in snapshot.get(WORKERS.name, {}).items()}
-    return dict(counted) or {"serving": 1}
-
-
-def _label(labels: str) -> str:
-    """The value of the only label."""
-    return labels.partition('"')[2].removesuffix('"')
+    counted: Json = {state: value for (state,), value in snapshot.get(WORKERS.name, {}).items()}
+    return counted or {"serving": 1}
 
 
 def document(loaded: Loaded, snapshot: Snapshot, pairs: Iterable[LoadedPair], well: Mapping[str, bool]) -> Json:
-    """All of it but who we are."""
+    """All of it but the versions of what runs."""
     return {
         "generation": loaded.policy.generation,
         "configuration": configuration(loaded.policy, loaded.settings),

@@ -14,8 +14,8 @@ from typing import cast
 from proxy.config.commandline import ExitCode
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
-from proxy.core.metrics import Snapshot
-from proxy.ops.channel import ChannelError, Lines, Message, encode
+from proxy.core.exposition import Snapshot, plain_snapshot
+from proxy.ops.channel import ChannelError, Lines, Message, encode, metrics_of
 from proxy.ops.journal import log, open_journal
 from proxy.ops.places import Held, SocketStore
 from proxy.ops.process import LoopFactory, settle
@@ -75,7 +75,7 @@ class SupervisedWorker(asyncio.Protocol):
             await self._worker.close()
             if self._beat is not None:
                 self._beat.cancel()
-            self._say("metrics", metrics=self._worker.snapshot())
+            self._say("metrics", metrics=plain_snapshot(self._worker.snapshot()))
             if self._transport is not None:
                 self._transport.close()
             loop.remove_signal_handler(signal.SIGTERM)
@@ -130,16 +130,16 @@ class SupervisedWorker(asyncio.Protocol):
             case "reopen":
                 worker.reopen()
             case "count":
-                self._say("counted", number=message["number"], metrics=worker.snapshot())
+                self._say("counted", number=message["number"], metrics=plain_snapshot(worker.snapshot()))
             case "total":
                 question = self._questions.get(message["number"])
                 if question is not None and not question.done():
-                    question.set_result(message["metrics"])
+                    question.set_result(metrics_of(message))
 
     def _say(self, kind: str, **fields: object) -> None:
         if self._transport is not None:
             self._transport.write(encode(kind, **fields))
 
     def _live(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._say("metrics", metrics=self._worker.snapshot())
+        self._say("metrics", metrics=plain_snapshot(self._worker.snapshot()))
         self._beat = loop.call_later(BEAT_S, self._live, loop)

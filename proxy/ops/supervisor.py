@@ -18,8 +18,9 @@ from time import monotonic
 
 from proxy.config.commandline import ExitCode
 from proxy.config.host import command_line, worker_count
+from proxy.core.exposition import Snapshot, plain_snapshot
 from proxy.core.metric_families import GENERATION, RELOAD_GOOD, RELOADS, STARTED, WORKER_EXITS, WORKERS
-from proxy.core.metrics import Metrics, Snapshot
+from proxy.core.metrics import Metrics
 from proxy.errors import HookwardError
 from proxy.net.clock import NEVER, Clock
 from proxy.net.tls import load_certificates
@@ -63,7 +64,7 @@ class Supervisor:
         self._crew = Crew(self._selector, self._heard, monotonic)
         self._roster: Roster[Plan, WorkerProcess] = Roster(self._fork, self._retire)
         self._metrics = Metrics()
-        self._metrics.started.set(Clock.wall())
+        self._metrics.set(STARTED, Clock.wall())
         self._tally = Tally(self._own_numbers)
         self._generation = launch.loaded.policy.generation
         self._held: list[Held] = []
@@ -136,7 +137,7 @@ class Supervisor:
             for process in self._roster.serving:
                 if now - process.heard > self._silence_s:
                     log.error("%s has said nothing for %.0f s, and is ended", process, now - process.heard)
-                    self._metrics.worker_exits.inc("stuck")
+                    self._metrics.inc(WORKER_EXITS, "stuck")
                     process.kill()
         if now >= self._heir_deadline:
             self._heir_failed()
@@ -224,7 +225,7 @@ class Supervisor:
             log.error("%s died (%s), another one is started", process, how)
         else:
             log.error("%s could not start (%s)", process, how)
-        self._metrics.worker_exits.inc("died" if fate is Fate.DIED else "start")
+        self._metrics.inc(WORKER_EXITS, "died" if fate is Fate.DIED else "start")
         if fate is Fate.NEVER_SERVED:
             self._could_not_start(process, code)
 
@@ -312,8 +313,8 @@ class Supervisor:
         self._say_refused(why)
 
     def _say_refused(self, why: str) -> None:
-        self._metrics.reloads.inc("refused")
-        self._metrics.reload_good.set(0)
+        self._metrics.inc(RELOADS, "refused")
+        self._metrics.set(RELOAD_GOOD, 0)
         log.error("reload refused, the old configuration stays in force:\n%s", why)
         self._notifier.ready(self._status(), refused=True)
         self._once_more()
@@ -328,8 +329,8 @@ class Supervisor:
         else:
             _close_others(before.held, plan.held)
             open_journal(settings.log_level)
-            self._metrics.reloads.inc("done")
-            self._metrics.reload_good.set(1)
+            self._metrics.inc(RELOADS, "done")
+            self._metrics.set(RELOAD_GOOD, 1)
             for warning in settings.warnings:
                 log.warning("%s", warning)
             log.info("reloaded: configuration %d, %d route(s)", policy.generation, len(policy.routes))
@@ -417,7 +418,7 @@ class Supervisor:
 
     def _ask(self, process: WorkerProcess, number: int) -> None:
         def answer(total: Snapshot) -> None:
-            self._crew.tell(process, "total", number=number, metrics=total)
+            self._crew.tell(process, "total", number=number, metrics=plain_snapshot(total))
 
         question = self._tally.ask(self._crew.processes, monotonic(), answer, asker=process.pid)
         if question is not None:
@@ -428,9 +429,9 @@ class Supervisor:
         metrics, roster = self._metrics, self._roster
         states = [process.state for process in (*roster.serving, *roster.starting, *roster.leaving)]
         for state in State:
-            metrics.workers.set(states.count(state), state.value)
+            metrics.set(WORKERS, states.count(state), state.value)
         policy = (self._plan or self._next or self._launch).loaded.policy
-        metrics.generation.set(policy.generation)
+        metrics.set(GENERATION, policy.generation)
         own = metrics.snapshot()
         return {
             family.name: own[family.name]

@@ -25,6 +25,7 @@ from proxy.config.settings import Loaded, Settings
 from proxy.config.settings import TcpForward as TcpSettings
 from proxy.core.addresses import Peer
 from proxy.core.exposition import Snapshot, render, render_open_metrics
+from proxy.core.metric_families import JOURNAL_DROPPED, LOG_WITHHELD
 from proxy.core.metrics import Metrics
 from proxy.errors import ConfigError, Problem
 from proxy.net.access_log import AccessLog, NoLog
@@ -340,10 +341,10 @@ class Worker:
     def snapshot(self) -> Snapshot:
         """The metrics of this worker, as they are now."""
         self._gauges.refresh(self._log.dropped, self.doors.open)
-        self.metrics.log_withheld.reach(self._log.withheld)
-        self.metrics.journal_dropped.reach(standard_error.dropped())
+        self.metrics.set(LOG_WITHHELD, self._log.withheld)
+        self.metrics.set(JOURNAL_DROPPED, standard_error.dropped())
         self._sets.measure()
-        self._certificates.measure(self.metrics.certificate_expiry)
+        self._certificates.measure(self.metrics)
         return self.metrics.snapshot()
 
     async def expose(self) -> bytes:
@@ -351,7 +352,7 @@ class Worker:
         return render(await self._all_workers())
 
     async def expose_open_metrics(self) -> bytes:
-        """The same in OpenMetrics' text format."""
+        """The metrics of all workers in OpenMetrics' text format."""
         return render_open_metrics(await self._all_workers())
 
     async def describe(self) -> dict[str, object]:

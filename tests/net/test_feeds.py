@@ -14,6 +14,7 @@ from proxy.config.load import load
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.core.addresses import Peer
+from proxy.core.metric_families import SET_AGE, SET_PREFIXES, SET_REFRESHES
 from proxy.core.metrics import Metrics
 from proxy.net import feeds
 from proxy.net.feeds import SetRefresher
@@ -64,7 +65,7 @@ class Place:
         return self.folder / "ip-sets" / "office.json"
 
     def refreshes(self, result: str) -> float:
-        return self.metrics.set_refreshes.values.get(("office", result), 0)
+        return self.metrics.values(SET_REFRESHES).get(("office", result), 0)
 
     async def start(self) -> Loaded:
         loaded = await self.refresher.fetch_missing(self.load())
@@ -106,8 +107,8 @@ def test_a_list_without_a_copy_is_fetched_before_the_start(run: Run[None], tmp_p
             assert place.stored.parent.stat().st_mode & 0o777 == 0o700
             assert place.stored.stat().st_mtime == NOW
             place.refresher.measure()
-            assert place.metrics.set_prefixes.values == {("office",): 20}
-            assert place.metrics.set_age.values == {("office",): 0}
+            assert place.metrics.values(SET_PREFIXES) == {("office",): 20}
+            assert place.metrics.values(SET_AGE) == {("office",): 0}
             await place.refresher.close()
 
     run(main())
@@ -241,7 +242,7 @@ def test_what_a_query_asks_for_may_not_vanish(run: Run[None], tmp_path: Path, ca
             assert admits(await place.start(), "192.0.2.1")
             server.answers["/feed"] = document("jira")
             place.due()
-            await until(lambda: place.metrics.set_refreshes.values.get(("atlassian", "failed")) == 1)
+            await until(lambda: place.metrics.values(SET_REFRESHES).get(("atlassian", "failed")) == 1)
             assert "set:atlassian?product=bitbucket would admit nobody" in caplog.text
             assert admits(place.load(), "192.0.2.1")
             assert not place.changes
@@ -263,7 +264,7 @@ def test_a_confirmed_copy_is_young_again(run: Run[None], tmp_path: Path):
             assert server.requests[-1]["if-none-match"] == '"v1"'
             assert place.stored.stat().st_mtime == place.now
             place.refresher.measure()
-            assert place.metrics.set_age.values == {("office",): 0}
+            assert place.metrics.values(SET_AGE) == {("office",): 0}
             place.stored.unlink()
             place.due()
             await until(lambda: place.refreshes("unchanged") == 2)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.metrics import IN_FLIGHT, RELOADS, REQUEST_BYTES, Snapshot
+from proxy.core.exposition import Snapshot
+from proxy.core.metric_families import IN_FLIGHT, RELOADS, REQUEST_BYTES
 from proxy.ops import tally
 from proxy.ops.tally import ANSWER_S, MAX_QUESTIONS, Tally
 
 
 def numbers(total: int, in_flight: int = 0) -> Snapshot:
-    return {REQUEST_BYTES.name: {'route="a"': total}, IN_FLIGHT.name: {"": in_flight}, RELOADS.name: {"": 99}}
+    return {REQUEST_BYTES.name: {("a",): total}, IN_FLIGHT.name: {(): in_flight}, RELOADS.name: {("done",): 99}}
 
 
 class Asking:
     def __init__(self) -> None:
-        self.tally = Tally(lambda: {RELOADS.name: {"": 1}})
+        self.tally = Tally(lambda: {RELOADS.name: {("done",): 1}})
         self.answers: list[tuple[float, float]] = []
 
     def ask(self, *pids: int, now: float = 0.0) -> int:
@@ -24,8 +25,8 @@ class Asking:
         return number
 
     def answer(self, total: Snapshot) -> None:
-        assert total[RELOADS.name] == {"": 1}, "what the supervisor knows better"
-        self.answers.append((total[REQUEST_BYTES.name]['route="a"'], total[IN_FLIGHT.name][""]))
+        assert total[RELOADS.name] == {("done",): 1}, "what the supervisor knows better"
+        self.answers.append((total[REQUEST_BYTES.name]["a",], total[IN_FLIGHT.name][()]))
 
 
 def test_all_are_asked_and_added():
@@ -88,8 +89,8 @@ def test_invented_series_of_the_gone_do_not_pile_up(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tally, "MAX_PAST_SERIES", 10)
     asking = Asking()
     for pid in range(100):
-        asking.tally.heard(pid, {REQUEST_BYTES.name: {f'route="{pid}-{n}"': 1 for n in range(3)} | {'route="a"': 1}})
+        asking.tally.heard(pid, {REQUEST_BYTES.name: {(f"{pid}-{n}",): 1 for n in range(3)} | {("a",): 1}})
         asking.tally.gone(pid)
     past = asking.tally.total()[REQUEST_BYTES.name]
     assert len(past) <= 10
-    assert past['route="a"'] == 100
+    assert past["a",] == 100

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.load import load
-from proxy.core.metrics import Snapshot
+from proxy.core.exposition import Snapshot
 from proxy.errors import ConfigError
 from proxy.net.access_log import AccessLog, JsonLines, NoLog, TextLines
 from proxy.net.sockets import AddressInUseError
