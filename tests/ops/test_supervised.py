@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -100,13 +101,25 @@ def test_it_serves_counts_and_leaves_when_told(tmp_path: Path):
     play(tmp_path, scene)
 
 
-@pytest.mark.parametrize("how", ["stop", "cut"])
-def test_other_ways_to_leave(tmp_path: Path, how: str):
-    async def scene(_stage: Stage, supervisor: Supervisor, _where: tuple[str, int]) -> None:
+@pytest.mark.parametrize(("how", "served"), [("stop", True), ("cut", False)])
+def test_other_ways_to_leave(tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str, served: bool):
+    async def scene(_stage: Stage, supervisor: Supervisor, where: tuple[str, int]) -> None:
+        reader, writer = await asyncio.open_connection(*where)
+        writer.write(b"POST /hooks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n123")
+        supervisor.say("count", number=1)
+        while not sum(n for _, n in (await supervisor.hear("counted"))["metrics"]["hookward_exchanges_in_flight"]):
+            supervisor.say("count", number=1)
         supervisor.say(how)
         await supervisor.hear("left")
+        writer.write(b"45")
+        answer = b""
+        with suppress(ConnectionError):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n") == served
+        writer.close()
 
     play(tmp_path, scene)
+    assert ("1 connection(s) were cut" in caplog.text) != served
 
 
 def test_its_numbers_come_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

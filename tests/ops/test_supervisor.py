@@ -40,17 +40,17 @@ def until(condition: Callable[[], object], what: str) -> None:
 class House:
     """Two workers behind one configuration file, with an admin listener."""
 
-    def __init__(self, folder: Path, upstream: RecordingUpstream) -> None:
+    def __init__(self, folder: Path, upstream: RecordingUpstream, env: dict[str, str] | None = None) -> None:
         self.path = folder / "hookward.toml"
         self.upstream = upstream
         self.write()
-        self.hookward = Hookward("--config", str(self.path), listeners=2)
+        self.hookward = Hookward("--config", str(self.path), listeners=2, env=env)
         self.address, self.admin = self.hookward.addresses[:2]
 
-    def write(self, more: str = "", top: str = "workers = 2") -> None:
+    def write(self, more: str = "", top: str = "workers = 2", port: int = 0) -> None:
         self.path.write_text(
-            f'listen = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\nupstream = "{self.upstream.url}"\ndrain = "5s"\n{top}\n'
-            f'[route.hooks]\npath = "/hooks"\nopen = true\n{more}\n'
+            f'listen = ["127.0.0.1:{port}"]\nadmin = "127.0.0.1:0"\nupstream = "{self.upstream.url}"\ndrain = "5s"\n'
+            f'{top}\n[route.hooks]\npath = "/hooks"\nopen = true\n{more}\n'
         )
 
     @property
@@ -64,8 +64,17 @@ class House:
         text = once(self.admin, request("GET", "/metrics", host="localhost")).content.decode()
         return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
-    def said_times(self, text: str, times: int) -> bool:
-        return bool(self.hookward.err.wait(lambda lines: sum(text in line for line in lines) >= times))
+    def signal(self, number: signal.Signals, *said: str) -> None:
+        """Send a signal to the supervisor, and wait until it has said all this since."""
+        err = self.hookward.err
+        before = len(err.lines)
+        self.hookward.signal(number)
+        for text in said:
+            assert err.wait(lambda lines, text=text: any(text in line for line in lines[before:])), err.text
+
+    def wait_for_two(self, *, without: int = 0) -> None:
+        until(lambda: len(self.workers) == 2 and without not in self.workers, "there are not two workers")
+        until(lambda: self.metric('hookward_workers{state="serving"}') == 2, "two workers do not serve")
 
 
 @pytest.fixture
@@ -76,9 +85,30 @@ def upstream() -> Iterator[RecordingUpstream]:
 
 @pytest.fixture
 def house(tmp_path: Path, upstream: RecordingUpstream) -> Iterator[House]:
+    """One that may be ended."""
     one = House(tmp_path, upstream)
     yield one
     assert one.hookward.stop() in {0, 70}
+
+
+@pytest.fixture(scope="module")
+def shared_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with RecordingUpstream() as upstream:
+        one = House(tmp_path_factory.mktemp("house"), upstream)
+        yield one
+        assert one.hookward.stop() == 0
+
+
+@pytest.fixture
+def lasting(shared_house: House) -> Iterator[House]:
+    """One for all tests of this file that leave it with two workers."""
+    written = shared_house.path.read_text()
+    yield shared_house
+    shared_house.upstream.renew()
+    if shared_house.path.read_text() != written:
+        shared_house.path.write_text(written)
+        shared_house.signal(signal.SIGHUP, "reloaded: configuration")
+    shared_house.wait_for_two()
 
 
 def test_nobody_waits_at_a_door_that_is_not_opened_again(house: House, upstream: RecordingUpstream):
@@ -101,89 +131,154 @@ def test_nobody_waits_at_a_door_that_is_not_opened_again(house: House, upstream:
     assert house.hookward.wait() == 0
 
 
-def test_reloads_kills_and_numbers(house: House):
-    """One long day: what is slow is the start, so it is had once."""
-    first = house.workers
-    assert len(first) == 2
-    assert [house.status() for _ in range(6)] == [200] * 6
-    assert house.metric("hookward_exchanges_total") == 6
-    assert house.metric('hookward_workers{state="serving"}') == 2
-    assert b"ready\n" in once(house.admin, request("GET", "/readyz", host="localhost")).content
+def test_two_workers_serve(lasting: House):
+    assert len(lasting.workers) == 2
+    assert lasting.metric('hookward_workers{state="serving"}') == 2
+    assert b"ready\n" in once(lasting.admin, request("GET", "/readyz", host="localhost")).content
 
-    # A worker that is killed is replaced; what it had counted stays, and no connection that waits is lost.
-    victim = min(first)
+
+def test_their_numbers_are_shown_as_one(lasting: House):
+    before = lasting.metric("hookward_exchanges_total")
+    assert [lasting.status() for _ in range(6)] == [200] * 6
+    assert lasting.metric("hookward_exchanges_total") == before + 6
+
+
+def test_a_worker_that_is_killed_is_replaced_and_counted(lasting: House):
+    exits = lasting.metric("hookward_worker_exits_total")
+    victim = min(lasting.workers)
+    os.kill(victim, signal.SIGKILL)
+    lasting.wait_for_two(without=victim)
+    assert lasting.hookward.said("died (signal 9), another one is started")
+    assert lasting.metric("hookward_worker_exits_total") == exits + 1
+
+
+def test_what_a_killed_worker_had_counted_stays(lasting: House):
+    assert [lasting.status() for _ in range(6)] == [200] * 6
+    counted = lasting.metric("hookward_exchanges_total")
+    victim = min(lasting.workers)
+    os.kill(victim, signal.SIGKILL)
+    lasting.wait_for_two(without=victim)
+    assert lasting.metric("hookward_exchanges_total") >= counted
+
+
+def test_a_connection_that_waits_is_not_lost_with_a_worker(lasting: House):
+    victim = min(lasting.workers)
     os.kill(victim, signal.SIGSTOP)
-    knocking = [Client(house.address).send(ASK) for _ in range(8)]
+    waiting = [Client(lasting.address).send(ASK) for _ in range(8)]
     os.kill(victim, signal.SIGKILL)
     answers = []
-    for client in knocking:
+    for client in waiting:
         with client:
             try:
                 answers.append(client.answer().status)
             except (ClosedError, ConnectionResetError):
-                answers.append(0)
+                answers.append(0)  # the killed worker had accepted it
     assert set(answers) <= {0, 200}
-    until(lambda: len(house.workers) == 2 and victim not in house.workers, "no worker came for the killed one")
-    assert house.hookward.said("died (signal 9), another one is started")
-    until(lambda: house.metric('hookward_workers{state="serving"}') == 2, "two workers do not serve")
-    assert house.metric("hookward_exchanges_total") >= 6
-    assert house.metric("hookward_worker_exits_total") == 1
+    lasting.wait_for_two(without=victim)
 
-    # A worker that an operator ends is replaced as well, without a word of alarm.
-    victim = min(house.workers)
+
+def test_a_worker_that_an_operator_ends_is_replaced_without_alarm(lasting: House):
+    exits = lasting.metric("hookward_worker_exits_total")
+    victim = min(lasting.workers)
     os.kill(victim, signal.SIGTERM)
-    until(lambda: len(house.workers) == 2 and victim not in house.workers, "no worker came for the ended one")
+    lasting.wait_for_two(without=victim)
+    assert lasting.metric("hookward_worker_exits_total") == exits
 
-    # A reload replaces both; a connection that was open has its answer, and hears that it was the last.
-    before = house.workers
-    with Client(house.address) as open_before:
+
+def test_a_reload_replaces_both_workers(lasting: House):
+    before, done = lasting.workers, lasting.metric('hookward_reloads_total{result="done"}')
+    lasting.write('[route.more]\npath = "/more"\nopen = true')
+    lasting.signal(signal.SIGHUP, ", 2 route(s)")
+    assert once(lasting.address, request("POST", "/more", {}, BODY)).status == 200
+    until(lambda: not lasting.workers & before, "the workers before are still there")
+    assert lasting.metric('hookward_reloads_total{result="done"}') == done + 1
+
+
+def test_a_connection_that_is_open_at_a_reload_has_its_answer(lasting: House):
+    with Client(lasting.address) as open_before:
         assert open_before.ask(ASK).status == 200
-        house.write('[route.more]\npath = "/more"\nopen = true')
-        house.hookward.signal(signal.SIGHUP)
-        assert house.hookward.said("reloaded: configuration 2, 2 route(s)")
-        assert not children(house.hookward.pid) <= before
-        assert once(house.address, request("POST", "/more", {}, BODY)).status == 200
+        lasting.signal(signal.SIGHUP, "reloaded: configuration")
         answer = open_before.ask(ASK)
         assert (answer.status, answer.get(b"Connection")) == (200, b"close")
-    until(lambda: not house.workers & before, "the workers before are still there")
-    assert house.metric('hookward_reloads_total{result="done"}') == 1
 
-    # Each of these is refused as a whole, and changes nothing.
-    before = house.workers
+
+@pytest.mark.parametrize(
+    ("why", "more", "top"),
+    [
+        ("no_such_key", "no_such_key = 1", ""),
+        ("somebody else does", '[tcp.a]\nlisten = "127.0.0.1:TAKEN"\nupstream = "127.0.0.1:9"', ""),
+        ("cannot be opened", "", 'access_log = "/nowhere/a.log"'),
+    ],
+    ids=["key", "address", "log"],
+)
+def test_a_reload_that_is_refused_changes_nothing(lasting: House, why: str, more: str, top: str):
+    before, refused = lasting.workers, lasting.metric('hookward_reloads_total{result="refused"}')
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        door = f'[tcp.a]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\nupstream = "127.0.0.1:9"'
-        flaws = [
-            ("no_such_key", "no_such_key = 1", ""),
-            ("somebody else does", door, ""),
-            ("cannot be opened", "", 'access_log = "/nowhere/a.log"'),
-        ]
-        for times, (word, more, top) in enumerate(flaws, 1):
-            house.write(more, top=f"workers = 2\n{top}")
-            house.hookward.signal(signal.SIGHUP)
-            assert house.said_times("reload refused, the old configuration stays in force", times)
-            assert house.hookward.said(word)
-    assert house.workers == before
-    assert house.metric('hookward_reloads_total{result="refused"}') == 3
-    assert house.metric("hookward_last_reload_successful") == 0
-    assert house.status() == 200
+        lasting.write(more.replace("TAKEN", str(taken.getsockname()[1])), f"workers = 2\n{top}")
+        lasting.signal(signal.SIGHUP, "reload refused, the old configuration stays in force", why)
+    until(lambda: lasting.workers == before, "other workers than before")
+    assert lasting.metric('hookward_reloads_total{result="refused"}') == refused + 1
+    assert lasting.metric("hookward_last_reload_successful") == 0
+    assert lasting.status() == 200
 
-    # Fewer workers, then an end that waits for who is busy.
-    house.write(top="workers = 1")
-    house.hookward.signal(signal.SIGHUP)
-    house.hookward.signal(signal.SIGUSR1)
-    assert house.said_times("reloaded: configuration", 2)
-    assert house.hookward.said("reopened the access log")
-    until(lambda: len(house.workers) == 1, "there are still two workers")
+
+def test_a_reload_may_ask_for_fewer_workers(lasting: House):
+    lasting.write(top="workers = 1")
+    lasting.signal(signal.SIGHUP, "reloaded: configuration")
+    until(lambda: len(lasting.workers) == 1, "there are still two workers")
+    assert lasting.status() == 200
+
+
+def test_the_log_is_reopened_by_all(lasting: House):
+    lasting.signal(signal.SIGUSR1, "reopened the access log")
+    assert lasting.status() == 200
+
+
+def test_the_end_waits_for_an_exchange_under_way(house: House):
     house.upstream.manner.gate = gate = threading.Event()
-    seen = len(house.upstream.complete)
     with Client(house.address) as busy:
         busy.send(ASK)
-        house.upstream.wait_complete(seen + 1)
-        house.hookward.signal(signal.SIGTERM)
-        assert house.hookward.said("draining: 1 connection(s) open")
+        house.upstream.wait_complete()
+        house.signal(signal.SIGTERM, "draining: 1 connection(s) open")
         gate.set()
         assert busy.answer().status == 200
     assert house.hookward.wait() == 0
+
+
+def sockets(pid: int) -> set[str]:
+    links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
+    return {link for link in links if link.startswith("socket:")}
+
+
+def listening() -> set[str]:
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
+
+
+def test_a_worker_has_nothing_of_its_supervisor_but_the_sockets_to_serve(tmp_path: Path, upstream: RecordingUpstream):
+    """What a fork hands on, its owner cannot end: a port, a channel, systemd's socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify.sock"))
+        house = House(tmp_path, upstream, {"NOTIFY_SOCKET": str(tmp_path / "notify.sock")})
+        try:
+            with socket.create_server(("127.0.0.1", 0)) as probe:
+                port = probe.getsockname()[1]
+            before = house.workers
+            # Forked in the middle of a change, when the supervisor holds the sockets of both configurations.
+            house.write(port=port)
+            house.signal(signal.SIGHUP, "reloaded: configuration")
+            until(lambda: not house.workers & before, "the workers before are still there")
+            served = sockets(house.hookward.pid) & listening()
+            assert len(served) == 2
+            workers = list(map(sockets, house.workers))
+            assert len(workers) == 2
+            for mine in workers:
+                assert mine & sockets(house.hookward.pid) == mine & listening() == served
+            assert workers[0] & workers[1] == served
+            with pytest.raises(ConnectionRefusedError):
+                Client(house.address)
+        finally:
+            assert house.hookward.stop() == 0
 
 
 def test_a_second_signal_stops_now(house: House):

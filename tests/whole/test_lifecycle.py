@@ -266,7 +266,12 @@ class TestSignals:
             busy.send(signed())
             upstream.wait_complete()
             hookward.signal(signal.SIGTERM)
-            hookward.wait()
+            assert hookward.said("draining: 1 connection(s) open, at most 1 s")
+            assert hookward.wait() == 0
+            assert hookward.said("1 connection(s) were cut")
+            [line] = hookward.logged({"webhook.reason": "drained"})
+            assert "http.response.status_code" not in line
+            assert busy.ended() == b""
 
     def test_usr1_reopens_the_log(self, start: Start, config: Path, tmp_path: Path) -> None:
         log = tmp_path / "access.log"
