@@ -140,9 +140,12 @@ class Acceptor:
         if self._loop is None or self._family == socket.AF_UNIX:
             return
         if on and self._filter is None:
-            from proxy.net.kernel_filter import KernelFilter
-
-            self._filter = KernelFilter(self._sock)
+            try:
+                from proxy.net.kernel_filter import KernelFilter
+            except ImportError as error:  # a reload asks for it, and our user may not read the package any more
+                log.warning("the kernel filter cannot be loaded (%s): restart to have it", error)
+            else:
+                self._filter = KernelFilter(self._sock)
         self._filtering = on
         self._set_filter()
 

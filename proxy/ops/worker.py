@@ -130,12 +130,12 @@ class Worker:
         admin = [] if settings.admin is None else await self._open_admin(Place(ADMIN, settings.admin))
         self.doors.change(self._wanted(settings, self.site.kind))
         self._store.close(unlink=not self._siblings)
+        self._shield()
         # From here to the end the loop does not turn: no stranger is heard before we are who we want to be, and the
         # files of the state are that user's.
         become(settings, [str(bound.address.path) for _, bound in self.held if bound.inode is not None])
         open_duplicates(self.site, settings.duplicates)
         self._health.use(self.site.policy.endpoints())
-        self._shield()
         return [(door.wanted.name, str(door.bound)) for door in self.doors.open] + [(ADMIN, text) for text in admin]
 
     async def serve(self, left: Callable[[], None] = lambda: None) -> None:

@@ -88,15 +88,8 @@ class Guard:
     def __init__(self, upstream_port: int, secret_file: Path) -> None:
         self.lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.argv = [
-            *(
-                sys.executable,
-                "-m",
-                "proxy",
-                "--listen",
-                "127.0.0.1:0",
-                "--upstream",
-                f"http://127.0.0.1:{upstream_port}",
-            ),
+            *(sys.executable, "-m", "proxy"),
+            *("--listen", "127.0.0.1:0", "--upstream", f"http://127.0.0.1:{upstream_port}"),
             *("--path", PATH, "--provider", "github", "--secret-file", str(secret_file), "--allow", "127.0.0.1"),
         ]
         self._said: list[str] = []

@@ -302,3 +302,20 @@ def test_proxy_headers_and_unix_sockets_go_without(listener, run, tmp_path):
         await asyncio.gather(proxied.abandon(), local.abandon())
 
     run(main())
+
+
+def test_a_reload_that_cannot_load_it_goes_on_without(run, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "proxy.net.kernel_filter", None)
+
+    async def main():
+        with listening() as sock:
+            site = FakeSite()
+            acceptor = Acceptor(sock, site=site, slots=site.slots, gate=lambda: ONE, hand_over=Made())
+            acceptor.start()
+            acceptor.shield(on=True)
+            assert not acceptor.is_shielded
+            acceptor.shield(on=False)
+            acceptor.stop()
+
+    run(main())
+    assert "the kernel filter cannot be loaded" in caplog.text
