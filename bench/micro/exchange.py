@@ -14,6 +14,7 @@ import cProfile
 import hashlib
 import hmac
 import pstats
+import socket
 import statistics
 import sys
 import tempfile
@@ -41,6 +42,7 @@ class Transport:
 
     def __init__(self) -> None:
         self.out: list[bytes] = []
+        self.other_end: socket.socket | None = None
 
     def write(self, data: bytes) -> None:
         self.out.append(data)
@@ -62,13 +64,6 @@ class Transport:
 
     def abort(self) -> None:
         pass
-
-
-class Sock:
-    """Has nothing to read."""
-
-    def recv(self, *_: int) -> bytes:
-        raise BlockingIOError
 
 
 class Log:
@@ -109,8 +104,8 @@ def stage(site: Site) -> tuple[ClientConnection, UpstreamConnection, list[Transp
     ends: list[Transport] = [Transport(), Transport()]
     client = ClientConnection(site, Peer.of("127.0.0.1"), secure=False, on_close=lambda: None)
     client.connection_made(ends[0])  # type: ignore[arg-type]
-    sock: Any = Sock()
-    upstream = UpstreamConnection(site.policy.routes[0].upstream[0], site.pool, sock)
+    ours, ends[1].other_end = socket.socketpair()  # the kernel is asked whether it has ended
+    upstream = UpstreamConnection(site.policy.routes[0].upstream[0], site.pool, ours)
     upstream.connection_made(ends[1])  # type: ignore[arg-type]
     site.pool.released(upstream)
     return client, upstream, ends

@@ -230,6 +230,8 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self._end_exchange(exchange)
         elif self._head is not None:
             self._decide()
+            if self._exchange is not None:
+                self._site.turn.go_on(self)
         elif self._state is HEAD and self._buffer and not self._reading.reasons & HELD_BACK:
             self._read_head()
             if self._head is not None:
@@ -280,6 +282,8 @@ class ClientConnection(asyncio.BufferedProtocol):
                     self._read_head()
                 if self._head is not None:
                     self._decide()
+                    if self._exchange is not None:
+                        self._exchange.step()
                 if self._state is not BODY or not self._buffer:
                     # The head is incomplete, or was refused: then the next one waits for its turn of the loop.
                     break

@@ -38,6 +38,7 @@ class Exchange:
     """One admitted request and its answer; the sink of its upstream's connection."""
 
     __slots__ = (
+        "_body",
         "_client",
         "_dial",
         "_job",
@@ -73,6 +74,7 @@ class Exchange:
         self._writing = writing
         self.relay = relay
         self._spill = SpillFile(site.spill_space) if admit.route.body is BodyMode.HOLD else None
+        self._body: bytes | None = None  # here whole, and not judged yet
         self._reservation: Reservation | None = None
         self._job: Job | None = None
         self._verdict: tuple[str | Reason | None] | None = None  # of the job, and not told yet
@@ -88,9 +90,8 @@ class Exchange:
     # -- the client's side
 
     def begin_whole(self, body: bytes) -> None:
-        """The request came whole in one read: the common case, in one step."""
-        self.relay.whole(body)
-        self._settle()
+        """The request came whole in one read, the common case: the next ``step`` judges it."""
+        self._body = body
 
     def begin(self) -> None:
         """Content is to come."""
@@ -186,9 +187,12 @@ class Exchange:
     # -- the turn
 
     def step(self) -> None:
-        """Tell the relay of a verdict, pass on an answer that has come, and what else there is to do."""
+        """Judge what is here whole, tell the relay of a verdict or pass on an answer, and do what it wants by then."""
         relay = self.relay
-        if self._verdict is not None:
+        if self._body is not None:
+            body, self._body = self._body, None
+            relay.whole(body)
+        elif self._verdict is not None:
             (verdict,), self._verdict = self._verdict, None
             relay.judged(verdict)
         elif relay.may_relay:

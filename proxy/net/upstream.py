@@ -9,6 +9,7 @@ content) with the request wholly sent, the answer wholly read and not a byte bey
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from typing import Protocol, cast
 
@@ -28,8 +29,6 @@ from proxy.reasons import Reason
 MAX_INTERIM = 8
 #: Above this the exchange is told to stop its sender; asyncio's own figure.
 WRITE_HIGH_BYTES = 64 * 1024
-#: Look without taking, and without waiting. Two members of an Enum are joined by a Python call, each time.
-_PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
 DIALING = UpstreamState.DIALING
 IDLE = UpstreamState.IDLE
@@ -83,6 +82,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_interim",
         "_method",
         "_owner",
+        "_poll",
         "_remaining",
         "_reusable",
         "_sink",
@@ -104,6 +104,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.writable = True
         self.reading_paused = False
         self._sock = sock
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
         self.state = DIALING
         self.idle_since = 0.0
         self.idle_until = NEVER  # it is not used from then on
@@ -220,13 +222,7 @@ class UpstreamConnection(asyncio.Protocol):
 
         The loop may not have seen them yet, so the kernel is asked: one system call, cheaper than a lost delivery.
         """
-        try:
-            self._sock.recv(1, _PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
+        return bool(self._poll.poll(0))
 
     def abort(self) -> None:
         """Close now, by reset: an upstream that takes the end of a connection for the end of a body must not take

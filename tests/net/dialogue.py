@@ -19,6 +19,7 @@ import asyncio
 import hashlib
 import hmac
 import re
+import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -210,20 +211,21 @@ class FakeLoop:
         self.complaints.append(context)
 
 
+#: A connection on which nothing ever comes: what a poll of a fake one looks at.
+QUIET = socket.socketpair()
+
+
 class FakeSocket:
     """What is asked of a socket below a transport."""
 
     def __init__(self) -> None:
         self.linger: bytes | None = None
-        self.readable: bytes | BaseException = BlockingIOError()
+
+    def fileno(self) -> int:
+        return QUIET[0].fileno()
 
     def setsockopt(self, level: int, option: int, value: bytes) -> None:
         self.linger = value
-
-    def recv(self, size: int, flags: int) -> bytes:
-        if isinstance(self.readable, BaseException):
-            raise self.readable
-        return self.readable[:size]
 
 
 class FakeTransport(asyncio.Transport):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -204,18 +207,23 @@ def test_bytes_or_an_end_while_idle(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("readable", "stale"),
+    ("happens", "stale"),
     [
-        (BlockingIOError(), False),
-        (b"", True),
-        (b"x", True),
-        (ConnectionResetError(), True),
-        (OSError(9, "closed"), True),
+        (lambda end: None, False),
+        (lambda end: end.shutdown(socket.SHUT_WR), True),
+        (lambda end: end.send(b"x"), True),
+        (lambda end: end.close(), True),
+        (lambda end: (end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)), end.close()), True),
     ],
+    ids=["nothing", "its end", "bytes", "closed", "reset"],
 )
-def test_whether_it_is_stale(stage: Stage, readable: bytes | BaseException, *, stale: bool) -> None:
-    stage.sock.readable = readable
-    assert stage.connection.is_stale is stale
+def test_whether_it_is_stale(happens: Callable[[socket.socket], object], *, stale: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as ours:
+        theirs, _ = listener.accept()
+        with theirs:
+            connection = UpstreamConnection(APP, Owner(World().site.turn), ours)
+            happens(theirs)
+            assert connection.is_stale is stale
 
 
 def test_pace(stage: Stage) -> None:

@@ -41,6 +41,9 @@ class Encoding(Enum):
     BASE64URL = "base64url"  # without padding
     HEX_OR_BASE64 = "hex_or_base64"  # told apart by length
 
+    # Members are single objects; the default hashes their names in Python, for each signature.
+    __hash__ = object.__hash__
+
 
 class TimeFormat(Enum):
     """How a timestamp is written."""
