@@ -26,14 +26,14 @@ from proxy.errors import ConfigError, Problem
 from proxy.net.clock import Clock
 from proxy.net.tls import load_certificates
 from proxy.tools.explain import read_file
+from proxy.tools.ip_sets import SetRow, sentence
 from proxy.tools.lint import lint
-from proxy.tools.set_report import SetRow, sentence
 from proxy.tools.walk import Trip, Walk, walk
 from proxy.values import frozen
 
 
 @frozen
-class Result:
+class FixtureResult:
     """What came of one. ``problem`` None: what was expected."""
 
     fixture: Fixture
@@ -115,23 +115,25 @@ def _shown(warning: str) -> str:
     return f"warning: {warning}" if rule is None else f"warning: {warning} [{rule.id}]\n    {rule.mend}"
 
 
-def run_fixtures(loaded: Loaded, now: float) -> list[Result]:
+def run_fixtures(loaded: Loaded, now: float) -> list[FixtureResult]:
     """The results, in order. ``now`` (seconds since the epoch) is for deliveries that name no time of their own."""
     return [_run(fixture, loaded, now) for fixture in loaded.settings.fixtures]
 
 
-def _run(fixture: Fixture, loaded: Loaded, now: float) -> Result:
+def _run(fixture: Fixture, loaded: Loaded, now: float) -> FixtureResult:
     try:
         saved = read_file(fixture.file)
     except FlagError as error:
         first = error.problems[0]
-        return Result(fixture, "cannot be read", Problem(fixture.where, f"{fixture.file}: {first.what}", first.mend))
+        return FixtureResult(
+            fixture, "cannot be read", Problem(fixture.where, f"{fixture.file}: {first.what}", first.mend)
+        )
     at = fixture.at if fixture.at is not None else saved.at if saved.at is not None else now
     found = walk(Trip(saved.head, saved.body, loaded.policy, at, _peer(fixture.address)))
     if found.word == fixture.expect:
-        return Result(fixture, f"{found.word}{f' by route {found.route}' if found.route else ''}")
+        return FixtureResult(fixture, f"{found.word}{f' by route {found.route}' if found.route else ''}")
     what = f"{fixture.file}: {found.word}, and {fixture.expect} was expected"
-    return Result(fixture, found.word, Problem(fixture.where, what, _mend(found)))
+    return FixtureResult(fixture, found.word, Problem(fixture.where, what, _mend(found)))
 
 
 def _mend(found: Walk) -> str:

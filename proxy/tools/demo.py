@@ -36,7 +36,7 @@ BODY = json.dumps(
 
 
 @frozen
-class Step:
+class Promise:
     """One delivery and what is promised for it. ``status`` 0 is a reset connection."""
 
     title: str
@@ -48,12 +48,12 @@ class Step:
     source: str = "127.0.0.1"
 
 
-STEPS = (
-    Step("a push from GitHub, signed with the shared secret", 200, "delivered"),
-    Step("the same push, changed on its way", 403, "signature_mismatch", body=BODY.replace(b"main", b"evil")),
-    Step("a push without a signature", 403, "signature_missing", signed=None),
-    Step("a signed push to another path of the application", 404, "path_not_matched", path="/admin"),
-    Step("a signed push from an address that is not allowed", 0, "", source="127.0.0.2"),
+PROMISES = (
+    Promise("a push from GitHub, signed with the shared secret", 200, "delivered"),
+    Promise("the same push, changed on its way", 403, "signature_mismatch", body=BODY.replace(b"main", b"evil")),
+    Promise("a push without a signature", 403, "signature_missing", signed=None),
+    Promise("a signed push to another path of the application", 404, "path_not_matched", path="/admin"),
+    Promise("a signed push from an address that is not allowed", 0, "", source="127.0.0.2"),
 )
 
 
@@ -67,12 +67,12 @@ class Outcome:
     seen: Seen | None = None
     line: dict[str, Any] | None = None
 
-    def keeps(self, step: Step) -> bool:
+    def keeps(self, promise: Promise) -> bool:
         """Whether it is what was promised."""
         if self.status < 0:
             return True
         reason = self.line["webhook.reason"] if self.line else ""
-        return (self.status, reason, self.seen is not None) == (step.status, step.reason, step.status == 200)
+        return (self.status, reason, self.seen is not None) == (promise.status, promise.reason, promise.status == 200)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -106,10 +106,10 @@ def _perform(folder: Path, paint: Paint, *, once: bool) -> int:
     with stage(secret_file) as (application, guard):
         _introduce(application, guard, paint)
         kept = True
-        for number, step in enumerate(STEPS, 1):
-            outcome = _play(step, secret, application, guard)
-            _tell(number, step, outcome, paint)
-            kept = kept and outcome.keeps(step)
+        for number, promise in enumerate(PROMISES, 1):
+            outcome = _play(promise, secret, application, guard)
+            _tell(number, promise, outcome, paint)
+            kept = kept and outcome.keeps(promise)
         verdict = (
             paint("Every promise was kept.", "green", "bold") if kept else paint("A promise was broken.", "red", "bold")
         )
@@ -128,21 +128,21 @@ def _introduce(application: Application, guard: Guard, paint: Paint) -> None:
     print(f"  started by   {paint(command, 'dim')}")
 
 
-def _headers(step: Step, secret: bytes) -> dict[str, str]:
+def _headers(promise: Promise, secret: bytes) -> dict[str, str]:
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "GitHub-Hookshot/demo",
         "X-GitHub-Event": "push",
         "X-GitHub-Delivery": f"demo-{secrets.token_hex(4)}",
     }
-    if step.signed is not None:
-        headers["X-Hub-Signature-256"] = "sha256=" + hmac.new(secret, step.signed, hashlib.sha256).hexdigest()
+    if promise.signed is not None:
+        headers["X-Hub-Signature-256"] = "sha256=" + hmac.new(secret, promise.signed, hashlib.sha256).hexdigest()
     return headers
 
 
-def _play(step: Step, secret: bytes, application: Application, guard: Guard) -> Outcome:
+def _play(promise: Promise, secret: bytes, application: Application, guard: Guard) -> Outcome:
     outcome = Outcome()
-    connection = http.client.HTTPConnection("127.0.0.1", guard.port, timeout=WAIT_S, source_address=(step.source, 0))
+    connection = http.client.HTTPConnection("127.0.0.1", guard.port, timeout=WAIT_S, source_address=(promise.source, 0))
     try:
         connection.connect()
     except ConnectionError:
@@ -151,7 +151,7 @@ def _play(step: Step, secret: bytes, application: Application, guard: Guard) -> 
         outcome.status = -1  # only Linux has all of 127.0.0.0/8
         return outcome
     try:
-        connection.request("POST", step.path, body=step.body, headers=_headers(step, secret))
+        connection.request("POST", promise.path, body=promise.body, headers=_headers(promise, secret))
         answer = connection.getresponse()
         outcome.status, outcome.phrase = answer.status, answer.reason
         outcome.content = answer.read().decode("latin-1").strip()
@@ -159,8 +159,8 @@ def _play(step: Step, secret: bytes, application: Application, guard: Guard) -> 
         pass
     finally:
         connection.close()
-    outcome.seen = _take(application.seen, WAIT_S if step.status == 200 else SILENCE_S)
-    outcome.line = _take(guard.lines, WAIT_S if step.status else SILENCE_S)
+    outcome.seen = _take(application.seen, WAIT_S if promise.status == 200 else SILENCE_S)
+    outcome.line = _take(guard.lines, WAIT_S if promise.status else SILENCE_S)
     return outcome
 
 
@@ -171,10 +171,10 @@ def _take(source: queue.SimpleQueue[Any], timeout_s: float) -> Any:
         return None
 
 
-def _tell(number: int, step: Step, outcome: Outcome, paint: Paint) -> None:
-    print(f"\n{paint(str(number), 'bold')}  {paint(step.title, 'bold')}")
+def _tell(number: int, promise: Promise, outcome: Outcome, paint: Paint) -> None:
+    print(f"\n{paint(str(number), 'bold')}  {paint(promise.title, 'bold')}")
     if outcome.status < 0:
-        print(f"   skipped      this host has no address {step.source}")
+        print(f"   skipped      this host has no address {promise.source}")
         return
     if outcome.status:
         print(f"   answer       {outcome.status} {outcome.phrase}: {outcome.content}")
@@ -182,8 +182,8 @@ def _tell(number: int, step: Step, outcome: Outcome, paint: Paint) -> None:
         print("   answer       none: the connection was reset at accept, not a byte was read")
     print(f"   application  {_seen(outcome.seen)}")
     print(f"   log          {_line(outcome.line)}")
-    if not outcome.keeps(step):
-        promised = f"{step.status} {step.reason}" if step.status else "a reset connection"
+    if not outcome.keeps(promise):
+        promised = f"{promise.status} {promise.reason}" if promise.status else "a reset connection"
         print(paint(f"   promised was {promised}", "red"))
 
 

@@ -26,7 +26,7 @@ from proxy.core.addresses import Peer
 from proxy.errors import Problem
 from proxy.net.clock import Clock
 from proxy.tools.saved_delivery import Saved, no_files, read_saved
-from proxy.tools.walk import ADMITTED, Step, Trip, Walk, walk
+from proxy.tools.walk import ADMITTED, CheckResult, Trip, Walk, walk
 
 _MAX_BYTES = 256 * 1024 * 1024
 #: What the shell passes for ``<(command)``, or standard input.
@@ -185,7 +185,7 @@ def _print(saved: Saved, found: Walk, as_of: str, paint: Paint) -> None:
         print(f"{paint(found.diagnosis.word, 'bold')}: {_plain(found.diagnosis.sentence)}")
 
 
-def _line(step: Step, width: int, paint: Paint) -> str:
+def _line(step: CheckResult, width: int, paint: Paint) -> str:
     mark, style = _MARKS[step.passed]
     return f"  {paint(mark, style)}  {step.name:{width}}  {_plain(step.said)}"
 

@@ -31,7 +31,7 @@ _LENGTH = frozenset({Reason.LENGTH_REQUIRED, Reason.BODY_TOO_LARGE})
 
 
 @frozen
-class Step:
+class CheckResult:
     """One check. ``passed`` is None where it does not apply, or could not be made."""
 
     name: str
@@ -43,7 +43,7 @@ class Step:
 class Walk:
     """What every check found. ``word`` is "admitted" or the word of the reason; ``route`` is the one that decided."""
 
-    steps: list[Step] = field(default_factory=list)
+    steps: list[CheckResult] = field(default_factory=list)
     word: str = ""
     route: str = ""
     secret: str = ""
@@ -51,7 +51,7 @@ class Walk:
 
     def note(self, name: str, *, passed: bool | None, said: str) -> None:
         """Record the result of a check."""
-        self.steps.append(Step(name, passed, said))
+        self.steps.append(CheckResult(name, passed, said))
 
     def refuse(self, name: str, reason: Reason, said: str = "") -> None:
         """Record the check that failed, and why."""

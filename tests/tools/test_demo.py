@@ -9,7 +9,7 @@ import pytest
 
 from proxy.config.commandline import Paint
 from proxy.tools import demo
-from proxy.tools.demo import STEPS, Outcome, Step, main
+from proxy.tools.demo import PROMISES, Outcome, Promise, main
 from proxy.tools.demo_stage import Seen, StageError
 
 SEEN = Seen("POST", "/hooks/github", 10, "github; secret=a; id=b")
@@ -20,12 +20,12 @@ def line(reason: str) -> dict[str, object]:
 
 
 def test_the_genuine_push_is_signed_as_github_signs():
-    headers = demo._headers(STEPS[0], b"secret")
-    mac = hmac.new(b"secret", STEPS[0].body, hashlib.sha256).hexdigest()
+    headers = demo._headers(PROMISES[0], b"secret")
+    mac = hmac.new(b"secret", PROMISES[0].body, hashlib.sha256).hexdigest()
     assert headers["X-Hub-Signature-256"] == f"sha256={mac}"
-    assert "X-Hub-Signature-256" not in demo._headers(STEPS[2], b"secret")
-    assert STEPS[1].body != STEPS[0].body
-    assert len(STEPS[1].body) == len(STEPS[0].body)
+    assert "X-Hub-Signature-256" not in demo._headers(PROMISES[2], b"secret")
+    assert PROMISES[1].body != PROMISES[0].body
+    assert len(PROMISES[1].body) == len(PROMISES[0].body)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_the_genuine_push_is_signed_as_github_signs():
     ],
 )
 def test_a_delivery_is_kept_when_all_three_agree(outcome: Outcome, kept: object):
-    assert outcome.keeps(STEPS[0]) is kept
+    assert outcome.keeps(PROMISES[0]) is kept
 
 
 @pytest.mark.parametrize(
@@ -51,21 +51,23 @@ def test_a_delivery_is_kept_when_all_three_agree(outcome: Outcome, kept: object)
     ],
 )
 def test_a_refusal_that_reaches_the_application_is_a_broken_promise(outcome: Outcome, kept: object):
-    assert outcome.keeps(STEPS[1]) is kept
+    assert outcome.keeps(PROMISES[1]) is kept
 
 
 def test_a_reset_and_a_host_without_the_address():
-    assert Outcome(0).keeps(STEPS[4])
-    assert Outcome(-1).keeps(STEPS[4])
-    assert not Outcome(403, "Forbidden", "", None, line("address_refused")).keeps(STEPS[4])
+    assert Outcome(0).keeps(PROMISES[4])
+    assert Outcome(-1).keeps(PROMISES[4])
+    assert not Outcome(403, "Forbidden", "", None, line("address_refused")).keeps(PROMISES[4])
 
 
 def test_what_is_told(capsys: pytest.CaptureFixture[str]):
     paint = Paint(colour=False)
-    demo._tell(1, STEPS[0], Outcome(200, "OK", "thank you", SEEN, line("delivered")), paint)
-    demo._tell(2, STEPS[4], Outcome(0), paint)
-    demo._tell(3, STEPS[4], Outcome(-1), paint)
-    demo._tell(4, Step("a promise", 403, "signature_missing"), Outcome(200, "OK", "", SEEN, line("delivered")), paint)
+    demo._tell(1, PROMISES[0], Outcome(200, "OK", "thank you", SEEN, line("delivered")), paint)
+    demo._tell(2, PROMISES[4], Outcome(0), paint)
+    demo._tell(3, PROMISES[4], Outcome(-1), paint)
+    demo._tell(
+        4, Promise("a promise", 403, "signature_missing"), Outcome(200, "OK", "", SEEN, line("delivered")), paint
+    )
     text = capsys.readouterr().out
     assert "200 OK: thank you" in text
     assert "Webhook-Verified: github; secret=a; id=b" in text

@@ -7,7 +7,7 @@ import pytest
 from proxy.config.feed import Feed
 from proxy.config.set_store import Copy
 from proxy.core.ip_sets import listing_of
-from proxy.tools.set_report import SetRow, sentence, show_age, table_lines
+from proxy.tools.ip_sets import SetRow, sentence, show_age, table_lines
 
 NOW = 1_796_000_000.0  # 2026-11-30
 FEED = Feed("office", "https://example.com/", None)
