@@ -10,17 +10,9 @@ from __future__ import annotations
 
 import ast
 import graphlib
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 
-import pytest
+from tests.house import FUNCTIONS, MODULES, imported
 
-PACKAGE = Path(__file__).resolve().parents[1] / "proxy"
-MODULES = {
-    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
 FLOORS = {"core": 1, "config": 2, "net": 3, "tools": 4, "ops": 5}
 #: Where imports stand inside functions: of what not every start, or not every installation, has use for.
 ASKED_FOR = {
@@ -30,13 +22,7 @@ ASKED_FOR = {
     "proxy.ops.duplicates": {"proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"},
     "proxy.ops.run_command": {"proxy.ops.supervisor", "proxy.tools.check"},
 }
-IMPORTS = ast.Import | ast.ImportFrom
 WORLD = {"asyncio", "socket", "ssl", "time", "os", "logging", "random", "secrets", "threading", "subprocess", "signal"}
-
-
-@cache
-def tree_of(module: str) -> ast.Module:
-    return ast.parse(MODULES[module].read_text())
 
 
 def floor(module: str) -> int:
@@ -47,27 +33,14 @@ def floor(module: str) -> int:
     return FLOORS.get(parts[1], 0) if len(parts) > 1 else 0
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Every module name an import statement may mean, anywhere in the tree."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            yield str(node.module)
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
 def ours(module: str) -> set[str]:
-    found = {name for name in imported(tree_of(module)) if name in MODULES and name != module}
+    found = {name for name in MODULES[module].imports if name in MODULES and name != module}
     # "from proxy.core import policy" names the package too, but needs only the module
     return {name for name in found if not any(other.startswith(name + ".") for other in found)} - {"proxy"}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_down(module: str) -> None:
-    upward = [name for name in ours(module) if floor(name) > floor(module)]
-    assert not upward
+def test_imports_go_down() -> None:
+    assert [(module, name) for module in MODULES for name in ours(module) if floor(name) > floor(module)] == []
 
 
 def test_there_is_no_cycle() -> None:
@@ -75,16 +48,16 @@ def test_there_is_no_cycle() -> None:
     graphlib.TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if floor(name) <= 1])
-def test_the_core_touches_no_world(module: str) -> None:
-    roots = {name.split(".")[0] for name in imported(tree_of(module))}
-    assert not roots & WORLD
+def test_the_core_touches_no_world() -> None:
+    core = {module: source for module, source in MODULES.items() if floor(module) <= 1}
+    roots = {module: {name.split(".")[0] for name in source.imports} for module, source in core.items()}
+    assert {module: names & WORLD for module, names in roots.items() if names & WORLD} == {}
 
 
 def in_passing(module: str) -> set[str]:
     """The modules that are imported inside functions, by the statements there."""
-    functions = [node for node in ast.walk(tree_of(module)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    found = {name for function in functions for name in imported(function)}
+    functions = [node for node in MODULES[module].nodes if isinstance(node, FUNCTIONS)]
+    found = {name for function in functions for name in imported(ast.walk(function))}
     return {name for name in found if not any(other.startswith(name + ".") for other in found)}
 
 
@@ -105,7 +78,7 @@ def test_nothing_is_imported_by_a_computed_name() -> None:
     calls = {
         module
         for module in MODULES
-        for node in ast.walk(tree_of(module))
+        for node in MODULES[module].nodes
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) in {"importlib.import_module", "import_module", "__import__"}
     }
@@ -117,5 +90,5 @@ def test_what_serves_imports_no_tool() -> None:
     importing = {module for module in above if any(name.startswith("proxy.tools") for name in ours(module))}
     assert importing <= {"proxy.ops.commands", "proxy.ops.run_command"}
     for module in importing:
-        at_once = {name for node in tree_of(module).body for name in imported(node) if isinstance(node, IMPORTS)}
+        at_once = {name for node in MODULES[module].tree.body for name in imported([node])}
         assert not [name for name in at_once if name.startswith("proxy.tools")]

@@ -1,62 +1,114 @@
-"""The shape of the house, kept by a test and not by memory: docstrings, mirror tests, short functions, small files."""
+"""The shape of the house, kept by a test and not by memory: small parts, words for each of them, and tests."""
 
 from __future__ import annotations
 
 import ast
-import io
-import tokenize
-from pathlib import Path
+import re
+from collections import Counter
+from fractions import Fraction
 
 import pytest
 
 from proxy.reasons import Reason
+from tests.house import FUNCTIONS, MODULES, ROOT, SOURCES, Part
 
-ROOT = Path(__file__).resolve().parents[1]
-SOURCES = sorted((ROOT / "proxy").rglob("*.py"))
 MAX_FUNCTION_LINES = 60
-MAX_FILE_LINES = 400
+MAX_CLASS_LINES = 220
+MAX_FILE_LINES = 300
+MAX_COMPLEXITY = 10
 
-NO_MIRROR = {"__init__.py", "__main__.py"}
-DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+#: What is still bigger than it may be, in code lines. A figure here only falls, and goes once it is within the bounds.
+BIG_CLASSES = {
+    "proxy/net/client.py:ClientConnection": 359,
+    "proxy/ops/supervisor.py:Supervisor": 349,
+    "proxy/net/exchange.py:Exchange": 317,
+    "proxy/core/relay.py:Relay": 309,
+    "proxy/net/pool.py:UpstreamPool": 261,
+}
+BIG_FILES = {
+    "proxy/net/client.py": 388,
+    "proxy/ops/supervisor.py": 387,
+    "proxy/core/relay.py": 362,
+    "proxy/net/exchange.py": 338,
+    "proxy/config/route.py": 319,
+    "proxy/config/schema.py": 316,
+    "proxy/net/pool.py": 304,
+}
+#: Of the whole package: what is measured, where it may stand today, and the aim. The second figure moves to the third.
+TANGLED_PER_100 = (Fraction(61, 21), Fraction(1))
+IGNORES_PER_1000 = (Fraction(32, 10), Fraction(2))
+DOCS_PER_LINE = (Fraction(158, 100), Fraction(2))
+#: Names that more than one class has, and comments that turn a check off and do not say why.
+SHARED_NAMES = {
+    *{"DigestVerification", "Document", "Found", "Listing", "Place", "Plan", "Site", "Slot", "Step", "TcpForward"},
+    *{"_Answer", "_Line", "_State", "_Walk"},
+}
+MAX_UNREASONED = 18
+
+CODE_LINES = sum(len(source.code) for source in SOURCES)
+FUNCTION_PARTS = [part for source in SOURCES for part in source.functions]
 
 
-def name(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+def within(sizes: dict[str, int], most: int, ceilings: dict[str, int]) -> None:
+    """No size is over ``most``, but for those with a ceiling of their own."""
+    assert {place: size for place, size in sizes.items() if size > ceilings.get(place, most)} == {}
 
 
-def code_lines(source: str, tree: ast.AST) -> set[int]:
-    """The numbers of the lines of code: no blanks, no comments, no docstrings."""
-    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-    lines: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type not in silent:
-            lines.update(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(tree):
-        if isinstance(node, DOCUMENTED) and ast.get_docstring(node):
-            lines.difference_update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
-    return lines
+def test_functions_are_short() -> None:
+    within({part.place: part.size for part in FUNCTION_PARTS}, MAX_FUNCTION_LINES, {})
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_every_module_says_what_it_is_for(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+def test_classes_are_small() -> None:
+    within({part.place: part.size for source in SOURCES for part in source.classes}, MAX_CLASS_LINES, BIG_CLASSES)
 
 
-def test_every_module_has_a_test_file() -> None:
-    modules = [path.relative_to(ROOT / "proxy") for path in SOURCES if path.name not in NO_MIRROR]
-    mirrors = [ROOT / "tests" / module.parent / f"test_{module.name}" for module in modules]
-    assert [name(mirror) for mirror in mirrors if not mirror.exists()] == []
+def test_files_are_small() -> None:
+    within({source.name: len(source.code) for source in SOURCES}, MAX_FILE_LINES, BIG_FILES)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_functions_and_files_are_short(path: Path) -> None:
-    source = path.read_text()
-    tree = ast.parse(source)
-    lines = code_lines(source, tree)
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    lengths = {node.name: len(lines & set(range(node.lineno, (node.end_lineno or 0) + 1))) for node in functions}
-    assert {function: count for function, count in lengths.items() if count > MAX_FUNCTION_LINES} == {}
-    assert len(lines) <= MAX_FILE_LINES
+def test_few_functions_are_tangled() -> None:
+    tangled = {part.place: part.complexity for part in FUNCTION_PARTS if part.complexity > MAX_COMPLEXITY}
+    today, aim = TANGLED_PER_100
+    assert 100 * len(tangled) <= max(today, aim) * len(FUNCTION_PARTS), tangled
+
+
+def test_few_checks_are_turned_off_and_each_for_a_reason() -> None:
+    ignores = [each for source in SOURCES for each in source.ignores]
+    today, aim = IGNORES_PER_1000
+    assert 1000 * len(ignores) <= max(today, aim) * CODE_LINES
+    unreasoned = [place for place, why in ignores if not why or why.startswith(("as above", "as below", "see below"))]
+    assert len(unreasoned) <= MAX_UNREASONED, unreasoned
+
+
+def test_everything_public_says_what_it_is_for() -> None:
+    assert [place for source in SOURCES for place in source.undocumented()] == []
+
+
+def test_classes_have_names_of_their_own() -> None:
+    names = Counter(part.node.name for source in SOURCES for part in source.classes)
+    assert {name for name, times in names.items() if times > 1} <= SHARED_NAMES
+
+
+def test_there_are_words_enough() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    words = sum(len(page.read_text().split()) for page in pages)
+    today, aim = DOCS_PER_LINE
+    assert words >= min(today, aim) * CODE_LINES
+
+
+def test_every_module_has_a_test() -> None:
+    """A file of its name, or one of its floor that imports it: what is only used in passing is tried at no edge."""
+    files = {path.relative_to(ROOT / "tests"): path.read_text() for path in (ROOT / "tests").rglob("*.py")}
+    untested = []
+    for module, source in MODULES.items():
+        package, _, name = module.rpartition(".")
+        floor = source.path.relative_to(ROOT / "proxy").parts[:-1][:1]
+        tests = {path: text for path, text in files.items() if path.parts[:-1][:1] == floor}
+        uses = re.compile(rf"^(from|import) {module}\b|^from {package} import .*\b{name}\b", re.MULTILINE)
+        named = any(path.name == f"test_{name}.py" for path in tests)
+        if not (named or source.path.stem in {"__init__", "__main__"} or any(map(uses.search, tests.values()))):
+            untested.append(module)
+    assert untested == []
 
 
 def test_every_reason_has_a_word_of_its_own() -> None:
@@ -64,11 +116,28 @@ def test_every_reason_has_a_word_of_its_own() -> None:
     assert len(set(words)) == len(words)
 
 
-@pytest.mark.parametrize("reason", Reason, ids=lambda reason: reason.word)
-def test_every_reason_is_in_the_log_reference(reason: Reason) -> None:
+def test_every_reason_is_in_the_log_reference() -> None:
     reference = (ROOT / "docs" / "log-reference.md").read_text()
-    [row] = [line for line in reference.splitlines() if line.startswith(f"| `{reason.word}` |")]
-    cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[1] == (str(reason.status) if reason.status else "-")
-    assert cells[2] == reason.ended_by.value
-    assert all(len(cell) > 10 for cell in cells[3:6]), "meaning, likely cause, what to do"
+    for reason in Reason:
+        [row] = [line for line in reference.splitlines() if line.startswith(f"| `{reason.word}` |")]
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert cells[1] == (str(reason.status) if reason.status else "-")
+        assert cells[2] == reason.ended_by.value
+        assert all(len(cell) > 10 for cell in cells[3:6]), "meaning, likely cause, what to do"
+
+
+@pytest.mark.parametrize(
+    ("code", "complexity"),
+    [
+        ("pass", 1),
+        ("if a and b or c: pass\nelif d: pass", 5),
+        ("for a in b:\n  while c: x = [d for d in e if f]", 4),
+        ("try: a\nexcept B: c if d else e", 3),
+        ("def inner():\n  if a: pass", 1),
+    ],
+)
+def test_how_tangled_a_function_is(code: str, complexity: int) -> None:
+    tree = ast.parse("def f():\n" + "".join(f"  {line}\n" for line in code.splitlines()))
+    [function] = tree.body
+    assert isinstance(function, FUNCTIONS)
+    assert Part("f", function, 1).complexity == complexity
