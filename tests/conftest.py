@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import engine
 
 from tests.examples import examples
 
@@ -16,6 +17,10 @@ settings.register_profile(
     "house", parent=examples(50), deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 settings.load_profile("house")
+
+# A failure is made smaller for up to five minutes, which a test has not: all it then says is that its time is up. This
+# is no public setting; where it goes, only that comes back.
+engine.MAX_SHRINKING_SECONDS = 20
 
 # Where the environment forbids to keep bytecode, each of the hundreds of processes that the tests start would compile
 # all of hookward for itself, and each run would rewrite the assertions of all tests.

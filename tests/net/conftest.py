@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import warnings
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,15 +64,29 @@ def run(request: pytest.FixtureRequest, warm: None) -> Run[T]:
         gc.collect()
         gc.freeze()  # so that the collection after the test looks at what the test has made, and at no more
         before = open_descriptors()
-        with asyncio.Runner(loop_factory=LOOPS[request.param], debug=request.param == "asyncio") as runner:
+        runner = asyncio.Runner(loop_factory=LOOPS[request.param], debug=request.param == "asyncio")
+        try:
             runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context))
             result = runner.run(bounded())
             gc.collect()
+        finally:
+            unclosed = close(runner)
         assert not complaints
+        assert not unclosed
         assert open_descriptors() <= before
         return result
 
     return run_one
+
+
+def close(runner: asyncio.Runner) -> list[str]:
+    """Close the loop; what it complains about. As an error, a warning of what a failed test has left would have uvloop
+    keep that open, and wait for its end in C for ever, where not even the time-out of a test reaches it.
+    """
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        runner.close()
+    return [str(complaint.message) for complaint in complaints]
 
 
 async def settled() -> None:
