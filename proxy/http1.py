@@ -8,27 +8,24 @@ does not decide and knows no connection.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from dataclasses import field as attribute
-from enum import Enum
 from http import HTTPStatus
 
 from proxy.reasons import Reason
-from proxy.values import frozen, mutable
+from proxy.values import IdentityEnum, frozen, mutable
 
 #: (name in lower case, the field line as it is written: the name as it was sent, ": ", the value without blanks around)
 Field = tuple[bytes, bytes]
 
 
-class Framing(Enum):
+class Framing(IdentityEnum):
     """How the end of a message's content is known (RFC 9112 section 6.3)."""
 
     NONE = "none"
     LENGTH = "length"
     CHUNKED = "chunked"
     EOF = "eof"  # answers only: the content ends with the connection
-
-    # Members are single objects; the default hashes their names in Python.
-    __hash__ = object.__hash__
 
 
 @mutable
@@ -62,7 +59,7 @@ class RequestHead:
         return [value_of(entry) for entry in self.fields if entry[0] == name]
 
 
-@frozen(eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class ResponseHead:
     """An answer's status line and field lines, validated. One value may serve many answers, so nobody changes it."""
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from enum import Enum
 
+from proxy.values import IdentityEnum
+
 
 class Ended(Enum):
-    """Who ended the exchange."""
+    """What ended the exchange."""
 
     SENDER = "sender"
     UPSTREAM = "upstream"
     US = "us"
 
 
-class Phase(Enum):
+class Phase(IdentityEnum):
     """How far the exchange had come when it ended (HAProxy: second letter of the termination state)."""
 
     HEAD = "head"
@@ -28,11 +30,8 @@ class Phase(Enum):
     ANSWER_BODY = "answer_body"
     DONE = "done"
 
-    # Members are single objects; the default hashes their names in Python, at every lookup.
-    __hash__ = object.__hash__
 
-
-class Reason(Enum):
+class Reason(IdentityEnum):
     """Why an exchange ended. Members know their ``word``, ``status`` and ``ended_by``."""
 
     # (word, status, who)
@@ -89,9 +88,6 @@ class Reason(Enum):
         self.word = word
         self.status = status
         self.ended_by = ended_by
-
-    # Members are single objects; the default hashes their names in Python, at every lookup.
-    __hash__ = object.__hash__
 
     def __repr__(self) -> str:
         return f"Reason.{self.name}"

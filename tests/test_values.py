@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.values import frozen, mutable
+from proxy.values import IdentityEnum, frozen, mutable
 
 
 def shape(make: Any) -> type[Any]:
@@ -89,11 +89,11 @@ def test_each_has_a_list_of_its_own(ours, theirs):
 
 def test_a_frozen_one_does_not_change():
     one = shape(frozen)("a", "b")
-    with pytest.raises(FrozenInstanceError, match="name cannot be changed"):
+    with pytest.raises(FrozenInstanceError, match="name"):
         one.name = "b"
     with pytest.raises(FrozenInstanceError):
         del one.name
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises((FrozenInstanceError, TypeError)):
         one.other = 1
     assert one.name == "a"
 
@@ -128,16 +128,16 @@ def test_a_frozen_one_is_hashed_by_what_is_compared():
     assert copy.copy(Point(1, 2)) == copy.deepcopy(Point(1, 2)) == Point(1, 2)
 
 
-@pytest.mark.parametrize("make", [frozen, mutable])
-def test_without_equality_each_is_itself_alone(make):
-    @make(eq=False)
-    class One:
-        """One."""
+class Colour(IdentityEnum):
+    RED = "red"
+    CRIMSON = "red"
+    BLUE = "blue"
 
-        x: int
 
-    assert One(1) != One(1)
-    assert len({One(1), One(1)}) == 2
+def test_members_are_found_by_what_they_are():
+    assert {Colour.RED: 1, Colour.BLUE: 2}[Colour.CRIMSON] == 1
+    assert Colour("blue") is copy.deepcopy(Colour.BLUE)
+    assert hash(Colour.RED) == object.__hash__(Colour.RED)
 
 
 @pytest.mark.parametrize("make", [frozen, mutable])

@@ -11,13 +11,13 @@ import hmac
 from bench.micro.timing import tell
 from proxy.core.body import BodyGate
 from proxy.core.policy import BodyMode
-from proxy.core.signing.mac import KeyedHash, MacVerification
+from proxy.core.signing.mac import MacVerification, keyed_hash
 
 KEY = b"It's a Secret to Everybody"
 WINDOW = 256 * 1024
 SMALL, LARGE = b'{"a":12}' * 1024, bytes(1 << 20)
 PIECES = [LARGE[at : at + 65536] for at in range(0, len(LARGE), 65536)]
-LIVE = [("new", KeyedHash(KEY, "sha256")), ("old", KeyedHash(b"the one before", "sha256"))]
+LIVE = [("new", keyed_hash(KEY, "sha256")), ("old", keyed_hash(b"the one before", "sha256"))]
 
 
 def proof(body, secrets=1):

@@ -12,6 +12,7 @@ The machine: Linux, Documentation/networking/filter.rst; the headers: RFC 791 se
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from proxy.core.addresses import AddressSet
@@ -55,7 +56,7 @@ class Program:
     joined: int
 
 
-@frozen(eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Word:
     """A word of the address and what each of its values means: segments of (first value, target), in rising order."""
 

@@ -22,7 +22,7 @@ Rule 3: an event that a state does not list in ``REQUEST_HEARS`` or ``ANSWER_HEA
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import Enum
 
 from proxy.core.body import BodyGate, Spill
@@ -46,7 +46,6 @@ from proxy.core.states import (
 )
 from proxy.http1 import LAST_CHUNK, Framing, RequestHead, ResponseHead, chunk
 from proxy.reasons import Ended, Phase, Reason
-from proxy.values import mutable
 
 RECEIVING, JUDGING, CLAIMING, ADMITTED, _ = RequestState
 NONE, DIALING, SENDING, AWAITING, KEPT, RELAYING, OUTCOME, CLOSED = AnswerState
@@ -90,7 +89,7 @@ class Arrival:
         self.trusted = False  # whether it is a trusted proxy
 
 
-@mutable(eq=False)
+@dataclass(slots=True, eq=False)
 class Relay:
     """One exchange. The first call is ``refused``, ``answered_check`` or ``admitted``. ``now`` is always the shell's
     monotonic time, in seconds.

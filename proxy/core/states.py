@@ -13,16 +13,12 @@ Answer:   NONE -> DIALING -> SENDING -> AWAITING -> KEPT -> RELAYING -> CLOSED
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import TypeVar
 
-
-class _State(Enum):
-    # Members are single objects; the default hashes their names in Python, at every move.
-    __hash__ = object.__hash__
+from proxy.values import IdentityEnum
 
 
-class ClientState(_State):
+class ClientState(IdentityEnum):
     """Where the sender's connection stands."""
 
     HEAD = "head"  # idle, or a head is incomplete
@@ -33,7 +29,7 @@ class ClientState(_State):
     CLOSED = "closed"
 
 
-class UpstreamState(_State):
+class UpstreamState(IdentityEnum):
     """Where a connection to the upstream stands."""
 
     DIALING = "dialing"
@@ -44,7 +40,7 @@ class UpstreamState(_State):
     CLOSED = "closed"
 
 
-class RequestState(_State):
+class RequestState(IdentityEnum):
     """What we have of an exchange's request (``core.relay``)."""
 
     RECEIVING = "receiving"  # the end of its content has not come
@@ -54,7 +50,7 @@ class RequestState(_State):
     CLOSED = "closed"
 
 
-class AnswerState(_State):
+class AnswerState(IdentityEnum):
     """How far an exchange is with its upstream (``core.relay``)."""
 
     NONE = "none"  # nothing is wanted of an upstream yet
@@ -119,7 +115,7 @@ ANSWER_MOVES: dict[AnswerState, frozenset[AnswerState]] = {
 }
 
 
-class Event(_State):
+class Event(IdentityEnum):
     """What a half may be told."""
 
     CONTENT = "content"
@@ -156,7 +152,7 @@ class IllegalMoveError(AssertionError):
     """A move that the tables do not have: a bug of ours."""
 
 
-_S = TypeVar("_S", bound=_State)
+_S = TypeVar("_S", bound=IdentityEnum)
 
 
 def moved(moves: Mapping[_S, frozenset[_S]], old: _S, new: _S) -> _S:

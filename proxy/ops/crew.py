@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import NoReturn
 
 from proxy.config.commandline import ExitCode
@@ -22,7 +23,6 @@ from proxy.ops.channel import ChannelError, Message, Wire
 from proxy.ops.journal import log, outcome
 from proxy.ops.places import Held
 from proxy.ops.roster import State
-from proxy.values import frozen, mutable
 
 #: A worker whose channel has ended can be told nothing: it is about to exit, or there is something wrong with it.
 MUTE_S = 15.0
@@ -30,7 +30,7 @@ MUTE_S = 15.0
 _LAST_LOOKS = 4
 
 
-@frozen(eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """What workers work by: one load of the configuration and its sockets."""
 
@@ -38,7 +38,7 @@ class Plan:
     held: list[Held]
 
 
-@mutable(eq=False)
+@dataclass(slots=True, eq=False)
 class WorkerProcess:
     """One worker. ``heard`` is when it last spoke; times in seconds of the monotonic clock."""
 

@@ -21,7 +21,7 @@ from proxy.core.signing.escapes import make_transform
 from proxy.core.signing.evidence import as_signed
 from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.jwt import HMAC_DIGESTS
-from proxy.core.signing.mac import KeyedHash
+from proxy.core.signing.mac import digest, keyed_hash
 from proxy.core.signing.scheme import Claims, Document, Listing, Method, Scheme
 from proxy.core.signing.template import DOCUMENT_SLOTS, Context, Slot, compile_template
 from proxy.core.signing.times import write_time
@@ -95,8 +95,8 @@ class _Delivery:
             self._added[scheme.signed_headers] = b",".join(sorted([*self._added, scheme.signed_headers]))
         items = dict.fromkeys(scheme.listing.needed if scheme.listing else (), b"master")
         _, key = scheme.split_key(secret)
-        keyed = KeyedHash(key, scheme.algorithm, scheme.method)
-        text = encode(scheme.encoding, keyed.digest(self._signed(body, stamp, items)))
+        keyed = keyed_hash(key, scheme.algorithm, scheme.method)
+        text = encode(scheme.encoding, digest(keyed, self._signed(body, stamp, items)))
         value = _write_value(scheme, text, stamp, items)
         return [(scheme.headers[0], value), *self._added.items()]
 
@@ -177,7 +177,7 @@ def _claim_fields(scheme: Scheme, claims: Claims, secret: bytes, *, url: str, bo
         content["aud"] = url
     algorithm = claims.algorithms[0]
     signed = _write_part({"alg": algorithm, "typ": "JWT"}) + b"." + _write_part(content)
-    signature = KeyedHash(key, HMAC_DIGESTS[algorithm]).digest(signed)
+    signature = digest(keyed_hash(key, HMAC_DIGESTS[algorithm]), signed)
     return [(scheme.headers[0], scheme.prefix + signed + b"." + encode_base64url(signature))]
 
 
@@ -253,8 +253,8 @@ def _signature(scheme: Scheme, part: Part, secret: bytes) -> bytes:
         if value is None:
             raise ValueError(f"the body has not all that is signed: {scheme.signed!r}")
         out.append(value)
-    key = KeyedHash(scheme.split_key(secret)[1], scheme.algorithm, scheme.method)
-    return scheme.prefix + encode(scheme.encoding, key.digest(b"".join(out)))
+    key = keyed_hash(scheme.split_key(secret)[1], scheme.algorithm, scheme.method)
+    return scheme.prefix + encode(scheme.encoding, digest(key, b"".join(out)))
 
 
 def _signed_form(scheme: Scheme, document: Document, secret: bytes, body: bytes) -> bytes:
@@ -262,7 +262,7 @@ def _signed_form(scheme: Scheme, document: Document, secret: bytes, body: bytes)
     payload = next(one.name for one in compile_template(scheme.signed) if isinstance(one, Slot))
     carried = b64encode(body) + b"\n"
     key_id, key = scheme.split_key(secret)
-    text = encode(scheme.encoding, KeyedHash(key, scheme.algorithm, scheme.method).digest(carried))
+    text = encode(scheme.encoding, digest(keyed_hash(key, scheme.algorithm, scheme.method), carried))
     pair = scheme.listing.pair if scheme.listing is not None else None
     signature = text if pair is None else key_id + pair + text
     return urlencode({document.signature or "": signature, payload: carried}).encode("ascii")

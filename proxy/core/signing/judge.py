@@ -1,4 +1,4 @@
-"""Who says that a signature over a message that is there whole is right: the live secrets, all of them, to the end.
+"""Compares signatures over a message that is there whole with those of all live secrets, always to the end.
 
 Used where nothing streams: tokens of the JWT kind, bodies that must be parsed. ``proxy.core.pubkey`` has the same for
 public keys. A judge never says which part of a comparison failed.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from proxy.core.secrets import Secret
-from proxy.core.signing.mac import KeyedHash
+from proxy.core.signing.mac import digest, keyed_hash
 from proxy.core.signing.scheme import Method, Scheme
 from proxy.values import frozen
 
@@ -41,7 +41,7 @@ class MacJudge:
         method = Method.HASH if scheme.method is Method.HASH else Method.HMAC
         self._pair = scheme.listing.pair if scheme.listing is not None and scheme.listing.keyed else None
         self._keys = [
-            (secret, key_id, {name: KeyedHash(key, name, method) for name in algorithms})
+            (secret, key_id, {name: keyed_hash(key, name, method) for name in algorithms})
             for secret in secrets
             for key_id, key in [scheme.split_key(secret.value)]
         ]
@@ -52,7 +52,7 @@ class MacJudge:
         for secret, key_id, keyed in self._keys:
             if not secret.live(now):
                 continue
-            expected = keyed[algorithm].digest(message)
+            expected = digest(keyed[algorithm], message)
             if self._pair is not None:
                 expected = key_id + self._pair + expected
             for signature in signatures:

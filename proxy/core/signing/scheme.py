@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from proxy.values import frozen
+from proxy.values import IdentityEnum, frozen
 
 
 class Method(Enum):
@@ -31,7 +31,7 @@ WHOLE_BODY_BYTES = 1 << 20
 PUBLIC_KEY_METHODS = frozenset({Method.ED25519, Method.ECDSA, Method.RSA})
 
 
-class Encoding(Enum):
+class Encoding(IdentityEnum):
     """How the bytes of a signature are written. Every form is strict: exact length, canonical, no blanks."""
 
     HEX = "hex"  # lower case

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.signing import mac
-from proxy.core.signing.mac import KeyedHash
+from proxy.core.signing.mac import digest, keyed_hash
 from proxy.core.signing.scheme import Listing, Method, Scheme
 from tests.deliveries import Delivery, head_of
 
@@ -20,18 +20,18 @@ from tests.deliveries import Delivery, head_of
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha384", "sha512"])
 @given(key=st.binary(max_size=300), message=st.binary(max_size=200))
 def test_it_is_hmac(algorithm, key, message):
-    assert KeyedHash(key, algorithm).digest(message) == hmac.digest(key, message, algorithm)
+    assert digest(keyed_hash(key, algorithm), message) == hmac.digest(key, message, algorithm)
 
 
 @pytest.mark.parametrize(("algorithm", "block"), [("sha1", 64), ("sha256", 64), ("sha384", 128), ("sha512", 128)])
 def test_a_key_longer_than_a_block_is_hashed_first(algorithm, block):
     for length in (0, block - 1, block, block + 1, 500):
         key = b"k" * length
-        assert KeyedHash(key, algorithm).digest(b"body") == hmac.digest(key, b"body", algorithm)
+        assert digest(keyed_hash(key, algorithm), b"body") == hmac.digest(key, b"body", algorithm)
 
 
 def test_the_plain_hash_begins_with_the_key():
-    assert KeyedHash(b"key", "sha256", Method.HASH).digest(b"body") == hashlib.sha256(b"keybody").digest()
+    assert digest(keyed_hash(b"key", "sha256", Method.HASH), b"body") == hashlib.sha256(b"keybody").digest()
 
 
 def test_every_secret_is_compared_with_every_signature(monkeypatch):
@@ -47,9 +47,9 @@ def test_every_secret_is_compared_with_every_signature(monkeypatch):
 
 
 def test_a_request_does_not_touch_the_key_of_the_next():
-    keyed = KeyedHash(b"key", "sha256")
-    first, second = keyed.begin(), keyed.begin()
+    keyed = keyed_hash(b"key", "sha256")
+    first, second = keyed.copy(), keyed.copy()
     first.update(b"one")
     second.update(b"two")
-    assert keyed.end(first) == hmac.digest(b"key", b"one", "sha256")
-    assert keyed.end(second) == hmac.digest(b"key", b"two", "sha256")
+    assert first.digest() == hmac.digest(b"key", b"one", "sha256")
+    assert second.digest() == hmac.digest(b"key", b"two", "sha256")
