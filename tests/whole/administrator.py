@@ -44,6 +44,7 @@ class Host:
         self.etc, self.log, self._bin = folder / "etc", folder / "log", folder / "bin"
         for place in (self.etc, self.log, self._bin):
             place.mkdir()
+        self.page, self.cwd = PAGE, ROOT
         self.config, self.access_log = self.etc / "hookward.toml", self.log / "access.log"
         self.command("systemctl", SYSTEMCTL)
         self.command("hookward", f'#!/bin/sh\nexec {sys.executable} -m proxy "$@"\n')
@@ -74,11 +75,12 @@ class Host:
         return text
 
     def text(self, language: str, mark: str) -> str:
-        return self.here(block(PAGE, language, mark))
+        return self.here(block(self.page, language, mark))
 
     def set_up(self) -> None:
         """What the first procedure leaves, without waiting for its commands."""
-        self.config.write_text(self.text("sh", "first").partition("<< 'END'\n")[2].partition("END\n")[0])
+        text = self.here(block(PAGE, "sh", "first"))
+        self.config.write_text(text.partition("<< 'END'\n")[2].partition("END\n")[0])
         (self.etc / "github.secret").write_bytes(b"a secret of the first route")
 
     def boot(self) -> Hookward:
@@ -96,7 +98,7 @@ class Host:
         path = f"{self._bin}:{os.environ['PATH']}:/usr/sbin:/sbin"
         done = subprocess.run(
             ["sh", "-eu", "-c", script],
-            cwd=ROOT,
+            cwd=self.cwd,
             env=environment({"PATH": path, **self._env, **env}),
             capture_output=True,
             text=True,
@@ -169,3 +171,12 @@ def load(host: Host, secret: Path, tls: ssl.SSLContext | None = None) -> Iterato
     finally:
         provider.finish()
     assert set(provider.told) == {200}, provider.told
+
+
+def waited(condition: Callable[[], object]) -> object:
+    """The first true result of ``condition()``."""
+    deadline = monotonic() + PATIENCE_S
+    while not (result := condition()):
+        assert monotonic() < deadline
+        os.sched_yield()
+    return result

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -14,7 +11,7 @@ from proxy.config.schema import SECTIONS
 from proxy.core.metric_families import FAMILIES
 from proxy.reasons import Reason
 from tests.pages import ROOT
-from tests.whole.administrator import BODY, PAGE, Host, load
+from tests.whole.administrator import BODY, PAGE, Host, load, waited
 from tests.whole.recorder import RecordingUpstream
 from tests.whole.servers import program
 from tests.whole.wire import PATIENCE_S, github, once, request
@@ -91,7 +88,7 @@ def test_the_log_is_read_and_rotated(host: Host) -> None:
     for _ in range(3):
         assert once(hookward.address, request("POST", "/nowhere", good, BODY)).status == 404
     assert once(hookward.address, request("POST", "/hooks/github", github(b"x", BODY), BODY)).status == 403
-    read = _waited(lambda: host.run("log") if host.access_log.read_text().count("\n") == 5 else "")
+    read = waited(lambda: host.run("log") if host.access_log.read_text().count("\n") == 5 else "")
     counts = [line.split() for line in read.splitlines()[:3]]
     assert counts == [["3", "path_not_matched"], ["1", "signature_mismatch"], ["1", "delivered"]]
     assert "3 127.0.0.1\t/nowhere\tpath_not_matched" in read
@@ -105,16 +102,8 @@ def test_the_log_is_read_and_rotated(host: Host) -> None:
     host.shell(f"{logrotate} --force --state {state} {rules}")
     assert hookward.said("reopened the access log")
     assert once(hookward.address, request("POST", "/nowhere", good, BODY)).status == 404
-    assert _waited(lambda: host.access_log.exists() and host.access_log.read_text().count("\n") == 1)
+    assert waited(lambda: host.access_log.exists() and host.access_log.read_text().count("\n") == 1)
     assert (host.log / "access.log.1").read_text().count("\n") == 5
-
-
-def _waited(condition: Callable[[], object]) -> object:
-    deadline = monotonic() + PATIENCE_S
-    while not (result := condition()):
-        assert monotonic() < deadline
-        os.sched_yield()
-    return result
 
 
 def test_prometheus_takes_what_it_is_told(host: Host, tmp_path: Path) -> None:
