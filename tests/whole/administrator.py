@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-from tests.pages import ROOT, block
+from tests.pages import ROOT, block, blocks
 from tests.whole.process import Hookward, environment
 from tests.whole.recorder import RecordingUpstream
 from tests.whole.servers import free_port
@@ -75,7 +75,8 @@ class Host:
         return text
 
     def text(self, language: str, mark: str) -> str:
-        return self.here(block(self.page, language, mark))
+        [one] = blocks(language, mark, [ROOT / "docs" / page for page in {PAGE, self.page}])
+        return self.here(one.text)
 
     def set_up(self) -> None:
         """What the first procedure leaves, without waiting for its commands."""

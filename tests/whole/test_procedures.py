@@ -1,4 +1,4 @@
-"""The procedures of docs/operations.md, run as they stand there, most of them under load."""
+"""The procedures of docs/operations.md and docs/secrets.md, run as they stand there, most of them under load."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from proxy.config.schema import SECTIONS
 from proxy.core.metric_families import FAMILIES
 from proxy.reasons import Reason
-from tests.pages import ROOT
+from tests.pages import ROOT, blocks
 from tests.whole.administrator import BODY, PAGE, Host, load, waited
 from tests.whole.recorder import RecordingUpstream
 from tests.whole.servers import program
@@ -31,11 +31,10 @@ def test_the_first_route(host: Host, upstream: RecordingUpstream) -> None:
 
 def test_a_secret_is_rotated_without_one_refusal(host: Host) -> None:
     host.set_up()
+    host.page = "secrets.md"
     host.run("rotate")
     old, new = host.etc / "github.secret", host.etc / "github.2026-q4.secret"
-    [both] = [
-        text for text in re.findall(r"^```toml\n(.*?)^```", _page(), re.MULTILINE | re.DOTALL) if "2026-q4" in text
-    ]
+    [both] = [one.text for one in blocks("toml", pages=[ROOT / "docs" / "secrets.md"])]
     both = host.here(both).replace("2026-12-15", "2099-12-15")
     lines = both.splitlines(keepends=True)
     host.config.write_text("".join(line for line in lines if "2026-q4" not in line))
@@ -54,6 +53,8 @@ def test_a_secret_is_rotated_without_one_refusal(host: Host) -> None:
         assert host.run("rotate-look") == last
     stale = request("POST", "/hooks/github", github(old.read_bytes(), BODY), BODY)
     assert once(host.hookward.address, stale).word == "signature_mismatch"
+    if program("jq"):
+        assert re.search(r"^ *\d+ 127.0.0.1\t.*\tdelivered$", host.run("leak-look"), re.MULTILINE)
 
 
 def _page() -> str:

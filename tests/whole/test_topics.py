@@ -16,6 +16,7 @@ from tests.pages import ROOT
 from tests.whole.administrator import Host, waited
 from tests.whole.recorder import RecordingUpstream
 from tests.whole.servers import program
+from tests.whole.wire import github, once, request
 
 LENGTH = 10 + 1024 * 1024 + 2
 WITHHELD = 16 * 1024
@@ -77,3 +78,23 @@ def test_own_scheme(played: Host, upstream: RecordingUpstream) -> None:
     outputs = [printed for block, printed in play(played, "own-scheme.md", "scheme") if "sh acme.sh" in block]
     assert outputs[0] == "ok\n"
     assert len(upstream.wait_complete()) == 1
+
+
+def test_incident(played: Host, upstream: RecordingUpstream) -> None:
+    for name in ("curl", "jq"):
+        program(name)
+    played.command("journalctl", f"#!/bin/sh\ncat {played.etc}/journal\n")
+    secret = played.etc / "github.secret"
+    secret.write_text("a secret that echo has written")
+    for block, printed in play(played, "incident.md", "incident"):
+        if block.startswith("listen"):
+            for _ in range(3):
+                fields = github(secret.read_bytes() + b"\n", b"{}")
+                assert once(played.hookward.address, request("POST", "/hooks/github", fields, b"{}")).status == 403
+            waited(lambda: played.hookward.err.text.count("why secret_blank_there") == 3)
+            waited(lambda: played.access_log.read_text().count("\n") == 3)
+            (played.etc / "journal").write_text(played.hookward.err.text)
+        if "--tamper" in block:
+            waited(lambda: played.access_log.read_text().count("\n") == 5)
+        last = printed
+    assert last.startswith("signature_mismatch\t-")
