@@ -45,6 +45,7 @@ def test_a_secret_is_rotated_without_one_refusal(host: Host) -> None:
         provider.go_on()
         provider.change(new.read_bytes())
         provider.go_on()
+        waited(lambda: '"webhook.secret_name":"2026-q4"' in host.access_log.read_text())  # behind all of the old one
         last = host.run("rotate-look")
         assert last.count("\n") == 1
         host.config.write_text("".join(line for line in lines if "2026-q3" not in line))
