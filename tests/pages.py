@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "bench" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_ABOVE = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md", "bench/NOTES.md"]
+PAGES = [*(ROOT / name for name in _ABOVE), *sorted((ROOT / "docs").glob("*.md"))]
 _FENCE = re.compile(r"^```([a-z]+)(?: ([a-z-]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -7,19 +7,28 @@ Each line of a block of ``text`` must be in what the block of ``sh`` before it h
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.pages import ROOT
+from tests.pages import ROOT, blocks
 from tests.whole.administrator import Host, waited
+from tests.whole.process import environment
 from tests.whole.recorder import RecordingUpstream
 from tests.whole.servers import program
 from tests.whole.wire import github, once, request
 
 LENGTH = 10 + 1024 * 1024 + 2
 WITHHELD = 16 * 1024
+_DIFFERENT = [
+    r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|\+0000)",  # a time
+    r"\b[\d.]+ ?ms\b|\b0\.\d{5,}|\b\d\.\d+e-\d+",  # a duration
+    r"\b[0-9a-z]{12}\d{4}\b|\bdemo-\w+|\b[0-9a-f]{8}-[0-9a-f-]{27}\b",  # an id
+    r'"server.port":\d+',
+]
 
 
 @pytest.fixture
@@ -30,12 +39,14 @@ def played(host: Host, tmp_path: Path) -> Host:
 
 def play(host: Host, page: str, mark: str) -> Iterator[tuple[str, str]]:
     """Each block of that mark, after it was obeyed: its text, and what it printed."""
-    fences = re.compile(rf"^```(toml|sh|text) {mark}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    fences = re.compile(rf"^```(toml|sh|text|json) {mark}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
     text = (ROOT / "docs" / page).read_text()
-    printed, booted = "", False
+    printed, booted = "", host.config.exists()
+    if booted:
+        host.boot()
     for language, block in fences.findall(text):
         here = host.here(block)
-        if language == "text":
+        if language in {"text", "json"}:
             missing = [line for line in plain(here).splitlines() if line.strip() not in plain(printed)]
             assert missing == [], printed
             continue
@@ -57,8 +68,10 @@ def secrets_exist(host: Host) -> bool:
 
 
 def plain(text: str) -> str:
-    """Without what differs from run to run."""
-    return re.sub(r"[0-9.]+ ms", "N ms", text)
+    """Without what differs from run to run: durations, times and ids."""
+    for what in _DIFFERENT:
+        text = re.sub(what, "", text)
+    return text
 
 
 def test_body_modes(played: Host, upstream: RecordingUpstream) -> None:
@@ -98,3 +111,23 @@ def test_incident(played: Host, upstream: RecordingUpstream) -> None:
             waited(lambda: played.access_log.read_text().count("\n") == 5)
         last = printed
     assert last.startswith("signature_mismatch\t-")
+
+
+def test_what_one_gets_to_see(played: Host) -> None:
+    program("curl")
+    played.command("journalctl", f"#!/bin/sh\ncat {played.etc}/journal\n")
+    played.set_up()
+    played.config.write_text(f'access_log = "{played.access_log}"\n{played.config.read_text()}')
+    (played.etc / "github.secret").write_bytes(b"a secret of the first page")
+    for block, _ in play(played, "../README.md", "see"):
+        if "send" in block:
+            waited(lambda: played.access_log.read_text().count("\n") == 1)
+            assert played.hookward.said("why secret_blank_there")
+            (played.etc / "journal").write_text(played.hookward.err.text)
+
+
+def test_the_demonstration() -> None:
+    command = [sys.executable, "-m", "proxy", "demo", "--once"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60, check=True)
+    [shown] = blocks("text", "demo", [ROOT / "README.md"])
+    assert plain(shown.text) in plain(done.stdout)
