@@ -43,11 +43,11 @@ class Section:
     title: str
     doc: str
     keys: tuple[Key, ...]
-    _by_name: Mapping[str, Key] = field(init=False, repr=False)
+    by_name: Mapping[str, Key] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_name", {key.name: key for key in self.keys})
+        object.__setattr__(self, "by_name", {key.name: key for key in self.keys})
 
     def key(self, name: str) -> Key | None:
         """The key called ``name``."""
-        return self._by_name.get(name)
+        return self.by_name.get(name)

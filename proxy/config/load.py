@@ -71,7 +71,10 @@ def load_namespace(
     unknown_variables(environ, _referenced(tree), problems)
     when = dt.datetime.now(dt.UTC).timestamp() if now is None else now
     world = World(environ, when, SetShelf() if shelf is None else shelf, resolve_set, known_sets)
-    return build(tree, world, problems, generation=generation, config_path=path)
+    try:
+        return build(tree, world, problems, generation=generation, config_path=path)
+    finally:
+        tree.clear()
 
 
 def load_tree(

@@ -75,6 +75,13 @@ class Table:
         """Write a value that has been read at ``path`` below this table."""
         self.reach(path[:-1], place).entries[str(path[-1])] = Entry(value, place, base)
 
+    def clear(self) -> None:
+        """Give up the named tables one by one: thousands of them in one go would hold up all other threads."""
+        for name, key in self.section.by_name.items():
+            tables = self.named(name) if key.named else {}
+            while tables:
+                tables.popitem()
+
     def leaves(self, path: Path = ()) -> Iterator[tuple[Path, Entry]]:
         """Every value that is no table, by its path from here (begun with ``path``)."""
         for name, entry in self.entries.items():

@@ -80,7 +80,7 @@ def decide(
     head: RequestHead,
     peer: Peer,
     policy: Policy,
-    table: RouteTable,
+    table: RouteTable[Route],
     now: float,
     *,
     trusted: bool,

@@ -6,12 +6,14 @@ reference. ``config.build`` makes it. Nothing here reads a file, a clock or an e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 from enum import Enum
 
 from proxy.core.addresses import AddressSet
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.rate import RateRule
+from proxy.core.routes import RouteTable
 from proxy.core.schemes.handshake import Handshake
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenCheck
@@ -186,12 +188,20 @@ class Route:
         return min(self.hold_s, self.answer_s - SPARE_S - waited_s) if self.answer_s else self.hold_s
 
 
+class _Referable:
+    """What can tell that it is no longer used."""
+
+    __slots__ = ("__weakref__",)
+
+
 @frozen
-class Policy:
-    """All tables and limits of one load of the configuration."""
+class Policy(_Referable):
+    """All tables and limits of one load of the configuration. What takes time with many routes is made with it, for a
+    load is apart from what serves.
+    """
 
     generation: int
-    routes: tuple[Route, ...]  # in the order of the file; ``core.routes.RouteTable`` is made from them
+    routes: tuple[Route, ...]  # in the order of the file
     exposure: Exposure
     admission: AddressSet | None  # judged at accept; None admits every address
     allow: AddressSet | None  # the top level's, judged again on the client address behind a trusted proxy
@@ -199,7 +209,25 @@ class Policy:
     limits: Limits
     server: ServerLimits
     reserved_for: AddressSet = NOBODY  # who may take what strangers may not; nobody where there are no strangers
+    table: RouteTable[Route] = field(init=False, repr=False, compare=False)
+    answers_s: Mapping[str, float] = field(init=False, repr=False, compare=False)  # of each route
+    most_window: int = field(init=False, repr=False, compare=False)  # the largest ``hold_window`` of a route
+    most_work: int = field(init=False, repr=False, compare=False)  # bytes that one verdict on a whole body may take
+    _endpoints: frozenset[Endpoint] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        routes = self.routes
+        checks = [(route.signature, route.limits.max_body) for route in routes if route.signature is not None]
+        made = {
+            "table": RouteTable(routes),
+            "answers_s": {route.name: route.answer_s for route in routes},
+            "most_window": max((route.limits.hold_window for route in routes), default=0),
+            "most_work": max((check.work_factor * max_body for check, max_body in checks), default=0),
+            "_endpoints": frozenset(endpoint for route in routes for endpoint in route.upstream),
+        }
+        for name, value in made.items():
+            object.__setattr__(self, name, value)
 
     def endpoints(self) -> frozenset[Endpoint]:
         """All that its routes may use, the drained left out."""
-        return frozenset(endpoint for route in self.routes for endpoint in route.upstream)
+        return self._endpoints

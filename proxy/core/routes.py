@@ -10,27 +10,41 @@ module does not normalise. Paths with two readings have been refused by ``core.t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Generic, Protocol, TypeVar
 
-from proxy.core.policy import Route
+
+class Placed(Protocol):
+    """What has a path: ``core.policy.Route``."""
+
+    @property
+    def path(self) -> bytes:
+        """Raw, beginning with "/"."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether it owns this path alone."""
 
 
-class RouteTable:
+R = TypeVar("R", bound=Placed)
+
+
+class RouteTable(Generic[R]):
     """The routes by path. ``/hooks`` owns ``/hooks`` and ``/hooks/…``; ``/hooks/`` owns itself and what lies below;
     an ``exact`` route owns its path alone.
     """
 
     __slots__ = ("_at", "_below", "_longest")
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    def __init__(self, routes: Iterable[R]) -> None:
         """Takes the routes in the order of the file; their paths begin with "/"."""
-        by_path: dict[bytes, list[Route]] = {}
+        by_path: dict[bytes, list[R]] = {}
         for route in routes:
             by_path.setdefault(route.path, []).append(route)
         self._longest = 0
         #: A path -> the routes that own exactly this path.
-        self._at: dict[bytes, tuple[Route, ...]] = {path: tuple(own) for path, own in by_path.items()}
+        self._at: dict[bytes, tuple[R, ...]] = {path: tuple(own) for path, own in by_path.items()}
         #: A path that ends in "/" -> the routes that own what lies below it.
-        self._below: dict[bytes, tuple[Route, ...]] = {}
+        self._below: dict[bytes, tuple[R, ...]] = {}
         # From short to long: "/x" and "/x/" own the same paths below them, and the longer one decides.
         for path in sorted(by_path, key=len):
             wide = tuple(route for route in by_path[path] if not route.exact)
@@ -39,7 +53,7 @@ class RouteTable:
                 self._below[prefix] = wide
                 self._longest = max(self._longest, len(prefix))
 
-    def candidates(self, path: bytes) -> tuple[Route, ...]:
+    def candidates(self, path: bytes) -> tuple[R, ...]:
         """The routes of the longest path that owns ``path`` (raw, without the query), in the order of the file."""
         routes = self._at.get(path)
         if routes is not None:

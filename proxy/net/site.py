@@ -20,7 +20,6 @@ from proxy.core.rate import RateLimiter
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Relay
 from proxy.core.request_head import HeadLimits
-from proxy.core.routes import RouteTable
 from proxy.http1 import Refusal, RequestHead, build_refusal
 from proxy.net.apart import MAX_RUNNING, Apart
 from proxy.net.clock import NEVER, Clock, Watched
@@ -87,12 +86,12 @@ class Site:
         self.clock = Clock(loop, now)
         self.turn = Turn(loop)
         self.policy = policy
-        self.table = RouteTable(policy.routes)
+        self.table = policy.table
         self.log = log
         self.metrics = metrics
         self.budget = BufferBudget(policy.server.buffer_budget)
         self.spill_space = SpillSpace(policy.server.spill_budget)
-        metrics.expect({route.name: route.answer_s for route in policy.routes})
+        metrics.expect(policy.answers_s)
         self.rates = RateLimiter()
         self.exchanges = 0  # admitted and not ended
         self.pool = UpstreamPool(loop, self.clock, self.turn, connect_timeout_s=policy.server.connect_timeout_s)
@@ -113,10 +112,10 @@ class Site:
     def use(self, policy: Policy) -> None:
         """Exchanges that begin from now on are judged by ``policy``."""
         self.policy = policy
-        self.table = RouteTable(policy.routes)
+        self.table = policy.table
         self.pool.connect_timeout_s = policy.server.connect_timeout_s
         self.pool.use(policy.endpoints())
-        self.metrics.expect({route.name: route.answer_s for route in policy.routes})
+        self.metrics.expect(policy.answers_s)
         self._measure(policy)
 
     def _measure(self, policy: Policy) -> None:
@@ -124,10 +123,8 @@ class Site:
         self.head_limits = HeadLimits(limits.max_head, limits.max_target, limits.max_fields)
         most = self._most_exchanges = server.max_exchanges
         self._most_of_strangers = self._open_to_strangers(most)
-        # A load without routes has none that could be a window's.
-        window = max((route.limits.hold_window for route in policy.routes), default=0)
         budget, space = server.buffer_budget - work_bytes(policy), server.spill_budget
-        self.budget.use(budget, strangers=self._open_to_strangers(budget), window=window)
+        self.budget.use(budget, strangers=self._open_to_strangers(budget), window=policy.most_window)
         self.spill_space.use(space, self._open_to_strangers(space))
 
     def _open_to_strangers(self, most: int) -> int:
@@ -241,9 +238,7 @@ class Site:
 
 def work_bytes(policy: Policy) -> int:
     """What of ``buffer_budget`` is kept for the verdicts that are made of whole bodies, as many as are made at once."""
-    checks = [(route.signature, route.limits.max_body) for route in policy.routes if route.signature is not None]
-    largest = max((check.work_factor * max_body for check, max_body in checks), default=0)
-    return min(MAX_RUNNING * largest, policy.server.buffer_budget // 2)
+    return min(MAX_RUNNING * policy.most_work, policy.server.buffer_budget // 2)
 
 
 def retry_after(wait_s: float) -> int:

@@ -7,12 +7,11 @@ a module of ``proxy.tools`` with ``main(argv) -> int`` and ``build_parser()``, a
 from __future__ import annotations
 
 import argparse
-import contextlib
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
+from proxy.config.host import paused
 from proxy.values import frozen
 
 
@@ -26,20 +25,6 @@ class CommandModule(Protocol):
     def build_parser(self) -> argparse.ArgumentParser:
         """What reads its flags, and tells its help."""
         ...
-
-
-@contextlib.contextmanager
-def paused() -> Iterator[None]:
-    """Collect no garbage meanwhile, and take what was made for permanent: imports make much that stays and no garbage.
-
-    Looking at it again and again would be a tenth of the time of a start.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 @frozen

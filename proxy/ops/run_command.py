@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from proxy.config.commandline import ExitCode
 from proxy.config.flags import RunParser, add_run_flags, parse_flags
-from proxy.config.host import LOOP_VARIABLE, environment, worker_count
+from proxy.config.host import LOOP_VARIABLE, environment, paused, worker_count
 from proxy.config.load import load_namespace
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
@@ -21,7 +21,13 @@ from proxy.ops.handover import receive
 from proxy.ops.journal import log, open_journal
 from proxy.ops.launch import Launch
 from proxy.ops.notify import Notifier
-from proxy.ops.process import LoopFactory, hold_standard_descriptors, loop_factory, raise_descriptor_limit, settle
+from proxy.ops.process import (
+    LoopFactory,
+    hold_standard_descriptors,
+    loop_factory,
+    raise_descriptor_limit,
+    settle,
+)
 from proxy.ops.solo import Solo
 
 STATE_DIR_VARIABLE = "HOOKWARD_STATE_DIR"
@@ -75,7 +81,8 @@ def _launch(namespace: argparse.Namespace) -> Launch:
 
     def load_again(generation: int, *, state_dir: str | None = None) -> Loaded:
         given = environ if state_dir is None else {STATE_DIR_VARIABLE: state_dir, **environ}
-        return load_namespace(namespace, given, generation=generation, shelf=shelf)
+        with paused():
+            return load_namespace(namespace, given, generation=generation, shelf=shelf)
 
     loop = "asyncio" if loop_factory(os.environ.get(LOOP_VARIABLE, "")) is None else "uvloop"
     notifier = Notifier.of(os.environ, heir=legacy is not None)

@@ -7,7 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Mapping
 
-Handler = Callable[[], None]
+Handler = Callable[[], object]
 
 
 class Signals:

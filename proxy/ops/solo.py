@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
+from functools import partial
 
 from proxy.config.host import command_line
+from proxy.config.settings import Loaded, Settings
 from proxy.core.metric_families import RELOAD_GOOD, RELOADS
+from proxy.core.policy import Policy
 from proxy.errors import HookwardError
+from proxy.net.apart import SWITCH_S
 from proxy.ops import banner
 from proxy.ops.handover import PATIENCE_S, Heir
 from proxy.ops.journal import log
-from proxy.ops.launch import Launch
+from proxy.ops.launch import Launch, Load
 from proxy.ops.places import SocketStore
+from proxy.ops.process import let_go
 from proxy.ops.signals import Signals
 from proxy.ops.worker import Worker
 
@@ -32,6 +38,8 @@ class Solo:
         held = () if launch.legacy is None else launch.legacy.held
         self.worker = Worker(launch.loaded, SocketStore(launch.environ, held), launch.shelf)
         self._heir: Heir | None = None
+        self._reload: asyncio.Task[None] | None = None
+        self._reload_again = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     async def run(self) -> None:
@@ -44,6 +52,8 @@ class Solo:
             await self.worker.serve()
         finally:
             signals.close()
+            if self._reload is not None:
+                self._reload.cancel()
             self._drop_heir()
             self._fall_silent()
             await self.worker.close()
@@ -62,20 +72,37 @@ class Solo:
         self.worker.reopen()
         log.info("reopened the access log")
 
-    def reload(self) -> None:
-        """Load the configuration again; where it is bad, or a socket cannot be had, all stays as it is."""
-        if self.worker.is_leaving:
-            return
-        if self._heir is not None:
-            log.warning("no reload during an upgrade: the new process reads the configuration itself")
-            self._notifier.reloading()
-            self._notifier.ready(self._status())
-            return
-        metrics = self.worker.metrics
+    def reload(self) -> asyncio.Task[None]:
+        """Load the configuration again, and once more where that is asked for meanwhile; where it is bad, or a socket
+        cannot be had, all stays as it is. The task ends when that has been decided.
+        """
+        if self._reload is None or self._reload.done():
+            self._reload = self._loop.create_task(self._load_again())
+        else:
+            self._reload_again = True
+        return self._reload
+
+    async def _load_again(self) -> None:
+        self._reload_again = True
+        while self._reload_again and not self.worker.is_leaving:
+            self._reload_again = False
+            if self._heir is not None:
+                log.warning("no reload during an upgrade: the new process reads the configuration itself")
+                self._notifier.reloading()
+                self._notifier.ready(self._status())
+                return
+            await self._load_once()
+
+    async def _load_once(self) -> None:
+        metrics, before = self.worker.metrics, self.worker.site.policy
         self._notifier.reloading()
         try:
-            loaded = self._launch.load(self.worker.site.policy.generation + 1)
+            load = partial(_load_apart, self._launch.load, before, self.worker.settings)
+            loaded, parts = await self._loop.run_in_executor(None, load)
+            if self.worker.is_leaving:
+                return
             self.worker.change(loaded)
+            let_go(self._loop, before, parts)
         except HookwardError as error:
             metrics.inc(RELOADS, "refused")
             metrics.set(RELOAD_GOOD, 0)
@@ -90,6 +117,9 @@ class Solo:
     def upgrade(self) -> None:
         """Start the process that takes over from this one; where it cannot, this one goes on."""
         if self.worker.is_leaving or self._heir is not None:
+            return
+        if self._reload is not None and not self._reload.done():
+            log.warning("no upgrade during a reload: try again")
             return
         try:
             self._heir = heir = Heir(self.worker.held, os.environ, command_line())
@@ -168,3 +198,11 @@ class Solo:
 
     def _status(self) -> str:
         return banner.status_line(self.worker.site.policy, [str(bound) for _, bound in self.worker.held])
+
+
+def _load_apart(load: Load, before: Policy, settings: Settings) -> tuple[Loaded, list[object]]:
+    """Load in a thread: exchanges go on meanwhile, each after half a millisecond. Gives the parts of what was in force
+    before, too.
+    """
+    sys.setswitchinterval(SWITCH_S)
+    return load(before.generation + 1), [*before.routes, *settings.sources.items()]

@@ -14,7 +14,6 @@ from proxy.config.sizes import show_time
 from proxy.core.addresses import AddressSet
 from proxy.core.causes.of_secret import api_key
 from proxy.core.policy import Endpoint, Exposure, Policy, Route
-from proxy.core.routes import RouteTable
 from proxy.core.schemes import find
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
@@ -154,7 +153,7 @@ def _of_order(policy: Policy, settings: Settings) -> Iterator[Note]:
 
 def _of_slashes(policy: Policy, settings: Settings) -> Iterator[Note]:
     """Routes that a trailing slash bypasses, to a route that asks for less."""
-    table = RouteTable(policy.routes)
+    table = policy.table
     for route in policy.routes:
         twin = route.path[:-1] if route.path.endswith(b"/") else route.path + b"/"
         for other in table.candidates(twin):

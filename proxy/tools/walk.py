@@ -77,7 +77,7 @@ def walk(trip: Trip) -> Walk:
     if head is None:
         return found
     policy = trip.policy if trip.peer is not None else _without_addresses(trip.policy)
-    table = RouteTable(policy.routes)
+    table = policy.table
     peer = trip.peer or Peer.of("127.0.0.1")
     if not _find_routes(head, policy, table, found):
         return found
@@ -123,7 +123,7 @@ def _without_addresses(policy: Policy) -> Policy:
     return replace(policy, routes=routes, allow=None, trusted_proxies=AddressSet.empty(), exposure=exposure)
 
 
-def _find_routes(head: RequestHead, policy: Policy, table: RouteTable, found: Walk) -> bool:
+def _find_routes(head: RequestHead, policy: Policy, table: RouteTable[Route], found: Walk) -> bool:
     candidates = table.candidates(head.path)
     if not candidates:
         paths = ", ".join(sorted({route.path.decode("ascii") for route in policy.routes}))

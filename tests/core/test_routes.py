@@ -31,7 +31,7 @@ def route(name: str, path: bytes, **changes: Any) -> Route:
     return Route(name=name, path=path, **(fields | changes))
 
 
-def names(table: RouteTable, path: bytes) -> list[str]:
+def names(table: RouteTable[Route], path: bytes) -> list[str]:
     return [found.name for found in table.candidates(path)]
 
 

@@ -7,13 +7,21 @@ import os
 import resource
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 
 import pytest
 
 from proxy.config.load import load
 from proxy.ops import process
-from proxy.ops.process import SPARE, hold_standard_descriptors, needed_descriptors, raise_descriptor_limit
+from proxy.ops.process import (
+    PARTS,
+    SPARE,
+    hold_standard_descriptors,
+    let_go,
+    needed_descriptors,
+    raise_descriptor_limit,
+)
 
 
 def test_the_loop_can_be_chosen():
@@ -33,7 +41,7 @@ def test_without_uvloop_asyncio_serves(monkeypatch: pytest.MonkeyPatch):
 SCRIPT = """
 import gc
 from proxy.ops.process import YOUNG, settle
-from proxy.ops.commands import paused
+from proxy.config.host import paused
 with paused():
     assert not gc.isenabled()
     made = [[] for _ in range(1000)]
@@ -95,3 +103,27 @@ def test_closed_standard_descriptors_are_held(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "close", closed.append)
     hold_standard_descriptors()
     assert (free, closed) == ([], [7])
+
+
+def test_what_is_freed_in_pieces_is_freed_when_the_whole_is_gone():
+    class Whole:
+        pass
+
+    class Part:
+        pass
+
+    async def scene() -> None:
+        whole, parts = Whole(), [Part() for _ in range(PARTS + 1)]
+        seen = [weakref.ref(parts[0]), weakref.ref(parts[-1])]
+        let_go(asyncio.get_running_loop(), whole, [*parts])
+        del parts
+        await asyncio.sleep(0)
+        assert all(one() is not None for one in seen)
+        del whole
+        await asyncio.sleep(0)
+        assert [one() is None for one in seen] == [False, True]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert seen[0]() is None
+
+    asyncio.run(scene())

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from proxy.config.set_shelf import SetShelf
+from proxy.config.settings import Loaded
 from proxy.ops import solo as module
 from proxy.ops.launch import Launch
 from proxy.ops.notify import Notifier
@@ -85,7 +88,7 @@ def test_a_reload_is_taken_over_as_a_whole(tmp_path: Path, caplog: pytest.LogCap
         worker = solo.worker
         where = address(worker)
         stage.write('[route.more]\npath = "/more"\nopen = true', listen='["127.0.0.1:0"]', top="workers = 2")
-        solo.reload()
+        await solo.reload()
         assert worker.site.policy.generation == 2
         assert address(worker) == where
         assert (await ask(where, "/more"))[0] == 200
@@ -108,7 +111,7 @@ def test_a_reload_that_fails_changes_nothing(tmp_path: Path, caplog: pytest.LogC
                 stage.write("", listen=f'["127.0.0.1:0", "127.0.0.1:{taken.getsockname()[1]}"]')
             else:
                 stage.write(flaw)
-            solo.reload()
+            await solo.reload()
         assert worker.site.policy.generation == 1
         assert [address(worker)] == [where]
         assert (await ask(where))[0] == 200
@@ -126,17 +129,17 @@ def test_a_reload_opens_and_closes_listeners_and_forwards(tmp_path: Path):
         worker = solo.worker
         tcp = f'[tcp.raw]\nlisten = "127.0.0.1:0"\nupstream = "127.0.0.1:{stage.upstream_port}"\n'
         stage.write(tcp + 'allow = ["127.0.0.1"]')
-        solo.reload()
+        await solo.reload()
         assert [door.wanted.name for door in worker.doors.open] == ["", "raw"]
         raw = address(worker, 1)
         assert (await ask(raw))[0] == 200
         stage.write(tcp + 'allow = ["192.0.2.1"]')
-        solo.reload()
+        await solo.reload()
         assert address(worker, 1) == raw
         with pytest.raises((ConnectionError, IndexError)):
             await ask(raw)
         stage.write("")
-        solo.reload()
+        await solo.reload()
         with pytest.raises(ConnectionError):
             await ask(raw)
 
@@ -150,11 +153,11 @@ def test_a_reload_moves_the_access_log(tmp_path: Path, caplog: pytest.LogCapture
         await ask(where)
         stage.log = tmp_path / "missing" / "second.log"
         stage.write("")
-        solo.reload()
+        await solo.reload()
         await ask(where)
         stage.log = tmp_path / "third.log"
         stage.write("")
-        solo.reload()
+        await solo.reload()
         await ask(where)
 
     with caplog.at_level(logging.ERROR, "proxy"):
@@ -166,7 +169,7 @@ def test_a_reload_moves_the_access_log(tmp_path: Path, caplog: pytest.LogCapture
 def test_while_it_drains_there_is_no_reload(tmp_path: Path):
     async def scene(stage: Stage, solo: Solo) -> None:
         solo.stop()
-        solo.reload()
+        await asyncio.wait([solo.reload()])
         assert solo.worker.site.policy.generation == 1
 
     play(tmp_path, scene)
@@ -181,9 +184,9 @@ def test_systemd_hears_of_every_turn(tmp_path: Path):
         assert manager.heard[0]["STATUS"].startswith("configuration 1 with 1 route on 127.0.0.1:")
         await until(lambda: {"WATCHDOG": "1"} in manager.listen())
         manager.heard.clear()
-        solo.reload()
+        await solo.reload()
         stage.write("no_such_key = 1")
-        solo.reload()
+        await solo.reload()
         said = [one for one in manager.listen() if "WATCHDOG" not in one]
         assert [sorted(one) for one in said] == [["MONOTONIC_USEC", "RELOADING"], ["READY", "STATUS"]] * 2
         assert "the last reload was refused" in said[3]["STATUS"]
@@ -208,3 +211,51 @@ def test_an_upgrade_that_cannot_begin_changes_nothing(
     with caplog.at_level(logging.INFO, "proxy"):
         play(tmp_path, scene)
     assert "upgrade failed, this process goes on: No such file or directory" in caplog.text
+
+
+def slow_down(stage: Stage, solo: Solo, loading: threading.Event, go_on: threading.Event) -> None:
+    """Let loads begin, and wait."""
+
+    def slow(generation: int, *, state_dir: str | None = None) -> Loaded:
+        loading.set()
+        assert go_on.wait(20)
+        return stage.load(generation, state_dir=state_dir)
+
+    solo._launch = replace(solo._launch, load=slow)
+
+
+def test_deliveries_are_answered_while_it_loads(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """However long a load takes, nothing waits for it; what is asked for meanwhile is done after it."""
+    loading, go_on = threading.Event(), threading.Event()
+
+    async def scene(stage: Stage, solo: Solo) -> None:
+        slow_down(stage, solo, loading, go_on)
+        where = address(solo.worker)
+        reload = solo.reload()
+        await until(loading.is_set)
+        assert (await ask(where))[0] == 200
+        assert solo.reload() is reload
+        solo.upgrade()
+        assert solo.worker.site.policy.generation == 1
+        go_on.set()
+        await reload
+        assert solo.worker.site.policy.generation == 3
+        assert (await ask(where))[0] == 200
+
+    play(tmp_path, scene)
+    assert "no upgrade during a reload: try again" in caplog.text
+
+
+def test_a_load_that_ends_after_the_drain_began_changes_nothing(tmp_path: Path):
+    loading, go_on = threading.Event(), threading.Event()
+
+    async def scene(stage: Stage, solo: Solo) -> None:
+        slow_down(stage, solo, loading, go_on)
+        reload = solo.reload()
+        await until(loading.is_set)
+        solo.stop()
+        go_on.set()
+        await asyncio.wait([reload])
+        assert solo.worker.site.policy.generation == 1
+
+    play(tmp_path, scene)
