@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,9 +21,8 @@ class PagesHook(BuildHookInterface):
         if version == "editable":
             return
         self._folder = tempfile.TemporaryDirectory()
-        path = os.pathsep.join(filter(None, [self.root, os.environ.get("PYTHONPATH")]))
         command = [sys.executable, Path(__file__).with_name("make.py"), self._folder.name]
-        subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path})
+        subprocess.run(command, check=True)
         for page in Path(self._folder.name).iterdir():
             build_data["force_include"][str(page)] = f"proxy/tools/pages/{page.name}"
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,7 @@ from proxy.config.flags import FlagError
 from proxy.errors import Problem
 from proxy.values import frozen
 
-_SOURCES = Path(__file__).resolve().parents[2]
-_MAKER = _SOURCES / "packaging" / "pages" / "make.py"
+_MAKER = Path(__file__).resolve().parents[2] / "packaging" / "pages" / "make.py"
 _COMPLETION_EXAMPLES = """\
 examples:
   hookward completion bash > /usr/share/bash-completion/completions/hookward
@@ -83,6 +81,5 @@ def _text(name: str) -> str:
     if not _MAKER.is_file():
         what, mend = "is not part of this installation", "install hookward from a wheel or a package"
         raise FlagError([Problem(name, what, mend)])
-    environ = {**os.environ, "PYTHONPATH": str(_SOURCES)}
-    made = subprocess.run([sys.executable, _MAKER, name], stdout=subprocess.PIPE, text=True, check=True, env=environ)  # noqa: S603 - our own script
-    return made.stdout
+    command = [sys.executable, str(_MAKER), name]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout  # noqa: S603 - our own script

@@ -1,11 +1,15 @@
 """Prints ``docs/configuration.md``: every key, flag and environment name, from the one table that also parses them.
 
-python -m proxy.config.reference > docs/configuration.md
+python scripts/configuration_page.py > docs/configuration.md
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from proxy.config.flag_names import FLAGS, Flag
 from proxy.config.keys import Key, Section
@@ -15,7 +19,7 @@ from proxy.config.schema import SECTIONS
 INTRODUCTION = """\
 # Configuration
 
-<!-- Made by `python -m proxy.config.reference`; a test compares. -->
+<!-- Made by `python scripts/configuration_page.py`; a test compares. -->
 
 Flags make one route; a TOML file makes any number. What is said twice is taken from the flags, then from the
 environment, then from the file. Unknown keys are errors. All mistakes are told at once, with file and line, flag or
