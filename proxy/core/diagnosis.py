@@ -1,9 +1,9 @@
 """Why a delivery was refused: the usual causes, tried in order, and the first that fits.
 
-Theory. A refusal says which check failed; whoever has to mend it needs to know why. Each row of the table is a cause
-that people meet when they set up a webhook: a word to script against, a sentence that says what is the case and one
-that says the mend, and a function over one case (``core.causes``). Sure causes, which a matching signature proves, come
-before guesses. For the operator alone: nothing of this ever reaches a sender, who could try keys with it.
+Theory. A refusal says which check failed; to mend it one needs to know why. Each cause is one that people meet when
+they set up a webhook: a word to script against, a sentence that says what is the case and one that says the mend, above
+the function that looks for it in one case (``core.causes``). Sure causes, which a matching signature proves, come
+before guesses. For the operator alone: nothing of this ever reaches a sender, which could try keys with it.
 
 Bounded: the body that is looked at, what it may become when it is decompressed, and what is hashed in all. Nothing that
 comes out holds a secret, a MAC or a text of the sender. Pure: no clock, no log; the shell decides when to ask.
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from proxy.core.causes import mismatches, refusals
+from proxy.core.causes import of_body, of_secret, of_sender, of_signature, of_time, of_token, of_url
 from proxy.core.causes.trial import MAX_BODY_BYTES, Case, Hypothesis, Trial
 from proxy.reasons import Reason
 from proxy.values import frozen
@@ -51,22 +51,21 @@ UNKNOWN = Hypothesis(
     "None of the usual causes fits.",
     "Most likely the two sides have different secrets: set a new one at both. If others are admitted, it is a forgery.",
     DIAGNOSABLE,
-    lambda _trial: {},
+    guess=True,
+    find=lambda _trial: {},
 )
 
-#: All causes, in the order in which they are tried.
+#: All causes, in the order in which they are tried: part by part, each as its module has them, and guesses at the end.
 HYPOTHESES: tuple[Hypothesis, ...] = (
-    *mismatches.OF_SECRETS,
-    *mismatches.OF_BODIES,
-    *mismatches.OF_URLS,
-    *mismatches.OF_TOPICS,
-    *refusals.OF_FORMS,
-    *refusals.OF_SENDERS,
-    *refusals.OF_TIMES,
-    *refusals.OF_TOKENS,
-    *mismatches.OTHER_SCHEMES,
-    *mismatches.GUESSES,
-    *refusals.GUESSES,
+    *sorted(
+        (
+            one
+            for part in (of_secret, of_body, of_url, of_signature, of_time, of_sender, of_token)
+            for one in vars(part).values()
+            if isinstance(one, Hypothesis)
+        ),
+        key=lambda one: one.guess,
+    ),
     UNKNOWN,
 )
 
@@ -79,7 +78,7 @@ def diagnose(case: Case) -> Diagnosis | None:
     """The first cause that fits ``case``; None for a reason that has none to look for. Never raises on a delivery."""
     trial = Trial(case)
     for hypothesis in _BY_REASON.get(case.reason, ()):
-        facts = hypothesis.find(trial)
+        facts = hypothesis(trial)
         if facts is not None:
             return Diagnosis(hypothesis.word, f"{hypothesis.said} {hypothesis.mend}".format(**facts))
     return None

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.causes.trial import MAX_BODY_BYTES
-from proxy.core.diagnosis import DIAGNOSABLE, HYPOTHESES, Case, diagnose
+from proxy.core.diagnosis import DIAGNOSABLE, HYPOTHESES, Case, Hypothesis, diagnose
 from proxy.core.schemes import PROVIDERS
 from proxy.reasons import Reason
 from tests.deliveries import NOW, check_for, head_of, make
@@ -50,6 +50,18 @@ def test_words_are_unique_and_sentences_end():
         assert one.said.endswith(".")
         assert one.mend.endswith(".")
         assert one.reasons <= DIAGNOSABLE
+
+
+@pytest.mark.parametrize("one", HYPOTHESES, ids=lambda one: one.word)
+def test_a_cause_is_shown_by_a_fault_and_said_shortly(one: Hypothesis):
+    assert any(fault.word == one.word and fault.case.reason in one.reasons for fault in FAULTS)
+    for text in (one.said, one.mend):
+        assert text[0].isupper()
+        assert 10 < len(text) < 220
+
+
+def test_what_nothing_proves_comes_last():
+    assert [one.guess for one in HYPOTHESES] == sorted(one.guess for one in HYPOTHESES)
 
 
 def test_the_page_lists_every_cause():

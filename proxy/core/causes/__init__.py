@@ -1,1 +1,1 @@
-"""Causes of a refused delivery: one module per part of it that may be at fault. ``core.diagnosis`` is the table."""
+"""Causes of a refused delivery: a module for each part of it that may be at fault."""

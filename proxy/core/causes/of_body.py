@@ -11,13 +11,14 @@ import binascii
 import contextlib
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from json.encoder import encode_basestring
 from urllib.parse import parse_qsl, quote_plus, unquote_plus
 
-from proxy.core.causes.trial import MAX_BODY_BYTES, Facts, Trial
+from proxy.core.causes.trial import MAX_BODY_BYTES, Facts, Trial, cause
 from proxy.core.signing.documents import read_json, scalar_text, walk
+from proxy.reasons import Reason
 
 #: What a compressed body may become.
 _MAX_INFLATED_BYTES = 4 * MAX_BODY_BYTES
@@ -32,15 +33,27 @@ def _name(secret: str | None) -> Facts | None:
     return None if secret is None else {"secret": secret}
 
 
-def line_end(trial: Trial) -> Facts | None:
+def _tried(forms: Callable[[bytes], Iterator[bytes]]) -> Callable[[Trial], Facts | None]:
+    """The cause is that one of these forms of the body was signed, and is not what came."""
+
+    def find(trial: Trial) -> Facts | None:
+        body = trial.body
+        if body is None:
+            return None
+        return _name(trial.fits_any(other for other in dict.fromkeys(forms(body)) if other != body))
+
+    return find
+
+
+@cause(
+    "body_line_end",
+    "The body was signed with {secret}, but for a newline or blanks at its end.",
+    "Sign exactly the bytes that are sent: printf %s instead of echo, curl --data-binary instead of -d.",
+    Reason.SIGNATURE_MISMATCH,
+)
+@_tried
+def line_end(body: bytes) -> Iterator[bytes]:
     """A newline at the end was added or lost."""
-    body = trial.body
-    if body is None:
-        return None
-    return _name(trial.fits_any(other for other in _line_ended(body) if other != body))
-
-
-def _line_ended(body: bytes) -> Iterator[bytes]:
     yield body + b"\n"
     yield body + b"\r\n"
     yield body.removesuffix(b"\n")
@@ -48,25 +61,29 @@ def _line_ended(body: bytes) -> Iterator[bytes]:
     yield body.strip()
 
 
-def line_ends(trial: Trial) -> Facts | None:
+@cause(
+    "body_line_ends",
+    "The body was signed with {secret}, with other line ends (CRLF for LF, or the other way round).",
+    "Send the file as it is: curl --data-binary, no text mode, and nothing in front that rewrites line ends.",
+    Reason.SIGNATURE_MISMATCH,
+)
+@_tried
+def line_ends(body: bytes) -> Iterator[bytes]:
     """CRLF became LF, or LF became CRLF."""
-    body = trial.body
-    if body is None or b"\n" not in body:
-        return None
     plain = body.replace(b"\r\n", b"\n")
-    return _name(trial.fits_any(other for other in (plain, plain.replace(b"\n", b"\r\n")) if other != body))
+    yield plain
+    yield plain.replace(b"\n", b"\r\n")
 
 
-def reencoded(trial: Trial) -> Facts | None:
+@cause(
+    "body_reencoded",
+    "The body was signed with {secret} before it was parsed and written again as JSON.",
+    "Sign and send the same bytes: serialise once; let no proxy or gateway in front transform the body.",
+    Reason.SIGNATURE_MISMATCH,
+)
+@_tried
+def reencoded(body: bytes) -> Iterator[bytes]:
     """The JSON was parsed and written again."""
-    body = trial.body
-    if body is None:
-        return None
-    return _name(trial.fits_any(other for other in dict.fromkeys(_json_forms(body)) if other != body))
-
-
-def _json_forms(body: bytes) -> Iterator[bytes]:
-    """How libraries write the same JSON: compact, with blanks, sorted, escaped, indented."""
     try:
         tree = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -135,15 +152,15 @@ class Indented:
         self._pieces.append(text)
 
 
-def compressed(trial: Trial) -> Facts | None:
+@cause(
+    "body_compressed",
+    "The body came compressed and was signed with {secret} before it was compressed.",
+    "Send it as it was signed: turn off compression of requests at the sender or in front.",
+    Reason.SIGNATURE_MISMATCH,
+)
+@_tried
+def compressed(body: bytes) -> Iterator[bytes]:
     """The body came compressed, and was signed before."""
-    body = trial.body
-    if not body:
-        return None
-    return _name(trial.fits_any(_inflated(body)))
-
-
-def _inflated(body: bytes) -> Iterator[bytes]:
     for window in (47, -15):  # gzip or zlib by its header; raw deflate
         inflater = zlib.decompressobj(window)
         try:
@@ -154,15 +171,15 @@ def _inflated(body: bytes) -> Iterator[bytes]:
             yield content
 
 
-def form_field(trial: Trial) -> Facts | None:
+@cause(
+    "body_form_field",
+    "The JSON was signed with {secret}, and travels in another wrapping: a form's payload= on one side only.",
+    "Choose application/json as the content type at the provider, or sign the form as it is sent.",
+    Reason.SIGNATURE_MISMATCH,
+)
+@_tried
+def form_field(body: bytes) -> Iterator[bytes]:
     """What was signed is the JSON inside a form's ``payload=``, or the form around the JSON that came."""
-    body = trial.body
-    if not body:
-        return None
-    return _name(trial.fits_any(other for other in _form_bodies(body) if other != body))
-
-
-def _form_bodies(body: bytes) -> Iterator[bytes]:
     if body[:1] in (b"{", b"["):
         escaped = quote_plus(body).encode("ascii")
         for key in _FORM_KEYS:
@@ -180,15 +197,15 @@ def _form_bodies(body: bytes) -> Iterator[bytes]:
             yield json.dumps(dict(pairs), separators=(",", ":")).encode("utf-8")
 
 
-def charset(trial: Trial) -> Facts | None:
+@cause(
+    "body_charset",
+    "The body was signed with {secret} in another character set, or with a byte order mark.",
+    "Send UTF-8 without a byte order mark, and let nothing in front convert it.",
+    Reason.SIGNATURE_MISMATCH,
+)
+@_tried
+def charset(body: bytes) -> Iterator[bytes]:
     """Text was written in another character set, or with a byte order mark."""
-    body = trial.body
-    if not body:
-        return None
-    return _name(trial.fits_any(other for other in _charsets(body) if other != body))
-
-
-def _charsets(body: bytes) -> Iterator[bytes]:
     yield body.removeprefix(_BOM) if body.startswith(_BOM) else _BOM + body
     if body.isascii():
         return
@@ -200,35 +217,37 @@ def _charsets(body: bytes) -> Iterator[bytes]:
     yield body.decode("utf-8", "replace").encode("utf-8")
 
 
-def in_base64(trial: Trial) -> Facts | None:
+@cause(
+    "body_base64",
+    "The body was signed with {secret} and is in base64 on one side only.",
+    "A gateway in front encodes bodies: let it pass this content type as it is.",
+    Reason.SIGNATURE_MISMATCH,
+)
+@_tried
+def in_base64(body: bytes) -> Iterator[bytes]:
     """The body came in base64, as some gateways hand it on, and was signed before; or the other way round."""
-    body = trial.body
-    if not body:
-        return None
-    return _name(trial.fits_any(_base64_forms(body)))
-
-
-def _base64_forms(body: bytes) -> Iterator[bytes]:
     with contextlib.suppress(binascii.Error):
         yield binascii.a2b_base64(body, strict_mode=True)
     yield base64.b64encode(body)
 
 
+@cause(
+    "body_left_out",
+    "The signature was made with {secret} over an empty body.",
+    "Sign the body that is sent: the sender computes the signature before it has the body.",
+    Reason.SIGNATURE_MISMATCH,
+)
 def signed_without_body(trial: Trial) -> Facts | None:
     """The signature is right for an empty body, and one came."""
     return _name(trial.fits(body=b"")) if trial.body else None
 
 
-def empty(trial: Trial) -> Facts | None:
-    """Nothing came where something was signed. A guess: an empty body is hardly ever a webhook."""
-    return {} if trial.body == b"" else None
-
-
-def not_here(trial: Trial) -> Facts | None:
-    """The body was longer than what is held, so nothing about it can be tried."""
-    return {} if trial.body is None else None
-
-
+@cause(
+    "topic_other",
+    "The signature with {secret} is right, and the message is of a topic that `topics` does not list.",
+    "Add the topic's ARN to `topics` if it is yours: the same key signs for everybody else's.",
+    Reason.SIGNATURE_MISMATCH,
+)
 def of_another_topic(trial: Trial) -> Facts | None:
     """The message is of a topic that the route does not list."""
     document = None if trial.scheme is None else trial.scheme.document
@@ -238,6 +257,12 @@ def of_another_topic(trial: Trial) -> Facts | None:
     return None if topic is None else _name(trial.fits(topics=(topic.decode("utf-8", "replace"),)))
 
 
+@cause(
+    "body_no_delivery",
+    "The signature with {secret} is right, and the body is none that {title} delivers: it is no object of JSON.",
+    "The same key signs other texts, such as challenges and logins, so only objects are taken; send one.",
+    Reason.SIGNATURE_MALFORMED,
+)
 def other_opening(trial: Trial) -> Facts | None:
     """The body begins as no delivery of the provider does."""
     scheme = trial.scheme
@@ -245,3 +270,27 @@ def other_opening(trial: Trial) -> Facts | None:
         return None
     name = trial.fits(scheme=replace(scheme, opening=b""))
     return None if name is None else {"secret": name, "title": trial.title}
+
+
+@cause(
+    "body_empty",
+    "The request came without a body, and something was signed.",
+    "Look for a redirect or a proxy in front that turns the request into one without content.",
+    Reason.SIGNATURE_MISMATCH,
+    guess=True,
+)
+def empty(trial: Trial) -> Facts | None:
+    """Nothing came where something was signed. A guess: an empty body is hardly ever a webhook."""
+    return {} if trial.body == b"" else None
+
+
+@cause(
+    "body_not_held",
+    "The body is not here as a whole: it was longer than what is kept, or it was refused before it came.",
+    "Save a delivery at the sender and ask `hookward explain FILE`; compare the secret first.",
+    Reason.SIGNATURE_MISMATCH,
+    guess=True,
+)
+def not_here(trial: Trial) -> Facts | None:
+    """The body was longer than what is held, so nothing about it can be tried."""
+    return {} if trial.body is None else None

@@ -1,6 +1,6 @@
 """The secret is at fault: blanks around it, a coding too much or too little, another one's, or no secret at all.
 
-Each supposition is a way in which people copy a secret wrongly, at either side. Only names of secrets are given back.
+Each supposition is a way in which a secret is copied wrongly, at either side. Only names of secrets are given back.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ import binascii
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 
-from proxy.core.causes.trial import Facts, Trial, undated
+from proxy.core.causes.trial import Facts, Trial, cause, undated
 from proxy.core.secrets import Secret
 from proxy.core.signing.encodings import decode_base64, decode_base64url, decode_hex
 from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.scheme import Method, SecretForm
+from proxy.reasons import Reason
 
 _BLANKS = b" \t\r\n\v\f\0"
 _BOM = b"\xef\xbb\xbf"
@@ -51,7 +52,8 @@ API_KEYS: tuple[tuple[bytes, str], ...] = (
     (b"https://", "a URL"),
 )
 
-Variants = Callable[[bytes], Iterator[bytes]]
+#: What a key may be instead, by how the provider shows its secret: each is tried.
+Variants = Callable[[SecretForm, bytes], Iterator[bytes]]
 
 
 def api_key(value: bytes) -> str | None:
@@ -67,17 +69,22 @@ def _keys(trial: Trial, variants: Variants) -> Iterator[Secret]:
     for secret in trial.secrets:
         key_id, key = scheme.split_key(secret.value)
         before = key_id + b":" if scheme.two_part else b""
-        for variant in dict.fromkeys(variants(key)):
+        for variant in dict.fromkeys(variants(scheme.secret, key)):
             if variant and variant != key:
                 yield Secret(secret.name, before + variant)
 
 
-def _try(trial: Trial, variants: Variants) -> Facts | None:
-    # One by one: a token in a head without a body can only be judged so.
-    for secret in _keys(trial, variants):
-        if trial.fits([secret]) is not None:
-            return {"secret": secret.name}
-    return None
+def _tried(variants: Variants) -> Callable[[Trial], Facts | None]:
+    """The cause is that one of the live secrets fits with its key so changed."""
+
+    def find(trial: Trial) -> Facts | None:
+        # One by one: a token in a head without a body can only be judged so.
+        for secret in _keys(trial, variants):
+            if trial.fits([secret]) is not None:
+                return {"secret": secret.name}
+        return None
+
+    return find
 
 
 def _texts(form: SecretForm, key: bytes) -> tuple[bytes, ...]:
@@ -92,106 +99,12 @@ def _texts(form: SecretForm, key: bytes) -> tuple[bytes, ...]:
     return (key,)
 
 
-def _form(trial: Trial) -> SecretForm:
-    return trial.scheme.secret if trial.scheme is not None else SecretForm.RAW
-
-
-def blanks_here(trial: Trial) -> Facts | None:
-    """Our secret has blanks at an end, and the sender's has not."""
-
-    def variants(key: bytes) -> Iterator[bytes]:
-        yield key.strip(_BLANKS)
-        yield key.removeprefix(_BOM).strip(_BLANKS)
-
-    return _try(trial, variants)
-
-
-def blanks_there(trial: Trial) -> Facts | None:
-    """The sender's secret has a newline or blank at an end, and ours has not."""
-
-    def variants(key: bytes) -> Iterator[bytes]:
-        for text in (key, *_texts(_form(trial), key)):
-            for blank in (b"\n", b"\r\n", b" ", b"\r", b"\t"):
-                yield text + blank
-            yield b" " + text
-            yield b"\n" + text
-            yield _BOM + text
-
-    return _try(trial, variants)
-
-
-def several_lines(trial: Trial) -> Facts | None:
-    """Our file holds more than the secret, and one of its lines is the sender's."""
-
-    def variants(key: bytes) -> Iterator[bytes]:
-        lines = key.splitlines()
-        if len(lines) > 1:
-            yield from (line.strip(_BLANKS) for line in lines[:_MAX_LINES])
-        name, sign, value = key.partition(b"=")
-        if sign and name.replace(b"_", b"").isalnum():  # a line of an environment file
-            yield value.strip(_BLANKS)
-            yield value.strip(_BLANKS + b"\"'")
-
-    return _try(trial, variants)
-
-
-def quoted(trial: Trial) -> Facts | None:
-    """Quotation marks were taken as part of the secret at one side."""
-
-    def variants(key: bytes) -> Iterator[bytes]:
-        for text in (key, *_texts(_form(trial), key)):
-            for mark in _QUOTES:
-                yield mark + text + mark
-                if len(text) > 2 and text.startswith(mark) and text.endswith(mark):
-                    yield text[1:-1]
-
-    return _try(trial, variants)
-
-
-def prefix_here(trial: Trial) -> Facts | None:
-    """The sender's key is our text without, or with, ``whsec_``; nothing is decoded."""
-
-    def variants(key: bytes) -> Iterator[bytes]:
-        if _form(trial) is SecretForm.RAW:
-            yield key.removeprefix(_WHSEC) if key.startswith(_WHSEC) else _WHSEC + key
-
-    return _try(trial, variants)
-
-
-def taken_as_text(trial: Trial) -> Facts | None:
-    """We decode the secret, and the sender uses its text as it stands."""
-
-    def variants(key: bytes) -> Iterator[bytes]:
-        form = _form(trial)
-        if form is SecretForm.RAW:
-            return
-        for text in _texts(form, key):
-            yield text
-            yield text.rstrip(b"=")
-        if form is SecretForm.WHSEC_OR_RAW:
-            yield _WHSEC + key
-
-    return _try(trial, variants)
-
-
-def decoded_there(trial: Trial) -> Facts | None:
-    """We use the secret's text as it stands, and the sender decodes it."""
-
-    def variants(key: bytes) -> Iterator[bytes]:
-        text = key.removeprefix(_WHSEC)
-        for decode in (decode_hex, decode_base64, decode_base64url, _loose_base64):
-            yield decode(text) or b""
-
-    return _try(trial, variants)
-
-
-def _loose_base64(text: bytes) -> bytes | None:
-    try:
-        return binascii.a2b_base64(text + b"=" * (-len(text) % 4))
-    except binascii.Error:
-        return None
-
-
+@cause(
+    "secret_out_of_dates",
+    "The secret {secret} made this signature, and its {when}.",
+    "Mend its dates, or set the current secret at the provider.",
+    Reason.SIGNATURE_MISMATCH,
+)
 def out_of_dates(trial: Trial) -> Facts | None:
     """A secret of this route fits, and its dates are over or to come."""
     if trial.check is None:
@@ -203,6 +116,129 @@ def out_of_dates(trial: Trial) -> Facts | None:
     return None
 
 
+@cause(
+    "secret_blank_here",
+    "Our secret {secret} begins or ends with a blank, a newline or a byte order mark, which the sender's has not.",
+    "Write the file again without it: printf %s instead of echo.",
+    Reason.SIGNATURE_MISMATCH,
+)
+@_tried
+def blanks_here(_form: SecretForm, key: bytes) -> Iterator[bytes]:
+    """Our secret has blanks at an end, and the sender's has not."""
+    yield key.strip(_BLANKS)
+    yield key.removeprefix(_BOM).strip(_BLANKS)
+
+
+@cause(
+    "secret_blank_there",
+    "The sender's secret is {secret} with a newline or a blank at an end.",
+    "Enter it at the provider again without it; a file that was made with echo has one.",
+    Reason.SIGNATURE_MISMATCH,
+)
+@_tried
+def blanks_there(form: SecretForm, key: bytes) -> Iterator[bytes]:
+    """The sender's secret has a newline or blank at an end, and ours has not."""
+    for text in (key, *_texts(form, key)):
+        for blank in (b"\n", b"\r\n", b" ", b"\r", b"\t"):
+            yield text + blank
+        yield b" " + text
+        yield b"\n" + text
+        yield _BOM + text
+
+
+@cause(
+    "secret_quoted",
+    "The secret {secret} has quotation marks around it at one side, and they are taken as part of it.",
+    "Write both from the same copy, without anything around it, and reload.",
+    Reason.SIGNATURE_MISMATCH,
+)
+@_tried
+def quoted(form: SecretForm, key: bytes) -> Iterator[bytes]:
+    """Quotation marks were taken as part of the secret at one side."""
+    for text in (key, *_texts(form, key)):
+        for mark in _QUOTES:
+            yield mark + text + mark
+            if len(text) > 2 and text.startswith(mark) and text.endswith(mark):
+                yield text[1:-1]
+
+
+@cause(
+    "secret_several_lines",
+    "The file of {secret} holds more than the secret: one of its lines, or what follows a '=', is the secret.",
+    "Name a file that holds the secret alone.",
+    Reason.SIGNATURE_MISMATCH,
+)
+@_tried
+def several_lines(_form: SecretForm, key: bytes) -> Iterator[bytes]:
+    """Our file holds more than the secret, and one of its lines is the sender's."""
+    lines = key.splitlines()
+    if len(lines) > 1:
+        yield from (line.strip(_BLANKS) for line in lines[:_MAX_LINES])
+    name, sign, value = key.partition(b"=")
+    if sign and name.replace(b"_", b"").isalnum():  # a line of an environment file
+        yield value.strip(_BLANKS)
+        yield value.strip(_BLANKS + b"\"'")
+
+
+@cause(
+    "secret_prefix",
+    'The two sides disagree whether "whsec_" is part of the secret {secret}.',
+    "Copy it from the provider again, with everything it shows.",
+    Reason.SIGNATURE_MISMATCH,
+)
+@_tried
+def prefix_here(form: SecretForm, key: bytes) -> Iterator[bytes]:
+    """The sender's key is our text without, or with, ``whsec_``; nothing is decoded."""
+    if form is SecretForm.RAW:
+        yield key.removeprefix(_WHSEC) if key.startswith(_WHSEC) else _WHSEC + key
+
+
+@cause(
+    "secret_not_decoded_there",
+    "We decode the secret {secret}, and the sender uses its text as the key.",
+    "If it is a sender of your own, decode the secret there; else name the provider that fits: see `hookward "
+    "providers`.",
+    Reason.SIGNATURE_MISMATCH,
+)
+@_tried
+def taken_as_text(form: SecretForm, key: bytes) -> Iterator[bytes]:
+    """We decode the secret, and the sender uses its text as it stands."""
+    if form is SecretForm.RAW:
+        return
+    for text in _texts(form, key):
+        yield text
+        yield text.rstrip(b"=")
+    if form is SecretForm.WHSEC_OR_RAW:
+        yield _WHSEC + key
+
+
+@cause(
+    "secret_decoded_there",
+    "We use the text of the secret {secret} as the key, and the sender decodes it from hex or base64 first.",
+    'If it is a sender of your own, use the text there; in [scheme.NAME] set secret_encoding = "hex" or "base64".',
+    Reason.SIGNATURE_MISMATCH,
+)
+@_tried
+def decoded_there(_form: SecretForm, key: bytes) -> Iterator[bytes]:
+    """We use the secret's text as it stands, and the sender decodes it."""
+    text = key.removeprefix(_WHSEC)
+    for decode in (decode_hex, decode_base64, decode_base64url, _loose_base64):
+        yield decode(text) or b""
+
+
+def _loose_base64(text: bytes) -> bytes | None:
+    try:
+        return binascii.a2b_base64(text + b"=" * (-len(text) % 4))
+    except binascii.Error:
+        return None
+
+
+@cause(
+    "secret_of_another_guard",
+    "The secret {secret} of the route {other} made this signature.",
+    "Two secrets are mixed up: name the right file in each route, or correct the path at the provider.",
+    Reason.SIGNATURE_MISMATCH,
+)
 def of_another_guard(trial: Trial) -> Facts | None:
     """A secret of another route, or of another guard of this one, fits."""
     if not trial.keyed:
@@ -232,6 +268,12 @@ def _others(trial: Trial) -> Iterator[tuple[str, Secret]]:
             return
 
 
+@cause(
+    "secret_empty_there",
+    "The sender signed with an empty secret.",
+    "Set the secret at the sender: most often its variable is not set in the process that signs.",
+    Reason.SIGNATURE_MISMATCH,
+)
 def empty_there(trial: Trial) -> Facts | None:
     """The sender signs with an empty secret: a variable that is not set."""
     scheme = trial.scheme
@@ -241,6 +283,13 @@ def empty_there(trial: Trial) -> Facts | None:
     return {} if trial.fits([Secret("empty", b"\0")]) is not None else None
 
 
+@cause(
+    "secret_is_api_key",
+    "Our secret {secret} looks like {what}, which signs nothing.",
+    "Copy the signing secret from the page of the webhook at the provider; if the key was sent around, change it.",
+    Reason.SIGNATURE_MISMATCH,
+    guess=True,
+)
 def not_a_signing_secret(trial: Trial) -> Facts | None:
     """Our secret looks like something else that the provider shows. A guess by its first characters."""
     for secret in trial.secrets if trial.keyed else ():

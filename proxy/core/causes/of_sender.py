@@ -1,15 +1,16 @@
-"""The sender is another one than the route expects: another provider, one without a secret, or somebody by hand."""
+"""The sender is another one than the route expects: another provider, one without a secret, or a request by hand."""
 
 from __future__ import annotations
 
 from proxy.core.causes.of_signature import headers_seen
-from proxy.core.causes.trial import Facts, Trial
+from proxy.core.causes.trial import Facts, Trial, cause
 from proxy.core.schemes import PROVIDERS, Provider
 from proxy.core.tokens import TokenKind
 from proxy.http1 import RequestHead
+from proxy.reasons import Reason
 
 _MAX_NAMED = 3
-#: Headers that prove nothing about who sends: many use them, for many things.
+#: Headers that prove nothing about the sender: many use them, for many things.
 _COMMON = frozenset({b"authorization", b"x-request-id", b"request-id", b"x-timestamp", b"x-signature"})
 
 
@@ -38,6 +39,16 @@ def who(head: RequestHead, besides: frozenset[bytes]) -> list[Provider]:
     return [provider for score, provider in scored if score == best]
 
 
+@cause(
+    "other_provider",
+    "The request has the headers of {others}, and none of {title}.",
+    'Write provider = "{slug}" in this route, or correct the path at the sender.',
+    Reason.SIGNATURE_MISSING,
+    Reason.SIGNATURE_MALFORMED,
+    Reason.TIMESTAMP_MISSING,
+    Reason.TOKEN_MISSING,
+    Reason.BASIC_AUTH_FAILED,
+)
 def other_provider(trial: Trial) -> Facts | None:
     """The headers of another provider came."""
     own = frozenset(trial.scheme.headers) if trial.scheme is not None else frozenset()
@@ -50,21 +61,15 @@ def other_provider(trial: Trial) -> Facts | None:
     return {"others": _or([provider.title for provider in found[:_MAX_NAMED]]), "slug": slugs[0], "title": trial.title}
 
 
-def fits_as_other(trial: Trial) -> Facts | None:
-    """The secret is right, by the scheme of another provider that uses the same header."""
-    if not trial.keyed:
-        return None
-    for provider in PROVIDERS.values():
-        scheme = provider.scheme
-        if scheme is None or scheme == trial.scheme or scheme.document is not None or scheme.claims is not None:
-            continue
-        if any(name in trial.head.values for name in scheme.headers):
-            name = trial.fits(scheme=scheme)
-            if name is not None:
-                return {"secret": name, "other": provider.title, "slug": provider.slug}
-    return None
-
-
+@cause(
+    "unsigned",
+    "The request comes from {title} and is not signed.",
+    "Set the secret at the provider: without one, it sends no proof.",
+    Reason.SIGNATURE_MISSING,
+    Reason.TOKEN_MISSING,
+    Reason.BASIC_AUTH_FAILED,
+    guess=True,
+)
 def unsigned(trial: Trial) -> Facts | None:
     """It is this provider's delivery, and has no proof: no secret is set there."""
     provider = trial.provider
@@ -76,6 +81,13 @@ def unsigned(trial: Trial) -> Facts | None:
     return {"title": provider.title} if known or headers_seen(trial.head, others) else None
 
 
+@cause(
+    "by_hand",
+    "Nothing in the request is as {title} sends it.",
+    "It is a trial by hand, or a scan: `hookward send` makes a signed delivery.",
+    Reason.SIGNATURE_MISSING,
+    guess=True,
+)
 def by_hand(trial: Trial) -> Facts | None:
     """Nothing of the provider is in the request."""
     proof = trial.scheme.headers if trial.scheme is not None else ()

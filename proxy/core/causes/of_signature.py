@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from proxy.core.causes.trial import Facts, Trial
+from proxy.core.causes.trial import Facts, Trial, cause
+from proxy.core.schemes import PROVIDERS
 from proxy.core.signing.encodings import decode
 from proxy.core.signing.evidence import signature_size
 from proxy.core.signing.scheme import Encoding, Method, Scheme
 from proxy.http1 import RequestHead
+from proxy.reasons import Reason
 from proxy.values import frozen
 
 #: Older headers of the same senders, with SHA-1.
@@ -78,16 +80,58 @@ def _form_of(scheme: Scheme, value: bytes) -> _Form | None:
     return None
 
 
-def old_header(trial: Trial) -> Facts | None:
-    """The SHA-1 header of the same sender came, and the one with SHA-256 did not."""
-    for name in trial.scheme.headers if trial.scheme is not None else ():
-        old = _OLD_HEADERS.get(name)
-        value = trial.head.get(old) if old is not None else None
-        if value is not None and (value.lower().startswith(b"sha1=") or len(value) == 40):
-            return {"header": _shown(name), "old": _shown(old or b"")}
+@cause(
+    "header_repeated",
+    "The header {header} came more than once.",
+    "It must come once: look for a proxy in front that adds it again.",
+    Reason.SIGNATURE_MALFORMED,
+)
+def repeated(trial: Trial) -> Facts | None:
+    """A header of the signature came more than once."""
+    names = trial.scheme.header_names if trial.scheme is not None else frozenset()
+    twice = sorted(names & trial.head.repeated)
+    return {"header": _shown(twice[0])} if twice else None
+
+
+@cause(
+    "header_joined",
+    "The header {header} holds several values that were joined with a comma.",
+    "It must come once: look for a proxy in front, or a script, that sends it twice.",
+    Reason.SIGNATURE_MALFORMED,
+)
+def joined(trial: Trial) -> Facts | None:
+    """Something in front joined two values of the header with a comma."""
+    found = _value(trial)
+    if found is None or found[0].listing is not None or b"," not in found[2]:
+        return None
+    parts = [part.strip(b" \t") for part in found[2].split(b",")]
+    if len(parts) > 8 or any(_form_of(found[0], part) is None for part in parts):
+        return None
+    return {"header": _shown(found[1])}
+
+
+@cause(
+    "header_constant",
+    "The header {header} must say {wanted}.",
+    "Another version of the scheme was sent: choose the other provider name, see `hookward providers`.",
+    Reason.SIGNATURE_MALFORMED,
+    Reason.SIGNATURE_MISSING,
+)
+def wrong_constant(trial: Trial) -> Facts | None:
+    """A header that must have one fixed value has another, or is missing."""
+    for name, wanted in trial.scheme.required if trial.scheme is not None else ():
+        if trial.head.get(name) != wanted:
+            return {"header": _shown(name), "wanted": wanted.decode("latin-1")}
     return None
 
 
+@cause(
+    "sha1_value",
+    "The header {header} holds a SHA-1 digest, and the scheme wants {algorithm}.",
+    "Compute the signature with the digest of the scheme; if the sender knows SHA-1 alone, such as for github, "
+    'use provider = "github_sha1".',
+    Reason.SIGNATURE_MALFORMED,
+)
 def sha1_value(trial: Trial) -> Facts | None:
     """The header is the right one, and its value is a SHA-1 digest."""
     found = _value(trial)
@@ -97,6 +141,12 @@ def sha1_value(trial: Trial) -> Facts | None:
     return {"header": _shown(found[1]), "algorithm": _digest(found[0].algorithm)}
 
 
+@cause(
+    "digest_other",
+    "The header {header} holds a value as long as {other}, and the scheme wants {algorithm}.",
+    "Compute the signature with the digest of the scheme.",
+    Reason.SIGNATURE_MALFORMED,
+)
 def other_digest(trial: Trial) -> Facts | None:
     """The value is as long as another digest."""
     found = _value(trial)
@@ -106,6 +156,12 @@ def other_digest(trial: Trial) -> Facts | None:
     return {"header": _shown(found[1]), "other": _digest(form.algorithm), "algorithm": _digest(found[0].algorithm)}
 
 
+@cause(
+    "signature_encoding",
+    "The signature in {header} is written in {other}, and the scheme wants {encoding}.",
+    "Write it as the scheme says; for a sender of your own, set `encoding` in [scheme.NAME].",
+    Reason.SIGNATURE_MALFORMED,
+)
 def other_encoding(trial: Trial) -> Facts | None:
     """The digest is of the right length, and written in another way: hex for base64, capitals, base64url."""
     found = _value(trial)
@@ -119,6 +175,12 @@ def other_encoding(trial: Trial) -> Facts | None:
     return {"header": _shown(found[1]), "other": other, "encoding": _WRITTEN[found[0].encoding]}
 
 
+@cause(
+    "signature_prefix",
+    "Before the signature in {header} must stand {wanted}.",
+    "Write the value as the scheme says; for a sender of your own, set `prefix` in [scheme.NAME].",
+    Reason.SIGNATURE_MALFORMED,
+)
 def other_prefix(trial: Trial) -> Facts | None:
     """The digest is right by its length and writing, and what stands before it is not."""
     found = _value(trial)
@@ -129,6 +191,12 @@ def other_prefix(trial: Trial) -> Facts | None:
     return {"header": _shown(found[1]), "wanted": f'"{wanted}"' if wanted else "nothing"}
 
 
+@cause(
+    "signature_no_list",
+    "The header {header} holds a bare signature, and the scheme wants a list such as t=...,v1=....",
+    "Write the value as the scheme says, or name the provider that sends so.",
+    Reason.SIGNATURE_MALFORMED,
+)
 def bare_value(trial: Trial) -> Facts | None:
     """The header should hold a list (``t=…,v1=…``), and holds one bare signature."""
     found = _value(trial)
@@ -139,32 +207,29 @@ def bare_value(trial: Trial) -> Facts | None:
     return None if form is None else {"header": _shown(found[1])}
 
 
-def repeated(trial: Trial) -> Facts | None:
-    """A header of the signature came more than once."""
-    names = trial.scheme.header_names if trial.scheme is not None else frozenset()
-    twice = sorted(names & trial.head.repeated)
-    return {"header": _shown(twice[0])} if twice else None
-
-
-def joined(trial: Trial) -> Facts | None:
-    """Something in front joined two values of the header with a comma."""
-    found = _value(trial)
-    if found is None or found[0].listing is not None or b"," not in found[2]:
-        return None
-    parts = [part.strip(b" \t") for part in found[2].split(b",")]
-    if len(parts) > 8 or any(_form_of(found[0], part) is None for part in parts):
-        return None
-    return {"header": _shown(found[1])}
-
-
-def wrong_constant(trial: Trial) -> Facts | None:
-    """A header that must have one fixed value has another, or is missing."""
-    for name, wanted in trial.scheme.required if trial.scheme is not None else ():
-        if trial.head.get(name) != wanted:
-            return {"header": _shown(name), "wanted": wanted.decode("latin-1")}
+@cause(
+    "sha1_header",
+    "Only the older header {old} came, with SHA-1, and {header} did not.",
+    'The sender is old, or a proxy in front dropped the header; provider = "github_sha1" takes the older one.',
+    Reason.SIGNATURE_MISSING,
+)
+def old_header(trial: Trial) -> Facts | None:
+    """The SHA-1 header of the same sender came, and the one with SHA-256 did not."""
+    for name in trial.scheme.headers if trial.scheme is not None else ():
+        old = _OLD_HEADERS.get(name)
+        value = trial.head.get(old) if old is not None else None
+        if value is not None and (value.lower().startswith(b"sha1=") or len(value) == 40):
+            return {"header": _shown(name), "old": _shown(old or b"")}
     return None
 
 
+@cause(
+    "header_missing",
+    "The signature is there, and {header}, which is signed with it, is not.",
+    "A proxy in front drops the header, or the sender forgets it: it must arrive as it was sent.",
+    Reason.SIGNATURE_MISSING,
+    Reason.TIMESTAMP_MISSING,
+)
 def part_missing(trial: Trial) -> Facts | None:
     """The signature is there, and another header that is signed with it is not."""
     scheme = trial.scheme
@@ -174,6 +239,33 @@ def part_missing(trial: Trial) -> Facts | None:
     return {"header": _shown(missing[0])} if missing else None
 
 
+@cause(
+    "other_scheme",
+    "The signature was made with {secret}, as {other} does it.",
+    'Write provider = "{slug}".',
+    Reason.SIGNATURE_MISMATCH,
+)
+def fits_as_other(trial: Trial) -> Facts | None:
+    """The secret is right, by the scheme of another provider that uses the same header."""
+    if not trial.keyed:
+        return None
+    for provider in PROVIDERS.values():
+        scheme = provider.scheme
+        if scheme is None or scheme == trial.scheme or scheme.document is not None or scheme.claims is not None:
+            continue
+        if any(name in trial.head.values for name in scheme.headers):
+            name = trial.fits(scheme=scheme)
+            if name is not None:
+                return {"secret": name, "other": provider.title, "slug": provider.slug}
+    return None
+
+
+@cause(
+    "signed_text",
+    "The signature was made with {secret} over {text}, and the scheme signs {signed}.",
+    "Sign what the scheme says; for a sender of your own, set `signed` in [scheme.NAME].",
+    Reason.SIGNATURE_MISMATCH,
+)
 def other_text(trial: Trial) -> Facts | None:
     """The secret is right, and another text was signed: the body alone, or the parts put together in another way."""
     scheme = trial.scheme
@@ -182,8 +274,7 @@ def other_text(trial: Trial) -> Facts | None:
     for text in _OTHER_TEXTS:
         if text == scheme.signed or not _can_make(text, scheme, trial):
             continue
-        method = Method.HMAC
-        name = trial.fits(scheme=replace(scheme, signed=text, method=method))
+        name = trial.fits(scheme=replace(scheme, signed=text, method=Method.HMAC))
         if name is not None:
             return {"secret": name, "text": text, "signed": _one_line(scheme.signed)}
     return None

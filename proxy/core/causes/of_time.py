@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from proxy.core.causes.trial import Facts, Trial
+from proxy.core.causes.trial import Facts, Trial, cause
 from proxy.core.signing.documents import JsonPart, list_items, read_json
 from proxy.core.signing.evidence import EvidenceReader
 from proxy.core.signing.jwt import open_token
@@ -71,6 +71,14 @@ def _facts(trial: Trial, said: float) -> Facts:
     }
 
 
+@cause(
+    "timestamp_unit",
+    "The header {header} holds {came}, and {wanted} are signed.",
+    "Write the time in the unit of the scheme, both in the header and in the signed text.",
+    Reason.SIGNATURE_MALFORMED,
+    Reason.TIMESTAMP_TOO_OLD,
+    Reason.TIMESTAMP_IN_FUTURE,
+)
 def unit(trial: Trial) -> Facts | None:
     """Milliseconds came where seconds are signed, or the other way round, or a date."""
     scheme = trial.scheme
@@ -93,6 +101,13 @@ def unit(trial: Trial) -> Facts | None:
     return None
 
 
+@cause(
+    "timestamp_old",
+    "It was signed {seconds} s ago: at {theirs} by the sender's clock, and it is {ours} here; the window is {window}.",
+    "If every delivery is late, set this host's clock (NTP), then the sender's; a single one is a retry or a "
+    "replay, and `tolerance` widens the window.",
+    Reason.TIMESTAMP_TOO_OLD,
+)
 def too_old(trial: Trial) -> Facts | None:
     """It was signed longer ago than the window."""
     said = said_at(trial.head, trial.body, trial)
@@ -101,6 +116,13 @@ def too_old(trial: Trial) -> Facts | None:
     return _facts(trial, said)
 
 
+@cause(
+    "timestamp_ahead",
+    "It was signed {seconds} s from now: at {theirs} by the sender's clock, and it is {ours} here; the window is "
+    "{window}.",
+    "One of the two clocks is wrong: set this host's first (NTP).",
+    Reason.TIMESTAMP_IN_FUTURE,
+)
 def ahead(trial: Trial) -> Facts | None:
     """It was signed later than it is here."""
     said = said_at(trial.head, trial.body, trial)

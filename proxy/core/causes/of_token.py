@@ -7,10 +7,11 @@ from binascii import a2b_base64
 from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
-from proxy.core.causes.trial import Facts, Trial, equal
+from proxy.core.causes.trial import Facts, Trial, cause, equal
 from proxy.core.secrets import Secret
 from proxy.core.tokens import TokenKind
 from proxy.http1 import value_of
+from proxy.reasons import Reason
 
 _MAX_PLACES = 128
 _BLANKS = b" \t\r\n"
@@ -32,6 +33,31 @@ def _live(trial: Trial) -> Iterator[Secret]:
     return (secret for secret in (token.secrets if token is not None else ()) if secret.live(trial.case.now))
 
 
+@cause(
+    "token_out_of_dates",
+    "The token {secret} came, and its {when}.",
+    "Mend its dates, or set the current token at the sender.",
+    Reason.TOKEN_MISMATCH,
+    Reason.BASIC_AUTH_FAILED,
+)
+def out_of_dates(trial: Trial) -> Facts | None:
+    """The token is one of this route's, and its dates are over or to come."""
+    token = trial.route.token
+    given = _bare(trial)
+    for secret in token.secrets if token is not None else ():
+        if not secret.live(trial.case.now) and equal(secret.value, given):
+            over = secret.not_after is not None and secret.not_after <= trial.case.now
+            return {"secret": secret.name, "when": "not_after is over" if over else "not_before is still to come"}
+    return None
+
+
+@cause(
+    "token_badly_copied",
+    "The token {secret} came with something around it: a blank, quotation marks, an escape, or a word before it.",
+    "Write both from the same copy, without anything around it, and reload.",
+    Reason.TOKEN_MISMATCH,
+    Reason.BASIC_AUTH_FAILED,
+)
 def badly_copied(trial: Trial) -> Facts | None:
     """The token is right but for blanks, quotation marks, escapes, or a word such as ``Bearer`` before it."""
     given, bare = _given(trial), _bare(trial)
@@ -47,17 +73,13 @@ def badly_copied(trial: Trial) -> Facts | None:
     return None
 
 
-def out_of_dates(trial: Trial) -> Facts | None:
-    """The token is one of this route's, and its dates are over or to come."""
-    token = trial.route.token
-    given = _bare(trial)
-    for secret in token.secrets if token is not None else ():
-        if not secret.live(trial.case.now) and equal(secret.value, given):
-            over = secret.not_after is not None and secret.not_after <= trial.case.now
-            return {"secret": secret.name, "when": "not_after is over" if over else "not_before is still to come"}
-    return None
-
-
+@cause(
+    "token_of_another_route",
+    "The token {secret} of the route {other} came.",
+    "Two tokens are mixed up: name the right file in each route, or correct the path at the sender.",
+    Reason.TOKEN_MISMATCH,
+    Reason.BASIC_AUTH_FAILED,
+)
 def of_another_route(trial: Trial) -> Facts | None:
     """The token is another route's."""
     given = _bare(trial)
@@ -71,6 +93,14 @@ def of_another_route(trial: Trial) -> Facts | None:
     return None
 
 
+@cause(
+    "token_in_another_place",
+    "The token {secret} came in {place}, where this route does not look.",
+    "Put it where `token` says, or change `token` to where it comes.",
+    Reason.TOKEN_MISSING,
+    Reason.BASIC_AUTH_FAILED,
+    Reason.TOKEN_MISMATCH,
+)
 def in_another_place(trial: Trial) -> Facts | None:
     """The token is right, and not where the route looks for it."""
     for place, value in _places(trial):
@@ -109,6 +139,15 @@ def _credentials(text: bytes) -> bytes:
         return b""
 
 
+@cause(
+    "token_absent",
+    "There is nothing in {place}.",
+    "Set the token there at the sender, and let nothing in front drop it; a sender that waits for a challenge "
+    "tries again by itself.",
+    Reason.TOKEN_MISSING,
+    Reason.BASIC_AUTH_FAILED,
+    guess=True,
+)
 def absent(trial: Trial) -> Facts | None:
     """Nothing stands where the token should be."""
     token = trial.route.token

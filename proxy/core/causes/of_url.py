@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from proxy.core.causes.trial import Facts, Trial, with_target
+from proxy.core.causes.trial import Facts, Trial, cause, with_target
 from proxy.core.signing.evidence import public_url_of
+from proxy.reasons import Reason
 
 _OF_TARGET = re.compile(r"\{(?:target|path|query|encoded_target|param:[^}]*)\}")
 _HOSTS = (b"x-forwarded-host", b"x-original-host", b"x-host")
@@ -37,6 +38,12 @@ def _find(trial: Trial, urls: Iterator[str]) -> Facts | None:
     return None
 
 
+@cause(
+    "url_scheme",
+    "The signature with {secret} is right for http:// where public_url says https://, or the other way round.",
+    "Write the URL in public_url exactly as it is configured at the provider.",
+    Reason.SIGNATURE_MISMATCH,
+)
 def scheme(trial: Trial) -> Facts | None:
     """Plain http was signed and https is configured, or the other way round."""
     url = _url(trial)
@@ -47,6 +54,12 @@ def scheme(trial: Trial) -> Facts | None:
     return _find(trial, (urlunsplit(parts._replace(scheme=other)) for _ in "."))
 
 
+@cause(
+    "url_host",
+    "The signature with {secret} is right for another host or port than that of public_url.",
+    "Write the URL in public_url exactly as it is configured at the provider.",
+    Reason.SIGNATURE_MISMATCH,
+)
 def host(trial: Trial) -> Facts | None:
     """Another host or port was signed: that of the request, or one that a proxy in front names."""
     url = _url(trial)
@@ -65,6 +78,13 @@ def _with_hosts(trial: Trial, url: str) -> Iterator[str]:
             yield urlunsplit(parts._replace(scheme=scheme, netloc=host + _PORTS[scheme]))
 
 
+@cause(
+    "url_query",
+    "The signature with {secret} is right for another query than the one that came.",
+    "A proxy in front adds, drops, sorts or decodes the query: let it pass as it is. A whole public_url has the "
+    "query of the request.",
+    Reason.SIGNATURE_MISMATCH,
+)
 def query(trial: Trial) -> Facts | None:
     """The query was added, dropped, sorted or decoded on the way."""
     url = _url(trial)
@@ -91,6 +111,13 @@ def _queries(text: str) -> Iterator[str]:
     yield text.replace("%20", "+")
 
 
+@cause(
+    "url_path",
+    "The signature with {secret} is right for another path than the one that came.",
+    "A proxy in front takes away or adds a part of the path, or its last slash: let it pass as it is. A whole "
+    "public_url has the path of the request.",
+    Reason.SIGNATURE_MISMATCH,
+)
 def path(trial: Trial) -> Facts | None:
     """A proxy in front took away or added a part of the path, or a slash at its end."""
     url = _url(trial)

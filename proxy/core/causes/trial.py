@@ -50,13 +50,25 @@ class Case:
 
 @frozen
 class Hypothesis:
-    """One usual cause. ``said`` and ``mend`` are sentences with places for facts; ``find`` gives these, or None."""
+    """One usual cause. ``said`` and ``mend`` are sentences with places for facts; asked, it gives these, or None."""
 
     word: str
     said: str
     mend: str
     reasons: frozenset[Reason]
+    guess: bool  # nothing proves it
     find: Callable[[Trial], Facts | None]
+
+    def __call__(self, trial: Trial) -> Facts | None:
+        """The facts, where this is the cause."""
+        return self.find(trial)
+
+
+def cause(
+    word: str, said: str, mend: str, *reasons: Reason, guess: bool = False
+) -> Callable[[Callable[[Trial], Facts | None]], Hypothesis]:
+    """Makes the function below it the cause called ``word``, of refusals for one of ``reasons``."""
+    return lambda find: Hypothesis(word, said, mend, frozenset(reasons), guess, find)
 
 
 class Trial:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.causes import of_sender
+from proxy.core.causes import of_sender, of_signature
 from proxy.core.causes.trial import Trial
 from tests.deliveries import Delivery, head_of
 from tests.faults import KEY, SENDERS, Fault, github, refused, route, signed
 
 SUPPOSITIONS = {
     "other_provider": of_sender.other_provider,
-    "other_scheme": of_sender.fits_as_other,
+    "other_scheme": of_signature.fits_as_other,
     "unsigned": of_sender.unsigned,
     "by_hand": of_sender.by_hand,
 }
@@ -49,4 +49,4 @@ def test_a_user_agent_gives_an_unsigned_delivery_away():
 
 
 def test_a_wrong_secret_fits_as_nobody_else():
-    assert of_sender.fits_as_other(Trial(refused(route("bitbucket"), signed("bitbucket", b"wrong" + KEY)))) is None
+    assert of_signature.fits_as_other(Trial(refused(route("bitbucket"), signed("bitbucket", b"wrong" + KEY)))) is None
