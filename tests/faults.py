@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote_plus
 
 from proxy.core.causes.trial import Case
-from proxy.core.policy import BodyMode, Endpoint, Limits, Route
+from proxy.core.policy import Route
 from proxy.core.schemes import decode_secret, find
 from proxy.core.secrets import Secret
 from proxy.core.signatures import Scheme, SignatureCheck
@@ -25,9 +25,10 @@ from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from proxy.tools.signer import sign
+from tests import policies
 from tests.deliveries import NOW, Delivery, head_of, make
+from tests.policies import LIMITS
 
-LIMITS = Limits(1 << 20, 8192, 16384, 100, 1 << 18, 10, 512, 60, 90, 15, 60, 30)
 KEY = b"correct horse battery staple"
 TOKEN = b"t0ken-for-the-tests-of-causes"
 TEXT = base64.b64encode(bytes(range(32)))  # of a secret that is decoded
@@ -60,18 +61,11 @@ def route(
     check = None
     if chosen is not None and token is None:
         check = SignatureCheck(chosen, tuple(made), None, public_url, topics)
-    return Route(
+    return policies.route(
         name=name,
         path=b"/",
-        exact=False,
-        methods=frozenset({b"POST"}),
-        allow=None,
         token=token,
         signature=check,
-        events=None,
-        body=BodyMode.TAIL,
-        observe=False,
-        upstream=(Endpoint("127.0.0.1", 8000),),
         limits=LIMITS,
         provider=provider,
         event_header=known.event_header if known is not None else None,

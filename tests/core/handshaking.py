@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
-from proxy.core.policy import BodyMode, Endpoint, Limits, Route
-from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.policy import Route
+from proxy.core.request_head import read_request_head
 from proxy.core.schemes import PROVIDERS
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenCheck
 from proxy.http1 import RequestHead
+from tests import policies
+from tests.policies import HEAD_LIMITS
 
 NOW = 1_780_000_000.0
 KEY = b"a consumer secret"
 WORD = b"verify-4711"
 URL = "https://hooks.example.com/in/here"
 PATH = "/in/here"
-LIMITS = Limits(1 << 20, 8192, 16384, 100, 65536, 10, 512, 60, 90, 15, 60, 30)
 #: Keys that are no HMAC key: any of the right form will do, because nothing here is verified with them.
 PUBLIC = {"discord": bytes(32)}
 
@@ -48,24 +50,16 @@ def route(slug: str, mode: str = "forward", **changed: object) -> Route:
     elif slug not in {"ebay", "sns", "discord"}:
         assert provider.scheme is not None
         signature = SignatureCheck(provider.scheme, secrets, None, URL)
-    base = Route(
-        name=slug,
-        path=PATH.encode(),
-        exact=False,
-        methods=frozenset({b"POST"}),
-        allow=None,
-        token=token,
-        signature=signature,
-        events=None,
-        body=BodyMode.TAIL,
-        observe=False,
-        upstream=(Endpoint("127.0.0.1", 8000),),
-        limits=LIMITS,
-        provider=slug,
-        endpoint_check=provider.handshake,
-        handshake=mode,
-    )
-    return replace(base, **changed)  # type: ignore[arg-type]
+    fields: dict[str, Any] = {
+        "name": slug,
+        "path": PATH.encode(),
+        "token": token,
+        "signature": signature,
+        "provider": slug,
+        "endpoint_check": provider.handshake,
+        "handshake": mode,
+    }
+    return policies.route(**fields | changed)
 
 
 def head(method: str, target: str, fields: dict[str, str] | None = None, *, extra: tuple[str, ...] = ()) -> RequestHead:
@@ -74,6 +68,6 @@ def head(method: str, target: str, fields: dict[str, str] | None = None, *, extr
     if method == "POST" and not {"Content-Length", "Transfer-Encoding"} & given.keys():
         given["Content-Length"] = "0"
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items()), *extra, "", ""]
-    read = read_request_head("\r\n".join(lines).encode("latin-1"), HeadLimits(16384, 8192, 100))
+    read = read_request_head("\r\n".join(lines).encode("latin-1"), HEAD_LIMITS)
     assert read is not None
     return read[0]

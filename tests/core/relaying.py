@@ -34,15 +34,15 @@ from proxy.core.exchange import Admit
 from proxy.core.policy import BodyMode, Endpoint, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import CLAIM, DIAL, EXPLAIN, JUDGE, Arrival, Relay, Then
-from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.request_head import read_request_head
 from proxy.core.response_head import read_response_head
 from proxy.core.signing.whole import WholeVerification
 from proxy.core.states import ANSWER_HEARS, REQUEST_HEARS, AnswerState, Event, IllegalMoveError, RequestState
 from proxy.http1 import Framing, RequestHead, ResponseHead
 from proxy.reasons import Phase, Reason
 from tests.net.dialogue import KEY, route
+from tests.policies import HEAD_LIMITS
 
-HEADS = HeadLimits(16384, 8192, 100)
 APP = Endpoint("127.0.0.1", 8000)
 PEER = Peer.of("192.0.2.1")
 ARRIVAL = Arrival("192.0.2.1", secure=False)
@@ -100,7 +100,7 @@ def _head(body: bytes, *, good: bool, chunked: bool, minor: int) -> RequestHead:
     mac = hmac.new(KEY, body if good else body + b"!", hashlib.sha256).hexdigest().encode()
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(body)
     text = b"POST /hook HTTP/1.%d\r\nHost: h\r\nX-GitHub-Delivery: d-1\r\nX-Hub-Signature-256: sha256=%b\r\n%b\r\n\r\n"
-    parsed = read_request_head(text % (minor, mac, framing), HEADS)
+    parsed = read_request_head(text % (minor, mac, framing), HEAD_LIMITS)
     assert parsed is not None
     return parsed[0]
 

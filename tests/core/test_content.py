@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.content import ContentReader
-from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.request_head import read_request_head
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead, chunk
 from proxy.reasons import Reason
+from tests.policies import HEAD_LIMITS
 
-LIMITS = HeadLimits(16384, 8192, 100)
 NEXT = b"GET / HTTP/1.1\r\n"
 
 
 def head_of(framing: bytes) -> RequestHead:
-    parsed = read_request_head(b"POST / HTTP/1.1\r\nHost: h\r\n" + framing + b"\r\n\r\n", LIMITS)
+    parsed = read_request_head(b"POST / HTTP/1.1\r\nHost: h\r\n" + framing + b"\r\n\r\n", HEAD_LIMITS)
     assert parsed is not None
     return parsed[0]
 

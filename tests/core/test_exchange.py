@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.exchange import Admit, Reject, decide, delivery_id_of, event_of, provenance_value
-from proxy.core.policy import BodyMode, Endpoint, Exposure, Limits, Policy, Route, ServerLimits
+from proxy.core.policy import BodyMode, Exposure, Policy, Route
 from proxy.core.rate import RateLimiter, RateRule
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.routes import RouteTable
@@ -22,12 +23,13 @@ from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import OBSERVABLE, Reason
+from tests import policies
+from tests.policies import HEAD_LIMITS, limits
 
 NOW = 1_780_000_000.0
 KEY = b"a key"
 TOKEN = b"a-token"
-LIMITS = Limits(1000, 8192, 16384, 100, 256, 10, 512, 60, 90, 15, 60, 30)
-SERVER = ServerLimits(100, 10, 1 << 20, 10, 5)
+LIMITS = limits(max_body=1000)
 FRIEND, STRANGER = Peer.of("192.0.2.7"), Peer.of("198.51.100.7")
 OFFICE = AddressSet.parse(["192.0.2.0/24"])
 GITHUB = find("github")
@@ -38,24 +40,12 @@ QUERY = TokenCheck(TokenKind.QUERY, b"token", (Secret("url", TOKEN),))
 
 
 def route(name: str = "github", **changed: object) -> Route:
-    base = Route(
-        name=name,
-        path=b"/hook",
-        exact=False,
-        methods=frozenset({b"POST"}),
-        allow=None,
-        token=None,
-        signature=None,
-        events=None,
-        body=BodyMode.TAIL,
-        observe=False,
-        upstream=(Endpoint("127.0.0.1", 8000),),
-        limits=LIMITS,
-        provider="github",
-        event_header=b"x-github-event",
-        delivery_header=b"x-github-delivery",
-    )
-    return replace(base, **changed)  # type: ignore[arg-type]
+    github: dict[str, Any] = {
+        "provider": "github",
+        "event_header": b"x-github-event",
+        "delivery_header": b"x-github-delivery",
+    }
+    return policies.route(name=name, limits=LIMITS, **github | changed)
 
 
 CERTIFIED = frozenset({"ci.example.com", "ci"})
@@ -81,9 +71,8 @@ class Spent(RateLimiter):
 SPENT = Spent()
 
 
-def policy(*routes: Route, exposure: Exposure = Exposure.ROUTES, **changed: object) -> Policy:
-    base = Policy(1, routes, exposure, None, None, AddressSet.empty(), LIMITS, SERVER)
-    return replace(base, **changed)  # type: ignore[arg-type]
+def policy(*routes: Route, **changed: Any) -> Policy:
+    return policies.policy(*routes, limits=LIMITS, **changed)
 
 
 def ask(
@@ -103,9 +92,7 @@ def ask(
     if fields is None:
         fields = signed(b"{}")
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in fields.items())]
-    read = read_request_head(
-        "\r\n".join([*lines, *([length] if length else []), "", ""]).encode(), HeadLimits(16384, 8192, 100)
-    )
+    read = read_request_head("\r\n".join([*lines, *([length] if length else []), "", ""]).encode(), HEAD_LIMITS)
     assert read is not None
     one = policy(*routes, **changed)  # type: ignore[arg-type]
     return decide(read[0], peer, one, RouteTable(one.routes), NOW, trusted=trusted, names=names, rates=rates)
@@ -443,7 +430,7 @@ def test_of_two_routes_that_came_as_far_the_first_one_refuses() -> None:
 @pytest.mark.parametrize(("version", "admitted"), [("1.1", True), ("1.0", False)])
 def test_a_post_without_a_length(version: str, admitted: bool) -> None:
     """In HTTP/1.1 it has no content (RFC 9112 section 6.3); in HTTP/1.0 its content may be cut off unnoticed."""
-    read = read_request_head(f"POST /hook HTTP/{version}\r\nHost: a\r\n\r\n".encode(), HeadLimits(16384, 8192, 100))
+    read = read_request_head(f"POST /hook HTTP/{version}\r\nHost: a\r\n\r\n".encode(), HEAD_LIMITS)
     assert read is not None
     one = policy(route(allow=OFFICE))
     answer = decide(read[0], FRIEND, one, RouteTable(one.routes), NOW, trusted=False)
@@ -463,7 +450,7 @@ def test_tokens_have_their_dates() -> None:
 
 
 def test_a_delivery_without_names() -> None:
-    read = read_request_head(b"POST /hook HTTP/1.1\r\nHost: a\r\n\r\n", HeadLimits(16384, 8192, 100))
+    read = read_request_head(b"POST /hook HTTP/1.1\r\nHost: a\r\n\r\n", HEAD_LIMITS)
     assert read is not None
     assert (event_of(read[0], route()), delivery_id_of(read[0], route())) == ("", "")
 

@@ -15,14 +15,15 @@ from proxy.core.addresses import AddressSet, Peer
 from proxy.core.body import BodyGate
 from proxy.core.exchange import Admit, Reject, decide, note_decision, own_answer, provenance_value
 from proxy.core.handshakes import MAX_BODY_BYTES
-from proxy.core.policy import BodyMode, Exposure, Policy, Route, ServerLimits
+from proxy.core.policy import BodyMode, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.routes import RouteTable
 from proxy.core.secrets import Secret
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
-from tests.core.handshaking import KEY, LIMITS, NOW, PATH, WORD, head, route
+from tests.core.handshaking import KEY, NOW, PATH, WORD, head, route
+from tests.policies import policy
 
 FRIEND, STRANGER = Peer.of("192.0.2.7"), Peer.of("198.51.100.7")
 OFFICE = AddressSet.parse(["192.0.2.0/24"])
@@ -33,9 +34,7 @@ IN_QUERY = TokenCheck(TokenKind.QUERY, b"token", (Secret("url", b"word"),))
 
 
 def ask(request: RequestHead, *routes: Route, peer: Peer = FRIEND) -> Admit | Reject:
-    server = ServerLimits(100, 10, 1 << 20, 10, 5)
-    policy = Policy(1, routes, Exposure.ROUTES, None, None, AddressSet.empty(), LIMITS, server)
-    return decide(request, peer, policy, RouteTable(routes), NOW, trusted=False)
+    return decide(request, peer, policy(*routes), RouteTable(routes), NOW, trusted=False)
 
 
 def admitted(request: RequestHead, *routes: Route, **more: Any) -> Admit:

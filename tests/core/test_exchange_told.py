@@ -10,11 +10,12 @@ from proxy.core.duplicates import DuplicateRule, Keys, keys_of
 from proxy.core.exchange import Admit, Reject, delivery_keys, note_decision, verified_value
 from proxy.core.handshakes import EndpointCheck
 from proxy.core.record import ExchangeRecord
-from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.request_head import read_request_head
 from proxy.core.schemes import find
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from tests.core.test_exchange import FRIEND, QUERY, SIGNED, route
+from tests.policies import HEAD_LIMITS
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 FIELDS = (
@@ -28,7 +29,7 @@ RULE = DuplicateRule(remembers=True, window_s=60, patience_s=5, hold_s=10)
 
 def head(*fields: str, line: str = "POST /hook?a=1 HTTP/1.1") -> RequestHead:
     text = "\r\n".join([line, "Host: hooks.example.com:8443", *fields, "", ""])
-    read = read_request_head(text.encode("latin-1"), HeadLimits(16384, 8192, 100))
+    read = read_request_head(text.encode("latin-1"), HEAD_LIMITS)
     assert read is not None
     return read[0]
 

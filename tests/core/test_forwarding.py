@@ -15,11 +15,11 @@ from proxy.core.forwarding import (
     hop_by_hop_named,
     upstream_head,
 )
-from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.request_head import read_request_head
 from proxy.core.response_head import read_response_head
 from proxy.http1 import Framing, RequestHead, ResponseHead, field
+from tests.policies import HEAD_LIMITS
 
-LIMITS = HeadLimits(16384, 8192, 100)
 DATE = b"Mon, 23 Nov 2026 10:00:00 GMT"
 OURS = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Request-Id"]
 
@@ -28,7 +28,7 @@ def head(*lines: str, method: str = "POST", length: str = "Content-Length: 5") -
     text = "\r\n".join(
         [f"{method} /hook?a=1 HTTP/1.1", "Host: hooks.example.com", *lines, *([length] if length else [])]
     )
-    read = read_request_head(text.encode("latin-1") + b"\r\n\r\n", LIMITS)
+    read = read_request_head(text.encode("latin-1") + b"\r\n\r\n", HEAD_LIMITS)
     assert read is not None
     return read[0]
 
@@ -123,7 +123,7 @@ def test_whatever_begins_like_a_forwarding_field_needs_a_trusted_proxy(name: str
 
 
 def test_http_1_0_without_host_is_given_the_upstreams_own() -> None:
-    read = read_request_head(b"GET /a HTTP/1.0\r\n\r\n", LIMITS)
+    read = read_request_head(b"GET /a HTTP/1.0\r\n\r\n", HEAD_LIMITS)
     assert read is not None
     written = upstream_head(read[0], b"/a", provenance(), 0, authority=b"app:8000")
     assert written.startswith(b"GET /a HTTP/1.1\r\nHost: app:8000\r\nX-Forwarded-For: ")
@@ -247,7 +247,7 @@ def test_an_answer_that_comes_again_is_written_the_same_with_the_date_of_now(siz
 
 
 def test_the_bytes_of_a_request_without_a_host() -> None:
-    read = read_request_head(b"GET /a HTTP/1.0\r\nA: 1\r\nB: 2\r\n\r\n", LIMITS)
+    read = read_request_head(b"GET /a HTTP/1.0\r\nA: 1\r\nB: 2\r\n\r\n", HEAD_LIMITS)
     assert read is not None
     written = b"GET /a HTTP/1.1\r\nHost: app:80\r\nA: 1\r\nB: 2\r\n"
     written += b"X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n"

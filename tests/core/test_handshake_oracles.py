@@ -22,10 +22,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.addresses import AddressSet, Peer
+from proxy.core.addresses import Peer
 from proxy.core.body import BodyGate
 from proxy.core.exchange import Admit, decide, own_answer
-from proxy.core.policy import BodyMode, Exposure, Policy, Route, ServerLimits
+from proxy.core.policy import BodyMode, Route
 from proxy.core.routes import RouteTable
 from proxy.core.schemes import PROVIDERS, Provider
 from proxy.core.schemes.handshake import PLAIN, Form, Made
@@ -34,15 +34,15 @@ from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from proxy.tools.signer import sign
-from tests.core.handshaking import KEY, LIMITS, PATH, URL, WORD, head
+from tests.core.handshaking import KEY, PATH, URL, WORD, head
 from tests.core.handshaking import route as route_for
 from tests.deliveries import NOW, check_for, make
+from tests.policies import policy
 
 CHECKED = sorted(slug for slug, provider in PROVIDERS.items() if provider.handshake is not None)
 KEYED = ["linkedin", "twitter", "zoom"]
 MODES = ["forward", "answer"]
 PEER = Peer.of("192.0.2.7")
-SERVER = ServerLimits(100, 10, 1 << 20, 10, 5)
 #: Texts that are bodies, pieces of signed texts, or parts of both, for whoever reads them so.
 TEXTS = st.one_of(
     st.from_regex(r"[A-Za-z0-9+/_-]{1,40}={0,2}", fullmatch=True),
@@ -71,9 +71,7 @@ def route_of(provider: Provider, mode: str, scheme: Scheme | None = None) -> Rou
 
 def judged(route: Route, request: RequestHead) -> Admit | None:
     """What ``decide`` says, with that one route."""
-    none = AddressSet.empty()
-    policy = Policy(1, (route,), Exposure.ROUTES, None, None, none, LIMITS, SERVER)
-    decision = decide(request, PEER, policy, RouteTable((route,)), float(NOW), trusted=False)
+    decision = decide(request, PEER, policy(route), RouteTable((route,)), float(NOW), trusted=False)
     return decision if isinstance(decision, Admit) else None
 
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from proxy.core.addresses import Peer
 from proxy.core.forwarding import FORWARDING
 from proxy.core.local_only import TELLTALE, local_fault
-from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.request_head import read_request_head
 from proxy.core.schemes import PROVIDERS
+from tests.policies import HEAD_LIMITS
 
 HERE = Peer.of("127.0.0.1")
-LIMITS = HeadLimits(16384, 8192, 100)
 BY_HAND = [
     "User-Agent: curl/8",
     "Accept: */*",
@@ -27,7 +27,7 @@ BY_HAND = [
 
 def fault(*lines: str, host: str = "localhost:8080", version: str = "1.1", peer: Peer = HERE) -> str:
     text = "\r\n".join([f"POST /any HTTP/{version}", f"Host: {host}", *BY_HAND, *lines, "Content-Length: 0", "", ""])
-    read = read_request_head(text.encode("latin-1"), LIMITS)
+    read = read_request_head(text.encode("latin-1"), HEAD_LIMITS)
     assert read is not None
     return local_fault(read[0], peer)
 

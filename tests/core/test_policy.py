@@ -6,30 +6,15 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from proxy.core.addresses import AddressSet
 from proxy.core.policy import BodyMode, Endpoint, Exposure, Limits, Policy, Route, ServerLimits, UpstreamTls
 from proxy.core.schemes import PROVIDERS
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.scheme import Scheme, Timestamp
 from proxy.core.tokens import TokenCheck, TokenKind
+from tests.policies import policy, route, server_limits
 
-LIMITS = Limits(1, 1, 1, 1, 1, 1.0, 1, 1.0, 1.0, 1.0, 1.0, 1.0)
-ROUTE = Route(
-    name="meta",
-    path=b"/meta",
-    exact=False,
-    methods=frozenset({b"POST"}),
-    allow=None,
-    token=None,
-    signature=None,
-    events=None,
-    body=BodyMode.TAIL,
-    observe=False,
-    upstream=(Endpoint("127.0.0.1", 8000),),
-    limits=LIMITS,
-    verify_token=b"hunter2",
-)
+ROUTE = route(name="meta", path=b"/meta", verify_token=b"hunter2")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +69,7 @@ def test_the_closed_sets_have_the_words_of_the_configuration():
 
 @pytest.mark.parametrize(("share", "most", "open_to"), [(0, 10, 10), (10, 10000, 9000), (50, 5, 3), (90, 100, 10)])
 def test_strangers_leave_a_share(share, most, open_to):
-    left = ServerLimits(1, 1, 1, 1.0, 1.0, reserved_share=share).open_to_strangers(most)
+    left = server_limits(reserved_share=share).open_to_strangers(most)
     assert (left, type(left)) == (open_to, int)
 
 
@@ -112,12 +97,8 @@ def test_a_route_knows_whether_one_of_its_endpoints_is_told_the_client():
 
 def test_the_endpoints_of_all_routes():
     other = Endpoint("127.0.0.1", 9000)
-    policy = Policy(
-        1,
-        (ROUTE, replace(ROUTE, name="b", upstream=(other,), drained=(Endpoint("127.0.0.1", 9001),))),
-        *(Exposure.ROUTES, None, None, AddressSet.empty(), LIMITS, ServerLimits(1, 1, 1, 1.0, 1.0)),
-    )
-    assert policy.endpoints() == {*ROUTE.upstream, other}
+    two = policy(ROUTE, replace(ROUTE, name="b", upstream=(other,), drained=(Endpoint("127.0.0.1", 9001),)))
+    assert two.endpoints() == {*ROUTE.upstream, other}
 
 
 @pytest.mark.parametrize(

@@ -9,26 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.policy import BodyMode, Limits, Route
+from proxy.core.policy import Route
 from proxy.core.routes import RouteTable
-
-LIMITS = Limits(1, 1, 1, 1, 1, 1.0, 1, 1.0, 1.0, 1.0, 1.0, 1.0)
+from tests import policies
 
 
 def route(name: str, path: bytes, **changes: Any) -> Route:
-    fields = {
-        "exact": False,
-        "methods": frozenset({b"POST"}),
-        "allow": None,
-        "token": None,
-        "signature": None,
-        "events": None,
-        "body": BodyMode.FREE,
-        "observe": False,
-        "upstream": (),
-        "limits": LIMITS,
-    }
-    return Route(name=name, path=path, **(fields | changes))
+    return policies.route(name=name, path=path, **changes)
 
 
 def names(table: RouteTable[Route], path: bytes) -> list[str]:

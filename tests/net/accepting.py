@@ -5,48 +5,24 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from proxy.config.endpoints import read_listen
 from proxy.core.addresses import AddressSet, Peer
-from proxy.core.policy import Exposure, Limits, Policy, ServerLimits
+from proxy.core.policy import Policy
 from proxy.net.admission import ConnectionSlots
 from proxy.net.sockets import listen_all
-
-LIMITS = Limits(
-    max_body=1 << 20,
-    max_target=8192,
-    max_head=16384,
-    max_fields=100,
-    hold_window=1 << 18,
-    head_timeout_s=10.0,
-    body_min_rate=512,
-    body_timeout_s=60.0,
-    request_timeout_s=90.0,
-    keepalive_timeout_s=15.0,
-    upstream_timeout_s=60.0,
-    write_timeout_s=5.0,
-)
-SERVER = ServerLimits(
-    max_connections=100,
-    max_connections_per_address=50,
-    buffer_budget=1 << 20,
-    tls_timeout_s=5.0,
-    connect_timeout_s=2.0,
-)
-NOBODY = AddressSet.empty()
+from tests.policies import NOBODY, limits, policy, server_limits
 
 
 def policy_of(*, admission: AddressSet | None = None, trusted: AddressSet = NOBODY, **server: float) -> Policy:
-    return Policy(
-        generation=1,
-        routes=(),
-        exposure=Exposure.ROUTES,
+    changed = {"max_connections_per_address": 50, "tls_timeout_s": 5.0, "connect_timeout_s": 2.0} | server
+    return policy(
         admission=admission,
         allow=admission,
         trusted_proxies=trusted,
-        limits=LIMITS,
-        server=replace(SERVER, **server),
+        limits=limits(write_timeout_s=5.0),
+        server=server_limits(**changed),
     )
 
 

@@ -29,9 +29,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from proxy.core.addresses import AddressSet, Peer
+from proxy.core.addresses import Peer
 from proxy.core.metrics import Metrics
-from proxy.core.policy import BodyMode, Endpoint, Exposure, Limits, Policy, Route, ServerLimits
+from proxy.core.policy import BodyMode, Endpoint, Limits, Policy, Route, ServerLimits
 from proxy.core.record import ExchangeRecord
 from proxy.core.schemes import find
 from proxy.core.secrets import Secret
@@ -43,38 +43,19 @@ from proxy.net.pool import Dial, UpstreamPool
 from proxy.net.site import Site
 from proxy.net.upstream import UpstreamConnection
 from proxy.reasons import Reason
+from tests import policies
 
 KEY = b"It's a Secret to Everybody"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HIGH, LOW = 64 * 1024, 16 * 1024  # asyncio's own
 RESET = struct.pack("ii", 1, 0)
 
-LIMITS = Limits(
-    max_body=4 << 20,
-    max_target=8192,
-    max_head=16384,
-    max_fields=100,
-    hold_window=64 * 1024,
-    head_timeout_s=10.0,
-    body_min_rate=512,
-    body_timeout_s=60.0,
-    request_timeout_s=90.0,
-    keepalive_timeout_s=15.0,
-    upstream_timeout_s=40.0,
-    write_timeout_s=30.0,
-)
-SERVER = ServerLimits(
-    max_connections=100,
-    max_connections_per_address=100,
-    buffer_budget=16 << 20,
-    tls_timeout_s=10.0,
-    connect_timeout_s=5.0,
-)
+LIMITS = policies.limits(max_body=4 << 20, upstream_timeout_s=40.0)
+SERVER = policies.server_limits(max_connections_per_address=100, buffer_budget=16 << 20)
 GITHUB = find("github")
 assert GITHUB is not None
 assert GITHUB.scheme is not None
 SIGNATURE = SignatureCheck(GITHUB.scheme, (Secret("s1", KEY),))
-APP = Endpoint("127.0.0.1", 8000)
 
 
 def route(path: bytes = b"/hook", body: BodyMode = BodyMode.TAIL, *, signed: bool = True, **changed: Any) -> Route:
@@ -83,21 +64,15 @@ def route(path: bytes = b"/hook", body: BodyMode = BodyMode.TAIL, *, signed: boo
     fields: dict[str, Any] = {
         "name": path.decode().strip("/") or "root",
         "path": path,
-        "exact": False,
         "methods": frozenset({b"POST", b"GET", b"HEAD"}),
-        "allow": None,
-        "token": None,
         "signature": SIGNATURE if signed else None,
-        "events": None,
         "body": body,
-        "observe": False,
-        "upstream": (APP,),
         "limits": replace(LIMITS, **limits),
         "provider": "github" if signed else "",
         "event_header": GITHUB.event_header,
         "delivery_header": GITHUB.delivery_header,
     }
-    return Route(**fields | changed)
+    return policies.route(**fields | changed)
 
 
 ROUTES = (
@@ -112,16 +87,10 @@ def policy(*routes: Route, **changed: Any) -> Policy:
     limits = {name: changed.pop(name) for name in list(changed) if name in Limits.__dataclass_fields__}
     server = {name: changed.pop(name) for name in list(changed) if name in ServerLimits.__dataclass_fields__}
     fields: dict[str, Any] = {
-        "generation": 1,
-        "routes": routes or ROUTES,
-        "exposure": Exposure.ROUTES,
-        "admission": None,
-        "allow": None,
-        "trusted_proxies": AddressSet.empty(),
         "limits": replace(LIMITS, **limits),
         "server": replace(SERVER, **server),
     }
-    return Policy(**fields | changed)
+    return policies.policy(*(routes or ROUTES), **fields | changed)
 
 
 def signature(body: bytes) -> bytes:

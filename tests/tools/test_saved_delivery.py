@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.request_head import read_request_head
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
 from proxy.tools.saved_delivery import Saved, read_saved
+from tests.policies import HEAD_LIMITS
 
-LIMITS = HeadLimits(16384, 8192, 100)
 HEAD = b"POST /in?x=1 HTTP/1.1\r\nHost: h.example\r\nX-Sig: ab\r\nContent-Length: 4\r\n\r\n"
 
 
 def head_of(saved: Saved) -> RequestHead:
-    parsed = read_request_head(saved.head, LIMITS)
+    parsed = read_request_head(saved.head, HEAD_LIMITS)
     assert parsed is not None
     assert parsed[1] == len(saved.head)
     return parsed[0]
@@ -143,7 +143,7 @@ def test_nothing_of_it_shows():
 )
 def test_anything_is_a_delivery_or_a_value_error(data: bytes):
     with contextlib.suppress(ValueError, ProtocolError):
-        read_request_head(read_saved(data).head, LIMITS)
+        read_request_head(read_saved(data).head, HEAD_LIMITS)
 
 
 @given(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.request_head import read_request_head
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
@@ -17,11 +17,11 @@ from proxy.tools.gen_secret import make_secret
 from proxy.tools.samples import choose
 from proxy.tools.sending import HOUR_S, TAMPERS, Delivery, Order, compose, tampered
 from tests.deliveries import NOW
+from tests.policies import HEAD_LIMITS
 
 PUBLIC = {slug for slug, p in PROVIDERS.items() if p.scheme is not None and needs_public_keys(p.scheme)}
 PLAYED = [slug for slug in PROVIDERS if slug not in PUBLIC]
 URL = "https://hooks.example.com/in?x=1"
-LIMITS = HeadLimits(16384, 8192, 100)
 
 
 def shown_secret(provider: Provider) -> str:
@@ -40,7 +40,7 @@ def judge(made: Order, delivery: Delivery) -> str | Reason:
     """What a route with the right secret says of it."""
     secret = Secret("s", made.secret)
     wire = delivery.wire()
-    parsed = read_request_head(wire, LIMITS)
+    parsed = read_request_head(wire, HEAD_LIMITS)
     assert parsed is not None
     head, consumed = parsed
     assert head.content_length == len(wire) - consumed

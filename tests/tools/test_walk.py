@@ -10,21 +10,16 @@ from hypothesis import strategies as st
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.exchange import Reject, decide
-from proxy.core.policy import Exposure, Limits, Policy, Route, ServerLimits
-from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.policy import Exposure, Route
+from proxy.core.request_head import read_request_head
 from proxy.core.routes import RouteTable
 from proxy.reasons import Reason
 from proxy.tools.walk import ADMITTED, Trip, Walk, walk
 from tests.deliveries import NOW
 from tests.faults import JSON, KEY, LIMITS, TOKEN, github, route, signed, token
+from tests.policies import HEAD_LIMITS, policy
 
 OFFICE = AddressSet.parse(["192.0.2.0/24"])
-
-
-def policy(*routes: Route, **changed: object) -> Policy:
-    server = ServerLimits(100, 10, 1 << 20, 10, 5)
-    base = Policy(1, routes, Exposure.ROUTES, None, None, AddressSet.empty(), LIMITS, server)
-    return replace(base, **changed)  # type: ignore[arg-type]
 
 
 def trip(
@@ -158,7 +153,7 @@ ROUTES = [
     route(),
     replace(route(), allow=OFFICE, events=frozenset({"push"})),
     route("gitlab", token=token()),
-    replace(route(), limits=Limits(*[9 if at == 0 else 1 << 14 for at in range(12)])),
+    replace(route(), limits=replace(LIMITS, max_body=9)),
 ]
 
 
@@ -172,7 +167,7 @@ ROUTES = [
 def test_the_word_is_the_guard_s_own(guard: Route, fields: dict[str, bytes], body: bytes, method: str, peer: Peer):
     made = trip(guard, fields, body, method=method, peer=peer)
     found = walk(made)
-    parsed = read_request_head(made.head, HeadLimits(16384, 8192, 100))
+    parsed = read_request_head(made.head, HEAD_LIMITS)
     assert parsed is not None
     decision = decide(parsed[0], peer, made.policy, RouteTable(made.policy.routes), NOW, trusted=False)
     if isinstance(decision, Reject):
