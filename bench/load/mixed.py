@@ -120,11 +120,17 @@ class Door:
 
 async def kept(door: Door) -> str:
     client = None
-    while door.idle and (client is None or client.ended):
+    while door.idle and client is None:
         client = door.idle.pop(0)
-    if client is None or client.ended:
-        client = await door.connect()
-    status = await client.ask(GOOD)
+        if client.ended:
+            client.writer.close()
+            client = None
+    client = client or await door.connect()
+    try:
+        status = await client.ask(GOOD)
+    except BaseException:
+        client.writer.close()
+        raise
     door.idle.append(client)
     return str(status)
 
@@ -151,10 +157,9 @@ async def left(door: Door, *, reset: bool) -> str:
 async def no_handshake(door: Door) -> str:
     """What comes back, if anything, is an alert; to a plain port it is noise as well."""
     reader, writer = await asyncio.open_connection("127.0.0.1", door.server.port)
-    writer.write(b"\x16\x03\x01\x00\x05nonsense\r\n\r\n")
-    with contextlib.suppress(ConnectionError):
+    with contextlib.closing(writer), contextlib.suppress(ConnectionError):
+        writer.write(b"\x16\x03\x01\x00\x05nonsense\r\n\r\n")
         await reader.read()
-    writer.close()
     return "refused"
 
 

@@ -17,6 +17,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
+from time import monotonic
 from typing import Any, TypeVar
 
 import pytest
@@ -73,6 +75,10 @@ def run(request: pytest.FixtureRequest, warm: None) -> Run[T]:
             unclosed = close(runner)
         assert not complaints
         assert not unclosed
+        # Threads of the test, an application's for example, close theirs when they hear that ours are closed.
+        deadline = monotonic() + DEADLINE_S
+        while not open_descriptors() <= before and monotonic() < deadline:
+            Event().wait(0.01)
         assert open_descriptors() <= before
         return result
 
