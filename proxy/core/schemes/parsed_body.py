@@ -25,8 +25,9 @@ _TWILIO_NOTE = (
 )
 _TWILIO_DOCS = "https://www.twilio.com/docs/usage/security#validating-requests"
 
-#: Base64 in lines, but for what Braintree sends as a challenge: the application answers that with its signature.
-_NO_CHALLENGE = re.compile(rb"(?![0-9a-f]{20,32}\n?\Z)[A-Za-z0-9+/=\n]*")
+_BASE64_LINES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\n"
+#: What Braintree sends as a challenge: the application answers it with its signature.
+_CHALLENGE = re.compile(rb"[0-9a-f]{20,32}\n?")
 
 _SNS_CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
 
@@ -63,7 +64,9 @@ PROVIDERS = (
             listing=Listing(separator=b"&", pair=b"|", signature=None, keyed=True),
             key_digest="sha1",
             two_part=True,
-            document=Document("form", signature="bt_signature", newline=True, shape=_NO_CHALLENGE),
+            document=Document(
+                "form", signature="bt_signature", newline=True, alphabet=_BASE64_LINES, challenge=_CHALLENGE
+            ),
         ),
         note="The secret is written public:private, both API keys.",
     ),

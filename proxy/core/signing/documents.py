@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from itertools import chain, pairwise
 from typing import NoReturn, Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -22,13 +23,14 @@ MAX_FIELDS = 1000
 MAX_ELEMENTS = 20_000
 #: Of JSON: objects and lists inside each other.
 MAX_DEPTH = 64
-# Escapes are taken out of so much at a time: each becomes an object for a moment, and other threads want to run.
+# So much is worked at in one call: other threads want to run. Escapes are dearer, each becomes an object for a moment.
 _SLICE_BYTES = 8192
+_SEARCH_BYTES = 1024 * 1024
 
 _NO_ELEMENT = bytes(byte for byte in range(256) if byte not in b"{}[],:")
 _OPENING = b"{["
 _ORIGIN = re.compile(rb"(https?)://(\[[^]/]*\]|[^:/?]*)(?::([0-9]*))?", re.IGNORECASE)
-_SEPARATES = re.compile(rb"[?&=]")
+_SEPARATES = (b"?", b"&", b"=")
 _PORTS = {b"https": b"443", b"http": b"80"}
 
 Form = list[tuple[bytes, bytes]]
@@ -63,11 +65,18 @@ class FormPart:
     def slot(self, slot: Slot, url: bytes) -> bytes | None:
         """A field, the sorted form, or the URL with its query sorted."""
         if slot.kind == "field":
-            value, shape = self.text(slot.name), self._document.shape
-            return value if value is None or shape is None or shape.fullmatch(value) else None
+            value = self.text(slot.name)
+            return value if value is None or self._may_be_signed(value) else None
         if slot.kind == "form":
-            return b"".join(key + value for key, value in sort_form(self._form, self._document.repeats))
+            return b"".join(chain.from_iterable(sort_form(self._form, self._document.repeats)))
         return sorted_url(url, form_follows=bool(self._form)) if slot.kind == "sorted_url" else None
+
+    def _may_be_signed(self, value: bytes) -> bool:
+        alphabet, challenge = self._document.alphabet, self._document.challenge
+        if challenge is not None and challenge.fullmatch(value):
+            return False
+        starts = range(0, len(value), _SEARCH_BYTES) if alphabet else ()
+        return not any(value[at : at + _SEARCH_BYTES].translate(None, alphabet) for at in starts)
 
     def ends_its_url(self, url: bytes, method: bytes, *, sorts_query: bool) -> bool:
         """Whether nothing can be moved between the query and the form, where only the signed text says where they meet.
@@ -75,7 +84,7 @@ class FormPart:
         A POST has a form, and no name in it holds what separates parameters. In a query that is signed sorted and
         decoded, no parameter holds it either, and none of a POST the full stop that stands before the form.
         """
-        if any(_SEPARATES.search(name) for name, _ in self._form) or not (self._form or method == b"GET"):
+        if any(mark in name for name, _ in self._form for mark in _SEPARATES) or not (self._form or method == b"GET"):
             return False
         if not sorts_query:
             return True
@@ -216,32 +225,47 @@ def scalar_text(value: object) -> bytes | None:
 
 def read_form(body: bytes) -> Form | None:
     """The fields of ``application/x-www-form-urlencoded``, decoded; None where there are too many."""
-    if body.count(b"&") >= MAX_FIELDS:
-        return None
-    pairs = (pair.partition(b"=") for pair in body.split(b"&") if pair)
-    return [(_unquote(key), _unquote(value)) for key, _, value in pairs]
+    borders = [-1]
+    while (border := body.find(b"&", borders[-1] + 1)) >= 0:
+        borders.append(border)
+        if len(borders) > MAX_FIELDS:
+            return None
+    borders.append(len(body))
+    fields: Form = []
+    for before, end in pairwise(borders):
+        if before + 1 < end:
+            middle = body.find(b"=", before + 1, end)
+            middle = end if middle < 0 else middle
+            fields.append((_unquote(body, before + 1, middle), _unquote(body, middle + 1, end)))
+    return fields
 
 
-def _unquote(text: bytes) -> bytes:
-    text = text.replace(b"+", b" ")
-    if len(text) <= _SLICE_BYTES or b"%" not in text:
-        return unquote_to_bytes(text)
+def _unquote(body: bytes, at: int, end: int) -> bytes:
+    """What stands in ``body`` from ``at`` to ``end``, decoded; a large text is never copied in one call."""
     pieces: list[bytes] = []
-    at = 0
-    while at < len(text):
-        end = at + _SLICE_BYTES
-        cut = text.rfind(b"%", end - 2, end)  # no escape is cut in two
-        end = cut if cut >= 0 else end
-        pieces.append(unquote_to_bytes(text[at:end]))
-        at = end
+    while at < end:
+        stop = min(at + _SLICE_BYTES, end)
+        cut = body.rfind(b"%", stop - 2, stop) if stop < end else -1  # no escape is cut in two
+        stop = cut if cut > at else stop
+        pieces.append(unquote_to_bytes(body[at:stop].replace(b"+", b" ")))
+        at = stop
     return b"".join(pieces)
+
+
+def contains(body: bytes, needle: bytes) -> bool:
+    """Whether ``needle`` stands in ``body``, which may be large: looked for in slices."""
+    more = _SEARCH_BYTES + len(needle)
+    return any(body.find(needle, at, at + more) >= 0 for at in range(0, len(body), _SEARCH_BYTES))
 
 
 def sort_form(form: Form, repeats: str) -> Form:
     """``form`` by key; values of one key as ``Document.repeats`` says."""
     if repeats == "as_sent":
         return sorted(form, key=lambda pair: pair[0])
-    return sorted(set(form) if repeats == "distinct" else form)
+    pairs = sorted(form)
+    if repeats == "distinct":  # a set would hash each value in one call
+        return [pair for number, pair in enumerate(pairs) if not number or pair != pairs[number - 1]]
+    return pairs
 
 
 def sorted_url(url: bytes, *, form_follows: bool) -> bytes:

@@ -149,7 +149,8 @@ class Document:
     algorithms: tuple[tuple[str, str], ...] = ()
     repeats: str = "as_sent"  # values of a form key given several times: "as_sent", "sorted", "distinct" (and sorted)
     url_digest: bytes | None = None  # query key with the hex SHA-256 of a body that is no form; then the URL is signed
-    shape: re.Pattern[bytes] | None = None  # of the signed field of a form
+    alphabet: bytes = b""  # of the signed field of a form: nothing else is in it
+    challenge: re.Pattern[bytes] | None = None  # what is signed besides, of a bounded length: that field is none
     border: bytes = b""  # between signed fields: none but ``free`` may hold it
     free: str = ""
     either_port: bool = False  # the URL is signed with or without its default port

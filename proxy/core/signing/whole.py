@@ -9,7 +9,16 @@ import hashlib
 import hmac
 from collections.abc import Callable, Sequence
 
-from proxy.core.signing.documents import FormPart, JsonPart, Part, both_ports, list_items, read_form, read_json
+from proxy.core.signing.documents import (
+    FormPart,
+    JsonPart,
+    Part,
+    both_ports,
+    contains,
+    list_items,
+    read_form,
+    read_json,
+)
 from proxy.core.signing.evidence import MALFORMED, MISSING, Evidence, EvidenceReader
 from proxy.core.signing.judge import Judge
 from proxy.core.signing.mac import Verification
@@ -74,7 +83,7 @@ class PlainPlan:
         marks: list[bytes] = []
 
         def judge(body: bytes) -> str | Reason:
-            message = prefix + body + suffix
+            message = b"".join((prefix, body, suffix))  # which lets other threads run, unlike +
             match = self._judge.match(message, signatures, self._scheme.algorithm, now)
             if match is None:
                 return Reason.SIGNATURE_MISMATCH
@@ -123,7 +132,7 @@ class DocumentPlan:
                 if last != b"%b=%b" % (digest_key, said):
                     return MALFORMED
                 return self._judge_url(evidence, said, body, now, marks)
-        if self._needle is not None and self._needle not in body:
+        if self._needle is not None and not contains(body, self._needle):
             return MISSING  # before anything is parsed
         parts = self._open(body)
         if isinstance(parts, Reason):
@@ -222,7 +231,7 @@ class DocumentPlan:
             if isinstance(message, Reason):
                 return message
             messages.append(message)
-        return messages + [message + b"\n" for message in messages if self._document.newline]
+        return messages + [b"".join((message, b"\n")) for message in messages if self._document.newline]
 
     def _judge_url(self, evidence: Evidence, said: bytes, body: bytes, now: float, marks: list[bytes]) -> str | Reason:
         """The URL alone is signed, and carries the digest of the body."""

@@ -17,6 +17,7 @@ from proxy.core.signing.documents import (
     FormPart,
     JsonPart,
     both_ports,
+    contains,
     list_items,
     read_claims,
     read_form,
@@ -126,6 +127,22 @@ def test_too_many_fields_are_not_sorted():
 def test_long_fields_are_decoded_as_short_ones(pieces, at):
     text = b"x" * (8192 - at) + b"".join(pieces) * 300
     assert read_form(b"k=" + text) == [(b"k", unquote_to_bytes(text.replace(b"+", b" ")))]
+
+
+@pytest.mark.parametrize("before", [0, 1, 2**20 - 2, 2**20 - 1, 2**20, 2**21 - 1])
+def test_what_stands_between_two_slices_is_found(before):
+    assert contains(b"x" * before + b"abc", b"abc")
+    assert not contains(b"x" * before + b"ab", b"abc")
+
+
+@pytest.mark.parametrize("at", [0, 2**20 - 1, 2**20, 2**20 + 9])
+def test_every_slice_of_a_signed_field_keeps_to_its_alphabet(at):
+    document = PROVIDERS["braintree"].scheme.document
+    value = b"A" * (2**20 + 10)
+    for byte, expected in ((b"=", True), (b"|", False), (b"\r", False)):
+        text = value[:at] + byte + value[at + 1 :]
+        found = FormPart([(b"bt_payload", text)], document).slot(Slot("field", "bt_payload"), b"")
+        assert found == (text if expected else None)
 
 
 @pytest.mark.parametrize("reader", [read_json, read_claims])
