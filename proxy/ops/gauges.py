@@ -10,7 +10,7 @@ from proxy.net.admission import ConnectionSlots
 from proxy.net.site import Site
 from proxy.net.sockets import dropped_packets
 from proxy.net.tcp_forward import TcpForward
-from proxy.ops.doors import Door
+from proxy.ops.listeners import ActiveListener
 
 
 class Gauges:
@@ -22,7 +22,7 @@ class Gauges:
         self._site = site
         metrics.set(of.STARTED, site.clock.wall())
 
-    def refresh(self, log_dropped: int, doors: Sequence[Door]) -> None:
+    def refresh(self, log_dropped: int, listeners: Sequence[ActiveListener]) -> None:
         """Take over every number as it is now."""
         put, site, counters = self._metrics.set, self._site, self._slots.counters
         put(of.LOG_DROPPED, log_dropped)
@@ -41,8 +41,8 @@ class Gauges:
         put(of.ACCEPT_REFUSED, counters.proxy_header_failed, "proxy_header")
         put(of.ACCEPT_REFUSED, counters.tls_failed, "tls")
         put(of.ACCEPT_PAUSES, counters.accept_paused)
-        put(of.KERNEL_FILTERS, sum(door.server.is_shielded for door in doors))
-        put(of.KERNEL_DROPPED, sum(dropped_packets(door.bound.sock) for door in doors))
+        put(of.KERNEL_FILTERS, sum(listener.server.is_shielded for listener in listeners))
+        put(of.KERNEL_DROPPED, sum(dropped_packets(listener.bound.sock) for listener in listeners))
         put(of.CONNECTIONS, counters.open, "client")
         put(of.CONNECTIONS, counters.handshakes, "client_handshake")
         put(of.CONNECTIONS, site.pool.idle_connections(), "upstream_idle")
@@ -52,9 +52,9 @@ class Gauges:
         put(of.UPSTREAM_WAITING, site.pool.waiting_dials())
         self._metrics.replace(of.UPSTREAM_UP, {(name,): well for name, well in site.pool.conditions().items()})
         self._metrics.replace(of.SECRET_EXPIRY, self._secrets())
-        for door in doors:
-            if isinstance(door.server, TcpForward):
-                self._forward(door.wanted.name, door.server)
+        for listener in listeners:
+            if isinstance(listener.server, TcpForward):
+                self._forward(listener.spec.name, listener.server)
 
     def _secrets(self) -> dict[tuple[str, ...], float]:
         return {

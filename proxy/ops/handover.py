@@ -30,7 +30,7 @@ PATIENCE_S = 60.0
 _READY = b"ready\n"
 
 
-class Heir:
+class NewProcess:
     """The new process, as the old one sees it."""
 
     def __init__(self, held: Iterable[Held], environ: MutableMapping[str, str], command: list[str]) -> None:
@@ -93,7 +93,7 @@ class Heir:
 
 
 @mutable
-class Legacy:
+class OldProcess:
     """What the old process has left to the new one, as the new one sees it."""
 
     held: list[Held]
@@ -113,7 +113,7 @@ class Legacy:
         self.channel.close()
 
 
-def receive(environ: MutableMapping[str, str]) -> Legacy | None:
+def receive(environ: MutableMapping[str, str]) -> OldProcess | None:
     """What was left to this process, if anything; the variable is removed, so that nobody else takes it for theirs."""
     text = environ.pop(VARIABLE, "")
     if not text:
@@ -125,7 +125,7 @@ def receive(environ: MutableMapping[str, str]) -> Legacy | None:
     except (ValueError, KeyError, TypeError, OSError, Mistake):
         mend = "it is set by a running hookward for the process that replaces it: unset it"
         raise ConfigError([Problem(VARIABLE, "does not name sockets that were handed over", mend)]) from None
-    return Legacy(held, channel)
+    return OldProcess(held, channel)
 
 
 def _described(place: Place, bound: BoundSocket) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
-from proxy.ops.handover import Legacy
+from proxy.ops.handover import OldProcess
 from proxy.ops.notify import Notifier
 from proxy.values import frozen
 
@@ -27,12 +27,12 @@ class Load(Protocol):
 
 @frozen
 class Launch:
-    """One start. ``legacy`` is from the process that an upgrade replaces; ``loop`` names the event loop."""
+    """One start. ``old`` is from the process that an upgrade replaces; ``loop`` names the event loop."""
 
     loaded: Loaded
     load: Load
     environ: Mapping[str, str]
     shelf: SetShelf
     notifier: Notifier
-    legacy: Legacy | None
+    old: OldProcess | None
     loop: str

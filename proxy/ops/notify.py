@@ -40,13 +40,13 @@ class Notifier:
         self._socket.settimeout(SEND_TIMEOUT_S)
 
     @classmethod
-    def of(cls, environ: Mapping[str, str], *, heir: bool = False) -> Notifier:
+    def of(cls, environ: Mapping[str, str], *, new: bool = False) -> Notifier:
         """As ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` say.
 
-        ``heir``: we replace the process that the watchdog was meant for.
+        ``new``: we replace the process that the watchdog was meant for.
         """
         usec = environ.get("WATCHDOG_USEC", "")
-        meant = heir or environ.get("WATCHDOG_PID") in {None, "", str(os.getpid())}
+        meant = new or environ.get("WATCHDOG_PID") in {None, "", str(os.getpid())}
         usable = meant and usec.isascii() and usec.isdecimal() and len(usec) < 18
         addresses = environ.get("NOTIFY_SOCKET", ""), environ.get(RELOAD_VARIABLE, "")
         return cls(addresses[0], int(usec) if usable else 0, addresses[1])

@@ -1,9 +1,9 @@
 """Which worker processes there should be, and what follows from it. No process is touched here, and no clock read.
 
-There is a post for each worker. A post whose process is gone gets another one, with growing pauses where that happens
-again and again. A new plan (another configuration) is rolled out post by post: the new process first, and only when it
-serves is the old one told to retire, and only when that one takes no more connections is it the next one's turn. So
-there are never fewer workers than asked for, and the roll is over only when nobody works by the old plan any more.
+Each worker has a slot. A slot whose process is gone gets another one, with growing pauses where that happens
+again and again. A new plan (another configuration) is rolled out slot by slot: the new process first, and only when it
+serves is the old one told to retire, and only when that one takes no more connections is it the next slot's turn. So
+there are never fewer workers than asked for, and the roll is over only when no process works by the old plan any more.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class State(Enum):
     LEAVING = "leaving"  # it takes no more connections
 
 
-class Fate(Enum):
+class ExitKind(Enum):
     """What it means that a process has ended."""
 
     LEFT = "left"
@@ -54,8 +54,8 @@ ProcessT = TypeVar("ProcessT", bound=Process)  # type: ignore[type-arg]  # a bou
 
 
 @mutable
-class Post(Generic[ProcessT]):
-    """One worker's place."""
+class WorkerSlot(Generic[ProcessT]):
+    """One worker, whichever process it is."""
 
     serving: ProcessT | None = None
     starting: ProcessT | None = None
@@ -64,126 +64,126 @@ class Post(Generic[ProcessT]):
 
 
 class Roster(Generic[PlanT, ProcessT]):
-    """All posts. ``fork`` makes the process of a post by a plan; ``retire`` tells one to leave."""
+    """All slots. ``fork`` makes the process of a slot by a plan; ``retire`` tells one to leave."""
 
     def __init__(self, fork: Callable[[int, PlanT], ProcessT], retire: Callable[[ProcessT], None]) -> None:
         self._fork = fork
         self._retire = retire
         self._plan: PlanT | None = None
         self._count = 0
-        self.posts: list[Post[ProcessT]] = []
+        self.slots: list[WorkerSlot[ProcessT]] = []
         self.leaving: list[ProcessT] = []
 
-    def employ(self, plan: PlanT, count: int) -> None:
+    def assign(self, plan: PlanT, count: int) -> None:
         """``count`` workers are to work by ``plan``. What failed before has a new chance."""
         self._plan = plan
         self._count = count
-        for post in self.posts:
-            post.failures, post.retry_at = 0, 0.0
-        self.posts += [Post() for _ in range(count - len(self.posts))]
+        for slot in self.slots:
+            slot.failures, slot.retry_at = 0, 0.0
+        self.slots += [WorkerSlot() for _ in range(count - len(self.slots))]
 
     @property
     def complete(self) -> bool:
-        """Whether all workers that there should be serve by the plan, and nobody works by another."""
+        """Whether all workers that there should be serve by the plan, and none by another."""
         return (
-            len(self.posts) == self._count
-            and all(self._is_right(post) for post in self.posts)
+            len(self.slots) == self._count
+            and all(self._is_right(slot) for slot in self.slots)
             and not any(process.state is State.RETIRING for process in self.leaving)
         )
 
     @property
     def serving(self) -> list[ProcessT]:
-        """Who takes connections."""
-        return [post.serving for post in self.posts if post.serving is not None]
+        """The processes that take connections."""
+        return [slot.serving for slot in self.slots if slot.serving is not None]
 
     @property
     def starting(self) -> list[ProcessT]:
-        """Who is about to."""
-        return [post.starting for post in self.posts if post.starting is not None]
+        """Those that are about to."""
+        return [slot.starting for slot in self.slots if slot.starting is not None]
 
     @property
     def failures(self) -> int:
-        """How often in a row the most troubled post has failed."""
-        return max((post.failures for post in self.posts), default=0)
+        """How often in a row a slot has failed, at most."""
+        return max((slot.failures for slot in self.slots), default=0)
 
     def due(self, now: float) -> float | None:
         """In how many seconds ``advance`` has something to do, if nothing happens before."""
-        empty = [post.retry_at for post in self.posts if post.serving is None and post.starting is None]
+        empty = [slot.retry_at for slot in self.slots if slot.serving is None and slot.starting is None]
         return max(0.0, min(empty) - now) if empty else None
 
     def advance(self, now: float) -> None:
         """Take the steps that are possible now."""
         plan = self._plan
-        assert plan is not None, "employ comes first"
-        for number, post in enumerate(self.posts[: self._count]):
-            if post.serving is None and post.starting is None and now >= post.retry_at:
-                post.starting = self._fork(number, plan)
+        assert plan is not None, "assign comes first"
+        for number, slot in enumerate(self.slots[: self._count]):
+            if slot.serving is None and slot.starting is None and now >= slot.retry_at:
+                slot.starting = self._fork(number, plan)
         if self._changes_hands:
             return
-        for number, post in enumerate(self.posts[: self._count]):
-            if post.serving is not None and post.serving.plan is not plan:
-                post.starting = self._fork(number, plan)
+        for number, slot in enumerate(self.slots[: self._count]):
+            if slot.serving is not None and slot.serving.plan is not plan:
+                slot.starting = self._fork(number, plan)
                 return
-        if all(self._is_right(post) for post in self.posts[: self._count]):
-            self._dismiss_surplus()
+        if all(self._is_right(slot) for slot in self.slots[: self._count]):
+            self._retire_surplus()
 
     def ready(self, process: ProcessT) -> None:
         """A process serves."""
-        post = self._post_of(process)
-        if post is None or post.starting is not process:
+        slot = self._slot_of(process)
+        if slot is None or slot.starting is not process:
             return
         process.state = State.SERVING
-        before, post.serving, post.starting = post.serving, process, None
+        before, slot.serving, slot.starting = slot.serving, process, None
         if before is not None:
             self._let_go(before)
 
     def left(self, process: ProcessT) -> None:
         """A process takes no more connections; unasked, it is replaced at once."""
-        post = self._post_of(process)
-        if post is not None and post.serving is process:
-            post.serving = None
+        slot = self._slot_of(process)
+        if slot is not None and slot.serving is process:
+            slot.serving = None
             self.leaving.append(process)
         if process in self.leaving:
             process.state = State.LEAVING
 
-    def exited(self, process: ProcessT, now: float) -> Fate:
+    def exited(self, process: ProcessT, now: float) -> ExitKind:
         """A process has ended."""
         if process in self.leaving:
             self.leaving.remove(process)
-            return Fate.LEFT
-        post = self._post_of(process)
-        if post is None:
-            return Fate.LEFT
-        fate = Fate.NEVER_SERVED if post.starting is process else Fate.DIED
-        if post.starting is process:
-            post.starting = None
+            return ExitKind.LEFT
+        slot = self._slot_of(process)
+        if slot is None:
+            return ExitKind.LEFT
+        kind = ExitKind.NEVER_SERVED if slot.starting is process else ExitKind.DIED
+        if slot.starting is process:
+            slot.starting = None
         else:
-            post.serving = None
+            slot.serving = None
             if now - process.started >= STEADY_S:
-                post.failures = 0
-        post.failures += 1
-        post.retry_at = now + pause_after(post.failures)
-        return fate
+                slot.failures = 0
+        slot.failures += 1
+        slot.retry_at = now + pause_after(slot.failures)
+        return kind
 
     # -- parts
 
-    def _post_of(self, process: ProcessT) -> Post[ProcessT] | None:
-        return next((post for post in self.posts if process in (post.serving, post.starting)), None)
+    def _slot_of(self, process: ProcessT) -> WorkerSlot[ProcessT] | None:
+        return next((slot for slot in self.slots if process in (slot.serving, slot.starting)), None)
 
-    def _is_right(self, post: Post[ProcessT]) -> bool:
-        return post.starting is None and post.serving is not None and post.serving.plan is self._plan
+    def _is_right(self, slot: WorkerSlot[ProcessT]) -> bool:
+        return slot.starting is None and slot.serving is not None and slot.serving.plan is self._plan
 
     @property
     def _changes_hands(self) -> bool:
-        """Whether one post is being handed over; there is never more than one."""
-        return any(post.serving and post.starting for post in self.posts) or any(
+        """Whether one slot is being handed over; there is never more than one."""
+        return any(slot.serving and slot.starting for slot in self.slots) or any(
             process.state is State.RETIRING for process in self.leaving
         )
 
-    def _dismiss_surplus(self) -> None:
-        surplus, self.posts = self.posts[self._count :], self.posts[: self._count]
-        for post in surplus:
-            for process in (post.serving, post.starting):
+    def _retire_surplus(self) -> None:
+        surplus, self.slots = self.slots[self._count :], self.slots[: self._count]
+        for slot in surplus:
+            for process in (slot.serving, slot.starting):
                 if process is not None:
                     self._let_go(process)
 

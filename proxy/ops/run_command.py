@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _launch(namespace: argparse.Namespace) -> Launch:
-    legacy = receive(os.environ)
+    old = receive(os.environ)
     environ = environment()
     shelf = SetShelf()
 
@@ -85,8 +85,8 @@ def _launch(namespace: argparse.Namespace) -> Launch:
             return load_namespace(namespace, given, generation=generation, shelf=shelf)
 
     loop = "asyncio" if loop_factory(os.environ.get(LOOP_VARIABLE, "")) is None else "uvloop"
-    notifier = Notifier.of(os.environ, heir=legacy is not None)
-    return Launch(load_again(1), load_again, environ, shelf, notifier, legacy, loop)
+    notifier = Notifier.of(os.environ, new=old is not None)
+    return Launch(load_again(1), load_again, environ, shelf, notifier, old, loop)
 
 
 def _supervise(launch: Launch, factory: LoopFactory) -> int:

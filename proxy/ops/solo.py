@@ -19,7 +19,7 @@ from proxy.core.policy import Policy
 from proxy.errors import HookwardError
 from proxy.net.apart import SWITCH_S
 from proxy.ops import banner
-from proxy.ops.handover import PATIENCE_S, Heir
+from proxy.ops.handover import PATIENCE_S, NewProcess
 from proxy.ops.journal import log
 from proxy.ops.launch import Launch, Load
 from proxy.ops.places import SocketStore
@@ -35,9 +35,9 @@ class Solo:
         self._launch = launch
         self._notifier = launch.notifier
         self._loop = asyncio.get_running_loop()
-        held = () if launch.legacy is None else launch.legacy.held
+        held = () if launch.old is None else launch.old.held
         self.worker = Worker(launch.loaded, SocketStore(launch.environ, held), launch.shelf)
-        self._heir: Heir | None = None
+        self._new: NewProcess | None = None
         self._reload: asyncio.Task[None] | None = None
         self._reload_again = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -54,8 +54,8 @@ class Solo:
             signals.close()
             if self._reload is not None:
                 self._reload.cancel()
-            self._drop_heir()
-            self._fall_silent()
+            self._drop_new()
+            self._stop_speaking()
             await self.worker.close()
             log.info("stopped")
 
@@ -63,7 +63,7 @@ class Solo:
 
     def stop(self) -> None:
         """Drain; called again, stop at once."""
-        self._drop_heir()
+        self._drop_new()
         self._notifier.stopping("draining")
         self.worker.stop()
 
@@ -86,7 +86,7 @@ class Solo:
         self._reload_again = True
         while self._reload_again and not self.worker.is_leaving:
             self._reload_again = False
-            if self._heir is not None:
+            if self._new is not None:
                 log.warning("no reload during an upgrade: the new process reads the configuration itself")
                 self._notifier.reloading()
                 self._notifier.ready(self._status())
@@ -116,77 +116,77 @@ class Solo:
 
     def upgrade(self) -> None:
         """Start the process that takes over from this one; where it cannot, this one goes on."""
-        if self.worker.is_leaving or self._heir is not None:
+        if self.worker.is_leaving or self._new is not None:
             return
         if self._reload is not None and not self._reload.done():
             log.warning("no upgrade during a reload: try again")
             return
         try:
-            self._heir = heir = Heir(self.worker.held, os.environ, command_line())
+            self._new = new = NewProcess(self.worker.held, os.environ, command_line())
         except OSError as error:
             log.error("upgrade failed, this process goes on: %s", error.strerror)
             return
-        log.info("upgrading: process %d is to take over", heir.pid)
-        self._loop.add_reader(heir.fileno(), self._heard)
-        self._timers["heir"] = self._loop.call_later(PATIENCE_S, self._end_heir)
+        log.info("upgrading: process %d is to take over", new.pid)
+        self._loop.add_reader(new.fileno(), self._heard)
+        self._timers["new"] = self._loop.call_later(PATIENCE_S, self._end_new)
 
     # -- the old and the new process
 
     def _heard(self) -> None:
-        heir = self._heir
-        assert heir is not None
-        serves = heir.serves()
+        new = self._new
+        assert new is not None
+        serves = new.serves()
         if serves is False:
-            self._end_heir()
+            self._end_new()
         elif serves:
-            self._loop.remove_reader(heir.fileno())
-            self._heir = None
-            self.worker.doors.unlink = False
-            self._notifier.main_pid(heir.pid)
-            self._fall_silent()
-            heir.confirm()
-            log.info("upgraded: process %d has taken over", heir.pid)
+            self._loop.remove_reader(new.fileno())
+            self._new = None
+            self.worker.listeners.unlink = False
+            self._notifier.main_pid(new.pid)
+            self._stop_speaking()
+            new.confirm()
+            log.info("upgraded: process %d has taken over", new.pid)
             self.worker.retire()
 
-    def _end_heir(self) -> None:
-        code = self._drop_heir()
+    def _end_new(self) -> None:
+        code = self._drop_new()
         log.error("upgrade failed, this process goes on: the new one ended with exit code %d", code)
 
-    def _drop_heir(self) -> int:
-        heir, self._heir = self._heir, None
-        if heir is None:
+    def _drop_new(self) -> int:
+        new, self._new = self._new, None
+        if new is None:
             return 0
-        self._loop.remove_reader(heir.fileno())
-        self._timers.pop("heir").cancel()
-        return heir.give_up()
+        self._loop.remove_reader(new.fileno())
+        self._timers.pop("new").cancel()
+        return new.give_up()
 
-    def _fall_silent(self) -> None:
+    def _stop_speaking(self) -> None:
         """Tell systemd nothing more: another process speaks now, or none."""
         for timer in self._timers.values():
             timer.cancel()
         self._notifier.close()
-        self._drop_legacy()
+        self._drop_old()
 
-    def _drop_legacy(self) -> bool:
+    def _drop_old(self) -> bool:
         """Whether there was a process before us that had not been heard yet."""
-        legacy = self._launch.legacy
-        if legacy is None or legacy.fileno() < 0:
+        old = self._launch.old
+        if old is None or old.fileno() < 0:
             return False
-        self._loop.remove_reader(legacy.fileno())
-        legacy.close()
+        self._loop.remove_reader(old.fileno())
+        old.close()
         return True
 
     def _begin(self) -> None:
         """Say that we serve; in an upgrade first to the old process, which then lets us speak for both."""
-        legacy = self._launch.legacy
-        if legacy is None:
-            self._take_office()
+        old = self._launch.old
+        if old is None:
+            self._speak()
             return
-        legacy.serve()
-        self._loop.add_reader(legacy.fileno(), self._take_office)
+        old.serve()
+        self._loop.add_reader(old.fileno(), self._speak)
 
-    def _take_office(self) -> None:
-        if self._drop_legacy():
+    def _speak(self) -> None:
+        if self._drop_old():
             log.info("taken over from the process before")
         self._notifier.ready(self._status())
         if self._notifier.watchdog_s:

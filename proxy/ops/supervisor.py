@@ -26,18 +26,18 @@ from proxy.net.clock import NEVER, Clock
 from proxy.net.tls import load_certificates
 from proxy.ops import banner, supervised
 from proxy.ops.channel import ChannelError, Message, line_limit, metrics_of, number_of
-from proxy.ops.crew import Crew, Plan, WorkerProcess
-from proxy.ops.handover import PATIENCE_S, Heir, Legacy
+from proxy.ops.handover import PATIENCE_S, NewProcess, OldProcess
 from proxy.ops.journal import log, open_journal
 from proxy.ops.launch import Launch
 from proxy.ops.places import Held, SocketStore, places_of, shown
 from proxy.ops.process import LoopFactory
-from proxy.ops.roster import Fate, Roster, State
+from proxy.ops.roster import ExitKind, Roster, State
 from proxy.ops.shared_sets import SharedSets
 from proxy.ops.signals import SignalQueue
 from proxy.ops.supervised import Errand
 from proxy.ops.tally import Tally
 from proxy.ops.worker import Leave
+from proxy.ops.worker_processes import Plan, WorkerProcess, WorkerProcesses
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 #: A worker that does not serve by then never will. It may fetch address lists first, for 10 s.
@@ -61,7 +61,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._signals = SignalQueue(SIGNALS)
         self._watch(self._signals, self._signalled)
-        self._crew = Crew(self._selector, self._heard, monotonic)
+        self._workers = WorkerProcesses(self._selector, self._heard, monotonic)
         self._roster: Roster[Plan, WorkerProcess] = Roster(self._fork, self._retire)
         self._metrics = Metrics()
         self._metrics.set(STARTED, Clock.wall())
@@ -75,8 +75,8 @@ class Supervisor:
         self._leave = Leave.STAY
         self._deadline = NEVER  # of the end
         self._exit_code: int = ExitCode.OK
-        self._heir: Heir | None = None
-        self._heir_deadline = NEVER
+        self._new: NewProcess | None = None
+        self._new_deadline = NEVER
         self._handed_over = False
         self._alive_at = NEVER
 
@@ -84,7 +84,7 @@ class Supervisor:
         """Serve until a signal says otherwise. Raises ListenError or ConfigError where that cannot begin."""
         try:
             self._begin()
-            while self._crew or self._leave is Leave.STAY:
+            while self._workers or self._leave is Leave.STAY:
                 self._turn()
             return self._exit_code
         finally:
@@ -94,12 +94,12 @@ class Supervisor:
 
     def _begin(self) -> None:
         launch = self._launch
-        store = SocketStore(launch.environ, () if launch.legacy is None else launch.legacy.held)
+        store = SocketStore(launch.environ, () if launch.old is None else launch.old.held)
         loaded = self._sets.share(launch.loaded)
         load_certificates(loaded.settings)
         self._next = Plan(loaded, store.take(places_of(loaded.settings)))
         store.close()
-        self._roster.employ(self._next, worker_count(loaded.settings.workers))
+        self._roster.assign(self._next, worker_count(loaded.settings.workers))
 
     def _turn(self) -> None:
         now = monotonic()
@@ -107,7 +107,7 @@ class Supervisor:
             self._roster.advance(now)
         for key, _ in self._selector.select(self._pause(now)):
             key.data()
-        for process, code in self._crew.reap():
+        for process, code in self._workers.reap():
             self._tally.gone(process.pid)
             self._ended(process, code)
         self._look(monotonic())
@@ -116,9 +116,9 @@ class Supervisor:
 
     def _pause(self, now: float) -> float | None:
         """How long nothing is to be done, unless something happens."""
-        dates = [self._deadline, self._heir_deadline, self._alive_at]
+        dates = [self._deadline, self._new_deadline, self._alive_at]
         dates += [process.started + START_S for process in self._roster.starting]
-        dates += [process.due for process in self._crew.processes.values()]
+        dates += [process.due for process in self._workers.processes.values()]
         if self._notifier.watchdog_s:
             dates += [process.heard + self._silence_s for process in self._roster.serving]
         pauses = [date - now for date in dates if date < NEVER]
@@ -139,11 +139,11 @@ class Supervisor:
                     log.error("%s has said nothing for %.0f s, and is ended", process, now - process.heard)
                     self._metrics.inc(WORKER_EXITS, "stuck")
                     process.kill()
-        if now >= self._heir_deadline:
-            self._heir_failed()
+        if now >= self._new_deadline:
+            self._upgrade_failed()
         if now >= self._deadline:
             self._deadline = NEVER
-            for process in self._crew.processes.values():
+            for process in self._workers.processes.values():
                 log.warning("%s has not ended in time, and is ended", process)
                 process.kill()
 
@@ -152,7 +152,7 @@ class Supervisor:
             if now - process.started > START_S:
                 log.error("%s does not serve after %g s, and is ended", process, START_S)
                 process.kill()
-        for process in self._crew.processes.values():
+        for process in self._workers.processes.values():
             if now >= process.due:
                 process.due = NEVER
                 log.error("%s does not do what it is told, and is ended", process)
@@ -172,17 +172,17 @@ class Supervisor:
 
         policy = plan.loaded.policy
         most = line_limit(len(policy.routes) + len(policy.endpoints()))
-        return self._crew.add(number, plan, lambda: self._forget(plan), serve, most)
+        return self._workers.add(number, plan, lambda: self._forget(plan), serve, most)
 
     def _forget(self, mine: Plan) -> None:
         """In a forked worker: give up what is the supervisor's."""
         self._signals.close(signal.SIG_IGN)
         self._selector.close()
-        self._crew.forget()
+        self._workers.forget()
         self._notifier.close()
         self._sets.forget()
-        if self._launch.legacy is not None:
-            self._launch.legacy.close()
+        if self._launch.old is not None:
+            self._launch.old.close()
         keep = {bound.sock for _, bound in mine.held}
         for plan in (self._plan, self._next):
             for _, bound in plan.held if plan is not None else ():
@@ -195,7 +195,7 @@ class Supervisor:
         now = self._next or self._plan
         mine = process.plan.loaded.settings
         outdated = now is not None and now.loaded.settings.asks_more_than(mine)
-        self._crew.tell(process, "retire", outdated=outdated)
+        self._workers.tell(process, "retire", outdated=outdated)
 
     def _heard(self, process: WorkerProcess, message: Message) -> None:
         match message["kind"]:
@@ -214,19 +214,19 @@ class Supervisor:
                 raise ChannelError("an unknown word")
 
     def _ended(self, process: WorkerProcess, code: int) -> None:
-        fate = self._roster.exited(process, monotonic())
+        kind = self._roster.exited(process, monotonic())
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        if self._leave is not Leave.STAY or (fate is Fate.LEFT and code == 0):
+        if self._leave is not Leave.STAY or (kind is ExitKind.LEFT and code == 0):
             return
-        if fate is Fate.LEFT:
+        if kind is ExitKind.LEFT:
             log.warning("%s ended with %s while it retired", process, how)
             return
-        if fate is Fate.DIED:
+        if kind is ExitKind.DIED:
             log.error("%s died (%s), another one is started", process, how)
         else:
             log.error("%s could not start (%s)", process, how)
-        self._metrics.inc(WORKER_EXITS, "died" if fate is Fate.DIED else "start")
-        if fate is Fate.NEVER_SERVED:
+        self._metrics.inc(WORKER_EXITS, "died" if kind is ExitKind.DIED else "start")
+        if kind is ExitKind.NEVER_SERVED:
             self._could_not_start(process, code)
 
     def _could_not_start(self, process: WorkerProcess, code: int) -> None:
@@ -258,7 +258,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         """Drain; a second signal stops now."""
-        self._drop_heir()
+        self._drop_new()
         self._notifier.stopping("draining")
         self._go(Leave.NOW if self._leave is Leave.STOP else max(Leave.STOP, self._leave))
 
@@ -272,10 +272,10 @@ class Supervisor:
         drain_s = plan.loaded.settings.drain_s if plan is not None else 0.0
         patience = {Leave.RETIRE: NEVER, Leave.STOP: drain_s + STOP_MARGIN_S, Leave.NOW: STOP_MARGIN_S}
         self._deadline = monotonic() + patience[how]
-        self._crew.tell_all({Leave.RETIRE: "retire", Leave.STOP: "stop", Leave.NOW: "cut"}[how])
+        self._workers.tell_all({Leave.RETIRE: "retire", Leave.STOP: "stop", Leave.NOW: "cut"}[how])
 
     def _reopen(self) -> None:
-        self._crew.tell_all("reopen")
+        self._workers.tell_all("reopen")
         log.info("reopened the access log")
 
     # -- reload
@@ -283,7 +283,7 @@ class Supervisor:
     def _reload(self) -> None:
         if self._leave is not Leave.STAY:
             return
-        if self._heir is not None:
+        if self._new is not None:
             log.warning("no reload during an upgrade: the new process reads the configuration itself")
             self._notifier.reloading()
             self._notifier.ready(self._status())
@@ -301,7 +301,7 @@ class Supervisor:
             self._say_refused(str(error))
             return
         self._next = Plan(loaded, held)
-        self._roster.employ(self._next, worker_count(loaded.settings.workers))
+        self._roster.assign(self._next, worker_count(loaded.settings.workers))
 
     def _refuse(self, why: str) -> None:
         """Go back to the configuration before."""
@@ -309,7 +309,7 @@ class Supervisor:
         assert self._next is not None
         _close_others(self._next.held, self._plan.held)
         self._next = None
-        self._roster.employ(self._plan, worker_count(self._plan.loaded.settings.workers))
+        self._roster.assign(self._plan, worker_count(self._plan.loaded.settings.workers))
         self._say_refused(why)
 
     def _say_refused(self, why: str) -> None:
@@ -325,7 +325,7 @@ class Supervisor:
         policy, settings = plan.loaded.policy, plan.loaded.settings
         if before is None:
             banner.announce(policy, settings, shown(plan.held), self._launch.loop)
-            self._take_office_in_turn()
+            self._speak_in_turn()
         else:
             _close_others(before.held, plan.held)
             open_journal(settings.log_level)
@@ -348,7 +348,7 @@ class Supervisor:
     # -- upgrade
 
     def _upgrade(self) -> None:
-        if self._leave is not Leave.STAY or self._heir is not None:
+        if self._leave is not Leave.STAY or self._new is not None:
             return
         if self._plan is None:
             self._upgrade_again = True  # once all workers serve: one that serves already may have been asked for it
@@ -357,60 +357,60 @@ class Supervisor:
             log.warning("no upgrade during a reload: try again")
             return
         try:
-            self._heir = heir = Heir(self._plan.held, os.environ, command_line())
+            self._new = new = NewProcess(self._plan.held, os.environ, command_line())
         except OSError as error:
             log.error("upgrade failed, this process goes on: %s", error.strerror)
             return
-        log.info("upgrading: process %d is to take over", heir.pid)
-        self._heir_deadline = monotonic() + PATIENCE_S
-        self._watch(heir, self._heir_spoke)
+        log.info("upgrading: process %d is to take over", new.pid)
+        self._new_deadline = monotonic() + PATIENCE_S
+        self._watch(new, self._new_spoke)
 
-    def _heir_spoke(self) -> None:
-        heir = self._heir
-        assert heir is not None
-        serves = heir.serves()
+    def _new_spoke(self) -> None:
+        new = self._new
+        assert new is not None
+        serves = new.serves()
         if serves is False:
-            self._heir_failed()
+            self._upgrade_failed()
         elif serves:
-            self._selector.unregister(heir)
-            self._heir, self._heir_deadline, self._handed_over = None, NEVER, True
-            self._notifier.main_pid(heir.pid)
-            self._fall_silent()
-            heir.confirm()
-            log.info("upgraded: process %d has taken over", heir.pid)
+            self._selector.unregister(new)
+            self._new, self._new_deadline, self._handed_over = None, NEVER, True
+            self._notifier.main_pid(new.pid)
+            self._stop_speaking()
+            new.confirm()
+            log.info("upgraded: process %d has taken over", new.pid)
             self._go(Leave.RETIRE)
 
-    def _heir_failed(self) -> None:
-        code = self._drop_heir()
+    def _upgrade_failed(self) -> None:
+        code = self._drop_new()
         log.error("upgrade failed, this process goes on: the new one ended with exit code %d", code)
 
-    def _drop_heir(self) -> int:
-        heir, self._heir, self._heir_deadline = self._heir, None, NEVER
-        if heir is None:
+    def _drop_new(self) -> int:
+        new, self._new, self._new_deadline = self._new, None, NEVER
+        if new is None:
             return 0
-        self._selector.unregister(heir)
-        return heir.give_up()
+        self._selector.unregister(new)
+        return new.give_up()
 
-    def _take_office_in_turn(self) -> None:
+    def _speak_in_turn(self) -> None:
         """Speak for the service; in an upgrade not before the old process lets us."""
-        legacy = self._launch.legacy
-        if legacy is None:
-            self._take_office()
+        old = self._launch.old
+        if old is None:
+            self._speak()
         else:
-            legacy.serve()
-            self._watch(legacy, self._take_office)
+            old.serve()
+            self._watch(old, self._speak)
 
-    def _take_office(self) -> None:
-        legacy = self._launch.legacy
-        if legacy is not None:
-            self._selector.unregister(legacy)
-            legacy.close()
+    def _speak(self) -> None:
+        old = self._launch.old
+        if old is not None:
+            self._selector.unregister(old)
+            old.close()
             log.info("taken over from the process before")
         self._notifier.ready(self._status())
         if self._notifier.watchdog_s:
             self._alive_at = monotonic()
 
-    def _fall_silent(self) -> None:
+    def _stop_speaking(self) -> None:
         self._notifier.close()
         self._alive_at = NEVER
 
@@ -418,11 +418,11 @@ class Supervisor:
 
     def _ask(self, process: WorkerProcess, number: int) -> None:
         def answer(total: Snapshot) -> None:
-            self._crew.tell(process, "total", number=number, metrics=plain_snapshot(total))
+            self._workers.tell(process, "total", number=number, metrics=plain_snapshot(total))
 
-        question = self._tally.ask(self._crew.processes, monotonic(), answer, asker=process.pid)
+        question = self._tally.ask(self._workers.processes, monotonic(), answer, asker=process.pid)
         if question is not None:
-            self._crew.tell_all("count", number=question)
+            self._workers.tell_all("count", number=question)
 
     def _own_numbers(self) -> Snapshot:
         """What the supervisor knows better than the sum of its workers."""
@@ -446,17 +446,17 @@ class Supervisor:
 
     # -- parts
 
-    def _watch(self, source: SignalQueue | Heir | Legacy, ready: Callable[[], None]) -> None:
+    def _watch(self, source: SignalQueue | NewProcess | OldProcess, ready: Callable[[], None]) -> None:
         self._selector.register(source, selectors.EVENT_READ, ready)
 
     def _end(self) -> None:
-        for process in self._crew.processes.values():
+        for process in self._workers.processes.values():
             process.kill()
-        self._drop_heir()
+        self._drop_new()
         self._close_sockets(unlink=not self._handed_over)
-        self._fall_silent()
-        if self._launch.legacy is not None:
-            self._launch.legacy.close()
+        self._stop_speaking()
+        if self._launch.old is not None:
+            self._launch.old.close()
         self._signals.close()
         self._selector.close()
         self._sets.close()

@@ -1,4 +1,4 @@
-"""One loop at work: the site and its doors, from the start over changes of the configuration to the end.
+"""One loop at work: the site and its listeners, from the start over changes of the configuration to the end.
 
 Start: everything is bound before anything is said. A change is taken over as a whole or not at all. The end has three
 degrees. *Retire*: somebody else serves from now on; no new connections, those that are open end with their next answer
@@ -45,11 +45,11 @@ from proxy.net.tls import TlsContexts, load_certificates
 from proxy.ops import standard_error, status
 from proxy.ops.admin import AdminServer
 from proxy.ops.certificates import Certificates
-from proxy.ops.doors import Doors, Wanted
 from proxy.ops.duplicates import close_duplicates, open_duplicates
 from proxy.ops.gauges import Gauges
 from proxy.ops.journal import log, open_journal
-from proxy.ops.places import ADMIN, Held, Place, SocketStore
+from proxy.ops.listeners import Listeners, ListenerSpec
+from proxy.ops.places import ADMIN, Held, Place, SocketStore, shown
 from proxy.ops.privileges import become, owners_of
 
 #: How often a drain looks whether everybody has left: often at first, when it is a matter of milliseconds.
@@ -72,7 +72,7 @@ class Leave(IntEnum):
 
 
 class Worker:
-    """The site, its doors, and what is shared by both.
+    """The site, its listeners, and what is shared by both.
 
     ``store`` is where sockets come from, ``shelf`` where every load has its published address sets from. ``gather``
     gives the metrics of all workers, where there are others. ``siblings``: others write to the same log.
@@ -108,7 +108,7 @@ class Worker:
         self._slots = ConnectionSlots()
         self._tls_causes = CauseDigest(self._loop, log.info, "TLS failed")
         self._gauges = Gauges(self.metrics, self.site, self._slots)
-        self.doors = Doors(store, unlink=not siblings)
+        self.listeners = Listeners(store, unlink=not siblings)
         self._certificates = Certificates(self._loop)
         self._admin: AdminServer | None = None
         self._admin_sockets: list[Held] = []
@@ -127,8 +127,9 @@ class Worker:
             self._sets.use(loaded)
         settings = self.settings
         self._certificates.use(load_certificates(settings))
-        admin = [] if settings.admin is None else await self._open_admin(Place(ADMIN, settings.admin))
-        self.doors.change(self._wanted(settings, self.site.kind))
+        if settings.admin is not None:
+            await self._open_admin(Place(ADMIN, settings.admin))
+        self.listeners.change(self._specs(settings, self.site.kind))
         self._store.close(unlink=not self._siblings)
         self._shield()
         # From here to the end the loop does not turn: no stranger is heard before we are who we want to be, and the
@@ -136,7 +137,7 @@ class Worker:
         become(settings, [str(bound.address.path) for _, bound in self.held if bound.inode is not None])
         open_duplicates(self.site, settings.duplicates)
         self._health.use(self.site.policy.endpoints())
-        return [(door.wanted.name, str(door.bound)) for door in self.doors.open] + [(ADMIN, text) for text in admin]
+        return shown(self.held)
 
     async def serve(self, left: Callable[[], None] = lambda: None) -> None:
         """Serve until told to leave, and return when the last connection has ended. ``left`` is called as soon as no
@@ -144,8 +145,8 @@ class Worker:
         """
         await self._leaving.wait()
         if self._leave < Leave.NOW:
-            self.doors.take_queue()
-        self.doors.stop()
+            self.listeners.take_queue()
+        self.listeners.stop()
         if self._admin is not None and self._leave is Leave.RETIRE:
             self._admin.leave()
         left()
@@ -158,17 +159,17 @@ class Worker:
 
     async def close(self) -> None:
         """End what is left, and give everything back."""
-        self.doors.stop()
+        self.listeners.stop()
         for connection in list(self.site.connections):
             connection.abort()
-        await self.doors.abandon()
+        await self.listeners.abandon()
         self._certificates.use(None)
         await self._sets.close()
         await self._health.close()
         if self._admin is not None:
             self._admin.close()
         for _, bound in self._admin_sockets:
-            bound.close(unlink=self.doors.unlink)
+            bound.close(unlink=self.listeners.unlink)
         await self.site.pool.close()
         # Aborted connections end, and are logged, in the next turns of the loop.
         for _ in range(3):
@@ -213,7 +214,7 @@ class Worker:
         """
         contexts = load_certificates(loaded.settings)
         outdates = loaded.settings.asks_more_than(self.settings)
-        self.doors.change(self._wanted(loaded.settings, self.site.kind + outdates))
+        self.listeners.change(self._specs(loaded.settings, self.site.kind + outdates))
         # Nothing has changed until here, and nothing below can fail.
         self._take_over(loaded, contexts)
         if outdates:
@@ -222,11 +223,11 @@ class Worker:
     @property
     def held(self) -> list[Held]:
         """The sockets that we listen on, for who takes them over."""
-        return [(door.wanted.place, door.bound) for door in self.doors.open] + self._admin_sockets
+        return [(listener.spec.place, listener.bound) for listener in self.listeners.open] + self._admin_sockets
 
     # -- the parts
 
-    def _wanted(self, settings: Settings, kind: int) -> list[Wanted]:
+    def _specs(self, settings: Settings, kind: int) -> list[ListenerSpec]:
         """``kind`` is that of the connections that come in from now on."""
         secure, proxied = bool(settings.tls), settings.proxy_protocol == "require"
 
@@ -244,21 +245,20 @@ class Worker:
                 causes=self._tls_causes,
             )
 
-        wanted = [Wanted("", address, (secure, proxied, kind), serve_webhooks) for address in settings.listen]
-        return wanted + [self._wanted_forward(forward) for forward in settings.tcp]
+        wanted = [ListenerSpec("", address, (secure, proxied, kind), serve_webhooks) for address in settings.listen]
+        return wanted + [self._forward_spec(forward) for forward in settings.tcp]
 
-    def _wanted_forward(self, forward: TcpSettings) -> Wanted:
+    def _forward_spec(self, forward: TcpSettings) -> ListenerSpec:
         def serve_pipes(sock: socket.socket) -> TcpForward:
             return TcpForward(sock, site=self.site, slots=self._slots, upstream=forward.upstream, allow=forward.allow)
 
-        return Wanted(forward.name, forward.listen, forward.upstream, serve_pipes)
+        return ListenerSpec(forward.name, forward.listen, forward.upstream, serve_pipes)
 
-    async def _open_admin(self, place: Place) -> list[str]:
+    async def _open_admin(self, place: Place) -> None:
         self._admin = AdminServer(self, frozenset({place.address.host.lower()} - {""}))
         self._admin_sockets = self._store.take([place])
         for _, bound in self._admin_sockets:
             await self._admin.listen(bound.sock)
-        return [str(bound) for _, bound in self._admin_sockets]
 
     def _take_over(self, loaded: Loaded, contexts: TlsContexts | None) -> None:
         before, settings = self.settings, loaded.settings
@@ -280,15 +280,15 @@ class Worker:
         self.settings = loaded.settings
         self.site.use(loaded.policy)
         allows = {forward.name: forward.allow for forward in loaded.settings.tcp}
-        for door in self.doors.open:
-            if isinstance(door.server, TcpForward):
-                door.server.allow = allows[door.wanted.name]
+        for listener in self.listeners.open:
+            if isinstance(listener.server, TcpForward):
+                listener.server.allow = allows[listener.spec.name]
         self._shield()
 
     def _shield(self) -> None:
         """Let the kernel know whom it may drop now."""
-        for door in self.doors.open:
-            door.server.shield(on=self.settings.kernel_filter)
+        for listener in self.listeners.open:
+            listener.server.shield(on=self.settings.kernel_filter)
 
     def _change_log(self, settings: Settings) -> None:
         try:
@@ -331,7 +331,7 @@ class Worker:
         missing = {}
         if self.is_leaving:
             missing["draining"] = "draining"
-        if not self.doors.open:
+        if not self.listeners.open:
             missing["listener"] = "no listener"
         upstreams = {route.upstream for route in self.site.policy.routes}
         if upstreams and not any(self.site.pool.reachable(endpoints) for endpoints in upstreams):
@@ -340,7 +340,7 @@ class Worker:
 
     def snapshot(self) -> Snapshot:
         """The metrics of this worker, as they are now."""
-        self._gauges.refresh(self._log.dropped, self.doors.open)
+        self._gauges.refresh(self._log.dropped, self.listeners.open)
         self.metrics.set(LOG_WITHHELD, self._log.withheld)
         self.metrics.set(JOURNAL_DROPPED, standard_error.dropped())
         self._sets.measure()

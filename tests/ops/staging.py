@@ -62,7 +62,7 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
 
 
 def address(worker: Worker, index: int = 0) -> tuple[str, int]:
-    host, _, port = str(worker.doors.open[index].bound).rpartition(":")
+    host, _, port = str(worker.listeners.open[index].bound).rpartition(":")
     return host, int(port)
 
 

@@ -15,8 +15,8 @@ from proxy.net.access_log import NoLog
 from proxy.net.admission import ConnectionSlots
 from proxy.net.site import Site
 from proxy.net.tcp_forward import TcpForward
-from proxy.ops.doors import Doors, Wanted
 from proxy.ops.gauges import Gauges
+from proxy.ops.listeners import Listeners, ListenerSpec
 from proxy.ops.places import SocketStore
 
 
@@ -36,18 +36,18 @@ def test_what_others_count_is_taken_over():
         counters.refused_handshakes = 20
         site.exchanges = 1
         site.budget.reserve(ANYBODY, lambda: None).hold(1000)
-        doors = Doors(SocketStore({}))
+        listeners = Listeners(SocketStore({}))
 
         def serve(sock: socket.socket) -> TcpForward:
             return TcpForward(sock, site=site, slots=slots, upstream=Endpoint("127.0.0.1", 1), allow=None)
 
-        doors.change([Wanted("ssh", loaded.settings.listen[0], "tcp", serve)])
-        server = doors.open[0].server
+        listeners.change([ListenerSpec("ssh", loaded.settings.listen[0], "tcp", serve)])
+        server = listeners.open[0].server
         assert isinstance(server, TcpForward)
         server.counters.opened, server.counters.open, server.counters.dial_failed = 21, 22, 23
         server.counters.bytes_in, server.counters.bytes_out = 24, 25
-        Gauges(metrics, site, slots).refresh(19, doors.open)
-        doors.stop()
+        Gauges(metrics, site, slots).refresh(19, listeners.open)
+        listeners.stop()
         site.clock.close()
         return metrics.expose()
 

@@ -14,7 +14,7 @@ import pytest
 
 from proxy.config.endpoints import ListenAddress
 from proxy.errors import ConfigError
-from proxy.ops.handover import VARIABLE, Heir, receive
+from proxy.ops.handover import VARIABLE, NewProcess, receive
 from proxy.ops.places import WEBHOOKS, Place, SocketStore
 
 ROOT = str(Path(__file__).resolve().parents[2])
@@ -23,57 +23,57 @@ ENVIRON = {**os.environ, "PYTHONPATH": ROOT}
 NEW = """
 import os, sys
 from proxy.ops.handover import VARIABLE, receive
-legacy = receive(os.environ)
+old = receive(os.environ)
 assert VARIABLE not in os.environ
-[(place, bound)] = legacy.held
-assert not os.get_inheritable(bound.sock.fileno()) and not os.get_inheritable(legacy.fileno())
-legacy.serve()
-assert legacy.channel.recv(1) == b"", "the old process says so by closing"
+[(place, bound)] = old.held
+assert not os.get_inheritable(bound.sock.fileno()) and not os.get_inheritable(old.fileno())
+old.serve()
+assert old.channel.recv(1) == b"", "the old process says so by closing"
 bound.sock.setblocking(True)
 sock, _ = bound.sock.accept()
 sock.sendall(f"{place.use} {place.address} {bound.inode is not None} {str(bound) != str(place.address)}".encode())
 """
 
 
-def wait(heir: Heir) -> bool:
-    while (serves := heir.serves()) is None:
-        assert select.select([heir], [], [], 15)[0], "the new process says nothing"
+def wait(new: NewProcess) -> bool:
+    while (serves := new.serves()) is None:
+        assert select.select([new], [], [], 15)[0], "the new process says nothing"
     return serves
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-def test_who_knocks_meanwhile_is_served_by_the_new_process(tmp_path: Path, kind: str):
+def test_a_connection_that_waits_is_served_by_the_new_process(tmp_path: Path, kind: str):
     path = str(tmp_path / "in.sock")
     address = ListenAddress("127.0.0.1", 0) if kind == "tcp" else ListenAddress(path=path)
     held = SocketStore({}).take([Place(WEBHOOKS, address)])
     sock = held[0][1].sock
-    heir = Heir(held, ENVIRON, [sys.executable, "-c", NEW])
-    with socket.socket(sock.family) as knocking:
-        knocking.settimeout(15)
-        knocking.connect(sock.getsockname())
-        assert wait(heir)
+    new = NewProcess(held, ENVIRON, [sys.executable, "-c", NEW])
+    with socket.socket(sock.family) as waiting:
+        waiting.settimeout(15)
+        waiting.connect(sock.getsockname())
+        assert wait(new)
         held[0][1].close(unlink=False)
-        heir.confirm()
-        told = b"".join(iter(lambda: knocking.recv(100), b"")).decode()
+        new.confirm()
+        told = b"".join(iter(lambda: waiting.recv(100), b"")).decode()
     assert told == f"webhooks {address} {kind == 'unix'} {kind == 'tcp'}"
-    os.waitpid(heir.pid, 0)
+    os.waitpid(new.pid, 0)
 
 
-def test_a_new_process_that_ends_is_no_heir():
-    heir = Heir([], ENVIRON, [sys.executable, "-c", "import os; os._exit(78)"])
-    assert wait(heir) is False
-    assert heir.give_up() == 78
+def test_a_new_process_that_ends_takes_nothing_over():
+    new = NewProcess([], ENVIRON, [sys.executable, "-c", "import os; os._exit(78)"])
+    assert wait(new) is False
+    assert new.give_up() == 78
 
 
 def test_one_that_says_nothing_can_be_given_up():
-    heir = Heir([], ENVIRON, ["/bin/sleep", "60"])
-    assert heir.serves() is None
-    assert heir.give_up() == -signal.SIGKILL
+    new = NewProcess([], ENVIRON, ["/bin/sleep", "60"])
+    assert new.serves() is None
+    assert new.give_up() == -signal.SIGKILL
 
 
 def test_one_that_cannot_be_started(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
-        Heir([], ENVIRON, [str(tmp_path / "missing")])
+        NewProcess([], ENVIRON, [str(tmp_path / "missing")])
 
 
 def test_nothing_was_left():

@@ -85,7 +85,7 @@ def test_a_manager_that_is_gone_or_does_not_read_stops_nobody(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("environ", "heir", "seconds"),
+    ("environ", "new", "seconds"),
     [
         ({"WATCHDOG_USEC": "30000000"}, False, 15.0),
         ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, False, 15.0),
@@ -95,5 +95,5 @@ def test_a_manager_that_is_gone_or_does_not_read_stops_nobody(tmp_path: Path):
         ({}, False, 0.0),
     ],
 )
-def test_the_watchdog_is_fed_twice_in_its_time(environ: dict[str, str], heir: bool, seconds: float):
-    assert Notifier.of(environ, heir=heir).watchdog_s == seconds
+def test_the_watchdog_is_fed_twice_in_its_time(environ: dict[str, str], new: bool, seconds: float):
+    assert Notifier.of(environ, new=new).watchdog_s == seconds

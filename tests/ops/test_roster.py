@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.ops.roster import STEADY_S, Fate, Roster, State, pause_after
+from proxy.ops.roster import STEADY_S, ExitKind, Roster, State, pause_after
 
 
 @dataclass(eq=False)
@@ -28,7 +28,7 @@ class House:
         self.forked: list[Process] = []
         self.retired: list[Process] = []
         self.roster: Roster[str, Process] = Roster(self.fork, self.retired.append)
-        self.roster.employ(plan, count)
+        self.roster.assign(plan, count)
 
     def fork(self, number: int, plan: str) -> Process:
         self.forked.append(Process(number, plan, self.now))
@@ -70,7 +70,7 @@ def test_a_new_plan_is_rolled_out_one_by_one_ready_before_retire():
     house = House()
     house.settle()
     first, second = house.roster.serving
-    house.roster.employ("b", 2)
+    house.roster.assign("b", 2)
     assert house.step() == ["b0"]
     assert (house.retired, house.serving) == ([], "a0 a1")
     house.roster.ready(house.forked[-1])
@@ -83,27 +83,27 @@ def test_a_new_plan_is_rolled_out_one_by_one_ready_before_retire():
     assert not house.roster.complete, "the last old one still takes connections"
     house.roster.left(second)
     assert house.roster.complete
-    assert house.roster.exited(first, 5.0) is Fate.LEFT
+    assert house.roster.exited(first, 5.0) is ExitKind.LEFT
     assert house.roster.leaving == [second]
 
 
 def test_an_old_one_that_dies_when_told_to_retire_holds_nobody_up():
     house = House()
     house.settle()
-    house.roster.employ("b", 2)
+    house.roster.assign("b", 2)
     house.step()
     house.roster.ready(house.forked[-1])
-    assert house.roster.exited(house.retired[0], 1.0) is Fate.LEFT
+    assert house.roster.exited(house.retired[0], 1.0) is ExitKind.LEFT
     assert house.step() == ["b1"]
 
 
 def test_more_and_fewer():
     house = House()
     house.settle()
-    house.roster.employ("b", 4)
+    house.roster.assign("b", 4)
     house.settle()
     assert house.serving == "b0 b1 b2 b3"
-    house.roster.employ("c", 1)
+    house.roster.assign("c", 1)
     house.settle()
     assert house.serving == "c0"
     assert sorted(map(repr, house.retired)) == ["a0", "a1", "b0", "b1", "b2", "b3"]
@@ -116,7 +116,7 @@ def test_who_dies_is_replaced_at_once_and_again_and_again_more_slowly():
     for _ in range(4):
         [process] = house.roster.serving
         house.now += 1.0
-        assert house.roster.exited(process, house.now) is Fate.DIED
+        assert house.roster.exited(process, house.now) is ExitKind.DIED
         pauses.append(house.roster.due(house.now))
         if pauses[-1]:
             assert house.step() == []
@@ -133,7 +133,7 @@ def test_who_dies_is_replaced_at_once_and_again_and_again_more_slowly():
 def test_who_dies_during_a_roll_is_replaced_by_the_new_plan():
     house = House()
     house.settle()
-    house.roster.employ("b", 2)
+    house.roster.assign("b", 2)
     house.step()
     house.roster.exited(house.roster.serving[1], house.now)
     assert house.step() == ["b1"]
@@ -142,11 +142,11 @@ def test_who_dies_during_a_roll_is_replaced_by_the_new_plan():
 def test_who_never_serves_leaves_the_old_one_in_its_place():
     house = House()
     house.settle()
-    house.roster.employ("b", 2)
+    house.roster.assign("b", 2)
     house.step()
-    assert house.roster.exited(house.forked[-1], house.now) is Fate.NEVER_SERVED
+    assert house.roster.exited(house.forked[-1], house.now) is ExitKind.NEVER_SERVED
     assert house.serving == "a0 a1"
-    house.roster.employ("a", 2)
+    house.roster.assign("a", 2)
     # The plans are told apart by identity: "a" is the same one.
     house.settle()
     assert house.serving == "a0 a1"
@@ -159,7 +159,7 @@ def test_a_worker_that_leaves_unasked_is_replaced_at_once():
     process = house.roster.serving[0]
     house.roster.left(process)
     assert house.step() == ["a0"]
-    assert house.roster.exited(process, 1.0) is Fate.LEFT
+    assert house.roster.exited(process, 1.0) is ExitKind.LEFT
 
 
 def test_messages_of_those_who_are_nobody_any_more():
@@ -168,7 +168,7 @@ def test_messages_of_those_who_are_nobody_any_more():
     stranger = Process(0, "a", 0.0)
     house.roster.ready(stranger)
     house.roster.left(stranger)
-    assert house.roster.exited(stranger, 1.0) is Fate.LEFT
+    assert house.roster.exited(stranger, 1.0) is ExitKind.LEFT
     assert house.serving == "a0 a1"
 
 
@@ -187,16 +187,16 @@ def test_whatever_happens_nobody_retires_before_another_serves(events: list[tupl
     house.settle()
     surplus: set[Process] = set()  # they may all retire at once
     for what, which in events:
-        before = {process for post in roster.posts[count:] for process in (post.serving, post.starting)}
+        before = {process for slot in roster.slots[count:] for process in (slot.serving, slot.starting)}
         roster.advance(house.now)
         surplus |= before & set(roster.leaving)
         alive = [*roster.serving, *roster.starting, *roster.leaving]
         if what == "plan":
             plans.append(f"p{len(plans)}")
-            roster.employ(plans[-1], count)
+            roster.assign(plans[-1], count)
         elif what == "count":
             count = which + 1
-            roster.employ(plans[-1], count)
+            roster.assign(plans[-1], count)
         elif what == "time":
             house.now += which * 10.0
         elif alive:

@@ -56,7 +56,7 @@ async def running(folder: Path, notifier: Notifier) -> AsyncIterator[tuple[Stage
         task = asyncio.get_running_loop().create_task(solo.run())
         try:
             async with asyncio.timeout(30):
-                await until(lambda: solo.worker.doors.open or task.done())
+                await until(lambda: solo.worker.listeners.open or task.done())
                 yield stage, solo
                 solo.stop()
                 await task
@@ -130,7 +130,7 @@ def test_a_reload_opens_and_closes_listeners_and_forwards(tmp_path: Path):
         tcp = f'[tcp.raw]\nlisten = "127.0.0.1:0"\nupstream = "127.0.0.1:{stage.upstream_port}"\n'
         stage.write(tcp + 'allow = ["127.0.0.1"]')
         await solo.reload()
-        assert [door.wanted.name for door in worker.doors.open] == ["", "raw"]
+        assert [listener.spec.name for listener in worker.listeners.open] == ["", "raw"]
         raw = address(worker, 1)
         assert (await ask(raw))[0] == 200
         stage.write(tcp + 'allow = ["192.0.2.1"]')

@@ -88,7 +88,7 @@ def test_readiness_names_what_fails(tmp_path: Path):
         worker.change(stage.load(2))
         assert (await ask(address(worker)))[0] == 502
         assert worker.not_ready() == {"upstream": "no upstream accepts connections"}
-        worker.doors.stop()
+        worker.listeners.stop()
         worker.stop()
         assert list(worker.not_ready()) == list(PARTS)
 
@@ -102,7 +102,7 @@ def test_a_drain_lets_the_exchange_end(tmp_path: Path):
         writer.write(b"POST /hooks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n123")
         await until(lambda: worker.site.in_flight)
         worker.stop()
-        await until(lambda: not worker.doors.open)
+        await until(lambda: not worker.listeners.open)
         with pytest.raises(ConnectionError):
             await asyncio.open_connection(*where)
         writer.write(b"45")

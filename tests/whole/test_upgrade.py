@@ -23,7 +23,7 @@ if not Path("/proc/self/stat").exists():
     pytest.skip("the new process is watched through /proc", allow_module_level=True)
 
 
-class Heir:
+class NewProcess:
     """The process that took over, which is no child of ours."""
 
     def __init__(self, hookward: Hookward) -> None:
@@ -63,7 +63,7 @@ def test_nothing_is_lost_and_the_old_one_ends_by_itself(start: Start, path: Path
     with Client(hookward.address) as open_before:
         assert open_before.ask(ASK).status == 200
         hookward.signal(signal.SIGUSR2)
-        heir = Heir(hookward)
+        new = NewProcess(hookward)
         try:
             for where in (hookward.address, unix):
                 assert once(where, ASK).status == 200
@@ -76,7 +76,7 @@ def test_nothing_is_lost_and_the_old_one_ends_by_itself(start: Start, path: Path
             shown = once(admin, request("GET", "/metrics", host="localhost")).content
             assert b"hookward_policy_generation 1\n" in shown
         finally:
-            heir.end()
+            new.end()
     assert not Path(unix).exists()
 
 

@@ -14,14 +14,14 @@ BEGIN = """
 import os, selectors, signal, sys, time
 from proxy.errors import ConfigError, Problem
 from proxy.ops.channel import encode
-from proxy.ops.crew import Crew, Plan
+from proxy.ops.worker_processes import WorkerProcesses, Plan
 heard, ended, forgotten = [], [], []
 selector = selectors.DefaultSelector()
-crew = Crew(selector, lambda process, message: heard.append((process.number, message)), time.monotonic)
+processes = WorkerProcesses(selector, lambda process, message: heard.append((process.number, message)), time.monotonic)
 
 def forget():
     selector.close()
-    crew.forget()
+    processes.forget()
 
 def turn(condition):
     deadline = time.monotonic() + 10
@@ -29,7 +29,7 @@ def turn(condition):
         assert time.monotonic() < deadline, (heard, ended)
         for key, _ in selector.select(0.05):
             key.data()
-        ended.extend((process.number, code) for process, code in crew.reap())
+        ended.extend((process.number, code) for process, code in processes.reap())
 """
 
 SCENES = {
@@ -41,19 +41,19 @@ def serve(channel):
     channel.sendall(encode("got", line=line))
     return 7
 sys.stdout.write("not flushed yet\\n")
-process = crew.add(3, Plan(None, []), forget, serve)
+process = processes.add(3, Plan(None, []), forget, serve)
 assert str(process) == f"worker 4 (pid {process.pid})"
 turn(lambda: heard)
-crew.tell_all("hello", big="x" * 1_000_000)
+processes.tell_all("hello", big="x" * 1_000_000)
 turn(lambda: ended)
-assert ended == [(3, 7)] and not crew
+assert ended == [(3, 7)] and not processes
 assert heard[0] == (3, {"kind": "serves"}) and len(heard[1][1]["line"]) > 1_000_000
-crew.tell(process, "too late")
+processes.tell(process, "too late")
 """,
     "a failure has its exit code and its message": """
 def serve(channel):
     raise ConfigError([Problem("access_log", "cannot be opened", "mend it")])
-crew.add(0, Plan(None, []), forget, serve)
+processes.add(0, Plan(None, []), forget, serve)
 turn(lambda: ended)
 assert ended == [(0, 78)]
 """,
@@ -61,7 +61,7 @@ assert ended == [(0, 78)]
 def serve(channel):
     channel.sendall(b"nonsense\\n")
     signal.pause()
-crew.add(0, Plan(None, []), forget, serve)
+processes.add(0, Plan(None, []), forget, serve)
 turn(lambda: ended)
 assert ended == [(0, -signal.SIGKILL)]
 """,
@@ -72,9 +72,9 @@ def serve(channel):
 def other(channel):
     channel.sendall(encode("serves"))
     return 0
-loud = crew.add(0, Plan(None, []), forget, serve)
+loud = processes.add(0, Plan(None, []), forget, serve)
 turn(lambda: heard)
-crew.add(1, Plan(None, []), forget, other)
+processes.add(1, Plan(None, []), forget, other)
 turn(lambda: (1, 0) in ended)
 assert (1, {"kind": "serves"}) in heard
 loud.kill()
@@ -89,16 +89,16 @@ def serve(channel):
         finally:
             os._exit(0)
     return 0
-crew.add(0, Plan(None, []), forget, serve)
+processes.add(0, Plan(None, []), forget, serve)
 turn(lambda: ended)
 assert ended == [(0, 0)]
 """,
     "one that takes nothing is ended": """
 def serve(channel):
     signal.pause()
-process = crew.add(0, Plan(None, []), forget, serve, 100_000)
+process = processes.add(0, Plan(None, []), forget, serve, 100_000)
 for _ in range(20):
-    crew.tell(process, "much", payload="x" * 90_000)
+    processes.tell(process, "much", payload="x" * 90_000)
 turn(lambda: ended)
 assert ended == [(0, -signal.SIGKILL)]
 """,
@@ -108,8 +108,8 @@ def serve(channel):
     signal.pause()
 def hear(process, message):
     raise AttributeError("a bug of ours")
-crew = Crew(selector, hear, time.monotonic)
-crew.add(0, Plan(None, []), forget, serve)
+processes = WorkerProcesses(selector, hear, time.monotonic)
+processes.add(0, Plan(None, []), forget, serve)
 turn(lambda: ended)
 assert ended == [(0, -signal.SIGKILL)]
 """,
@@ -118,7 +118,7 @@ def serve(channel):
     channel.close()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(5))
     signal.pause()
-process = crew.add(0, Plan(None, []), forget, serve)
+process = processes.add(0, Plan(None, []), forget, serve)
 turn(lambda: process.wire.ended)
 assert process.due < time.monotonic() + 16, "it can be told nothing, and is ended soon"
 os.kill(process.pid, signal.SIGTERM)
@@ -131,8 +131,8 @@ def serve(channel):
     channel.sendall(encode("serves"))
     assert channel.recv(1) == b""
     return 0
-first = crew.add(0, Plan(None, []), forget, serve)
-second = crew.add(1, Plan(None, []), forget, serve)
+first = processes.add(0, Plan(None, []), forget, serve)
+second = processes.add(1, Plan(None, []), forget, serve)
 turn(lambda: len(heard) == 2)
 selector.unregister(first.wire)
 first.wire.close()

@@ -65,7 +65,7 @@ class WorkerProcess:
         return os.waitstatus_to_exitcode(status) if pid else None
 
 
-class Crew:
+class WorkerProcesses:
     """All workers there are, whatever they do. ``hear`` is called with what one says.
 
     The selector calls what is registered with it: a function without arguments.

@@ -1,0 +1,134 @@
+"""The listeners of a worker; a reload opens and closes by difference.
+
+A listener that stays as it was is not touched, so a reload loses no connection attempt. One whose service changes (TLS
+on or off, another upstream of plain TCP) keeps its socket and gets a new server. New sockets are bound before anything
+else changes: where that fails, nothing has. This module never knows what a policy says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+from collections.abc import Callable, Hashable, Sequence
+from typing import Protocol
+
+from proxy.config.endpoints import ListenAddress
+from proxy.net.sockets import BoundSocket
+from proxy.ops.places import WEBHOOKS, Place, SocketStore, tcp
+from proxy.values import frozen, mutable
+
+
+class Server(Protocol):
+    """Accepts on one socket: ``net.listener.Listener`` or ``net.tcp_forward.TcpForward``."""
+
+    def start(self) -> None:
+        """Begin to accept."""
+
+    def take_queue(self) -> None:
+        """Accept the connections that wait in the kernel's queue already."""
+
+    def stop(self) -> None:
+        """Accept no more and close the socket; connections live on."""
+
+    async def abandon(self) -> None:
+        """End what is under way."""
+
+    def shield(self, *, on: bool) -> None:
+        """Let the kernel drop connections that we would refuse, from now on, or none."""
+
+    @property
+    def is_shielded(self) -> bool:
+        """Whether the kernel does."""
+        ...
+
+
+@frozen
+class ListenerSpec:
+    """One address that is to be served. ``name`` is "" for webhooks, else that of the plain TCP forward.
+
+    ``service`` says how it is served: where it is equal before and after a reload, the listener is left alone.
+    """
+
+    name: str
+    address: ListenAddress
+    service: Hashable
+    make: Callable[[socket.socket], Server]
+
+    @property
+    def place(self) -> Place:
+        """What makes it the same listener after a reload."""
+        return Place(tcp(self.name) if self.name else WEBHOOKS, self.address)
+
+
+@mutable
+class ActiveListener:
+    """One bound socket and its server."""
+
+    spec: ListenerSpec
+    bound: BoundSocket
+    server: Server
+
+
+class Listeners:
+    """All listeners of one worker. ``unlink`` says whether the files of unix sockets are ours to remove."""
+
+    def __init__(self, store: SocketStore, *, unlink: bool = True) -> None:
+        """``store`` is where sockets come from."""
+        self._store = store
+        self.unlink = unlink
+        self.open: list[ActiveListener] = []
+        self._leaving: list[Server] = []
+
+    def change(self, specs: Sequence[ListenerSpec]) -> None:
+        """Serve exactly ``specs`` from now on. Raises ListenError, and then nothing has changed."""
+        before = {listener.spec.place for listener in self.open}
+        bound = self._store.take([one.place for one in specs if one.place not in before])
+        now = {one.place: one for one in specs}
+        kept: list[ActiveListener] = []
+        for listener in self.open:
+            one = now.get(listener.spec.place)
+            if one is None:
+                self._close(listener)
+            else:
+                kept.append(self._keep(listener, one))
+        self.open = kept + [self._open(now[place], sock) for place, sock in bound]
+
+    @staticmethod
+    def _open(spec: ListenerSpec, bound: BoundSocket) -> ActiveListener:
+        server = spec.make(bound.sock)
+        server.start()
+        return ActiveListener(spec, bound, server)
+
+    def _keep(self, listener: ActiveListener, spec: ListenerSpec) -> ActiveListener:
+        if listener.spec.service == spec.service:
+            return ActiveListener(spec, listener.bound, listener.server)
+        # The copy shares the kernel's queue: a connection that waits there is served by the new server.
+        copy = dataclasses.replace(listener.bound, sock=listener.bound.sock.dup())
+        copy.sock.setblocking(False)
+        self._retire(listener.server)
+        return self._open(spec, copy)
+
+    def _close(self, listener: ActiveListener) -> None:
+        self._retire(listener.server)
+        listener.bound.close(unlink=self.unlink)
+
+    def _retire(self, server: Server) -> None:
+        server.stop()
+        self._leaving.append(server)
+
+    def take_queue(self) -> None:
+        """Accept what waits in the queues: ``stop`` resets it where no other process has the socket."""
+        for listener in self.open:
+            listener.server.take_queue()
+
+    def stop(self) -> None:
+        """Accept nothing more, anywhere."""
+        for listener in self.open:
+            self._close(listener)
+        self.open.clear()
+
+    async def abandon(self) -> None:
+        """End handshakes and pipes that are still under way."""
+        await asyncio.gather(*(server.abandon() for server in self._leaving), return_exceptions=True)
+        self._leaving.clear()
