@@ -19,7 +19,8 @@ from proxy.core.secrets import Secret
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.http1 import CONTINUE
 from proxy.net.duplicates import StoreError
-from tests.net.dialogue import APP, End, World, chunks, route, signature
+from tests.net.dialogue import End, World, chunks, route, signature
+from tests.policies import APP
 
 WINDOWS = [1024, 4096, 20_000]
 MAX_BODY = 120_000

@@ -13,7 +13,8 @@ from proxy.http1 import CONTINUE, ResponseHead
 from proxy.net.turn import Turn
 from proxy.net.upstream import CLOSED, IDLE, MAX_INTERIM, UpstreamConnection
 from proxy.reasons import Reason
-from tests.net.dialogue import APP, HIGH, OK, End, FakeSocket, World
+from tests.net.dialogue import HIGH, OK, End, FakeSocket, World
+from tests.policies import APP
 
 REQUEST = b"POST /hook HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
 
