@@ -91,7 +91,7 @@ class GuardReader:
                 _near_provider(name, [*self.schemes, *PROVIDERS]),
             )
         elif provider.scheme is None and provider.token is None:
-            route.wrong("provider", f"{provider.title} proves nothing", provider.note or "use a token")
+            route.wrong("provider", f"{provider.title} proves nothing", provider.advice or "use a token")
             return None
         return provider
 

@@ -93,9 +93,8 @@ def _of_secret(secret: Secret, now: float, *, is_key: bool) -> Iterator[Note]:
 
 def _of_scheme(route: Route) -> Iterator[Note]:
     provider = find(route.provider) if route.provider else None
-    better = "prefer " in provider.note if provider is not None else False
-    if provider is not None and better:
-        yield Note("H110", f"{provider.title}: {provider.note}")
+    if provider is not None and provider.better:
+        yield Note("H110", f"{provider.title}: {provider.advice}")
     elif route.signature is not None and route.signature.scheme.method is Method.HASH:
         yield Note("H110", "a plain digest is checked, which is open to length extension")
     tolerance = route.signature.tolerance_s if route.signature is not None else None

@@ -44,13 +44,13 @@ def main(argv: Sequence[str]) -> int:
     words = [word.lower().replace("-", "_") for word in arguments.word]
     chosen = [p for p in PROVIDERS.values() if not words or any(word in p.slug for word in words)]
     if arguments.json:
-        print(json.dumps([_row(p) | {"title": p.title, "note": p.note} for p in chosen], indent=2))
+        print(json.dumps([_row(p) | {"title": p.title, "note": p.advice} for p in chosen], indent=2))
     elif chosen:
         _print_table([_row(provider) for provider in chosen], Paint.on(sys.stdout))
         # Below a list of all, a hundred notes would go unread.
         for provider in chosen if words else ():
-            if provider.note:
-                print(f"\n{provider.slug}: {provider.note}")
+            if provider.advice:
+                print(f"\n{provider.slug}: {provider.advice}")
     else:
         print(f"no provider's name contains {' or '.join(words)}; hookward providers lists all", file=sys.stderr)
     return ExitCode.OK if chosen else ExitCode.FAILED

@@ -104,22 +104,6 @@ SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
     }
 )
 
-AGENTS: Mapping[str, str] = MappingProxyType(
-    {
-        "github": "GitHub-Hookshot/044aadd",
-        "github_sha1": "GitHub-Hookshot/044aadd",
-        "gitlab": "GitLab/17.9.1",
-        "gitlab_signing_token": "GitLab/17.9.1",
-        "bitbucket": "Bitbucket-Webhooks/2.0",
-        "slack": "Slackbot 1.0 (+https://api.slack.com/robots)",
-        "stripe": "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
-        "standard_webhooks": "hookward-send",
-        "svix": "Svix-Webhooks/1.62.0",
-        "twilio": "TwilioProxy/1.1",
-        "linear": "Linear-Webhook",
-    }
-)
-
 
 def samples_of(provider: Provider) -> tuple[Sample, ...]:
     """The samples of a provider, the usual one first; never empty."""

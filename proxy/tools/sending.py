@@ -18,7 +18,7 @@ from proxy.core.signing.evidence import public_url_of
 from proxy.core.signing.template import Slot, compile_template
 from proxy.core.tokens import TokenKind
 from proxy.http1 import write_request_head
-from proxy.tools.samples import AGENTS, Sample, body_of
+from proxy.tools.samples import Sample, body_of
 from proxy.tools.signer import sign, sign_inside, signs_inside
 from proxy.values import frozen, mutable
 
@@ -102,7 +102,7 @@ def compose(order: Order) -> Delivery:
 def _usual(order: Order, delivery_id: str) -> Fields:
     """The fields that the provider sends besides the proof."""
     provider, sample = order.provider, order.sample
-    agent = AGENTS.get(provider.slug, "hookward-send")
+    agent = provider.agent or "hookward-send"
     fields: Fields = [("User-Agent", agent.encode("ascii")), ("Content-Type", sample.content_type.encode("ascii"))]
     if provider.event_header is not None:
         fields.append(

@@ -8,7 +8,7 @@ from importlib import resources
 import pytest
 
 from proxy.core.schemes import PROVIDERS
-from proxy.tools.samples import AGENTS, FORM, GENERIC, SAMPLES, body_of, choose, samples_of
+from proxy.tools.samples import FORM, GENERIC, SAMPLES, body_of, choose, samples_of
 
 EVERY = [*{sample.file: sample for samples in SAMPLES.values() for sample in samples}.values(), GENERIC]
 
@@ -32,7 +32,6 @@ def test_every_file_is_used():
 
 def test_samples_are_of_providers():
     assert set(SAMPLES) <= set(PROVIDERS)
-    assert set(AGENTS) <= set(PROVIDERS)
 
 
 def test_people_and_hosts_are_invented():

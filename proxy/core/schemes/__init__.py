@@ -6,7 +6,6 @@ A new provider is one more value in its family's file and a vector in the tests.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 from proxy.core.schemes import (
@@ -15,7 +14,6 @@ from proxy.core.schemes import (
     body_only_base64,
     body_only_other,
     parsed_body,
-    patience,
     public_key,
     standard,
     timestamp_listed,
@@ -43,10 +41,7 @@ _FAMILIES = (
 )
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
-    {
-        provider.slug: replace(provider, answer_s=patience.ANSWER_S.get(provider.slug, ANSWER_S))
-        for provider in sorted((p for f in _FAMILIES for p in f.PROVIDERS), key=lambda p: p.slug)
-    }
+    {provider.slug: provider for provider in sorted((p for f in _FAMILIES for p in f.PROVIDERS), key=lambda p: p.slug)}
 )
 
 #: Other names that people know a provider by.

@@ -26,6 +26,7 @@ PROVIDERS = (
         delivery_header=b"x-github-delivery",
         address_set="github",
         note="GitHub never delivers again by itself: a delivery that is lost stays lost until it is asked for.",
+        agent="GitHub-Hookshot/044aadd",
     ),
     Provider(
         "bitbucket",
@@ -35,6 +36,7 @@ PROVIDERS = (
         event_header=b"x-event-key",
         delivery_header=b"x-request-uuid",
         address_set="atlassian",
+        agent="Bitbucket-Webhooks/2.0",
     ),
     Provider(
         "bitbucket_dc",
@@ -44,10 +46,26 @@ PROVIDERS = (
         event_header=b"x-event-key",
         delivery_header=b"x-request-id",
     ),
-    Provider("facebook_graph_api", "Facebook Graph API", _META_DOCS, _META, note=_META_NOTE, handshake=_META_CHECK),
-    Provider("facebook_messenger", "Facebook Messenger", _META_DOCS, _META, note=_META_NOTE, handshake=_META_CHECK),
-    Provider("instagram", "Instagram", _META_DOCS, _META, note=_META_NOTE, handshake=_META_CHECK),
-    Provider("whatsapp", "WhatsApp", _META_DOCS, _META, note=_META_NOTE, handshake=_META_CHECK),
+    Provider(
+        "facebook_graph_api",
+        "Facebook Graph API",
+        _META_DOCS,
+        _META,
+        note=_META_NOTE,
+        handshake=_META_CHECK,
+        answer_s=20.0,
+    ),
+    Provider(
+        "facebook_messenger",
+        "Facebook Messenger",
+        _META_DOCS,
+        _META,
+        note=_META_NOTE,
+        handshake=_META_CHECK,
+        answer_s=20.0,
+    ),
+    Provider("instagram", "Instagram", _META_DOCS, _META, note=_META_NOTE, handshake=_META_CHECK, answer_s=20.0),
+    Provider("whatsapp", "WhatsApp", _META_DOCS, _META, note=_META_NOTE, handshake=_META_CHECK, answer_s=20.0),
     Provider(
         "gitea",
         "Gitea",
@@ -158,6 +176,8 @@ PROVIDERS = (
         event_header=b"linear-event",
         delivery_header=b"linear-delivery",
         note="The signed time is inside the body (webhookTimestamp): the application should judge it, within 60 s.",
+        answer_s=5.0,
+        agent="Linear-Webhook",
     ),
     Provider(
         "linkedin",
@@ -195,6 +215,7 @@ PROVIDERS = (
         Scheme((b"x-pagerduty-signature",), listing=Listing()),
         delivery_header=b"x-webhook-id",
         address_set="pagerduty",
+        answer_s=16.0,
     ),
     Provider(
         "pusher",

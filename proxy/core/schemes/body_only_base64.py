@@ -61,6 +61,7 @@ PROVIDERS = (
         "https://developers.docusign.com/platform/webhooks/connect/validate/",
         Scheme(tuple(b"x-docusign-signature-%d" % number for number in range(1, 101)), encoding=BASE64),
         note="One signature for each key that is active there; documents make large bodies, so raise max_body.",
+        answer_s=100.0,
     ),
     Provider(
         "heroku",
@@ -99,6 +100,7 @@ PROVIDERS = (
         event_header=b"x-shopify-topic",
         delivery_header=b"x-shopify-webhook-id",
         note=_SHOPIFY_NOTE,
+        answer_s=5.0,
     ),
     Provider(
         "shopify_events",
@@ -108,6 +110,7 @@ PROVIDERS = (
         event_header=b"shopify-topic",
         delivery_header=b"shopify-webhook-id",
         note=f"For deliveries whose headers begin with Shopify- instead of X-Shopify-. {_SHOPIFY_NOTE}",
+        answer_s=5.0,
     ),
     Provider(
         "twitter",
@@ -171,5 +174,6 @@ PROVIDERS = (
             values=(),
             bare_refusals=True,
         ),
+        answer_s=5.0,
     ),
 )

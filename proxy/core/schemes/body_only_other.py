@@ -18,7 +18,9 @@ PROVIDERS = (
         event_header=b"x-github-event",
         delivery_header=b"x-github-delivery",
         address_set="github",
-        note="Only for senders that know nothing newer; prefer github.",
+        note="Only for senders that know nothing newer.",
+        agent="GitHub-Hookshot/044aadd",
+        better="github",
     ),
     Provider(
         "autodesk",

@@ -171,9 +171,17 @@ PROVIDERS = (
             form=Form.NONE,
             reason="it asks for a URL to be fetched, which the application must want",
         ),
+        answer_s=15.0,
     ),
     Provider(
-        "twilio", "Twilio", _TWILIO_DOCS, _TWILIO, delivery_header=b"i-twilio-idempotency-token", note=_TWILIO_NOTE
+        "twilio",
+        "Twilio",
+        _TWILIO_DOCS,
+        _TWILIO,
+        delivery_header=b"i-twilio-idempotency-token",
+        note=_TWILIO_NOTE,
+        answer_s=15.0,
+        agent="TwilioProxy/1.1",
     ),
     Provider(
         "twilio_sha256",
@@ -183,5 +191,6 @@ PROVIDERS = (
         delivery_header=b"i-twilio-idempotency-token",
         note="For webhooks that come with X-Twilio-Webhooks-Signature-Settings: ...,algorithm=HMAC_SHA256. "
         + _TWILIO_NOTE,
+        answer_s=15.0,
     ),
 )

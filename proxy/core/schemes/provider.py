@@ -1,4 +1,4 @@
-"""A provider as data: who signs how, where its documents are, and which headers name event and delivery."""
+"""A provider as data: how it signs, where its documents are, how long it waits, and what else is known of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from proxy.core.signatures import Scheme
 from proxy.core.tokens import TokenKind
 from proxy.values import frozen
 
-#: What most providers wait for an answer, in seconds; ``patience`` knows the others.
+#: What most providers wait for an answer, in seconds, before they hang up and, most of them, send again. Others say
+#: so in their documents, or their operators report it.
 ANSWER_S = 10.0
 
 
@@ -24,8 +25,9 @@ class Provider:
     """One sender of webhooks. ``docs`` is the page that describes the scheme; header names are lower case.
 
     ``refusal_status`` is what the provider demands instead of 403; ``address_set`` names the published list of its
-    addresses, where there is one; ``note`` is what an operator should know, in a sentence; ``handshake`` is how it
-    checks the endpoint; ``answer_s`` is how long it waits for an answer, in seconds.
+    addresses, where there is one; ``note`` is what an operator should know, in a sentence; ``better`` is the slug of a
+    provider whose scheme is to be preferred; ``handshake`` is how it checks the endpoint; ``answer_s`` is how long it
+    waits for an answer, in seconds; ``agent`` is the User-Agent of its deliveries, where it has one of its own.
     """
 
     slug: str
@@ -40,3 +42,10 @@ class Provider:
     note: str = ""
     handshake: Handshake | None = None
     answer_s: float = ANSWER_S
+    better: str = ""
+    agent: str = ""
+
+    @property
+    def advice(self) -> str:
+        """What an operator should know, and which scheme to prefer; "" where there is nothing to say."""
+        return f"{self.note} Prefer {self.better}." if self.better else self.note

@@ -6,6 +6,7 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
@@ -30,45 +31,51 @@ _ED25519 = replace(
 _ID = b"webhook-id"
 _SVIX_ID = b"svix-id"
 
+#: They wait as long as the specification asks for.
+_provider = partial(Provider, answer_s=15.0)
+
 PROVIDERS = (
-    Provider("standard_webhooks", "Standard Webhooks", _SPEC, STANDARD, delivery_header=_ID),
-    Provider("standard_webhooks_v1a", "Standard Webhooks (public key)", _SPEC, _ED25519, delivery_header=_ID),
-    Provider(
+    _provider("standard_webhooks", "Standard Webhooks", _SPEC, STANDARD, delivery_header=_ID),
+    _provider("standard_webhooks_v1a", "Standard Webhooks (public key)", _SPEC, _ED25519, delivery_header=_ID),
+    _provider(
         "svix",
         "Svix",
         "https://docs.svix.com/receiving/verifying-payloads/how-manual",
         SVIX,
         delivery_header=_SVIX_ID,
         address_set="svix",
+        agent="Svix-Webhooks/1.62.0",
     ),
-    Provider("clerk", "Clerk", "https://clerk.com/docs/webhooks/sync-data", SVIX, delivery_header=_SVIX_ID),
-    Provider(
+    _provider("clerk", "Clerk", "https://clerk.com/docs/webhooks/sync-data", SVIX, delivery_header=_SVIX_ID),
+    _provider(
         "resend",
         "Resend",
         "https://resend.com/docs/dashboard/webhooks/verify-webhooks-requests",
         SVIX,
         delivery_header=_SVIX_ID,
     ),
-    Provider("stytch", "Stytch", "https://stytch.com/docs/guides/webhooks", SVIX, delivery_header=_SVIX_ID),
-    Provider("vanta", "Vanta", "https://developer.vanta.com/docs/webhooks", SVIX, delivery_header=_SVIX_ID),
-    Provider("brex", "Brex", "https://developer.brex.com/docs/webhooks/", STANDARD, delivery_header=_ID),
-    Provider(
+    _provider("stytch", "Stytch", "https://stytch.com/docs/guides/webhooks", SVIX, delivery_header=_SVIX_ID),
+    _provider("vanta", "Vanta", "https://developer.vanta.com/docs/webhooks", SVIX, delivery_header=_SVIX_ID),
+    _provider("brex", "Brex", "https://developer.brex.com/docs/webhooks/", STANDARD, delivery_header=_ID),
+    _provider(
         "openai",
         "OpenAI",
         "https://platform.openai.com/docs/guides/webhooks",
         replace(STANDARD, secret=SecretForm.WHSEC_OR_RAW),
         delivery_header=_ID,
     ),
-    Provider(
+    _provider(
         "replicate",
         "Replicate",
         "https://replicate.com/docs/topics/webhooks/verify-webhook",
         STANDARD,
         delivery_header=_ID,
     ),
-    Provider("supabase", "Supabase", "https://supabase.com/docs/guides/auth/auth-hooks", STANDARD, delivery_header=_ID),
-    Provider("render", "Render", "https://render.com/docs/webhooks", STANDARD, delivery_header=_ID),
-    Provider(
+    _provider(
+        "supabase", "Supabase", "https://supabase.com/docs/guides/auth/auth-hooks", STANDARD, delivery_header=_ID
+    ),
+    _provider("render", "Render", "https://render.com/docs/webhooks", STANDARD, delivery_header=_ID),
+    _provider(
         "polar",
         "Polar",
         "https://polar.sh/docs/integrate/webhooks/delivery",
@@ -76,22 +83,24 @@ PROVIDERS = (
         delivery_header=_ID,
         note="The whole text of the secret is the key: nothing is decoded.",
     ),
-    Provider("liveblocks", "Liveblocks", "https://liveblocks.io/docs/platform/webhooks", STANDARD, delivery_header=_ID),
-    Provider(
+    _provider(
+        "liveblocks", "Liveblocks", "https://liveblocks.io/docs/platform/webhooks", STANDARD, delivery_header=_ID
+    ),
+    _provider(
         "incident_io", "incident.io", "https://docs.incident.io/integrations/webhooks", STANDARD, delivery_header=_ID
     ),
-    Provider(
+    _provider(
         "etsy", "Etsy", "https://developers.etsy.com/documentation/essentials/webhooks", STANDARD, delivery_header=_ID
     ),
-    Provider(
+    _provider(
         "gemini",
         "Gemini API (static secret)",
         "https://ai.google.dev/gemini-api/docs/webhooks",
         STANDARD,
         delivery_header=_ID,
     ),
-    Provider("increase", "Increase", "https://increase.com/documentation/webhooks", STANDARD, delivery_header=_ID),
-    Provider(
+    _provider("increase", "Increase", "https://increase.com/documentation/webhooks", STANDARD, delivery_header=_ID),
+    _provider(
         "gitlab_signing_token",
         "GitLab (signing token)",
         "https://docs.gitlab.com/user/project/integrations/webhooks/",
@@ -99,5 +108,6 @@ PROVIDERS = (
         event_header=b"x-gitlab-event",
         delivery_header=_ID,
         address_set="gitlab",
+        agent="GitLab/17.9.1",
     ),
 )

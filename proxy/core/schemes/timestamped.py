@@ -23,6 +23,8 @@ _BEFORE_THE_BODY = (
             timestamp=Timestamp(b"x-slack-request-timestamp"),
         ),
         handshake=Handshake(b"POST", signed=True, field="challenge", marks=(("type", "url_verification"),)),
+        answer_s=3.0,
+        agent="Slackbot 1.0 (+https://api.slack.com/robots)",
     ),
     Provider(
         "airship",
@@ -170,6 +172,7 @@ _BEFORE_THE_BODY = (
             form=Form.JSON,
             values=(("plainToken", Made.CHALLENGE), ("encryptedToken", Made.HMAC_HEX)),
         ),
+        answer_s=3.0,
     ),
 )
 
@@ -187,6 +190,7 @@ _AFTER_THE_BODY = (
             body_forms=(BodyForm.RAW, BodyForm.ASCII_JSON),
         ),
         delivery_header=b"box-delivery-id",
+        answer_s=30.0,
     ),
     Provider(
         "klaviyo",

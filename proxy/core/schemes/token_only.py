@@ -21,7 +21,9 @@ PROVIDERS = (
         event_header=b"x-gitlab-event",
         delivery_header=b"x-gitlab-event-uuid",
         address_set="gitlab",
-        note="Newer GitLab can sign: prefer gitlab_signing_token.",
+        note="Newer GitLab can sign.",
+        agent="GitLab/17.9.1",
+        better="gitlab_signing_token",
     ),
     Provider(
         "buildkite_token",
@@ -29,7 +31,8 @@ PROVIDERS = (
         "https://buildkite.com/docs/apis/webhooks/pipelines",
         token=TokenSpec(TokenKind.HEADER, b"x-buildkite-token"),
         event_header=b"x-buildkite-event",
-        note="Buildkite can sign: prefer buildkite.",
+        note="Buildkite can sign.",
+        better="buildkite",
     ),
     Provider(
         "deepgram",

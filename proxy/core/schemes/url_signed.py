@@ -17,7 +17,9 @@ PROVIDERS = (
         "HubSpot (v1)",
         _HUBSPOT_DOCS,
         Scheme((b"x-hubspot-signature",), method=Method.HASH, required=((b"x-hubspot-signature-version", b"v1"),)),
-        note="A plain hash, open to length extension: prefer hubspot_v3.",
+        note="A plain hash, open to length extension.",
+        answer_s=5.0,
+        better="hubspot_v3",
     ),
     Provider(
         "hubspot_v2",
@@ -30,7 +32,9 @@ PROVIDERS = (
             json_body=True,
             required=((b"x-hubspot-signature-version", b"v2"),),
         ),
-        note="A plain hash, open to length extension: prefer hubspot_v3.",
+        note="A plain hash, open to length extension.",
+        answer_s=5.0,
+        better="hubspot_v3",
     ),
     Provider(
         "hubspot_v3",
@@ -44,6 +48,7 @@ PROVIDERS = (
             opens_url=True,
             timestamp=Timestamp(b"x-hubspot-request-timestamp", TimeFormat.MILLISECONDS),
         ),
+        answer_s=5.0,
     ),
     Provider(
         "square",

@@ -41,3 +41,16 @@ def test_slugs_are_not_given_twice():
 
 def test_who_wants_401():
     assert {slug for slug, provider in PROVIDERS.items() if provider.refusal_status == 401} == {"discord", "xero"}
+
+
+def test_every_provider_says_how_long_it_waits() -> None:
+    assert all(3.0 <= provider.answer_s <= 100.0 for provider in PROVIDERS.values())
+    waits = {slug: PROVIDERS[slug].answer_s for slug in ("slack", "standard_webhooks", "github")}
+    assert waits == {"slack": 3.0, "standard_webhooks": 15.0, "github": 10.0}
+
+
+def test_a_better_scheme_is_one_of_ours() -> None:
+    better = {slug: provider.better for slug, provider in PROVIDERS.items() if provider.better}
+    assert set(better.values()) <= set(PROVIDERS)
+    assert better["hubspot_v1"] == "hubspot_v3"
+    assert PROVIDERS["hubspot_v1"].advice.endswith("Prefer hubspot_v3.")
