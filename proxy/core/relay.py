@@ -245,7 +245,7 @@ class Relay:
         self._send(pieces)
         self.record.phase = Phase.ANSWER_HEAD if self.request is ADMITTED else Phase.BODY
         if self.answer is DIALING:
-            self._move(SENDING)
+            self.answer = moved(ANSWER_MOVES, self.answer, SENDING)
 
     def upstream_takes(self, now: float) -> None:
         """The upstream takes more of the request: give it the next piece of the spill, where there is one."""
@@ -255,7 +255,7 @@ class Relay:
             piece = next(self._spilled, None)
             if piece is None:
                 self._spilled = None
-                self._move(AWAITING)
+                self.answer = moved(ANSWER_MOVES, self.answer, AWAITING)
             else:
                 self.to_upstream.append(piece)
 
@@ -271,12 +271,12 @@ class Relay:
         self._hear_upstream(Event.ANSWER)
         self.touched = now
         if self.answer is OUTCOME:
-            self._move(CLOSED)
+            self.answer = moved(ANSWER_MOVES, self.answer, CLOSED)
             return
         self.record.upstream_duration_s = now - self._since
         self._spilled = None  # the upstream takes no more of the request
         self._kept = (head, content, ended)
-        self._move(KEPT)
+        self.answer = moved(ANSWER_MOVES, self.answer, KEPT)
 
     def more(self, content: list[bytes], *, ended: bool, now: float) -> None:
         """More content of the answer; ``ended`` where that was all."""
@@ -292,7 +292,7 @@ class Relay:
         """The connection to the upstream is gone, and the answer is not complete."""
         self._hear_upstream(Event.FAILED)
         if self.answer is OUTCOME:
-            self._move(CLOSED)
+            self.answer = moved(ANSWER_MOVES, self.answer, CLOSED)
         else:
             self.refuse(reason, detail)
 
@@ -314,7 +314,7 @@ class Relay:
         record.status = head.status
         record.phase = Phase.ANSWER_BODY
         self._framing = framing
-        self._move(RELAYING)
+        self.answer = moved(ANSWER_MOVES, self.answer, RELAYING)
         self.to_client.append(answer_head(head, framing, date, close=not record.keep_alive))
         self._relay(content, ended=ended)
 
@@ -410,7 +410,7 @@ class Relay:
         self.may_wait = may_wait
         self.record.phase = Phase.CONNECT
         self.wishes |= DIAL
-        self._move(DIALING)
+        self.answer = moved(ANSWER_MOVES, self.answer, DIALING)
 
     def _send(self, pieces: list[bytes]) -> None:
         """Give the upstream ``pieces``, and the end where they are the last."""
@@ -420,7 +420,7 @@ class Relay:
         if self.request is ADMITTED and self._spilled is None:
             if self._chunked:
                 self.to_upstream.append(LAST_CHUNK)
-            self._move(AWAITING)
+            self.answer = moved(ANSWER_MOVES, self.answer, AWAITING)
 
     def _upstream_head(self, endpoint: Endpoint) -> bytes:
         head, admit, record, arrival = self.head, self.admit, self.record, self.arrival
@@ -484,9 +484,6 @@ class Relay:
         self.wishes &= EXPLAIN
         self._kept = self._spilled = None
         self._pending = []
-
-    def _move(self, state: AnswerState) -> None:
-        self.answer = moved(ANSWER_MOVES, self.answer, state)
 
     def _hear(self, event: Event) -> None:
         if event not in REQUEST_HEARS[self.request]:

@@ -419,17 +419,18 @@ class ClientConnection(asyncio.BufferedProtocol):
         site.finished(record)
         if self._state is CLOSING or self._state is CLOSED:
             return  # none is there to be told
-        if then is Then.CUT:
+        if then is Then.GO_ON and self._may_stay:
+            self._next_head()
+        elif then is Then.CUT:
             self._cut()
         elif then is Then.ANSWER:
             self._write_own(relay)
-        elif then is Then.GO_ON and self._may_stay:
-            self._next_head()
         elif self._state is BODY or self._buffer:
             self._linger()
         else:
             self._close()
-        site.explain(relay)
+        if relay.suspect is not None:
+            site.explain(relay)
 
     def _give_up_exchange(self, reason: Reason) -> None:
         """The connection is gone or cut, and with it the exchange that was under way."""
@@ -451,7 +452,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._move(HEAD)
         self._head_known = -1
         self.deadline = self._site.clock.after(self._limits.keepalive_timeout_s)
-        self._reading.resume_all()
+        if self._reading.reasons:
+            self._reading.resume_all()
         if self._writing.is_stalled:
             # A client that does not take its answers gets no further ones: together they would have no bound.
             self._reading.pause(Pause.UNREAD)

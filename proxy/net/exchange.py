@@ -236,16 +236,16 @@ class Exchange:
         site.exchanges -= 1
         # What calls back is let go of as well: each would keep the other, and the body, until the collector looks.
         job, self._job = self._job, None
-        if job is None:
-            self._give_back()
-        else:
+        if job is not None:
             site.apart.abandon(job, self._give_back)  # a thread may be reading the body
+        elif self._reservation is not None or self._spill is not None:
+            self._give_back()
         dial, self._dial = self._dial, None
         if dial is not None:
             dial.cancel()
         if self.relay.answer is OUTCOME:
             self._await_outcome()
-        else:
+        elif self._ticket is not None or self._upstream is not None:
             self._let_go()
 
     def _give_back(self) -> None:
@@ -386,7 +386,8 @@ class Exchange:
             self._forget_outcome()
             return
         relay.answered(head, content, ended=ended, now=self._site.clock.now())
-        self._reading.resume(Pause.UPSTREAM)
+        if self._reading.reasons:
+            self._reading.resume(Pause.UPSTREAM)
         if relay.may_relay:
             self._site.turn.go_on(self._client)
         elif upstream is not None and not ended:

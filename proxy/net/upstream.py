@@ -194,7 +194,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reusable = True
         self._buffer = b""
         self.state = moved(UPSTREAM_MOVES, self.state, AWAITING if complete else SENDING)
-        self._write(pieces)
+        write(self._transport, pieces, secure=self.endpoint.tls is not None)
 
     def send(self, pieces: list[bytes], *, complete: bool) -> None:
         """More of the request. Nothing is written once the upstream has answered early (threats R6)."""
@@ -202,7 +202,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if complete:
             self.state = moved(UPSTREAM_MOVES, self.state, AWAITING)
-        self._write(pieces)
+        assert self._transport is not None
+        write(self._transport, pieces, secure=self.endpoint.tls is not None)
 
     def pause_reading(self) -> None:
         """Stop reading the answer: the sender takes it too slowly, or may not see it yet."""
@@ -243,10 +244,6 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.close()
 
     # -- inside
-
-    def _write(self, pieces: list[bytes]) -> None:
-        assert self._transport is not None
-        write(self._transport, pieces, secure=self.endpoint.tls is not None)
 
     def _read_head(self, data: bytes) -> None:
         try:
@@ -317,7 +314,8 @@ class UpstreamConnection(asyncio.Protocol):
     def _end_answer(self, *, reusable: bool) -> None:
         self._sink = None
         self._chunked = None
-        self.resume_reading()
+        if self.reading_paused:
+            self.resume_reading()
         if reusable and self._transport is not None and not self._transport.is_closing():
             self.state = moved(UPSTREAM_MOVES, self.state, IDLE)
             self._owner.released(self)
