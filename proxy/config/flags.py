@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import NoReturn
 
 from proxy.config import kinds
 from proxy.config.flag_names import ENVIRONMENT_PREFIX, FLAGS, Flag
 from proxy.config.parse import read_value
-from proxy.config.problems import Problems
+from proxy.config.problems import Problems, nearest, suggestion
 from proxy.config.tree import Table
 from proxy.errors import HookwardError, Mistake, Place, Problem
 
@@ -110,7 +109,10 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
 def refuse_unknown(rest: Sequence[str]) -> None:
     """FlagError for what no flag took. Values are not repeated: one may be a secret behind a misspelt flag."""
     options = [word.partition("=")[0] for word in rest if word.startswith("-") and len(word) > 1]
-    problems = [Problem(option[:40], "unknown flag", _near(option)) for option in options]
+    problems = [
+        Problem(option[:40], "unknown flag", suggestion(option, _KNOWN, otherwise="see --help for the flags"))
+        for option in options
+    ]
     if rest and not options:
         problems = [Problem("command line", "a word belongs to no flag", "see --help for the flags and commands")]
     if problems:
@@ -150,9 +152,9 @@ def unknown_variables(environ: Mapping[str, str], referenced: Iterable[str], pro
     unknown = {name for name in environ if name.startswith(ENVIRONMENT_PREFIX)} - {*known, *referenced}
     for name in sorted(name for name in unknown if not _KUBERNETES.fullmatch(name)):
         # Without the prefix, which would make everything near to everything.
-        near = get_close_matches(name[at:].upper(), [other[at:] for other in known], n=1, cutoff=0.7)
+        near = nearest(name[at:].upper(), [other[at:] for other in known], cutoff=0.7)
         if near:
-            mend = f"did you mean {ENVIRONMENT_PREFIX}{near[0]}?"
+            mend = f"did you mean {ENVIRONMENT_PREFIX}{near}?"
             problems.add(Place.of(name[:80]), "unknown environment variable", mend)
         else:
             problems.warn("", Place.of(name[:80]), "no setting has this name; it is ignored")
@@ -191,8 +193,3 @@ def _put_tcp(tree: Table, pairs: list[object], place: Place) -> None:
         name, listen, upstream = pair
         tree.put(("tcp", name or f"tcp-{number}", "listen"), listen, place)
         tree.put(("tcp", name or f"tcp-{number}", "upstream"), upstream, place)
-
-
-def _near(option: str) -> str:
-    near = get_close_matches(option.lower(), _KNOWN, n=1, cutoff=0.6)
-    return f"did you mean {near[0]}?" if near else "see --help for the flags"

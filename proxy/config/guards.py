@@ -85,11 +85,9 @@ class GuardReader:
             return self.schemes[slug_of(name)]
         provider = find(name)
         if provider is None:
-            route.wrong(
-                "provider",
-                f"there is no provider {name[:64]!r}",
-                _near_provider(name, [*self.schemes, *PROVIDERS]),
-            )
+            slug, otherwise = slug_of(name)[:64], "`hookward providers` lists those that are known"
+            mend = suggestion(slug, [*self.schemes, *PROVIDERS], otherwise=otherwise)
+            route.wrong("provider", f"there is no provider {name[:64]!r}", mend)
         elif provider.scheme is None and provider.token is None:
             route.wrong("provider", f"{provider.title} proves nothing", provider.advice or "use a token")
             return None
@@ -267,8 +265,3 @@ def show_instant(seconds: float) -> str:
     """``2026-12-15`` or ``2026-12-15 12:00:00``, in UTC."""
     text = dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
     return text.removesuffix(" 00:00:00")
-
-
-def _near_provider(name: str, known: Sequence[str]) -> str:
-    found = suggestion(slug_of(name)[:64], known)
-    return found if found.startswith("did you") else "`hookward providers` lists those that are known"

@@ -65,16 +65,18 @@ def _order(problem: Problem) -> tuple[str, int]:
     return ("", 0) if isinstance(place, str) or place.line is None else (place.file, place.line)
 
 
-def nearest(word: str, known: Sequence[str]) -> str | None:
-    """The known word that was probably meant, or None."""
-    near = get_close_matches(word, known, n=1, cutoff=0.6) or get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+def nearest(word: str, known: Sequence[str], cutoff: float = 0.6) -> str | None:
+    """The known word that was probably meant, or None. ``cutoff``: how alike they must be, as ``difflib`` has it."""
+    near = get_close_matches(word, known, 1, cutoff) or get_close_matches(word.lower(), known, 1, cutoff)
     return near[0] if near else None
 
 
-def suggestion(word: str, known: Iterable[str], *, what: str = "known are") -> str:
-    """``did you mean 'x'?``, or the list of all that is known where nothing is near."""
+def suggestion(word: str, known: Iterable[str], *, what: str = "known are", otherwise: str = "") -> str:
+    """``did you mean 'x'?``; where nothing is near, ``otherwise``, or the list of all that is known."""
     known = list(known)
     near = nearest(word, known)
     if near is not None:
         return f"did you mean {near!r}?"
+    if otherwise:
+        return otherwise
     return f"{what}: {', '.join(known)}" if known else "remove it"

@@ -9,11 +9,11 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 import proxy
 from proxy.config.commandline import ExitCode
 from proxy.config.flags import FlagError
+from proxy.config.problems import suggestion
 from proxy.errors import Problem
 from proxy.ops.commands import COMMANDS
 from proxy.ops.journal import outcome
@@ -45,7 +45,7 @@ def _dispatch(argv: list[str]) -> int:
     if word in {"-V", "--version"}:
         return COMMANDS["version"].main(())
     if word and not word.startswith("-"):
-        raise FlagError([Problem(repr(word[:40]), "unknown command", _near(word))])
+        raise FlagError([Problem(repr(word[:40]), "unknown command", suggestion(word, COMMANDS, what="commands"))])
     return COMMANDS["run"].main(argv)
 
 
@@ -55,11 +55,6 @@ def help_text() -> str:
     commands = "\n".join(f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items())
     head, flags, rest = COMMANDS["run"].parser().format_help().partition("\noptions:\n")
     return f"{head}\ncommands:\n{commands}\n{flags}{rest}"
-
-
-def _near(word: str) -> str:
-    near = get_close_matches(word.lower(), COMMANDS, n=1)
-    return f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
 
 
 def _proxy_py_is_mixed_in() -> bool:

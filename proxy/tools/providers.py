@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from proxy.config.commandline import ExitCode, Paint, Parser
 from proxy.config.flags import FlagError
-from proxy.config.problems import nearest
+from proxy.config.problems import suggestion
 from proxy.core.schemes import ALIASES, PROVIDERS, Provider, find
 from proxy.core.signing.scheme import Method, Scheme
 from proxy.core.tokens import TokenKind
@@ -61,8 +61,8 @@ def provider_named(name: str) -> Provider:
     found = find(name)
     if found is not None:
         return found
-    near = nearest(name.lower().replace("-", "_")[:64], [*PROVIDERS, *ALIASES])
-    mend = f"did you mean {near!r}?" if near else "`hookward providers` lists those that are known"
+    slug, otherwise = name.lower().replace("-", "_")[:64], "`hookward providers` lists those that are known"
+    mend = suggestion(slug, [*PROVIDERS, *ALIASES], otherwise=otherwise)
     raise FlagError([Problem("PROVIDER", f"there is no provider {name[:64]!r}", mend)])
 
 

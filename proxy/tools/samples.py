@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import resources
 from types import MappingProxyType
 from urllib.parse import urlencode
 
+from proxy.config.problems import suggestion
 from proxy.core.schemes import Provider
 from proxy.errors import Mistake
 from proxy.values import frozen
@@ -124,8 +124,7 @@ def choose(provider: Provider, event: str | None) -> Sample:
         if event.lower() in (sample.event.lower(), sample.header.lower()):
             return sample
     names = [sample.event for sample in known]
-    near = get_close_matches(event.lower(), names, n=1)
-    mend = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}; give your own with --body FILE"
+    mend = suggestion(event, names, otherwise=f"there are {', '.join(names)}; give your own with --body FILE")
     raise Mistake(f"there is no sample of this event of {provider.title}", mend)
 
 

@@ -66,14 +66,14 @@ def test_process_flags() -> None:
 
 def test_unknown_flags_are_all_named_with_suggestions() -> None:
     assert wrong("--listn", "x", "--secrt-file=hunter2", "--zzz") == [
-        ("--listn", "unknown flag", "did you mean --listen?"),
-        ("--secrt-file", "unknown flag", "did you mean --secret-file?"),
+        ("--listn", "unknown flag", "did you mean '--listen'?"),
+        ("--secrt-file", "unknown flag", "did you mean '--secret-file'?"),
         ("--zzz", "unknown flag", "see --help for the flags"),
     ]
 
 
 def test_abbreviations_are_not_guessed() -> None:
-    assert wrong("--list", ":1")[0][2] == "did you mean --listen?"
+    assert wrong("--list", ":1")[0][2] == "did you mean '--listen'?"
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_argv_is_that_of_the_process_unless_given(monkeypatch: pytest.MonkeyPatc
     assert "hookward" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("word", "mend"), [("chek", "did you mean check?"), ("xyzzy", "commands: run, check")])
+@pytest.mark.parametrize(("word", "mend"), [("chek", "did you mean 'check'?"), ("xyzzy", "commands: run, check")])
 def test_an_unknown_command(word: str, mend: str, capsys: pytest.CaptureFixture[str]):
     assert main([word]) == 64
     captured = capsys.readouterr()

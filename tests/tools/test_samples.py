@@ -57,7 +57,7 @@ def test_an_event_is_chosen(slug: str, event: str | None, file: str):
 
 
 @pytest.mark.parametrize(
-    ("event", "mend"), [("pulls_request", "did you mean pull_request"), ("xyzzy", "there are push, ping")]
+    ("event", "mend"), [("pulls_request", "did you mean 'pull_request'"), ("xyzzy", "there are push, ping")]
 )
 def test_an_unknown_event(event: str, mend: str):
     with pytest.raises(ValueError, match=mend):
