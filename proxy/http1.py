@@ -1,6 +1,6 @@
 """The words of HTTP/1.1: heads as values, and the only place that writes them (RFC 9110, RFC 9112).
 
-Whoever holds a head here holds validated bytes: the grammars in ``core.request_head`` and ``core.response_head`` make
+The heads here hold validated bytes: the grammars in ``core.request_head`` and ``core.response_head`` make
 them, and what is written below is joined from parsed parts, never copied from a peer. This module does not parse,
 does not decide and knows no connection.
 """
@@ -61,7 +61,7 @@ class RequestHead:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResponseHead:
-    """An answer's status line and field lines, validated. One value may serve many answers, so nobody changes it."""
+    """An answer's status line and field lines, validated. One value may serve many answers, so it is never changed."""
 
     status: int
     phrase: bytes

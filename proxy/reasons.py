@@ -1,7 +1,7 @@
 """Every way an exchange can end: the one table that log, metrics, answers and docs are made from.
 
-A reason is a word that operators script against, the status that the sender sees (``None`` where nothing can be
-answered) and the end that caused it, as HAProxy's log says who ended a session. This module never knows how an
+A reason is a word that operators script against, the status that the client sees (``None`` where nothing can be
+answered) and the end that caused it, as HAProxy's log says which side ended a session. This module never knows how an
 answer is written or when: that is ``http1`` and the shell.
 """
 
@@ -34,7 +34,7 @@ class Phase(IdentityEnum):
 class Reason(IdentityEnum):
     """Why an exchange ended. Members know their ``word``, ``status`` and ``ended_by``."""
 
-    # (word, status, who)
+    # (word, status, ended by)
     DELIVERED = ("delivered", None, Ended.UPSTREAM)
 
     ADDRESS_REFUSED = ("address_refused", 403, Ended.US)

@@ -1,4 +1,4 @@
-"""Network addresses: who a peer is, and which peers a list admits.
+"""Network addresses: what a peer's address is, and which addresses a list admits.
 
 An ``AddressSet`` is compiled once from its entries into merged, sorted ranges and asked by bisection, so that ten
 thousand prefixes cost no more than a handful. IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2) are IPv4
@@ -100,7 +100,7 @@ class AddressSet:
 
     @classmethod
     def empty(cls) -> AddressSet:
-        """The set that admits nobody."""
+        """The set that admits no address."""
         return cls((), (), has_unix=False)
 
     @classmethod
@@ -133,7 +133,7 @@ class AddressSet:
 
     @classmethod
     def union(cls, sets: Iterable[AddressSet]) -> AddressSet:
-        """One set that admits whom any of ``sets`` admits. For many sets, cheaper than ``|`` one by one."""
+        """One set that admits what any of ``sets`` admits. For many sets, cheaper than ``|`` one by one."""
         # Thousands of routes may share one list.
         parts = list({id(part): part for part in sets if part}.values())
         if len(parts) == 1:
@@ -188,7 +188,7 @@ def client_address(peer: Peer, forwarded_for: Sequence[bytes], trusted: AddressS
 
     Takes the values of all its field lines in the order they came. Each address was written by the proxy to its
     right, so the walk goes on only as long as that proxy is trusted. What cannot be read, an empty item included,
-    ends it at the last good address: whatever stands to the left may have been written by the sender.
+    ends it at the last good address: whatever stands to the left may have been written by the client.
     """
     client = peer
     for hop in islice(_hops(forwarded_for), _MAX_HOPS):

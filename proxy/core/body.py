@@ -25,7 +25,7 @@ from proxy.reasons import Reason
 #: Kept back in ``tail`` beyond the window. One byte would do to make the message incomplete; 16 KiB also keep the last
 #: records from an application that reads a stream record by record.
 WITHHELD_BYTES = 16 * 1024
-#: Smaller pieces are joined while they are held. Each costs some 40 bytes beside its content, so a sender that cuts its
+#: Smaller pieces are joined while they are held. Each costs some 40 bytes beside its content, so a client that cuts its
 #: body into crumbs would otherwise hold ten times what it has reserved.
 CRUMB_BYTES = 1024
 

@@ -3,8 +3,8 @@
 The ranges become a decision tree over 32-bit words of the source address (one for IPv4, four for IPv6, each loaded when
 it is needed), searched by bisection. Offsets are relative to the network header, so the program fits whatever the
 socket's own view of the packet begins with. A list that is too long for the kernel is widened: the smallest gaps
-between its ranges are closed until it fits, so that the program never drops whom the list admits, and who comes
-through is judged again anyway. This module makes instructions; it never knows a socket, a packet or a log.
+between its ranges are closed until it fits, so that the program never drops an address that the list admits; what
+passes it is judged again anyway. This module makes instructions; it never knows a socket, a packet or a log.
 
 The machine: Linux, Documentation/networking/filter.rst; the headers: RFC 791 section 3.1, RFC 8200 section 3.
 """

@@ -1,9 +1,9 @@
 """The one budget of buffered bytes for all exchanges together (design: promise 5, bounded).
 
 Theory. Bytes are counted as they come: what a head announces costs nothing. An exchange that finds no room waits, first
-come first served, and its sender is not read meanwhile. Three bounds hold at once:
+come first served, and its client is not read meanwhile. Three bounds hold at once:
 
-* all together have ``limit``; of it, strangers leave to listed addresses what ``reserved_share`` says;
+* all together have ``limit``; of it, other addresses leave to listed ones what ``reserved_share`` says;
 * a group of addresses (``Peer.group``) has an eighth of it, so that no few of them can fill it;
 * within each of these bounds one window is kept for the exchange whose *turn* it is: the first that found no room. It
   may grow to its end, and gives its place to the next. Without turns many half-filled windows would each wait for the
@@ -31,7 +31,7 @@ class Party:
     """Whose bytes they are. ``group`` is None for what speaks for many: a unix socket, a trusted proxy."""
 
     group: Group | None = None
-    listed: bool = True  # may take what strangers may not
+    listed: bool = True  # of an ``allow`` list: may use the reserved share
 
 
 ANYBODY = Party()
@@ -258,7 +258,7 @@ class BufferBudget:
             self._serving = False
 
     def _serve_group(self, group: _Line) -> None:
-        """Move those for whom their group has room on to the line of all."""
+        """Move those for which their group has room to the line of all."""
         while group.waiting:
             first = next(iter(group.waiting))
             if not self._passes_group(group, first):

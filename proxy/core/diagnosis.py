@@ -6,7 +6,7 @@ the function that looks for it in one case (``core.causes``). Sure causes, which
 before guesses. For the operator alone: nothing of this ever reaches a sender, which could try keys with it.
 
 Bounded: the body that is looked at, what it may become when it is decompressed, and what is hashed in all. Nothing that
-comes out holds a secret, a MAC or a text of the sender. Pure: no clock, no log; the shell decides when to ask.
+comes out holds a secret, a MAC or a text of the client. Pure: no clock, no log; the shell decides when to ask.
 """
 
 from __future__ import annotations

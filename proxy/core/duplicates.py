@@ -16,7 +16,7 @@ from enum import Enum
 
 from proxy.values import frozen
 
-#: Only who can sign chooses what is hashed here, so half of SHA-256 is as good as all of it.
+#: What is hashed here can only be chosen with the secret, so half of SHA-256 is as good as all of it.
 KEY_BYTES = 16
 
 
@@ -34,7 +34,7 @@ class Claim:
 
     found: Found
     status: int = 0  # DELIVERED: what the upstream said when it took it
-    owner: str = ""  # IN_FLIGHT: who has it
+    owner: str = ""  # IN_FLIGHT: the exchange that has it
     learned: bool = False  # DELIVERED: known by its id, and its signature was not known yet; now it is
 
 
@@ -43,7 +43,7 @@ NEW = Claim(Found.NEW)
 
 @frozen
 class Keys:
-    """What one delivery is told by. ``proven`` are those of ``every`` that nobody but the sender could have made."""
+    """What identifies one delivery. ``proven`` are those of ``every`` that only the provider could have made."""
 
     proven: tuple[bytes, ...]
     every: tuple[bytes, ...]
@@ -68,7 +68,7 @@ class DuplicateRule:
 
     @property
     def keep_s(self) -> float:
-        """How long the answer of a delivery is kept; where only what is in flight counts, for those who wait now."""
+        """How long the answer of a delivery is kept; where only what is in flight counts, for those that wait now."""
         return self.window_s if self.remembers else self.patience_s + 1.0
 
 
@@ -77,10 +77,10 @@ def keys_of(rule: DuplicateRule, route: str, path: bytes, delivery_id: str, mark
 
     Of where it goes as well, by ``path``: else a failed delivery, replayed to another path below the route where the
     application takes anything, would be known as delivered, and the provider's next try told so. A trailing slash and
-    the case of letters tell no two places apart, because many applications do not. Nor does the query: what nobody
-    signs can be varied without end, and each variant would be a delivery that was never seen.
+    the case of letters tell no two places apart, because many applications do not. Nor does the query: what is not
+    signed can be varied without end, and each variant would be a delivery that was never seen.
 
-    By signatures as well as ids, because an id in a header that is not signed can be changed by whoever replays. By ids
+    By signatures as well as ids, because an id in a header that is not signed can be changed in a replay. By ids
     as well as signatures, because a provider that sends again signs again, with a new time.
     """
     place = hashlib.sha256(path.rstrip(b"/").lower()).digest()
@@ -128,7 +128,7 @@ class DuplicateTable:
         return NEW
 
     def delivered(self, keys: Keys, owner: str, status: int, now: float, keep_s: float) -> None:
-        """The upstream took it with ``status``: remember that for ``keep_s``, whoever may have claimed it meanwhile."""
+        """The upstream took it with ``status``: remember that for ``keep_s``, whatever was claimed meanwhile."""
         self.released(keys, owner)
         for key in keys.every:
             self._delivered[key] = (status, now + keep_s)
@@ -136,7 +136,7 @@ class DuplicateTable:
         self._trim(now)
 
     def released(self, keys: Keys, owner: str) -> None:
-        """It was not delivered: whoever comes next may try. Claims of others stay as they are."""
+        """It was not delivered: the next one may try. Claims of others stay as they are."""
         for key in keys.every:
             held = self._claims.get(key)
             if held is not None and held[0] == owner:
@@ -158,7 +158,7 @@ class DuplicateTable:
     def _learn(self, keys: Keys, entry: tuple[int, float], now: float) -> bool:
         """A delivery that was sent again has a new signature: it must not pass under another id later.
 
-        Never the other way round: who replays a signature could give it any id, and so burn that of another delivery.
+        Never the other way round: a replayed signature could come with any id, and so use up that of another delivery.
         """
         fresh = [key for key in keys.proven if key not in self._delivered]
         for key in fresh:

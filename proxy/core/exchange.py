@@ -52,7 +52,7 @@ class Admit:
     verification: Verification | None = None
     secret_name: str = ""  # of the token that matched
     observed: Reason | None = None  # what would have been refused
-    check: EndpointCheck | None = None  # the head is an endpoint check, which nobody signs
+    check: EndpointCheck | None = None  # the head is an endpoint check, which is not signed
     answer: HandshakeAnswer | None = None  # ours to that check: nothing goes to the upstream
 
 
@@ -114,7 +114,7 @@ def decide(
 
 def _client(head: RequestHead, peer: Peer, trusted: AddressSet) -> Peer | None:
     """The client that a trusted proxy names; None where its two fields name different ones: it writes one of them and
-    may pass on the other as the sender wrote it, and nobody can tell which.
+    may pass on the other as the client wrote it, and there is no telling which.
     """
     client = client_address(peer, head.get_all(b"x-forwarded-for"), trusted)
     if b"forwarded" not in head.values:
@@ -270,7 +270,7 @@ def _has_evidence(head: RequestHead, route: Route | None) -> bool:
 def own_answer(head: RequestHead, admit: Admit, gate: BodyGate, secret_name: str) -> HandshakeAnswer | None:
     """Our answer to a body that has had its verdict, where it is an endpoint check that we answer; else None.
 
-    What is only observed is never answered: whoever signed it, it was not the provider.
+    What is only observed is never answered: its signature is not the provider's.
     """
     if admit.route.handshake != ANSWER or admit.verification is None or admit.observed is not None:
         return None
@@ -339,7 +339,7 @@ _PROVENANCE_SAFE = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}+")
 def provenance_value(admit: Admit, secret_name: str, delivery_id: str) -> bytes:
     """The value of ``Webhook-Verified``: what was proved, by which secret, for which delivery; b"" if nothing was.
 
-    A delivery id comes from the sender: what is not harmless in a field value is left out (threats H8).
+    A delivery id comes from the client: what is not harmless in a field value is left out (threats H8).
     """
     route = admit.route
     proved = route.token is not None or route.signature is not None

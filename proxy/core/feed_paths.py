@@ -10,7 +10,7 @@ the list) or conditions, ``[name=value]``, which each item must meet::
     {region}[]                                any key; its name becomes the attribute ``region``
 
 A key that none of the objects has is an error, and so is a text where a list should be: a feed that has changed its
-form must not pass for one that has lost its entries. This module reads no file and asks nobody.
+form must not pass for one that has lost its entries. This module does no I/O.
 """
 
 from __future__ import annotations

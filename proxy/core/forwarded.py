@@ -1,6 +1,6 @@
-"""``Forwarded`` (RFC 7239): whom a trusted proxy names as its client, as the items that ``X-Forwarded-For`` would have.
+"""``Forwarded`` (RFC 7239): the client that a trusted proxy names, as the items that ``X-Forwarded-For`` would have.
 
-A field that is not of the RFC's form names nobody: its one item is unreadable, so a walk ends before it.
+A field that is not of the RFC's form names no client: its one item is unreadable, so a walk ends before it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _hops_of(value: bytes) -> list[bytes]:
 
 
 def _node(element: bytes) -> bytes:
-    """The node of an element that is well formed. ``for`` twice, or inside another value, names nobody."""
+    """The node of an element that is well formed. ``for`` twice, or inside another value, names no client."""
     nodes = _FOR.findall(element)
     if len(nodes) != 1 or element.lower().count(b"for=") != 1:
         return _NOBODY

@@ -44,7 +44,7 @@ HOP_BY_HOP = frozenset(
     }
 )
 
-#: Which peer is the client, according to whoever wrote it: believed from trusted proxies only (threats H1).
+#: Which peer is the client, as some hop has written it: believed from trusted proxies only (threats H1).
 FORWARDING = frozenset(
     {
         b"cf-connecting-ip",
@@ -126,7 +126,7 @@ _END_TO_END = frozenset(
     }
 )
 
-#: ``Connection`` values that name no field: what nearly every sender writes.
+#: ``Connection`` values that name no field: what nearly every client writes.
 _NAMES_NOTHING = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -160,7 +160,7 @@ def _is_end_to_end(name: bytes, guarded: frozenset[bytes]) -> bool:
 
 
 def hop_by_hop_named(connection: bytes, guarded: frozenset[bytes], present: Iterable[bytes]) -> frozenset[bytes]:
-    """Those of the ``present`` names that a ``Connection`` value makes hop-by-hop, less what somebody relies on.
+    """Those of the ``present`` names that a ``Connection`` value makes hop-by-hop, less what a check relies on.
 
     ``guarded`` are the lower-case names that the route's own guard reads.
     """
@@ -206,7 +206,7 @@ def _forwarded_lines(head: RequestHead, provenance: Provenance, id_name: bytes) 
 # A provider sends the same names with every delivery.
 @lru_cache(maxsize=64)
 def _strangers(names: tuple[bytes, ...]) -> frozenset[bytes]:
-    """What of these names does not cross where nobody vouches for the sender."""
+    """What of these names does not cross where the peer is no trusted proxy."""
     return _DROPPED | {name for name in names if name.startswith(_FORWARDED)}
 
 
@@ -224,7 +224,7 @@ def upstream_head(
 
     ``target`` is what was matched, less a query token. ``content_length`` is written where the length is known; None
     where the content follows in chunks that we cut. A request that came without content gets neither (RFC 9110
-    section 8.6) unless ``content_length`` is 0 and the sender said so itself. ``signed`` are the lower-case names that
+    section 8.6) unless ``content_length`` is 0 and the client said so itself. ``signed`` are the lower-case names that
     the signature covers: where the request id is one of them, the application needs it as it came to verify again, and
     ours gets another name. ``authority`` is the upstream's own: what a request of HTTP/1.0 without Host is given,
     because HTTP/1.1 demands one (RFC 9112 section 3.2).
@@ -254,7 +254,7 @@ _ANSWER_DROPPED = HOP_BY_HOP | {b"content-length"}
 
 
 def answer_head(head: ResponseHead, framing: Framing, date: bytes, *, close: bool) -> bytes:
-    """The head of the answer to the sender.
+    """The head of the answer to the client.
 
     ``framing`` is how *we* end the content: LENGTH writes the upstream's length, CHUNKED our own chunks, EOF ends it
     with the connection, NONE has no content (a length is then kept only as metadata, for HEAD and 304).
@@ -263,7 +263,7 @@ def answer_head(head: ResponseHead, framing: Framing, date: bytes, *, close: boo
     return write(head, framing, date, close)
 
 
-def _write_answer(head: ResponseHead, framing: Framing, date: bytes, close: bool) -> bytes:  # noqa: FBT001 - as below
+def _write_answer(head: ResponseHead, framing: Framing, date: bytes, close: bool) -> bytes:  # noqa: FBT001 - a part of the cache's key
     dropped = _ANSWER_DROPPED
     if b"connection" in head.values:
         listed = [value_of(entry) for entry in head.fields if entry[0] == b"connection"]

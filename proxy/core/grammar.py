@@ -5,7 +5,7 @@ time. Inside a repeated group there is nothing to step back into, which Python b
 decides anything; what is narrower than the RFC says so.
 
 A field line is canonical where it reads ``name: value`` with one space between them and no blank at the end: so nearly
-everybody writes them, so we write them, and such a line crosses as it is.
+all clients write them, so we write them, and such a line crosses as it is.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from proxy.http1 import Field
 
 #: What may stand in a token, for use inside ``[…]`` (RFC 9110 section 5.6.2).
 TOKEN_CHARS = rb"!#$%&'*+.^_`|~0-9A-Za-z\-"
-#: Those of the names that everybody reads alike. CGI and what descends from it (PHP, WSGI, FastCGI) write a name as
-#: that of a variable, and some put "_" not for "-" alone but for all that is neither letter nor digit.
+#: Those of the names that all applications read alike. CGI and what descends from it (PHP, WSGI, FastCGI) write a name
+#: as that of a variable, and some put "_" not for "-" alone but for all that is neither letter nor digit.
 PLAIN_NAME_CHARS = rb"0-9A-Za-z\-"
 VISIBLE = rb"\x21-\x7e"
 #: Bytes of a field value (RFC 9110 section 5.5), with and without obs-text.
 VALUE_CHARS = rb"\t\x20-\x7e\x80-\xff"
 ASCII_VALUE_CHARS = rb"\t\x20-\x7e"
-#: The same without the tab, which nobody writes and which old servers do not take for a blank.
+#: ``ASCII_VALUE_CHARS`` without the tab: hardly any client writes one, and old servers do not take it for a blank.
 PLAIN_VALUE_CHARS = rb"\x20-\x7e"
 
 MAX_NAME = 256  # bytes of a field name
@@ -60,7 +60,7 @@ def index_fields(lines: list[bytes]) -> tuple[list[Field], dict[bytes, bytes], f
 
 
 def same_lines(fields: list[Field], read: list[tuple[bytes, bytes]]) -> bool:
-    """Whether another reader, who gives names and values, has read these fields; h11 writes codings in lower case."""
+    """Whether another reader has read these fields as these names and values; h11 writes codings in lower case."""
     return [line.lower() for _, line in fields] == [(b"%b: %b" % pair).lower() for pair in read]
 
 

@@ -78,13 +78,13 @@ def find_check(route: Route, head: RequestHead) -> EndpointCheck | None:
 
 
 def refuse_check(route: Route, check: EndpointCheck) -> Reason | None:
-    """Why the sender of a check is refused: the route has a verify token, and the check another one. Else None."""
+    """Why a check is refused: the route has a verify token, and the check another one. Else None."""
     handshake = route.endpoint_check
     if handshake is None or not handshake.verify or route.verify_token is None:
         return None
     if not check.verify:
         return Reason.TOKEN_MISSING
-    # The time follows the second argument: the sender's own length, not the token's.
+    # compare_digest takes time by its second argument: the length of the client's value, not of the token.
     same = hmac.compare_digest(route.verify_token, check.verify.encode("utf-8"))
     return None if same else Reason.TOKEN_MISMATCH
 

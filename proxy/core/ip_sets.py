@@ -21,9 +21,9 @@ from proxy.values import frozen
 
 #: The largest feed known (AWS) has 15,000 entries.
 MAX_PREFIXES = 200_000
-#: No provider has more in one piece: wider is a mistake, or somebody who would like to be let in.
+#: No provider has more in one piece: wider is a mistake, or an attempt to be let in.
 WIDEST = {4: 8, 6: 16}
-#: Nor more in all: the largest cloud has 3 % of IPv4. A list in many pieces must not say "everybody" either.
+#: Nor more in all: the largest cloud has 3 % of IPv4. A list in many pieces must not admit every address either.
 MOST_OF_IPV4 = 1 << 30
 #: A list of at least ``SHRINK_FROM`` prefixes that loses more than nine in ten is a broken feed.
 SHRINK_FROM = 10
@@ -217,7 +217,7 @@ def _check_extent(prefixes: Iterable[_Prefix]) -> None:
 
 
 def _read(text: str) -> _Prefix:
-    """One entry. FeedError where it is no network or address, or wider than anybody's."""
+    """One entry. FeedError where it is no network or address, or wider than any provider's."""
     entry = text.strip()
     shown = repr(entry[:80])
     if entry in {"all", "unix:"}:

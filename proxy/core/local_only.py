@@ -16,7 +16,7 @@ from proxy.http1 import RequestHead
 
 _LOOPBACK = rb"(?:localhost|(?:[a-z0-9-]+\.)+localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])\.?(?::[0-9]+)?"
 _LOOPBACK_HOST = re.compile(_LOOPBACK)
-#: Pages of this host, whatever their port. Of a page without an origin ("null") nobody can say whose it is.
+#: Pages of this host, whatever their port. A page without an origin ("null") may be of any site.
 _LOOPBACK_ORIGIN = re.compile(rb"https?://" + _LOOPBACK)
 #: All that browsers tell that know no Fetch Metadata, of a request that needs no ``Origin``.
 _LOOPBACK_PAGE = re.compile(_LOOPBACK_ORIGIN.pattern + rb"(?:/.*)?")

@@ -21,8 +21,8 @@ from proxy.values import frozen
 
 #: More than any machine can have.
 NO_BOUND = 1 << 62
-NOBODY = AddressSet.empty()
-#: Of the sender's patience, what is left for the way of the answer.
+NO_ADDRESSES = AddressSet.empty()
+#: Of the time that the provider waits, what is left for the way of the answer.
 SPARE_S = 1.0
 
 
@@ -76,7 +76,7 @@ class ServerLimits:
     reserved_share: int = 0  # percent of connections and handshakes that only listed addresses may take
 
     def open_to_strangers(self, most: int) -> int:
-        """How many of ``most`` anybody may take."""
+        """How many of ``most`` are for addresses without an ``allow`` list, too."""
         return most - most * self.reserved_share // 100
 
 
@@ -138,7 +138,7 @@ class Endpoint:
 
 @frozen
 class Route:
-    """Who may call what, what proves it, and where it goes. All guards that are set must hold."""
+    """What may be called from where, what proves it, and where it goes. All guards that are set must hold."""
 
     name: str
     path: bytes  # raw, as matched; "/" owns everything
@@ -161,7 +161,7 @@ class Route:
     drained: tuple[Endpoint, ...] = ()  # endpoints that get nothing, because their configuration says so
     answer_s: float = 0.0  # how long the provider waits for an answer; 0 where that is not known
     refusal_status: int | None = None  # a provider that demands 401 (Discord, Xero)
-    duplicates: DuplicateRule | None = None  # None: nobody looks
+    duplicates: DuplicateRule | None = None  # None: no check for duplicates
     endpoint_check: Handshake | None = None  # the provider's, where it has one
     handshake: str = "forward"  # what becomes of it; or "answer", "refuse"
     verify_token: bytes | None = field(default=None, repr=False)
@@ -182,8 +182,8 @@ class Route:
         object.__setattr__(self, "guarded_fields", frozenset(names))
 
     def patience_s(self, waited_s: float) -> float:
-        """How long a delivery whose sender has been waiting for ``waited_s`` may wait for the upstream: ``hold``, and
-        no longer than its sender does. 0 or less: it may not.
+        """How long a delivery that has been under way for ``waited_s`` may wait for the upstream: ``hold``, and no
+        longer than its provider waits. 0 or less: it may not.
         """
         return min(self.hold_s, self.answer_s - SPARE_S - waited_s) if self.answer_s else self.hold_s
 
@@ -208,7 +208,7 @@ class Policy(_Referable):
     trusted_proxies: AddressSet
     limits: Limits
     server: ServerLimits
-    reserved_for: AddressSet = NOBODY  # who may take what strangers may not; nobody where there are no strangers
+    reserved_for: AddressSet = NO_ADDRESSES  # may use the reserved share; empty where no route lets every address in
     table: RouteTable[Route] = field(init=False, repr=False, compare=False)
     answers_s: Mapping[str, float] = field(init=False, repr=False, compare=False)  # of each route
     most_window: int = field(init=False, repr=False, compare=False)  # the largest ``hold_window`` of a route

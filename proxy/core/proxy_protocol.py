@@ -1,8 +1,8 @@
-"""The PROXY protocol, versions 1 and 2: whom a load balancer speaks for (HAProxy, doc/proxy-protocol.txt).
+"""The PROXY protocol, versions 1 and 2: the client that a load balancer names (HAProxy, doc/proxy-protocol.txt).
 
 Asked with the bytes that have been peeked so far. It says how long the header is, so that the shell takes exactly
 those bytes off the socket and TLS or HTTP begins behind them. A listener is configured for the protocol or not: this
-module never guesses, and never knows whether the sender may speak for others. That is the listener's check.
+module never guesses, and never knows whether the peer may name others. That is the listener's check.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _TLV_CRC32C = 0x03
 
 @frozen
 class Header:
-    """A whole header: ``length`` bytes to take off the connection, and whom it names.
+    """A whole header: ``length`` bytes to take off the connection, and the peer that it names.
 
-    ``peer`` is None where the sender speaks for itself (LOCAL, a health check) or does not know (UNKNOWN, UNSPEC):
+    ``peer`` is None where the proxy speaks for itself (LOCAL, a health check) or does not know (UNKNOWN, UNSPEC):
     then there is no client.
     """
 
@@ -130,7 +130,7 @@ def _v2_peer(family: int, buffer: bytes) -> Peer:
     return Peer.packed(buffer[_V2_FIXED : _V2_FIXED + size], int.from_bytes(buffer[port : port + 2], "big"))
 
 
-#: For a connection of our own: nobody is spoken for.
+#: For a connection of our own, without a client.
 LOCAL = _V2_START + bytes((_LOCAL, _UNSPEC, 0, 0))
 
 

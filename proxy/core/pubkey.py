@@ -2,7 +2,7 @@
 
 Loaded only where such a scheme is configured (extra ``hookward[pubkey]``). RSA and ECDSA are over a digest, so the body
 streams; Ed25519 wants its message in one piece. Keys are configured, never fetched: no address in a delivery decides
-whom we believe.
+which key is believed.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ class DigestVerification:
         return Reason.SIGNATURE_MISMATCH
 
     def verify(self, body: bytes) -> str | Reason:
-        """Both at once, for a body that is there whole."""
+        """``update`` and ``finish`` in one call, for a body that is there whole."""
         self.update(body)
         return self.finish()
 

@@ -28,7 +28,7 @@ class RateRule:
 
 
 class RateLimiter:
-    """The buckets of one worker. Times in seconds of any clock; one that jumps costs nobody more than one burst."""
+    """The buckets of one worker. Times in seconds of any clock; one that jumps costs an address one burst at most."""
 
     __slots__ = ("_buckets", "_most")
 

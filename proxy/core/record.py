@@ -8,7 +8,7 @@ from proxy.values import mutable
 
 @mutable
 class ExchangeRecord:
-    """One request and its answer. Texts from the network are as they came: who writes them escapes and caps them.
+    """One request and its answer. Texts from the network are as they came: to escape and cut them is the log's work.
 
     ``path`` has no query, so a token in a query cannot reach a log. Times: ``started`` in seconds since the epoch,
     durations in seconds.
@@ -32,7 +32,7 @@ class ExchangeRecord:
     user_agent: str = ""
     trace_id: str = ""  # of a ``traceparent`` that is well formed, in hexadecimal
     span_id: str = ""
-    status: int = 0  # what the sender was told; 0 where nothing was
+    status: int = 0  # of the answer to the client; 0 without one
     route: str = ""
     provider: str = ""
     event: str = ""

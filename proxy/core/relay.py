@@ -120,7 +120,7 @@ class Relay:
     to_client: list[bytes] = field(default_factory=list)
     to_upstream: list[bytes] = field(default_factory=list)
     wishes: int = 0
-    may_wait: bool = False  # of DIAL: for as long as the route and the sender have patience
+    may_wait: bool = False  # of DIAL: for as long as the route and the provider wait
     keys: Keys = NO_KEYS  # of CLAIM
     suspect: Reason | None = None  # of EXPLAIN
     _evidence: bytes | None = None  # of EXPLAIN: the body, where the gate has it no longer

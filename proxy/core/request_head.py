@@ -1,7 +1,7 @@
 """Reads a request head: one strict grammar for what is beyond doubt, a careful path with h11 for the rest.
 
 How it works. A head ends at its first CRLF CRLF. The grammar below is narrower than RFC 9112 and narrower than h11; a
-head that matches it was read once, byte by byte, and means the same to everybody. All other heads take the careful
+head that matches it was read once, byte by byte, and means the same to every reader. All other heads take the careful
 path: it finds the word for what is wrong, or, where only something harmless is unusual (bytes over 0x7f in a value,
 punctuation in a name), lets h11 have the last word. Then the same rules judge both: RFC 9112 sections 3, 6 and 9.3, and
 the threat model's section 3.1. The module knows no route and no body.

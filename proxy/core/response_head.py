@@ -35,7 +35,7 @@ from proxy.errors import ProtocolError
 from proxy.http1 import Framing, ResponseHead
 from proxy.reasons import Reason
 
-MAX_HEAD = 64 * 1024  # bytes; applications set large cookies, nobody sets larger ones (curl allows 300 KiB)
+MAX_HEAD = 64 * 1024  # bytes; applications set large cookies, hardly any larger than this (curl allows 300 KiB)
 MAX_FIELDS = 200
 
 FAST_HEAD = re.compile(
@@ -79,7 +79,7 @@ def idle_limit_s(head: ResponseHead) -> float:
     return inf if found is None else int(found[1]) - _IDLE_SPARE_S
 
 
-def _read(head: bytes, asked_head: bool) -> ResponseHead:  # noqa: FBT001 - as below
+def _read(head: bytes, asked_head: bool) -> ResponseHead:  # noqa: FBT001 - a part of the cache's key
     """Read a whole head; ``asked_head`` where the request was HEAD. Raises ProtocolError, and nothing else."""
     match = FAST_HEAD.fullmatch(head, 0, len(head) - 2)
     if match is None or head.find(BLANK_AT_END, match.start(4)) >= 0:

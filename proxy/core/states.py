@@ -19,7 +19,7 @@ from proxy.values import IdentityEnum
 
 
 class ClientState(IdentityEnum):
-    """Where the sender's connection stands."""
+    """Where the client's connection stands."""
 
     HEAD = "head"  # idle, or a head is incomplete
     BODY = "body"  # an admitted head; content is awaited

@@ -35,9 +35,9 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#]*+)(.*+)", re.IGNORECASE | re.DOTALL)
 _HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]{2,45}+)\]|[\w\-]++(?:\.[\w\-]++)*+\.?+)(?::([0-9]{1,5}))?")
 _MAX_HOST = 261  # 255 for the name, ":" and the port
 
-# Encoded, these say what they could have said openly, to nobody but a later decoder: separators, dots, "%" itself
-# (double encoding), ";" and all that is unreserved (RFC 3986 section 2.3: producers must not encode it, and "%61dmin"
-# is "admin" to the upstream).
+# Encoded, these mean something only to a second decoder, else they would be written openly: separators, dots, "%"
+# itself (double encoding), ";" and all that is unreserved (RFC 3986 section 2.3: producers must not encode it, and
+# "%61dmin" is "admin" to the upstream).
 _NEVER_ENCODED = frozenset(b"/\\%;.-_~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _SEPARATORS = "/\\.%;?#"
 # Fraction and division slash, set minus, big solidus and its reverse: no compatibility forms, but Windows writes the

@@ -88,7 +88,7 @@ class TokenCheck:
         """The name of the live secret that equals ``given``. All are compared: no early end tells which it is."""
         matched: str | None = None
         for secret in self.secrets:
-            # The time of compare_digest follows its second argument: the sender's own length, not the secret's.
+            # compare_digest takes time by its second argument: the length of the client's value, not of the secret.
             if secret.live(now) and compare_digest(secret.value, given):
                 matched = secret.name if matched is None else matched
         return otherwise if matched is None else matched

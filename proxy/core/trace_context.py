@@ -1,6 +1,6 @@
 """The trace that a request belongs to, as W3C Trace Context names it: ``traceparent`` (https://www.w3.org/TR/trace-context/).
 
-It is read for the log alone and passed on as it came. Whoever sends a delivery may name any trace.
+It is read for the log alone and passed on as it came. A client may name any trace.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One line per exchange: JSON with the names of OpenTelemetry's semantic conventions, or a compact text for people.
 
-Values from the network are cut to 256 characters and escaped to printable ASCII, so that nobody can forge a line or
+Values from the network are cut to 256 characters and escaped to printable ASCII, so that no client can forge a line or
 drive a terminal. A record has no query, no body and no field that carries a secret, so neither has a line. The records
 of one moment are rendered together and handed to the sink together: in a row that costs half of what it costs between
 other work. This module never decides anything.
@@ -285,12 +285,12 @@ class AccessLog:
 
     def _sum_up(self, summary: Summary) -> None:
         reasons = ", ".join(f"{count} {word}" for word, count in summary.reasons.most_common())
-        who = printable(summary.address)
+        address = printable(summary.address)
         line = self._noted(
             f'{{"timestamp":"{timestamp(summary.newest)}","severity":"WARN","event.name":"hookward.refusals"'
             f',"client.address":{quote(summary.address[:MAX_VALUE])},"hookward.refusals.count":{summary.withheld}'
             f',"hookward.refusals.reasons":{json.dumps(dict(summary.reasons.most_common()))}}}',
-            f"{clock_text(summary.newest)} --- {summary.withheld} more refusals from={who}: {reasons}",
+            f"{clock_text(summary.newest)} --- {summary.withheld} more refusals from={address}: {reasons}",
         )
         self._gather(line)
 

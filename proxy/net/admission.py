@@ -20,7 +20,7 @@ class AcceptCounters:
 
     accepted: int = 0  # came through every check, TLS not yet begun
     refused_address: int = 0  # outside the allow lists, or no trusted proxy where one is required
-    refused_full: int = 0  # over max_connections, or what strangers may have of them
+    refused_full: int = 0  # over max_connections, or over what unlisted addresses may have of them
     refused_handshakes: int = 0  # over max_handshakes
     refused_per_address: int = 0  # over max_connections_per_address
     proxy_header_failed: int = 0  # malformed, late or missing
@@ -117,8 +117,8 @@ class Slot:
 
 
 def room_for(peer: Peer, policy: Policy, most: int, *, lasting: bool = False) -> int:
-    """How many of ``most`` there may be for this one to come: strangers leave a share to listed addresses, and what may
-    be silent for as long as it likes (``lasting``) leaves it to whoever comes to a route.
+    """How many of ``most`` there may be for this one to come: unlisted addresses leave a share to listed ones, and what
+    may be silent for as long as it likes (``lasting``) leaves it to connections of routes.
     """
     if peer in policy.reserved_for or not (policy.reserved_for or (lasting and policy.routes)):
         return most

@@ -1,7 +1,7 @@
 """Verdicts that take too long for the loop: a large body that must be parsed, or hashed in one call.
 
-They come before the proof, so anybody may ask for them. ``MAX_RUNNING`` threads work at them, for one group of
-addresses one at a time; groups take turns, listed addresses come first, and strangers leave them a thread. What waits
+They come before the proof, so any client may ask for them. ``MAX_RUNNING`` threads work at them, for one group of
+addresses one at a time; groups take turns, listed addresses come first, and others leave them a thread. What waits
 is bounded by the budgets that its bodies are counted in. It knows nothing of what it calls.
 """
 
@@ -71,7 +71,7 @@ class Apart:
         return job
 
     def abandon(self, job: Job, ended: Callable[[], None]) -> None:
-        """Nobody waits for ``job``. ``ended`` is called when it reads its body no longer: at once, or later."""
+        """``job`` is no longer awaited. ``ended`` is called when it reads its body no longer: at once, or later."""
         if job.started:
             job.done = lambda _verdict: ended()
             job.failed = lambda _bug: ended()

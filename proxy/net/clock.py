@@ -2,9 +2,9 @@
 
 Connections do not arm a timer each: they say by when they must have moved on (``deadline``), and a look at all of them,
 twice a second at the most, finds those that have not. A deadline is then an attribute, and moving it costs next to
-nothing (``call_later`` and ``cancel`` cost 1.1 µs, four times a request). Nobody looks before the first of them can be
-over, so that thousands who are idle cost nothing. To end one costs 100 times as much as to look at it: a crowd that is
-late is called in portions, spread over the half second, because deliveries must not wait for it.
+nothing (``call_later`` and ``cancel`` cost 1.1 µs, four times a request). They are not looked at before the first of
+them can be over, so that thousands of idle connections cost nothing. To end one costs 100 times as much as to look at
+it: a crowd that is late is called in portions, spread over the half second, because deliveries must not wait for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Protocol
 
 #: Deadlines are kept to within this many seconds; to within twice as many where a crowd is watched.
 TICK_S = 0.5
-#: At most so many of those who are late are called in one turn of the loop.
+#: At most so many of those that are late are called in one turn of the loop.
 PORTION = 250
 
 NEVER = float("inf")
@@ -46,7 +46,7 @@ class Clock:
         self._loop = loop
         self.now = now
         self._watched: set[Watched] = set()
-        self._earliest = NEVER  # no deadline of those who are watched is nearer
+        self._earliest = NEVER  # no watched deadline is nearer
         self._late: list[Watched] = []  # and not called yet
         self._pause_s = TICK_S  # between their portions
         self._timer: asyncio.TimerHandle | None = None
@@ -54,7 +54,7 @@ class Clock:
         self._date_second = -1
 
     def after(self, seconds: float) -> float:
-        """The time that is ``seconds`` from now, to be somebody's deadline."""
+        """The time that is ``seconds`` from now, for use as a deadline."""
         at = self.now() + seconds
         if at < self._earliest:  # noqa: PLR1730 - min() takes twice as long, and this is for every request
             self._earliest = at

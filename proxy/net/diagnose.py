@@ -2,7 +2,7 @@
 
 A flood of forgeries must not buy work with each of them, so each route has a few tries for each reason and then one now
 and again; beyond that a refusal costs the comparison of a time. The body is asked for only after that. What is found
-goes into the journal and the metrics, never to a sender; the access log keeps its one line per exchange.
+goes into the journal and the metrics, never to a client; the access log keeps its one line per exchange.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MAX_KEPT = 8192
 
 
 def _sentence(case: Case, found: Diagnosis, request_id: str) -> str:
-    """What the operator reads. Nothing in it is a text of the sender but its name for the request, made printable."""
+    """What the operator reads. Nothing in it is a text of the client but its name for the request, made printable."""
     text = quote(found.sentence)[1:-1].replace('\\"', '"')
     about = f"{case.reason.word}, route {case.route.name}, request {printable(request_id)}"
     return f"why {found.word}: {text} ({about})"

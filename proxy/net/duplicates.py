@@ -1,10 +1,10 @@
 """Duplicates of deliveries, as exchanges meet them: one ticket for each delivery that has proved itself.
 
-A ticket claims the keys of its delivery and tells its exchange what came of it: go on, or why not. Who finds the same
-delivery in flight waits for its outcome, as long as its own sender waits for an answer. The table of this process is
-asked first, always, and answers without a task or a turn of the loop; a store that several processes share is asked
-only for what is new here. Where that store fails, the route's exchanges go by this process's memory alone, or are
-refused (``admits_blind``): this module knows no SQL and no Redis.
+A ticket claims the keys of its delivery and tells its exchange what came of it: go on, or why not. One that finds the
+same delivery in flight waits for its outcome, as long as its own provider waits for an answer. The table of this
+process is asked first, always, and answers without a task or a turn of the loop; a store that several processes share
+is asked only for what is new here. Where that store fails, the route's exchanges go by this process's memory alone, or
+are refused (``admits_blind``): this module knows no SQL and no Redis.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ class Ticket:
     async def _ask_store(self, *, past: bool) -> None:
         try:
             await self._converse(past=past)
-        except Exception as bug:  # noqa: BLE001 - a bug of ours must not leave a sender without an answer
+        except Exception as bug:  # noqa: BLE001 - a bug of ours must not leave a client without an answer
             desk = self._desk
             desk.loop.call_exception_handler({"message": "internal error about a duplicate", "exception": bug})
             self.release()

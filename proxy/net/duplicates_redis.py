@@ -1,7 +1,7 @@
 """A store of duplicates in Redis (or what speaks like it), shared by any number of hosts: extra ``hookward[redis]``.
 
 A claim is ``SET … PX``, made by a script, because all keys of a delivery are claimed or none: Redis runs a script as
-one step, which is what ``NX`` gives to a single key. A claim holds the name of its exchange, and only who holds it can
+one step, which is what ``NX`` gives to a single key. A claim holds the name of its exchange, and only that exchange can
 release it; it expires by itself where its process died. Times run on Redis's own clock. All keys share one hash tag, so
 that a cluster keeps them on one node, where scripts can reach them. Keys are digests; nothing in them can be read.
 """
@@ -92,7 +92,7 @@ class RedisStore:
         return Claim(Found.IN_FLIGHT, owner=held[1:].decode("ascii", "replace"))
 
     async def delivered(self, keys: Keys, owner: str, status: int, keep_s: float) -> None:
-        """As ``DuplicateTable.delivered``; whoever it is that says so."""
+        """As ``DuplicateTable.delivered``, of whichever owner."""
         del owner
         await _call(self._deliver(keys=_names(keys), args=[b"%b%d" % (_DONE, status), _milliseconds(keep_s)]))
 

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 #: How long one process waits for the transactions of the others when it opens the file; later, ``CALL_S`` in all.
 BUSY_S = 2.0
-#: A disk that does not answer holds the thread itself: so much later than the call should have ended, nobody waits on.
+#: A disk that does not answer holds the thread itself: so much later than the call should have ended, it is given up.
 STUCK_S = 0.25
 #: The file's own patience is set in steps of so many milliseconds, which are mostly the same.
 _STEP_MS = 100
@@ -115,7 +115,7 @@ class SqliteStore:
             raise StoreError(str(error)) from None
 
     def _check_time(self) -> None:
-        """Nobody waits for a call that is so late: what it claims would be claimed for nobody."""
+        """Raise where a call is so late that it was given up: a claim it made now would belong to no exchange."""
         if time.monotonic() > self._until + STUCK_S:
             raise StoreError("it is slow")
 

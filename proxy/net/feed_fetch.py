@@ -1,8 +1,8 @@
 """Fetches one document of a feed: GET over TLS with the certificate checked, bounded in time and size, no redirects.
 
-What comes back decides who is let in, so it comes from where the configuration says or not at all: a redirect is
-refused, and plain HTTP is spoken to this host alone. ``If-None-Match`` saves the rest (RFC 9110 section 13.1). h11
-reads the answer; once an hour nothing has to be fast. This module knows nothing of what is in a document.
+What comes back decides which addresses are let in, so it comes from where the configuration says or not at all: a
+redirect is refused, and plain HTTP is spoken to this host alone. ``If-None-Match`` saves the rest (RFC 9110 section
+13.1). h11 reads the answer; once an hour nothing has to be fast. This module knows nothing of what is in a document.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def judge(feed: Feed, document: Document, old: Copy | None, queries: list[str], 
         try:
             selected[query] = listing.select(query)
         except ValueError as error:
-            raise FeedError(f"set:{feed.name}?{query} would admit nobody: {error}") from None
+            raise FeedError(f"set:{feed.name}?{query} would admit no address: {error}") from None
     if before is not None and before.groups == listing.groups:
         listing = before
     copy = Copy(listing, now, "feed", document.etag, document.last_modified)
@@ -223,7 +223,7 @@ class SetRefresher:
         self._plan(feed, min(usual, RETRY_S * 2.0 ** min(failures - 1, 16)))
         self._metrics.inc(SET_REFRESHES, feed.name, "failed")
         if old is None:
-            log.error("set:%s could not be fetched and admits nobody: %s", feed.name, error)
+            log.error("set:%s could not be fetched and admits no address: %s", feed.name, error)
         elif error is not None:
             days = (self._wall() - old.confirmed) / 86400
             log.warning(
@@ -244,7 +244,7 @@ class SetRefresher:
 
 
 def _from_neighbour(state_dir: str, feed: Feed, old: Copy | None, now: float) -> Copy | None:
-    """The stored copy, where somebody (another worker, or ``ip-sets refresh``) has asked not long ago."""
+    """The stored copy, where another process (a worker, or ``ip-sets refresh``) has fetched it not long ago."""
     confirmed = stored_confirmed(state_dir, feed)
     if confirmed <= (old.confirmed if old else 0.0) or now - confirmed >= max(feed.refresh_s / 2, 1.0):
         return None

@@ -55,7 +55,7 @@ def end(transport: asyncio.Transport, *, secure: bool) -> None:
 
 
 class Reading:
-    """Reading goes on while no reason forbids it. Time spent paused by us is not the sender's fault."""
+    """Reading goes on while no reason forbids it. Time spent paused by us is not the peer's fault."""
 
     __slots__ = ("_clock", "_since", "_total", "buffer", "reasons", "transport")
 
@@ -130,16 +130,16 @@ class Writing:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether the sender is behind."""
+        """Whether the peer is behind."""
         return self._since > 0
 
     def stalled(self, now: float) -> None:
-        """From ``now`` on the sender is behind."""
+        """From ``now`` on the peer is behind."""
         self._since = now
         self._bytes = self.unwritten
 
     def flows(self) -> None:
-        """The sender has caught up."""
+        """The peer has caught up."""
         self._since = 0.0
 
     def is_late(self, now: float, timeout_s: float) -> bool:

@@ -1,6 +1,6 @@
 """Asks upstreams now and then whether they are well, where their configuration says how.
 
-One GET on a connection of its own, which counts for nobody's keep-alive. Two bad answers in a row make an endpoint one
+One GET on a connection of its own, which is never kept for deliveries. Two bad answers in a row make an endpoint one
 that is chosen last, one good answer makes it well again; after a single bad one nothing is sent there that can wait
 (``hold``). The pool does the choosing. It never knows a route.
 """
@@ -59,10 +59,10 @@ class _Answer:
         self.upstream_content(content, ended=ended)
 
     def upstream_content(self, content: list[bytes], *, ended: bool) -> None:
-        """What it says besides is read because who is cut off while it writes has an error in its log."""
+        """Its content is read because an application that is cut off while it writes logs an error."""
         self._bytes += sum(map(len, content))
         if ended:
-            self._connection.close()  # where it was kept open all the same, it is nobody's
+            self._connection.close()  # it may have been kept open all the same
         elif self._bytes > MAX_ANSWER_BYTES:
             self._connection.abort()
         else:
@@ -139,7 +139,7 @@ class HealthChecks:
         except (OSError, UnicodeError, ConfigError):
             pass  # what it has said so far counts
         finally:
-            # Who is silent may never look at an end.
+            # A silent application may never notice that we have ended.
             if connection is not None and connection.state is not CLOSED:
                 with contextlib.suppress(OSError):
                     connection.abort()

@@ -1,6 +1,6 @@
 """A listener for webhooks: accept, address, (PROXY header, address), TLS, hand over (design.md, section 2).
 
-Everybody who is refused before the hand-over is reset and counted, without a log line: a scan must not fill a disk.
+A peer that is refused before the hand-over is reset and counted, without a log line: a scan must not fill a disk.
 Where TLS fails the client gets its alert, and the cause is noted; the notes of a minute are one line.
 The listener knows no HTTP. What it hands over to is made by the factory, called only for connections that came
 through every check of addresses.
@@ -88,7 +88,7 @@ class Listener:
         self._acceptor.start()
 
     def take_queue(self) -> None:
-        """Accept who has connected already, before a drain."""
+        """Accept what has connected already, before a drain."""
         self._acceptor.take_queue()
 
     def stop(self) -> None:
@@ -96,8 +96,8 @@ class Listener:
         self._acceptor.stop()
 
     def shield(self, *, on: bool) -> None:
-        """Let the kernel drop whom the policy does not admit now, or nobody. To be called again after a change of it.
-        With PROXY headers it drops nobody: the addresses inside them are not the kernel's to see.
+        """Let the kernel drop addresses that the policy does not admit now, or stop that. To be called again after a
+        change of the policy. With PROXY headers it drops nothing: the kernel cannot see the addresses inside them.
         """
         self._acceptor.shield(on=on and not self._proxied)
 
@@ -149,7 +149,7 @@ class Listener:
             )
 
     async def _unwrap(self, sock: socket.socket, proxy: Peer, slot: Slot) -> None:
-        """Take the PROXY header and judge whom it names."""
+        """Take the PROXY header and judge the address that it names."""
         counters = self._slots.counters
         try:
             header = await take_header(sock)

@@ -2,7 +2,7 @@
 
 Each direction ends by itself (half-close); a reset on one side becomes a reset on the other, so that neither takes a
 broken transfer for a whole one. Backpressure: the sink's ``pause_writing`` is the source's ``pause_reading``, so a pipe
-holds no more than two write buffers, whoever is slow. Nothing is looked at.
+holds no more than two write buffers, whichever side is slow. Nothing is looked at.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 
 class Flow:
-    """What the two ends of a pipe share: when something moved last, how many ends are left, whom to tell."""
+    """What the two ends of a pipe share: when something moved last, how many ends are left, what to call."""
 
     __slots__ = ("ended", "ends_left", "loop", "moved_at")
 

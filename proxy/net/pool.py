@@ -5,8 +5,8 @@ agrees. An idle one is used no longer than its route and the upstream's own word
 upstream closes it is lost. Choice: the healthy endpoint with the fewest exchanges under way for its weight, and of
 equal ones the one whose turn it is. Health is passive: an endpoint that refuses connections is left alone for a moment
 that doubles, unless it is the only one; ``net.health`` may say more. A dial may be repeated elsewhere, because nothing
-has been sent yet; a request never is. Who waits for an upstream that is down shares one attempt at a time with all
-others.
+has been sent yet; a request never is. All that wait for an upstream that is down share one attempt at a
+time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ EJECT_FIRST_S = 1.0
 EJECT_MOST_S = 30.0
 #: While a verified delivery waits for an unreachable upstream, it is tried again this often.
 RETRY_S = 0.1
-#: Of those who waited, so many at once connect when it is back: a fresh server's queue is short.
+#: Of the exchanges that waited, so many at once connect when it is back: a fresh server's queue is short.
 MAX_WAITING_DIALS = 32
 
 
@@ -69,7 +69,7 @@ class Dial:
         self.preface = preface
 
     def cancel(self) -> None:
-        """Nobody is called any more; a connection that is being made goes to the pool."""
+        """Neither ``ready`` nor ``failed`` is called any more; a connection that is being made goes to the pool."""
         self.cancelled = True
 
 
@@ -83,7 +83,7 @@ class UpstreamPool:
         self._loop = loop
         self._clock = clock
         self._states: dict[Endpoint, EndpointState] = {}
-        self._turn = 0.0  # of whoever was chosen last: who comes back is behind by one at most
+        self._turn = 0.0  # of the endpoint chosen last: one that comes back is behind by one at most
         self._dials: set[asyncio.Task[None]] = set()
         self._closed = False
         self._used: frozenset[Endpoint] | None = None  # None: any
@@ -217,12 +217,12 @@ class UpstreamPool:
     # -- for connections (upstream.Owner)
 
     def made(self, connection: UpstreamConnection) -> None:
-        """The connection stands and is lent to whoever dialled."""
+        """The connection stands and is lent to the exchange that dialled."""
         self._state(connection.endpoint).outstanding += 1
         self._clock.watch(self)
 
     def released(self, connection: UpstreamConnection) -> None:
-        """The connection is idle: its answer was read to its end, or nobody wants it."""
+        """The connection is idle: its answer was read to its end, or the exchange is gone."""
         state = self._state(connection.endpoint)
         state.outstanding -= 1
         now = connection.idle_since = self._clock.now()
@@ -315,7 +315,7 @@ class UpstreamPool:
         self._dials.discard(task)
         if task.cancelled() or (bug := task.exception()) is None:
             return
-        # Whoever waits for the connection would wait until his time is over.
+        # An exchange that waits for the connection would wait until its own time is over.
         self.turn.complain(bug)
         if not dial.cancelled:
             failed()
@@ -332,7 +332,7 @@ class UpstreamPool:
     async def _connect_again(
         self, endpoints: tuple[Endpoint, ...], until: float, preface: bytes
     ) -> UpstreamConnection | None:
-        """As who has waited: not where another tries already, and not all at once."""
+        """A dial of an exchange that has waited: not where another tries already, and not all at once."""
         for endpoint in endpoints:
             state = self._state(endpoint)
             if state.dialing >= (1 if state.failures else MAX_WAITING_DIALS):
@@ -353,7 +353,7 @@ class UpstreamPool:
             if not state.failures:
                 log.warning("%s cannot be reached: %s", endpoint, str(error) or type(error).__name__)
             state.failures += 1
-            # Who comes back may listen before it can answer.
+            # An upstream that comes back may listen before it can answer.
             state.failing = state.asked
             state.doubt.set()
             pause_s = min(EJECT_FIRST_S * 2 ** min(state.failures - 1, 10), EJECT_MOST_S)
@@ -365,7 +365,8 @@ class UpstreamPool:
         state.ejected_until = 0.0
         if connection.state is CLOSED:
             return None
-        # Who has hung up or speaks before it is asked gets no delivery. Over TLS the first bytes may be the session's.
+        # An upstream that has hung up, or speaks first, gets no delivery. Over TLS the first bytes may be session
+        # tickets.
         if endpoint.tls is None and connection.is_stale:
             connection.close()
             return None
@@ -374,7 +375,7 @@ class UpstreamPool:
     async def _open(self, endpoint: Endpoint, preface: bytes = b"") -> UpstreamConnection:
         sock = await self._connected_socket(endpoint)
         try:
-            if preface:  # before TLS, which speaks to whoever reads behind it
+            if preface:  # before TLS, whose peer reads what is behind it
                 await self._loop.sock_sendall(sock, preface)
             context = upstream_context(endpoint.tls) if endpoint.tls else None
             name = (endpoint.tls.server_name or endpoint.host) if endpoint.tls else None

@@ -1,6 +1,6 @@
 """Take the PROXY protocol header off an accepted socket, and not one byte more (HAProxy, doc/proxy-protocol.txt).
 
-What follows the header is the sender's TLS or HTTP, which a transport made later must find untouched: so bytes are
+What follows the header is the client's TLS or HTTP, which a transport made later must find untouched: so bytes are
 peeked (MSG_PEEK), judged by ``core.proxy_protocol``, and only what belongs to the header is taken. A beginning of a
 header belongs to it whole, so it is taken at once: left in the socket, it would keep the loop awake until the rest
 comes. Whether the peer may send such a header is the listener's check, before.
@@ -21,8 +21,8 @@ _PEEK_BYTES = 4200
 
 
 async def take_header(sock: socket.socket, timeout_s: float = HEADER_TIMEOUT_S) -> Header | None:
-    """Wait for the whole header and take it; None where the peer goes without a byte, as who looks whether the port is
-    open does. ``sock`` is non-blocking and has no transport.
+    """Wait for the whole header and take it; None where the peer goes without a byte, as a probe of the port
+    does. ``sock`` is non-blocking and has no transport.
 
     Raises ProtocolError for what is no header, TimeoutError where it is late, OSError where the peer is gone.
     """

@@ -1,6 +1,6 @@
 """Fewer lines for refusals: one in so many, and beyond a number from one address one line a minute that sums them up.
 
-A scan or a sender with a wrong secret must not be able to fill a disk or hide what matters. Deliveries, and the
+A scan or a client with a wrong secret must not be able to fill a disk or hide what matters. Deliveries, and the
 troubles of upstreams and our own, always have their line. What is remembered of addresses is bounded.
 """
 

@@ -24,6 +24,6 @@ def abort(transport: asyncio.Transport, sock: socket.socket) -> None:
 
 
 def close_by_reset(sock: socket.socket) -> None:
-    """Whoever closes it, it will be by a reset."""
+    """Make every later close of ``sock`` a reset."""
     with contextlib.suppress(OSError, ValueError):  # the peer was faster; uvloop says ValueError where it is closed
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)

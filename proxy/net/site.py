@@ -29,7 +29,7 @@ from proxy.net.spill import SpillSpace
 from proxy.net.turn import Turn
 from proxy.reasons import Reason
 
-#: Who is told to come back is told one of these, in seconds. Coming back sooner than the first helps nobody.
+#: The values of ``Retry-After``, in seconds. To come back sooner than the first would help neither side.
 RETRY_STEPS_S = (5, 10, 30, 60, 300, 900, 3600)
 
 
@@ -41,7 +41,7 @@ class ExchangeLog(Protocol):
 
 
 class CauseFinder(Protocol):
-    """Who finds out why a delivery was refused."""
+    """Finds out why a delivery was refused."""
 
     def look(
         self,
@@ -57,7 +57,7 @@ class CauseFinder(Protocol):
 
 
 class Connection(Watched, Protocol):
-    """A sender's connection, as the worker sees it when it drains."""
+    """A client's connection, as the worker sees it when it drains."""
 
     def drain(self) -> None:
         """Close when idle, at the latest when the site says, else after the exchange that is under way."""

@@ -36,7 +36,7 @@ _MEMINFO = struct.Struct("=9I")
 #: The application's group may talk to us, the rest of the host may not.
 UNIX_MODE = 0o660
 
-_SEE_WHO = "`ss -ltnxp` shows who; end that, or listen elsewhere"
+_FIND_IT = "`ss -ltnxp` shows which; end it, or listen elsewhere"
 _LOW_PORT = "a port below 1024 needs CAP_NET_BIND_SERVICE (`hookward unit` prints a service with it), or root"
 
 _FIRST_FD = 3  # sd_listen_fds(3): SD_LISTEN_FDS_START
@@ -124,7 +124,7 @@ def _listen(address: ListenAddress, environ: Mapping[str, str], *, v6_only: bool
 def _explain(address: ListenAddress, error: OSError) -> ListenError:
     why = error.strerror or str(error)
     if error.errno == errno.EADDRINUSE:
-        return AddressInUseError(f"cannot listen on {address}: somebody else does\n    {_SEE_WHO}")
+        return AddressInUseError(f"cannot listen on {address}: another process does\n    {_FIND_IT}")
     if error.errno in (errno.EACCES, errno.EPERM):
         mend = _LOW_PORT if address.is_tcp else "let the user that hookward runs as write to that folder"
         return NotPermittedError(f"cannot listen on {address}: {why}\n    {mend}")

@@ -1,9 +1,9 @@
 """What ``hold`` cannot keep in memory: a temporary file that has no name.
 
-The file is unlinked before the first byte is written and readable by us alone (0600), so a crash leaves nothing and
-nobody else sees an unverified body. Writes go to the page cache; each file is bounded by ``max_body``, and all of a
-worker by a :class:`SpillSpace`: anybody may send what will turn out to be forged, and the disk is the host's (or, where
-temporary files lie in a tmpfs, its memory).
+The file is unlinked before the first byte is written and readable by us alone (0600), so a crash leaves nothing and no
+other user sees an unverified body. Writes go to the page cache; each file is bounded by ``max_body``, and all of a
+worker by a :class:`SpillSpace`: any client may send what will turn out to be forged, and the disk is the host's (or,
+where temporary files lie in a tmpfs, its memory).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PIECE_BYTES = 64 * 1024
 
 
 class SpillSpace:
-    """The bytes that all files together may hold; strangers leave a share of them to listed addresses, and one group of
+    """The bytes that all files together may hold; unlisted addresses leave a share to listed ones, and one group of
     addresses may have several files only within its own share.
     """
 

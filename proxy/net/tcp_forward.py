@@ -37,7 +37,7 @@ class ForwardCounters:
 class TcpForward:
     """Forwards connections of one listening socket, which it owns from now on, to ``upstream``.
 
-    ``allow`` is judged at accept, None admits everybody; a reload may set it anew, for connections to come.
+    ``allow`` is judged at accept, None admits every address; a reload may set it anew, for connections to come.
     ``slots`` are shared with all listeners of the worker, so that the caps hold for all together; pipes leave
     ``reserved_share`` of them to connections for routes. The connect timeout
     is the policy's. ``idle_timeout_s`` 0 is none.
@@ -74,7 +74,7 @@ class TcpForward:
             self._sweep()
 
     def take_queue(self) -> None:
-        """Accept who has connected already, before a drain."""
+        """Accept what has connected already, before a drain."""
         self._acceptor.take_queue()
 
     def stop(self) -> None:
@@ -82,7 +82,7 @@ class TcpForward:
         self._acceptor.stop()
 
     def shield(self, *, on: bool) -> None:
-        """Let the kernel drop whom ``allow`` does not admit now, or nobody. To be called again after a change of it."""
+        """Let the kernel drop addresses that ``allow`` does not admit now, or stop that. Call it after each change."""
         self._acceptor.shield(on=on)
 
     @property

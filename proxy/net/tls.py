@@ -144,7 +144,7 @@ def hush_server_names() -> None:
     """Say nothing of names that are no text, once and for the process.
 
     CPython decodes the name that a client asks for before it calls us, and where that fails it prints a traceback,
-    which would let any stranger fill the log. The handshake fails with an alert, as it should, and is counted as such.
+    which would let any client fill the log. The handshake fails with an alert, as it should, and is counted as such.
     """
     before = sys.unraisablehook
 

@@ -2,7 +2,7 @@
 
 It writes what the exchange gives it, reads the answer strictly (RFC 9112 section 6.3) and tells the exchange in four
 calls: ``upstream_answer``, ``upstream_content``, ``upstream_ended`` and ``upstream_failed``. It knows nothing about
-senders, verdicts or routes. A connection goes back to the pool only from READING (or AWAITING an answer without
+clients, verdicts or routes. A connection goes back to the pool only from READING (or AWAITING an answer without
 content) with the request wholly sent, the answer wholly read and not a byte beyond it.
 """
 
@@ -27,7 +27,7 @@ from proxy.reasons import Reason
 
 #: Interim answers before the final one (threats R5).
 MAX_INTERIM = 8
-#: Above this the exchange is told to stop its sender; asyncio's own figure.
+#: Above this the exchange is told to stop reading its client; asyncio's own figure.
 WRITE_HIGH_BYTES = 64 * 1024
 
 DIALING = UpstreamState.DIALING
@@ -42,7 +42,7 @@ CHUNKED = Framing.CHUNKED
 
 
 class AnswerSink(Protocol):
-    """Who is told about the answer: an exchange."""
+    """Takes the answer: an exchange."""
 
     def upstream_answer(self, head: ResponseHead, content: list[bytes], *, ended: bool) -> None:
         """The final head, with the content that came along; ``ended`` where that was all."""
@@ -140,7 +140,7 @@ class UpstreamConnection(asyncio.Protocol):
         elif state is READING:
             self._read_content(data)
         else:
-            # Bytes without a request: whatever they are, they are nobody's answer (threats R3).
+            # Bytes without a request: whatever they are, they answer nothing (threats R3).
             self.abort()
 
     def step(self) -> None:
@@ -206,7 +206,7 @@ class UpstreamConnection(asyncio.Protocol):
         write(self._transport, pieces, secure=self.endpoint.tls is not None)
 
     def pause_reading(self) -> None:
-        """Stop reading the answer: the sender takes it too slowly, or may not see it yet."""
+        """Stop reading the answer: the client takes it too slowly, or may not see it yet."""
         if not self.reading_paused and self._transport is not None:
             self.reading_paused = True
             self._transport.pause_reading()

@@ -127,7 +127,7 @@ def test_without_its_feed_a_new_list_admits_nobody_until_it_comes(
             assert not admits(loaded, "192.0.2.3")
             assert admits(loaded, "198.51.100.1")
             assert loaded.sets.missing
-            assert "set:office could not be fetched and admits nobody: it answers 500" in caplog.text
+            assert "set:office could not be fetched and admits no address: it answers 500" in caplog.text
             server.answers["/feed"] = prefixes(*OFFICE)
             await until(lambda: bool(place.changes))
             assert admits(place.changes[0], "192.0.2.3")
@@ -243,7 +243,7 @@ def test_what_a_query_asks_for_may_not_vanish(run: Run[None], tmp_path: Path, ca
             server.answers["/feed"] = document("jira")
             place.due()
             await until(lambda: place.metrics.values(SET_REFRESHES).get(("atlassian", "failed")) == 1)
-            assert "set:atlassian?product=bitbucket would admit nobody" in caplog.text
+            assert "set:atlassian?product=bitbucket would admit no address" in caplog.text
             assert admits(place.load(), "192.0.2.1")
             assert not place.changes
             await place.refresher.close()

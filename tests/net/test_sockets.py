@@ -63,10 +63,10 @@ def test_a_socket_listens_and_is_not_inherited(listen):
 
 def test_a_port_in_use_is_exit_69(listen):
     [bound] = listen("127.0.0.1:0")
-    with pytest.raises(AddressInUseError, match="somebody else") as caught:
+    with pytest.raises(AddressInUseError, match="another process") as caught:
         listen(f"127.0.0.1:{bound.sock.getsockname()[1]}")
     assert caught.value.exit_code == 69
-    assert "\n    `ss -ltnxp` shows who" in str(caught.value)
+    assert "\n    `ss -ltnxp` shows which" in str(caught.value)
 
 
 def test_all_or_nothing(listen):

@@ -86,7 +86,7 @@ PROBLEMS = [Problem("a.toml:1", "is wrong", "mend it"), Problem("a.toml:2", "is 
     [
         (FlagError(PROBLEMS), 64, ["a.toml:1: is wrong", "    mend it", "a.toml:2: is bad"]),
         (ConfigError(PROBLEMS), 78, ["a.toml:1: is wrong", "    mend it", "a.toml:2: is bad"]),
-        (AddressInUseError("cannot listen on :443: somebody else does"), 69, ["cannot listen on :443"]),
+        (AddressInUseError("cannot listen on :443: another process does"), 69, ["cannot listen on :443"]),
         (NotPermittedError("cannot listen on :443: no"), 77, ["cannot listen on :443"]),
         (ZeroDivisionError("a bug"), 70, ["Traceback", "a bug"]),
         (KeyboardInterrupt(), 130, []),

@@ -63,7 +63,7 @@ PROBLEMS = [Problem("a.toml:1", "is wrong", "mend it")]
     [
         (FlagError(PROBLEMS), 64, "a.toml:1: is wrong\n    mend it"),
         (ConfigError(PROBLEMS), 78, "a.toml:1: is wrong\n    mend it"),
-        (AddressInUseError("cannot listen on :443: somebody else does"), 69, "cannot listen on :443"),
+        (AddressInUseError("cannot listen on :443: another process does"), 69, "cannot listen on :443"),
         (NotPermittedError("cannot listen on :443: no"), 77, "cannot listen on :443"),
         (ZeroDivisionError("a bug"), 70, "Traceback"),
         (KeyboardInterrupt(), 130, ""),

@@ -206,7 +206,7 @@ def test_a_connection_that_is_open_at_a_reload_has_its_answer(lasting: House):
     ("why", "more", "top"),
     [
         ("no_such_key", "no_such_key = 1", ""),
-        ("somebody else does", '[tcp.a]\nlisten = "127.0.0.1:TAKEN"\nupstream = "127.0.0.1:9"', ""),
+        ("another process does", '[tcp.a]\nlisten = "127.0.0.1:TAKEN"\nupstream = "127.0.0.1:9"', ""),
         ("cannot be opened", "", 'access_log = "/nowhere/a.log"'),
     ],
     ids=["key", "address", "log"],
@@ -318,7 +318,7 @@ def start(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
     ("flags", "code", "said"),
     [
         (["--access-log", "/nowhere/access.log"], 78, "no worker can be started: the end, with exit code 78"),
-        (["--listen", "TAKEN"], 69, "somebody else does"),
+        (["--listen", "TAKEN"], 69, "another process does"),
         (["--tls-cert", __file__], 78, "certificate"),
     ],
     ids=["log", "address", "certificate"],
@@ -331,4 +331,4 @@ def test_what_cannot_start_says_why_once(flags: list[str], code: int, said: str)
     assert said in done.stderr
     assert "listening on" not in done.stderr
     assert "Traceback" not in done.stderr
-    assert len(re.findall("somebody else does", done.stderr)) <= 1
+    assert len(re.findall("another process does", done.stderr)) <= 1

@@ -28,7 +28,7 @@ def _all_headers(provider: Provider) -> frozenset[bytes]:
     return named | {name for name in (provider.event_header, provider.delivery_header) if name is not None}
 
 
-def who(head: RequestHead, besides: frozenset[bytes]) -> list[Provider]:
+def providers_of(head: RequestHead, besides: frozenset[bytes]) -> list[Provider]:
     """The providers whose proof is in ``head``, those with most of their headers there; not by ``besides`` alone."""
     scored: list[tuple[int, Provider]] = []
     for provider in PROVIDERS.values():
@@ -54,7 +54,7 @@ def other_provider(trial: Trial) -> Facts | None:
     own = frozenset(trial.scheme.headers) if trial.scheme is not None else frozenset()
     if trial.route.token is not None:
         own |= {trial.route.token.name}
-    found = [provider for provider in who(trial.head, own) if provider.slug != trial.route.provider]
+    found = [provider for provider in providers_of(trial.head, own) if provider.slug != trial.route.provider]
     if not found or headers_seen(trial.head, own):
         return None
     slugs = [provider.slug for provider in found[:_MAX_NAMED]]

@@ -1,4 +1,4 @@
-"""Providers that send a signed token (JWT) whose claims hold the digest of the body, or say who sends and no more."""
+"""Providers that send a signed token (JWT) whose claims hold the digest of the body, or only name the provider."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ PROVIDERS = (
         "monday.com",
         "https://developer.monday.com/apps/docs/integration-authorization",
         Scheme((b"authorization",), method=Method.JWT, claims=Claims(needed=("exp",), audience_is_url=True)),
-        note="The token says who sends and to which endpoint; nothing covers the body. Set public_url: without it only "
+        note="The token names the sender and the endpoint; nothing covers the body. Set public_url: without it only "
         "path and query of the endpoint are compared.",
         handshake=Handshake(
             b"POST", signed=True, field="challenge", form=Form.JSON, values=(("challenge", Made.CHALLENGE),)

@@ -22,7 +22,7 @@ class TokenSpec:
 
 @frozen
 class Provider:
-    """One sender of webhooks. ``docs`` is the page that describes the scheme; header names are lower case.
+    """A service that sends webhooks. ``docs`` is the page that describes the scheme; header names are lower case.
 
     ``refusal_status`` is what the provider demands instead of 403; ``address_set`` names the published list of its
     addresses, where there is one; ``note`` is what an operator should know, in a sentence; ``better`` is the slug of a

@@ -59,7 +59,7 @@ PROVIDERS = (
         delivery_header=b"paypal-transmission-id",
         note="The secret is written webhook-id:certificate (PEM). One certificate signs for all customers: the webhook "
         "id is what makes a delivery yours. Only a CRC-32 of the body is signed, and a body can be made for any: "
-        "whoever has one delivery can replace its body, so fetch the object by its id before you believe it.",
+        "anybody with one delivery can replace its body, so fetch the object by its id before you believe it.",
     ),
     Provider(
         "sendgrid",

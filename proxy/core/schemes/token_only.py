@@ -1,4 +1,4 @@
-"""Providers that sign nothing and send a token: decided on the head alone. Anyone who sees the token can forge."""
+"""Providers that sign nothing and send a token: decided on the head alone. With the token anything can be forged."""
 
 from __future__ import annotations
 

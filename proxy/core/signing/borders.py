@@ -1,6 +1,6 @@
 """Where one signed part ends and the next begins: a signed text must be readable in one way only.
 
-What is signed is a row of characters. Where two parts that the sender chooses stand side by side, characters can go
+What is signed is a row of characters. Where two parts that the client chooses stand side by side, characters can go
 from one to the other without changing it: body and signature stay right, and mean something else. A border holds where
 a literal stands there that no part before the body (or behind it) may hold, where a time has a fixed form, or where the
 body is JSON, whose first and last brackets no other part holds. What is read from a parsed body is not judged here.
@@ -30,7 +30,7 @@ _LONGER = {
 
 
 def open_borders(scheme: Scheme, *, whole_url: bool) -> Iterator[str]:
-    """Pairs of slots between which characters can be moved. ``whole_url``: the URL is configured and no sender's."""
+    """Pairs of slots between which characters can be moved. ``whole_url``: no part of the URL is the client's."""
     if scheme.document is not None:
         return
     parts: tuple[Part | None, ...] = (None, *compile_template(scheme.signed), None)

@@ -138,7 +138,7 @@ def read_json(body: bytes) -> Tree | None:
 
 
 def read_claims(body: bytes) -> Tree | None:
-    """The same with numbers as numbers."""
+    """As ``read_json``, but with numbers as numbers, not as the text they were written with."""
     return _load(body, _NUMBER_DECODER)
 
 

@@ -20,7 +20,7 @@ _CONTROLS = [(char, _SHORT.get(char, b"\\u%04x" % char[0])) for char in (bytes([
 def escape_json(data: bytes) -> bytes:
     """The inside of the JSON string literal of UTF-8 text, as ECMAScript's ``JSON.stringify`` writes it."""
     data = data.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    # A sender may write nothing but these: a call for each would hold the loop.
+    # A body may be nothing but these: a call for each would hold the loop.
     for control, escaped in _CONTROLS:
         data = data.replace(control, escaped)
     return data
@@ -69,7 +69,7 @@ def _write_ascii(text: str) -> bytes:
     units = text.encode("utf-16-be")
     if len(units) != 2 * len(text):
         text = "".join(map(chr, struct.unpack(f">{len(units) // 2}H", units)))
-    # As Python escapes it, without a call for each character. A backslash of the sender's is marked for the time being.
+    # As Python escapes it, without a call for each character. A backslash that came is marked for the time being.
     written = text.replace("\\", "\\z").encode("ascii", "backslashreplace")
     return written.replace(b"\\x", b"\\u00").replace(b"\\z", b"\\")
 

@@ -103,7 +103,7 @@ class EvidenceReader:
 
     @property
     def whole_url(self) -> bool:
-        """Whether the URL is configured whole, so that no sender chooses any of it."""
+        """Whether the URL is configured whole, so that a client chooses nothing of it."""
         return self._target is not None
 
     def signed_url(self, head: RequestHead) -> bytes | None:

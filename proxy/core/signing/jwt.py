@@ -81,7 +81,7 @@ class DigestVerification:
         return self._name if matches else Reason.SIGNATURE_MISMATCH
 
     def verify(self, body: bytes) -> str | Reason:
-        """Both at once, for a body that is there whole."""
+        """``update`` and ``finish`` in one call, for a body that is there whole."""
         self.update(body)
         return self.finish()
 
@@ -116,7 +116,7 @@ class UncoveredVerification:
         return self._name
 
     def verify(self, _body: bytes) -> str | Reason:
-        """The same."""
+        """The name of the secret that signed the token, whatever the body is."""
         return self._name
 
     def marks(self) -> list[bytes]:

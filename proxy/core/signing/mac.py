@@ -29,7 +29,7 @@ class Hash(Protocol):
     """What the objects of ``hmac`` and ``hashlib`` have in common."""
 
     def copy(self) -> Self:
-        """The same state again."""
+        """Another object in this state."""
 
     def update(self, data: bytes, /) -> None:
         """Take more."""

@@ -196,7 +196,7 @@ class Scheme:
 
     @property
     def header_names(self) -> frozenset[bytes]:
-        """Every header that the check reads: what a sender must not be able to strip on the way."""
+        """Every header that the check reads: what a client must not be able to have removed on the way."""
         single = (self.timestamp.header if self.timestamp else None, self.identity, self.nonce, self.signed_headers)
         named = re.findall(r"\{header:([^}]+)\}", self.signed)
         echoes = self.document.echoes if self.document is not None else ()

@@ -1,6 +1,6 @@
 """The signed text as data: compiled once from ``Scheme.signed``, rendered per request up to and after the body.
 
-A value of the sender that stands before a literal must not hold that literal, else the border between two parts could
+A value of the client that stands before a literal must not hold that literal, else the border between two parts could
 be moved without changing the signed text ("a.b" + "." + "c" is "a" + "." + "b.c"); behind the body, where the text is
 read from its end, it is the literal before the value that counts. Nothing here is hashed. See ``borders``.
 """
@@ -51,7 +51,7 @@ _SWALLOWED = re.compile(rb";[!#$%&'*+.^_`|~0-9a-z-]+:")
 
 @frozen
 class Slot:
-    """A placeholder. ``stop`` is the byte between it and the body, which a sender's value must not hold; ``beside``
+    """A placeholder. ``stop`` is the byte between it and the body, which a client's value must not hold; ``beside``
     says that another slot follows at once.
     """
 

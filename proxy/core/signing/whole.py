@@ -48,7 +48,7 @@ class WholeVerification:
         return self._judge(b"".join(self._chunks))
 
     def verify(self, body: bytes) -> str | Reason:
-        """Both at once, for a body that is there whole."""
+        """``update`` and ``finish`` in one call, for a body that is there whole."""
         return self._judge(body)
 
     def marks(self) -> list[bytes]:

@@ -34,7 +34,7 @@ def test_the_supposition_of_the_fault_fits(fault: Fault):
 )
 def test_who_sends(fields: dict[str, bytes], slugs: list[str]):
     head = head_of(Delivery(list(fields.items())))
-    assert [provider.slug for provider in of_sender.who(head, frozenset())] == slugs
+    assert [provider.slug for provider in of_sender.providers_of(head, frozenset())] == slugs
 
 
 def test_the_own_provider_is_not_another_one():
