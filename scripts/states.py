@@ -10,10 +10,16 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 
-from proxy.core.states import ANSWER_MOVES, CLIENT_MOVES, REQUEST_MOVES, UPSTREAM_MOVES
+from proxy.core.states import ANSWER_MOVES, CLIENT_MOVES, REQUEST_MOVES, SERVICE_MOVES, UPSTREAM_MOVES
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "states"
-MACHINES = {"client": CLIENT_MOVES, "upstream": UPSTREAM_MOVES, "request": REQUEST_MOVES, "answer": ANSWER_MOVES}
+MACHINES = {
+    "client": CLIENT_MOVES,
+    "upstream": UPSTREAM_MOVES,
+    "request": REQUEST_MOVES,
+    "answer": ANSWER_MOVES,
+    "service": SERVICE_MOVES,
+}
 WIDTH, HEIGHT, GAP, MARGIN = 96, 34, 44, 24
 STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#1e293b;text-anchor:middle}.note{fill:#64748b;font-size:12px}"

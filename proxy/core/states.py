@@ -1,5 +1,5 @@
-"""The four state machines, as data: two of connections and two of an exchange. A test walks the tables, and the docs
-draw them.
+"""The five state machines, as data: two of connections, two of an exchange, and that of the service. A test walks the
+tables, and the docs draw them.
 
 Rule 1: a state changes only through ``moved``, so an illegal move is an error with both names, at once, and never a
 silent one. Rule 2: what depends on a state is asked of the state, not kept in a second flag.
@@ -8,6 +8,7 @@ Client:   HEAD -> (REFUSING | BODY -> ANSWER) -> HEAD | CLOSING -> CLOSED
 Upstream: DIALING -> IDLE -> SENDING -> AWAITING -> READING -> IDLE | CLOSED
 Request:  RECEIVING -> JUDGING -> CLAIMING -> ADMITTED -> CLOSED
 Answer:   NONE -> DIALING -> SENDING -> AWAITING -> KEPT -> RELAYING -> CLOSED
+Service:  STARTING -> SERVING <-> (RELOADING | UPGRADING) -> LEAVING
 """
 
 from __future__ import annotations
@@ -63,6 +64,16 @@ class AnswerState(IdentityEnum):
     CLOSED = "closed"
 
 
+class ServiceState(IdentityEnum):
+    """What a process and its workers are at as a whole (``ops.service``)."""
+
+    STARTING = "starting"  # nothing serves yet
+    SERVING = "serving"
+    RELOADING = "reloading"  # a load of the configuration is made and taken over
+    UPGRADING = "upgrading"  # the process that is to replace this one has been started
+    LEAVING = "leaving"
+
+
 CLIENT_MOVES: dict[ClientState, frozenset[ClientState]] = {
     ClientState.HEAD: frozenset(
         {
@@ -112,6 +123,15 @@ ANSWER_MOVES: dict[AnswerState, frozenset[AnswerState]] = {
     AnswerState.RELAYING: frozenset({AnswerState.CLOSED}),
     AnswerState.OUTCOME: frozenset({AnswerState.CLOSED}),
     AnswerState.CLOSED: frozenset(),
+}
+
+
+SERVICE_MOVES: dict[ServiceState, frozenset[ServiceState]] = {
+    ServiceState.STARTING: frozenset({ServiceState.SERVING, ServiceState.LEAVING}),
+    ServiceState.SERVING: frozenset({ServiceState.RELOADING, ServiceState.UPGRADING, ServiceState.LEAVING}),
+    ServiceState.RELOADING: frozenset({ServiceState.SERVING, ServiceState.LEAVING}),
+    ServiceState.UPGRADING: frozenset({ServiceState.SERVING, ServiceState.LEAVING}),
+    ServiceState.LEAVING: frozenset(),
 }
 
 

@@ -42,10 +42,11 @@ def announce(policy: Policy, settings: Settings, addresses: Iterable[tuple[str, 
         sys.stderr.serves()
 
 
-def status_line(policy: Policy, addresses: Iterable[str]) -> str:
+def status_line(policy: Policy, addresses: Iterable[str], workers: int) -> str:
     """What ``systemctl status`` shows of a process that serves."""
     routes = _count(len(policy.routes), "route")
-    return f"configuration {policy.generation} with {routes} on {', '.join(addresses) or 'no address'}"
+    line = f"configuration {policy.generation} with {routes} on {', '.join(addresses) or 'no address'}"
+    return line if workers == 1 else f"{line}, {workers} workers"
 
 
 def headline(version: str, python: str, loop: str, pid: int) -> str:

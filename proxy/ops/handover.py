@@ -75,10 +75,14 @@ class NewProcess:
             self._ended = not data
         return False if self._ended else None
 
+    def close(self) -> None:
+        """Give back our end of the channel."""
+        self._socket.close()
+
     def confirm(self) -> None:
         """It is its turn now."""
-        self._socket.close()
-        # It outlives us; nobody needs to be told that we do not wait for it.
+        self.close()
+        # It outlives us: without this, Popen would warn that we do not wait for it.
         self._process.returncode = 0
 
     def give_up(self) -> int:
@@ -99,7 +103,7 @@ class OldProcess:
     held: list[Held]
     channel: socket.socket
 
-    def serve(self) -> None:
+    def say_ready(self) -> None:
         """Tell the old process that we serve."""
         with contextlib.suppress(OSError):
             self.channel.sendall(_READY)

@@ -12,6 +12,7 @@ from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.ops.handover import OldProcess
 from proxy.ops.notify import Notifier
+from proxy.ops.places import SocketStore
 from proxy.values import frozen
 
 
@@ -36,3 +37,7 @@ class Launch:
     notifier: Notifier
     old: OldProcess | None
     loop: str
+
+    def sockets(self) -> SocketStore:
+        """Where sockets come from: the old process, systemd, or nowhere yet."""
+        return SocketStore(self.environ, () if self.old is None else self.old.held)

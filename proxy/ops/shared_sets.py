@@ -40,10 +40,6 @@ class SharedSets:
                 return loaded
         return self._load(loaded.policy.generation, state_dir=self._folder)
 
-    def forget(self) -> None:
-        """In a forked worker: the directory is not its to remove."""
-        self._folder = None
-
     def close(self) -> None:
         """Remove the directory."""
         if self._folder is not None:

@@ -13,14 +13,13 @@ from typing import cast
 
 from proxy.config.commandline import ExitCode
 from proxy.config.set_shelf import SetShelf
-from proxy.config.settings import Loaded
 from proxy.core.exposition import Snapshot, plain_snapshot
 from proxy.ops.channel import ChannelError, Lines, Message, encode, metrics_of
 from proxy.ops.journal import log, open_journal
-from proxy.ops.places import Held, SocketStore
+from proxy.ops.places import SocketStore
 from proxy.ops.process import LoopFactory, settle
-from proxy.ops.worker import Worker
-from proxy.values import frozen
+from proxy.ops.worker import Leave, Worker
+from proxy.ops.worker_processes import Plan
 
 #: How often the supervisor is told that we live, and what we have counted.
 BEAT_S = 1.0
@@ -28,30 +27,23 @@ BEAT_S = 1.0
 GATHER_S = 3.0
 
 
-@frozen
-class Errand:
-    """What a worker is started with. ``number`` counts from 0."""
-
-    number: int
-    loaded: Loaded
-    held: list[Held]
-    shelf: SetShelf
-
-
-def main(errand: Errand, channel: socket.socket, loop_factory: LoopFactory) -> int:
-    """Serve until told to leave. Raises ListenError and ConfigError where that cannot begin."""
-    open_journal(errand.loaded.settings.log_level, who=f"worker {errand.number + 1}: ")
+def main(number: int, plan: Plan, shelf: SetShelf, channel: socket.socket, loop_factory: LoopFactory) -> int:
+    """Serve by ``plan`` until told to leave, as the worker of that number, from 0. Raises ListenError and ConfigError
+    where that cannot begin.
+    """
+    open_journal(plan.loaded.settings.log_level, who=f"worker {number + 1}: ")
     settle()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(SupervisedWorker(errand).run(channel))
+        runner.run(SupervisedWorker(plan, shelf).run(channel))
     return ExitCode.OK
 
 
 class SupervisedWorker(asyncio.Protocol):
     """The worker, and its end of the channel."""
 
-    def __init__(self, errand: Errand) -> None:
-        self._errand = errand
+    def __init__(self, plan: Plan, shelf: SetShelf) -> None:
+        self._plan = plan
+        self._shelf = shelf
         self._lines = Lines()
         self._transport: asyncio.WriteTransport | None = None
         self._questions: dict[int, asyncio.Future[Snapshot]] = {}
@@ -61,10 +53,9 @@ class SupervisedWorker(asyncio.Protocol):
     async def run(self, channel: socket.socket) -> None:
         """Serve until told to leave."""
         loop = asyncio.get_running_loop()
-        errand = self._errand
-        store = SocketStore({}, errand.held)
-        self._worker = Worker(errand.loaded, store, errand.shelf, gather=self.gather, siblings=True)
-        loop.add_signal_handler(signal.SIGTERM, self._worker.retire)
+        store = SocketStore({}, self._plan.held)
+        self._worker = Worker(self._plan.loaded, store, self._shelf, gather=self.gather, siblings=True)
+        loop.add_signal_handler(signal.SIGTERM, self._worker.leave, Leave.RETIRE)
         await loop.create_unix_connection(lambda: self, sock=channel)
         try:
             await self._worker.open()
@@ -106,7 +97,7 @@ class SupervisedWorker(asyncio.Protocol):
                 self._do(message)
         except ChannelError:
             log.exception("the supervisor is not understood")
-            self._worker.stop()
+            self._worker.leave(Leave.STOP)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The supervisor is gone; or we are, in a moment."""
@@ -114,19 +105,15 @@ class SupervisedWorker(asyncio.Protocol):
         self._transport = None
         if not self._worker.is_leaving:
             log.error("the supervisor is gone: draining")
-            self._worker.stop()
+            self._worker.leave(Leave.STOP)
 
     # -- the channel
 
     def _do(self, message: Message) -> None:
         worker = self._worker
         match message["kind"]:
-            case "retire":
-                worker.retire(outdated=message.get("outdated", False))
-            case "stop":
-                worker.stop()
-            case "cut":
-                worker.cut()
+            case "leave":
+                worker.leave(Leave(message["how"]), outdated=message.get("outdated", False))
             case "reopen":
                 worker.reopen()
             case "count":

@@ -1,10 +1,10 @@
 """One loop at work: the site and its listeners, from the start over changes of the configuration to the end.
 
 Start: everything is bound before anything is said. A change is taken over as a whole or not at all. The end has three
-degrees. *Retire*: somebody else serves from now on; no new connections, those that are open end with their next answer
-or by their own time-outs. *Stop*: nobody does; exchanges under way get ``drain`` seconds, connections that might still
-bring a request a moment. *Now*: what is open is cut. Who runs the worker, alone or under a supervisor, hears its
-signals; this module knows none, and decides nothing about a request.
+degrees. *Retire*: another process serves from now on; no new connections, those that are open end with their next
+answer or by their own time-outs. *Stop*: none does; exchanges under way get ``drain`` seconds, connections that might
+still bring a request a moment. *Now*: what is open is cut. Signals are for the process (``ops.solo``,
+``ops.supervised``); this module knows none, and decides nothing about a request.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ from proxy.ops.admin import AdminServer
 from proxy.ops.certificates import Certificates
 from proxy.ops.duplicates import close_duplicates, open_duplicates
 from proxy.ops.gauges import Gauges
-from proxy.ops.journal import log, open_journal
+from proxy.ops.journal import log
 from proxy.ops.listeners import Listeners, ListenerSpec
-from proxy.ops.places import ADMIN, Held, Place, SocketStore, shown
+from proxy.ops.places import ADMIN, Held, Place, SocketStore
 from proxy.ops.privileges import become, owners_of
 
-#: How often a drain looks whether everybody has left: often at first, when it is a matter of milliseconds.
+#: How often a drain looks whether all have ended: often at first, when it is a matter of milliseconds.
 DRAIN_LOOK_S = (0.02, 0.25)
 #: A connection that is open without a request when we stop may bring one that is on its way already.
 IDLE_GRACE_S = 1.0
@@ -117,27 +117,23 @@ class Worker:
 
     # -- from start to end
 
-    async def open(self) -> list[tuple[str, str]]:
-        """Listen; what each socket is for ("" webhooks, "admin" or a forward's name) and where. Raises ListenError or
-        ConfigError.
-        """
+    async def open(self) -> None:
+        """Listen. Raises ListenError or ConfigError."""
         loaded = await self._sets.fetch_missing(self._first)
-        if self.site.policy is self._first.policy:  # else a reload came in between
-            self._admit(loaded)
-            self._sets.use(loaded)
-        settings = self.settings
+        settings = loaded.settings
+        self._admit(loaded)
+        self._sets.use(loaded)
         self._certificates.use(load_certificates(settings))
         if settings.admin is not None:
             await self._open_admin(Place(ADMIN, settings.admin))
         self.listeners.change(self._specs(settings, self.site.kind))
         self._store.close(unlink=not self._siblings)
         self._shield()
-        # From here to the end the loop does not turn: no stranger is heard before we are who we want to be, and the
-        # files of the state are that user's.
+        # From here to the end the loop does not turn: nothing is read of a client before we are the user to be, and
+        # the files of the state are that user's.
         become(settings, [str(bound.address.path) for _, bound in self.held if bound.inode is not None])
         open_duplicates(self.site, settings.duplicates)
         self._health.use(self.site.policy.endpoints())
-        return shown(self.held)
 
     async def serve(self, left: Callable[[], None] = lambda: None) -> None:
         """Serve until told to leave, and return when the last connection has ended. ``left`` is called as soon as no
@@ -181,23 +177,19 @@ class Worker:
         self.site.clock.close()
         self._log.close()
 
-    # -- told by whoever runs us
+    # -- told by the process
 
-    def stop(self) -> None:
-        """Drain; called again, stop at once."""
-        self._go(Leave.NOW if self._leave is Leave.STOP else max(Leave.STOP, self._leave))
-
-    def retire(self, *, outdated: bool = False) -> None:
-        """Leave the work to who serves now. Called again it does nothing. ``outdated``: more is asked of connections
-        there than ours have shown, so that they end as soon as they are idle.
+    def leave(self, how: Leave, *, outdated: bool = False) -> None:
+        """End so; called again it can only end faster. ``outdated``: the process that serves now asks more of
+        connections than ours have shown, so that they end as soon as they are idle.
         """
         if outdated:
             self.site.outdate()
-        self._go(max(Leave.RETIRE, self._leave))
-
-    def cut(self) -> None:
-        """Stop at once."""
-        self._go(Leave.NOW)
+        if how is Leave.RETIRE:
+            self.listeners.unlink = False  # another process serves the same sockets
+        if how > self._leave:
+            self._leave = how
+            self._leaving.set()
 
     @property
     def is_leaving(self) -> bool:
@@ -221,8 +213,13 @@ class Worker:
             self.site.outdate()
 
     @property
+    def loaded(self) -> Loaded:
+        """The load of the configuration that is in force."""
+        return Loaded(self.site.policy, self.settings)
+
+    @property
     def held(self) -> list[Held]:
-        """The sockets that we listen on, for who takes them over."""
+        """The sockets that we listen on."""
         return [(listener.spec.place, listener.bound) for listener in self.listeners.open] + self._admin_sockets
 
     # -- the parts
@@ -266,14 +263,11 @@ class Worker:
         self._sets.use(loaded)
         self._certificates.use(contexts)
         self._health.use(loaded.policy.endpoints())
-        open_journal(settings.log_level)
         if any(getattr(before, key) != getattr(settings, key) for key in _LOG_KEYS):
             self._change_log(settings)
         for key in ("workers", "admin", "duplicates", "user", "group"):
             if getattr(before, key) != getattr(settings, key):
                 log.warning("%s changes only with a restart or an upgrade (SIGUSR2)", key)
-        for warning in settings.warnings:
-            log.warning("%s", warning)
 
     def _admit(self, loaded: Loaded) -> None:
         """Judge by this load from now on."""
@@ -301,12 +295,8 @@ class Worker:
 
     # -- the end
 
-    def _go(self, how: Leave) -> None:
-        self._leave = max(self._leave, how)
-        self._leaving.set()
-
     async def _drain(self, how: Leave) -> None:
-        """Wait until nobody is left, time is over, or the end goes on."""
+        """Wait until no connection is left, time is over, or the end comes faster."""
         counters, drain_s = self._slots.counters, self.settings.drain_s
         if how is Leave.STOP:
             log.info("draining: %d connection(s) open, at most %g s; a second signal stops now", counters.open, drain_s)
@@ -358,12 +348,11 @@ class Worker:
     async def describe(self) -> dict[str, object]:
         """The configuration in force and the state of the parts."""
         snapshot = await self._all_workers()
-        loaded = Loaded(self.site.policy, self.settings)
         return {
             "version": proxy.__version__,
             "python": PYTHON_VERSION,
             "not_ready": list(self.not_ready().values()),
-            **status.document(loaded, snapshot, self._certificates.loaded, self.site.pool.conditions()),
+            **status.document(self.loaded, snapshot, self._certificates.loaded, self.site.pool.conditions()),
         }
 
     async def _all_workers(self) -> Snapshot:

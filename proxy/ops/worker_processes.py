@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import signal
 import socket
 import sys
@@ -18,11 +17,11 @@ from typing import NoReturn
 
 from proxy.config.commandline import ExitCode
 from proxy.config.settings import Loaded
-from proxy.net.clock import NEVER
 from proxy.ops.channel import ChannelError, Message, Wire
 from proxy.ops.journal import log, outcome
 from proxy.ops.places import Held
 from proxy.ops.roster import State
+from proxy.ops.selector_loop import SelectorLoop, Timer
 
 #: A worker whose channel has ended can be told nothing: it is about to exit, or there is something wrong with it.
 MUTE_S = 15.0
@@ -37,6 +36,13 @@ class Plan:
     loaded: Loaded
     held: list[Held]
 
+    def close_others(self, kept: Plan, *, unlink: bool = True) -> None:
+        """Close the sockets that ``kept`` does not have."""
+        keep = {bound.sock for _, bound in kept.held}
+        for _, bound in self.held:
+            if bound.sock not in keep:
+                bound.close(unlink=unlink)
+
 
 @dataclass(slots=True, eq=False)
 class WorkerProcess:
@@ -49,10 +55,15 @@ class WorkerProcess:
     started: float
     heard: float
     state: State = State.STARTING
-    due: float = NEVER  # when it must have done what it was told, or is ended
+    deadline: Timer | None = None  # for what it is expected to do
 
     def __str__(self) -> str:
         return f"worker {self.number + 1} (pid {self.pid})"
+
+    def has_done_it(self) -> None:
+        """What it was expected to do."""
+        if self.deadline is not None:
+            self.deadline.cancel()
 
     def kill(self) -> None:
         """End it without asking."""
@@ -66,21 +77,15 @@ class WorkerProcess:
 
 
 class WorkerProcesses:
-    """All workers there are, whatever they do. ``hear`` is called with what one says.
+    """All workers there are, whatever they do, by process id. ``hear`` is called with what one says."""
 
-    The selector calls what is registered with it: a function without arguments.
-    """
-
-    def __init__(
-        self, selector: selectors.BaseSelector, hear: Callable[[WorkerProcess, Message], None], now: Callable[[], float]
-    ) -> None:
-        self._selector = selector
+    def __init__(self, loop: SelectorLoop, hear: Callable[[WorkerProcess, Message], None]) -> None:
+        self._loop = loop
         self._hear = hear
-        self._now = now
-        self.processes: dict[int, WorkerProcess] = {}
+        self.all: dict[int, WorkerProcess] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.processes)
+        return bool(self.all)
 
     def add(
         self,
@@ -92,10 +97,20 @@ class WorkerProcesses:
     ) -> WorkerProcess:
         """Fork another one, whose messages have at most ``line_bytes``. Raises OSError."""
         pid, channel = fork(forget, serve)
-        now = self._now()
-        process = self.processes[pid] = WorkerProcess(number, pid, plan, Wire(channel, line_bytes), now, now)
-        self._selector.register(process.wire, selectors.EVENT_READ, lambda: self._listen(process))
+        now = self._loop.time()
+        process = self.all[pid] = WorkerProcess(number, pid, plan, Wire(channel, line_bytes), now, now)
+        self._await(process)
         return process
+
+    def expect(self, process: WorkerProcess, within_s: float, or_else: str) -> None:
+        """End one that has not done within so many seconds what it is told now; ``or_else`` is what the log says."""
+
+        def end() -> None:
+            log.error("%s %s, and is ended", process, or_else)
+            process.kill()
+
+        process.has_done_it()
+        process.deadline = self._loop.call_later(within_s, end)
 
     def tell(self, process: WorkerProcess, kind: str, **fields: object) -> None:
         """Say something to one; it need not listen now."""
@@ -110,26 +125,27 @@ class WorkerProcesses:
 
     def tell_all(self, kind: str, **fields: object) -> None:
         """Say something to all."""
-        for process in self.processes.values():
+        for process in self.all.values():
             self.tell(process, kind, **fields)
 
     def reap(self) -> list[tuple[WorkerProcess, int]]:
         """Those that have ended, with their exit codes; what they said last is heard before."""
         ended = []
-        for process in list(self.processes.values()):
+        for process in list(self.all.values()):
             code = process.reap()
             if code is None:
                 continue
             for _ in range(_LAST_LOOKS):
                 self._listen(process)
             self._unwire(process)
-            del self.processes[process.pid]
+            process.has_done_it()
+            del self.all[process.pid]
             ended.append((process, code))
         return ended
 
     def forget(self) -> None:
         """In a forked worker: close what is the supervisor's."""
-        for process in self.processes.values():
+        for process in self.all.values():
             process.wire.close()
 
     def _listen(self, process: WorkerProcess) -> None:
@@ -139,12 +155,12 @@ class WorkerProcesses:
         wire.flush()
         try:
             for message in wire.receive():
-                process.heard = self._now()
+                process.heard = self._loop.time()
                 self._hear(process, message)
         except ChannelError as error:
             self._end(process, error)
         except Exception:  # noqa: BLE001 - see below
-            # Whoever has taken a worker over must not end all the others by what it says.
+            # A worker that was taken over must not end all the others by what it says.
             log.exception("what %s says cannot be dealt with, and it is ended", process)
             self._end(process, ChannelError("a fault of ours"))
         else:
@@ -158,17 +174,14 @@ class WorkerProcesses:
     def _await(self, process: WorkerProcess) -> None:
         """Listen for what it says, and for room where something waits for it."""
         if process.wire.ended:
-            process.due = min(process.due, self._now() + MUTE_S)
+            self.expect(process, MUTE_S, "has closed its channel and not ended")
             self._unwire(process)
             return
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if process.wire.waits else 0)
-        key = self._selector.get_key(process.wire)
-        if key.events != events:
-            self._selector.modify(process.wire, events, key.data)
+        self._loop.add_reader(process.wire.fileno(), lambda: self._listen(process), also_writable=process.wire.waits)
 
     def _unwire(self, process: WorkerProcess) -> None:
         if process.wire.fileno() >= 0:
-            self._selector.unregister(process.wire)
+            self._loop.remove_reader(process.wire.fileno())
             process.wire.close()
 
 

@@ -27,7 +27,7 @@ old = receive(os.environ)
 assert VARIABLE not in os.environ
 [(place, bound)] = old.held
 assert not os.get_inheritable(bound.sock.fileno()) and not os.get_inheritable(old.fileno())
-old.serve()
+old.say_ready()
 assert old.channel.recv(1) == b"", "the old process says so by closing"
 bound.sock.setblocking(True)
 sock, _ = bound.sock.accept()

@@ -37,17 +37,6 @@ def test_it_is_left_alone_where_one_is_named_or_none_needed(tmp_path: Path):
     sets.close()
 
 
-def test_a_worker_does_not_remove_it(tmp_path: Path):
-    stage = Stage(tmp_path, 1)
-    stage.write(SETS)
-    sets = SharedSets(stage.load)
-    folder = Path(str(sets.load(1).settings.state_dir))
-    sets.forget()
-    sets.close()
-    assert folder.exists()
-    folder.rmdir()
-
-
 def test_without_room_for_it_each_worker_fetches_for_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):

@@ -8,14 +8,14 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
-from proxy.ops import solo as module
+from proxy.core.states import ServiceState
+from proxy.ops import service as module
 from proxy.ops.launch import Launch
 from proxy.ops.notify import Notifier
 from proxy.ops.solo import Solo
@@ -56,13 +56,18 @@ async def running(folder: Path, notifier: Notifier) -> AsyncIterator[tuple[Stage
         task = asyncio.get_running_loop().create_task(solo.run())
         try:
             async with asyncio.timeout(30):
-                await until(lambda: solo.worker.listeners.open or task.done())
+                await until(lambda: solo.service.state is not ServiceState.STARTING or task.done())
                 yield stage, solo
-                solo.stop()
+                solo.service.stop()
                 await task
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+async def reload(solo: Solo) -> None:
+    solo.service.reload()
+    await until(lambda: solo.service.state is not ServiceState.RELOADING)
 
 
 def play(folder: Path, scene: Callable[[Stage, Solo], Awaitable[None]], notifier: Notifier | None = None) -> None:
@@ -88,7 +93,7 @@ def test_a_reload_is_taken_over_as_a_whole(tmp_path: Path, caplog: pytest.LogCap
         worker = solo.worker
         where = address(worker)
         stage.write('[route.more]\npath = "/more"\nopen = true', listen='["127.0.0.1:0"]', top="workers = 2")
-        await solo.reload()
+        await reload(solo)
         assert worker.site.policy.generation == 2
         assert address(worker) == where
         assert (await ask(where, "/more"))[0] == 200
@@ -111,7 +116,7 @@ def test_a_reload_that_fails_changes_nothing(tmp_path: Path, caplog: pytest.LogC
                 stage.write("", listen=f'["127.0.0.1:0", "127.0.0.1:{taken.getsockname()[1]}"]')
             else:
                 stage.write(flaw)
-            await solo.reload()
+            await reload(solo)
         assert worker.site.policy.generation == 1
         assert [address(worker)] == [where]
         assert (await ask(where))[0] == 200
@@ -129,17 +134,17 @@ def test_a_reload_opens_and_closes_listeners_and_forwards(tmp_path: Path):
         worker = solo.worker
         tcp = f'[tcp.raw]\nlisten = "127.0.0.1:0"\nupstream = "127.0.0.1:{stage.upstream_port}"\n'
         stage.write(tcp + 'allow = ["127.0.0.1"]')
-        await solo.reload()
+        await reload(solo)
         assert [listener.spec.name for listener in worker.listeners.open] == ["", "raw"]
         raw = address(worker, 1)
         assert (await ask(raw))[0] == 200
         stage.write(tcp + 'allow = ["192.0.2.1"]')
-        await solo.reload()
+        await reload(solo)
         assert address(worker, 1) == raw
         with pytest.raises((ConnectionError, IndexError)):
             await ask(raw)
         stage.write("")
-        await solo.reload()
+        await reload(solo)
         with pytest.raises(ConnectionError):
             await ask(raw)
 
@@ -153,11 +158,11 @@ def test_a_reload_moves_the_access_log(tmp_path: Path, caplog: pytest.LogCapture
         await ask(where)
         stage.log = tmp_path / "missing" / "second.log"
         stage.write("")
-        await solo.reload()
+        await reload(solo)
         await ask(where)
         stage.log = tmp_path / "third.log"
         stage.write("")
-        await solo.reload()
+        await reload(solo)
         await ask(where)
 
     with caplog.at_level(logging.ERROR, "proxy"):
@@ -168,8 +173,9 @@ def test_a_reload_moves_the_access_log(tmp_path: Path, caplog: pytest.LogCapture
 
 def test_while_it_drains_there_is_no_reload(tmp_path: Path):
     async def scene(stage: Stage, solo: Solo) -> None:
-        solo.stop()
-        await asyncio.wait([solo.reload()])
+        solo.service.stop()
+        solo.service.reload()
+        assert solo._reload is None
         assert solo.worker.site.policy.generation == 1
 
     play(tmp_path, scene)
@@ -184,9 +190,9 @@ def test_systemd_hears_of_every_turn(tmp_path: Path):
         assert manager.heard[0]["STATUS"].startswith("configuration 1 with 1 route on 127.0.0.1:")
         await until(lambda: {"WATCHDOG": "1"} in manager.listen())
         manager.heard.clear()
-        await solo.reload()
+        await reload(solo)
         stage.write("no_such_key = 1")
-        await solo.reload()
+        await reload(solo)
         said = [one for one in manager.listen() if "WATCHDOG" not in one]
         assert [sorted(one) for one in said] == [["MONOTONIC_USEC", "RELOADING"], ["READY", "STATUS"]] * 2
         assert "the last reload was refused" in said[3]["STATUS"]
@@ -202,9 +208,9 @@ def test_an_upgrade_that_cannot_begin_changes_nothing(
 ):
     async def scene(stage: Stage, solo: Solo) -> None:
         monkeypatch.setattr(module, "command_line", lambda: [str(tmp_path / "missing")])
-        solo.upgrade()
+        solo.service.upgrade()
         monkeypatch.setattr(module, "command_line", lambda: ["/bin/sh", "-c", "exit 3"])
-        solo.upgrade()
+        solo.service.upgrade()
         await until(lambda: "exit code 3" in caplog.text)
         assert (await ask(address(solo.worker)))[0] == 200
 
@@ -221,7 +227,7 @@ def slow_down(stage: Stage, solo: Solo, loading: threading.Event, go_on: threadi
         assert go_on.wait(20)
         return stage.load(generation, state_dir=state_dir)
 
-    solo._launch = replace(solo._launch, load=slow)
+    solo._load = slow
 
 
 def test_deliveries_are_answered_while_it_loads(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -231,15 +237,14 @@ def test_deliveries_are_answered_while_it_loads(tmp_path: Path, caplog: pytest.L
     async def scene(stage: Stage, solo: Solo) -> None:
         slow_down(stage, solo, loading, go_on)
         where = address(solo.worker)
-        reload = solo.reload()
+        solo.service.reload()
         await until(loading.is_set)
         assert (await ask(where))[0] == 200
-        assert solo.reload() is reload
-        solo.upgrade()
+        solo.service.reload()
+        solo.service.upgrade()
         assert solo.worker.site.policy.generation == 1
         go_on.set()
-        await reload
-        assert solo.worker.site.policy.generation == 3
+        await until(lambda: solo.worker.site.policy.generation == 3)
         assert (await ask(where))[0] == 200
 
     play(tmp_path, scene)
@@ -251,11 +256,12 @@ def test_a_load_that_ends_after_the_drain_began_changes_nothing(tmp_path: Path):
 
     async def scene(stage: Stage, solo: Solo) -> None:
         slow_down(stage, solo, loading, go_on)
-        reload = solo.reload()
+        solo.service.reload()
         await until(loading.is_set)
-        solo.stop()
+        solo.service.stop()
         go_on.set()
-        await asyncio.wait([reload])
+        assert solo._reload is not None
+        await asyncio.wait([solo._reload])
         assert solo.worker.site.policy.generation == 1
 
     play(tmp_path, scene)

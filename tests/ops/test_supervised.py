@@ -18,7 +18,9 @@ from proxy.errors import ConfigError
 from proxy.ops import supervised
 from proxy.ops.channel import Lines, Message, encode
 from proxy.ops.places import SocketStore, places_of
-from proxy.ops.supervised import Errand, SupervisedWorker
+from proxy.ops.supervised import SupervisedWorker
+from proxy.ops.worker import Leave
+from proxy.ops.worker_processes import Plan
 from tests.ops.staging import Stage, ask, staged
 
 TALLIED = {"hookward_exchanges_in_flight": [[[], 42]]}
@@ -64,7 +66,7 @@ def play(folder: Path, scene: Scene, *, top: str = "") -> None:
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
             supervisor = Supervisor(ours)
-            worker = SupervisedWorker(Errand(0, loaded, held, SetShelf()))
+            worker = SupervisedWorker(Plan(loaded, held), SetShelf())
             task = asyncio.get_running_loop().create_task(worker.run(theirs))
             try:
                 await supervisor.hear("serves")
@@ -93,7 +95,7 @@ def test_it_serves_counts_and_leaves_when_told(tmp_path: Path):
         assert sum(value for _, value in counted["metrics"]["hookward_exchanges_total"]) == 1
         supervisor.say("reopen")
         supervisor.say("no such word")
-        supervisor.say("retire")
+        supervisor.say("leave", how=Leave.RETIRE)
         await supervisor.hear("left")
         last = await supervisor.hear("metrics")
         assert sum(value for _, value in last["metrics"]["hookward_exchanges_total"]) == 1
@@ -101,15 +103,15 @@ def test_it_serves_counts_and_leaves_when_told(tmp_path: Path):
     play(tmp_path, scene)
 
 
-@pytest.mark.parametrize(("how", "served"), [("stop", True), ("cut", False)])
-def test_other_ways_to_leave(tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str, served: bool):
+@pytest.mark.parametrize(("how", "served"), [(Leave.STOP, True), (Leave.NOW, False)])
+def test_other_ways_to_leave(tmp_path: Path, caplog: pytest.LogCaptureFixture, how: Leave, served: bool):
     async def scene(_stage: Stage, supervisor: Supervisor, where: tuple[str, int]) -> None:
         reader, writer = await asyncio.open_connection(*where)
         writer.write(b"POST /hooks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n123")
         supervisor.say("count", number=1)
         while not sum(n for _, n in (await supervisor.hear("counted"))["metrics"]["hookward_exchanges_in_flight"]):
             supervisor.say("count", number=1)
-        supervisor.say(how)
+        supervisor.say("leave", how=how)
         await supervisor.hear("left")
         writer.write(b"45")
         answer = b""
@@ -128,7 +130,7 @@ def test_its_numbers_come_by_themselves(tmp_path: Path, monkeypatch: pytest.Monk
     async def scene(_stage: Stage, supervisor: Supervisor, _where: tuple[str, int]) -> None:
         for _ in range(3):
             await supervisor.hear("metrics")
-        supervisor.say("stop")
+        supervisor.say("leave", how=Leave.STOP)
 
     play(tmp_path, scene)
 
@@ -150,7 +152,7 @@ def test_the_admin_listener_shows_those_of_all(tmp_path: Path, free: int):
         status, answer = await asking
         assert status == 200
         assert b"hookward_exchanges_in_flight 42\n" in answer
-        supervisor.say("stop")
+        supervisor.say("leave", how=Leave.STOP)
 
     play(tmp_path, scene, top=f'admin = "127.0.0.1:{free}"')
 
@@ -160,7 +162,7 @@ def test_a_supervisor_that_does_not_answer_is_said(tmp_path: Path, free: int, mo
 
     async def scene(stage: Stage, supervisor: Supervisor, _where: tuple[str, int]) -> None:
         assert (await ask(("127.0.0.1", free), "/metrics", "GET"))[0] == 503
-        supervisor.say("stop")
+        supervisor.say("leave", how=Leave.STOP)
 
     play(tmp_path, scene, top=f'admin = "127.0.0.1:{free}"')
 
@@ -196,4 +198,4 @@ def test_what_cannot_begin_is_raised(tmp_path: Path):
     stage.write("")
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(ConfigError, match="cannot be opened"):
-        supervised.main(Errand(0, stage.load(), [], SetShelf()), theirs, None)
+        supervised.main(0, Plan(stage.load(), []), SetShelf(), theirs, None)

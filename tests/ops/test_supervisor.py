@@ -281,6 +281,23 @@ def test_a_worker_has_nothing_of_its_supervisor_but_the_sockets_to_serve(tmp_pat
             assert house.hookward.stop() == 0
 
 
+def test_a_worker_that_is_started_during_an_upgrade_has_nothing_of_it(house: House):
+    """The new process waits for the end of a channel; a worker that held it open would keep it waiting."""
+    before = house.workers
+    house.signal(signal.SIGUSR2, "upgrading: process")
+    [new] = house.workers - before
+    os.kill(new, signal.SIGSTOP)
+    victim = min(before)
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: len(house.workers) == 3 and victim not in house.workers, "no worker came for the killed one")
+    [fresh] = house.workers - before - {new}
+    until(lambda: house.metric('hookward_workers{state="serving"}') == 2, "two workers do not serve")
+    held = sockets(house.hookward.pid)
+    assert sockets(fresh) & held == held & listening()
+    os.kill(new, signal.SIGKILL)
+    assert house.hookward.said("upgrade failed, this process goes on")
+
+
 def test_a_second_signal_stops_now(house: House):
     house.upstream.manner.when = "never"
     with Client(house.address) as busy:

@@ -18,7 +18,7 @@ from proxy.net.access_log import AccessLog, JsonLines, NoLog, TextLines
 from proxy.net.sockets import AddressInUseError
 from proxy.ops.admin import PARTS
 from proxy.ops.places import SocketStore
-from proxy.ops.worker import Worker, open_access_log
+from proxy.ops.worker import Leave, Worker, open_access_log
 from tests.ops.staging import Stage, address, ask, staged, until
 
 
@@ -43,7 +43,7 @@ async def running(folder: Path, **options: object) -> AsyncIterator[tuple[Stage,
         try:
             async with asyncio.timeout(30):
                 yield stage, worker
-                worker.stop()
+                worker.leave(Leave.STOP)
                 await task
         finally:
             task.cancel()
@@ -89,7 +89,7 @@ def test_readiness_names_what_fails(tmp_path: Path):
         assert (await ask(address(worker)))[0] == 502
         assert worker.not_ready() == {"upstream": "no upstream accepts connections"}
         worker.listeners.stop()
-        worker.stop()
+        worker.leave(Leave.STOP)
         assert list(worker.not_ready()) == list(PARTS)
 
     play(tmp_path, scene)
@@ -101,7 +101,7 @@ def test_a_drain_lets_the_exchange_end(tmp_path: Path):
         reader, writer = await asyncio.open_connection(*where)
         writer.write(b"POST /hooks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n123")
         await until(lambda: worker.site.in_flight)
-        worker.stop()
+        worker.leave(Leave.STOP)
         await until(lambda: not worker.listeners.open)
         with pytest.raises(ConnectionError):
             await asyncio.open_connection(*where)
@@ -118,8 +118,8 @@ def test_a_second_signal_cuts(tmp_path: Path, caplog: pytest.LogCaptureFixture):
         reader, writer = await asyncio.open_connection(*address(worker))
         writer.write(b"POST /hooks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n123")
         await until(lambda: worker.site.in_flight)
-        worker.stop()
-        worker.stop()
+        worker.leave(Leave.STOP)
+        worker.leave(Leave.NOW)
         with suppress(ConnectionError):
             assert not (await reader.read()).startswith(b"HTTP/1.1 2")
         writer.close()
@@ -134,7 +134,7 @@ def test_who_retires_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         where = address(worker)
         reader, writer = await asyncio.open_connection(*where)
         await until(lambda: worker._slots.counters.open)
-        worker.retire()
+        worker.leave(Leave.RETIRE)
         await until(lambda: worker.site.draining)
         with pytest.raises(ConnectionError):
             await asyncio.open_connection(*where)
@@ -156,11 +156,11 @@ def test_who_retires_can_still_be_stopped(tmp_path: Path, caplog: pytest.LogCapt
         _, writer = await asyncio.open_connection(*address(worker))
         writer.write(b"POST /hooks HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n123")
         await until(lambda: worker.site.in_flight)
-        worker.retire()
+        worker.leave(Leave.RETIRE)
         await until(lambda: "retiring" in caplog.text)
-        worker.stop()
+        worker.leave(Leave.STOP)
         await until(lambda: "draining" in caplog.text)
-        worker.cut()
+        worker.leave(Leave.NOW)
         await until(lambda: not worker.site.in_flight)
         writer.close()
 

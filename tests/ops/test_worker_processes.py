@@ -11,24 +11,24 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 BEGIN = """
-import os, selectors, signal, sys, time
+import os, signal, sys, time
 from proxy.errors import ConfigError, Problem
 from proxy.ops.channel import encode
-from proxy.ops.worker_processes import WorkerProcesses, Plan
+from proxy.ops.selector_loop import SelectorLoop
+from proxy.ops.worker_processes import Plan, WorkerProcesses
 heard, ended, forgotten = [], [], []
-selector = selectors.DefaultSelector()
-processes = WorkerProcesses(selector, lambda process, message: heard.append((process.number, message)), time.monotonic)
+loop = SelectorLoop()
+processes = WorkerProcesses(loop, lambda process, message: heard.append((process.number, message)))
 
 def forget():
-    selector.close()
+    loop.close()
     processes.forget()
 
 def turn(condition):
     deadline = time.monotonic() + 10
     while not condition():
         assert time.monotonic() < deadline, (heard, ended)
-        for key, _ in selector.select(0.05):
-            key.data()
+        loop.turn(0.05)
         ended.extend((process.number, code) for process, code in processes.reap())
 """
 
@@ -108,10 +108,26 @@ def serve(channel):
     signal.pause()
 def hear(process, message):
     raise AttributeError("a bug of ours")
-processes = WorkerProcesses(selector, hear, time.monotonic)
+processes = WorkerProcesses(loop, hear)
 processes.add(0, Plan(None, []), forget, serve)
 turn(lambda: ended)
 assert ended == [(0, -signal.SIGKILL)]
+""",
+    "one that does not do what it is told is ended": """
+def serve(channel):
+    signal.pause()
+process = processes.add(0, Plan(None, []), forget, serve)
+processes.expect(process, 3600.0, "is not asked for long")
+processes.expect(process, 0.0, "does not do what it is told")
+turn(lambda: ended)
+assert ended == [(0, -signal.SIGKILL)]
+process = processes.add(1, Plan(None, []), forget, serve)
+processes.expect(process, 0.0, "never said")
+process.has_done_it()
+loop.turn(0.0)
+assert process.reap() is None
+process.kill()
+turn(lambda: len(ended) == 2)
 """,
     "one that closes its channel is still reaped": """
 def serve(channel):
@@ -120,7 +136,7 @@ def serve(channel):
     signal.pause()
 process = processes.add(0, Plan(None, []), forget, serve)
 turn(lambda: process.wire.ended)
-assert process.due < time.monotonic() + 16, "it can be told nothing, and is ended soon"
+assert process.deadline.at < time.monotonic() + 16, "it can be told nothing, and is ended soon"
 os.kill(process.pid, signal.SIGTERM)
 turn(lambda: ended)
 assert ended == [(0, 5)] or ended == [(0, -15)]
@@ -134,7 +150,7 @@ def serve(channel):
 first = processes.add(0, Plan(None, []), forget, serve)
 second = processes.add(1, Plan(None, []), forget, serve)
 turn(lambda: len(heard) == 2)
-selector.unregister(first.wire)
+loop.remove_reader(first.wire.fileno())
 first.wire.close()
 turn(lambda: ended)
 assert ended == [(0, 0)]
