@@ -28,16 +28,10 @@ _MAX_LIST_BYTES = 64 * 1024 * 1024
 _SET = re.compile(r"([A-Za-z0-9._-]{1,64})(?:\?([\x21-\x7e]{0,256}))?")
 
 
-def no_sets(name: str, query: str) -> AddressSet | None:  # noqa: ARG001  # the signature of ResolveSet
-    """Resolves nothing: for loads without published sets."""
-    return None
-
-
 @frozen
 class AllowReader:
     """Reads the lists of one load. ``uses`` are those with published sets in them."""
 
-    problems: Problems
     resolve_set: ResolveSet
     known_sets: Sequence[str]
     missing_sets: Collection[str] = ()  # not fetched yet: they are empty, and whoever resolves them has said so
@@ -57,21 +51,21 @@ class AllowReader:
                     sets.append(_parse_set(text[4:]))
                     published.append(self._set(*sets[-1]))
                 else:
-                    fixed.append(self._one(text.strip(), entry.base, where))
+                    fixed.append(self._one(text.strip(), entry.base, where, view.problems))
             except Mistake as mistake:
-                self.problems.add_mistake(where, mistake)
+                view.problems.add_mistake(where, mistake)
         value = AddressSet.union(fixed + published)
         if sets:
             value = replace(value)  # ``config.set_swap`` knows a list by its identity
             self.uses.append(ListUse(value, AddressSet.union(fixed), tuple(sets)))
         return value
 
-    def _one(self, text: str, base: str, where: Place) -> AddressSet:
+    def _one(self, text: str, base: str, where: Place, problems: Problems) -> AddressSet:
         if text.startswith("file:"):
-            return self._file(os.path.join(base, text[5:]), where)  # noqa: PTH118  # "" keeps relative paths
+            return self._file(os.path.join(base, text[5:]), where, problems)  # noqa: PTH118  # "" keeps relative paths
         return AddressSet.parse([text])
 
-    def _file(self, path: str, where: Place) -> AddressSet:
+    def _file(self, path: str, where: Place, problems: Problems) -> AddressSet:
         if path in self.files:
             return self.files[path]
         try:
@@ -84,21 +78,12 @@ class AllowReader:
         try:
             found = AddressSet.parse(filter(None, _lines(data)))
         except Mistake:
-            found = self._line_by_line(path, data, where)
+            found = _line_by_line(path, data, where, problems)
         else:
             if not found:
                 raise Mistake(f"{path} has no entry, so nobody would be let in", "add one address or network a line")
         self.files[path] = found
         return found
-
-    def _line_by_line(self, path: str, data: bytes, where: Place) -> AddressSet:
-        """For a list with mistakes: all of them, each with its line."""
-        for number, line in enumerate(_lines(data), 1):
-            try:
-                AddressSet.parse([line] if line else [])
-            except Mistake as mistake:
-                self.problems.add(Place(path, number), f"{mistake.what} (list of {where})", mistake.mend)
-        return AddressSet.empty()
 
     def _set(self, name: str, query: str) -> AddressSet:
         try:
@@ -112,6 +97,16 @@ class AllowReader:
         if not found and not self.missing_sets:
             raise Mistake(f"the address set {name!r} is empty, so nobody would be let in", "check its query")
         return found
+
+
+def _line_by_line(path: str, data: bytes, where: Place, problems: Problems) -> AddressSet:
+    """For a list with mistakes: all of them, each with its line."""
+    for number, line in enumerate(_lines(data), 1):
+        try:
+            AddressSet.parse([line] if line else [])
+        except Mistake as mistake:
+            problems.add(Place(path, number), f"{mistake.what} (list of {where})", mistake.mend)
+    return AddressSet.empty()
 
 
 def _lines(data: bytes) -> Iterator[str]:

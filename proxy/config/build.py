@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 
-from proxy.config.allow import AllowReader, ResolveSet
+from proxy.config.allow import AllowReader
 from proxy.config.duplicates import check_memory, read_store
-from proxy.config.endpoints import ListenAddress
 from proxy.config.fixtures import read_fixtures
 from proxy.config.guards import GuardReader, slug_of
 from proxy.config.listeners import ListenerReader
 from proxy.config.notes import audible
-from proxy.config.problems import Problems, suggestion
-from proxy.config.route import RouteReader, names_of, read_limits
+from proxy.config.problems import suggestion
+from proxy.config.route import RouteReader, read_fields
 from proxy.config.rules import RULES
 from proxy.config.schema import FLAG_ROUTE
 from proxy.config.schemes import read_scheme
@@ -36,27 +35,19 @@ from proxy.values import frozen
 _EVERY_IPV4 = (0, (1 << 32) - 1)
 
 
-@frozen
-class World:
-    """What a load may look at besides the tree. ``now`` is in seconds since the epoch."""
-
-    environ: Mapping[str, str]
-    now: float
-    shelf: SetShelf = field(default_factory=SetShelf)
-    resolve_set: ResolveSet | None = None  # instead of what the shelf knows
-    known_sets: Sequence[str] = ()
-
-
 def build(
-    tree: Table,
-    world: World,
-    problems: Problems,
+    top: Table,
+    environ: Mapping[str, str],
+    shelf: SetShelf,
     *,
+    now: float,
     generation: int = 1,
     config_path: str | None = None,
 ) -> Loaded:
-    """The policy and settings of a tree. Raises ConfigError with these and all earlier problems, if there are any."""
-    return _Build(tree, world, problems, config_path).loaded(generation)
+    """The policy and settings of a tree. ``now`` is in seconds since the epoch, ``shelf`` has the published sets.
+    ConfigError has these and all earlier problems, if there are any.
+    """
+    return _Build(top, environ, shelf, now, config_path).loaded(generation)
 
 
 @frozen
@@ -64,14 +55,14 @@ class _Build:
     """One load; the order of the methods is the order of the work."""
 
     top: Table
-    world: World
-    problems: Problems
+    environ: Mapping[str, str]
+    shelf: SetShelf
+    now: float
     config_path: str | None
 
     def loaded(self, generation: int) -> Loaded:
         sets = self._sets()
-        resolve = self.world.resolve_set or sets.resolve
-        lists = AllowReader(self.problems, resolve, self.world.known_sets or sets.known, sets.missing)
+        lists = AllowReader(sets.resolve, sets.known, sets.missing)
         allow = lists.read(self.top, "allow")
         trusted = lists.read(self.top, "trusted_proxies")
         if trusted is None:
@@ -87,7 +78,7 @@ class _Build:
         self._warn_of_lent_keys(routes)
         admitted = admitted_by(exposure, routes)
         self._warn_of_unix(settings, admitted)
-        self.problems.raise_if_any()
+        self.top.problems.raise_if_any()
         policy = Policy(
             generation=generation,
             routes=routes,
@@ -99,37 +90,26 @@ class _Build:
             server=server,
             reserved_for=reserved_for(admitted, routes, trusted),
         )
-        use = SetUse(tuple(lists.uses), dict(sets.used), tuple(sets.missing.values()), resolve)
-        return Loaded(policy, replace(settings, warnings=audible(self.problems.warnings, settings.silence)), use)
+        use = SetUse(tuple(lists.uses), dict(sets.used), tuple(sets.missing.values()), sets.resolve)
+        return Loaded(policy, replace(settings, warnings=audible(self.top.problems.warnings, settings.silence)), use)
 
     def _settings(self, listeners: ListenerReader) -> Settings:
-        top = self.top
-        log = top.need("access_log", str)
-        return Settings(
-            listen=top.items("listen", ListenAddress),
-            workers=self._workers(),
-            admin=top.get("admin", ListenAddress),
-            tls=listeners.tls(),
-            proxy_protocol=top.need("proxy_protocol", str),
-            kernel_filter=top.need("kernel_filter", str) == "auto",
-            tcp=listeners.tcp(),
-            ip_sets=tuple(table for table, _ in set_tables(self.top)),
-            drain_s=top.need("drain", float),
-            log_format=top.need("log_format", str),
-            log_level=top.need("log_level", str),
-            log_sample=top.need("log_sample_refusals", int),
-            log_per_address=top.need("log_refusals_per_address", int),
-            access_log=log if log in {"-", "off"} else str(top.file("access_log")),
-            state_dir=top.file("state_dir"),
-            user=top.get("user", str),
-            group=top.get("group", str),
-            duplicates=read_store(top, self.world.environ),
-            config_path=None if self.config_path is None else os.path.abspath(self.config_path),  # noqa: PTH100
-            silence=self._silence(),
-            fixtures=read_fixtures(top),
-            sources={path: entry.place for path, entry in top.leaves()},
-            routes_at={name: table.first() for name, table in top.named("route").items()},
-        )
+        top, log = self.top, self.top.need("access_log", str)
+        own = {
+            "tls": listeners.tls(),
+            "tcp": listeners.tcp(),
+            "ip_sets": tuple(table for table, _ in set_tables(top)),
+            "access_log": log if log in {"-", "off"} else top.file("access_log"),
+            "state_dir": top.file("state_dir"),
+            "kernel_filter": top.get("kernel_filter", str) == "auto",
+            "duplicates": read_store(top, self.environ),
+            "config_path": None if self.config_path is None else os.path.abspath(self.config_path),  # noqa: PTH100
+            "silence": self._silence(),
+            "fixtures": read_fixtures(top),
+            "sources": {path: entry.place for path, entry in top.leaves()},
+            "routes_at": {name: table.first() for name, table in top.named("route").items()},
+        }
+        return Settings(**(read_fields(top, Settings) | own))  # type: ignore[arg-type]  # kinds come from the schema
 
     def _silence(self) -> tuple[str, ...]:
         ids = self.top.items("silence", str)
@@ -138,19 +118,14 @@ class _Build:
             self.top.wrong("silence", what, mend)
         return ids
 
-    def _workers(self) -> int | str:
-        workers = self.top.get("workers", object)
-        assert isinstance(workers, int | str)
-        return workers
-
     def _sets(self) -> SetReader:
-        feeds = all_feeds(set_tables(self.top), self.problems)
-        return SetReader(self.world.shelf, feeds, self.top.file("state_dir"), self.world.now, self.problems)
+        feeds = all_feeds(set_tables(self.top), self.top.problems)
+        return SetReader(self.shelf, feeds, self.top.file("state_dir"), self.now, self.top.problems)
 
     def _limits(self) -> tuple[Limits, ServerLimits]:
         view = self.top.table("limits")
-        limits = Limits(**read_limits(view, names_of(Limits)))  # type: ignore[arg-type]  # kinds come from the schema
-        server = ServerLimits(**read_limits(view, names_of(ServerLimits)))  # type: ignore[arg-type]
+        limits = Limits(**read_fields(view, Limits))  # type: ignore[arg-type]  # kinds come from the schema
+        server = ServerLimits(**read_fields(view, ServerLimits))  # type: ignore[arg-type]
         if limits.hold_window > server.buffer_budget:
             key = "hold_window" if "hold_window" in view else "buffer_budget"
             view.wrong(
@@ -172,19 +147,19 @@ class _Build:
     def _route_reader(
         self, lists: AllowReader, limits: Limits, buffer_budget: int, allow: AddressSet | None
     ) -> RouteReader:
-        guards = GuardReader(self.world.environ, self._schemes(), self.world.now)
+        guards = GuardReader(self.environ, self._schemes(), self.now)
         return RouteReader(lists, guards, limits, buffer_budget, allow, self.top, self.top.need("open", bool))
 
     def _routes(self, reader: RouteReader, *, has_http: bool) -> tuple[Exposure, tuple[Route, ...]]:
         """What is forwarded, by which routes. A list of addresses alone is a guard, and so makes a route."""
         tables = self.top.named("route")
         if not tables and reader.allow is not None and not reader.open and has_http:
-            tables = {FLAG_ROUTE: Table(self.problems, "route", ("route", FLAG_ROUTE))}
+            tables = {FLAG_ROUTE: Table(self.top.problems, "route", ("route", FLAG_ROUTE))}
         if tables:
             return Exposure.ROUTES, tuple(reader.read(name, table) for name, table in tables.items())
         if reader.open:
             if reader.allow is None:
-                self.problems.warn("", "open", "every request of everybody is forwarded, and nothing is checked")
+                self.top.problems.warn("", "open", "every request of everybody is forwarded, and nothing is checked")
             return Exposure.OPEN, (reader.built_in("open"),)
         return Exposure.LOCAL, (reader.built_in("local"),)
 
@@ -194,7 +169,7 @@ class _Build:
         """Both ends of every way: something listens, and every route goes somewhere."""
         has_http = bool(settings.listen) or not settings.tcp or exposure is Exposure.ROUTES
         if not settings.listen and has_http and not self.top.doubtful("listen"):
-            self.problems.add(
+            self.top.problems.add(
                 self._missing("listen"), "nothing listens", 'add listen = ["0.0.0.0:443"] (flag: --listen 0.0.0.0:443)'
             )
         tables = self.top.named("route")
@@ -202,7 +177,7 @@ class _Build:
             view = tables.get(route.name)
             doubtful = self.top.doubtful("upstream") or (view is not None and view.doubtful("upstream"))
             if not route.upstream and has_http and not doubtful:
-                self.problems.add(
+                self.top.problems.add(
                     self._missing("upstream") if view is None or "upstream" in self.top else view.where(),
                     "nothing says where requests go" if view is None else "does not say where admitted requests go",
                     'add upstream = "http://127.0.0.1:8000" (flag: --upstream 127.0.0.1:8000)',
@@ -232,7 +207,7 @@ class _Build:
     def _warn_of_unix(self, settings: Settings, admitted: AddressSet | None) -> None:
         paths = [str(address) for address in settings.listen if address.path is not None]
         if paths and admitted is not None and not admitted.has_unix and settings.proxy_protocol == "off":
-            self.problems.warn("H404", paths[0], "no `allow` has 'unix:', so nobody is let in there")
+            self.top.problems.warn("H404", paths[0], "no `allow` has 'unix:', so nobody is let in there")
 
 
 def admitted_by(exposure: Exposure, routes: Sequence[Route]) -> AddressSet | None:

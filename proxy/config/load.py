@@ -11,8 +11,7 @@ import datetime as dt
 import os.path
 from collections.abc import Mapping, Sequence
 
-from proxy.config.allow import ResolveSet
-from proxy.config.build import World, build
+from proxy.config.build import build
 from proxy.config.feed import Feed
 from proxy.config.flags import CONFIG_VARIABLE, environment_tree, flag_tree, parse_flags, unknown_variables
 from proxy.config.parse import parse_text
@@ -35,19 +34,9 @@ def load(
     generation: int = 1,
     now: float | None = None,
     shelf: SetShelf | None = None,
-    resolve_set: ResolveSet | None = None,
-    known_sets: Sequence[str] = (),
 ) -> Loaded:
     """Load the configuration of a command line without a command. See ``load_namespace``."""
-    return load_namespace(
-        parse_flags(argv),
-        environ,
-        generation=generation,
-        now=now,
-        shelf=shelf,
-        resolve_set=resolve_set,
-        known_sets=known_sets,
-    )
+    return load_namespace(parse_flags(argv), environ, generation=generation, now=now, shelf=shelf)
 
 
 def load_namespace(
@@ -57,22 +46,21 @@ def load_namespace(
     generation: int = 1,
     now: float | None = None,
     shelf: SetShelf | None = None,
-    resolve_set: ResolveSet | None = None,
-    known_sets: Sequence[str] = (),
 ) -> Loaded:
     """Load the configuration of parsed flags.
 
     ``generation`` numbers the policy; ``now`` (seconds since the epoch) judges the dates of secrets and is the present
-    unless given; ``shelf`` holds the published address sets that were fetched since the process began, unless
-    ``resolve_set`` and ``known_sets`` answer for them. Raises FlagError or ConfigError, each with every problem found.
+    unless given; ``shelf`` holds the published address sets that were fetched since the process began. Raises FlagError
+    or ConfigError, each with every problem found.
     """
     problems = Problems()
     tree, path = load_tree(namespace, environ, problems)
     unknown_variables(environ, _referenced(tree), problems)
     when = dt.datetime.now(dt.UTC).timestamp() if now is None else now
-    world = World(environ, when, SetShelf() if shelf is None else shelf, resolve_set, known_sets)
     try:
-        return build(tree, world, problems, generation=generation, config_path=path)
+        return build(
+            tree, environ, SetShelf() if shelf is None else shelf, now=when, generation=generation, config_path=path
+        )
     finally:
         tree.clear()
 

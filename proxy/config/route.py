@@ -7,7 +7,7 @@ that names them, a limit that would loosen the global one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from math import ceil
 
@@ -299,19 +299,15 @@ def show_limit(key: Key, value: float) -> str:
 
 
 def attribute_of(key: Key) -> str:
-    """The name of a limit in ``Limits`` and ``ServerLimits``: times end in ``_s``."""
+    """The name of a key in ``Settings``, ``Limits`` and ``ServerLimits``: times end in ``_s``."""
     return key.name + "_s" if key.kind is TIME else key.name
 
 
-def read_limits(view: Table, names: Sequence[str]) -> dict[str, object]:
-    """The values of the limits whose attributes are ``names``."""
-    keys = {attribute_of(key): key.name for key in SECTIONS["limits"].keys}
-    return {name: view.get(keys[name], object) for name in names}
-
-
-def names_of(limits: type) -> list[str]:
-    """The attributes of a class of limits."""
-    return [field.name for field in fields(limits)]
+def read_fields(view: Table, made: type) -> dict[str, object]:
+    """The values of all keys of a table that have a field in the class ``made``, by their attributes."""
+    names = {each.name for each in fields(made)}
+    keys = [key for key in view.section.keys if attribute_of(key) in names and not key.table]
+    return {attribute_of(key): (view.items if key.many else view.get)(key.name, object) for key in keys}
 
 
 def read_upstreams(

@@ -102,21 +102,13 @@ _RULES = (
         "Leave `exact` or the slash of `path` out, or ask no less there: many applications take both paths for one.",
     ),
     Rule("H401", "Other hosts can reach the admin listener.", "Listen on 127.0.0.1 or a unix socket."),
-    Rule(
-        "H402",
-        "Everybody is trusted to say who the client is.",
-        "Name only your own proxies in `trusted_proxies`.",
-    ),
+    Rule("H402", "Everybody is trusted to say who the client is.", "Name only your own proxies in `trusted_proxies`."),
     Rule(
         "H403",
         "Deliveries cross the network to the upstream in clear.",
         'Write "https://" for it, or keep it on this host; inside a network of your own, silence this.',
     ),
-    Rule(
-        "H404",
-        "A unix socket is listened on, and no `allow` admits its peers.",
-        'Add "unix:" to `allow`.',
-    ),
+    Rule("H404", "A unix socket is listened on, and no `allow` admits its peers.", 'Add "unix:" to `allow`.'),
     Rule(
         "H405",
         "`hold` is longer than the provider waits, so it is cut to a second less than that.",

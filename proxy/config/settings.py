@@ -97,8 +97,8 @@ class Settings:
     warnings: tuple[str, ...] = ()
     silence: tuple[str, ...] = ()  # ids of rules that are not spoken of
     fixtures: tuple[Fixture, ...] = ()
-    log_sample: int = 1  # one refusal in so many has a line
-    log_per_address: int = 0  # refusals of one address in a minute that have a line each; 0: all
+    log_sample_refusals: int = 1  # one refusal in so many has a line
+    log_refusals_per_address: int = 0  # refusals of one address in a minute that have a line each; 0: all
     sources: Mapping[Path, Place] = field(default_factory=dict)  # key -> where it was written
     routes_at: Mapping[str, Place] = field(default_factory=dict)  # route -> where its first key was written
 

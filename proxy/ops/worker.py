@@ -57,7 +57,7 @@ DRAIN_LOOK_S = (0.02, 0.25)
 #: A connection that is open without a request when we stop may bring one that is on its way already.
 IDLE_GRACE_S = 1.0
 
-_LOG_KEYS = ("access_log", "log_format", "log_sample", "log_per_address")
+_LOG_KEYS = ("access_log", "log_format", "log_sample_refusals", "log_refusals_per_address")
 
 Gather = Callable[[], Awaitable[Snapshot]]
 
@@ -384,4 +384,5 @@ def open_access_log(
         missing = isinstance(error, FileNotFoundError)
         mend = "create its folder" if missing else "let the user that hookward runs as write there"
         raise ConfigError([Problem("access_log", what, mend)]) from None
-    return AccessLog(sink, lines, loop, sample=settings.log_sample, per_minute=settings.log_per_address)
+    sample, most = settings.log_sample_refusals, settings.log_refusals_per_address
+    return AccessLog(sink, lines, loop, sample=sample, per_minute=most)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.allow import AllowReader, no_sets
+from proxy.config.allow import AllowReader
 from proxy.config.problems import Problems
 from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet, Peer
@@ -50,7 +50,7 @@ def read_sets(*entries: str) -> tuple[AddressSet | None, Problems]:
     problems = Problems()
     view = Table(problems)
     view.put(("allow",), entries, Place("h.toml", 1, ("allow",)))
-    return AllowReader(problems, resolve, sorted(SETS)).read(view, "allow"), problems
+    return AllowReader(resolve, sorted(SETS)).read(view, "allow"), problems
 
 
 def test_published_sets() -> None:
@@ -83,7 +83,7 @@ def test_a_set_is_an_error_where_none_are_known() -> None:
     problems = Problems()
     view = Table(problems)
     view.put(("allow",), ("set:github",), Place.of("--allow"))
-    AllowReader(problems, no_sets, ()).read(view, "allow")
+    AllowReader(lambda _name, _query: None, ()).read(view, "allow")
     assert [(p.where, p.mend) for p in problems.found] == [("--allow", "no address sets are known here")]
 
 

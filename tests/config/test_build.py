@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.build import World, build
+from proxy.config.build import build
 from proxy.config.parse import Source, parse_tables
 from proxy.config.problems import Problems
+from proxy.config.set_shelf import SetShelf
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.policy import Exposure
 from proxy.core.routes import RouteTable
@@ -152,7 +153,7 @@ def test_any_tables_raise_config_errors_only(tables: dict[str, object]) -> None:
     problems = Problems()
     tree = parse_tables({"listen": ":1", "upstream": "8000", **tables}, Source("h.toml"), problems)
     try:
-        build(tree, World({}, NOW), problems)
+        build(tree, {}, SetShelf(), now=NOW)
     except ConfigError as error:
         assert error.problems  # noqa: PT017 - raising nothing is as good
 
@@ -183,7 +184,7 @@ def test_no_route_without_a_guard_and_no_provider_without_a_secret(
     problems = Problems()
     tree = parse_tables(tables, Source("h.toml"), problems)
     try:
-        policy = build(tree, World({"A": "hunter2:x", "B": "y"}, NOW), problems).policy
+        policy = build(tree, {"A": "hunter2:x", "B": "y"}, SetShelf(), now=NOW).policy
     except ConfigError as error:
         assert "hunter2" not in str(error)  # noqa: PT017 - raising nothing is as good
         return
