@@ -18,7 +18,7 @@ from proxy.config.guards import GuardReader, slug_of
 from proxy.config.listeners import ListenerReader
 from proxy.config.notes import audible
 from proxy.config.problems import suggestion
-from proxy.config.route import RouteReader, read_fields
+from proxy.config.route import RouteReader
 from proxy.config.rules import RULES
 from proxy.config.schema import FLAG_ROUTE
 from proxy.config.schemes import read_scheme
@@ -109,7 +109,7 @@ class _Build:
             "sources": {path: entry.place for path, entry in top.leaves()},
             "routes_at": {name: table.first() for name, table in top.named("route").items()},
         }
-        return Settings(**(read_fields(top, Settings) | own))  # type: ignore[arg-type]  # kinds come from the schema
+        return Settings(**(top.fields(Settings) | own))  # type: ignore[arg-type]  # kinds come from the schema
 
     def _silence(self) -> tuple[str, ...]:
         ids = self.top.items("silence", str)
@@ -124,8 +124,8 @@ class _Build:
 
     def _limits(self) -> tuple[Limits, ServerLimits]:
         view = self.top.table("limits")
-        limits = Limits(**read_fields(view, Limits))  # type: ignore[arg-type]  # kinds come from the schema
-        server = ServerLimits(**read_fields(view, ServerLimits))  # type: ignore[arg-type]
+        limits = Limits(**view.fields(Limits))  # type: ignore[arg-type]  # kinds come from the schema
+        server = ServerLimits(**view.fields(ServerLimits))  # type: ignore[arg-type]
         if limits.hold_window > server.buffer_budget:
             key = "hold_window" if "hold_window" in view else "buffer_budget"
             view.wrong(

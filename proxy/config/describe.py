@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proxy.config.guards import show_instant
-from proxy.config.route import attribute_of, show_limit
 from proxy.config.schema import SECTIONS
 from proxy.config.settings import DuplicateSettings, Loaded, Settings
 from proxy.config.sizes import show_rate, show_time
@@ -114,7 +113,7 @@ def _route(route: Route, limits: Limits) -> list[str]:
     tightened = [
         f"{key.name} {_limit(key.name, route.limits)}"
         for key in SECTIONS["route_limits"].keys
-        if getattr(route.limits, attribute_of(key)) != getattr(limits, attribute_of(key))
+        if getattr(route.limits, key.attribute) != getattr(limits, key.attribute)
     ]
     if tightened:
         lines.append(f"Tighter limits: {_list(tightened)}.")
@@ -209,17 +208,17 @@ def _secrets(secrets: Sequence[Secret]) -> str:
 def _changed_limits(policy: Policy) -> list[str]:
     changed = []
     for key in SECTIONS["limits"].keys:
-        attribute = attribute_of(key)
+        attribute = key.attribute
         value = getattr(policy.limits if hasattr(policy.limits, attribute) else policy.server, attribute)
         if value != key.kind.read(key.default):
-            changed.append(f"{key.name} {show_limit(key, value)} (default {key.default})")
+            changed.append(f"{key.name} {key.show(value)} (default {key.default})")
     return [f"Limits that differ from their defaults: {_list(changed)}."] if changed else []
 
 
 def _limit(name: str, limits: Limits) -> str:
     key = SECTIONS["limits"].key(name)
     assert key is not None
-    return show_limit(key, getattr(limits, attribute_of(key)))
+    return key.show(getattr(limits, key.attribute))
 
 
 def _who(allow: AddressSet | None) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 
-from proxy.config.kinds import Kind
+from proxy.config.kinds import SIZE, TIME, Kind
+from proxy.config.sizes import show_size, show_time
 from proxy.values import frozen
 
 
@@ -34,6 +35,17 @@ class Key:
         read = tuple(map(self.kind.read, default)) if isinstance(default, list) else default
         read = read if default is None or self.many else self.kind.read(default)
         object.__setattr__(self, "fallback", read)
+
+    @property
+    def attribute(self) -> str:
+        """The name of its field in ``Settings``, ``Limits`` or ``ServerLimits``: times end in ``_s``."""
+        return self.name + "_s" if self.kind is TIME else self.name
+
+    def show(self, value: float) -> str:
+        """A value that was read, as one writes it."""
+        if self.kind is TIME:
+            return show_time(value)
+        return show_size(int(value)) if self.kind is SIZE else str(value)
 
 
 @frozen

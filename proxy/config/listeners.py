@@ -11,9 +11,9 @@ from ipaddress import ip_address
 
 from proxy.config.allow import AllowReader
 from proxy.config.endpoints import ListenAddress, UpstreamAddress
-from proxy.config.route import check_readable, warn_of_key
 from proxy.config.settings import Settings, TcpForward, TlsFiles
 from proxy.config.tree import Table
+from proxy.config.upstreams import check_readable, warn_of_key
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Endpoint, Route
 from proxy.errors import Place

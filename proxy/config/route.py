@@ -6,26 +6,21 @@ that names them, a limit that would loosen the global one.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from math import ceil
 
 from proxy.config.allow import AllowReader
 from proxy.config.duplicates import body_without_signature, read_rule
-from proxy.config.endpoints import UpstreamAddress
 from proxy.config.guards import GuardReader, Guards
+from proxy.config.handshakes import read_handshake
 from proxy.config.keys import Key
-from proxy.config.kinds import HEALTH, SIZE, TIME, UPSTREAM
 from proxy.config.schema import FLAG_ROUTE, SECTIONS
-from proxy.config.secret_files import key_notes
 from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import Table
+from proxy.config.upstreams import read_upstreams
 from proxy.core.addresses import AddressSet
-from proxy.core.policy import SPARE_S, BodyMode, Endpoint, HealthCheck, Limits, Route, UpstreamTls
+from proxy.core.policy import SPARE_S, BodyMode, Limits, Route
 from proxy.core.rate import RateRule
-from proxy.core.schemes import Provider
-from proxy.core.schemes.handshake import Form
 from proxy.core.signatures import SignatureCheck
 from proxy.values import frozen
 
@@ -53,7 +48,7 @@ class RouteReader:
         allow = self.lists.read(view, "allow")
         self._check_guarded(name, view, allow)
         limits, observe = self._limits(view, guards), self._observe(name, view)
-        upstream, drained = self._upstreams(view)
+        upstream, drained = read_upstreams(view, self.top)
         answer_s = guards.provider.answer_s if guards.provider else 0.0
         return Route(
             name=name,
@@ -79,13 +74,13 @@ class RouteReader:
             refusal_status=guards.provider.refusal_status if guards.provider else None,
             duplicates=read_rule(view, guards, limits, observe=observe),
             endpoint_check=guards.provider.handshake if guards.provider else None,
-            handshake=self._handshake(view, guards),
+            handshake=read_handshake(view, guards.provider),
             verify_token=self.guards.read_one(view, "verify_token"),
         )
 
     def built_in(self, name: str) -> Route:
         """The route of a load without routes: everything, for whoever the exposure admits."""
-        upstream, drained = self._upstreams(self.top)
+        upstream, drained = read_upstreams(self.top, self.top)
         return Route(
             name=name,
             path=b"/",
@@ -181,30 +176,6 @@ class RouteReader:
             view.warn("H302", "mode", text)
         return observe
 
-    def _handshake(self, view: Table, guards: Guards) -> str:
-        handshake = view.need("handshake", str)
-        if handshake == "answer" and guards.provider is None and "provider" not in view:
-            view.wrong("handshake", "only a provider's endpoint check can be answered", "name `provider`")
-        if guards.provider is not None:
-            self._check_handshake(view, guards.provider, handshake)
-        return handshake
-
-    def _check_handshake(self, view: Table, provider: Provider, handshake: str) -> None:
-        check = provider.handshake
-        if "verify_token" in view and (check is None or not check.needs_token):
-            view.warn("", "verify_token", f"{provider.title} has no endpoint check with a token")
-        if handshake == "answer":
-            for what, mend in answer_problems(view, provider):
-                view.wrong("handshake", what, mend)
-        unproved = check is not None and not check.signed and not (check.verify and "verify_token" in view)
-        if handshake == "forward" and unproved and provider.scheme is not None and view.need("path", bytes) == b"/":
-            view.warn(
-                "",
-                "",
-                f"nobody signs the endpoint check of {provider.title}, so it is passed on at the "
-                "route's own path alone, which is /: set `path` to that of the webhook",
-            )
-
     def _hold(self, view: Table, answer_s: float) -> float:
         hold_s = view.need("hold", float)
         most_s = answer_s - SPARE_S
@@ -213,20 +184,6 @@ class RouteReader:
         cut = f"`hold` is cut from {show_time(hold_s)} to {show_time(most_s)}"
         view.warn("H405", "hold", f"the provider waits {show_time(answer_s)} in all: {cut}")
         return most_s
-
-    def _upstreams(self, view: Table) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
-        owner = view if "upstream" in view else self.top
-        send_proxy = view.get("send_proxy", bool)
-        if send_proxy is None:
-            send_proxy = self.top.need("send_proxy", bool)
-        idle_s = view.get("upstream_idle_timeout", float)
-        if idle_s is None:
-            idle_s = self.top.need("upstream_idle_timeout", float)
-        tls = self._tls_of(view)
-        return read_upstreams(owner, tls, send_proxy=send_proxy, idle_timeout_s=idle_s)
-
-    def _tls_of(self, view: Table) -> UpstreamTls:
-        return read_upstream_tls((view if "upstream_tls" in view else self.top).table("upstream_tls"))
 
     def _limits(self, view: Table, guards: Guards) -> Limits:
         """The global limits, tightened by the route's own keys or its table, else by what its scheme takes."""
@@ -239,7 +196,7 @@ class RouteReader:
             own = view if direct else table
             value = own.get(key.name, object)
             if value is not None:
-                attribute = attribute_of(key)
+                attribute = key.attribute
                 most = getattr(self.limits, attribute)
                 if isinstance(value, int | float) and value > most:
                     self._loosens(own, key, value, most)
@@ -270,117 +227,6 @@ class RouteReader:
     def _loosens(self, own: Table, key: Key, value: float, most: float) -> None:
         own.wrong(
             key.name,
-            f"{show_limit(key, value)} would loosen limits.{key.name}, which is {show_limit(key, most)}",
-            f"a route may only tighten: choose at most {show_limit(key, most)}, or raise limits.{key.name}",
+            f"{key.show(value)} would loosen limits.{key.name}, which is {key.show(most)}",
+            f"a route may only tighten: choose at most {key.show(most)}, or raise limits.{key.name}",
         )
-
-
-def answer_problems(view: Table, provider: Provider) -> Iterator[tuple[str, str]]:
-    """Why the endpoint check of ``provider`` cannot be answered here: (what, mend)."""
-    check = provider.handshake
-    if check is None:
-        yield f"{provider.title} has no endpoint check to answer", "leave `handshake` out"
-    elif check.form is Form.NONE:
-        what = f"only the application can answer the endpoint check of {provider.title}: {check.reason}"
-        yield what, 'write handshake = "forward"'
-    elif check.needs_token and "verify_token" not in view and not view.doubtful("verify_token"):
-        what = f"the endpoint check of {provider.title} needs the token that is configured there"
-        yield what, 'add verify_token = "file:/path" (flag: --verify-token-file PATH)'
-    elif check.needs_url and "public_url" not in view and not view.doubtful("public_url"):
-        what = f"the answer to the endpoint check of {provider.title} is made with the endpoint's URL"
-        yield what, 'add public_url = "https://hooks.example.com", as it is configured there (flag: --public-url URL)'
-
-
-def show_limit(key: Key, value: float) -> str:
-    """A limit as one writes it."""
-    if key.kind is TIME:
-        return show_time(value)
-    return show_size(int(value)) if key.kind is SIZE else str(value)
-
-
-def attribute_of(key: Key) -> str:
-    """The name of a key in ``Settings``, ``Limits`` and ``ServerLimits``: times end in ``_s``."""
-    return key.name + "_s" if key.kind is TIME else key.name
-
-
-def read_fields(view: Table, made: type) -> dict[str, object]:
-    """The values of all keys of a table that have a field in the class ``made``, by their attributes."""
-    names = {each.name for each in fields(made)}
-    keys = [key for key in view.section.keys if attribute_of(key) in names and not key.table]
-    return {attribute_of(key): (view.items if key.many else view.get)(key.name, object) for key in keys}
-
-
-def read_upstreams(
-    view: Table, tls: UpstreamTls, *, send_proxy: bool, idle_timeout_s: float
-) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
-    """The endpoints of a table's ``upstream``, and those of them that are drained; both () where there is none, which
-    the caller judges.
-    """
-    entries = []
-    for entry in view.tables("upstream"):
-        if "url" in entry:
-            entries.append((_endpoint(entry, tls, send_proxy, idle_timeout_s), entry.need("drain", bool)))
-        elif not entry.doubtful("url"):
-            entry.wrong("", "does not say where it is", UPSTREAM.form)
-            entry.problems.doubt(entry.path)
-    addresses = {(one.host, one.port, one.path, one.tls is None) for one, _ in entries}
-    if len(addresses) < len(entries):
-        view.wrong("upstream", "names the same upstream twice", "remove one of the two")
-    drained = tuple(one for one, drain in entries if drain)
-    if drained and len(drained) == len(entries):
-        view.wrong("upstream", "every upstream is drained", "leave one without `drain`")
-        return drained, ()
-    return tuple(one for one, drain in entries if not drain), drained
-
-
-def _endpoint(entry: Table, tls: UpstreamTls, send_proxy: bool, idle_timeout_s: float) -> Endpoint:  # noqa: FBT001
-    address = entry.need("url", UpstreamAddress)
-    own = entry.get("send_proxy", bool)
-    return Endpoint(
-        address.host,
-        address.port,
-        address.path,
-        tls if address.secure else None,
-        send_proxy=send_proxy if own is None else own,
-        weight=entry.need("weight", int),
-        health=_health(entry.table("health")) if "health" in entry else None,
-        idle_timeout_s=idle_timeout_s,
-    )
-
-
-def _health(view: Table) -> HealthCheck | None:
-    path = view.get("path", bytes)
-    if path is None:
-        if not view.doubtful("path"):
-            view.wrong("", "`path` is missing", HEALTH.form)
-        return None
-    return HealthCheck(path.decode("ascii"), view.need("interval", float), view.need("timeout", float))
-
-
-def read_upstream_tls(view: Table) -> UpstreamTls:
-    """How ``https`` upstreams are verified."""
-    for name in ("ca", "cert", "key"):
-        check_readable(view, name)
-    if "key" in view and "cert" not in view:
-        view.wrong("key", "a key without its certificate", "add `cert`")
-    key = view.file("key") or view.file("cert")  # both may be in one file
-    if key is not None:
-        warn_of_key(view, key)
-    return UpstreamTls(view.file("ca"), view.file("cert"), view.file("key"), view.get("server_name", str))
-
-
-def check_readable(view: Table, name: str) -> None:
-    """A problem where what is named at a key is not a file that we may read."""
-    path = view.file(name)
-    if path is None:
-        return
-    if not os.path.isfile(path):  # noqa: PTH113  # as for all paths here, text in and text out
-        view.wrong(name, f"there is no file {path}", "mend the path, or create the file")
-    elif not os.access(path, os.R_OK):
-        view.wrong(name, f"{path} may not be read", "let the user that runs hookward read it")
-
-
-def warn_of_key(view: Table, path: str) -> None:
-    """Say what others may do with the private key of a table with ``cert`` and perhaps ``key``."""
-    for note in key_notes(path):
-        view.warn(note.rule, "key" if "key" in view else "cert", note)

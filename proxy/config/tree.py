@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterator
-from dataclasses import field
+from dataclasses import field, fields
 from typing import TypeVar
 
 from proxy.config.keys import Key, Section
@@ -157,6 +157,12 @@ class Table:
         if entry is None:
             return None
         return os.path.join(entry.base, str(entry.value))  # noqa: PTH118  # "" keeps a relative path as it was typed
+
+    def fields(self, made: type) -> dict[str, object]:
+        """The values of all keys that have a field in the class ``made``, by the names there."""
+        names = {each.name for each in fields(made)}
+        keys = [key for key in self.section.keys if key.attribute in names and not key.table]
+        return {key.attribute: (self.items if key.many else self.get)(key.name, object) for key in keys}
 
     def table(self, name: str) -> Table:
         """The table at a key; an empty one where nothing was written."""

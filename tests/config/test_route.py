@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from proxy.config.load import load
-from proxy.config.route import LEAST_BURST, USUAL_METHODS, attribute_of, show_limit
+from proxy.config.route import LEAST_BURST, USUAL_METHODS
 from proxy.config.schema import SECTIONS
 from proxy.core.addresses import Peer
 from proxy.core.policy import BodyMode, Endpoint, UpstreamTls
@@ -194,8 +194,8 @@ def test_the_built_in_route_has_no_guard(place: Workplace) -> None:
 def test_every_limit_can_be_shown(key: object, place: Workplace) -> None:
     policy = place.load(ENDS).policy
     values = {**dataclasses.asdict(policy.limits), **dataclasses.asdict(policy.server)}
-    assert key.kind.read(key.default) == values[attribute_of(key)]  # type: ignore[attr-defined, arg-type]
-    assert show_limit(key, values[attribute_of(key)]) in {str(key.default), "5s"}  # type: ignore[attr-defined, arg-type]
+    assert key.kind.read(key.default) == values[key.attribute]  # type: ignore[attr-defined, arg-type]
+    assert key.show(values[key.attribute]) in {str(key.default), "5s"}  # type: ignore[attr-defined, arg-type]
 
 
 class TestRate:
