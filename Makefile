@@ -46,7 +46,9 @@ bench: .venv/test.stamp ## Measure beside other proxies (ARGS="--workloads keepa
 	$(BIN)/python -m bench.load $(ARGS)
 
 bench-install: .venv/test.stamp ## Install the other proxies and wrk: apt as root, the Python ones below .venv
-	apt-get install -y --no-install-recommends wrk nginx libnginx-mod-http-lua libnginx-mod-http-js haproxy caddy webhook
+	apt-get install -y --no-install-recommends wrk nginx libnginx-mod-http-lua libnginx-mod-http-js haproxy caddy webhook python3-venv
+	/usr/bin/python3 -m venv .venv/bench/python
+	.venv/bench/python/bin/python -m pip install -q h11 uvloop aiohttp
 	$(PYTHON) -m venv .venv/bench/starlette
 	.venv/bench/starlette/bin/pip install -q starlette uvicorn httpx httptools uvloop
 	$(PYTHON) -m venv .venv/bench/proxy_py

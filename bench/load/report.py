@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import os
 import platform
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import proxy
+from bench.interpreter import Interpreter
 from bench.load import targets
 from bench.load.closed import WRK
 from bench.load.process import TASKSET
@@ -56,8 +56,8 @@ def first_version(command: Sequence[str]) -> str:
     return found[0] if found else ""
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers depend on."""
+def machine(python: Interpreter) -> dict[str, Any]:
+    """What the numbers depend on; ``python`` is what the peers in Python ran on."""
     cpus = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.partition(":")[2].strip() for line in cpus if line.startswith("model name")), "")
     versions = {name: first_version([program(name), *flags]) for name, flags in PROGRAMS.items()}
@@ -65,13 +65,12 @@ def machine() -> dict[str, Any]:
         code = f"from importlib.metadata import version; print([version(n) for n in {packages!r}])"
         found = subprocess_lines([str(interpreter(environment)), "-c", code])
         versions |= dict(zip(packages, VERSION.findall(found), strict=False))
-    for package in ("h11", "uvloop", "aiohttp"):
-        versions[package] = importlib.metadata.version(package)
+    versions |= python.versions
     return {
         "cpu": model or platform.machine(),
         "cores": os.cpu_count(),
         "kernel": platform.release(),
-        "python": platform.python_version(),
+        "python": str(python),
         "hookward": proxy.__version__,
         "versions": {name: text for name, text in versions.items() if text},
         "client": "wrk" if WRK else "our own (slower than the proxies: compare CPU, not rates)",

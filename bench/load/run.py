@@ -22,6 +22,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from bench.interpreter import Interpreter, UnfitError, usual
 from bench.load.chart import chart
 from bench.load.process import FailedError
 from bench.load.report import machine, markdown, summary, table
@@ -91,7 +92,7 @@ def turn(score: Score, name: str, measure: Callable[[], Figures]) -> None:
         print(f"  {name}: {score.left_out}", file=sys.stderr)
 
 
-def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def run(options: argparse.Namespace, python: Interpreter, folder: Path) -> dict[str, Any]:
     """All workloads; what ends up in the JSON file under ``workloads``."""
     scale = Scale(
         folder=folder,
@@ -100,6 +101,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         idle_connections=options.idle,
         own_client=options.own_client,
         pinned=not options.no_pin and (os.cpu_count() or 1) > 1,
+        python=python.path,
     )
     deadline = monotonic() + options.minutes * 60
     found: dict[str, Any] = {}
@@ -140,6 +142,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=20.0, help="of the whole run; what is left then is left out")
     parser.add_argument("--large", type=float, default=25.0, metavar="MIB", help="size of the large deliveries")
     parser.add_argument("--idle", type=int, default=5000, metavar="N", help="idle connections")
+    parser.add_argument("--python", type=Path, default=usual(), help="of hookward, aiohttp, floor; else %(default)s")
     parser.add_argument("--own-client", action="store_true", help="not wrk, though it is there")
     parser.add_argument("--no-pin", action="store_true", help="leave the choice of cores to the kernel")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
@@ -163,25 +166,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.list:
         print(listing())
         return 0
+    try:
+        python = Interpreter(options.python)
+    except UnfitError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    print(f"Python: {python}\n", flush=True)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if not options.no_pin and (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {int(LOAD_CORE)})  # the clients that are not wrk run in this process
     with tempfile.TemporaryDirectory() as folder:
-        workloads = run(options, Path(folder))
+        workloads = run(options, python, Path(folder))
     full = options.peers is None and len(options.workloads) == len(WORKLOADS)
-    save(options, workloads, options.name or (datetime.now(tz=UTC).date().isoformat() if full else "last"), argv)
+    name = options.name or (datetime.now(tz=UTC).date().isoformat() if full else "last")
+    save(options, python, workloads, name, argv)
     ours = [entry["peers"][OURS] for entry in workloads.values() if OURS in entry["peers"]]
     return int(any(one.get("left_out", "").startswith("failed") for one in ours))
 
 
-def save(options: argparse.Namespace, workloads: dict[str, Any], name: str, argv: Sequence[str] | None) -> None:
+def save(
+    options: argparse.Namespace,
+    python: Interpreter,
+    workloads: dict[str, Any],
+    name: str,
+    argv: Sequence[str] | None,
+) -> None:
     """The figures as JSON, the tables as Markdown, the headlines as a chart."""
     chosen = shlex.join(sys.argv[1:] if argv is None else argv)
     result = {
         "date": datetime.now(tz=UTC).date().isoformat(),
         "command": f"make bench ARGS={shlex.quote(chosen)}" if chosen else "make bench",
-        "machine": machine(),
+        "machine": machine(python),
         "workloads": workloads,
     }
     options.out.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import compileall
 import contextlib
 import http.client
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -34,6 +34,7 @@ class Scale:
     idle_connections: int = 5000
     own_client: bool = False
     pinned: bool = True
+    python: str = sys.executable  # of hookward and the other peers in Python
 
     @property
     def proxy_core(self) -> str:
@@ -58,7 +59,7 @@ class Stage:
         """A folder and a port for one instance."""
         port = free_port()
         folder = Path(tempfile.mkdtemp(prefix=f"{port}-", dir=self.scale.folder))  # a port may come again
-        place = Place(folder, port, self.origin, self.secret, workers=workers)
+        place = Place(folder, port, self.origin, self.secret, workers=workers, python=self.scale.python)
         return replace(place, cert=self.cert, key=self.key) if tls else place
 
     @contextlib.contextmanager
@@ -74,7 +75,7 @@ class Stage:
 def stage(scale: Scale) -> Iterator[Stage]:
     """An origin, a secret and a certificate (ECDSA P-256, as most public ones are)."""
     # As an installation does. Where the environment forbids bytecode, each start would compile what was changed last.
-    compileall.compile_dir(ROOT / "proxy", quiet=1)
+    subprocess.run([scale.python, "-m", "compileall", "-q", str(ROOT / "proxy")], check=True)
     secret, cert, key = (scale.folder / name for name in ("secret", "cert.pem", "key.pem"))
     secret.write_bytes(delivery.SECRET)
     issued = trustme.CA().issue_cert("hooks.example.com", "127.0.0.1")

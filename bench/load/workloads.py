@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -230,8 +229,8 @@ def importing(stage: Stage, peer: Peer) -> Figures:
     assert peer.imports is not None
     interpreter, modules = peer.imports
     code = f"import time; t = time.perf_counter(); import {modules}; print(time.perf_counter() - t)"
-    command = pinned([interpreter, "-c", code], stage.scale.proxy_core)
-    away = ROOT if interpreter == sys.executable else stage.scale.folder  # where ``proxy`` is not hookward
+    command = pinned([interpreter or stage.scale.python, "-c", code], stage.scale.proxy_core)
+    away = stage.scale.folder if interpreter else ROOT  # where ``proxy`` is not hookward
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, cwd=away)
     return {"import_ms": float(done.stdout) * 1e3}
 

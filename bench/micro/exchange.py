@@ -1,6 +1,6 @@
 """What one signed delivery costs inside the process: everything but the kernel and the loop.
 
-    python -m bench.micro.exchange [--profile]
+    .venv/bench/python/bin/python -m bench.micro.exchange [--profile]
 
 A GitHub push of 8 KiB with 14 fields goes through a real ``ClientConnection``, the exchange, the pool and a real
 ``UpstreamConnection``; the transports are stubs and the log line is made but not written. One at a time, and 16 at
@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.interpreter import Interpreter
 from bench.micro.timing import QUICK, few
 from proxy.config.load import load
 from proxy.core.addresses import Peer
@@ -159,6 +160,7 @@ async def main() -> None:
     for _ in range(ROUNDS):
         for _, crowd, figures in crowds:
             figures.append(crowd.cost_us())
+    print(f"Python: {Interpreter(Path(sys.executable))}")
     for count, _, figures in crowds:
         spread = f"({min(figures):.1f} to {max(figures):.1f})"
         print(f"one exchange, {count} at once: {statistics.median(figures):.1f} µs {spread}")

@@ -7,7 +7,6 @@ hookward, which logs as a user has it), only 127.0.0.1 admitted, bodies of 25 Mi
 from __future__ import annotations
 
 import base64
-import importlib.util
 import os
 import re
 import shutil
@@ -41,6 +40,7 @@ class Place:
     cert: Path | None = None
     key: Path | None = None
     workers: int = 1
+    python: str = sys.executable
 
     @property
     def scheme(self) -> str:
@@ -79,7 +79,7 @@ class Peer:
     judges_addresses: bool = True
     own_client: bool = False  # does not close as HTTP has it, so that wrk would wait
     max_body: int | None = None
-    imports: tuple[str, str] | None = None  # interpreter, module: what its start costs before it does anything
+    imports: tuple[str, str] | None = None  # interpreter ("": the run's), module: what its start costs at least
     not_in: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # workload: why
     only_in: frozenset[str] = frozenset()
 
@@ -93,15 +93,13 @@ class Peer:
 
 
 def available(name: str) -> bool:
-    """A program of this machine, or with ``import:`` a module of this environment."""
-    if name.startswith("import:"):
-        return importlib.util.find_spec(name.removeprefix("import:")) is not None
+    """Whether a program is on this machine."""
     return shutil.which(name, path=SEARCH) is not None
 
 
 def hookward(place: Place) -> list[str]:
     tls = f'\n[tls]\ncert = "{place.cert}"\nkey = "{place.key}"' if place.cert else ""
-    return [sys.executable, "-m", "proxy", "--config", str(place.write("hookward.toml", tls=tls))]
+    return [place.python, "-m", "proxy", "--config", str(place.write("hookward.toml", tls=tls))]
 
 
 def nginx(place: Place, *, modules: str = "", once: str = "", guard: str, further: str = "", buffer: str) -> list[str]:
@@ -186,7 +184,7 @@ def tls_flags(place: Place) -> list[str]:
 def aiohttp(place: Place) -> list[str]:
     flags = ["--port", str(place.port), "--upstream", f"http://127.0.0.1:{place.origin}"]
     flags += ["--secret-file", str(place.secret), *tls_flags(place)]
-    return [sys.executable, "-m", "bench.peers.aiohttp_hmac", *flags]
+    return [place.python, "-m", "bench.peers.aiohttp_hmac", *flags]
 
 
 def starlette(place: Place) -> list[str]:
@@ -211,7 +209,7 @@ def proxy_py(place: Place) -> list[str]:
 
 def bare(place: Place) -> list[str]:
     flags = ["--port", str(place.port), "--origin", str(place.origin), "--secret-file", str(place.secret)]
-    return [sys.executable, "-m", "bench.peers.floor", *flags]
+    return [place.python, "-m", "bench.peers.floor", *flags]
 
 
 def interpreter(environment: str) -> Path:
@@ -224,19 +222,13 @@ LARGE = frozenset({"large", "large_8", "large_chunked", "large_chunked_8", "last
 PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
-        Peer("hookward", "hookward", hookward, workers=True, imports=(sys.executable, "proxy.ops.run_command")),
+        Peer("hookward", "hookward", hookward, workers=True, imports=("", "proxy.ops.run_command")),
         Peer("nginx_lua", "nginx + Lua (HMAC)", lua("256k"), LUA_NEEDS, workers=True),
         Peer("nginx_lua_mem", "nginx + Lua, bodies in memory", lua("32m"), LUA_NEEDS, only_in=LARGE),
         Peer("nginx_njs", "nginx + njs (HMAC)", njs, ("nginx", MODULES / "ngx_http_js_module.so")),
         Peer("haproxy", "HAProxy hmac()", haproxy(32768), ("haproxy",), max_body=16384),
         Peer("haproxy_large", "HAProxy hmac(), buffer of 32 MiB", haproxy(32 << 20), ("haproxy",), only_in=LARGE),
-        Peer(
-            "aiohttp",
-            "aiohttp + HMAC",
-            aiohttp,
-            ("import:aiohttp",),
-            imports=(sys.executable, "aiohttp.web"),
-        ),
+        Peer("aiohttp", "aiohttp + HMAC", aiohttp, imports=("", "aiohttp.web")),
         Peer(
             "starlette",
             "Starlette/uvicorn + httpx",
