@@ -1,5 +1,6 @@
 """Memory under slow readers: 200 senders of 25 MiB signed bodies, an application that reads 1 MiB/s from each.
 
+The senders have so many addresses as a provider has: one group of them may hold no more than its share of the budget.
 Prints the peak resident memory of hookward and whether anything was lost: each sender ends with 200 (or with a 503 that
 says "try again", where the budget is spent), and the origin has as many complete requests as there were 200s.
 """
@@ -31,8 +32,8 @@ MIB = 1 << 20
 class Sender:
     """One non-blocking connection that sends one delivery and reads its answer."""
 
-    def __init__(self, port: int, head: bytes, content: bytes) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port))
+    def __init__(self, port: int, head: bytes, content: bytes, source: str) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", port), source_address=(source, 0))
         self.sock.setblocking(False)
         self._pieces = [memoryview(head), memoryview(content)]
         self._answer = b""
@@ -81,6 +82,7 @@ def send_all(senders: Sequence[Sender], timeout_s: float) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.load.memory", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--senders", type=int, default=200)
+    parser.add_argument("--addresses", type=int, default=20, help="of which the senders come, at most 254")
     parser.add_argument("--size", type=int, default=25 * MIB)
     parser.add_argument("--rate", type=int, default=MIB, help="bytes per second the application reads per connection")
     parser.add_argument("--budget", default="32MiB")
@@ -106,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         guard = stack.enter_context(Server("hookward", command, port, PROXY_CORE, place / "hookward.log"))
         at_rest = guard.usage().peak_rss_bytes
         started = monotonic()
-        senders = [Sender(port, head, content) for _ in range(options.senders)]
+        sources = [f"127.0.1.{1 + number % options.addresses}" for number in range(options.senders)]
+        senders = [Sender(port, head, content, source) for source in sources]
         send_all(senders, options.timeout)
         taken = monotonic() - started
         statuses = Counter(sender.status for sender in senders)
