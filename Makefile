@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz mutants states clean dist pyz deb deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz tls mutants states clean dist pyz deb deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ worst-input: .venv/test.stamp ## Try the worst body of each family of schemes: h
 
 fuzz: .venv/fuzz.stamp ## Read mutated heads as h11 does, and fuzz everything that reads bytes of a peer (ARGS="--seconds 600 --keep")
 	$(BIN)/python -m fuzz $(ARGS)
+
+tls: .venv/test.stamp ## Break off, bend and garble TLS in some 80 ways, and expect the alert that is due (ARGS="--only finished")
+	$(BIN)/python -m fuzz.tls $(ARGS)
 
 mutants: .venv/mutants.stamp ## Change the core in small ways and see whether a test notices (ARGS="--minutes 30 core.chunked")
 	$(BIN)/python scripts/mutants.py $(ARGS)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from fuzz import tls
 from tests.whole.conftest import SECRET
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
@@ -156,6 +157,15 @@ def test_who_is_refused_is_told_why_and_so_is_the_journal(
     assert code != 0
     assert alert in said
     assert secured.hookward.said(f"TLS failed: {cause}")
+
+
+def test_conversations_end_with_the_alert_that_is_due(tmp_path: Path) -> None:
+    """All of ``make tls`` but those that wait for a deadline."""
+    names = [name for name in [*tls.RAW, *tls.KEYED] if name not in {"half a hello", "nothing"}]
+    assert tls.ACCEPTED.keys() <= set(names)
+    with tls.staged(tmp_path) as stage:
+        said = {name: stage.says(name) for name in names}
+    assert said == {name: tls.due(name) for name in names}
 
 
 def test_failures_without_number_are_a_line_a_minute(secured: Secured) -> None:
