@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
+from types import ModuleType
 
 from proxy.config.duplicates import FILE_NAME
 from proxy.config.guarded_files import reach
@@ -14,6 +16,22 @@ from proxy.net.duplicates import SharedStore, StoreError
 from proxy.net.site import Site
 
 _NOTHING = Keys((), ())
+
+
+def import_store(settings: DuplicateSettings) -> ModuleType | None:
+    """The module of the store that is configured. To be called while the package can be read for certain: the user that
+    the process becomes may not be able to, and what is imported stays.
+    """
+    if settings.path is not None:
+        from proxy.net import duplicates_sqlite
+
+        return duplicates_sqlite
+    if settings.url is not None:
+        with suppress(ImportError):  # told when it is opened
+            from proxy.net import duplicates_redis
+
+            return duplicates_redis
+    return None
 
 
 def open_duplicates(site: Site, settings: DuplicateSettings) -> None:

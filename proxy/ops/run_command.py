@@ -17,6 +17,7 @@ from proxy.config.load import load_namespace
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.ops import privileges, standard_error
+from proxy.ops.duplicates import import_store
 from proxy.ops.handover import receive
 from proxy.ops.journal import log, open_journal
 from proxy.ops.launch import Launch
@@ -61,6 +62,7 @@ def main(argv: Sequence[str]) -> int:
     launch = _launch(namespace)
     standard_error.take_over()
     open_journal(launch.loaded.settings.log_level)
+    import_store(launch.loaded.settings.duplicates)
     os.umask(privileges.UMASK)
     privileges.identity_of(launch.loaded.settings)
     for warning in raise_descriptor_limit(launch.loaded.policy.server):

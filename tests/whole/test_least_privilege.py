@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import stat
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from time import monotonic
 import pytest
 
 from tests.whole.conftest import SECRET, Certificates
-from tests.whole.process import Hookward
+from tests.whole.process import ROOT, Hookward
 from tests.whole.recorder import RecordingUpstream
 from tests.whole.wire import PATIENCE_S, Client, github, once, request
 
@@ -104,6 +105,26 @@ def test_each_worker_is_the_user_and_their_supervisor_reads_for_them(
     hookward.signal(signal.SIGHUP)
     assert hookward.said("reloaded")
     assert once(hookward.address, SIGNED).status == 403
+
+
+def test_what_is_configured_is_imported_before_the_package_is_out_of_reach(
+    start: Start, upstream: RecordingUpstream, secret_file: Path, tmp_path: Path
+) -> None:
+    """As in an environment below /root: the user may read none of it."""
+    home, data = tmp_path / "home", tmp_path / "data"
+    shutil.copytree(ROOT / "proxy", home / "proxy", ignore=shutil.ignore_patterns("__pycache__"))
+    home.chmod(0o700)
+    data.mkdir()
+    os.chown(data, NOBODY.pw_uid, NOBODY.pw_gid)
+    for folder in [tmp_path, *list(tmp_path.parents)[:-1]]:
+        if stat.S_IMODE(folder.stat().st_mode) == 0o700:
+            folder.chmod(0o711)
+    more = ["--allow", "127.0.0.1", "--kernel-filter", "auto", "--duplicates", "refuse-delivered"]
+    store = ["--duplicates-store", "sqlite", "--duplicates-path", data / "deliveries.db"]
+    hookward = start(*flags(upstream, secret_file), *more, *store, secrets=[SECRET], cwd=home)
+    is_nobody(hookward.pid)
+    assert "cannot be loaded" not in hookward.err.text
+    assert once(hookward.address, SIGNED).status == 200
 
 
 def test_without_a_user_root_is_told(start: Start, upstream: RecordingUpstream, secret_file: Path) -> None:
