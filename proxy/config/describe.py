@@ -12,11 +12,11 @@ from proxy.config.guards import show_instant
 from proxy.config.schema import SECTIONS
 from proxy.config.settings import DuplicateSettings, Loaded, Settings
 from proxy.config.sizes import show_rate, show_time
-from proxy.core.addresses import AddressSet
+from proxy.config.words import addresses, algorithm, token_place
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
 from proxy.core.secrets import Secret
-from proxy.core.signatures import Scheme, SignatureCheck
+from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenCheck, TokenKind
 
 _INDENT = "    "
@@ -39,7 +39,7 @@ def describe(loaded: Loaded) -> str:
     blocks += [
         [
             f"TCP {forward.name}: {forward.listen} to {str(forward.upstream).removeprefix('http://')}.",
-            f"{_INDENT}May connect: {_who(forward.allow)}.",
+            f"{_INDENT}May connect: {addresses(forward.allow)}.",
         ]
         for forward in settings.tcp
     ]
@@ -53,7 +53,7 @@ def _process(policy: Policy, settings: Settings) -> list[str]:
         lines.append(f"Listens on {_list([str(address) for address in settings.listen])}, {_tls(settings)}.")
         lines.append(_admission(policy, settings))
     if policy.trusted_proxies:
-        lines.append(f"Trusts proxies at {_count(policy.trusted_proxies)} to say who the client is.")
+        lines.append(f"Trusts proxies at {addresses(policy.trusted_proxies)} to say who the client is.")
     if settings.proxy_protocol == "require":
         lines.append("Every connection must begin with a PROXY header.")
     if settings.admin is not None:
@@ -88,7 +88,7 @@ def _admission(policy: Policy, settings: Settings) -> str:
     if policy.admission is None:
         return f"Every address may connect.{' The kernel filter drops nobody.' if settings.kernel_filter else ''}"
     others = "the kernel filter drops all others" if settings.kernel_filter else "all others are reset at accept"
-    return f"Only {_count(policy.admission)} may connect; {others}."
+    return f"Only {addresses(policy.admission)} may connect; {others}."
 
 
 def _exposure(policy: Policy) -> str:
@@ -104,7 +104,7 @@ def _route(route: Route, limits: Limits) -> list[str]:
     methods = ", ".join(sorted(method.decode("ascii") for method in route.methods))
     lines = [
         f"Route {route.name}: {methods} {path} {below}, to {_list([str(one) for one in route.upstream])}.",
-        f"May call: {_who(route.allow)}.",
+        f"May call: {addresses(route.allow)}.",
         *_proofs(route),
         f"Body: {_BODIES[route.body].format(window=_limit('hold_window', route.limits))}",
     ]
@@ -171,26 +171,13 @@ def _signature(provider: str, check: SignatureCheck) -> str:
         tolerance = scheme.timestamp.tolerance_s
     fresh = f", not older or newer than {show_time(tolerance)}" if tolerance is not None else ""
     topics = f", of {_list(check.topics)}" if check.topics else ""
-    return f"signature of {provider}{where} ({_algorithm(scheme)}){topics}{fresh}, with {_secrets(check.secrets)}"
-
-
-def _algorithm(scheme: Scheme) -> str:
-    if scheme.claims is not None:
-        return f"JWT {'/'.join(scheme.claims.algorithms)}"
-    method = scheme.method.value.upper() if scheme.method.value != "hash" else "plain digest"
-    return method if method in {"ED25519", "EQUAL"} else f"{method} {scheme.algorithm}"
+    return f"signature of {provider}{where} ({algorithm(scheme)}){topics}{fresh}, with {_secrets(check.secrets)}"
 
 
 def _token(provider: str, check: TokenCheck) -> str:
-    name = check.name.decode("latin-1")
-    place = {
-        TokenKind.QUERY: f"query parameter {name}, which is then removed",
-        TokenKind.HEADER: f"header {name}",
-        TokenKind.BEARER: f"{name or 'authorization'}: Bearer",
-        TokenKind.BASIC: f"{name or 'authorization'}: Basic",
-    }[check.kind]
     owner = "" if provider == "token" else f" of {provider}"
-    return f"token{owner} ({place}), with {_secrets(check.secrets)}"
+    removed = ", which is then removed" if check.kind is TokenKind.QUERY else ""
+    return f"token{owner} ({token_place(check.kind, check.name)}{removed}), with {_secrets(check.secrets)}"
 
 
 def _secrets(secrets: Sequence[Secret]) -> str:
@@ -219,18 +206,6 @@ def _limit(name: str, limits: Limits) -> str:
     key = SECTIONS["limits"].key(name)
     assert key is not None
     return key.show(getattr(limits, key.attribute))
-
-
-def _who(allow: AddressSet | None) -> str:
-    return "every address" if allow is None else _count(allow)
-
-
-def _count(addresses: AddressSet) -> str:
-    number = len(addresses)
-    parts = [f"{number} address range{'' if number == 1 else 's'}"] if number else []
-    if addresses.has_unix:
-        parts.append("peers on unix sockets")
-    return " and ".join(parts) or "nobody"
 
 
 def _list(words: Sequence[str]) -> str:

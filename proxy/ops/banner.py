@@ -14,38 +14,31 @@ import proxy
 from proxy.config.commandline import Paint
 from proxy.config.host import PYTHON_VERSION
 from proxy.config.settings import Settings
+from proxy.config.words import addresses, count, token_place
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Policy, Route
-from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.ops import privileges
 from proxy.ops.standard_error import StandardError
 
-_TOKEN_PLACES = {
-    TokenKind.QUERY: "token in the query ({})",
-    TokenKind.HEADER: "token in {}",
-    TokenKind.BEARER: "bearer token",
-    TokenKind.BASIC: "user and password",
-}
 
-
-def announce(policy: Policy, settings: Settings, addresses: Iterable[tuple[str, str]], loop: str) -> None:
-    """Say everything. ``addresses`` are those of ``ready_lines``, ``loop`` names the event loop."""
+def announce(policy: Policy, settings: Settings, opened: Iterable[tuple[str, str]], loop: str) -> None:
+    """Say everything. ``opened`` are those of ``ready_lines``, ``loop`` names the event loop."""
     paint = Paint.on(sys.stderr)
     lines = [
         headline(proxy.__version__, PYTHON_VERSION, loop, os.getpid()),
         *policy_lines(policy, settings, paint),
         *(paint(f"warning: {text}", "yellow") for text in privileges.advice(settings)),
-        *ready_lines(addresses, secure=bool(settings.tls)),
+        *ready_lines(opened, secure=bool(settings.tls)),
     ]
     print("\n".join(lines), file=sys.stderr, flush=True)
     if isinstance(sys.stderr, StandardError):
         sys.stderr.serves()
 
 
-def status_line(policy: Policy, addresses: Iterable[str], workers: int) -> str:
+def status_line(policy: Policy, opened: Iterable[str], workers: int) -> str:
     """What ``systemctl status`` shows of a process that serves."""
-    routes = _count(len(policy.routes), "route")
-    line = f"configuration {policy.generation} with {routes} on {', '.join(addresses) or 'no address'}"
+    routes = count(len(policy.routes), "route")
+    line = f"configuration {policy.generation} with {routes} on {', '.join(opened) or 'no address'}"
     return line if workers == 1 else f"{line}, {workers} workers"
 
 
@@ -54,13 +47,13 @@ def headline(version: str, python: str, loop: str, pid: int) -> str:
     return f"hookward {version} (Python {python}, {loop}, pid {pid})"
 
 
-def ready_lines(addresses: Iterable[tuple[str, str]], *, secure: bool) -> list[str]:
-    """One line per socket. ``addresses`` are pairs: "" (webhooks), "admin" or the name of a plain TCP forward, and
+def ready_lines(opened: Iterable[tuple[str, str]], *, secure: bool) -> list[str]:
+    """One line per socket. ``opened`` are pairs: "" (webhooks), "admin" or the name of a plain TCP forward, and
     the address with the port that the kernel chose.
     """
     kind = "TLS" if secure else "plain HTTP"
     lines = []
-    for name, address in addresses:
+    for name, address in opened:
         if not name:
             lines.append(f"listening on {address} ({kind})")
         else:
@@ -74,12 +67,12 @@ def policy_lines(policy: Policy, settings: Settings, paint: Paint) -> list[str]:
     if policy.exposure is Exposure.ROUTES:
         lines += [_route_line(route, paint) for route in policy.routes]
         if settings.listen:
-            lines.append(f"everything else is answered 404; {_who(policy.admission)} may connect")
+            lines.append(f"everything else is answered 404; {_only(policy.admission)} may connect")
             if settings.kernel_filter and policy.admission is not None and settings.proxy_protocol == "off":
                 lines[-1] += ", the kernel filter drops all others"
     for forward in settings.tcp:
         to = str(forward.upstream).removeprefix("http://")
-        lines.append(f"tcp {forward.name}: {forward.listen} to {to}; {_who(forward.allow)} may connect")
+        lines.append(f"tcp {forward.name}: {forward.listen} to {to}; {_only(forward.allow)} may connect")
     lines += [paint(f"warning: {text}", "yellow") for text in settings.warnings]
     return lines
 
@@ -104,13 +97,8 @@ def _exposure(policy: Policy, paint: Paint) -> Sequence[str]:
     return []
 
 
-def _who(allow: AddressSet | None) -> str:
-    if allow is None:
-        return "every address"
-    parts = [_count(len(allow), "address range")] if len(allow) else []
-    if allow.has_unix:
-        parts.append("unix sockets")
-    return f"only {' and '.join(parts) or 'nobody'}"
+def _only(allow: AddressSet | None) -> str:
+    return f"{'' if allow is None else 'only '}{addresses(allow)}"
 
 
 def _route_line(route: Route, paint: Paint) -> str:
@@ -127,21 +115,14 @@ def guards(route: Route) -> list[str]:
     """What a sender must prove on this route, in words."""
     found = []
     if route.signature is not None:
-        found.append(f"{route.provider} signature ({_count(len(route.signature.secrets), 'secret')})")
+        found.append(f"{route.provider} signature ({count(len(route.signature.secrets), 'secret')})")
     if route.token is not None:
-        found.append(f"{_token(route.token)} ({_count(len(route.token.secrets), 'secret')})")
+        place = token_place(route.token.kind, route.token.name)
+        found.append(f"token in {place} ({count(len(route.token.secrets), 'secret')})")
     if route.client_names is not None:
         found.append(f"client certificate of {', '.join(sorted(route.client_names))}")
     if route.allow is not None:
-        found.append(_who(route.allow))
+        found.append(_only(route.allow))
     if route.events is not None:
         found.append(f"events {', '.join(sorted(route.events))}")
     return found
-
-
-def _token(token: TokenCheck) -> str:
-    return _TOKEN_PLACES[token.kind].format(token.name.decode("ascii", "backslashreplace"))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -9,20 +9,11 @@ from collections.abc import Sequence
 from proxy.config.commandline import ExitCode, Paint, Parser
 from proxy.config.flags import FlagError
 from proxy.config.problems import suggestion
+from proxy.config.words import algorithm, token_place
 from proxy.core.schemes import ALIASES, PROVIDERS, Provider, find
 from proxy.core.signing.scheme import Method, Scheme
-from proxy.core.tokens import TokenKind
 from proxy.errors import Problem
 
-_TOKEN_PLACES = {TokenKind.BEARER: "Authorization: Bearer", TokenKind.BASIC: "Authorization: Basic"}
-_METHODS = {
-    Method.HASH: "plain digest",
-    Method.JWT: "JWT",
-    Method.ED25519: "Ed25519",
-    Method.ECDSA: "ECDSA",
-    Method.RSA: "RSA",
-    Method.EQUAL: "shared word in the body",
-}
 #: Longer cells are cut in the table; JSON has them whole.
 MAX_CELL = 56
 #: key of the JSON -> heading of the table
@@ -77,9 +68,9 @@ def build_parser() -> Parser:
 def _row(provider: Provider) -> dict[str, str]:
     scheme = provider.scheme
     if scheme is not None:
-        header, algorithm, signed = _header(scheme), _algorithm(scheme), scheme.signed
+        header, algorithm, signed = _header(scheme), _how(scheme), scheme.signed
     else:
-        header, algorithm, signed = _token_place(provider), "token", "nothing: a token proves the sender alone"
+        header, algorithm, signed = _place(provider), "token", "nothing: a token proves the sender alone"
     return {
         "provider": provider.slug,
         "header": header,
@@ -96,18 +87,12 @@ def _header(scheme: Scheme) -> str:
     return ", ".join(name.decode("ascii") for name in scheme.headers) or "in the body"
 
 
-def _algorithm(scheme: Scheme) -> str:
-    if scheme.method is Method.HMAC:
-        return f"HMAC-{scheme.algorithm.upper()} {scheme.encoding.value}"
-    return _METHODS[scheme.method]
+def _how(scheme: Scheme) -> str:
+    return f"{algorithm(scheme)} {scheme.encoding.value}" if scheme.method is Method.HMAC else algorithm(scheme)
 
 
-def _token_place(provider: Provider) -> str:
-    token = provider.token
-    if token is None:
-        return "-"
-    name = token.name.decode("ascii")
-    return _TOKEN_PLACES.get(token.kind) or (f"?{name}=" if token.kind is TokenKind.QUERY else name)
+def _place(provider: Provider) -> str:
+    return "-" if provider.token is None else token_place(provider.token.kind, provider.token.name)
 
 
 def _window(scheme: Scheme | None) -> str:

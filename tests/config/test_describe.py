@@ -45,7 +45,7 @@ Answers for health and metrics on 127.0.0.1:4040.
 
 Route github: POST /hooks/github and below, to http://127.0.0.1:8000.
     May call: 1 address range and peers on unix sockets.
-    Proof: signature of github in x-hub-signature-256 (HMAC sha256), with the secrets new, old (until 2026-12-15).
+    Proof: signature of github in x-hub-signature-256 (HMAC-SHA256), with the secrets new, old (until 2026-12-15).
     Body: tail: nothing is passed on within 256KiB; beyond, all but the end, until the proof holds.
     Events: ping, push; others are refused.
     Tighter limits: max_body 1MiB.
@@ -53,7 +53,7 @@ Route github: POST /hooks/github and below, to http://127.0.0.1:8000.
 
 Route slack: POST /slack alone, to http://127.0.0.1:8000.
     May call: every address.
-    Proof: signature of slack in x-slack-signature (HMAC sha256), not older or newer than 300s, with the secret s.
+    Proof: signature of slack in x-slack-signature (HMAC-SHA256), not older or newer than 300s, with the secret s.
     Body: hold: nothing is passed on until the proof holds.
     ONLY OBSERVED: a delivery whose proof fails is passed on and counted.
 
@@ -114,7 +114,7 @@ def test_the_whole_text(place: Workplace) -> None:
         ),
         (
             ENDS + '[route.a]\ntoken = { bearer = true, secrets = "file:token" }',
-            "    Proof: token (authorization: Bearer), with the secret token-1.",
+            "    Proof: token (Authorization: Bearer), with the secret token-1.",
         ),
         (
             ENDS + '[route.a]\nprovider = "gitlab"\nsecrets = "file:token"',

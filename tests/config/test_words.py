@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.words import addresses, algorithm, count, token_place
+from proxy.core.addresses import AddressSet
+from proxy.core.schemes import PROVIDERS
+from proxy.core.tokens import TokenKind
+
+
+def test_counts() -> None:
+    assert [count(number, "route") for number in (0, 1, 2)] == ["0 routes", "1 route", "2 routes"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ([], "nobody"),
+        (["192.0.2.1"], "1 address range"),
+        (["192.0.2.1", "2001:db8::/32", "unix:"], "2 address ranges and peers on unix sockets"),
+        (["unix:"], "peers on unix sockets"),
+    ],
+)
+def test_lists(entries: list[str], said: str) -> None:
+    assert addresses(AddressSet.parse(entries)) == said
+
+
+def test_no_list_is_every_address() -> None:
+    assert addresses(None) == "every address"
+
+
+def test_places_of_tokens() -> None:
+    assert token_place(TokenKind.QUERY, b"key") == "query parameter key"
+    assert token_place(TokenKind.HEADER, b"x-key") == "header x-key"
+    assert token_place(TokenKind.BEARER, b"") == "Authorization: Bearer"
+    assert token_place(TokenKind.BASIC, b"") == "Authorization: Basic"
+
+
+def test_every_scheme_has_a_word() -> None:
+    words = {algorithm(provider.scheme) for provider in PROVIDERS.values() if provider.scheme is not None}
+    assert {"HMAC-SHA256", "Ed25519", "ECDSA", "RSA", "plain digest", "shared word in the body"} <= words
+    assert all(words)
