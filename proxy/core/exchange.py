@@ -8,20 +8,15 @@ furthest.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TypeAlias
 
 from proxy.core.addresses import AddressSet, Peer, client_address
-from proxy.core.body import BodyGate
-from proxy.core.duplicates import DuplicateRule, Keys, keys_of
 from proxy.core.forwarded import forwarded_hops
 from proxy.core.handshakes import (
     ANSWER,
-    MAX_BODY_BYTES,
     EndpointCheck,
     HandshakeAnswer,
-    body_answer,
     find_check,
     head_answer,
     refuse_check,
@@ -29,10 +24,8 @@ from proxy.core.handshakes import (
 from proxy.core.local_only import local_fault
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.rate import RateLimiter
-from proxy.core.record import ExchangeRecord
 from proxy.core.routes import RouteTable
 from proxy.core.signatures import Verification
-from proxy.core.trace_context import read_traceparent
 from proxy.http1 import Framing, RequestHead
 from proxy.reasons import OBSERVABLE, Reason
 from proxy.values import mutable
@@ -241,6 +234,13 @@ def _event(asked: _Asked, admit: Admit) -> Reason | None:
     return None if fits else Reason.EVENT_REFUSED
 
 
+def event_of(head: RequestHead, route: Route) -> str:
+    """The delivery's event type, as its header says; "" where the provider has no such header."""
+    if route.event_header is None:
+        return ""
+    return (head.values.get(route.event_header) or b"").decode("latin-1")
+
+
 Check: TypeAlias = Callable[[_Asked, Admit], Reason | None]
 #: The order of checks. Each says why it refuses, or None; what it finds out it writes into the ``Admit``.
 CHECKS: tuple[Check, ...] = (_method, _address, _certificate, _rate, _length, _token, _signature, _event)
@@ -265,87 +265,3 @@ def _has_evidence(head: RequestHead, route: Route | None) -> bool:
     token, signature = route.token, route.signature
     signed = signature is not None and any(name in head.values for name in signature.scheme.headers)
     return signed or (token is not None and token.is_given(head))
-
-
-def own_answer(head: RequestHead, admit: Admit, gate: BodyGate, secret_name: str) -> HandshakeAnswer | None:
-    """Our answer to a body that has had its verdict, where it is an endpoint check that we answer; else None.
-
-    What is only observed is never answered: its signature is not the provider's.
-    """
-    if admit.route.handshake != ANSWER or admit.verification is None or admit.observed is not None:
-        return None
-    body = gate.whole_body() if gate.received <= MAX_BODY_BYTES else None
-    return None if body is None else body_answer(admit.route, head, body, secret_name)
-
-
-def event_of(head: RequestHead, route: Route) -> str:
-    """The delivery's event type, as its header says; "" where the provider has no such header."""
-    if route.event_header is None:
-        return ""
-    return (head.values.get(route.event_header) or b"").decode("latin-1")
-
-
-def delivery_id_of(head: RequestHead, route: Route) -> str:
-    """The delivery's id, as its header says; "" where the provider has no such header."""
-    if route.delivery_header is None:
-        return ""
-    return (head.values.get(route.delivery_header) or b"").decode("latin-1")
-
-
-def note_decision(record: ExchangeRecord, head: RequestHead, decision: Admit | Reject) -> None:
-    """Write down what was asked for and what was decided."""
-    record.method = head.method.decode("ascii")
-    record.path = head.path.decode("ascii")
-    record.host = head.host.decode("ascii")
-    record.minor = head.minor
-    record.user_agent = head.values.get(b"user-agent", b"").decode("latin-1")
-    traceparent = head.values.get(b"traceparent")
-    if traceparent is not None:
-        record.trace_id, record.span_id = read_traceparent(traceparent)
-    route = decision.route
-    if route is not None:
-        record.route = route.name
-        record.provider = route.provider
-        record.event = event_of(head, route)
-        record.delivery_id = delivery_id_of(head, route)
-        record.bare = route.endpoint_check is not None and route.endpoint_check.bare_refusals
-    if isinstance(decision, Admit):
-        record.secret_name = decision.secret_name
-        record.handshake = "" if decision.check is None else "forwarded"
-
-
-#: Methods that change nothing (RFC 9110 section 9.2.1): asking twice is no delivery twice.
-_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
-
-
-def delivery_keys(rule: DuplicateRule, head: RequestHead, admit: Admit, record: ExchangeRecord) -> Keys:
-    """What a delivery that has had its verdict is told by; no keys where it has nothing that could tell it."""
-    if head.method in _SAFE:
-        return Keys((), ())
-    marks = admit.verification.marks() if admit.verification is not None and rule.by_signature else ()
-    return keys_of(rule, admit.route.name, head.path, record.delivery_id, marks)
-
-
-def verified_value(admit: Admit, record: ExchangeRecord, *, judged: bool) -> bytes:
-    """The value of ``Webhook-Verified``; b"" unless ``judged``: the whole body has had its verdict."""
-    # A claim that streams ahead of the proof is an attacker's to make: an application that acts on the head would
-    # believe a signature of zeros (threats S9c).
-    return provenance_value(admit, record.secret_name, record.delivery_id) if judged else b""
-
-
-_PROVENANCE_SAFE = re.compile(r"[A-Za-z0-9._:@/+=-]{1,128}+")
-
-
-def provenance_value(admit: Admit, secret_name: str, delivery_id: str) -> bytes:
-    """The value of ``Webhook-Verified``: what was proved, by which secret, for which delivery; b"" if nothing was.
-
-    A delivery id comes from the client: what is not harmless in a field value is left out (threats H8).
-    """
-    route = admit.route
-    proved = route.token is not None or route.signature is not None
-    if admit.observed is not None or admit.check is not None or not proved:
-        return b""
-    value = f"{route.provider}; secret={secret_name}" if secret_name else route.provider
-    if _PROVENANCE_SAFE.fullmatch(delivery_id):
-        value = f"{value}; id={delivery_id}"
-    return value.encode("ascii")

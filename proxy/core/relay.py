@@ -28,9 +28,10 @@ from enum import Enum
 from proxy.core.body import BodyGate, Spill
 from proxy.core.diagnosis import MAX_BODY_BYTES
 from proxy.core.duplicates import NO_KEYS, Keys
-from proxy.core.exchange import Admit, Reject, delivery_keys, own_answer, verified_value
+from proxy.core.exchange import Admit, Reject
 from proxy.core.forwarding import Provenance, answer_head, upstream_head
 from proxy.core.handshakes import HandshakeAnswer
+from proxy.core.particulars import delivery_keys, own_answer, verified_value
 from proxy.core.policy import BodyMode, Endpoint, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.states import (

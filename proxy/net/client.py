@@ -15,8 +15,9 @@ from typing import cast
 
 from proxy.core.addresses import Peer
 from proxy.core.content import ContentReader
-from proxy.core.exchange import Admit, Reject, decide, note_decision
+from proxy.core.exchange import Admit, Reject, decide
 from proxy.core.forwarding import clean_request_id
+from proxy.core.particulars import note_decision
 from proxy.core.policy import Limits, Policy
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Arrival, Relay, Then

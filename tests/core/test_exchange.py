@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.addresses import AddressSet, Peer
-from proxy.core.exchange import Admit, Reject, decide, delivery_id_of, event_of, provenance_value
+from proxy.core.exchange import Admit, Reject, decide, event_of
+from proxy.core.particulars import delivery_id_of, provenance_value
 from proxy.core.policy import BodyMode, Exposure, Policy, Route
 from proxy.core.rate import RateLimiter, RateRule
 from proxy.core.request_head import HeadLimits, read_request_head

@@ -13,8 +13,9 @@ import pytest
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.body import BodyGate
-from proxy.core.exchange import Admit, Reject, decide, note_decision, own_answer, provenance_value
+from proxy.core.exchange import Admit, Reject, decide
 from proxy.core.handshakes import MAX_BODY_BYTES
+from proxy.core.particulars import note_decision, own_answer, provenance_value
 from proxy.core.policy import BodyMode, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.routes import RouteTable

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from proxy.core.duplicates import DuplicateRule, Keys, keys_of
-from proxy.core.exchange import Admit, Reject, delivery_keys, note_decision, verified_value
+from proxy.core.exchange import Admit, Reject
 from proxy.core.handshakes import EndpointCheck
+from proxy.core.particulars import delivery_keys, note_decision, verified_value
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import find

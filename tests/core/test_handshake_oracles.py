@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 from proxy.core.addresses import Peer
 from proxy.core.body import BodyGate
-from proxy.core.exchange import Admit, decide, own_answer
+from proxy.core.exchange import Admit, decide
+from proxy.core.particulars import own_answer
 from proxy.core.policy import BodyMode, Route
 from proxy.core.routes import RouteTable
 from proxy.core.schemes import PROVIDERS, Provider
