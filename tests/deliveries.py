@@ -396,8 +396,8 @@ def _token(slug: str, now: float, body: bytes) -> Delivery:
         return Delivery([("Authorization", token)], body, b"APIkey:" + RAW)
     if slug == "messagebird":
         url_hash = hashlib.sha256(URL.encode()).hexdigest()
-        claims = {"exp": iat + 60, "nbf": iat, "iss": "MessageBird", "url_hash": url_hash, "payload_hash": in_hex}
-        return Delivery([("MessageBird-Signature-JWT", jwt(RAW, claims, "HS384"))], body)
+        told = {"exp": iat + 60, "nbf": iat, "iss": "MessageBird", "url_hash": url_hash, "payload_hash": in_hex}
+        return Delivery([("MessageBird-Signature-JWT", jwt(RAW, told, "HS384"))], body)
     if slug == "monday":
         return Delivery([("Authorization", jwt(RAW, {"exp": iat + 60, "aud": URL}))], body, covered=False)
     if slug == "netlify":

@@ -133,7 +133,7 @@ class Fault:
 OWN = Scheme((b"x-own-signature",), encoding=Encoding.BASE64)
 STAMPED = Scheme((b"x-own-signature",), signed="{timestamp}.{body}", timestamp=Timestamp(b"x-own-time"))
 OTHER = route("github", Secret("of the other", b"another secret"), name="other")
-STANDARD_KEY = decode_secret(find("standard_webhooks"), TEXT)  # type: ignore[arg-type]
+STANDARD_KEY = decode_secret(find("standard_webhooks"), TEXT)
 
 SECRETS = (
     Fault(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import h11
 import pytest
 
@@ -48,9 +50,9 @@ def test_fields_are_found_by_lower_case_name() -> None:
     assert (one.get_all(b"x-a"), one.get_all(b"x-b"), one.get_all(b"x-c")) == ([b"1", b"2"], [b"3"], [])
 
 
-def events(connection: h11.Connection, data: bytes) -> list[h11.Event]:
+def events(connection: h11.Connection, data: bytes) -> list[Any]:
     connection.receive_data(data)
-    found = []
+    found: list[Any] = []
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA or event is h11.PAUSED:

@@ -42,10 +42,12 @@ BOTH = pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 
 @BOTH
 def test_they_take_the_same_arguments(ours, theirs):
-    for given in ((("a", "b"), {}), (("a", "b", 3, 2.0, ["x"]), {}), (("a",), {"secret": "b", "tags": ["y"]})):
+    calls: list[Any] = [(("a", "b"), {}), (("a", "b", 3, 2.0, ["x"]), {}), (("a",), {"secret": "b", "tags": ["y"]})]
+    for given in calls:
         mine, other = ours(*given[0], **given[1]), theirs(*given[0], **given[1])
         assert [getattr(mine, each.name) for each in fields(ours)] == [getattr(other, f.name) for f in fields(theirs)]
-    for bad in ((), ("a",), ("a", "b", 1, 1.0, [], [])):
+    wrong: list[Any] = [(), ("a",), ("a", "b", 1, 1.0, [], [])]
+    for bad in wrong:
         for kind in (ours, theirs):
             with pytest.raises(TypeError, match=r"__init__\(\)"):
                 kind(*bad)
@@ -157,7 +159,8 @@ def test_what_a_class_writes_itself_stays(make):
         def __hash__(self) -> int:
             return 7
 
-    assert (repr(Own(1)), Own(1) == 3, hash(Own(1))) == ("mine", True, 7)
+    own: Any = Own
+    assert (repr(own(1)), own(1) == 3, hash(own(1))) == ("mine", True, 7)
 
 
 def test_a_class_without_fields():

@@ -101,7 +101,7 @@ class Door:
     idle: list[Client] = field(default_factory=list)
 
     async def connect(self) -> Client:
-        named = {"ssl": self.tls, "server_hostname": NAME} if self.tls else {}
+        named: dict[str, Any] = {"ssl": self.tls, "server_hostname": NAME} if self.tls else {}
         return Client(*await asyncio.open_connection("127.0.0.1", self.server.port, **named))
 
     def at_rest(self) -> dict[str, float]:

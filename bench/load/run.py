@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -67,7 +68,7 @@ def play(workload: Workload, on: Stage, options: argparse.Namespace, deadline: f
         for peer in able:
             score = scores[peer.name]
             if workload.fresh:
-                turns.append((score, peer.name, lambda peer=peer: workload.measure(on, peer)))
+                turns.append((score, peer.name, partial(workload.measure, on, peer)))
                 continue
             try:
                 server = stack.enter_context(on.running(peer, tls=workload.tls))
@@ -75,7 +76,7 @@ def play(workload: Workload, on: Stage, options: argparse.Namespace, deadline: f
             except FAILURES as error:
                 score.left_out = f"failed: {error}"
                 continue
-            turns.append((score, peer.name, lambda peer=peer, server=server: workload.measure(on, peer, server)))
+            turns.append((score, peer.name, partial(workload.measure, on, peer, server)))
         for number in range(min(options.rounds, workload.max_rounds)):
             for score, name, measure in turns if number % 2 == 0 else turns[::-1]:
                 if not score.left_out and monotonic() < deadline:

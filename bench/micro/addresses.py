@@ -7,6 +7,7 @@ decides about one of 512 peers, half of them inside. What is done once per refre
 import json
 import random
 import time
+from functools import partial
 
 from bench.micro.timing import QUICK, few, median_us
 from proxy.core.addresses import AddressSet, Peer
@@ -54,7 +55,7 @@ if __name__ == "__main__":
         networks = prefixes(count)
         addresses, candidates = AddressSet.parse(networks), peers(networks)
         assert len(addresses) == count
-        each = median_us(lambda a=addresses, c=candidates: decide(a, c)) / len(candidates)
+        each = median_us(partial(decide, addresses, candidates)) / len(candidates)
         print(f"{f'one peer, {count} prefixes':40} {each:10.3f} µs")
     shape, document = Shape.parse("prefixes[].ip_prefix", ("service", "region")), feed()
     began = time.perf_counter()

@@ -153,7 +153,7 @@ async def main() -> None:
         policy = load([*flags, "--provider", "github", "--secret-file", str(secret)], {}).policy
     log = Log()
     loop = asyncio.get_running_loop()
-    crowds = []
+    crowds: list[Any] = []
     for count in (1, 2) if QUICK else (1, 16):
         site = Site(loop=loop, policy=policy, log=log, metrics=Metrics(), instance="bench")
         crowds.append((count, Crowd(site, count), []))

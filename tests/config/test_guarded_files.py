@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config import guarded_files
 from proxy.config.guarded_files import (
     ForeignLinkError,
     give_away,
@@ -192,7 +191,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(guarded_files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="full"):
         replace_file(str(path), b"two", 2000.0)
     assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("set", b"one")]

@@ -54,5 +54,5 @@ def test_a_number_is_that_number():
 
 
 def test_the_command_line_is_that_of_this_process(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(host.sys, "orig_argv", ["python", "-m", "proxy", "--listen", ":1"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "proxy", "--listen", ":1"])
     assert command_line() == [sys.executable, "-m", "proxy", "--listen", ":1"]

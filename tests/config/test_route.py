@@ -37,7 +37,7 @@ def test_a_route_that_says_everything(place: Workplace) -> None:
     one = place.routes(route(text))["a"]
     assert (one.path, one.exact, one.methods) == (b"/a", True, frozenset({b"POST", b"PUT"}))
     assert (one.body, one.observe, one.hold_s, one.provider) == (BodyMode.HOLD, True, 9.0, "github")
-    assert one.events == {"push"}
+    assert one.events == frozenset({"push"})
     assert one.upstream == (Endpoint("127.0.0.1", 9000), Endpoint("", 0, "/run/app.sock"))
     assert one.limits.max_body == 1 << 20
 
@@ -220,7 +220,7 @@ class TestClientNames:
 
     def test_they_guard_a_route(self, place: Workplace) -> None:
         text = ENDS + self.TLS + '[route.a]\nclient_names = ["CI.example.com", "ops@example.com"]\n'
-        assert place.routes(text)["a"].client_names == {"ci.example.com", "ops@example.com"}
+        assert place.routes(text)["a"].client_names == frozenset({"ci.example.com", "ops@example.com"})
 
     def test_nobody_is_asked_for_one(self, place: Workplace) -> None:
         [problem] = place.problems(ENDS + '[route.a]\nclient_names = ["ci"]\n')

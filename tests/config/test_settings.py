@@ -13,7 +13,7 @@ def test_settings_do_not_change(place: Workplace) -> None:
     loaded = place.load(ENDS)
     assert isinstance(loaded, Loaded)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        loaded.settings.workers = 2  # type: ignore[misc]
+        loaded.settings.workers = 2
     assert isinstance(loaded.settings, Settings)
 
 

@@ -144,7 +144,7 @@ class Exchange:
         if observed is not None:
             verification = None
         spill = Spill(rng.choice((10**9, 10**9, WINDOW)))
-        admit = Admit(self.route, PEER, b"/hook", verification, observed=observed)  # type: ignore[arg-type]
+        admit = Admit(self.route, PEER, b"/hook", verification, observed=observed)
         self.proved = verification is None or self.good
         self.free = verification is None and (self.route.duplicates is None or observed is not None)
         self.free = self.free and self.route.body is not BodyMode.HOLD

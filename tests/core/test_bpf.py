@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -211,7 +212,8 @@ def test_what_fits_exactly_is_not_widened(step: int, count: int) -> None:
 @given(many, st.integers(64, 120))
 def test_no_gap_is_closed_before_a_smaller_one(addresses: AddressSet, most: int) -> None:
     program = bpf.fit(addresses, most)
-    opened, closed = [], []
+    opened: list[Any] = []
+    closed: list[Any] = []
     for version, bounds, unit in ((4, addresses.bounds4, 1), (6, addresses.bounds6, 1 << 64)):
         for before, after in zip(bounds[1::2], bounds[2::2], strict=False):
             (closed if passes(program.instructions, version, before) else opened).append((after - before) // unit)

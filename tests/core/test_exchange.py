@@ -95,7 +95,7 @@ def ask(
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in fields.items())]
     read = read_request_head("\r\n".join([*lines, *([length] if length else []), "", ""]).encode(), HEAD_LIMITS)
     assert read is not None
-    one = policy(*routes, **changed)  # type: ignore[arg-type]
+    one = policy(*routes, **changed)
     return decide(read[0], peer, one, RouteTable(one.routes), NOW, trusted=trusted, names=names, rates=rates)
 
 
@@ -132,7 +132,7 @@ FAULTS: list[tuple[Reason, dict[str, object]]] = [
 
 @pytest.mark.parametrize(("first", "fault"), FAULTS, ids=lambda value: getattr(value, "word", ""))
 def test_one_fault(first: Reason, fault: dict[str, object]) -> None:
-    assert reason(ask(GUARDED, **fault)) is first  # type: ignore[arg-type]
+    assert reason(ask(GUARDED, **fault)) is first
 
 
 @given(st.sets(st.sampled_from(range(len(FAULTS))), min_size=1))
@@ -140,7 +140,7 @@ def test_the_earliest_fault_answers(chosen: set[int]) -> None:
     faults: dict[str, object] = {}
     for index in sorted(chosen, reverse=True):
         faults |= FAULTS[index][1]
-    assert reason(ask(GUARDED, **faults)) is FAULTS[min(chosen)][0]  # type: ignore[arg-type]
+    assert reason(ask(GUARDED, **faults)) is FAULTS[min(chosen)][0]
 
 
 def test_a_refused_request_says_when_there_is_room_again() -> None:
@@ -179,7 +179,7 @@ class TestSeveralRoutes:
         guarded = replace(GUARDED, path=b"/hook/deep")
         target = str(fault.get("target", "/hook?token=a-token")).replace("/hook", "/hook/deep")
         for routes in ((*open_above, guarded), (guarded, *open_above)):
-            answer = ask(*routes, **(fault | {"target": target}))  # type: ignore[arg-type]
+            answer = ask(*routes, **(fault | {"target": target}))
             assert isinstance(answer, Reject)
             assert (answer.reason, answer.route) == (refused, guarded)
 
@@ -246,7 +246,7 @@ class TestSeveralRoutes:
 class TestObserve:
     @pytest.mark.parametrize(("would_be", "fault"), FAULTS, ids=lambda value: getattr(value, "word", ""))
     def test_the_guard_is_counted_and_the_rest_enforced(self, would_be: Reason, fault: dict[str, object]) -> None:
-        answer = ask(replace(GUARDED, observe=True), **fault)  # type: ignore[arg-type]
+        answer = ask(replace(GUARDED, observe=True), **fault)
         if would_be in OBSERVABLE:
             assert isinstance(answer, Admit)
             assert answer.observed is would_be
@@ -261,7 +261,7 @@ class TestObserve:
             faults |= FAULTS[index][1]
         told = [FAULTS[index][0] for index in sorted(chosen)]
         enforced = [one for one in told if one not in OBSERVABLE]
-        answer = ask(replace(GUARDED, observe=True), **faults)  # type: ignore[arg-type]
+        answer = ask(replace(GUARDED, observe=True), **faults)
         assert reason(answer) is (enforced[0] if enforced else None)
         if isinstance(answer, Admit):
             assert (answer.observed, answer.target) == (told[0], b"/hook")
@@ -272,7 +272,7 @@ class TestObserve:
         fault = data.draw(
             st.sampled_from([fault for _, fault in FAULTS if "peer" not in fault and "target" not in fault])
         )
-        answer = ask(replace(GUARDED, allow=allow, rate=None, observe=True), **(fault | {"peer": peer}))  # type: ignore[arg-type]
+        answer = ask(replace(GUARDED, allow=allow, rate=None, observe=True), **(fault | {"peer": peer}))
         if allow is not None and peer not in allow:
             assert isinstance(answer, Reject)
 
@@ -283,7 +283,7 @@ class TestExposure:
 
     def local(self, **options: object) -> Admit | Reject:
         options = {"peer": self.loopback, "host": "localhost:8080", "fields": {}} | options
-        return ask(self.open_route, exposure=Exposure.LOCAL, **options)  # type: ignore[arg-type]
+        return ask(self.open_route, exposure=Exposure.LOCAL, **options)
 
     def test_local_only_comes_before_the_routes(self) -> None:
         assert isinstance(self.local(), Admit)
@@ -396,7 +396,7 @@ def test_a_refusal_knows_its_client_and_its_route(why: Reason, asked: dict[str, 
         peer=Peer.of("10.0.0.1"),
         trusted=True,
         trusted_proxies=AddressSet.parse(["10.0.0.0/8"]),
-        **(asked | {"fields": {"X-Forwarded-For": FRIEND.text} | named}),  # type: ignore[arg-type]
+        **(asked | {"fields": {"X-Forwarded-For": FRIEND.text} | named}),
     )
     assert isinstance(answer, Reject)
     assert answer.reason is why
@@ -412,7 +412,7 @@ def test_local_only_and_the_listeners_own_list_name_the_client_as_well() -> None
             trusted=True,
             trusted_proxies=AddressSet.parse(["10.0.0.0/8"]),
             fields={"X-Forwarded-For": FRIEND.text},
-            **changed,  # type: ignore[arg-type]
+            **changed,
         )
         assert isinstance(answer, Reject)
         assert (answer.reason, answer.client, answer.route) == (Reason.ADDRESS_REFUSED, FRIEND, None)

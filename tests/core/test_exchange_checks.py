@@ -187,7 +187,7 @@ class TestSigned:
     def answer(self, *, window: int = 1000, mode: str = "answer", pieces: int = 1, **changed: object) -> bytes | None:
         one = route("slack", mode)
         verification = FakeVerification()
-        admit = replace(Admit(one, FRIEND, PATH.encode(), verification), **changed)  # type: ignore[arg-type]
+        admit = replace(Admit(one, FRIEND, PATH.encode(), verification), **changed)
         gate = BodyGate(BodyMode.TAIL, window, verification, None)
         size = -(-len(self.BODY) // pieces)
         for at in range(0, len(self.BODY), size):

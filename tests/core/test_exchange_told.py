@@ -36,7 +36,7 @@ def head(*fields: str, line: str = "POST /hook?a=1 HTTP/1.1") -> RequestHead:
 
 
 def record(**known: object) -> ExchangeRecord:
-    return replace(ExchangeRecord("id-1", 1.0, "192.0.2.7", "192.0.2.7"), **known)  # type: ignore[arg-type]
+    return replace(ExchangeRecord("id-1", 1.0, "192.0.2.7", "192.0.2.7"), **known)
 
 
 class Proven:
@@ -116,12 +116,12 @@ def test_the_upstream_is_told_what_was_proved(admit: Admit, known: dict[str, str
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_what_changes_nothing_has_no_keys(method: str):
-    admit = Admit(route(), FRIEND, b"/hook", verification=Proven())  # type: ignore[arg-type]
+    admit = Admit(route(), FRIEND, b"/hook", verification=Proven())
     assert delivery_keys(RULE, head(line=f"{method} /hook HTTP/1.1"), admit, record(delivery_id="d")) == Keys((), ())
 
 
 def test_a_delivery_is_told_by_its_marks_and_its_id():
-    admit = Admit(route(), FRIEND, b"/hook", verification=Proven())  # type: ignore[arg-type]
+    admit = Admit(route(), FRIEND, b"/hook", verification=Proven())
     unsigned = Admit(route(), FRIEND, b"/hook")
     noted = record(delivery_id="d")
     by_id = replace(RULE, by_signature=False)

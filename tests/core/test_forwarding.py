@@ -40,7 +40,7 @@ def provenance(*, trusted: bool = False, verified: bytes = b"") -> Provenance:
 def sent(request: RequestHead, *, length: int | None = 5, **options: object) -> list[tuple[str, str]]:
     """The fields that go out, read back by h11."""
     guarded = options.pop("guarded", frozenset())
-    data = upstream_head(request, request.target, provenance(**options), length, guarded)  # type: ignore[arg-type]
+    data = upstream_head(request, request.target, provenance(**options), length, guarded)
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(data)
     event = connection.next_event()

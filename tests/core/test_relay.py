@@ -30,14 +30,14 @@ NOW = 1000.0
 
 def begun(head=HEAD, **changed: object) -> Relay:
     """A relay whose head was admitted by a route with ``changed`` fields."""
-    where = route(delivery_header=b"x-github-delivery", **{"body": BodyMode.TAIL} | changed)  # type: ignore[arg-type]
+    where = route(delivery_header=b"x-github-delivery", **{"body": BodyMode.TAIL} | changed)
     relay = Relay(
         ExchangeRecord("id", 0.0, "a", "a", keep_alive=True, delivery_id="d-1"),
         Arrival("a", secure=True),
         NOW,
     )
     verification = where.signature.begin(head, 0.0) if where.signature else None
-    relay.admitted(head, Admit(where, PEER, b"/hook", verification), Spill(10**9))  # type: ignore[arg-type]
+    relay.admitted(head, Admit(where, PEER, b"/hook", verification), Spill(10**9))
     return relay
 
 
@@ -128,7 +128,7 @@ def _spoil_the_gate(patch: pytest.MonkeyPatch) -> None:
 
 
 def _spoil_the_claim_of_a_verdict(patch: pytest.MonkeyPatch) -> None:
-    value = relays.verified_value
+    value = vars(relays)["verified_value"]
     patch.setattr(relays, "verified_value", lambda admit, record, *, judged: value(admit, record, judged=True))
 
 

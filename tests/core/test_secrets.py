@@ -46,4 +46,4 @@ def test_the_value_is_never_shown(show):
 
 def test_a_secret_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Secret("a", VALUE).value = b"other"  # type: ignore[misc]
+        Secret("a", VALUE).value = b"other"

@@ -258,7 +258,7 @@ def _read(data: bytes, *, bare: bool) -> tuple[Message, bytes]:
 
 
 def _read_chunks(data: bytes) -> tuple[bytes, bool, bytes]:
-    pieces = []
+    pieces: list[bytes] = []
     while True:
         line, end, rest = data.partition(b"\r\n")
         size = int(line, 16) if end else 0

@@ -164,10 +164,10 @@ class FakeLoop:
         return timer
 
     def create_future(self) -> asyncio.Future[None]:
-        return asyncio.Future(loop=self)  # type: ignore[arg-type]
+        return asyncio.Future(loop=self)
 
     def create_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.Task(work, loop=self)  # type: ignore[arg-type]
+        task = asyncio.Task(work, loop=self)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         return task
@@ -399,7 +399,7 @@ class StagedPool(UpstreamPool):
     """The pool with its own accounts; the test says when a dial succeeds. By itself it does at once."""
 
     def __init__(self, world: World, clock: Clock) -> None:
-        super().__init__(world.loop, clock, world.site.turn, connect_timeout_s=5.0)  # type: ignore[arg-type]
+        super().__init__(world.loop, clock, world.site.turn, connect_timeout_s=5.0)
         self.world = world
         self.waiting: list[Staged] = []
         self.connects = True
@@ -415,7 +415,7 @@ class StagedPool(UpstreamPool):
         """The oldest dial succeeds."""
         staged = self.waiting.pop(0)
         sock = FakeSocket()
-        connection = UpstreamConnection(staged.endpoints[0], self, sock)  # type: ignore[arg-type]
+        connection = UpstreamConnection(staged.endpoints[0], self, sock)
         self.world.upstreams.append(End(self.world, connection, sock=sock))
         self.world.upstream.preface = staged.dial.preface
         if staged.dial.cancelled:
@@ -465,7 +465,7 @@ class World:
         self.senders = 0
         self.metrics = Metrics()
         self.site = Site(
-            loop=self.loop,  # type: ignore[arg-type]
+            loop=self.loop,
             policy=policy(*routes, **changed),
             log=self,
             metrics=self.metrics,
@@ -495,7 +495,7 @@ class World:
     def settle(self) -> None:
         """Let everything happen that can."""
         outer = asyncio._get_running_loop()
-        asyncio._set_running_loop(self.loop)  # type: ignore[arg-type]
+        asyncio._set_running_loop(self.loop)
         try:
             for _ in range(100_000):
                 if self.loop.ready:

@@ -70,7 +70,7 @@ def machine(store_of: StoreOf, examples: int) -> type[RuleBasedStateMachine]:
                 taken = [(Reason.DUPLICATE_DELIVERED, status) for status in self.taken.values()]
                 assert attempt.answer in [*taken, *flying]
                 if attempt.answer not in flying:
-                    self.taken.setdefault(("signature", signature), attempt.answer[1])  # type: ignore[index]
+                    self.taken.setdefault(("signature", signature), attempt.answer[1])
             elif names & self.flying.keys():
                 assert attempt.answer == (Reason.DUPLICATE_IN_FLIGHT, 409)
             else:
@@ -83,7 +83,7 @@ def machine(store_of: StoreOf, examples: int) -> type[RuleBasedStateMachine]:
             _, attempt = one
             if attempt.answer == "granted":
                 self.taken |= dict.fromkeys(self.names(attempt), status)
-            self._end(one, lambda: attempt.ticket.delivered(status))  # type: ignore[union-attr]
+            self._end(one, lambda: attempt.ticket.delivered(status))
 
         @rule(one=consumes(attempts))
         def fail(self, one: tuple[Worker, Attempt]) -> None:

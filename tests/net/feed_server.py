@@ -29,7 +29,7 @@ class FeedServer:
     @property
     def port(self) -> int:
         assert self._server is not None
-        return self._server.sockets[0].getsockname()[1]
+        return int(self._server.sockets[0].getsockname()[1])
 
     def url(self, path: str = "/feed", host: str = "localhost") -> str:
         return f"{'https' if self._secure else 'http'}://{host}:{self.port}{path}"

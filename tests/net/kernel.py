@@ -60,7 +60,7 @@ def gets_in(listener: socket.socket, address: tuple[str, int], source: str | Non
     """Whether an attempt reaches the accept queue of ``listener``; False where the kernel has dropped it."""
     dropped = dropped_packets(listener)
     deadline = monotonic() + PATIENCE_S
-    with attempt(address, source, **options) as sock:  # type: ignore[arg-type]
+    with attempt(address, source, **options) as sock:
         while state(sock) == SYN_SENT:
             if dropped_packets(listener) > dropped:
                 return state(sock) != SYN_SENT
@@ -70,4 +70,4 @@ def gets_in(listener: socket.socket, address: tuple[str, int], source: str | Non
 
 def option_memory(sock: socket.socket) -> int:
     """What a socket's options take, of which a program is one: the seventh of SO_MEMINFO's numbers."""
-    return struct.unpack("=9I", sock.getsockopt(socket.SOL_SOCKET, 55, 36))[6]
+    return int(struct.unpack("=9I", sock.getsockopt(socket.SOL_SOCKET, 55, 36))[6])

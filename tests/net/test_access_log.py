@@ -235,7 +235,7 @@ def test_lines_of_one_moment_are_one_write():
     sink = FakeSink()
 
     async def action(loop: asyncio.AbstractEventLoop) -> None:
-        log = AccessLog(sink, JsonLines(), loop)  # type: ignore[arg-type]
+        log = AccessLog(sink, JsonLines(), loop)
         for _ in range(5):
             log.write(record())
         assert not sink.batches
@@ -254,7 +254,7 @@ def test_dropped_lines_are_told_once(formatter):
     sink = FakeSink()
 
     async def action(loop: asyncio.AbstractEventLoop) -> None:
-        log = AccessLog(sink, formatter, loop)  # type: ignore[arg-type]
+        log = AccessLog(sink, formatter, loop)
         sink.dropped = 17
         for _ in range(2):
             log.write(record())
@@ -272,7 +272,7 @@ def test_reopen_and_close_write_what_is_gathered_first():
     sink = FakeSink()
 
     async def action(loop: asyncio.AbstractEventLoop) -> None:
-        log = AccessLog(sink, JsonLines(), loop)  # type: ignore[arg-type]
+        log = AccessLog(sink, JsonLines(), loop)
         log.write(record())
         log.reopen()
         log.write(record())

@@ -20,7 +20,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.loop = FakeLoop()
-        self.apart = Apart(self.loop)  # type: ignore[arg-type]
+        self.apart = Apart(self.loop)
         self.threads = StagedThreads()
         self.threads.holds = True
         self.apart.executor = self.threads  # type: ignore[assignment]
@@ -32,7 +32,7 @@ class Stage:
         return self.apart.submit(party, self.work(name), self.ended.append, self.ended.append)
 
     def work(self, name: str) -> Callable[[], str]:
-        return lambda: self.began.append(name) or name  # type: ignore[func-returns-value]
+        return lambda: self.began.append(name) or name
 
     def go_on(self) -> None:
         self.threads.go_on()

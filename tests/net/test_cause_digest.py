@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from proxy.net.cause_digest import MAX_CAUSES, OTHERS, CauseDigest
 
 
@@ -25,7 +27,8 @@ class Clockwork:
 
 
 def digest():
-    loop, lines = Clockwork(), []
+    loop = Clockwork()
+    lines: list[Any] = []
     return loop, lines, CauseDigest(loop, lines.append, "it failed")
 
 

@@ -40,7 +40,7 @@ def pass_ticks(loop: FakeLoop, count: int) -> None:
 
 def test_who_is_late_is_called_once_and_within_a_tick() -> None:
     loop = FakeLoop()
-    clock = Clock(loop, loop.time)  # type: ignore[arg-type]
+    clock = Clock(loop, loop.time)
     soon, later, never = Watched(loop.now + 1.0), Watched(loop.now + 60), Watched(NEVER)
     for watched in (soon, later, never):
         clock.watch(watched)
@@ -52,7 +52,7 @@ def test_who_is_late_is_called_once_and_within_a_tick() -> None:
 
 def test_there_is_one_timer_and_none_where_nobody_is_watched() -> None:
     loop = FakeLoop()
-    clock = Clock(loop, loop.time)  # type: ignore[arg-type]
+    clock = Clock(loop, loop.time)
     assert loop.timers == []
     first, second = Watched(NEVER), Watched(NEVER)
     clock.watch(first)
@@ -72,7 +72,7 @@ def test_there_is_one_timer_and_none_where_nobody_is_watched() -> None:
 
 def test_one_that_fails_does_not_keep_the_others_waiting() -> None:
     loop = FakeLoop()
-    clock = Clock(loop, loop.time)  # type: ignore[arg-type]
+    clock = Clock(loop, loop.time)
     everybody = [Failing(0.0) if number % 2 else Watched(0.0) for number in range(6)]
     for watched in everybody:
         clock.watch(watched)
@@ -84,7 +84,7 @@ def test_one_that_fails_does_not_keep_the_others_waiting() -> None:
 
 def test_a_crowd_is_swept_in_portions_within_two_ticks() -> None:
     loop = FakeLoop()
-    clock = Clock(loop, loop.time)  # type: ignore[arg-type]
+    clock = Clock(loop, loop.time)
     crowd = [Watched(0.0) for _ in range(3 * PORTION + 1)]
     for watched in crowd:
         clock.watch(watched)
@@ -98,7 +98,7 @@ def test_a_crowd_is_swept_in_portions_within_two_ticks() -> None:
 
 def test_who_ends_while_a_sweep_is_under_way_is_called_no_more() -> None:
     loop = FakeLoop()
-    clock = Clock(loop, loop.time)  # type: ignore[arg-type]
+    clock = Clock(loop, loop.time)
     crowd = [Watched(0.0) for _ in range(PORTION + 1)]
     for watched in crowd:
         clock.watch(watched)
@@ -111,7 +111,7 @@ def test_who_ends_while_a_sweep_is_under_way_is_called_no_more() -> None:
 
 def test_a_deadline_may_end_others() -> None:
     loop = FakeLoop()
-    clock = Clock(loop, loop.time)  # type: ignore[arg-type]
+    clock = Clock(loop, loop.time)
     other = Watched(NEVER)
 
     class Ending(Watched):
@@ -129,7 +129,7 @@ def test_a_deadline_may_end_others() -> None:
 
 
 def test_the_date_is_an_imf_fixdate_of_now() -> None:
-    clock = Clock(FakeLoop())  # type: ignore[arg-type]
+    clock = Clock(FakeLoop())
     date = clock.date
     assert re.fullmatch(rb"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", date)
     parsed = time.mktime(time.strptime(date.decode(), "%a, %d %b %Y %H:%M:%S GMT")) - time.timezone
@@ -138,7 +138,7 @@ def test_the_date_is_an_imf_fixdate_of_now() -> None:
 
 
 def test_the_date_is_made_once_a_second(monkeypatch) -> None:
-    clock = Clock(FakeLoop())  # type: ignore[arg-type]
+    clock = Clock(FakeLoop())
     monkeypatch.setattr(Clock, "wall", staticmethod(lambda: 784111777.5))
     first = clock.date
     assert first == b"Sun, 06 Nov 1994 08:49:37 GMT"
@@ -173,7 +173,7 @@ class Counted(Watched):
 
 def test_nobody_looks_before_the_first_deadline_can_be_over() -> None:
     loop = FakeLoop()
-    clock = Clock(loop, loop.time)  # type: ignore[arg-type]
+    clock = Clock(loop, loop.time)
     crowd = [Counted(loop.now + 75.0) for _ in range(100)]
     for watched in crowd:
         clock.watch(watched)
@@ -186,7 +186,7 @@ def test_nobody_looks_before_the_first_deadline_can_be_over() -> None:
 
 def test_a_deadline_that_comes_nearer_is_kept_all_the_same() -> None:
     loop = FakeLoop()
-    clock = Clock(loop, loop.time)  # type: ignore[arg-type]
+    clock = Clock(loop, loop.time)
     watched, other = Watched(loop.now + 75.0), Watched(NEVER)
     for each in (watched, other):
         clock.watch(each)
@@ -207,7 +207,7 @@ def test_a_deadline_that_comes_nearer_is_kept_all_the_same() -> None:
 
 def test_a_deadline_may_set_itself_another() -> None:
     loop = FakeLoop()
-    clock = Clock(loop, loop.time)  # type: ignore[arg-type]
+    clock = Clock(loop, loop.time)
 
     class Again(Watched):
         def deadline_passed(self, now: float) -> None:

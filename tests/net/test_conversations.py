@@ -391,8 +391,8 @@ def check_upstreams(play: Play) -> None:
             assert len(messages) == 1, "a connection that was told one client is used for no other"
             assert not senders or bytes(map(int, min(senders).split("."))) in app.end.preface
         for message in messages[:-1]:
-            one = requests.get(message.number or 0)
-            assert one is None or one.method != b"HEAD", "what follows on an answer to HEAD is nobody's answer"
+            before = requests.get(message.number or 0)
+            assert before is None or before.method != b"HEAD", "what follows on an answer to HEAD is nobody's answer"
             assert message.number is None or app.said[message.number].status != 304
         if not messages[-1].complete:
             assert app.end.transport.end in {"reset", None}  # never a tidy end of half a request

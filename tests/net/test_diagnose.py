@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.core.body import BodyGate
-from proxy.core.diagnosis import MAX_BODY_BYTES, Case
+from proxy.core.diagnosis import MAX_BODY_BYTES, Case, Diagnosis
 from proxy.core.metrics import Metrics
 from proxy.core.policy import BodyMode, Route
 from proxy.http1 import RequestHead
@@ -176,7 +176,7 @@ def test_a_bug_is_told_and_ends_nothing(run, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_text_for_people_is_one_line():
-    text = module._sentence(CASE, module.Diagnosis("unknown", 'say "x".\x1b[2J'), "a\nb")
+    text = module._sentence(CASE, Diagnosis("unknown", 'say "x".\x1b[2J'), "a\nb")
     assert text.isprintable()
     assert 'say "x".' in text
 

@@ -31,7 +31,7 @@ def world(rule: DuplicateRule | None = RULE, **changed: object) -> World:
 
 
 def delivery(body: bytes = b"{}", number: int = 1, **more: object) -> bytes:
-    return signed(body, extra=b"X-GitHub-Delivery: d-%d\r\n" % number, **more)  # type: ignore[arg-type]
+    return signed(body, extra=b"X-GitHub-Delivery: d-%d\r\n" % number, **more)
 
 
 def deliver(stage: World, data: bytes, answer: bytes = OK) -> None:

@@ -326,7 +326,7 @@ class TestTrouble:
             now = worker.clock.now()
             for number in range(100):
                 now += duplicates.QUIET_S / 90
-                worker.clock.now = lambda at=now: at  # type: ignore[misc]
+                worker.clock.now = lambda at=now: at
                 assert await answered(worker.come(number, number)) == "granted"
 
         with caplog.at_level(logging.INFO):
@@ -421,6 +421,6 @@ class TestEnd:
 def test_a_desk_is_bounded() -> None:
     loop = asyncio.new_event_loop()
     try:
-        assert Duplicates(loop, None, max_entries=5).table.max_entries == 5  # type: ignore[arg-type]
+        assert Duplicates(loop, None, max_entries=5).table.max_entries == 5
     finally:
         loop.close()

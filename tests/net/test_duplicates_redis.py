@@ -50,7 +50,7 @@ def test_it_says_what_one_process_would(redis: RedisServer) -> None:
 
         async def main() -> None:
             stores = [RedisStore(redis.url) for _ in range(2)]
-            await agree(stores, plan, f"agree{len(runs)}")  # type: ignore[arg-type]
+            await agree(stores, plan, f"agree{len(runs)}")
             for store in stores:
                 await store.close()
 

@@ -58,7 +58,7 @@ def test_it_says_what_one_process_would(plan: list[Move]) -> None:
     async def main() -> None:
         with TemporaryDirectory(prefix="hookward-test-") as empty:
             stores = [open_store(Path(empty) / "one.sqlite3") for _ in range(2)]
-            await agree(stores, plan, "")  # type: ignore[arg-type]
+            await agree(stores, plan, "")
             for store in stores:
                 await store.close()
 

@@ -379,7 +379,7 @@ def test_a_reload_in_the_middle_of_a_swap_wins(run: Run[None], tmp_path: Path, m
         async with feed_server() as server:
             place = Place(tmp_path, server)
             await place.start()
-            real = feeds.with_current_sets
+            real: Callable[[Loaded, int], Loaded] = vars(feeds)["with_current_sets"]
 
             def meanwhile(loaded: Loaded, generation: int) -> Loaded:
                 asyncio.run_coroutine_threadsafe(reload(), loop).result(DEADLINE_S)

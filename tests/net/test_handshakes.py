@@ -29,7 +29,7 @@ def dropbox(mode: str, **changed: object) -> Route:
         methods=POST_ONLY,
         endpoint_check=PROVIDERS["dropbox"].handshake,
         handshake=mode,
-        **changed,  # type: ignore[arg-type]
+        **changed,
     )
 
 
@@ -44,7 +44,7 @@ def slack(mode: str = "answer", body: BodyMode = BodyMode.TAIL, **changed: objec
         body=body,
         endpoint_check=PROVIDERS["slack"].handshake,
         handshake=mode,
-        **changed,  # type: ignore[arg-type]
+        **changed,
     )
 
 

@@ -155,7 +155,7 @@ def test_what_waits_has_it_asked_at_once(run) -> None:
         seen = len(app.heads)
         pool.unavailable(endpoint)
         await until(lambda: len(app.heads) > seen)
-        pool.released(got[0])  # type: ignore[arg-type]
+        pool.released(got[0])
         await checks.close()
         server.close()
         await pool.close()

@@ -515,7 +515,7 @@ class TestProxyProtocol:
 
     @pytest.mark.parametrize("data", [b"", V1[:20], V2[:13]], ids=["nothing", "half of v1", "half of v2"])
     def test_a_late_header_is_reset(self, run, data, monkeypatch):
-        take = module.take_header
+        take = vars(module)["take_header"]
         monkeypatch.setattr(module, "take_header", lambda sock: take(sock, 0.03))
 
         async def main():

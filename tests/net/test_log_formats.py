@@ -85,7 +85,7 @@ def test_a_sum_of_refusals_is_a_line_in_every_form(name: str) -> None:
 
     async def main() -> AccessLog:
         form = formatter(name, terminal=False, colour=False)
-        log = AccessLog(Sink(), form, asyncio.get_running_loop(), per_minute=1)  # type: ignore[arg-type]
+        log = AccessLog(Sink(), form, asyncio.get_running_loop(), per_minute=1)
         for _ in range(4):
             log.write(record(reason=Reason.SIGNATURE_MISMATCH, status=403))
         log.write(record())

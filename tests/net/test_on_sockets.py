@@ -11,9 +11,10 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.metadata import version
+from typing import Any
 
 import pytest
-import uvloop
 
 from proxy.core.addresses import Peer
 from proxy.core.metrics import Metrics
@@ -30,7 +31,7 @@ from tests.net.dialogue import OK, forged, policy, request, route, signed
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 #: uvloop before 0.22 may tell a reset as an end, in us and in the upstream that this test plays; tests/whole looks with
 #: sockets of its own.
-TELLS_RESETS = tuple(map(int, uvloop.__version__.split(".")[:2])) >= (0, 22)
+TELLS_RESETS = tuple(map(int, version("uvloop").split(".")[:2])) >= (0, 22)
 RESET = {"reset"} if TELLS_RESETS else {"reset", "fin"}
 GONE = {Reason.SENDER_GONE} if TELLS_RESETS else {Reason.SENDER_GONE, Reason.BAD_REQUEST}
 BIG = b"0123456789abcdef" * 200_000  # 3.2 MB
@@ -343,9 +344,10 @@ def test_a_slow_upstream_slows_its_sender(converse) -> None:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        writer.transport.pause_reading()
+        transport: Any = writer.transport
+        transport.pause_reading()
         await go.wait()
-        writer.transport.resume_reading()
+        transport.resume_reading()
         [length] = [line for line in head.split(b"\r\n") if line.startswith(b"Content-Length:")]
         content = await reader.readexactly(int(length.partition(b":")[2]))
         assert content == BIG * 8
@@ -355,8 +357,9 @@ def test_a_slow_upstream_slows_its_sender(converse) -> None:
     async def main(service: Service, connect) -> None:
         sender = await connect()
         sender.say(signed(BIG * 8))
-        await until(lambda: [True for one in service.site.connections if one._reading.reasons & Pause.UPSTREAM])
-        [connection] = service.site.connections
+        connections: Any = service.site.connections
+        await until(lambda: [one for one in connections if one._reading.reasons & Pause.UPSTREAM])
+        [connection] = connections
         # The mark, and what TLS gives of one read of 256 KiB before it sees that it is to stop.
         assert connection._exchange._upstream.buffered_bytes < 400_000
         go.set()

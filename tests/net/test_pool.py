@@ -271,7 +271,7 @@ def test_every_address_of_a_name_is_tried(run) -> None:
             assert host == "app.test"
             return [*await known("127.0.0.1", dead.port, **more), *await known("127.0.0.1", port, **more)]
 
-        loop.getaddrinfo = two  # type: ignore[method-assign]
+        loop.getaddrinfo = two  # type: ignore[method-assign, assignment]
         connection = await dial(pool, Endpoint("app.test", app.endpoint.port))
         assert connection is not None
         connection.abort()

@@ -46,7 +46,7 @@ def test_what_a_transport_has_not_sent_is_dropped(run) -> None:
         ours, theirs = connected()
         transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, ours)
         transport.write(b"x" * (64 << 20))
-        abort(transport, ours)  # type: ignore[arg-type]
+        abort(transport, ours)
         with pytest.raises(ConnectionResetError):
             await take_all(theirs)
         theirs.close()

@@ -58,7 +58,7 @@ def test_a_full_disk_shows_where_it_is_written() -> None:
     assert spill._file is not None
     spill._file.close()
     with Path("/dev/full").open("r+b", buffering=0) as full:
-        spill._file = full  # type: ignore[assignment]
+        spill._file = full
         with pytest.raises(OSError, match="No space left"):
             spill.write(b"y")
         spill.close()

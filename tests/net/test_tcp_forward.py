@@ -70,7 +70,7 @@ class Started:
 async def unused_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+        return int(sock.getsockname()[1])
 
 
 def test_there_and_back(run):

@@ -7,6 +7,7 @@ import ssl
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -47,7 +48,8 @@ def shake_hands(
 
 def names_seen(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> set[str]:
     _, here = shake_hands(server, client, name)
-    return {value for kind, value in here.getpeercert()["subjectAltName"] if kind == "DNS"}
+    names: Any = here.getpeercert()["subjectAltName"]
+    return {value for kind, value in names if kind == "DNS"}
 
 
 def problem(error: pytest.ExceptionInfo[ConfigError]) -> str:

@@ -38,7 +38,7 @@ class Steps:
 class Stage:
     def __init__(self) -> None:
         self.loop = FakeLoop()
-        self.turn = Turn(self.loop)  # type: ignore[arg-type]
+        self.turn = Turn(self.loop)
         self.done: list[str] = []
 
     def run(self) -> None:

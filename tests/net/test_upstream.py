@@ -61,7 +61,7 @@ class Stage:
     def __init__(self) -> None:
         world = World()
         self.owner, self.told, self.sock = Owner(world.site.turn), Told(), FakeSocket()
-        self.connection = UpstreamConnection(APP, self.owner, self.sock)  # type: ignore[arg-type]
+        self.connection = UpstreamConnection(APP, self.owner, self.sock)
         self.app = End(world, self.connection, sock=self.sock)
 
     def ask(self, method: bytes = b"POST", data: bytes = REQUEST, *, complete: bool = True) -> None:
@@ -84,7 +84,7 @@ def test_it_serves_one_request_after_the_other(stage: Stage) -> None:
 
 def test_it_is_given_back_before_its_answer_is_told(stage: Stage) -> None:
     """Who is told may begin the next request at once, over this very connection."""
-    stage.told.upstream_answer = lambda head, content, *, ended: stage.ask()  # type: ignore[method-assign, assignment]
+    stage.told.upstream_answer = lambda head, content, *, ended: stage.ask()  # type: ignore[method-assign]
     stage.ask()
     stage.app >> OK
     stage.app << REQUEST + REQUEST

@@ -213,7 +213,7 @@ def test_who_says_nothing_keeps_no_probe_out(monkeypatch: pytest.MonkeyPatch):
         silent = [AdminConnection(server, loop) for _ in range(6)]
         transports = [FakeTransport() for _ in silent]
         for connection, transport in zip(silent, transports, strict=True):
-            connection.connection_made(transport)  # type: ignore[arg-type]
+            connection.connection_made(transport)
         assert [transport.closing for transport in transports] == [True, True, False, False, False, False]
         assert list(server.connections) == silent[2:]
         for connection in silent:
@@ -285,7 +285,7 @@ def test_no_bytes_break_it(data: bytes):
     try:
         connection = AdminConnection(AdminServer(Worker()), loop)
         transport = FakeTransport()
-        connection.connection_made(transport)  # type: ignore[arg-type]
+        connection.connection_made(transport)
         connection.data_received(data)
         connection.data_received(data)
         connection.connection_lost(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,8 @@ JSON = st.none() | st.integers() | st.text() | st.lists(st.text()) | st.dictiona
 @given(st.lists(st.tuples(st.text(), JSON)), st.lists(st.integers(0, 200)))
 def test_messages_arrive_however_they_are_cut(messages: list[tuple[str, object]], cuts: list[int]):
     data = b"".join(encode(kind, value=value) for kind, value in messages)
-    lines, found = Lines(), []
+    lines = Lines()
+    found: list[Any] = []
     for size in [*cuts, len(data)]:
         found += lines.feed(data[:size])
         data = data[size:]
@@ -102,7 +104,8 @@ def test_what_is_not_taken_waits():
         wire.send("much", payload=payload)
     assert wire.waits
     theirs.setblocking(False)
-    lines, found = Lines(), []
+    lines = Lines()
+    found: list[Any] = []
     while len(found) < 20:
         found += lines.feed(theirs.recv(1 << 16))
         wire.flush()

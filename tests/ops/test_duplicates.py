@@ -28,7 +28,7 @@ class NoLog:
 
 def make_site() -> Site:
     loop = asyncio.get_running_loop()
-    return Site(loop=loop, policy=policy(), log=NoLog(), metrics=Metrics(), instance="t")  # type: ignore[arg-type]
+    return Site(loop=loop, policy=policy(), log=NoLog(), metrics=Metrics(), instance="t")
 
 
 def test_the_memory_of_the_process() -> None:

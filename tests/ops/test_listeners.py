@@ -30,6 +30,13 @@ class Server:
     def stop(self) -> None:
         self.sock.close()
 
+    @property
+    def is_shielded(self) -> bool:
+        return False
+
+    def shield(self, *, on: bool) -> None:
+        """There is nothing to hold back."""
+
     async def abandon(self) -> None:
         self.abandoned = True
 

@@ -65,8 +65,8 @@ INFINITY = resource.RLIM_INFINITY
 def limit(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """What is in force comes last."""
     states: list[tuple[int, int]] = []
-    monkeypatch.setattr(process.resource, "getrlimit", lambda _: states[-1])
-    monkeypatch.setattr(process.resource, "setrlimit", lambda _, pair: states.append(pair))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: states[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: states.append(pair))
     return states
 
 

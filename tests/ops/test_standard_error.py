@@ -100,7 +100,7 @@ def test_what_may_not_be_opened_again_is_written_where_there_is_room(monkeypatch
     def refused(*_: object) -> int:
         raise PermissionError
 
-    monkeypatch.setattr(standard_error.os, "open", refused)
+    monkeypatch.setattr(os, "open", refused)
     stream = StandardError(writing)
     stream.serves()
     print(LINE * 2000, end="", file=stream)

@@ -89,7 +89,8 @@ def test_invented_series_of_the_gone_do_not_pile_up(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tally, "MAX_PAST_SERIES", 10)
     asking = Asking()
     for pid in range(100):
-        asking.tally.heard(pid, {REQUEST_BYTES.name: {(f"{pid}-{n}",): 1 for n in range(3)} | {("a",): 1}})
+        series: dict[tuple[str, ...], float | list[float]] = {(f"{pid}-{n}",): 1 for n in range(3)}
+        asking.tally.heard(pid, {REQUEST_BYTES.name: series | {("a",): 1}})
         asking.tally.gone(pid)
     past = asking.tally.total()[REQUEST_BYTES.name]
     assert len(past) <= 10

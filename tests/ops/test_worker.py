@@ -72,7 +72,7 @@ def test_it_serves_and_logs(tmp_path: Path):
 
 def test_where_there_are_others_their_numbers_are_asked_for(tmp_path: Path):
     async def gather() -> Snapshot:
-        return {"hookward_exchanges_in_flight": {"": 77}}
+        return {"hookward_exchanges_in_flight": {(): 77}}
 
     async def scene(stage: Stage, worker: Worker) -> None:
         assert b"hookward_exchanges_in_flight 77\n" in await worker.expose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import signal
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_where_hookward_does_not_start_it_says_why(monkeypatch: pytest.MonkeyPat
         raise StageError("the reason")
 
     monkeypatch.setattr(demo, "stage", no_stage)
-    monkeypatch.setattr(demo.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     assert main(["--once"]) == 70
     assert "the reason" in capsys.readouterr().err
 

@@ -33,7 +33,7 @@ def shown_secret(provider: Provider) -> str:
 def order(slug: str, **changed: object) -> Order:
     provider = PROVIDERS[slug]
     secret = decode_secret(provider, shown_secret(provider).encode())
-    return replace(Order(provider, secret, URL, choose(provider, None), NOW), **changed)  # type: ignore[arg-type]
+    return replace(Order(provider, secret, URL, choose(provider, None), NOW), **changed)
 
 
 def judge(made: Order, delivery: Delivery) -> str | Reason:

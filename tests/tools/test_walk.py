@@ -16,8 +16,8 @@ from proxy.core.routes import RouteTable
 from proxy.reasons import Reason
 from proxy.tools.walk import ADMITTED, Trip, Walk, walk
 from tests.deliveries import NOW
-from tests.faults import JSON, KEY, LIMITS, TOKEN, github, route, signed, token
-from tests.policies import HEAD_LIMITS, policy
+from tests.faults import JSON, KEY, TOKEN, github, route, signed, token
+from tests.policies import HEAD_LIMITS, LIMITS, policy
 
 OFFICE = AddressSet.parse(["192.0.2.0/24"])
 
@@ -34,7 +34,7 @@ def trip(
     lines = "".join(f"{name}: {value.decode('latin-1')}\r\n" for name, value in fields.items())
     head = f"{method} {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode("latin-1")
     made = {"policy": policy(guard), "now": NOW, **more}
-    return Trip(head, body, **made)  # type: ignore[arg-type]
+    return Trip(head, body, **made)
 
 
 def steps(found: Walk) -> list[tuple[str, bool | None]]:

@@ -67,7 +67,7 @@ def starting(remember: Callable[[Start], Start] = lambda begin: begin) -> Iterat
     running: list[Hookward] = []
 
     def begin(*argv: object, **options: object) -> Hookward:
-        hookward = Hookward(*map(str, argv), **options)  # type: ignore[arg-type]
+        hookward = Hookward(*map(str, argv), **options)
         running.append(hookward)
         return hookward
 

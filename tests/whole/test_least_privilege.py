@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -144,7 +145,7 @@ def test_files_of_sockets_and_bodies_are_not_for_everybody(
     whole = request("POST", "/", github(SECRET, content), content)
     with Client(hookward.address) as client:
         client.send(whole[:-1])
-        spilled = []
+        spilled: list[Any] = []
         while not spilled:
             links = [entry for entry in Path(f"/proc/{hookward.pid}/fd").iterdir() if entry.is_symlink()]
             spilled = [entry for entry in links if str(entry.readlink()).endswith("(deleted)")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_the_log_is_read_and_rotated(host: Host) -> None:
     for _ in range(3):
         assert once(hookward.address, request("POST", "/nowhere", good, BODY)).status == 404
     assert once(hookward.address, request("POST", "/hooks/github", github(b"x", BODY), BODY)).status == 403
-    read = waited(lambda: host.run("log") if host.access_log.read_text().count("\n") == 5 else "")
+    read: Any = waited(lambda: host.run("log") if host.access_log.read_text().count("\n") == 5 else "")
     counts = [line.split() for line in read.splitlines()[:3]]
     assert counts == [["3", "path_not_matched"], ["1", "signature_mismatch"], ["1", "delivered"]]
     assert "3 127.0.0.1\t/nowhere\tpath_not_matched" in read

@@ -117,7 +117,8 @@ def curl(hookward: Hookward, certificates: Certificates, fields: dict[str, str],
 
 @pytest.fixture(params=[post, curl], ids=["http.client", "curl"])
 def send(request: pytest.FixtureRequest) -> Callable[..., tuple[int, str]]:
-    return request.param
+    send: Callable[..., tuple[int, str]] = request.param
+    return send
 
 
 def github_fields(signature: str, kind: str = "application/json") -> dict[str, str]:

@@ -166,7 +166,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp(request.param)
     log = folder / "seen.log"
     with ExitStack() as stack:
-        port = stack.enter_context(start(folder, log))
+        port: int = stack.enter_context(start(folder, log))
         (folder / "hookward.toml").write_text(
             f"""
             listen = ["127.0.0.1:0"]

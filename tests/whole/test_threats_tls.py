@@ -254,7 +254,7 @@ class TestClientCertificates:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         with Client(secured.hookward.address, tls=context) as first:
             assert first.ask(CI).status == 200
-            session = first.sock.session
+            session = first.sock.session  # type: ignore[attr-defined]
         raw = socket.create_connection(secured.hookward.address, timeout=10)
         with context.wrap_socket(raw, server_hostname=NAME, session=session) as again:
             assert again.session_reused
