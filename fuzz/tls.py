@@ -320,7 +320,7 @@ class Stage:
             client = Spoilt(sock)
             client.closeSocket = False
             client.ignoreAbruptClose = False
-            client.spoil = spoiler(one.spoils)  # type: ignore[method-assign]
+            client.spoil = spoiler(one.spoils)
             try:
                 client.handshakeClientCert(chain, key, settings=settings, serverName=NAME)
                 if one.then is not None:

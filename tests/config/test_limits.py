@@ -45,7 +45,7 @@ def test_every_limit_of_the_policy_is_a_key_and_the_other_way_round() -> None:
 @pytest.mark.parametrize("key", LIMITS, ids=lambda key: key.name)
 def test_every_limit_says_its_range_and_what_happens_there(key: Key) -> None:
     low, default, high = (key.kind.read(value) for value in (key.minimum, key.default, key.maximum))
-    assert low <= default <= high  # type: ignore[operator]
+    assert low <= default <= high
     assert key.at_limit
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_timers_are_called_once_when_they_are_due(loop: SelectorLoop):
 
 
 def test_a_timer_may_cancel_another_that_is_due(loop: SelectorLoop):
-    timers = []
+    timers: list[Any] = []
     called: list[int] = []
 
     def cancel_the_other(mine: int) -> None:

@@ -75,7 +75,7 @@ class House:
         launch = Launch(stage.load(), stage.load, {}, SetShelf(), Notifier(), None, "asyncio")
         self.loop = Loop()
         self.engine = Engine(launch.loaded)
-        self.service = Service(launch, self.loop, self.engine)  # type: ignore[arg-type]  # a loop without time
+        self.service = Service(launch, self.loop, self.engine)  # a loop without time
 
 
 @pytest.fixture

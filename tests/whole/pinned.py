@@ -9,5 +9,5 @@ from proxy.ops.cli import main
 
 if __name__ == "__main__":
     instant = float(sys.argv[1])
-    Clock.wall = staticmethod(lambda: instant)  # type: ignore[method-assign]
+    Clock.wall = staticmethod(lambda: instant)
     sys.exit(main(sys.argv[2:]))
