@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from bench.micro.timing import tell
 from proxy.core.record import ExchangeRecord
-from proxy.net.access_log import JsonLines, TextLines
-from proxy.net.log_formats import EcsLines, JournalLines
+from proxy.net.log_formats import EcsLines, JournalLines, JsonLines, TextLines
 from proxy.reasons import Phase, Reason
 
 DELIVERED = ExchangeRecord(

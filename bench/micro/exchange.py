@@ -28,8 +28,8 @@ from proxy.config.load import load
 from proxy.core.addresses import Peer
 from proxy.core.metrics import Metrics
 from proxy.core.record import ExchangeRecord
-from proxy.net.access_log import JsonLines
 from proxy.net.client import ClientConnection
+from proxy.net.log_formats import JsonLines
 from proxy.net.site import Site
 from proxy.net.upstream import UpstreamConnection
 

@@ -18,8 +18,8 @@ from proxy.core.metric_families import DIAGNOSES
 from proxy.core.metrics import Metrics
 from proxy.core.policy import Route
 from proxy.http1 import RequestHead
-from proxy.net.access_log import printable
 from proxy.net.clock import Clock
+from proxy.net.log_formats import printable
 from proxy.reasons import Reason
 
 #: For one route and reason: so many at once, then one in so many seconds.

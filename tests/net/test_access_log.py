@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.record import ExchangeRecord
-from proxy.net import access_log
-from proxy.net.access_log import AccessLog, JsonLines, TextLines, printable, severity, timestamp
+from proxy.net import log_formats
+from proxy.net.access_log import AccessLog
+from proxy.net.log_formats import JsonLines, TextLines, printable, severity, timestamp
 from proxy.reasons import Phase, Reason
 
 FIELDS = {
@@ -200,7 +201,7 @@ def test_the_second_of_the_time_is_renewed():
 
 
 def test_kept_fragments_are_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(access_log, "MAX_KEPT", 10)
+    monkeypatch.setattr(log_formats, "MAX_KEPT", 10)
     lines = JsonLines()
     for number in range(100):
         assert json.loads(lines(record(route=f"r{number}")))["http.route"] == f"r{number}"

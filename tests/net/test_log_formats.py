@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.net.access_log import MAX_VALUE, AccessLog, JsonLines, TextLines
-from proxy.net.log_formats import EcsLines, JournalLines, formatter
+from proxy.net.access_log import AccessLog
+from proxy.net.log_formats import _ECS, MAX_VALUE, EcsLines, JournalLines, JsonLines, TextLines, formatter
 from proxy.reasons import Reason
 from tests.net.test_access_log import record
 
@@ -33,6 +33,15 @@ def test_a_line_in_elastics_names() -> None:
         "token_missing",
     )
     assert "trace.id" not in refused
+
+
+def test_both_json_forms_have_the_same_fields() -> None:
+    one = record(trace_id=TRACE, span_id=SPAN, observed=Reason.TOKEN_MISSING, detail="peer", handshake="forwarded")
+    ours, theirs = json.loads(JsonLines()(one)), json.loads(EcsLines()(one))
+    assert {_ECS.get(name, name) for name in ours} <= theirs.keys()
+    assert set(_ECS) <= ours.keys()
+    for name in ours.keys() - {"timestamp", "severity", "event.name"}:
+        assert theirs[_ECS.get(name, name)] == ours[name]
 
 
 def test_a_line_for_the_journal() -> None:

@@ -14,7 +14,8 @@ import pytest
 from proxy.config.load import load
 from proxy.core.exposition import Snapshot
 from proxy.errors import ConfigError
-from proxy.net.access_log import AccessLog, JsonLines, NoLog, TextLines
+from proxy.net.access_log import AccessLog, NoLog
+from proxy.net.log_formats import JsonLines, TextLines
 from proxy.net.sockets import AddressInUseError
 from proxy.ops.admin import PARTS
 from proxy.ops.places import SocketStore
