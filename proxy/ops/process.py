@@ -14,8 +14,6 @@ import resource
 import weakref
 from collections.abc import Callable
 
-from proxy.core.policy import ServerLimits
-
 try:
     import uvloop
 except ImportError:  # Windows, PyPy, or an installation without it
@@ -79,19 +77,19 @@ def hold_standard_descriptors() -> None:
     os.close(descriptor)
 
 
-def needed_descriptors(server: ServerLimits) -> int:
+def needed_descriptors(max_connections: int, max_exchanges: int) -> int:
     """Descriptors of a worker at its limits: an exchange has an upstream connection or a temporary file, or both."""
-    return server.max_connections + 2 * min(server.max_exchanges, server.max_connections) + SPARE
+    return max_connections + 2 * min(max_exchanges, max_connections) + SPARE
 
 
-def raise_descriptor_limit(server: ServerLimits) -> list[str]:
+def raise_descriptor_limit(max_connections: int, max_exchanges: int) -> list[str]:
     """Raise the soft limit as far as needed and allowed; warnings where that is not far enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = needed_descriptors(server)
+    wanted = needed_descriptors(max_connections, max_exchanges)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft != resource.RLIM_INFINITY and soft < server.max_connections + SPARE:
-        what = f"this process may open {soft} files, and max_connections = {server.max_connections} may need {wanted}"
+    if soft != resource.RLIM_INFINITY and soft < max_connections + SPARE:
+        what = f"this process may open {soft} files, and max_connections = {max_connections} may need {wanted}"
         return [f"{what}: raise the limit (systemd: LimitNOFILE={wanted}) or lower max_connections"]
     return []

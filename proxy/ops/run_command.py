@@ -65,7 +65,8 @@ def main(argv: Sequence[str]) -> int:
     import_store(launch.loaded.settings.duplicates)
     os.umask(privileges.UMASK)
     privileges.identity_of(launch.loaded.settings)
-    for warning in raise_descriptor_limit(launch.loaded.policy.server):
+    server = launch.loaded.policy.server
+    for warning in raise_descriptor_limit(server.max_connections, server.max_exchanges):
         log.warning("%s", warning)
     factory = loop_factory(os.environ.get(LOOP_VARIABLE, ""))
     if worker_count(launch.loaded.settings.workers) > 1:

@@ -43,3 +43,9 @@ def test_a_start_imports_what_it_needs():
     assert "proxy.ops.solo" in loaded
     assert loaded & NOT_AT_START == set()
     assert [name for name in loaded if name.startswith("proxy.tools")] == []
+
+
+def test_a_command_that_serves_nothing_imports_no_catalogue():
+    code = "import sys; from proxy.ops.cli import main; main(['version']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "proxy.core.schemes" not in done.stdout.split()

@@ -8,7 +8,6 @@ import resource
 import subprocess
 import sys
 import weakref
-from dataclasses import replace
 
 import pytest
 
@@ -71,8 +70,8 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 def test_an_exchange_may_need_two_more_than_its_connection() -> None:
-    assert needed_descriptors(replace(SERVER, max_connections=100, max_exchanges=10)) == 120 + SPARE
-    assert needed_descriptors(replace(SERVER, max_connections=100, max_exchanges=1000)) == 300 + SPARE
+    assert needed_descriptors(100, 10) == 120 + SPARE
+    assert needed_descriptors(100, 1000) == 300 + SPARE
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,7 @@ def test_the_limit_rises(
     limit: list[tuple[int, int]], before: tuple[int, int], after: tuple[int, int], warns: bool
 ) -> None:
     limit.append(before)
-    warnings = raise_descriptor_limit(SERVER)
+    warnings = raise_descriptor_limit(SERVER.max_connections, SERVER.max_exchanges)
     assert limit[-1] == after
     assert [("LimitNOFILE=18256" in text, "max_connections" in text) for text in warnings] == [(True, True)] * warns
 

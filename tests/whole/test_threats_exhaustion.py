@@ -281,7 +281,8 @@ def test_d12_who_vanishes_leaves_no_descriptor(bounded: Bounded) -> None:
 def test_numbers_of_files_are_raised_as_far_as_they_may_be(upstream: RecordingUpstream) -> None:
     script = "import resource, sys; from proxy.ops.process import raise_descriptor_limit; "
     script += "from proxy.config.load import load; "
-    script += "raise_descriptor_limit(load(['--listen', '127.0.0.1:0', '--upstream', '1'], {}).policy.server); "
+    script += "server = load(['--listen', '127.0.0.1:0', '--upstream', '1'], {}).policy.server; "
+    script += "raise_descriptor_limit(server.max_connections, server.max_exchanges); "
     script += "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
     command = ["prlimit", "--nofile=256:4096", sys.executable, "-c", script]
     done = subprocess.run(
