@@ -8,10 +8,10 @@ writes itself is left alone. The names are those of attrs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import FrozenInstanceError, dataclass, field, fields
 from enum import Enum
 from functools import cache, partial
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, NoReturn, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 
@@ -19,7 +19,11 @@ T = TypeVar("T")
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def frozen(cls: type[T]) -> type[T]:
     """A class whose instances never change. They are equal, and hashed, by their fields."""
-    return _made(cls, partial(dataclass, frozen=True), {"__repr__": _repr, "__eq__": _eq, "__hash__": _hash})
+    made = _made(cls, partial(dataclass, frozen=True), {"__repr__": _repr, "__eq__": _eq, "__hash__": _hash})
+    # Those of the standard library ask for the class as it was before it had slots, and raise a TypeError.
+    made.__setattr__ = _set_nothing  # type: ignore[method-assign]
+    made.__delattr__ = _delete_nothing  # type: ignore[method-assign]
+    return made
 
 
 @dataclass_transform(field_specifiers=(field,))
@@ -57,6 +61,14 @@ def _hash(self: Any) -> int:
 def _repr(self: Any) -> str:
     shown = [f"{each.name}={getattr(self, each.name)!r}" for each in fields(self) if each.repr]
     return f"{self.__class__.__qualname__}({', '.join(shown)})"
+
+
+def _set_nothing(_self: object, name: str, _value: object) -> NoReturn:
+    raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+
+def _delete_nothing(_self: object, name: str) -> NoReturn:
+    raise FrozenInstanceError(f"cannot delete field {name!r}")
 
 
 class IdentityEnum(Enum):
