@@ -200,9 +200,7 @@ class RecordingUpstream:
             raise
         one.complete = True
         self._note()
-        if manner.when == "end":
-            self._answer(sock, one, manner)
-        return not manner.close and manner.when != "head"
+        return self._answer(sock, one, manner) if manner.when == "end" else not manner.close and manner.when != "head"
 
     def _content(self, sock: socket.socket, reader: Reader, one: Received, manner: Manner) -> None:
         length = one.get(b"Content-Length")
@@ -233,10 +231,13 @@ class RecordingUpstream:
         if manner.keep_content:
             one.content += b"".join(pieces)
 
-    def _answer(self, sock: socket.socket, one: Received, manner: Manner) -> None:
+    def _answer(self, sock: socket.socket, one: Received, manner: Manner) -> bool:
+        """Whether the connection stays: as it is told before the answer, behind which a test may tell another thing."""
         if manner.gate is not None:
             manner.gate.wait(PATIENCE_S)
         answer = manner.answer(one) if callable(manner.answer) else manner.answer
         if one.method == b"HEAD":
             answer = answer[: answer.index(b"\r\n\r\n") + 4]
+        stays = not manner.close
         sock.sendall(answer)
+        return stays
