@@ -1,7 +1,7 @@
 """A curl command line as text, taken apart: enough of a shell's quoting and of curl's options to know the request.
 
 Nothing is run and nothing expanded: a variable in the line stays as it is written, and is reported. Files after ``@``
-are read by a function that the caller gives. What cannot be understood is a ValueError with the mend.
+are read by a function that the caller gives. What cannot be understood is a Mistake.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import field
 from urllib.parse import quote_plus
 
+from proxy.errors import Mistake
 from proxy.values import mutable
 
 ReadFile = Callable[[str], bytes]
@@ -67,14 +68,14 @@ class CurlRequest:
 
 
 def read_curl(text: str, read_file: ReadFile) -> CurlRequest:
-    """The request of a line that begins with ``curl``. ValueError where it cannot be known."""
+    """The request of a line that begins with ``curl``. Mistake where it cannot be known."""
     request = CurlRequest()
     words = list(_words(_CONTINUED.sub(" ", text.strip()), request))
     if not words or words[0].rpartition("/")[2] != "curl":
-        raise ValueError("this is no curl command: begin the file with the word curl")
+        raise Mistake("this is no curl command", "begin the file with the word curl")
     _take_options(_options(words[1:]), request, read_file)
     if not request.url:
-        raise ValueError("the command has no URL: copy the whole line")
+        raise Mistake("the command has no URL", "copy the whole line")
     if "://" not in request.url:
         request.url = "http://" + request.url
     request.method = request.method or ("GET" if request.body is None else "POST")
@@ -87,7 +88,7 @@ def _words(text: str, request: CurlRequest) -> Iterator[str]:
     while at < len(text):
         match = _PIECE.match(text, at)
         if match is None:
-            raise ValueError("a quotation mark of the command is not closed: copy the whole line")
+            raise Mistake("a quotation mark of the command is not closed", "copy the whole line")
         at = match.end()
         kind = match.lastgroup
         if kind is None:
@@ -161,7 +162,7 @@ def _take_options(options: Iterator[tuple[str, str]], request: CurlRequest, read
     data: list[bytes] = []
     for name, value in options:
         if name in _REFUSED:
-            raise ValueError(f"{name} ({_REFUSED[name]}) is not understood here: save the request as raw HTTP")
+            raise Mistake(f"{name} ({_REFUSED[name]}) is not understood here", "save the request as raw HTTP")
         if name in _HEADERS:
             _take_header(request, _HEADERS[name] + value)
         elif name in _DATA:

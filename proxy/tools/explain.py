@@ -23,7 +23,7 @@ from proxy.config.kinds import INSTANT
 from proxy.config.load import load_namespace
 from proxy.config.settings import Loaded
 from proxy.core.addresses import Peer
-from proxy.errors import Problem
+from proxy.errors import Mistake, Problem
 from proxy.net.clock import Clock
 from proxy.tools.saved_delivery import Saved, no_files, read_saved
 from proxy.tools.walk import ADMITTED, CheckResult, Trip, Walk, walk
@@ -84,13 +84,12 @@ def read_file(path: str, entry: int | None = None) -> Saved:
 
     try:
         return read_saved(read_bytes(path), no_files if path == "-" else read_beside, entry=entry)
-    except ValueError as error:
-        what, _, mend = str(error).partition(": ")
-        raise FlagError([Problem(visible(path), what, mend or "save it again")]) from None
+    except Mistake as mistake:
+        raise FlagError([Problem(visible(path), mistake.what, mistake.mend)]) from None
 
 
 def read_bytes(path: str) -> bytes:
-    """The content of a file ("-": standard input). ValueError where it cannot be read."""
+    """The content of a file ("-": standard input). Mistake where it cannot be read."""
     if path == "-":
         return _bounded(sys.stdin.buffer, "what was given")
     return _read(visible(path), lambda: _open(path))
@@ -108,16 +107,16 @@ def _read(shown: str, opened: Callable[[], int]) -> bytes:
     try:
         with os.fdopen(opened(), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) and not os.get_blocking(file.fileno()):
-                raise ValueError(f"{shown} is no regular file: save one delivery in a file")
+                raise Mistake(f"{shown} is no regular file", "save one delivery in a file")
             return _bounded(file, shown)
     except OSError as error:
-        raise ValueError(f"{shown} cannot be read ({error.strerror}): name a readable file") from None
+        raise Mistake(f"{shown} cannot be read ({error.strerror})", "name a readable file") from None
 
 
 def _bounded(file: BinaryIO, shown: str) -> bytes:
     data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
-        raise ValueError(f"{shown} is larger than 256 MiB: save one delivery alone")
+        raise Mistake(f"{shown} is larger than 256 MiB", "save one delivery alone")
     return data
 
 

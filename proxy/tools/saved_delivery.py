@@ -2,7 +2,7 @@
 
 What was saved is seldom byte for byte what was sent: editors change line ends and add a newline, tools decode. Each
 repair that reading needs is noted, because it may be the very reason why a signature does not match. The head is then
-read by the same grammar as one from the network. ValueError, with the mend, where there is no delivery.
+read by the same grammar as one from the network. Mistake where there is no delivery.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import datetime
 from urllib.parse import quote, urlencode, urlsplit
 
 from proxy.core.chunked import ChunkedDecoder
-from proxy.errors import ProtocolError
+from proxy.errors import Mistake, ProtocolError
 from proxy.http1 import write_request_head
 from proxy.tools.curl_line import CurlRequest, ReadFile, read_curl
 from proxy.values import frozen
@@ -42,7 +42,7 @@ class Saved:
 
 def no_files(path: str) -> bytes:
     """The ``read_file`` of a delivery that may not name other files."""
-    raise ValueError(f"the command reads the file {path[:80]!r}: put its content into the command, or save raw HTTP")
+    raise Mistake(f"the command reads the file {path[:80]!r}", "put its content into the command, or save raw HTTP")
 
 
 def read_saved(data: bytes, read_file: ReadFile = no_files, *, entry: int | None = None) -> Saved:
@@ -55,9 +55,9 @@ def read_saved(data: bytes, read_file: ReadFile = no_files, *, entry: int | None
         return _read_curl(start.decode("utf-8", "surrogateescape").removeprefix("$ "), read_file)
     if _REQUEST_LINE.match(start):
         return _read_raw(start)
-    raise ValueError(
-        "this is no saved delivery: give raw HTTP (POST /path HTTP/1.1, headers, an empty line, the body), a curl "
-        "command line, or a HAR file"
+    raise Mistake(
+        "this is no saved delivery",
+        "give raw HTTP (POST /path HTTP/1.1, headers, an empty line, the body), a curl command line, or a HAR file",
     )
 
 
@@ -149,10 +149,10 @@ def _read_har(data: bytes, entry: int | None) -> Saved:
     try:
         tree = json.loads(data)
     except (ValueError, RecursionError):
-        raise ValueError("the file begins like JSON and is none: save it again as a HAR file, or raw HTTP") from None
+        raise Mistake("the file begins like JSON and is none", "save it again as a HAR file, or raw HTTP") from None
     entries = _at(tree, "log", "entries")
     if not isinstance(entries, list) or not entries:
-        raise ValueError("the file is JSON and no HAR file (it has no log.entries): save the request, not its body")
+        raise Mistake("the file is JSON and no HAR file (it has no log.entries)", "save the request, not its body")
     notes: list[str] = []
     chosen = _choose(entries, entry, notes)
     request = _har_request(_at(chosen, "request"), notes)
@@ -162,7 +162,7 @@ def _read_har(data: bytes, entry: int | None) -> Saved:
 def _choose(entries: list[object], entry: int | None, notes: list[str]) -> object:
     if entry is not None:
         if not 1 <= entry <= len(entries):
-            raise ValueError(f"the HAR file has {len(entries)} entries: choose from 1 to {len(entries)}")
+            raise Mistake(f"the HAR file has {len(entries)} entries", f"choose from 1 to {len(entries)}")
         return entries[entry - 1]
     with_body = [at for at, one in enumerate(entries) if _at(one, "request", "postData") is not None]
     at = with_body[0] if with_body else 0
@@ -174,7 +174,7 @@ def _choose(entries: list[object], entry: int | None, notes: list[str]) -> objec
 def _har_request(tree: object, notes: list[str]) -> CurlRequest:
     method, url, headers = _at(tree, "method"), _at(tree, "url"), _at(tree, "headers")
     if not isinstance(method, str) or not isinstance(url, str):
-        raise ValueError("the entry of the HAR file has no request: choose another with --entry")  # noqa: TRY004  content
+        raise Mistake("the entry of the HAR file has no request", "choose another with --entry")
     request = CurlRequest(method, url)
     for one in headers if isinstance(headers, list) else []:
         name, value = _at(one, "name"), _at(one, "value")
@@ -196,7 +196,7 @@ def _har_body(text: str, encoding: object, notes: list[str]) -> bytes:
         try:
             return base64.b64decode(text, validate=True)
         except binascii.Error:
-            raise ValueError("the body of the HAR file is not in base64, although it says so") from None
+            raise Mistake("the body of the HAR file is not in base64, although it says so", "save it again") from None
     if "\N{REPLACEMENT CHARACTER}" in text:
         notes.append("the body was not text, and the HAR file has lost bytes of it")
     return text.encode("utf-8", "surrogatepass")
@@ -229,7 +229,7 @@ def _built(request: CurlRequest, form: str, notes: list[str], at: float | None) 
             fields.append((b"Content-Length", b"%d" % len(body)))
         head = write_request_head(_line(request.method), target.encode("ascii"), fields)
     except ValueError:
-        raise ValueError("the URL, method or a header is not as HTTP has it: save the request as raw HTTP") from None
+        raise Mistake("the URL, method or a header is not as HTTP has it", "save the request as raw HTTP") from None
     return Saved(head, body or b"", form, tuple(notes), at)
 
 

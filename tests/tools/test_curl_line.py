@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.errors import Mistake
 from proxy.tools.curl_line import CurlRequest, read_curl
 
 
@@ -112,6 +113,6 @@ def test_a_body_does_not_show():
 
 
 @given(st.text(max_size=80))
-def test_any_text_is_a_request_or_a_value_error(text: str):
-    with contextlib.suppress(ValueError, KeyError):
+def test_any_text_is_a_request_or_a_mistake(text: str):
+    with contextlib.suppress(Mistake, KeyError):
         read("curl " + text, {})
