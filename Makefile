@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz tls mutants states clean dist pyz deb deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz tls mutants states clean changelog dist pyz deb deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ mutants: .venv/mutants.stamp ## Change the core in small ways and see whether a 
 
 states: .venv/run.stamp ## Draw the state machines of docs/life-of-a-request.md again, after their tables have changed
 	$(BIN)/python scripts/states.py
+
+changelog: .venv/test.stamp ## Move the fragments to CHANGELOG.md, under the version of the package (ARGS=--draft shows it)
+	$(BIN)/towncrier build --yes $(ARGS)
 
 dist: .venv/test.stamp ## Build the wheel and the source archive
 	$(BIN)/python -m hatchling build

@@ -12,7 +12,7 @@ from proxy.net.log_formats import MAX_VALUE, LineForm, LogNote, printable
 from proxy.net.log_sink import LogSink
 from proxy.net.refusal_digest import RefusalDigest, Summary
 
-#: LineForm are gathered this long at most while traffic is dense: one wake-up of the sink's thread for all of them.
+#: Lines are gathered this long at most while traffic is dense: one wake-up of the sink's thread for all of them.
 GATHER_S = 0.02
 
 #: So many records are rendered at once at most: some 0.3 ms.
