@@ -58,10 +58,10 @@ configuration means.
   signature header hold takes the request, and its verdict on the body is final: two routes with the same provider and
   different secrets are one route with both secrets (`check` says so). Where all refuse, the refusal that is told and
   logged is that of the route whose token or signature was there; failing that, of the one whose checks went furthest.
-- **A route without a guard** (`allow`, `provider` or `token`) is an error, unless `open = true` says that everybody may
-  call it.
+- **A route without a guard** (`allow`, `provider` or `token`) is an error, unless `open = true` says that it
+  forwards without any check.
 - **A route's own `allow` replaces** the top level's. Where every route has one, their union is what is admitted at
-  accept; everybody else is reset. A route that only observes keeps its list all the same.
+  accept; every other peer is reset. A route that only observes keeps its list all the same.
 - **Limits** of a route may only be tighter than the global ones.
 - **Variables** that begin with `HOOKWARD_`, mean nothing and look like a misspelt name are errors; others are warned
   of. Those that hold a referenced secret, and those that Kubernetes sets, are left alone.

@@ -199,7 +199,7 @@ SECRETS = (
         "a secret that is over",
         "secret_out_of_dates",
         refused(route("github", KEY, Secret("2025", b"another secret", not_after=NOW - 5)), github(b"another secret")),
-        ("2025", "not_after is over"),
+        ("2025", "not_after has passed"),
     ),
     Fault(
         "a secret that is not yet valid",

@@ -81,7 +81,9 @@ class AllowReader:
             found = _line_by_line(path, data, where, problems)
         else:
             if not found:
-                raise Mistake(f"{path} has no entry, so nobody would be let in", "add one address or network a line")
+                raise Mistake(
+                    f"{path} has no entry, so no address would be let in", "add one address or network a line"
+                )
         self.files[path] = found
         return found
 
@@ -95,7 +97,7 @@ class AllowReader:
             mend = suggestion(name, self.known_sets) if self.known_sets else "no address sets are known here"
             raise Mistake(f"there is no address set {name!r}", mend)
         if not found and not self.missing_sets:
-            raise Mistake(f"the address set {name!r} is empty, so nobody would be let in", "check its query")
+            raise Mistake(f"the address set {name!r} is empty, so no address would be let in", "check its query")
         return found
 
 

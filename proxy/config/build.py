@@ -159,7 +159,7 @@ class _Build:
             return Exposure.ROUTES, tuple(reader.read(name, table) for name, table in tables.items())
         if reader.open:
             if reader.allow is None:
-                self.top.problems.warn("", "open", "every request of everybody is forwarded, and nothing is checked")
+                self.top.problems.warn("", "open", "every request is forwarded without any check")
             return Exposure.OPEN, (reader.built_in("open"),)
         return Exposure.LOCAL, (reader.built_in("local"),)
 
@@ -193,11 +193,11 @@ class _Build:
         if settings.proxy_protocol == "require" and lacking:
             top.wrong(
                 "proxy_protocol",
-                "nobody may send a PROXY header, so nobody could connect",
+                "no peer may send a PROXY header, so none could connect",
                 'add trusted_proxies = ["10.0.0.0/8"] (flag: --trusted-proxy 10.0.0.0/8)',
             )
         if _EVERY_IPV4 in trusted.ranges4:
-            top.warn("H402", "trusted_proxies", "everybody is trusted to say who the client is")
+            top.warn("H402", "trusted_proxies", "every peer is trusted to name the client")
 
     def _warn_of_lent_keys(self, routes: Sequence[Route]) -> None:
         for lender, other in lent_keys(routes):
@@ -207,7 +207,7 @@ class _Build:
     def _warn_of_unix(self, settings: Settings, admitted: AddressSet | None) -> None:
         paths = [str(address) for address in settings.listen if address.path is not None]
         if paths and admitted is not None and not admitted.has_unix and settings.proxy_protocol == "off":
-            self.top.problems.warn("H404", paths[0], "no `allow` has 'unix:', so nobody is let in there")
+            self.top.problems.warn("H404", paths[0], "no `allow` has 'unix:', so every connection there is refused")
 
 
 def admitted_by(exposure: Exposure, routes: Sequence[Route]) -> AddressSet | None:

@@ -53,7 +53,7 @@ def _process(policy: Policy, settings: Settings) -> list[str]:
         lines.append(f"Listens on {_list([str(address) for address in settings.listen])}, {_tls(settings)}.")
         lines.append(_admission(policy, settings))
     if policy.trusted_proxies:
-        lines.append(f"Trusts proxies at {addresses(policy.trusted_proxies)} to say who the client is.")
+        lines.append(f"Trusts proxies at {addresses(policy.trusted_proxies)} to name the client.")
     if settings.proxy_protocol == "require":
         lines.append("Every connection must begin with a PROXY header.")
     if settings.admin is not None:
@@ -83,10 +83,10 @@ def _tls(settings: Settings) -> str:
 
 def _admission(policy: Policy, settings: Settings) -> str:
     if settings.proxy_protocol == "require":
-        off = " The kernel filter is off: the kernel cannot see whom they speak for." if settings.kernel_filter else ""
+        off = " The kernel filter is off: the kernel cannot see what they name." if settings.kernel_filter else ""
         return f"Only trusted proxies may connect.{off}"
     if policy.admission is None:
-        return f"Every address may connect.{' The kernel filter drops nobody.' if settings.kernel_filter else ''}"
+        return f"Every address may connect.{' The kernel filter drops nothing.' if settings.kernel_filter else ''}"
     others = "the kernel filter drops all others" if settings.kernel_filter else "all others are reset at accept"
     return f"Only {addresses(policy.admission)} may connect; {others}."
 

@@ -35,7 +35,7 @@ def read_rule(view: Table, guards: Guards, limits: Limits, *, observe: bool) -> 
     if word == "off":
         for key in ("duplicates_by", "duplicates_window"):
             if key in view and not view.doubtful("duplicates"):
-                view.wrong(key, "has no effect: nobody looks for duplicates", "set `duplicates`, too")
+                view.wrong(key, "has no effect: the route does not look for duplicates", "set `duplicates`, too")
         return None
     if not view.doubtful("provider") and ("provider" not in view or guards.provider is not None):
         _check_telling(view, guards.provider, by)

@@ -192,7 +192,7 @@ class GuardReader:
         secrets = [secret for secret in found if secret is not None]
         if len(secrets) == len(entries) and not view.doubtful("secrets"):
             if not secrets:
-                view.wrong(owner, "no usable secret, so nobody could be let in", mend)
+                view.wrong(owner, "no usable secret, so every delivery would be refused", mend)
             elif not any(secret.live(self.now) for secret in secrets):
                 entries[0].wrong(
                     "",
@@ -249,7 +249,7 @@ class GuardReader:
 
     def _warn_of_dates(self, entry: Table, name: str, before: float | None, after: float | None) -> None:
         if after is not None and after <= self.now:
-            text = f"the secret {name!r} is over since {show_instant(after)}: remove it"
+            text = f"the secret {name!r} expired on {show_instant(after)}: remove it"
             entry.warn("H104", "", text)
         if before is not None and before > self.now:
             text = f"the secret {name!r} matches nothing before {show_instant(before)}"

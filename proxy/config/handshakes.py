@@ -31,7 +31,7 @@ def _check(view: Table, provider: Provider, handshake: str) -> None:
         view.warn(
             "",
             "",
-            f"nobody signs the endpoint check of {provider.title}, so it is passed on at the "
+            f"the endpoint check of {provider.title} is not signed, so it is passed on at the "
             "route's own path alone, which is /: set `path` to that of the webhook",
         )
 

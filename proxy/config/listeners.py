@@ -83,7 +83,7 @@ class ListenerReader:
         if allow is None:
             allow = self.allow
         if allow is None and not view.doubtful("allow"):
-            view.warn("H304", "", f"no `allow`, so everybody may connect to tcp {name!r}")
+            view.warn("H304", "", f"no `allow`, so every address may connect to tcp {name!r}")
         if listen is None or upstream is None:
             return None
         return TcpForward(name, listen, _endpoint(view, upstream), allow)

@@ -103,13 +103,13 @@ class RouteReader:
             return
         if self.open or view.need("open", bool):
             if self.allow is None:
-                view.warn("H303", "", f"route {name!r} is open: everybody may call it")
+                view.warn("H303", "", f"route {name!r} is open: it forwards without any check")
         elif self.allow is None:
             view.wrong(
                 "",
                 "nothing guards this route, so it stays closed",
                 "add `allow`, `provider` with `secrets`, or `token` (with flags: --allow, --provider with "
-                "--secret-file, or --token-header with --token-file); `open = true` lets everybody in",
+                "--secret-file, or --token-header with --token-file); `open = true` forwards without any check",
             )
 
     def _client_names(self, view: Table) -> frozenset[str] | None:
@@ -118,7 +118,7 @@ class RouteReader:
         if names and not asked:
             view.wrong(
                 "client_names",
-                "nobody is asked for a certificate, so nobody could pass",
+                "clients are not asked for a certificate, so none could pass",
                 "add `client_ca` to the first [[tls]] table (flag: --tls-client-ca PATH)",
             )
         return frozenset(name.lower() for name in names) if names else None

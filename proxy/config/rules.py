@@ -37,8 +37,8 @@ _RULES = (
         "A secret looks like an API key, a certificate or a URL, which signs nothing.",
         "Copy the signing secret from the provider's page of the webhook.",
     ),
-    Rule("H104", "A secret is over.", "Remove it, once nobody signs with it any more."),
-    Rule("H105", "A secret is over within 14 days.", "Set a new one at the provider and add it beside the old one."),
+    Rule("H104", "A secret has expired.", "Remove it."),
+    Rule("H105", "A secret expires within 14 days.", "Set a new one at the provider and add it beside the old one."),
     Rule("H106", "A secret is not valid yet.", "Nothing, if its date is right."),
     Rule(
         "H107",
@@ -53,7 +53,7 @@ _RULES = (
     Rule(
         "H109",
         "Two routes of different providers have the same secret.",
-        "Give each its own: who knows one can forge the other.",
+        "Give each its own: with one, the other's deliveries can be forged.",
     ),
     Rule("H110", "The provider has a better scheme than this one.", "Set it at the provider, and name it here."),
     Rule(
@@ -63,24 +63,24 @@ _RULES = (
     ),
     Rule(
         "H201",
-        "A token crosses the network without TLS, where everybody on the way can read it.",
+        "A token crosses the network without TLS, where it can be read on the way.",
         "Add [tls], or listen on loopback behind a proxy that has TLS.",
     ),
     Rule(
         "H202",
-        "The address is all that is checked: nothing proves who sends, or what.",
+        "The address is all that is checked: nothing proves where a request comes from, or what it says.",
         "Add `provider` with `secrets`, or `token`.",
     ),
     Rule(
         "H203",
-        "A list of addresses admits everybody.",
+        "A list of addresses admits every address.",
         'Name the provider\'s addresses, such as "set:github", or leave `allow` out.',
     ),
     Rule("H204", "A published address list has not been confirmed for a month.", "`hookward ip-sets refresh`."),
     Rule("H205", "There is no copy of a published address list yet.", "`hookward ip-sets refresh`."),
     Rule(
         "H206",
-        "A signature may be older than an hour, and as long can it be replayed.",
+        "A signature may be older than an hour, and can be replayed for as long.",
         "Lower `tolerance`; most providers allow five minutes.",
     ),
     Rule("H301", "A route never gets a request: an earlier one takes all.", "Remove it, or tighten the other one."),
@@ -89,8 +89,8 @@ _RULES = (
         "A route only observes: a delivery whose proof fails is passed on.",
         'Write mode = "enforce" when you have seen enough; `allow` holds until then.',
     ),
-    Rule("H303", "A route is open to everybody.", "Add `allow`, `provider` or `token`."),
-    Rule("H304", "Everybody may connect to a plain TCP forward.", "Add `allow` to it."),
+    Rule("H303", "A route forwards without any check.", "Add `allow`, `provider` or `token`."),
+    Rule("H304", "Every address may connect to a plain TCP forward.", "Add `allow` to it."),
     Rule(
         "H305",
         "A route never admits a delivery: an earlier one on its path takes them all and compares another secret.",
@@ -102,7 +102,7 @@ _RULES = (
         "Leave `exact` or the slash of `path` out, or ask no less there: many applications take both paths for one.",
     ),
     Rule("H401", "Other hosts can reach the admin listener.", "Listen on 127.0.0.1 or a unix socket."),
-    Rule("H402", "Everybody is trusted to say who the client is.", "Name only your own proxies in `trusted_proxies`."),
+    Rule("H402", "Every peer is trusted to name the client.", "Name only your own proxies in `trusted_proxies`."),
     Rule(
         "H403",
         "Deliveries cross the network to the upstream in clear.",

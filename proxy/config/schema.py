@@ -43,10 +43,10 @@ _TOP = (
         "`weight` gets the next, and one that cannot be reached is left alone for a while.", many=True,
         table="upstream", bare="url", flag="upstream"),
     Key("workers", kinds.WORKERS, 'Processes; "auto" is one per processor.', 1, flag="workers"),
-    Key("allow", kinds.ADDRESSES, "Who may send, for every route that has no `allow` of its own.", many=True,
+    Key("allow", kinds.ADDRESSES, "What may send, for every route that has no `allow` of its own.", many=True,
         flag="allow"),
     Key("trusted_proxies", kinds.ADDRESSES, "Proxies whose X-Forwarded-For or Forwarded is walked, right to left; with "
-        "`proxy_protocol`, those that may send a PROXY header, and whom it names is final.",
+        "`proxy_protocol`, those that may send a PROXY header, whose address is final.",
         many=True, flag="trusted-proxy"),
     Key("proxy_protocol", choice("off", "require"), "Whether connections begin with a PROXY header (v1 or v2).",
         "off", flag="proxy-protocol"),
@@ -59,7 +59,7 @@ _TOP = (
     Key("kernel_filter", choice("off", "auto"), "`auto`: on Linux the kernel drops connection attempts of addresses "
         "that no list admits, without an answer, instead of letting us reset them.", "off", flag="kernel-filter"),
     Key("admin", kinds.LISTEN, "Where health and metrics are answered; off unless set.", flag="admin"),
-    Key("open", kinds.BOOL, "Forward what nothing guards.", False, flag="open"),
+    Key("open", kinds.BOOL, "Forward without any check what nothing guards.", False, flag="open"),
     Key("drain", kinds.TIME, "How long running exchanges may take after SIGTERM.", "30s", minimum="0s", maximum="1h",
         at_limit="what still runs is cut", flag="drain"),
     Key("log_format", choice("auto", "json", "ecs", "text", "journald"), "`auto` is text on a terminal, else JSON; "
@@ -76,7 +76,7 @@ _TOP = (
         flag="access-log"),
     Key("silence", kinds.TEXT, "Ids of rules that `hookward check` and the start do not speak of: `H108`.", many=True),
     Key("state_dir", kinds.FILE, "A folder for what should outlive a restart.", flag="state-dir"),
-    Key("user", kinds.ACCOUNT, "Whom to become once the sockets are open and keys and secrets are read. A reload reads "
+    Key("user", kinds.ACCOUNT, "The user to become once sockets are open and keys and secrets are read. A reload reads "
         "them again, as that user.", flag="user"),
     Key("group", kinds.ACCOUNT, "Of which group; left out, the user's own.", flag="group"),
     Key("tls", kinds.TABLE, "Certificates; a list of tables for several names.", many=True, table="tls"),
@@ -114,7 +114,7 @@ _ROUTE = (
     Key("path", kinds.ROUTE_PATH, "This path and what lies under it, by whole segments.", "/", flag="path"),
     Key("exact", kinds.BOOL, "This path alone.", False, flag="exact"),
     Key("methods", kinds.METHOD, "What may be done there.", ["POST"], many=True, flag="method"),
-    Key("allow", kinds.ADDRESSES, "Who may send; left out, the top level's `allow`.", many=True),
+    Key("allow", kinds.ADDRESSES, "The addresses that may send; left out, the top level's `allow`.", many=True),
     Key("client_names", kinds.CLIENT_NAME, "Names of client certificates (subjectAltName or common name) of which the "
         "sender must have one; needs `client_ca`.", many=True, flag="client-name"),
     Key("rate", kinds.RATE, "Requests that one address may send; IPv6 is counted per /64, and each worker counts for "
@@ -220,7 +220,7 @@ _TCP = (
     Key("listen", kinds.LISTEN, "Where to listen."),
     Key("upstream", kinds.TCP_UPSTREAM, "Where the bytes go."),
     Key("send_proxy", kinds.BOOL, "Whether a PROXY header (v2) that names the client goes first.", False),
-    Key("allow", kinds.ADDRESSES, "Who may connect; left out, the top level's `allow`.", many=True),
+    Key("allow", kinds.ADDRESSES, "The addresses that may connect; left out, the top level's `allow`.", many=True),
 )
 
 _TEST = (

@@ -52,7 +52,7 @@ _FEEDS = (
         "https://docs.svix.com/webhook-ips.json",
         "{region}[]",
         "https://docs.svix.com/receiving/source-ips",
-        note="everybody who sends by Svix's cloud; ask for a region",
+        note="all senders that use Svix's cloud; ask for a region",
     ),
     _feed(
         "aws",
@@ -60,7 +60,7 @@ _FEEDS = (
         "prefixes[].ip_prefix, ipv6_prefixes[].ipv6_prefix",
         "https://docs.aws.amazon.com/vpc/latest/userguide/aws-ip-ranges.html",
         attributes=("service", "region", "network_border_group"),
-        note="everybody who rents a computer there: ask for a service and a region",
+        note="every customer that rents a computer there: ask for a service and a region",
     ),
     _feed(
         "cloudflare",
@@ -89,7 +89,7 @@ _FEEDS = (
         "prefixes[].ipv4Prefix, prefixes[].ipv6Prefix",
         "https://support.google.com/a/answer/10026322",
         attributes=("service", "scope"),
-        note="everybody who rents a computer there: ask for a scope",
+        note="every customer that rents a computer there: ask for a scope",
     ),
     _feed(
         "datadog",

@@ -96,7 +96,7 @@ def all_feeds(tables: Iterable[tuple[IpSet, Place]], problems: Problems) -> dict
 def missing_warning(feed: Feed) -> str:
     """What is said of a list without any copy."""
     return (
-        f"set:{feed.name}: no copy of this list is here yet, so it admits nobody until it has been fetched "
+        f"set:{feed.name}: no copy of this list is here yet, so it admits no address until it has been fetched "
         f"(at the start, or by `hookward ip-sets refresh {feed.name}`)"
     )
 

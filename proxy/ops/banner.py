@@ -81,8 +81,8 @@ def _exposure(policy: Policy, paint: Paint) -> Sequence[str]:
     to = ", ".join(sorted({str(one) for route in policy.routes for one in route.upstream}))
     if policy.exposure is Exposure.OPEN:
         return [
-            paint(f"OPEN TO EVERYBODY (--open): whoever reaches us reaches {to}, nothing is checked.", "red", "bold"),
-            "    This is meant for trying things out, or for a network that nobody else is in.",
+            paint(f"OPEN TO EVERYBODY (--open): every request is forwarded to {to}, without any check.", "red", "bold"),
+            "    This is meant for trying things out, or for a network of your own.",
         ]
     if policy.exposure is Exposure.LOCAL:
         return [

@@ -62,7 +62,7 @@ def become(settings: Settings, sockets: Iterable[str] = ()) -> None:
     if identity is None or (os.getresuid() == (identity.uid,) * 3 and os.getresgid() == (identity.gid,) * 3):
         return
     if os.geteuid() != 0:
-        raise NotPermittedError(f"cannot run as {identity.name}: only root can become somebody else")
+        raise NotPermittedError(f"cannot run as {identity.name}: only root can become another user")
     _give_log(settings.access_log, identity)
     for path in sockets:
         try:

@@ -34,7 +34,7 @@ from proxy.ops.solo import Solo
 STATE_DIR_VARIABLE = "HOOKWARD_STATE_DIR"
 
 DESCRIPTION = """\
-hookward lets webhooks in and nothing else: it checks who sends (address, token, signature) and pipes what holds to the
+hookward lets webhooks in and nothing else: it checks what comes (address, token, signature) and pipes what holds to the
 application behind it."""
 
 EXAMPLES = """\

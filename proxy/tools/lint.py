@@ -43,7 +43,7 @@ def lint(loaded: Loaded, now: float) -> tuple[str, ...]:
         notes += _of_shared_secrets(policy, settings)
         notes += _of_order(policy, settings)
         notes += _of_slashes(policy, settings)
-    notes += [Note("H203", f"{name} admits everybody") for name, allow in _lists(loaded) if _is_wide(allow)]
+    notes += [Note("H203", f"{name} admits every address") for name, allow in _lists(loaded) if _is_wide(allow)]
     return audible(notes, settings.silence)
 
 

@@ -95,7 +95,7 @@ def test_a_set_is_an_error_where_none_are_known() -> None:
         ("10.0.0.0/33", "prefix length", "192.0.2.0/24"),
         ("file:/nowhere/x", "cannot be read", "readable file"),
         ("file:", "cannot be read", "readable file"),
-        ("file:empty.txt", "nobody would be let in", "one address"),
+        ("file:empty.txt", "no address would be let in", "one address"),
     ],
 )
 def test_mistakes(place: Workplace, entry: str, what: str, mend: str) -> None:

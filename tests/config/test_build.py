@@ -34,7 +34,7 @@ def test_open_forwards_everything_and_says_so(place: Workplace) -> None:
     loaded = place.load("open = true\n" + ENDS)
     assert loaded.policy.exposure is Exposure.OPEN
     assert [route.name for route in loaded.policy.routes] == ["open"]
-    assert any("nothing is checked" in warning for warning in loaded.settings.warnings)
+    assert any("without any check" in warning for warning in loaded.settings.warnings)
 
 
 def test_open_with_a_list_lets_nobody_else_in(place: Workplace) -> None:
@@ -123,7 +123,7 @@ def test_defaults(place: Workplace) -> None:
         ('upstream = "8000"', "listen", "nothing listens", "--listen"),
         ('listen = ":1"', "upstream", "nothing says where", "--upstream"),
         (f'listen = ":1"\n[route.a]\n{OWN}', "2: route.a", "does not say where", "--upstream"),
-        (ENDS + 'proxy_protocol = "require"', "3: proxy_protocol", "nobody could connect", "--trusted-proxy"),
+        (ENDS + 'proxy_protocol = "require"', "3: proxy_protocol", "none could connect", "--trusted-proxy"),
         (ENDS + '[limits]\nhold_window = "2MiB"\nbuffer_budget = "1MiB"', "4: limits.hold_window", "whole", "smaller"),
         (ENDS + '[limits]\nbuffer_budget = "128KiB"', "4: limits.buffer_budget", "whole", "larger"),
     ],
@@ -142,7 +142,7 @@ def test_a_misspelt_key_is_not_said_to_be_missing_too(place: Workplace) -> None:
 def test_warnings(place: Workplace) -> None:
     text = f'listen = "unix:/run/h.sock"\nupstream = "8000"\ntrusted_proxies = "0.0.0.0/0"\n[route.a]\n{OWN}'
     warnings = "\n".join(place.load(text).settings.warnings)
-    assert "everybody is trusted" in warnings
+    assert "every peer is trusted" in warnings
     assert "unix:/run/h.sock: no `allow` has 'unix:'" in warnings
     both = text.replace(OWN, 'allow = ["unix:", "192.0.2.0/24"]')
     assert not any("unix:" in warning for warning in place.load(both).settings.warnings)

@@ -40,7 +40,7 @@ allow = "198.51.100.1"
 
 EXPECTED = """Listens on 0.0.0.0:443, unix:/run/h.sock, with TLS for a.example, b.example.
 Every address may connect.
-Trusts proxies at 1 address range to say who the client is.
+Trusts proxies at 1 address range to name the client.
 Answers for health and metrics on 127.0.0.1:4040.
 
 Route github: POST /hooks/github and below, to http://127.0.0.1:8000.
@@ -99,10 +99,10 @@ def test_the_whole_text(place: Workplace) -> None:
             ENDS + 'allow = "192.0.2.1"\nkernel_filter = "auto"',
             "Only 1 address range may connect; the kernel filter drops all others.",
         ),
-        (ENDS + 'kernel_filter = "auto"', "Every address may connect. The kernel filter drops nobody."),
+        (ENDS + 'kernel_filter = "auto"', "Every address may connect. The kernel filter drops nothing."),
         (
             ENDS + 'kernel_filter = "auto"\nproxy_protocol = "require"\ntrusted_proxies = "10.0.0.1"',
-            "Only trusted proxies may connect. The kernel filter is off: the kernel cannot see whom they speak for.",
+            "Only trusted proxies may connect. The kernel filter is off: the kernel cannot see what they name.",
         ),
         (
             ENDS + '[tls]\ncert = "/dev/../etc/passwd"',

@@ -272,7 +272,7 @@ def test_warnings(place: Workplace) -> None:
     warnings = "\n".join(place.load(text).settings.warnings)
     assert "route.a.secrets[0]: one trailing newline was removed" in warnings
     assert "mode 0644" in warnings
-    assert "'gone' is over since 2026-09-30" in warnings
+    assert "'gone' expired on 2026-09-30" in warnings
     assert "'soon' matches nothing before 2026-11-01 12:00:00" in warnings
 
 

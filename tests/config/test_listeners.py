@@ -81,7 +81,7 @@ def test_tcp_takes_the_top_levels_list(place: Workplace) -> None:
 
 
 def test_tcp_for_everybody_is_said(place: Workplace) -> None:
-    assert any("everybody may connect to tcp 'ssh'" in text for text in place.load(GUARDED + SSH).settings.warnings)
+    assert any("every address may connect to tcp 'ssh'" in text for text in place.load(GUARDED + SSH).settings.warnings)
 
 
 def test_tcp_alone_needs_neither_listener_nor_upstream(place: Workplace) -> None:

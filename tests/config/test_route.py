@@ -171,7 +171,7 @@ def test_an_open_route_is_open_on_purpose_and_said(place: Workplace) -> None:
     for text in (route("open = true"), "open = true\n" + route("")):
         loaded = place.load(text)
         assert loaded.policy.routes[0].allow is None
-        assert any("is open: everybody may call it" in warning for warning in loaded.settings.warnings)
+        assert any("is open: it forwards without any check" in warning for warning in loaded.settings.warnings)
 
 
 def test_an_observing_route_is_said(place: Workplace) -> None:
@@ -224,7 +224,7 @@ class TestClientNames:
 
     def test_nobody_is_asked_for_one(self, place: Workplace) -> None:
         [problem] = place.problems(ENDS + '[route.a]\nclient_names = ["ci"]\n')
-        assert "nobody could pass" in problem.what
+        assert "none could pass" in problem.what
         assert "client_ca" in problem.mend
 
 

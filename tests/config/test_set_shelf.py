@@ -114,7 +114,7 @@ def test_a_list_without_a_copy_admits_nobody_and_says_so(setting: Setting):
     assert not admits(loaded, "192.0.2.1")
     assert admits(loaded, "198.51.100.1")
     [warning] = loaded.settings.warnings
-    assert "set:aws: no copy of this list is here yet, so it admits nobody" in warning
+    assert "set:aws: no copy of this list is here yet, so it admits no address" in warning
 
 
 def test_a_route_whose_only_list_is_missing_is_closed_not_open(setting: Setting):

@@ -97,12 +97,12 @@ def test_a_list_without_a_copy_is_fetched_before_the_start(run: Run[None], tmp_p
             before = place.load()
             assert not admits(before, "192.0.2.3")
             assert [feed.name for feed in before.sets.missing] == ["office"]
-            assert any("admits nobody" in warning for warning in before.settings.warnings)
+            assert any("admits no address" in warning for warning in before.settings.warnings)
             loaded = await place.start()
             assert admits(loaded, "192.0.2.3")
             assert admits(loaded, "198.51.100.1")
             assert not loaded.sets.missing
-            assert not any("admits nobody" in warning for warning in loaded.settings.warnings)
+            assert not any("admits no address" in warning for warning in loaded.settings.warnings)
             assert place.stored.stat().st_mode & 0o777 == 0o600
             assert place.stored.parent.stat().st_mode & 0o777 == 0o700
             assert place.stored.stat().st_mtime == NOW

@@ -138,7 +138,7 @@ def test_without_a_copy_and_without_a_feed_nobody_is_let_in(
     # The certificate is not trusted here: what this feed says must not count.
     hookward = configured(configuration(feed, upstream, tmp_path), listeners=2)
     assert hookward.said("set:office could not be fetched and admits no address: its certificate cannot be trusted")
-    assert hookward.said("warning: set:office: no copy of this list is here yet, so it admits nobody")
+    assert hookward.said("warning: set:office: no copy of this list is here yet, so it admits no address")
     assert not admitted(hookward, "127.0.0.1")
     assert upstream.complete == []
 

@@ -112,7 +112,7 @@ def out_of_dates(trial: Trial) -> Facts | None:
     for secret in trial.check.secrets:
         if not secret.live(trial.case.now) and trial.fits([undated(secret)]) is not None:
             over = secret.not_after is not None and secret.not_after <= trial.case.now
-            return {"secret": secret.name, "when": "not_after is over" if over else "not_before is still to come"}
+            return {"secret": secret.name, "when": "not_after has passed" if over else "not_before is still to come"}
     return None
 
 

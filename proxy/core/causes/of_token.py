@@ -47,7 +47,7 @@ def out_of_dates(trial: Trial) -> Facts | None:
     for secret in token.secrets if token is not None else ():
         if not secret.live(trial.case.now) and equal(secret.value, given):
             over = secret.not_after is not None and secret.not_after <= trial.case.now
-            return {"secret": secret.name, "when": "not_after is over" if over else "not_before is still to come"}
+            return {"secret": secret.name, "when": "not_after has passed" if over else "not_before is still to come"}
     return None
 
 
