@@ -11,7 +11,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class PagesHook(BuildHookInterface):
+class PagesHook(BuildHookInterface[Any]):
     """Makes them before the wheel is built. An editable installation goes without: a checkout makes them when asked."""
 
     PLUGIN_NAME = "custom"
@@ -21,7 +21,7 @@ class PagesHook(BuildHookInterface):
         if version == "editable":
             return
         self._folder = tempfile.TemporaryDirectory()
-        command = [sys.executable, Path(__file__).with_name("make.py"), self._folder.name]
+        command = [sys.executable, str(Path(__file__).with_name("make.py")), self._folder.name]
         subprocess.run(command, check=True)
         for page in Path(self._folder.name).iterdir():
             build_data["force_include"][str(page)] = f"proxy/tools/pages/{page.name}"
