@@ -17,6 +17,7 @@ from proxy.http1 import CONTINUE, RequestHead, ResponseHead
 from proxy.net.apart import Job
 from proxy.net.duplicates import Ticket
 from proxy.net.flow import BUFFER, LARGE_BUFFER, Pause, Reading, Writing
+from proxy.net.outcomes import MAX_OUTCOMES, AwaitedOutcome
 from proxy.net.pool import RETRY_S, Dial
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
@@ -30,8 +31,6 @@ BUDGET_WAIT_S = 15.0
 STREAMING_BYTES = 160 * 1024
 #: The same where there is plenty, and reads are large: up to one of them is withheld, another in the write buffer.
 GENEROUS_BYTES = 640 * 1024
-#: Outcomes that are awaited for clients that have gone: each keeps a connection to an upstream.
-MAX_OUTCOMES = 1000
 
 
 class Exchange:
@@ -52,7 +51,6 @@ class Exchange:
         "_verdict",
         "_waits_since",
         "_writing",
-        "deadline",
         "relay",
     )
 
@@ -83,7 +81,6 @@ class Exchange:
         self._dial: Dial | None = None
         self._upstream: UpstreamConnection | None = None
         self._released = False
-        self.deadline = 0.0  # of an outcome
         site.exchanges += 1
         relay.admitted(head, admit, self._spill)
 
@@ -243,10 +240,15 @@ class Exchange:
         dial, self._dial = self._dial, None
         if dial is not None:
             dial.cancel()
-        if self.relay.answer is OUTCOME:
-            self._await_outcome()
-        elif self._ticket is not None or self._upstream is not None:
-            self._let_go()
+        ticket, self._ticket = self._ticket, None
+        upstream, self._upstream = self._upstream, None
+        if ticket is not None and upstream is not None and self.relay.answer is OUTCOME:
+            AwaitedOutcome(site, self.relay, ticket, upstream)
+            return
+        if ticket is not None:
+            ticket.release()
+        if upstream is not None:
+            upstream.abort()
 
     def _give_back(self) -> None:
         reservation, self._reservation = self._reservation, None
@@ -254,15 +256,6 @@ class Exchange:
             reservation.release()
         if self._spill is not None:
             self._spill.close()
-
-    def _let_go(self) -> None:
-        """The upstream is not waited for any longer, and the delivery not claimed."""
-        ticket, self._ticket = self._ticket, None
-        if ticket is not None:
-            ticket.release()
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            upstream.abort()
 
     # -- the verdict, where it is made beside the loop
 
@@ -380,11 +373,6 @@ class Exchange:
             self._site.pool.unavailable(upstream.endpoint)
         if ended:
             self._upstream = None
-        if relay.answer is OUTCOME:
-            if 200 <= head.status < 300 and self._ticket is not None:
-                self._ticket.delivered(head.status)
-            self._forget_outcome()
-            return
         relay.answered(head, content, ended=ended, now=self._site.clock.now())
         if self._reading.reasons:
             self._reading.resume(Pause.UPSTREAM)
@@ -403,34 +391,5 @@ class Exchange:
     def upstream_failed(self, reason: Reason, detail: str) -> None:
         """The connection is gone, and the answer is not complete."""
         self._upstream = None
-        if self.relay.answer is OUTCOME:
-            self._forget_outcome()
-        else:
-            self.relay.failed(reason, detail)
-            self._settle()
-
-    # -- the outcome of a delivery whose client has gone
-
-    def _await_outcome(self) -> None:
-        """Senders have less patience than applications: they hang up, and send again. Where duplicates are looked for,
-        hanging up must not make the first try count as failed while the application is still at it.
-        """
-        relay, site = self.relay, self._site
-        limits = relay.admit.route.limits
-        until = min(relay.started + limits.request_timeout_s, relay.touched + limits.upstream_timeout_s)
-        self.deadline = until
-        site.outcomes.add(self)
-        site.clock.watch(self)
-        if self._upstream is not None:
-            self._upstream.resume_reading()
-
-    def _forget_outcome(self) -> None:
-        """It is known now, or never will be; then a client that sends again is believed."""
-        self._let_go()
-        self._site.outcomes.discard(self)
-        self._site.clock.unwatch(self)
-
-    def deadline_passed(self, now: float) -> None:
-        """The clock's call, and the worker's at the end."""
-        del now
-        self._forget_outcome()
+        self.relay.failed(reason, detail)
+        self._settle()

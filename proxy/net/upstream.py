@@ -205,6 +205,11 @@ class UpstreamConnection(asyncio.Protocol):
         assert self._transport is not None
         write(self._transport, pieces, secure=self.endpoint.tls is not None)
 
+    def hand_over(self, sink: AnswerSink) -> None:
+        """Tell ``sink`` of the answer from now on, and read it."""
+        self._sink = sink
+        self.resume_reading()
+
     def pause_reading(self) -> None:
         """Stop reading the answer: the client takes it too slowly, or may not see it yet."""
         if not self.reading_paused and self._transport is not None:
