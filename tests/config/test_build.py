@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import itertools
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,44 +154,3 @@ def test_any_tables_raise_config_errors_only(tables: dict[str, object]) -> None:
         build(tree, {}, SetShelf(), now=NOW)
     except ConfigError as error:
         assert error.problems  # noqa: PT017 - raising nothing is as good
-
-
-GOOD_VALUES = {
-    "path": st.sampled_from(["/", "/a", "/a/b"]),
-    "allow": st.sampled_from(["10.0.0.0/8", ["192.0.2.1", "unix:"], "all"]),
-    "provider": st.sampled_from(["github", "slack", "gitlab", "mailgun", "square", "acme", "nope"]),
-    "secrets": st.sampled_from(["env:A", ["env:A", "env:B"], ["env:NONE"], [{"from": "env:A", "name": "x"}]]),
-    "token": st.fixed_dictionaries(
-        {"secrets": st.just("env:A")}, optional={"query": st.just("t"), "basic": st.booleans()}
-    ),
-    "events": st.sampled_from(["push", ["push", "ping"]]),
-    "body": st.sampled_from(["free", "tail", "hold"]),
-    "mode": st.sampled_from(["enforce", "observe"]),
-    "public_url": st.just("https://a.example"),
-    "open": st.booleans(),
-    "max_body": st.sampled_from(["1MiB", "30MiB"]),
-}
-
-
-@given(st.lists(st.fixed_dictionaries({}, optional=GOOD_VALUES), max_size=3), st.booleans())
-def test_no_route_without_a_guard_and_no_provider_without_a_secret(
-    routes: list[dict[str, object]], is_open: bool
-) -> None:
-    tables: dict[str, object] = {"listen": ":1", "upstream": "8000", "open": is_open}
-    tables["route"] = dict(zip(map("r{}".format, itertools.count()), routes, strict=False))
-    problems = Problems()
-    tree = parse_tables(tables, Source("h.toml"), problems)
-    try:
-        policy = build(tree, {"A": "hunter2:x", "B": "y"}, SetShelf(), now=NOW).policy
-    except ConfigError as error:
-        assert "hunter2" not in str(error)  # noqa: PT017 - raising nothing is as good
-        return
-    assert "hunter2" not in repr(policy)
-    for route, table in zip(policy.routes, routes, strict=bool(routes)):
-        proof = route.signature or route.token
-        assert proof or route.allow is not None or is_open or table.get("open")
-        if "provider" in table:
-            assert proof
-            assert proof.secrets
-        if "token" in table:
-            assert route.token is not None
