@@ -410,10 +410,13 @@ class TestEnd:
 
         run(main())
 
-    def test_without_a_store(self, run: Run[None]) -> None:
+    def test_without_a_store_the_memory_of_the_process_goes_on(self, run: Run[None]) -> None:
         async def main() -> None:
             worker = Worker(None, "w")
+            worker.come(1, 1).ticket.delivered(201)
             await worker.desk.close()
+            assert not worker.desk._tasks
+            assert worker.come(1, 1).answer == (DELIVERED, 201)
 
         run(main())
 

@@ -204,6 +204,8 @@ def test_a_client_that_is_gone_before_the_upstream_answers(run):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()
         await until(lambda: started.counters.opened == 1 and started.counters.open == 0)
+        assert (started.counters.bytes_in, started.counters.bytes_out) == (0, 0)
+        await until(lambda: [one.lost for one in upstream.made] == [True])  # no connection that only we know of
         await started.end(upstream)
 
     run(main())

@@ -66,21 +66,29 @@ def test_abstract_names():
 
 
 @pytest.mark.parametrize("address", ["", "vsock:2:1", "relative"])
-def test_nobody_to_speak_to(address: str):
+def test_nobody_to_speak_to(address: str, monkeypatch: pytest.MonkeyPatch):
+    sockets: list[object] = []
+    monkeypatch.setattr(socket, "socket", lambda *kind: sockets.append(kind))
     Notifier(address).ready("x")
+    assert sockets == []
 
 
 def test_a_manager_that_is_gone_or_does_not_read_stops_nobody(tmp_path: Path):
     notifier = Notifier(str(tmp_path / "gone"))
     notifier.ready("x")
     notifier.close()
-    with manager(str(tmp_path / "n")):
+    with manager(str(tmp_path / "n")) as sock:
         notifier = Notifier(str(tmp_path / "n"))
         for _ in range(2000):
             began = time.monotonic()
             notifier.alive()
             if time.monotonic() - began > 0.1:  # its queue is full
                 break
+        else:
+            pytest.fail("its queue is never full")
+        assert sock.recv(100) == b"WATCHDOG=1"
+        notifier.alive()
+        assert sock.recv(100) == b"WATCHDOG=1", "it is spoken to again"
         notifier.close()
 
 
