@@ -78,7 +78,8 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
 @st.composite
 def routes(draw: st.DrawFn) -> dict[str, Any]:
     chosen = draw(st.sets(st.sampled_from(sorted(MORE)), max_size=draw(st.sampled_from([0, 1, 2, 4]))))
-    return draw(GUARDS) | {name: draw(MORE[name]) for name in sorted(chosen)}
+    route: dict[str, Any] = draw(GUARDS)
+    return route | {name: draw(MORE[name]) for name in sorted(chosen)}
 
 
 def loaded(tables: dict[str, Any]) -> Policy | None:
