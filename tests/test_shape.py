@@ -20,28 +20,24 @@ MAX_COMPLEXITY = 10
 #: What is still bigger than it may be, in code lines. A figure here only falls, and goes once it is within the bounds.
 BIG_CLASSES = {
     "proxy/net/client.py:ClientConnection": 365,
-    "proxy/ops/supervisor.py:Supervisor": 355,
     "proxy/net/exchange.py:Exchange": 325,
     "proxy/core/relay.py:Relay": 310,
     "proxy/net/pool.py:UpstreamPool": 265,
 }
 BIG_FILES = {
     "proxy/net/client.py": 395,
-    "proxy/ops/supervisor.py": 395,
     "proxy/core/relay.py": 365,
     "proxy/net/exchange.py": 345,
-    "proxy/config/route.py": 320,
-    "proxy/config/schema.py": 320,
     "proxy/net/pool.py": 310,
 }
 #: Of the whole package: what is measured, where it may stand today, and the aim. The second figure moves to the third.
 TANGLED_PER_100 = (Fraction(31, 10), Fraction(1))
-IGNORES_PER_1000 = (Fraction(33, 10), Fraction(2))
-DOCS_PER_LINE = (Fraction(155, 100), Fraction(2))
+IGNORES_PER_1000 = (Fraction(32, 10), Fraction(2))
+DOCS_PER_LINE = (Fraction(18, 10), Fraction(2))
 #: Names that more than one class has, and comments that turn a check off and do not say why.
 SHARED_NAMES = {
-    *{"DigestVerification", "Document", "Found", "Listing", "Place", "Plan", "Site", "Slot", "Step", "TcpForward"},
-    *{"_Answer", "_Line", "_State", "_Walk"},
+    *{"DigestVerification", "Document", "Found", "Listing", "Place", "Plan", "Site", "Slot", "TcpForward"},
+    *{"_Answer", "_Line", "_Walk"},
 }
 MAX_UNREASONED = 18
 
