@@ -10,11 +10,11 @@ still bring a request a moment. *Now*: what is open is cut. Signals are for the 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, suppress
 from enum import IntEnum
 
 import proxy
@@ -41,7 +41,7 @@ from proxy.net.log_formats import formatter
 from proxy.net.log_sink import LogSink
 from proxy.net.site import Site
 from proxy.net.tcp_forward import TcpForward
-from proxy.net.tls import TlsContexts, load_certificates
+from proxy.net.tls import load_certificates
 from proxy.ops import standard_error, status
 from proxy.ops.admin import AdminServer
 from proxy.ops.certificates import Certificates
@@ -52,12 +52,15 @@ from proxy.ops.listeners import Listeners, ListenerSpec
 from proxy.ops.places import ADMIN, Held, Place, SocketStore
 from proxy.ops.privileges import become, owners_of
 
-#: How often a drain looks whether all have ended: often at first, when it is a matter of milliseconds.
-DRAIN_LOOK_S = (0.02, 0.25)
+#: How often is looked whether all have ended: often at first, when it is a matter of milliseconds.
+LOOK_S = (0.001, 0.25)
+#: Aborted connections end in the next turns of the loop.
+CUT_S = 1.0
 #: A connection that is open without a request when we stop may bring one that is on its way already.
 IDLE_GRACE_S = 1.0
 
 _LOG_KEYS = ("access_log", "log_format", "log_sample_refusals", "log_refusals_per_address")
+_LASTING_KEYS = ("workers", "admin", "duplicates", "user", "group")
 
 Gather = Callable[[], Awaitable[Snapshot]]
 
@@ -114,6 +117,22 @@ class Worker:
         self._admin_sockets: list[Held] = []
         self._leave = Leave.STAY
         self._leaving = asyncio.Event()
+        #: What takes over a load of the configuration, at the start and later. None of these can fail.
+        self._changes: list[Callable[[Loaded], None]] = [
+            self._warn_of_lasting,
+            self._change_log,
+            self._admit,
+            self._sets.use,
+            lambda loaded: self._health.use(loaded.policy.endpoints()),
+        ]
+        #: What is to be closed, the last one first.
+        self._parts = AsyncExitStack()
+        for part in (self.site.clock, self._tls_causes, self.site.apart, self._diagnoser):
+            self._parts.callback(part.close)
+        self._parts.push_async_callback(close_duplicates, self.site)
+        self._parts.callback(self._certificates.use, None)
+        for close in (self.site.pool.close, self._sets.close, self._health.close, self._cut):
+            self._parts.push_async_callback(close)
 
     # -- from start to end
 
@@ -121,19 +140,14 @@ class Worker:
         """Listen. Raises ListenError or ConfigError."""
         loaded = await self._sets.fetch_missing(self._first)
         settings = loaded.settings
-        self._admit(loaded)
-        self._sets.use(loaded)
-        self._certificates.use(load_certificates(settings))
         if settings.admin is not None:
             await self._open_admin(Place(ADMIN, settings.admin))
-        self.listeners.change(self._specs(settings, self.site.kind))
+        self.change(loaded)
         self._store.close(unlink=not self._siblings)
-        self._shield()
         # From here to the end the loop does not turn: nothing is read of a client before we are the user to be, and
         # the files of the state are that user's.
         become(settings, [str(bound.address.path) for _, bound in self.held if bound.inode is not None])
         open_duplicates(self.site, settings.duplicates)
-        self._health.use(self.site.policy.endpoints())
 
     async def serve(self, left: Callable[[], None] = lambda: None) -> None:
         """Serve until told to leave, and return when the last connection has ended. ``left`` is called as soon as no
@@ -155,26 +169,7 @@ class Worker:
 
     async def close(self) -> None:
         """End what is left, and give everything back."""
-        self.listeners.stop()
-        for connection in list(self.site.connections):
-            connection.abort()
-        await self.listeners.abandon()
-        self._certificates.use(None)
-        await self._sets.close()
-        await self._health.close()
-        if self._admin is not None:
-            self._admin.close()
-        for _, bound in self._admin_sockets:
-            bound.close(unlink=self.listeners.unlink)
-        await self.site.pool.close()
-        # Aborted connections end, and are logged, in the next turns of the loop.
-        for _ in range(3):
-            await asyncio.sleep(0)
-        self._diagnoser.close()
-        self.site.apart.close()
-        self._tls_causes.close()
-        await close_duplicates(self.site)
-        self.site.clock.close()
+        await self._parts.aclose()
         self._log.close()
 
     # -- told by the process
@@ -208,7 +203,9 @@ class Worker:
         outdates = loaded.settings.asks_more_than(self.settings)
         self.listeners.change(self._specs(loaded.settings, self.site.kind + outdates))
         # Nothing has changed until here, and nothing below can fail.
-        self._take_over(loaded, contexts)
+        self._certificates.use(contexts)
+        for change in self._changes:
+            change(loaded)
         if outdates:
             self.site.outdate()
 
@@ -242,8 +239,8 @@ class Worker:
                 causes=self._tls_causes,
             )
 
-        wanted = [ListenerSpec("", address, (secure, proxied, kind), serve_webhooks) for address in settings.listen]
-        return wanted + [self._forward_spec(forward) for forward in settings.tcp]
+        specs = [ListenerSpec("", address, (secure, proxied, kind), serve_webhooks) for address in settings.listen]
+        return specs + [self._forward_spec(forward) for forward in settings.tcp]
 
     def _forward_spec(self, forward: TcpSettings) -> ListenerSpec:
         def serve_pipes(sock: socket.socket) -> TcpForward:
@@ -254,20 +251,14 @@ class Worker:
     async def _open_admin(self, place: Place) -> None:
         self._admin = AdminServer(self, frozenset({place.address.host.lower()} - {""}))
         self._admin_sockets = self._store.take([place])
+        self._parts.callback(self._close_admin, self._admin)
         for _, bound in self._admin_sockets:
             await self._admin.listen(bound.sock)
 
-    def _take_over(self, loaded: Loaded, contexts: TlsContexts | None) -> None:
-        before, settings = self.settings, loaded.settings
-        self._admit(loaded)
-        self._sets.use(loaded)
-        self._certificates.use(contexts)
-        self._health.use(loaded.policy.endpoints())
-        if any(getattr(before, key) != getattr(settings, key) for key in _LOG_KEYS):
-            self._change_log(settings)
-        for key in ("workers", "admin", "duplicates", "user", "group"):
-            if getattr(before, key) != getattr(settings, key):
-                log.warning("%s changes only with a restart or an upgrade (SIGUSR2)", key)
+    def _close_admin(self, admin: AdminServer) -> None:
+        admin.close()
+        for _, bound in self._admin_sockets:
+            bound.close(unlink=self.listeners.unlink)
 
     def _admit(self, loaded: Loaded) -> None:
         """Judge by this load from now on."""
@@ -280,11 +271,18 @@ class Worker:
         self._shield()
 
     def _shield(self) -> None:
-        """Let the kernel know whom it may drop now."""
+        """Let the kernel know what it may drop now."""
         for listener in self.listeners.open:
             listener.server.shield(on=self.settings.kernel_filter)
 
-    def _change_log(self, settings: Settings) -> None:
+    def _warn_of_lasting(self, loaded: Loaded) -> None:
+        for key in _differing(_LASTING_KEYS, self.settings, loaded.settings):
+            log.warning("%s changes only with a restart or an upgrade (SIGUSR2)", key)
+
+    def _change_log(self, loaded: Loaded) -> None:
+        settings = loaded.settings
+        if not _differing(_LOG_KEYS, self.settings, settings):
+            return
         try:
             fresh = open_access_log(settings, self._loop, siblings=self._siblings)
         except ConfigError as error:
@@ -296,7 +294,6 @@ class Worker:
     # -- the end
 
     async def _drain(self, how: Leave) -> None:
-        """Wait until no connection is left, time is over, or the end comes faster."""
         counters, drain_s = self._slots.counters, self.settings.drain_s
         if how is Leave.STOP:
             log.info("draining: %d connection(s) open, at most %g s; a second signal stops now", counters.open, drain_s)
@@ -304,12 +301,24 @@ class Worker:
         else:
             log.info("retiring: %d connection(s) open, which end in their own time", counters.open)
             self.site.start_drain(NEVER)
-        deadline = self._loop.time() + (drain_s if how is Leave.STOP else NEVER)
-        pause, longest = DRAIN_LOOK_S
+        await self._until_none_is_open(drain_s if how is Leave.STOP else NEVER)
+
+    async def _cut(self) -> None:
+        self.listeners.stop()
+        for connection in list(self.site.connections):
+            connection.abort()
+        await self.listeners.abandon()
+        # They end, and are logged, in the next turns of the loop.
+        await self._until_none_is_open(CUT_S)
+
+    async def _until_none_is_open(self, most_s: float) -> None:
+        """Wait until no connection is left, time is over, or the end comes faster."""
+        counters, how, deadline = self._slots.counters, self._leave, self._loop.time() + most_s
+        pause, longest = LOOK_S
         self._leaving.clear()
         # Looking is simpler than a call from every way a connection can end, and only happens here.
         while counters.open and self._leave is how and self._loop.time() < deadline:
-            with contextlib.suppress(TimeoutError):
+            with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._leaving.wait()
             pause = min(pause * 1.5, longest)
@@ -357,6 +366,10 @@ class Worker:
 
     async def _all_workers(self) -> Snapshot:
         return self.snapshot() if self._gather is None else await self._gather()
+
+
+def _differing(keys: Iterable[str], before: Settings, now: Settings) -> list[str]:
+    return [key for key in keys if getattr(before, key) != getattr(now, key)]
 
 
 def open_access_log(
