@@ -131,3 +131,35 @@ def test_the_demonstration() -> None:
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60, check=True)
     [shown] = blocks("text", "demo", [ROOT / "README.md"])
     assert plain(shown.text) in plain(done.stdout)
+
+
+def test_adopting(played: Host, upstream: RecordingUpstream) -> None:
+    program("jq")
+    (played.etc / "github.secret").write_bytes(b"a secret of an application in use")
+    lines = 0
+    for block, _ in play(played, "adopting.md", "adopt"):
+        lines += block.count("hookward send")
+        waited(lambda: played.access_log.exists() and played.access_log.read_text().count("\n") == lines)  # noqa: B023
+    assert len(upstream.complete) == 3
+
+
+def test_recipes(played: Host, upstream: RecordingUpstream) -> None:
+    page = ROOT / "docs" / "recipes.md"
+    text = "".join(one.text for one in blocks("toml", "recipe", [page]))
+    found = re.findall(r'path += "(.*)"\nprovider += "(.*)"\nsecrets +=.*/(.*)"\]', text)
+    assert len(found) == text.count("[route.")
+    played.shell("\n".join(f"hookward gen-secret {slug} --out {played.etc}/{name}" for _, slug, name in found))
+    (played.etc / "whatsapp.verify").write_bytes(b"a token of the recipes")
+    played.config.write_text(played.here(text))
+    played.boot()
+    base = f"http://127.0.0.1:{played.port}"
+    for path, slug, name in found:
+        public = f"--public-url https://hooks.example.com{path}" if slug == "twilio" else ""
+        event = "push" if slug == "github" else ""
+        told = played.shell(
+            f"hookward send {slug} {event} --url {base}{path} --secret-file {played.etc}/{name} {public}"
+        )
+        assert "200 OK" in told
+    [script] = blocks("sh", "recipe", [page])
+    played.shell(played.here(script.text))
+    assert len(upstream.complete) == len(found) + 2
