@@ -39,7 +39,8 @@ configuration means.
   process.
 - **Two-part secrets** (Basic, Braintree, LiveKit) are written `first:second`.
 - **Addresses**: `"192.0.2.0/24"`, `"2001:db8::7"` (one address), `"unix:"` (peers on our unix sockets), `"all"`,
-  `"file:/path"` (one entry a line, `#` begins a comment) and `"set:NAME"` or `"set:NAME?query"` (published lists).
+  `"file:/path"` (one entry a line, `#` begins a comment, at most
+  64 MiB) and `"set:NAME"` or `"set:NAME?query"` (published lists).
 - **Listening addresses**: `"0.0.0.0:443"`, `"[::]:443"`, `":443"` (every address), `"unix:/run/hookward.sock"`,
   `"fd:NAME"` (socket activation).
 - **Upstreams**: `"http://127.0.0.1:8000"`, `"127.0.0.1:8000"`, `"https://app:8443"`, `"unix:/run/app.sock"`.

@@ -25,6 +25,8 @@ ResolveSet = Callable[[str, str], AddressSet | None]
 
 #: A million prefixes have some 18 MiB.
 _MAX_LIST_BYTES = 64 * 1024 * 1024
+#: Of one list; a file of 64 MiB may have thirty million mistakes.
+_MOST_TOLD = 100
 _SET = re.compile(r"([A-Za-z0-9._-]{1,64})(?:\?([\x21-\x7e]{0,256}))?")
 
 
@@ -102,12 +104,17 @@ class AllowReader:
 
 
 def _line_by_line(path: str, data: bytes, where: Place, problems: Problems) -> AddressSet:
-    """For a list with mistakes: all of them, each with its line."""
+    """For a list with mistakes: the first of them, each with its line."""
+    told = 0
     for number, line in enumerate(_lines(data), 1):
         try:
             AddressSet.parse([line] if line else [])
         except Mistake as mistake:
             problems.add(Place(path, number), f"{mistake.what} (list of {where})", mistake.mend)
+            told += 1
+        if told == _MOST_TOLD:
+            problems.add(Place(path), f"has more mistakes than are told here (list of {where})", "mend those first")
+            break
     return AddressSet.empty()
 
 

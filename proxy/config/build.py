@@ -32,7 +32,7 @@ from proxy.core.schemes import Provider, find
 from proxy.errors import Place
 from proxy.values import frozen
 
-_EVERY_IPV4 = (0, (1 << 32) - 1)
+_EVERY_IPV4 = (0, 1 << 32)  # as bounds
 
 
 def build(
@@ -196,7 +196,7 @@ class _Build:
                 "no peer may send a PROXY header, so none could connect",
                 'add trusted_proxies = ["10.0.0.0/8"] (flag: --trusted-proxy 10.0.0.0/8)',
             )
-        if _EVERY_IPV4 in trusted.ranges4:
+        if trusted.bounds4 == _EVERY_IPV4:
             top.warn("H402", "trusted_proxies", "every peer is trusted to name the client")
 
     def _warn_of_lent_keys(self, routes: Sequence[Route]) -> None:

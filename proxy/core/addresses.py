@@ -177,6 +177,11 @@ class AddressSet:
         """The IPv6 ranges as (first, last), merged and sorted."""
         return [(first, end - 1) for first, end in _pairs(self.bounds6)]
 
+    def widest(self) -> tuple[int, int]:
+        """How many addresses the largest range of IPv4 has, and that of IPv6."""
+        four, six = (max((end - first for first, end in _pairs(b)), default=0) for b in (self.bounds4, self.bounds6))
+        return four, six
+
     def __repr__(self) -> str:
         # Ten thousand bounds in a traceback or a log would hide what matters there.
         unix = " unix" if self.has_unix else ""

@@ -7,6 +7,7 @@ two are equal is said, not what they are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 from proxy.config.notes import Note, audible
 from proxy.config.settings import Loaded, Settings
@@ -43,7 +44,8 @@ def lint(loaded: Loaded, now: float) -> tuple[str, ...]:
         notes += _of_shared_secrets(policy, settings)
         notes += _of_order(policy, settings)
         notes += _of_slashes(policy, settings)
-    notes += [Note("H203", f"{name} admits every address") for name, allow in _lists(loaded) if _is_wide(allow)]
+    is_wide = cache(_is_wide)  # thousands of routes may share one list
+    notes += [Note("H203", f"{name} admits every address") for name, allow in _lists(loaded) if is_wide(allow)]
     return audible(notes, settings.silence)
 
 
@@ -219,7 +221,7 @@ def _keys(secrets: Iterable[Secret]) -> set[tuple[bytes, float | None, float | N
 
 
 def _holds(outer: AddressSet, inner: AddressSet) -> bool:
-    return outer | inner == outer
+    return outer is inner or outer | inner == outer
 
 
 def _lists(loaded: Loaded) -> Iterator[tuple[str, AddressSet]]:
@@ -234,6 +236,5 @@ def _lists(loaded: Loaded) -> Iterator[tuple[str, AddressSet]]:
 
 def _is_wide(allow: AddressSet) -> bool:
     """Whether a list has a good part of the internet in one range."""
-    return any(last - first + 1 >= 1 << (32 - _WIDE4) for first, last in allow.ranges4) or any(
-        last - first + 1 >= 1 << (128 - _WIDE6) for first, last in allow.ranges6
-    )
+    four, six = allow.widest()
+    return four >= 1 << (32 - _WIDE4) or six >= 1 << (128 - _WIDE6)

@@ -114,3 +114,18 @@ def test_every_wrong_line_of_a_list_is_named(place: Workplace) -> None:
 def test_a_huge_list_is_refused(place: Workplace) -> None:
     (place.folder / "l.txt").write_bytes(b"#" * (64 * 1024 * 1024 + 1))
     assert "64MiB" in place.problems(allowing("file:l.txt"))[0].what
+
+
+def test_of_very_many_mistakes_the_first_are_told(place: Workplace) -> None:
+    (place.folder / "l.txt").write_text("x\n" * 10_000)
+    problems = place.problems(allowing("file:l.txt"))
+    assert len(problems) == 101
+    assert "more mistakes" in problems[0].what
+    assert [one.where for one in problems[1:3]] == ["l.txt:1", "l.txt:2"]
+
+
+def test_a_list_that_routes_share_is_read_once(place: Workplace) -> None:
+    (place.folder / "l.txt").write_text("192.0.2.0/24\n")
+    text = ENDS + "".join(f'[route.{name}]\npath = "/{name}"\nallow = "file:l.txt"\n' for name in "ab")
+    one, two = place.routes(text).values()
+    assert one.allow is two.allow

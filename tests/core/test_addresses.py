@@ -423,3 +423,8 @@ def test_a_long_list_judges_as_its_entries_do(to_the_end):
 def test_the_union_with_nothing_is_the_set_itself():
     one = AddressSet.parse(["192.0.2.0/24"])
     assert AddressSet.union([one, one, AddressSet.empty()]) is one
+
+
+def test_the_widest_ranges():
+    assert AddressSet.parse(["192.0.2.0/24", "198.51.100.0/23", "2001:db8::/64"]).widest() == (512, 1 << 64)
+    assert AddressSet.empty().widest() == (0, 0)
