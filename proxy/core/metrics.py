@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from dataclasses import field
 
 from proxy.core.exposition import Labels, Sample, Snapshot, render
 from proxy.core.metric_families import (
@@ -28,32 +29,29 @@ from proxy.core.metric_families import (
     Family,
 )
 from proxy.core.record import ExchangeRecord
+from proxy.values import mutable
 
 _SHARES = SENDER_BUDGET.bounds
 
 
+@mutable
 class _Route:
     """The series of one route, found once."""
 
-    __slots__ = ("answer_s", "budget", "bytes_in", "bytes_out", "duration", "upstream")
-
-    def __init__(self, duration: list[float], upstream: list[float]) -> None:
-        self.duration = duration
-        self.upstream = upstream
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.answer_s = 0.0  # how long the provider waits; 0 where that is not known
-        self.budget: list[float] = []
+    duration: list[float]
+    upstream: list[float]
+    bytes_in: int = 0
+    bytes_out: int = 0
+    answer_s: float = 0.0  # how long the provider waits; 0 where that is not known
+    budget: list[float] = field(default_factory=list)
 
 
+@mutable
 class _Outcome:
     """How often one outcome of one route was seen."""
 
-    __slots__ = ("count", "route")
-
-    def __init__(self, route: _Route) -> None:
-        self.count = 0
-        self.route = route
+    route: _Route
+    count: int = 0
 
 
 class Metrics:

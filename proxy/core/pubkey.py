@@ -198,7 +198,7 @@ class DigestTrack:
         self.running = running
 
 
-class DigestVerification:
+class DigestVerification(Verification):
     """One streamed body against all signatures and all live public keys."""
 
     __slots__ = ("_algorithm", "_matched", "_signatures", "_suffix", "_tracks", "_transform")
@@ -236,11 +236,6 @@ class DigestVerification:
                     self._matched.append(digest)
                     return name
         return Reason.SIGNATURE_MISMATCH
-
-    def verify(self, body: bytes) -> str | Reason:
-        """``update`` and ``finish`` in one call, for a body that is there whole."""
-        self.update(body)
-        return self.finish()
 
     def marks(self) -> list[bytes]:
         """The digest that was signed. Not the signature: of an ECDSA signature anybody can make another one."""

@@ -1,7 +1,7 @@
-"""What the supervisor and a worker say to each other: a line of JSON per message, over a pair of sockets.
+"""The messages between the supervisor and a worker: a line of JSON each, over a pair of sockets.
 
 The supervisor's end never waits: what a worker does not take at once is kept until it does. A worker may have been
-taken over by who sends to it, so nothing that one says may do more than end it: what is kept, and what is read in one
+taken over by a client, so nothing that one says may do more than end it: what is kept, and what is read in one
 turn, is bounded, and whatever is not a message of the form is a ChannelError. A worker that talks nonsense, or takes
 nothing, is to be ended, never to be waited for.
 """

@@ -1,7 +1,7 @@
 """The metrics of all workers as one: what each says now, what those that are gone have counted, what the supervisor
 counts itself.
 
-Workers send their numbers every second, so that little is lost of one that is killed. Who asks gets them as they are:
+Workers send their numbers every second, so that little is lost of one that is killed. A question gets them as they are:
 every worker is asked, and one that does not answer in time is shown as it was last known. No counter ever goes back.
 """
 

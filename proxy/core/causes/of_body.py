@@ -245,7 +245,7 @@ def signed_without_body(trial: Trial) -> Facts | None:
 @cause(
     "topic_other",
     "The signature with {secret} is right, and the message is of a topic that `topics` does not list.",
-    "Add the topic's ARN to `topics` if it is yours: the same key signs for everybody else's.",
+    "Add the topic's ARN to `topics` if it is yours: the same key signs for all customers of AWS.",
     Reason.SIGNATURE_MISMATCH,
 )
 def of_another_topic(trial: Trial) -> Facts | None:

@@ -159,7 +159,7 @@ def _targets(trial: Trial, *, in_query: bool) -> Iterator[str]:
 
 
 def _find_head(trial: Trial, targets: Iterator[str]) -> Facts | None:
-    """The same for schemes that sign parts of the target, which they read from the head."""
+    """As ``_find``, for schemes that sign parts of the target, which they read from the head."""
     if trial.scheme is None or not _OF_TARGET.search(trial.scheme.signed):
         return None
     for target in dict.fromkeys(targets):

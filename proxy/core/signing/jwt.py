@@ -56,7 +56,7 @@ def _object(text: bytes) -> Tree | None:
     return None if decoded is None else read_claims(decoded)
 
 
-class DigestVerification:
+class TokenVerification(Verification):
     """A body against the digest that a signed token said. ``expected`` None: the body must be empty."""
 
     __slots__ = ("_empty", "_expected", "_mark", "_name", "_running")
@@ -80,11 +80,6 @@ class DigestVerification:
         matches = hmac.compare_digest(self._running.digest(), self._expected)
         return self._name if matches else Reason.SIGNATURE_MISMATCH
 
-    def verify(self, body: bytes) -> str | Reason:
-        """``update`` and ``finish`` in one call, for a body that is there whole."""
-        self.update(body)
-        return self.finish()
-
     def marks(self) -> list[bytes]:
         """The token: its claims name the body."""
         return [self._mark]
@@ -100,7 +95,7 @@ def mark_of(token: Token, identity: str | None) -> bytes:
     ).digest()
 
 
-class UncoveredVerification:
+class UncoveredVerification(Verification):
     """A token that says nothing about the body."""
 
     __slots__ = ("_name",)
@@ -113,10 +108,6 @@ class UncoveredVerification:
 
     def finish(self) -> str | Reason:
         """The name of the secret that signed the token."""
-        return self._name
-
-    def verify(self, _body: bytes) -> str | Reason:
-        """The name of the secret that signed the token, whatever the body is."""
         return self._name
 
     def marks(self) -> list[bytes]:
@@ -228,8 +219,8 @@ class JwtPlan:
         mark = mark_of(token, self._claims.identity)
         said = token.claims.get(self._claims.body)
         if said is None and self._claims.body_optional:
-            return DigestVerification(name, mark, None)
+            return TokenVerification(name, mark, None)
         if not isinstance(said, str):
             return MALFORMED
         expected = decode(self._claims.body_encoding, said.encode("utf-8", "replace"), _DIGEST_SIZE)
-        return MALFORMED if expected is None else DigestVerification(name, mark, expected)
+        return MALFORMED if expected is None else TokenVerification(name, mark, expected)

@@ -41,6 +41,8 @@ class Hash(Protocol):
 class Verification(Protocol):
     """The check of one body. ``update`` with each chunk as it comes, then ``finish`` once; nothing here ever raises."""
 
+    __slots__ = ()
+
     def update(self, chunk: bytes) -> None:
         """Take the next bytes of the raw body."""
 
@@ -48,7 +50,9 @@ class Verification(Protocol):
         """The name of the secret that matched, or why none did."""
 
     def verify(self, body: bytes) -> str | Reason:
-        """``update`` and ``finish`` at once, for a body that is there whole."""
+        """``update`` and ``finish`` in one call, for a body that is there whole."""
+        self.update(body)
+        return self.finish()
 
     def marks(self) -> list[bytes]:
         """What was signed and found right, as values that its signer alone can make, the same however often it is sent
@@ -74,7 +78,7 @@ def digest(keyed: Hash, message: bytes) -> bytes:
 Live = tuple[str, Hash]
 
 
-class MacVerification:
+class MacVerification(Verification):
     """One body against all signatures and all live secrets, with a running digest for each of these."""
 
     __slots__ = ("_live", "_running", "_signatures", "_suffix")
@@ -105,11 +109,6 @@ class MacVerification:
                 if hmac.compare_digest(expected, signature) and matched is None:
                     matched = name
         return SIGNATURE_MISMATCH if matched is None else matched
-
-    def verify(self, body: bytes) -> str | Reason:
-        """``update`` and ``finish`` at once, for a body that is there whole."""
-        self.update(body)
-        return self.finish()
 
     def marks(self) -> list[bytes]:
         """The MACs that matched, of all secrets: a signature can be left out when a delivery is replayed."""

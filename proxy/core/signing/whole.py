@@ -28,7 +28,7 @@ from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 
 
-class WholeVerification:
+class WholeVerification(Verification):
     """Lets ``judge`` say what it makes of the body; where that comes in chunks, they are kept."""
 
     __slots__ = ("_chunks", "_judge", "_marks")
