@@ -142,6 +142,20 @@ class TestStrength:
         assert server.options & ssl.OP_NO_COMPRESSION
         assert not server.options & ssl.OP_NO_TICKET
 
+    def test_each_handshake_gives_one_ticket(self, server, client):
+        ours, theirs = ssl.MemoryBIO(), ssl.MemoryBIO()
+        ending = server.wrap_bio(ours, theirs, server_side=True)
+        told: list[tuple[str, str]] = []
+        # What the client reads, by its name in the protocol: the only count of tickets that Python offers.
+        client._msg_callback = lambda _, way, version, kind, message, data: told.append((way, message.name))
+        asking = client.wrap_bio(theirs, ours, server_hostname="hooks.example.com")
+        for side in (asking, ending, asking, ending):
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+        with suppress(ssl.SSLWantReadError):
+            asking.read(1)
+        assert told.count(("read", "NEWSESSION_TICKET")) == 1
+
     def test_sessions_resume(self, server, client):
         client.maximum_version = ssl.TLSVersion.TLSv1_2  # 1.3 sends its tickets after the handshake
         _, first = shake_hands(server, client, "hooks.example.com")
