@@ -17,7 +17,7 @@ from tests.whole.recorder import RecordingUpstream
 from tests.whole.wire import MIB, Client, chunked, github, once, request
 
 Start = Callable[..., Hookward]
-LARGE = random.Random(25).randbytes(25 * MIB)
+LARGE = (random.Random(25).randbytes(MIB + 17) * 25)[: 25 * MIB]
 GITHUB = ("--provider", "github", "--path", "/", "--secret-file")
 
 
