@@ -23,6 +23,7 @@ import pytest
 import trustme
 
 from proxy.config.load import load
+from proxy.core.metric_families import FAMILIES
 from proxy.core.states import ANSWER_MOVES, CLIENT_MOVES, REQUEST_MOVES, UPSTREAM_MOVES
 from tests.deliveries import keys
 from tests.kustomized import of_kind, rendered
@@ -214,6 +215,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         there = page.parent / target if target else page
         assert there.exists(), target
         assert not fragment or fragment in anchors(there), f"{target}#{fragment}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_metrics_exist(page: Path) -> None:
+    names = set(re.findall(r"\bhookward_[a-z_]+", re.sub(r"hookward_(?:start|trial)\b", "", page.read_text())))
+    known = {family.name for family in FAMILIES} | {f"{family.name}_bucket" for family in FAMILIES}
+    assert names <= known
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,13 @@ def test_prometheus_takes_what_it_is_told(host: Host, tmp_path: Path) -> None:
     config = tmp_path / "prometheus.yml"
     config.write_text(host.text("yaml", "prometheus"))
     host.shell(f"{promtool} check config {config}")
+    table = _page().partition("| question | query |")[2].partition("\n\n")[0]
+    queries = [query for query in re.findall(r"`([^`]+)`", table) if " " in query]
+    rules = [{"record": f"question:{number}", "expr": query} for number, query in enumerate(queries)]
+    asked = tmp_path / "questions.yml"
+    asked.write_text(json.dumps({"groups": [{"name": "questions", "rules": rules}]}))
+    host.shell(f"{promtool} check rules {asked}")
+    assert len(queries) >= 10
 
 
 def test_the_table_of_limits_names_what_there_is() -> None:
