@@ -151,11 +151,12 @@ from proxy.ops import supervised
 from proxy.ops.cli import main
 honest = supervised.main
 
-def taken_over(errand, channel, factory):
+def taken_over(*errand):
+    channel = next(one for one in errand if hasattr(one, "sendall"))
     try:
         os.close(os.open(sys.argv[1], os.O_CREAT | os.O_EXCL))
     except FileExistsError:
-        return honest(errand, channel, factory)
+        return honest(*errand)
     channel.sendall(b'{"kind":"serves"}\\n')
     channel.recv(65536)  # all serve, and are told to open their logs again
     try:
