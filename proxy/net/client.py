@@ -20,7 +20,7 @@ from proxy.core.forwarding import clean_request_id
 from proxy.core.particulars import note_decision
 from proxy.core.policy import Limits, Policy
 from proxy.core.record import ExchangeRecord
-from proxy.core.relay import Arrival, Relay, Then
+from proxy.core.relay import RELAYING, Arrival, Relay, Then
 from proxy.core.request_head import read_request_head
 from proxy.core.states import CLIENT_MOVES, ClientState, moved
 from proxy.errors import ProtocolError
@@ -158,6 +158,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         elif self._state is ANSWER:
             # A client may close its side once its request is out (RFC 9112 section 9.6); TLS cannot half-close.
             self._ended = True
+            if self.secure and self._exchange is not None and self._exchange.relay.answer is RELAYING:
+                self.abort(Reason.SENDER_GONE)  # closed tidily, what it has of the answer might look whole
             return not self.secure
         return False
 
@@ -192,17 +194,16 @@ class ClientConnection(asyncio.BufferedProtocol):
             if self.deadline <= self._site.clock.now():
                 self._close()
 
-    def abort(self) -> None:
-        """Cut the connection; an exchange under way ends as drained."""
+    def abort(self, reason: Reason = Reason.DRAINED) -> None:
+        """Cut the connection; an exchange under way ends for ``reason``."""
         self._cut()
-        self._give_up_exchange(Reason.DRAINED)
+        self._give_up_exchange(reason)
 
     def deadline_passed(self, now: float) -> None:
         """The clock's call."""
         due = self.deadline = self._site.clock.after(CHECK_S)
         if self._writing.is_late(now, self._limits.write_timeout_s):
-            self._cut()
-            self._give_up_exchange(Reason.WRITE_TIMEOUT)
+            self.abort(Reason.WRITE_TIMEOUT)
         elif self._exchange is not None:
             self._exchange.check(now)
         elif self._state is HEAD:
@@ -481,11 +482,10 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _cut(self) -> None:
         """End the connection now and by reset: an answer that ends with its connection must not look complete."""
         self._buffer = b""
-        if self._transport is None:
-            return
-        if self._state is not CLOSING:
-            self._move(CLOSING)
-        abort(self._transport, self._transport.get_extra_info("socket"))
+        if self._transport is not None:
+            if self._state is not CLOSING:
+                self._move(CLOSING)
+            abort(self._transport, self._transport.get_extra_info("socket"))
 
     def _move(self, state: ClientState) -> None:
         self._state = moved(CLIENT_MOVES, self._state, state)

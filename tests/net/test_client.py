@@ -249,6 +249,20 @@ def test_half_close_under_tls_ends_the_connection() -> None:
     world.over(SENDER_GONE)
 
 
+@pytest.mark.parametrize(
+    "head", [b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", b"Content-Length: 9\r\n\r\nhalf", b"\r\nhalf"]
+)
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_half_an_answer_never_looks_whole_to_a_client_that_ended_its_side_of_tls(head: bytes, version: bytes) -> None:
+    world = World()
+    sender = world.sender(secure=True)
+    sender >> signed().replace(b"HTTP/1.1", b"HTTP/" + version)
+    world.upstream >> b"HTTP/1.1 200 OK\r\n" + head
+    sender.finish()
+    assert sender.saw == "reset"
+    world.over(SENDER_GONE)
+
+
 def test_half_close_behind_pipelined_requests_is_seen_after_them() -> None:
     world = World()
     sender = world.sender()
