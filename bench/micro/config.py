@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench.micro.timing import QUICK, few
 from proxy.config.describe import describe
+from proxy.config.host import paused
 from proxy.config.load import load
 from proxy.core.addresses import Peer
 from proxy.tools.lint import lint
@@ -45,7 +46,8 @@ def routes(folder: Path, count: int) -> None:
     config = folder / "hookward.toml"
     config.write_text("".join(texts))
     started = time.process_time()
-    loaded = load(["--config", str(config)], {})
+    with paused():  # as ``run`` does
+        loaded = load(["--config", str(config)], {})
     loading = time.process_time() - started
     assert len(loaded.policy.routes) == count
     started = time.process_time()

@@ -158,7 +158,8 @@ class AddressSet:
         return AddressSet.union((self, other))
 
     def __hash__(self) -> int:
-        return hash((len(self.bounds4), len(self.bounds6), self.has_unix))
+        four, six = tuple(self.bounds4[:32]), tuple(self.bounds6[:32])
+        return hash((four, six, len(self.bounds4), len(self.bounds6), self.has_unix))
 
     def __bool__(self) -> bool:
         return bool(self.bounds4 or self.bounds6 or self.has_unix)
