@@ -25,7 +25,7 @@ HEAD_LIMITS = HeadLimits(max_head=8192, max_target=1024, max_fields=50)
 #: A request that is not here after this many seconds does not come.
 REQUEST_TIMEOUT_S = 5.0
 #: Probes and a scraper or two. Who comes when there are so many takes the place of the one that has said nothing for
-#: longest, so that nobody can keep a probe out by being silent.
+#: longest, so that silent connections keep no probe out.
 MAX_CONNECTIONS = 64
 
 #: What readiness is made of. A probe may leave some of it out, as at the API server of Kubernetes:
@@ -71,7 +71,7 @@ class AdminServer:
         self._servers.append(await loop.create_server(lambda: AdminConnection(self, loop), sock=sock))
 
     def leave(self) -> None:
-        """Stop listening; who asks already gets an answer."""
+        """Stop listening; requests that are here already are answered."""
         for server in self._servers:
             server.close()
 

@@ -1,7 +1,7 @@
-"""What is said at start, on standard error: where we listen, who is let in, what protects each route.
+"""What is said at start, on standard error: where we listen, which addresses are let in, what protects each route.
 
 The lines that begin with "listening on" come when connections are accepted; scripts and tests may wait for them. A
-configuration that protects nothing says so where nobody overlooks it. No secret is ever named, only its name.
+configuration that protects nothing says so where it cannot be overlooked. No secret is ever shown, only its name.
 """
 
 from __future__ import annotations

@@ -36,13 +36,13 @@ def import_store(settings: DuplicateSettings) -> ModuleType | None:
 
 def open_duplicates(site: Site, settings: DuplicateSettings) -> None:
     """Give ``site`` its memory. Raises ConfigError where it cannot be had; a Redis that is down is only said."""
-    desk = site.duplicates
-    desk.admits_blind = not settings.refuses
-    desk.table.max_entries = settings.max_entries
-    desk.store = store = _open_store(site, settings)
+    duplicates = site.duplicates
+    duplicates.admits_blind = not settings.refuses
+    duplicates.table.max_entries = settings.max_entries
+    duplicates.store = store = _open_store(site, settings)
     if store is not None:
         # Nothing is released; but the log says whether the store answers, before a delivery comes.
-        desk.run(desk.tell(lambda: store.released(_NOTHING, "")))
+        duplicates.run(duplicates.tell(lambda: store.released(_NOTHING, "")))
 
 
 async def close_duplicates(site: Site) -> None:

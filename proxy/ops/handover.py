@@ -19,7 +19,7 @@ from collections.abc import Iterable, MutableMapping
 from proxy.config.endpoints import read_listen
 from proxy.errors import ConfigError, Mistake, Problem
 from proxy.net.sockets import BoundSocket
-from proxy.ops.places import Held, Place
+from proxy.ops.places import Held, ListenPlace
 from proxy.values import mutable
 
 #: Set by the old process for the new one only.
@@ -118,7 +118,7 @@ class OldProcess:
 
 
 def receive(environ: MutableMapping[str, str]) -> OldProcess | None:
-    """What was left to this process, if anything; the variable is removed, so that nobody else takes it for theirs."""
+    """What was handed to this process, if anything; the variable is removed, so that no child takes it for its own."""
     text = environ.pop(VARIABLE, "")
     if not text:
         return None
@@ -132,7 +132,7 @@ def receive(environ: MutableMapping[str, str]) -> OldProcess | None:
     return OldProcess(held, channel)
 
 
-def _described(place: Place, bound: BoundSocket) -> dict[str, object]:
+def _described(place: ListenPlace, bound: BoundSocket) -> dict[str, object]:
     return {
         "fd": bound.sock.fileno(),
         "use": place.use,
@@ -151,7 +151,7 @@ def _adopted(one: dict[str, object]) -> Held:
     sock.setblocking(False)
     inode = one["inode"]
     pair = (int(inode[0]), int(inode[1])) if isinstance(inode, list) else None
-    return Place(str(one["use"]), read_listen(one["place"])), BoundSocket(sock, read_listen(one["address"]), pair)
+    return ListenPlace(str(one["use"]), read_listen(one["place"])), BoundSocket(sock, read_listen(one["address"]), pair)
 
 
 def _closed_on_exec(descriptor: object) -> int:

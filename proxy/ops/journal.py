@@ -24,8 +24,8 @@ _HANDLER_NAME = "hookward-journal"
 log = logging.getLogger("proxy")
 
 
-def open_journal(level: str, stream: TextIO | None = None, *, who: str = "") -> None:
-    """Send the messages of this process, and the event loop's, to ``stream`` (stderr). May be called again. ``who``
+def open_journal(level: str, stream: TextIO | None = None, *, name: str = "") -> None:
+    """Send the messages of this process, and the event loop's, to ``stream`` (stderr). May be called again. ``name``
     stands before each, where several processes write to the same stream.
     """
     root = logging.getLogger()
@@ -34,7 +34,7 @@ def open_journal(level: str, stream: TextIO | None = None, *, who: str = "") -> 
             root.removeHandler(handler)
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.name = _HANDLER_NAME
-    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {who}%(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {name}%(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     root.addHandler(handler)
     # Debug messages are ours to ask for; asyncio's own would fill a disk.
     root.setLevel(max(LEVELS[level], logging.INFO))

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from proxy.config.endpoints import ListenAddress
 from proxy.net.sockets import BoundSocket
-from proxy.ops.places import WEBHOOKS, Place, SocketStore, tcp
+from proxy.ops.places import WEBHOOKS, ListenPlace, SocketStore, tcp
 from proxy.values import frozen, mutable
 
 
@@ -56,9 +56,9 @@ class ListenerSpec:
     make: Callable[[socket.socket], Server]
 
     @property
-    def place(self) -> Place:
+    def place(self) -> ListenPlace:
         """What makes it the same listener after a reload."""
-        return Place(tcp(self.name) if self.name else WEBHOOKS, self.address)
+        return ListenPlace(tcp(self.name) if self.name else WEBHOOKS, self.address)
 
 
 @mutable

@@ -3,7 +3,7 @@
 Without ``NOTIFY_SOCKET`` nothing is sent. What cannot be sent is not worth a failure: systemd's own time-outs say so
 soon enough. Only the main process of a service may speak (``NotifyAccess=main``), so workers never do.
 
-What is said of a reload is also sent to who waits for it: ``hookward reload``, at the socket of its own that
+What is said of a reload is also sent to what waits for it: ``hookward reload``, at the socket of its own that
 ``HOOKWARD_RELOAD_SOCKET`` names.
 """
 
@@ -27,8 +27,8 @@ class Notifier:
     """Tells the service manager how the process fares."""
 
     def __init__(self, address: str = "", watchdog_usec: int = 0, reload_address: str = "") -> None:
-        """The addresses of the manager and of who waits for the end of a reload are paths, "@name" in the abstract
-        namespace, or "" for nobody.
+        """The addresses of the manager and of what waits for the end of a reload are paths, "@name" in the abstract
+        namespace, or "" for none.
         """
         self._socket: socket.socket | None = None
         self._manager, self._waiting = _address(address), _address(reload_address)

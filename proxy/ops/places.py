@@ -20,7 +20,7 @@ ADMIN = "admin"
 
 
 @frozen
-class Place:
+class ListenPlace:
     """One entry of ``listen``, of a plain TCP forward ("tcp NAME") or of ``admin``, and what it is for."""
 
     use: str
@@ -32,14 +32,14 @@ def tcp(name: str) -> str:
     return f"tcp {name}"
 
 
-def places_of(settings: Settings) -> list[Place]:
+def places_of(settings: Settings) -> list[ListenPlace]:
     """Every place of a configuration."""
-    places = [Place(WEBHOOKS, address) for address in settings.listen]
-    places += [Place(tcp(forward.name), forward.listen) for forward in settings.tcp]
-    return places + ([Place(ADMIN, settings.admin)] if settings.admin is not None else [])
+    places = [ListenPlace(WEBHOOKS, address) for address in settings.listen]
+    places += [ListenPlace(tcp(forward.name), forward.listen) for forward in settings.tcp]
+    return places + ([ListenPlace(ADMIN, settings.admin)] if settings.admin is not None else [])
 
 
-Held = tuple[Place, BoundSocket]
+Held = tuple[ListenPlace, BoundSocket]
 
 
 def shown(held: Iterable[Held]) -> list[tuple[str, str]]:
@@ -54,7 +54,7 @@ class SocketStore:
         self._environ = environ
         self._held = list(held)
 
-    def take(self, places: Sequence[Place]) -> list[Held]:
+    def take(self, places: Sequence[ListenPlace]) -> list[Held]:
         """The sockets for ``places``; those that are held are held no longer. ListenError, and nothing has changed."""
         held = {place for place, _ in self._held}
         fresh = self._bind([place for place in places if place not in held])
@@ -63,7 +63,7 @@ class SocketStore:
         self._held = [one for one in self._held if one[0] not in taken]
         return mine + fresh
 
-    def _bind(self, places: Sequence[Place]) -> list[Held]:
+    def _bind(self, places: Sequence[ListenPlace]) -> list[Held]:
         # In one call, which is all or nothing and sees "[::]:443" and "0.0.0.0:443" side by side.
         bound = deque(listen_all([place.address for place in places], self._environ))
         result: list[Held] = []
@@ -75,7 +75,7 @@ class SocketStore:
         return result
 
     def close(self, *, unlink: bool = True) -> None:
-        """Close what nobody has taken."""
+        """Close what was not taken."""
         for _, bound in self._held:
             bound.close(unlink=unlink)
         self._held = []

@@ -1,10 +1,10 @@
-"""Who we are when strangers are served: root binds port 443 and reads the keys, and then becomes somebody else.
+"""The user that serves: root binds port 443 and reads the keys, and then becomes another one.
 
 The order matters: first the supplementary groups, then the group, then the user, for each step needs the right that the
 last one gives up. Real, effective and saved ids all change, and it is tried whether there is a way back. Who serves by
 itself becomes the user when everything is open; under a supervisor each worker does, and the supervisor, which hears no
 stranger, stays what it was, so that it can read keys and bind ports for a reload. This module decides nothing about
-files but who owns the access log.
+files but the owner of the access log.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from proxy.net.sockets import NotPermittedError
 from proxy.ops.journal import log
 from proxy.values import frozen
 
-#: Nothing that we create is for everybody; what its owner's group may read says so by its own mode.
+#: Nothing that we create is for all users; what its owner's group may read says so by its own mode.
 UMASK = 0o027
 
 
@@ -38,7 +38,7 @@ class Identity:
 
 
 def identity_of(settings: Settings) -> Identity | None:
-    """Whom to become; None where nobody is named. Raises ConfigError where there is no such user or group."""
+    """The user to become; None where none is named. Raises ConfigError where there is no such user or group."""
     if settings.user is None and settings.group is None:
         return None
     gid = None if settings.group is None else _group(settings.group)
@@ -53,8 +53,8 @@ def identity_of(settings: Settings) -> Identity | None:
 
 
 def become(settings: Settings, sockets: Iterable[str] = ()) -> None:
-    """Become whom the settings name, for good, and leave him ``sockets``, the files of the unix sockets that we made.
-    Does nothing where nobody is named or we are that user already.
+    """Become the user that the settings name, for good, and give it ``sockets``, the files of the unix sockets that we
+    made. Does nothing where none is named or we are that user already.
 
     Raises ConfigError, and NotPermittedError where we are not root.
     """
@@ -79,7 +79,7 @@ def become(settings: Settings, sockets: Iterable[str] = ()) -> None:
 
 
 def owners_of(settings: Settings) -> tuple[int, ...]:
-    """The user whom the settings name, as an owner of files that we write to."""
+    """The user that the settings name, as an owner of files that we write to."""
     identity = identity_of(settings)
     return () if identity is None else (identity.uid,)
 

@@ -48,7 +48,7 @@ class SharedSets:
 
 
 def _make(owner: Identity | None) -> str:
-    """A folder for nobody but who the workers will be."""
+    """A folder for the workers' user alone."""
     folder = tempfile.mkdtemp(prefix="hookward-sets-")
     if owner is not None and os.geteuid() == 0:
         os.chown(folder, owner.uid, owner.gid)

@@ -19,7 +19,7 @@ from proxy.ops.journal import log, open_journal
 from proxy.ops.places import SocketStore
 from proxy.ops.process import LoopFactory, settle
 from proxy.ops.worker import Leave, Worker
-from proxy.ops.worker_processes import Plan
+from proxy.ops.worker_processes import WorkerPlan
 
 #: How often the supervisor is told that we live, and what we have counted.
 BEAT_S = 1.0
@@ -27,11 +27,11 @@ BEAT_S = 1.0
 GATHER_S = 3.0
 
 
-def main(number: int, plan: Plan, shelf: SetShelf, channel: socket.socket, loop_factory: LoopFactory) -> int:
+def main(number: int, plan: WorkerPlan, shelf: SetShelf, channel: socket.socket, loop_factory: LoopFactory) -> int:
     """Serve by ``plan`` until told to leave, as the worker of that number, from 0. Raises ListenError and ConfigError
     where that cannot begin.
     """
-    open_journal(plan.loaded.settings.log_level, who=f"worker {number + 1}: ")
+    open_journal(plan.loaded.settings.log_level, name=f"worker {number + 1}: ")
     settle()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(SupervisedWorker(plan, shelf).run(channel))
@@ -41,7 +41,7 @@ def main(number: int, plan: Plan, shelf: SetShelf, channel: socket.socket, loop_
 class SupervisedWorker(asyncio.Protocol):
     """The worker, and its end of the channel."""
 
-    def __init__(self, plan: Plan, shelf: SetShelf) -> None:
+    def __init__(self, plan: WorkerPlan, shelf: SetShelf) -> None:
         self._plan = plan
         self._shelf = shelf
         self._lines = Lines()

@@ -34,7 +34,7 @@ from proxy.ops.service import Service
 from proxy.ops.shared_sets import SharedSets
 from proxy.ops.tally import Tally
 from proxy.ops.worker import Leave
-from proxy.ops.worker_processes import Plan, WorkerProcess, WorkerProcesses
+from proxy.ops.worker_processes import WorkerPlan, WorkerProcess, WorkerProcesses
 
 #: A worker that does not serve by then never will. It may fetch address lists first, for 10 s.
 START_S = 60.0
@@ -59,12 +59,12 @@ class Supervisor:
         self._loop.add_signal_handler(signal.SIGCHLD, lambda: None)  # each turn looks for those that have ended
         self._service = Service(launch, self._loop, self)
         self._processes = WorkerProcesses(self._loop, self._heard)
-        self._roster: Roster[Plan, WorkerProcess] = Roster(self._fork, self._retire)
+        self._roster: Roster[WorkerPlan, WorkerProcess] = Roster(self._fork, self._retire)
         self.metrics = Metrics()
         self.metrics.set(STARTED, Clock.wall())
         self._tally = Tally(self._own_numbers)
-        self._plan: Plan | None = None  # in force
-        self._next: Plan | None = None  # being rolled out
+        self._plan: WorkerPlan | None = None  # in force
+        self._next: WorkerPlan | None = None  # being rolled out
         self._deadline: Timer | None = None  # of the end
         self._exit_code: int = ExitCode.OK
 
@@ -84,7 +84,7 @@ class Supervisor:
         store = self._launch.sockets()
         loaded = self._sets.share(self._launch.loaded)
         load_certificates(loaded.settings)
-        self._roll_out(Plan(loaded, store.take(places_of(loaded.settings))))
+        self._roll_out(WorkerPlan(loaded, store.take(places_of(loaded.settings))))
         store.close()
 
     def _turn(self) -> None:
@@ -107,7 +107,7 @@ class Supervisor:
 
     # -- workers
 
-    def _fork(self, number: int, plan: Plan) -> WorkerProcess:
+    def _fork(self, number: int, plan: WorkerPlan) -> WorkerProcess:
         def serve(channel: socket.socket) -> int:
             return supervised.main(number, plan, self._launch.shelf, channel, self._loop_factory)
 
@@ -117,7 +117,7 @@ class Supervisor:
         self._processes.expect(process, START_S, f"does not serve after {START_S:g} s")
         return process
 
-    def _forget(self, mine: Plan) -> None:
+    def _forget(self, mine: WorkerPlan) -> None:
         """In a forked worker: give up what is the supervisor's."""
         self._loop.close(signal.SIG_IGN)
         self._processes.forget()
@@ -211,7 +211,7 @@ class Supervisor:
         except HookwardError as error:
             self._service.refused(str(error))
         else:
-            self._roll_out(Plan(loaded, held))
+            self._roll_out(WorkerPlan(loaded, held))
 
     def leave(self, how: Leave) -> None:
         """Tell all workers to leave."""
@@ -231,11 +231,11 @@ class Supervisor:
 
     # -- configurations
 
-    def _roll_out(self, plan: Plan) -> None:
+    def _roll_out(self, plan: WorkerPlan) -> None:
         self._next = plan
         self._roster.assign(plan, worker_count(plan.loaded.settings.workers))
 
-    def _rolled_out(self, plan: Plan) -> None:
+    def _rolled_out(self, plan: WorkerPlan) -> None:
         """All workers serve by a new plan."""
         before, self._plan, self._next = self._plan, plan, None
         if before is not None:

@@ -49,7 +49,7 @@ from proxy.ops.duplicates import close_duplicates, open_duplicates
 from proxy.ops.gauges import Gauges
 from proxy.ops.journal import log
 from proxy.ops.listeners import Listeners, ListenerSpec
-from proxy.ops.places import ADMIN, Held, Place, SocketStore
+from proxy.ops.places import ADMIN, Held, ListenPlace, SocketStore
 from proxy.ops.privileges import become, owners_of
 
 #: How often is looked whether all have ended: often at first, when it is a matter of milliseconds.
@@ -141,7 +141,7 @@ class Worker:
         loaded = await self._sets.fetch_missing(self._first)
         settings = loaded.settings
         if settings.admin is not None:
-            await self._open_admin(Place(ADMIN, settings.admin))
+            await self._open_admin(ListenPlace(ADMIN, settings.admin))
         self.change(loaded)
         self._store.close(unlink=not self._siblings)
         # From here to the end the loop does not turn: nothing is read of a client before we are the user to be, and
@@ -248,7 +248,7 @@ class Worker:
 
         return ListenerSpec(forward.name, forward.listen, forward.upstream, serve_pipes)
 
-    async def _open_admin(self, place: Place) -> None:
+    async def _open_admin(self, place: ListenPlace) -> None:
         self._admin = AdminServer(self, frozenset({place.address.host.lower()} - {""}))
         self._admin_sockets = self._store.take([place])
         self._parts.callback(self._close_admin, self._admin)

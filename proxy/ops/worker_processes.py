@@ -30,13 +30,13 @@ _LAST_LOOKS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class WorkerPlan:
     """What workers work by: one load of the configuration and its sockets."""
 
     loaded: Loaded
     held: list[Held]
 
-    def close_others(self, kept: Plan, *, unlink: bool = True) -> None:
+    def close_others(self, kept: WorkerPlan, *, unlink: bool = True) -> None:
         """Close the sockets that ``kept`` does not have."""
         keep = {bound.sock for _, bound in kept.held}
         for _, bound in self.held:
@@ -50,7 +50,7 @@ class WorkerProcess:
 
     number: int
     pid: int
-    plan: Plan
+    plan: WorkerPlan
     wire: Wire
     started: float
     heard: float
@@ -90,7 +90,7 @@ class WorkerProcesses:
     def add(
         self,
         number: int,
-        plan: Plan,
+        plan: WorkerPlan,
         forget: Callable[[], None],
         serve: Callable[[socket.socket], int],
         line_bytes: int | None = None,

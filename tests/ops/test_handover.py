@@ -15,7 +15,7 @@ import pytest
 from proxy.config.endpoints import ListenAddress
 from proxy.errors import ConfigError
 from proxy.ops.handover import VARIABLE, NewProcess, receive
-from proxy.ops.places import WEBHOOKS, Place, SocketStore
+from proxy.ops.places import WEBHOOKS, ListenPlace, SocketStore
 
 ROOT = str(Path(__file__).resolve().parents[2])
 ENVIRON = {**os.environ, "PYTHONPATH": ROOT}
@@ -45,7 +45,7 @@ def wait(new: NewProcess) -> bool:
 def test_a_connection_that_waits_is_served_by_the_new_process(tmp_path: Path, kind: str):
     path = str(tmp_path / "in.sock")
     address = ListenAddress("127.0.0.1", 0) if kind == "tcp" else ListenAddress(path=path)
-    held = SocketStore({}).take([Place(WEBHOOKS, address)])
+    held = SocketStore({}).take([ListenPlace(WEBHOOKS, address)])
     sock = held[0][1].sock
     new = NewProcess(held, ENVIRON, [sys.executable, "-c", NEW])
     with socket.socket(sock.family) as waiting:

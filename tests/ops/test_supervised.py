@@ -20,7 +20,7 @@ from proxy.ops.channel import Lines, Message, encode
 from proxy.ops.places import SocketStore, places_of
 from proxy.ops.supervised import SupervisedWorker
 from proxy.ops.worker import Leave
-from proxy.ops.worker_processes import Plan
+from proxy.ops.worker_processes import WorkerPlan
 from tests.ops.staging import Stage, ask, staged
 
 TALLIED = {"hookward_exchanges_in_flight": [[[], 42]]}
@@ -66,7 +66,7 @@ def play(folder: Path, scene: Scene, *, top: str = "") -> None:
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
             supervisor = Supervisor(ours)
-            worker = SupervisedWorker(Plan(loaded, held), SetShelf())
+            worker = SupervisedWorker(WorkerPlan(loaded, held), SetShelf())
             task = asyncio.get_running_loop().create_task(worker.run(theirs))
             try:
                 await supervisor.hear("serves")
@@ -198,4 +198,4 @@ def test_what_cannot_begin_is_raised(tmp_path: Path):
     stage.write("")
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(ConfigError, match="cannot be opened"):
-        supervised.main(0, Plan(stage.load(), []), SetShelf(), theirs, None)
+        supervised.main(0, WorkerPlan(stage.load(), []), SetShelf(), theirs, None)

@@ -15,7 +15,7 @@ import os, signal, sys, time
 from proxy.errors import ConfigError, Problem
 from proxy.ops.channel import encode
 from proxy.ops.selector_loop import SelectorLoop
-from proxy.ops.worker_processes import Plan, WorkerProcesses
+from proxy.ops.worker_processes import WorkerPlan, WorkerProcesses
 heard, ended, forgotten = [], [], []
 loop = SelectorLoop()
 processes = WorkerProcesses(loop, lambda process, message: heard.append((process.number, message)))
@@ -41,7 +41,7 @@ def serve(channel):
     channel.sendall(encode("got", line=line))
     return 7
 sys.stdout.write("not flushed yet\\n")
-process = processes.add(3, Plan(None, []), forget, serve)
+process = processes.add(3, WorkerPlan(None, []), forget, serve)
 assert str(process) == f"worker 4 (pid {process.pid})"
 turn(lambda: heard)
 processes.tell_all("hello", big="x" * 1_000_000)
@@ -53,7 +53,7 @@ processes.tell(process, "too late")
     "a failure has its exit code and its message": """
 def serve(channel):
     raise ConfigError([Problem("access_log", "cannot be opened", "mend it")])
-processes.add(0, Plan(None, []), forget, serve)
+processes.add(0, WorkerPlan(None, []), forget, serve)
 turn(lambda: ended)
 assert ended == [(0, 78)]
 """,
@@ -61,7 +61,7 @@ assert ended == [(0, 78)]
 def serve(channel):
     channel.sendall(b"nonsense\\n")
     signal.pause()
-processes.add(0, Plan(None, []), forget, serve)
+processes.add(0, WorkerPlan(None, []), forget, serve)
 turn(lambda: ended)
 assert ended == [(0, -signal.SIGKILL)]
 """,
@@ -72,9 +72,9 @@ def serve(channel):
 def other(channel):
     channel.sendall(encode("serves"))
     return 0
-loud = processes.add(0, Plan(None, []), forget, serve)
+loud = processes.add(0, WorkerPlan(None, []), forget, serve)
 turn(lambda: heard)
-processes.add(1, Plan(None, []), forget, other)
+processes.add(1, WorkerPlan(None, []), forget, other)
 turn(lambda: (1, 0) in ended)
 assert (1, {"kind": "serves"}) in heard
 loud.kill()
@@ -89,14 +89,14 @@ def serve(channel):
         finally:
             os._exit(0)
     return 0
-processes.add(0, Plan(None, []), forget, serve)
+processes.add(0, WorkerPlan(None, []), forget, serve)
 turn(lambda: ended)
 assert ended == [(0, 0)]
 """,
     "one that takes nothing is ended": """
 def serve(channel):
     signal.pause()
-process = processes.add(0, Plan(None, []), forget, serve, 100_000)
+process = processes.add(0, WorkerPlan(None, []), forget, serve, 100_000)
 for _ in range(20):
     processes.tell(process, "much", payload="x" * 90_000)
 turn(lambda: ended)
@@ -109,19 +109,19 @@ def serve(channel):
 def hear(process, message):
     raise AttributeError("a bug of ours")
 processes = WorkerProcesses(loop, hear)
-processes.add(0, Plan(None, []), forget, serve)
+processes.add(0, WorkerPlan(None, []), forget, serve)
 turn(lambda: ended)
 assert ended == [(0, -signal.SIGKILL)]
 """,
     "one that does not do what it is told is ended": """
 def serve(channel):
     signal.pause()
-process = processes.add(0, Plan(None, []), forget, serve)
+process = processes.add(0, WorkerPlan(None, []), forget, serve)
 processes.expect(process, 3600.0, "is not asked for long")
 processes.expect(process, 0.0, "does not do what it is told")
 turn(lambda: ended)
 assert ended == [(0, -signal.SIGKILL)]
-process = processes.add(1, Plan(None, []), forget, serve)
+process = processes.add(1, WorkerPlan(None, []), forget, serve)
 processes.expect(process, 0.0, "never said")
 process.has_done_it()
 loop.turn(0.0)
@@ -134,7 +134,7 @@ def serve(channel):
     channel.close()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(5))
     signal.pause()
-process = processes.add(0, Plan(None, []), forget, serve)
+process = processes.add(0, WorkerPlan(None, []), forget, serve)
 turn(lambda: process.wire.ended)
 assert process.deadline.at < time.monotonic() + 16, "it can be told nothing, and is ended soon"
 os.kill(process.pid, signal.SIGTERM)
@@ -147,8 +147,8 @@ def serve(channel):
     channel.sendall(encode("serves"))
     assert channel.recv(1) == b""
     return 0
-first = processes.add(0, Plan(None, []), forget, serve)
-second = processes.add(1, Plan(None, []), forget, serve)
+first = processes.add(0, WorkerPlan(None, []), forget, serve)
+second = processes.add(1, WorkerPlan(None, []), forget, serve)
 turn(lambda: len(heard) == 2)
 loop.remove_reader(first.wire.fileno())
 first.wire.close()
