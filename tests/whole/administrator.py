@@ -7,6 +7,7 @@ that does to the process what systemd does by the printed units; those run under
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -70,9 +71,8 @@ class Host:
         return path
 
     def here(self, text: str) -> str:
-        for shown, ours in self._here.items():
-            text = text.replace(shown, ours)
-        return text
+        # In one pass: a free port may begin with the digits of the next one that is looked for.
+        return re.sub("|".join(map(re.escape, self._here)), lambda shown: self._here[shown[0]], text)
 
     def text(self, language: str, mark: str) -> str:
         [one] = blocks(language, mark, [ROOT / "docs" / page for page in {PAGE, self.page}])
