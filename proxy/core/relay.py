@@ -56,15 +56,14 @@ EOF = Framing.EOF
 #: Of a head that is refused nothing is read.
 _NO_BODY = BodyGate(BodyMode.FREE, 0, None, None)
 
-
-#: A body that is judged in one piece may be so large to be judged on the loop: the worst takes 2 ms.
+#: A body that must be judged in one piece is judged on the loop up to this size: the worst takes 2 ms.
 ON_LOOP_BYTES = 16 * 1024
 
 #: What a relay wants of the shell besides writing bytes; added up in ``wishes``.
-DIAL = 1  # a connection to an upstream of the route, ``connected``
+DIAL = 1  # a connection to an upstream of the route: ``connected``
 CLAIM = 2  # ask whether ``keys`` are of a duplicate: ``claimed`` or ``duplicate``
-JUDGE = 8  # ``gate.finish`` beside the loop, where it would take too long: ``judged``
 EXPLAIN = 4  # look for the cause of ``suspect``, for the operator alone
+JUDGE = 8  # ``gate.finish`` beside the loop, where it would take too long: ``judged``
 
 
 class Then(Enum):
