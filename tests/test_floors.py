@@ -1,6 +1,6 @@
 """The house has floors: imports go down only, the core touches no world, and nothing is imported in passing.
 
-    5 ops    4 tools    3 net    2 config    1 core    0 reasons, errors, http1, values
+    5 ops    4 tools, queue, console, agent    3 net    2 config    1 core    0 reasons, errors, http1, values
 
 Read from the syntax trees, so that an import that only a type checker sees counts as well. A few modules import others
 when what those do is asked for: they are listed here, and held to the same floors.
@@ -13,7 +13,9 @@ import graphlib
 
 from tests.house import FUNCTIONS, MODULES, imported
 
-FLOORS = {"core": 1, "config": 2, "net": 3, "tools": 4, "ops": 5}
+FLOORS = {"core": 1, "config": 2, "net": 3, "tools": 4, "queue": 4, "console": 4, "agent": 4, "ops": 5}
+#: What serves without a wing never imports it: these import it inside functions alone, where it is configured.
+WINGS = {"queue", "console", "agent"}
 #: Where imports stand inside functions: of what not every start, or not every installation, has use for.
 ASKED_FOR = {
     "proxy.core.signing.extras": {"proxy.core.pubkey"},
@@ -52,6 +54,20 @@ def test_the_core_touches_no_world() -> None:
     core = {module: source for module, source in MODULES.items() if floor(module) <= 1}
     roots = {module: {name.split(".")[0] for name in source.imports} for module, source in core.items()}
     assert {module: names & WORLD for module, names in roots.items() if names & WORLD} == {}
+
+
+def test_what_serves_without_a_wing_never_imports_it() -> None:
+    def wing(module: str) -> str | None:
+        part = module.split(".")[1:2]
+        return part[0] if part and part[0] in WINGS else None
+
+    stray = {
+        (module, name)
+        for module in MODULES
+        for name in ours(module) - in_passing(module)
+        if wing(name) is not None and wing(name) != wing(module) and not module.startswith("proxy.tools.")
+    }
+    assert stray == set()
 
 
 def in_passing(module: str) -> set[str]:
