@@ -306,13 +306,12 @@ class Exchange:
             self._connected(connection)
             return
         waited_s = site.clock.now() - relay.started
-        self._dial = site.pool.dial(
-            route.upstream,
-            patience_s=max(route.patience_s(waited_s), RETRY_S) if relay.may_wait else 0.0,
-            ready=self._dialled,
-            failed=self._unreachable,
-            preface=header_for(relay.admit.client, self._writing.local_address) if route.sends_proxy else b"",
+        preface = header_for(relay.admit.client, self._writing.local_address) if route.sends_proxy else b""
+        patience_s = max(route.patience_s(waited_s), RETRY_S) if relay.may_wait else 0.0
+        dial = Dial(
+            route.upstream, patience_s=patience_s, ready=self._dialled, failed=self._unreachable, preface=preface
         )
+        self._dial = site.pool.dial(dial)
         if relay.request is RECEIVING:
             self._reading.pause(Pause.CONNECT)
         elif route.hold_s:
@@ -330,7 +329,7 @@ class Exchange:
 
     def _unreachable(self) -> None:
         route = self.relay.admit.route
-        not_ready = route.hold_s > 0 and not self._site.pool.ready(route.upstream)
+        not_ready = route.hold_s > 0 and not self._site.pool.endpoints.ready(route.upstream)
         self.refuse(Reason.UPSTREAM_UNREACHABLE, "not_ready" if not_ready else "")
 
     def _connected(self, connection: UpstreamConnection) -> None:
@@ -370,7 +369,7 @@ class Exchange:
         """The final head has come, with ``content``; ``ended`` where that was all."""
         relay, upstream = self.relay, self._upstream
         if head.status == 503 and upstream is not None:
-            self._site.pool.unavailable(upstream.endpoint)
+            self._site.pool.endpoints.unavailable(upstream.endpoint)
         if ended:
             self._upstream = None
         relay.answered(head, content, ended=ended, now=self._site.clock.now())

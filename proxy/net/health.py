@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable
-from typing import Protocol
 
 from proxy.core.policy import Endpoint, HealthCheck
 from proxy.errors import ConfigError
 from proxy.http1 import ResponseHead
+from proxy.net.pool import UpstreamPool
 from proxy.net.upstream import CLOSED, UpstreamConnection
 from proxy.reasons import Reason
 
@@ -29,19 +29,6 @@ BAD_STATUS = 400
 MAX_ANSWER_BYTES = 64 * 1024
 #: While a delivery waits for one that is not ready, it is asked again this often.
 AGAIN_S = 0.25
-
-
-class Pool(Protocol):
-    """What connects, and chooses."""
-
-    async def open(self, endpoint: Endpoint) -> UpstreamConnection:
-        """A connection of one's own. Raises OSError and what else a connection can fail with."""
-
-    def checked(self, endpoint: Endpoint, *, well: bool, failing: bool, asked: bool = True) -> None:
-        """Say whether the endpoint is well, whether its last answer was bad, and whether it is asked again."""
-
-    async def doubted(self, endpoint: Endpoint) -> None:
-        """Wait until there is a reason to ask at once."""
 
 
 class _Answer:
@@ -81,9 +68,10 @@ class _Answer:
 class HealthChecks:
     """The checks of one worker; ``use`` begins and ends them by difference."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: UpstreamPool) -> None:
         self._loop = loop
         self._pool = pool
+        self._endpoints = pool.endpoints
         self._tasks: dict[tuple[Endpoint, HealthCheck], asyncio.Task[None]] = {}
 
     def use(self, endpoints: Iterable[Endpoint]) -> None:
@@ -91,9 +79,9 @@ class HealthChecks:
         wanted = {(endpoint, endpoint.health) for endpoint in endpoints if endpoint.health is not None}
         for gone in self._tasks.keys() - wanted:
             self._tasks.pop(gone).cancel()
-            self._pool.checked(gone[0], well=True, failing=False, asked=False)
+            self._endpoints.checked(gone[0], well=True, failing=False, asked=False)
         for endpoint, check in wanted - self._tasks.keys():
-            self._pool.checked(endpoint, well=True, failing=True)  # until it has said otherwise
+            self._endpoints.checked(endpoint, well=True, failing=True)  # until it has said otherwise
             self._tasks[endpoint, check] = self._loop.create_task(self._ask_for_ever(endpoint, check))
 
     async def close(self) -> None:
@@ -111,7 +99,7 @@ class HealthChecks:
             bad = 0 if 0 < status < BAD_STATUS else bad + 1
             if bad == BAD_ANSWERS:
                 log.warning("%s is not well: %s", endpoint, f"it answers {status}" if status else "no answer")
-            self._pool.checked(endpoint, well=bad < BAD_ANSWERS, failing=bad > 0)
+            self._endpoints.checked(endpoint, well=bad < BAD_ANSWERS, failing=bad > 0)
             await self._pause(endpoint, check.interval_s)
 
     async def _pause(self, endpoint: Endpoint, interval_s: float) -> None:
@@ -120,7 +108,7 @@ class HealthChecks:
         await asyncio.sleep(least_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(interval_s - least_s):
-                await self._pool.doubted(endpoint)
+                await self._endpoints.doubted(endpoint)
 
     async def _ask(self, endpoint: Endpoint, check: HealthCheck) -> int:
         """The status of the answer; 0 where there is none in time."""

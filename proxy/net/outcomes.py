@@ -37,7 +37,7 @@ class AwaitedOutcome:
     def upstream_answer(self, head: ResponseHead, content: list[bytes], *, ended: bool) -> None:
         """The delivery is known to be done, or that it is not."""
         if head.status == 503:
-            self._site.pool.unavailable(self._upstream.endpoint)
+            self._site.pool.endpoints.unavailable(self._upstream.endpoint)
         self._relay.answered(head, content, ended=ended, now=self._site.clock.now())
         if 200 <= head.status < 300:
             self._ticket.delivered(head.status)

@@ -114,7 +114,7 @@ class Site:
         self.policy = policy
         self.table = policy.table
         self.pool.connect_timeout_s = policy.server.connect_timeout_s
-        self.pool.use(policy.endpoints())
+        self.pool.endpoints.use(policy.endpoints())
         self.metrics.expect(policy.answers_s)
         self._measure(policy)
 

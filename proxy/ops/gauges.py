@@ -50,7 +50,8 @@ class Gauges:
         put(of.TLS_HANDSHAKES, counters.tls_done, "done")
         put(of.TLS_HANDSHAKES, counters.tls_failed, "failed")
         put(of.UPSTREAM_WAITING, site.pool.waiting_dials())
-        self._metrics.replace(of.UPSTREAM_UP, {(name,): well for name, well in site.pool.conditions().items()})
+        conditions = site.pool.endpoints.conditions()
+        self._metrics.replace(of.UPSTREAM_UP, {(name,): well for name, well in conditions.items()})
         self._metrics.replace(of.SECRET_EXPIRY, self._secrets())
         for listener in listeners:
             if isinstance(listener.server, TcpForward):

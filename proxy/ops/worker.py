@@ -333,7 +333,7 @@ class Worker:
         if not self.listeners.open:
             missing["listener"] = "no listener"
         upstreams = {route.upstream for route in self.site.policy.routes}
-        if upstreams and not any(self.site.pool.reachable(endpoints) for endpoints in upstreams):
+        if upstreams and not any(self.site.pool.endpoints.reachable(endpoints) for endpoints in upstreams):
             missing["upstream"] = "no upstream accepts connections"
         return missing
 
@@ -361,7 +361,7 @@ class Worker:
             "version": proxy.__version__,
             "python": PYTHON_VERSION,
             "not_ready": list(self.not_ready().values()),
-            **status.document(self.loaded, snapshot, self._certificates.loaded, self.site.pool.conditions()),
+            **status.document(self.loaded, snapshot, self._certificates.loaded, self.site.pool.endpoints.conditions()),
         }
 
     async def _all_workers(self) -> Snapshot:

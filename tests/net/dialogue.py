@@ -25,13 +25,13 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import Context
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from proxy.core.addresses import Peer
 from proxy.core.metrics import Metrics
-from proxy.core.policy import BodyMode, Endpoint, Limits, Policy, Route, ServerLimits
+from proxy.core.policy import BodyMode, Limits, Policy, Route, ServerLimits
 from proxy.core.record import ExchangeRecord
 from proxy.core.schemes import find
 from proxy.core.secrets import Secret
@@ -384,50 +384,38 @@ class End:
         return self.transport.reading
 
 
-@dataclass
-class Staged:
-    """A connection that somebody waits for."""
-
-    dial: Dial
-    endpoints: tuple[Endpoint, ...]
-    patience_s: float
-    ready: Callable[[UpstreamConnection], None]
-    failed: Callable[[], None]
-
-
 class StagedPool(UpstreamPool):
     """The pool with its own accounts; the test says when a dial succeeds. By itself it does at once."""
 
     def __init__(self, world: World, clock: Clock) -> None:
         super().__init__(world.loop, clock, world.site.turn, connect_timeout_s=5.0)
         self.world = world
-        self.waiting: list[Staged] = []
+        self.waiting: list[Dial] = []
         self.connects = True
 
-    def dial(self, endpoints: Any, *, patience_s: float, ready: Any, failed: Any, preface: bytes = b"") -> Dial:
-        staged = Staged(Dial(preface), endpoints, patience_s, ready, failed)
-        self.waiting.append(staged)
+    def dial(self, dial: Dial) -> Dial:
+        self.waiting.append(dial)
         if self.connects:
             self.world.loop.call_soon(self.connect)
-        return staged.dial
+        return dial
 
     def connect(self) -> None:
         """The oldest dial succeeds."""
-        staged = self.waiting.pop(0)
+        dial = self.waiting.pop(0)
         sock = FakeSocket()
-        connection = UpstreamConnection(staged.endpoints[0], self, sock)
+        connection = UpstreamConnection(dial.endpoints[0], self, sock)
         self.world.upstreams.append(End(self.world, connection, sock=sock))
-        self.world.upstream.preface = staged.dial.preface
-        if staged.dial.cancelled:
+        self.world.upstream.preface = dial.preface
+        if dial.cancelled:
             self.released(connection)
         else:
-            staged.ready(connection)
+            dial.ready(connection)
 
     def refuse(self) -> None:
         """The oldest dial fails for good."""
-        staged = self.waiting.pop(0)
-        if not staged.dial.cancelled:
-            staged.failed()
+        dial = self.waiting.pop(0)
+        if not dial.cancelled:
+            dial.failed()
 
 
 class StagedThreads:
@@ -454,7 +442,7 @@ class StagedThreads:
 
 
 class World:
-    """A worker's shared parts, with everything around them staged."""
+    """A worker's shared parts, with everything around them dial."""
 
     def __init__(self, *routes: Route, **changed: Any) -> None:
         self.loop = FakeLoop()

@@ -814,7 +814,7 @@ def test_an_upstream_that_is_not_ready_gets_nothing_of_what_may_wait() -> None:
     world.upstream >> OK
     other << ANSWERED
     assert world.pool.idle_connections() == 1
-    world.pool.checked(endpoint, well=True, failing=True)
+    world.pool.endpoints.checked(endpoint, well=True, failing=True)
     world.pool.connects = False
     sender >> signed()
     assert [one.patience_s for one in world.pool.waiting] == [8.0], "a connection is idle, and is not used"
@@ -832,10 +832,10 @@ def test_a_503_is_a_reason_to_ask_how_it_is() -> None:
     [endpoint] = world.site.policy.endpoints()
     sender = world.sender()
     sender >> signed()
-    assert not world.pool._state(endpoint).doubt.is_set()
+    assert not world.pool.endpoints[endpoint].doubt.is_set()
     world.upstream >> b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
     sender << b"HTTP/1.1 503 Busy\r\n*\r\n\r\n"
-    assert world.pool._state(endpoint).doubt.is_set()
+    assert world.pool.endpoints[endpoint].doubt.is_set()
     world.over(DELIVERED)
 
 

@@ -10,7 +10,7 @@ import pytest
 from proxy.core.policy import Endpoint, HealthCheck
 from proxy.net.clock import Clock
 from proxy.net.health import HealthChecks
-from proxy.net.pool import UpstreamPool
+from proxy.net.pool import Dial, UpstreamPool
 from proxy.net.turn import Turn
 from proxy.net.upstream import UpstreamConnection
 from tests.net.accepting import until
@@ -50,16 +50,16 @@ def test_two_bad_answers_make_it_unwell_and_one_good_well(run, bad: bytes | None
         pool = UpstreamPool(loop, clock, Turn(loop), connect_timeout_s=1.0)
         checks = HealthChecks(loop, pool)
         checks.use([endpoint, Endpoint("127.0.0.1", 1)])
-        await until(lambda: not pool.reachable((endpoint,)))
+        await until(lambda: not pool.endpoints.reachable((endpoint,)))
         await until(lambda: bad is not None or len(app.heads) >= 2)
         assert len(app.heads) >= 2
         assert app.heads[0].startswith(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:")
         app.answer = GOOD
-        await until(lambda: pool.reachable((endpoint,)))
+        await until(lambda: pool.endpoints.reachable((endpoint,)))
         app.answer = bad
-        await until(lambda: not pool.reachable((endpoint,)))
+        await until(lambda: not pool.endpoints.reachable((endpoint,)))
         checks.use([])
-        assert pool.reachable((endpoint,))
+        assert pool.endpoints.reachable((endpoint,))
         checks.use([endpoint])
         await checks.close()
         server.close()
@@ -116,13 +116,13 @@ def test_the_answer_is_read_and_the_connection_closed_tidily(run, answer: bytes,
         pool = UpstreamPool(loop, clock, Turn(loop), connect_timeout_s=1.0)
         checks = HealthChecks(loop, pool)
         checks.use([endpoint])
-        assert pool.ready((endpoint,)) == (), "until it has answered"
+        assert pool.endpoints.ready((endpoint,)) == (), "until it has answered"
         await until(lambda: ends)
         assert ends == [end]
-        assert bool(pool.ready((endpoint,))) is not answer.startswith(b"HTTP/1.1 503")
+        assert bool(pool.endpoints.ready((endpoint,))) is not answer.startswith(b"HTTP/1.1 503")
         assert (pool.idle_connections(), pool.lent_connections()) == (0, 0), "it is nobody's"
         checks.use([])
-        assert pool.ready((endpoint,)) == (endpoint,)
+        assert pool.endpoints.ready((endpoint,)) == (endpoint,)
         await checks.close()
         server.close()
         await pool.close()
@@ -145,7 +145,7 @@ def test_what_waits_has_it_asked_at_once(run) -> None:
         checks.use([endpoint])
         await until(lambda: app.heads)
         got: list[object] = []
-        pool.dial((endpoint,), patience_s=60.0, ready=got.append, failed=lambda: got.append(None))
+        pool.dial(Dial((endpoint,), patience_s=60.0, ready=got.append, failed=lambda: got.append(None)))
         await until(lambda: len(app.heads) >= 3)
         assert not got, "nothing is sent while its check fails"
         assert pool.acquire((endpoint,), waits=True) is None
@@ -153,7 +153,7 @@ def test_what_waits_has_it_asked_at_once(run) -> None:
         await until(lambda: got)
         assert got[0] is not None
         seen = len(app.heads)
-        pool.unavailable(endpoint)
+        pool.endpoints.unavailable(endpoint)
         await until(lambda: len(app.heads) > seen)
         pool.released(got[0])
         await checks.close()
@@ -172,8 +172,8 @@ def test_nobody_who_listens_is_unwell(run) -> None:
         endpoint = Endpoint("", 0, "/nonexistent/app.sock", health=HealthCheck("/", 0.01, 0.05))
         checks = HealthChecks(loop, pool)
         checks.use([endpoint])
-        await until(lambda: not pool.reachable((endpoint,)))
-        assert pool.conditions() == {"unix:/nonexistent/app.sock": False}
+        await until(lambda: not pool.endpoints.reachable((endpoint,)))
+        assert pool.endpoints.conditions() == {"unix:/nonexistent/app.sock": False}
         await checks.close()
         await pool.close()
         clock.close()
@@ -192,8 +192,8 @@ def test_a_connection_that_is_closed_as_it_stands_does_not_end_the_asking(run) -
         endpoint = Endpoint("127.0.0.1", server.sockets[0].getsockname()[1], health=HealthCheck("/", 0.01, 10.0))
         connect = pool.open
 
-        async def gone_at_first(endpoint: Endpoint) -> UpstreamConnection:
-            connection = await connect(endpoint)
+        async def gone_at_first(endpoint: Endpoint, preface: bytes = b"") -> UpstreamConnection:
+            connection = await connect(endpoint, preface)
             opened.append(connection)
             if len(opened) == 1:
                 connection.close()
@@ -202,7 +202,7 @@ def test_a_connection_that_is_closed_as_it_stands_does_not_end_the_asking(run) -
         pool.open = gone_at_first  # type: ignore[method-assign]
         checks = HealthChecks(loop, pool)
         checks.use([endpoint])
-        await until(lambda: pool.ready((endpoint,)))
+        await until(lambda: pool.endpoints.ready((endpoint,)))
         assert len(opened) >= 2
         await checks.close()
         server.close()

@@ -93,7 +93,7 @@ class Service:
             await self.site.pool.close()
             self.site.clock.close()
         assert self.site.budget.used == 0
-        assert all(state.outstanding == 0 for state in self.site.pool._states.values())
+        assert all(state.outstanding == 0 for state in self.site.pool.endpoints)
 
 
 class Sender:
@@ -274,7 +274,7 @@ def test_a_sender_that_goes_is_a_reset_for_the_upstream(converse) -> None:
             sender = await connect()
             sender.say(signed(BIG, path=path)[:2_000_000])
             before = len(service.seen)
-            await until(lambda: any(s.outstanding for s in service.site.pool._states.values()))
+            await until(lambda: any(s.outstanding for s in service.site.pool.endpoints))
             sender.reset()
             await until(lambda: len(service.seen) > before)  # noqa: B023
         assert all(end in RESET for end in service.seen)
@@ -398,7 +398,7 @@ def test_the_worker_cuts_at_the_end(converse) -> None:
     async def main(service: Service, connect) -> None:
         sender = await connect()
         sender.say(signed())
-        await until(lambda: any(s.outstanding for s in service.site.pool._states.values()))
+        await until(lambda: any(s.outstanding for s in service.site.pool.endpoints))
         for connection in list(service.site.connections):
             connection.abort()
         assert await sender.end() == "reset"

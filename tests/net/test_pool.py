@@ -14,7 +14,8 @@ from proxy.core.policy import Endpoint, UpstreamTls
 from proxy.core.proxy_protocol import LOCAL
 from proxy.net import pool as pool_module
 from proxy.net.clock import NEVER, Clock
-from proxy.net.pool import EJECT_FIRST_S, EJECT_MOST_S, UpstreamPool
+from proxy.net.endpoints import EJECT_FIRST_S, EJECT_MOST_S
+from proxy.net.pool import Dial, UpstreamPool
 from proxy.net.turn import Turn
 from proxy.net.upstream import CLOSED, IDLE, UpstreamConnection
 from tests.net.accepting import until
@@ -57,7 +58,7 @@ def make_pool(**changed: float) -> UpstreamPool:
 
 
 def outstanding(pool: UpstreamPool) -> int:
-    return sum(state.outstanding for state in pool._states.values())
+    return sum(state.outstanding for state in pool.endpoints)
 
 
 class Waiting:
@@ -75,7 +76,7 @@ class Waiting:
 
 async def dial(pool: UpstreamPool, *endpoints: Endpoint, patience_s: float = 0.0) -> UpstreamConnection | None:
     waiting = Waiting()
-    pool.dial(endpoints, patience_s=patience_s, ready=waiting.ready, failed=waiting.failed)
+    pool.dial(Dial(endpoints, patience_s=patience_s, ready=waiting.ready, failed=waiting.failed))
     await until(lambda: waiting.got)
     return waiting.got[0]
 
@@ -167,11 +168,11 @@ def test_one_that_refuses_is_left_alone_for_a_while(run) -> None:
             assert connection is not None
             assert connection.endpoint == app.endpoint
             connection.abort()
-        assert pool._states[dead].failures == 1
+        assert pool.endpoints[dead].failures == 1
         now = pool._clock.now()
-        assert now < pool._states[dead].ejected_until <= now + EJECT_FIRST_S
-        assert not pool.reachable((dead,))
-        assert pool.reachable((dead, app.endpoint))
+        assert now < pool.endpoints[dead].ejected_until <= now + EJECT_FIRST_S
+        assert not pool.endpoints.reachable((dead,))
+        assert pool.endpoints.reachable((dead, app.endpoint))
         await over(pool, app)
 
     run(main())
@@ -182,14 +183,14 @@ def test_the_only_one_is_tried_all_the_same_and_its_pause_doubles(run) -> None:
         pool, dead = make_pool(), refusing()
         for count in range(1, 9):
             assert await dial(pool, dead) is None
-            assert pool._states[dead].failures == count
-            left = pool._states[dead].ejected_until - pool._clock.now()
+            assert pool.endpoints[dead].failures == count
+            left = pool.endpoints[dead].ejected_until - pool._clock.now()
             assert left == pytest.approx(min(EJECT_FIRST_S * 2 ** (count - 1), EJECT_MOST_S), abs=0.5)
         app = await App().start(port=dead.port)
         connection = await dial(pool, dead)
         assert connection is not None
-        assert pool._states[dead].failures == 0
-        assert pool.reachable((dead,))
+        assert pool.endpoints[dead].failures == 0
+        assert pool.endpoints.reachable((dead,))
         connection.abort()
         await over(pool, app)
 
@@ -199,8 +200,8 @@ def test_the_only_one_is_tried_all_the_same_and_its_pause_doubles(run) -> None:
 def test_patience_waits_for_an_upstream_that_comes_back(run) -> None:
     async def main() -> None:
         pool, dead, app, waiting = make_pool(), refusing(), App(), Waiting()
-        pool.dial((dead,), patience_s=15.0, ready=waiting.ready, failed=waiting.failed)
-        await until(lambda: pool._states.get(dead) and pool._states[dead].failures > 1)
+        pool.dial(Dial((dead,), patience_s=15.0, ready=waiting.ready, failed=waiting.failed))
+        await until(lambda: pool.endpoints[dead].failures > 1)
         await app.start(port=dead.port)
         await until(lambda: waiting.got)
         assert waiting.got[0] is not None
@@ -222,8 +223,8 @@ def test_patience_has_an_end(run) -> None:
 def test_patience_ends_with_who_waits(run) -> None:
     async def main() -> None:
         pool, dead, waiting = make_pool(), refusing(), Waiting()
-        handle = pool.dial((dead,), patience_s=15.0, ready=waiting.ready, failed=waiting.failed)
-        await until(lambda: pool._states.get(dead) and pool._states[dead].failures)
+        handle = pool.dial(Dial((dead,), patience_s=15.0, ready=waiting.ready, failed=waiting.failed))
+        await until(lambda: pool.endpoints[dead].failures)
         handle.cancel()
         await until(lambda: not pool._dials)
         assert waiting.got == []
@@ -235,10 +236,10 @@ def test_patience_ends_with_who_waits(run) -> None:
 def test_a_connection_that_nobody_waits_for_any_more_is_kept(run) -> None:
     async def main() -> None:
         app, pool, waiting = await App().start(), make_pool(), Waiting()
-        pool.dial((app.endpoint,), patience_s=0, ready=waiting.ready, failed=waiting.failed).cancel()
+        pool.dial(Dial((app.endpoint,), patience_s=0, ready=waiting.ready, failed=waiting.failed)).cancel()
         await until(lambda: not pool._dials)
         assert pool.idle_connections() == 0  # cancelled before it began
-        handle = pool.dial((app.endpoint,), patience_s=0, ready=waiting.ready, failed=waiting.failed)
+        handle = pool.dial(Dial((app.endpoint,), patience_s=0, ready=waiting.ready, failed=waiting.failed))
         await asyncio.sleep(0)
         handle.cancel()
         await until(lambda: not pool._dials)
@@ -256,7 +257,7 @@ def test_a_host_name_that_is_none(run, caplog: pytest.LogCaptureFixture) -> None
         await over(pool)
 
     run(main())
-    [line] = [record.getMessage() for record in caplog.records if record.name == "proxy.net.pool"]
+    [line] = [record.getMessage() for record in caplog.records if record.name == "proxy.net.endpoints"]
     assert line.startswith(f"http://{'a' * 64}.invalid:80 cannot be reached: ")
 
 
@@ -335,7 +336,7 @@ def test_a_handshake_that_never_ends_leaves_nothing(run, authority) -> None:
         silent = Endpoint(app.endpoint.host, app.endpoint.port, tls=UpstreamTls())
         assert await dial(pool, silent) is None
         assert (outstanding(pool), pool.idle_connections()) == (0, 0)
-        assert pool._states[silent].dialing == 0
+        assert pool.endpoints[silent].dialing == 0
         await over(pool, app)
 
     run(main())
@@ -437,7 +438,7 @@ def test_closing_ends_what_is_under_way(run) -> None:
         app, pool, waiting = await App().start(), make_pool(), Waiting()
         lent, idle = await dial(pool, app.endpoint), await dial(pool, app.endpoint)
         pool.released(idle)
-        pool.dial((refusing(),), patience_s=60, ready=waiting.ready, failed=waiting.failed)
+        pool.dial(Dial((refusing(),), patience_s=60, ready=waiting.ready, failed=waiting.failed))
         await pool.close()
         assert idle.state is CLOSED
         assert not pool._dials
@@ -475,17 +476,17 @@ def test_a_new_connection_with_something_to_read_gets_no_request(run, monkeypatc
 
     async def main() -> None:
         app, pool = await App().start(), make_pool()
-        connect = pool._open
+        connect = pool.open
 
-        async def open_slowly(endpoint: Endpoint) -> UpstreamConnection:
-            connection = await connect(endpoint)
+        async def open_slowly(endpoint: Endpoint, preface: bytes) -> UpstreamConnection:
+            connection = await connect(endpoint, preface)
             connection.pause_reading()
             await until(lambda: app.accepted)
             app.accepted[0].write(first) if first else app.accepted[0].close()
             await until(lambda: is_readable(connection._sock))
             return connection
 
-        monkeypatch.setattr(pool, "_open", open_slowly)
+        monkeypatch.setattr(pool, "open", open_slowly)
         assert await dial(pool, app.endpoint) is None
         assert outstanding(pool) == 0
         await over(pool, app)
@@ -516,14 +517,14 @@ def test_who_is_unwell_is_chosen_last(run) -> None:
     async def main() -> None:
         apps, pool = [await App().start() for _ in range(2)], make_pool()
         first, second = (app.endpoint for app in apps)
-        pool.checked(first, well=False, failing=True)
+        pool.endpoints.checked(first, well=False, failing=True)
         for endpoints in ((first, second), (second, first)):
             connection = pool.acquire(endpoints) or await dial(pool, *endpoints)
             assert connection is not None
             assert connection.endpoint == second
             pool.released(connection)
-        assert pool.reachable((first, second))
-        assert not pool.reachable((first,))
+        assert pool.endpoints.reachable((first, second))
+        assert not pool.endpoints.reachable((first,))
         alone = await dial(pool, first)
         assert alone is not None
         pool.released(alone)
@@ -539,13 +540,13 @@ def test_who_is_configured_no_longer_loses_its_connections(run) -> None:
         assert idle is not None
         assert lent is not None
         pool.released(idle)
-        pool.use([Endpoint("127.0.0.1", 1)])
+        pool.endpoints.use([Endpoint("127.0.0.1", 1)])
         assert idle.state is CLOSED
         assert (pool.idle_connections(), pool.lent_connections()) == (0, 1)
         pool.released(lent)
         assert lent.state is CLOSED
-        pool.use([Endpoint("127.0.0.1", 1)])
-        assert pool.conditions() == {}
+        pool.endpoints.use([Endpoint("127.0.0.1", 1)])
+        assert pool.endpoints.conditions() == {}
         await over(pool, app)
 
     run(main())
@@ -557,15 +558,15 @@ def test_many_who_wait_share_one_attempt_and_all_get_through(run, monkeypatch) -
     async def main() -> None:
         nowhere = refusing()
         pool, waiting = make_pool(), Waiting()
-        attempts, connect = [], pool._open
+        attempts, connect = [], pool.open
 
-        async def count(endpoint: Endpoint) -> UpstreamConnection:
+        async def count(endpoint: Endpoint, preface: bytes) -> UpstreamConnection:
             attempts.append(endpoint)
-            return await connect(endpoint)
+            return await connect(endpoint, preface)
 
-        monkeypatch.setattr(pool, "_open", count)
+        monkeypatch.setattr(pool, "open", count)
         for _ in range(50):
-            pool.dial((nowhere,), patience_s=30.0, ready=waiting.ready, failed=waiting.failed)
+            pool.dial(Dial((nowhere,), patience_s=30.0, ready=waiting.ready, failed=waiting.failed))
         await until(lambda: len(attempts) >= 55)
         assert pool.waiting_dials() == 50
         app = await App().start(port=nowhere.port)
@@ -590,7 +591,7 @@ def test_a_connection_that_names_its_client_serves_nobody_else(run) -> None:
         server = await asyncio.get_running_loop().create_server(App, "127.0.0.1", 0)
         endpoint = Endpoint("127.0.0.1", server.sockets[0].getsockname()[1], send_proxy=True)
         pool, waiting = make_pool(), Waiting()
-        pool.dial((endpoint,), patience_s=0, ready=waiting.ready, failed=waiting.failed, preface=b"PROXY")
+        pool.dial(Dial((endpoint,), patience_s=0, ready=waiting.ready, failed=waiting.failed, preface=b"PROXY"))
         await until(lambda: waiting.got and heard)
         assert heard == [b"PROXY"]
         [connection] = waiting.got
@@ -617,12 +618,12 @@ def test_who_waits_is_told_where_a_bug_ends_the_dial(run, monkeypatch) -> None:
         async def broken(*_: object) -> UpstreamConnection:
             raise LookupError("unknown encoding: idna")
 
-        monkeypatch.setattr(pool, "_open", broken)
+        monkeypatch.setattr(pool, "open", broken)
         assert await dial(pool, Endpoint("127.0.0.1", 1)) is None
         assert [str(one["exception"]) for one in complaints] == ["unknown encoding: idna"]
         waiting = Waiting()
         pool.dial(
-            (Endpoint("127.0.0.1", 1),), patience_s=0, ready=waiting.ready, failed=waiting.failed
+            Dial((Endpoint("127.0.0.1", 1),), patience_s=0, ready=waiting.ready, failed=waiting.failed)
         ).cancel()  # and nobody where nobody waits any more
         await until(lambda: not pool.waiting_dials())
         assert waiting.got == []
@@ -637,8 +638,8 @@ def test_what_can_wait_goes_only_to_who_is_ready(run) -> None:
         first, second = (app.endpoint for app in apps)
         for endpoint in (first, second):
             await made_idle(pool, endpoint)
-        pool.checked(first, well=True, failing=True)
-        assert pool.ready((first, second)) == (second,)
+        pool.endpoints.checked(first, well=True, failing=True)
+        assert pool.endpoints.ready((first, second)) == (second,)
         connection = pool.acquire((first, second), waits=True)
         assert connection is not None
         assert connection.endpoint == second
@@ -648,7 +649,7 @@ def test_what_can_wait_goes_only_to_who_is_ready(run) -> None:
         assert anyhow is not None, "what cannot wait goes where it can"
         pool.released(anyhow)
         assert await dial(pool, first, patience_s=0.05) is None
-        pool.checked(first, well=True, failing=False)
+        pool.endpoints.checked(first, well=True, failing=False)
         waiting = await dial(pool, first, patience_s=5.0)
         assert waiting is not None
         pool.released(waiting)
@@ -663,9 +664,9 @@ def test_who_refused_a_connection_is_not_ready_until_it_is_checked(run, asked: b
 
     async def main() -> None:
         pool, gone = make_pool(), refusing()
-        pool.checked(gone, well=True, failing=False, asked=asked)
+        pool.endpoints.checked(gone, well=True, failing=False, asked=asked)
         assert await dial(pool, gone) is None
-        assert pool.ready((gone,)) == (() if asked else (gone,))
+        assert pool.endpoints.ready((gone,)) == (() if asked else (gone,))
         await over(pool)
 
     run(main())

@@ -1,0 +1,165 @@
+"""What one worker knows of its upstreams' endpoints, and the choice among several of them.
+
+The healthy endpoint with the fewest exchanges under way for its weight, and of equal ones the one whose turn it is.
+Health is passive: an endpoint that refuses connections is left alone for a moment that doubles, unless it is the only
+one; ``net.health`` may say more. Nothing is connected here: the pool does that, and says what came of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import field
+
+from proxy.core.policy import Endpoint
+from proxy.net.clock import Clock
+from proxy.net.upstream import UpstreamConnection
+from proxy.values import mutable
+
+log = logging.getLogger(__name__)
+
+#: An endpoint that refused is left alone this long at first, doubling up to the second figure.
+EJECT_FIRST_S = 1.0
+EJECT_MOST_S = 30.0
+
+
+@mutable
+class EndpointState:
+    """What is known of one endpoint."""
+
+    idle: deque[UpstreamConnection] = field(default_factory=deque)  # the warmest is on the right
+    outstanding: int = 0  # connections that are lent to an exchange
+    dialing: int = 0
+    failures: int = 0
+    ejected_until: float = 0.0
+    unwell: bool = False  # by its own answers to health checks
+    asked: bool = False  # by health checks
+    failing: bool = False  # the last check, or what was tried after it
+    doubt: asyncio.Event = field(default_factory=asyncio.Event)  # there is a reason to check at once
+    keeps: bool = True  # its connections, once they are idle
+    turn: float = 0.0  # grows by 1/weight with each exchange
+
+    def is_well(self, now: float) -> bool:
+        """Whether it is neither ejected nor unwell."""
+        return self.ejected_until <= now and not self.unwell
+
+
+class Endpoints:
+    """The endpoints of one worker. Each has a state from the first moment it is asked for."""
+
+    __slots__ = ("_clock", "_states", "_turn", "_used")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._states: dict[Endpoint, EndpointState] = {}
+        self._turn = 0.0  # of the endpoint chosen last: one that comes back is behind by one at most
+        self._used: frozenset[Endpoint] | None = None  # None: any
+
+    def __getitem__(self, endpoint: Endpoint) -> EndpointState:
+        state = self._states.get(endpoint)
+        if state is None:
+            used = self._used is None or endpoint in self._used
+            state = self._states[endpoint] = EndpointState(keeps=used and not endpoint.send_proxy)
+        return state
+
+    def __iter__(self) -> Iterator[EndpointState]:
+        return iter(self._states.values())
+
+    def use(self, endpoints: Iterable[Endpoint]) -> None:
+        """Forget every endpoint but these: its idle connections are closed, those in use when they become idle."""
+        self._used = frozenset(endpoints)
+        for endpoint, state in list(self._states.items()):
+            state.keeps = endpoint in self._used and not endpoint.send_proxy
+            if endpoint in self._used:
+                continue
+            while state.idle:
+                state.idle[-1].close()
+            if not state.outstanding and not state.dialing:
+                del self._states[endpoint]
+
+    # -- the choice
+
+    def order(self, endpoints: tuple[Endpoint, ...]) -> list[Endpoint]:
+        """Healthy ones first, then by what is under way for their weight, then by turns."""
+        if len(endpoints) == 1:
+            return list(endpoints)
+        now = self._clock.now()
+
+        def rank(endpoint: Endpoint) -> tuple[bool, float, float]:
+            state = self[endpoint]
+            busy = (state.outstanding + state.dialing) / endpoint.weight
+            return not state.is_well(now), busy, max(state.turn, self._turn - 1) + 1 / endpoint.weight
+
+        return sorted(endpoints, key=rank)
+
+    def charge(self, chosen: Endpoint, endpoints: tuple[Endpoint, ...]) -> None:
+        """It was this one's turn among ``endpoints``. ``chosen`` may be of another route, with another weight."""
+        if len(endpoints) == 1:
+            return
+        state = self[chosen]
+        weight = next((one.weight for one in endpoints if one == chosen), 1)
+        begun = max(state.turn, self._turn - 1)
+        self._turn = max(begun, self._turn)
+        state.turn = begun + 1 / weight
+
+    def ready(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        """Those whose health check, where they have one, does not fail. The others are asked again soon."""
+        found = []
+        for endpoint in endpoints:
+            state = self[endpoint]
+            if state.failing:
+                state.doubt.set()
+            else:
+                found.append(endpoint)
+        return tuple(found)
+
+    def reachable(self, endpoints: tuple[Endpoint, ...]) -> bool:
+        """Whether at least one of ``endpoints`` is well now."""
+        now = self._clock.now()
+        return any(self[endpoint].is_well(now) for endpoint in endpoints)
+
+    def conditions(self) -> dict[str, bool]:
+        """Whether each endpoint that was ever used is well now."""
+        now = self._clock.now()
+        return {str(endpoint): state.is_well(now) for endpoint, state in self._states.items()}
+
+    # -- what is found out
+
+    def refused(self, endpoint: Endpoint, error: Exception) -> None:
+        """It could not be connected to: leave it alone for a while."""
+        state = self[endpoint]
+        if not state.failures:
+            log.warning("%s cannot be reached: %s", endpoint, str(error) or type(error).__name__)
+        state.failures += 1
+        # An upstream that comes back may listen before it can answer.
+        state.failing = state.asked
+        state.doubt.set()
+        pause_s = min(EJECT_FIRST_S * 2 ** min(state.failures - 1, 10), EJECT_MOST_S)
+        state.ejected_until = self._clock.now() + pause_s
+
+    def accepted(self, endpoint: Endpoint) -> None:
+        """It has taken a connection."""
+        state = self[endpoint]
+        state.failures = 0
+        state.ejected_until = 0.0
+
+    def unavailable(self, endpoint: Endpoint) -> None:
+        """It has answered 503: its health check, where it has one, may say more."""
+        self[endpoint].doubt.set()
+
+    def checked(self, endpoint: Endpoint, *, well: bool, failing: bool, asked: bool = True) -> None:
+        """What its health check says; ``asked`` where it will be asked again. An endpoint that is not well is chosen
+        only where no other is; to one whose check is ``failing`` nothing is sent that can wait.
+        """
+        state = self[endpoint]
+        if state.unwell and well:
+            log.info("%s is well again", endpoint)
+        state.unwell, state.failing, state.asked = not well, failing, asked
+
+    async def doubted(self, endpoint: Endpoint) -> None:
+        """Wait until there is a reason to check the endpoint at once."""
+        doubt = self[endpoint].doubt
+        await doubt.wait()
+        doubt.clear()
