@@ -63,6 +63,9 @@ configuration means.
   forwards without any check.
 - **A route's own `allow` replaces** the top level's. Where every route has one, their union is what is admitted at
   accept; every other peer is reset. A route that only observes keeps its list all the same.
+- **`deny` wins over `allow`**, and adds up: what the top level denies, no route and no plain TCP forward takes. It is
+  no guard by itself. What every route refuses is reset at accept, or dropped by the kernel filter; what one of them
+  takes is judged with its request. A published list that has no copy here yet denies every address.
 - **Limits** of a route may only be tighter than the global ones.
 - **Variables** that begin with `HOOKWARD_`, mean nothing and look like a misspelt name are errors; others are warned
   of. Those that hold a referenced secret, and those that Kubernetes sets, are left alone.

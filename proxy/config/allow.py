@@ -1,4 +1,4 @@
-"""From ``allow`` entries to an ``AddressSet``: networks, addresses, ``file:/path`` and ``set:NAME[?query]``.
+"""From entries of ``allow`` and ``deny`` to an ``AddressSet``: networks, addresses, ``file:/path``, ``set:NAME?query``.
 
 A list that cannot be read, or that is empty, is a mistake: it must mean neither "everybody" nor, unnoticed, "nobody".
 Where published sets come from is not known here; whoever loads the configuration hands in what resolves them.
@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import field, replace
 
+from proxy.config.admission import EVERYBODY
 from proxy.config.problems import Problems, suggestion
 from proxy.config.secret_files import read_bounded
 from proxy.config.settings import ListUse
@@ -58,9 +59,20 @@ class AllowReader:
                 view.problems.add_mistake(where, mistake)
         value = AddressSet.union(fixed + published)
         if sets:
-            value = replace(value)  # ``config.set_swap`` knows a list by its identity
-            self.uses.append(ListUse(value, AddressSet.union(fixed), tuple(sets)))
+            use = ListUse(AddressSet.union(fixed), tuple(sets), denies=name == "deny")
+            value = use.unite(published)
+            self.uses.append(replace(use, value=value))
         return value
+
+    def read_deny(self, view: Table, above: tuple[AddressSet, ...] = ()) -> tuple[AddressSet, ...]:
+        """The lists of ``deny``: those ``above``, and the one that was written here."""
+        own = self.read(view, "deny")
+        if own is None:
+            return above
+        if self.missing_sets and own == EVERYBODY:
+            text = "a published list in it has no copy here yet, so every address is denied until it has been fetched"
+            view.warn("H205", "deny", text)
+        return (*above, own)
 
     def _one(self, text: str, base: str, where: Place, problems: Problems) -> AddressSet:
         if text.startswith("file:"):

@@ -11,6 +11,7 @@ import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from proxy.config.admission import admitted_by, reserved_for, shut
 from proxy.config.allow import AllowReader
 from proxy.config.duplicates import check_memory, read_store
 from proxy.config.fixtures import read_fixtures
@@ -64,16 +65,18 @@ class _Build:
         sets = self._sets()
         lists = AllowReader(sets.resolve, sets.known, sets.missing)
         allow = lists.read(self.top, "allow")
+        deny = lists.read_deny(self.top)
         trusted = lists.read(self.top, "trusted_proxies")
         if trusted is None:
             trusted = AddressSet.empty()
-        listeners = ListenerReader(lists, self.top, allow)
+        listeners = ListenerReader(lists, self.top, allow, deny)
         settings = self._settings(listeners)
         limits, server = self._limits()
-        reader = self._route_reader(lists, limits, server.buffer_budget, allow)
+        reader = self._route_reader(lists, limits, server.buffer_budget, allow, deny)
         exposure, routes = self._routes(reader, has_http=bool(settings.listen) or not settings.tcp)
         self._check_ends(settings, exposure, routes, listeners)
         check_memory(self.top, settings, routes)
+        self._check_callers(routes, lists)
         self._check_proxies(settings, trusted)
         self._warn_of_lent_keys(routes)
         admitted = admitted_by(exposure, routes)
@@ -145,10 +148,15 @@ class _Build:
         return found
 
     def _route_reader(
-        self, lists: AllowReader, limits: Limits, buffer_budget: int, allow: AddressSet | None
+        self,
+        lists: AllowReader,
+        limits: Limits,
+        buffer_budget: int,
+        allow: AddressSet | None,
+        deny: tuple[AddressSet, ...],
     ) -> RouteReader:
         guards = GuardReader(self.environ, self._schemes(), self.now)
-        return RouteReader(lists, guards, limits, buffer_budget, allow, self.top, self.top.need("open", bool))
+        return RouteReader(lists, guards, limits, buffer_budget, allow, deny, self.top, self.top.need("open", bool))
 
     def _routes(self, reader: RouteReader, *, has_http: bool) -> tuple[Exposure, tuple[Route, ...]]:
         """What is forwarded, by which routes. A list of addresses alone is a guard, and so makes a route."""
@@ -187,6 +195,15 @@ class _Build:
     def _missing(self, name: str) -> Place:
         return Place(self.config_path, key=(name,)) if self.config_path else Place.of(f"--{name}")
 
+    def _check_callers(self, routes: Sequence[Route], lists: AllowReader) -> None:
+        tables = self.top.named("route")
+        # A list that has not been fetched yet is warned of, and one that cannot be read is a problem already.
+        for route in [] if lists.missing_sets or self.top.problems.found else shut(routes):
+            view = tables.get(route.name, self.top)
+            owner = view if "deny" in view else self.top
+            what = f"denies every address that may call route {route.name!r}, so none could"
+            owner.wrong("deny", what, "make `deny` narrower, or `allow` wider")
+
     def _check_proxies(self, settings: Settings, trusted: AddressSet) -> None:
         top = self.top
         lacking = "trusted_proxies" not in top and not top.doubtful("trusted_proxies")
@@ -210,14 +227,6 @@ class _Build:
             self.top.problems.warn("H404", paths[0], "no `allow` has 'unix:', so every connection there is refused")
 
 
-def admitted_by(exposure: Exposure, routes: Sequence[Route]) -> AddressSet | None:
-    """Whom the routes admit together; None where one of them looks at no address."""
-    if exposure is Exposure.LOCAL:
-        return None
-    sets = [route.allow for route in routes if route.allow is not None]
-    return AddressSet.union(sets) if len(sets) == len(routes) else None
-
-
 def lent_keys(routes: Sequence[Route]) -> Iterator[tuple[Route, Route]]:
     """Routes whose key signs challenges of strangers, each with a route that takes any body with the same key."""
     takers: dict[bytes, dict[str, Route]] = {}
@@ -231,11 +240,3 @@ def lent_keys(routes: Sequence[Route]) -> Iterator[tuple[Route, Route]]:
             continue
         lent = {name: one for secret in signature.secrets for name, one in takers.get(secret.value, {}).items()}
         yield from ((lender, other) for other in lent.values())
-
-
-def reserved_for(admitted: AddressSet | None, routes: Sequence[Route], trusted: AddressSet) -> AddressSet:
-    """For whom a share of the connections is kept: the listed addresses, where others may connect as well."""
-    listed = [route.allow for route in routes if route.allow is not None]
-    if admitted is not None or not listed:
-        return AddressSet.empty()
-    return AddressSet.union([*listed, trusted])

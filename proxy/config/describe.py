@@ -12,7 +12,7 @@ from proxy.config.guards import show_instant
 from proxy.config.schema import SECTIONS
 from proxy.config.settings import DuplicateSettings, Loaded, Settings
 from proxy.config.sizes import show_rate, show_time
-from proxy.config.words import addresses, algorithm, token_place
+from proxy.config.words import addresses, algorithm, only, senders, token_place
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
 from proxy.core.secrets import Secret
@@ -39,7 +39,7 @@ def describe(loaded: Loaded) -> str:
     blocks += [
         [
             f"TCP {forward.name}: {forward.listen} to {str(forward.upstream).removeprefix('http://')}.",
-            f"{_INDENT}May connect: {addresses(forward.allow)}.",
+            f"{_INDENT}May connect: {senders(forward.allow, forward.deny)}.",
         ]
         for forward in settings.tcp
     ]
@@ -88,7 +88,8 @@ def _admission(policy: Policy, settings: Settings) -> str:
     if policy.admission is None:
         return f"Every address may connect.{' The kernel filter drops nothing.' if settings.kernel_filter else ''}"
     others = "the kernel filter drops all others" if settings.kernel_filter else "all others are reset at accept"
-    return f"Only {addresses(policy.admission)} may connect; {others}."
+    admitted = only(policy.admission)
+    return f"{admitted[0].upper()}{admitted[1:]} may connect; {others}."
 
 
 def _exposure(policy: Policy) -> str:
@@ -104,7 +105,7 @@ def _route(route: Route, limits: Limits) -> list[str]:
     methods = ", ".join(sorted(method.decode("ascii") for method in route.methods))
     lines = [
         f"Route {route.name}: {methods} {path} {below}, to {_list([str(one) for one in route.upstream])}.",
-        f"May call: {addresses(route.allow)}.",
+        f"May call: {senders(route.allow, route.deny)}.",
         *_proofs(route),
         f"Body: {_BODIES[route.body].format(window=_limit('hold_window', route.limits))}",
     ]

@@ -22,11 +22,12 @@ from proxy.values import frozen
 
 @frozen
 class ListenerReader:
-    """Reads ``tls`` and ``tcp``. ``allow`` is the top level's, for forwards without their own."""
+    """Reads ``tls`` and ``tcp``. Of the top level, ``allow`` is for forwards without their own, ``deny`` for all."""
 
     lists: AllowReader
     top: Table
     allow: AddressSet | None
+    deny: tuple[AddressSet, ...]
 
     def tls(self) -> tuple[TlsFiles, ...]:
         """The certificates, in order."""
@@ -82,11 +83,12 @@ class ListenerReader:
         allow = self.lists.read(view, "allow")
         if allow is None:
             allow = self.allow
+        deny = self.lists.read_deny(view, self.deny)
         if allow is None and not view.doubtful("allow"):
             view.warn("H304", "", f"no `allow`, so every address may connect to tcp {name!r}")
         if listen is None or upstream is None:
             return None
-        return TcpForward(name, listen, _endpoint(view, upstream), allow)
+        return TcpForward(name, listen, _endpoint(view, upstream), allow, deny)
 
     def check(self, settings: Settings, routes: Sequence[Route]) -> None:
         """Problems where two listeners are the same, or where one leads back to itself."""

@@ -32,13 +32,14 @@ _GUARD_KEYS = ("allow", "client_names", "provider", "token", "secrets")
 
 @frozen
 class RouteReader:
-    """Builds the routes of one load. ``allow`` is the top level's, for routes without their own."""
+    """Builds the routes of one load. Of the top level, ``allow`` is for routes without their own, ``deny`` for all."""
 
     lists: AllowReader
     guards: GuardReader
     limits: Limits
     buffer_budget: int
     allow: AddressSet | None
+    deny: tuple[AddressSet, ...]
     top: Table
     open: bool
 
@@ -56,6 +57,7 @@ class RouteReader:
             exact=view.need("exact", bool),
             methods=frozenset(view.items("methods", bytes)),
             allow=self.allow if allow is None else allow,
+            deny=self.lists.read_deny(view, self.deny),
             token=guards.token,
             signature=guards.signature,
             events=self._events(view, guards),
@@ -87,6 +89,7 @@ class RouteReader:
             exact=False,
             methods=USUAL_METHODS,
             allow=self.allow,
+            deny=self.deny,
             token=None,
             signature=None,
             events=None,

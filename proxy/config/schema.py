@@ -45,6 +45,8 @@ _TOP = (
     Key("workers", kinds.WORKERS, 'Processes; "auto" is one per processor.', 1, flag="workers"),
     Key("allow", kinds.ADDRESSES, "What may send, for every route that has no `allow` of its own.", many=True,
         flag="allow"),
+    Key("deny", kinds.ADDRESSES, "What may not send, for every route and plain TCP forward; it wins over `allow`, and "
+        "is no guard by itself.", many=True, flag="deny"),
     Key("trusted_proxies", kinds.ADDRESSES, "Proxies whose X-Forwarded-For or Forwarded is walked, right to left; with "
         "`proxy_protocol`, those that may send a PROXY header, whose address is final.",
         many=True, flag="trusted-proxy"),
@@ -115,6 +117,8 @@ _ROUTE = (
     Key("exact", kinds.BOOL, "This path alone.", False, flag="exact"),
     Key("methods", kinds.METHOD, "What may be done there.", ["POST"], many=True, flag="method"),
     Key("allow", kinds.ADDRESSES, "The addresses that may send; left out, the top level's `allow`.", many=True),
+    Key("deny", kinds.ADDRESSES, "The addresses that may not send, besides those of the top level's `deny`; it wins "
+        "over `allow`.", many=True),
     Key("client_names", kinds.CLIENT_NAME, "Names of client certificates (subjectAltName or common name) of which the "
         "sender must have one; needs `client_ca`.", many=True, flag="client-name"),
     Key("rate", kinds.RATE, "Requests that one address may send; IPv6 is counted per /64, and each worker counts for "
@@ -221,6 +225,12 @@ _TCP = (
     Key("upstream", kinds.TCP_UPSTREAM, "Where the bytes go."),
     Key("send_proxy", kinds.BOOL, "Whether a PROXY header (v2) that names the client goes first.", False),
     Key("allow", kinds.ADDRESSES, "The addresses that may connect; left out, the top level's `allow`.", many=True),
+    Key(
+        "deny",
+        kinds.ADDRESSES,
+        "The addresses that may not connect, besides those of the top level's `deny`.",
+        many=True,
+    ),
 )
 
 _TEST = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from proxy.config.build import admitted_by, reserved_for
+from proxy.config.admission import admitted_by, reserved_for
 from proxy.config.settings import ListUse, Loaded
 from proxy.core.addresses import AddressSet
 
@@ -22,12 +22,16 @@ def with_current_sets(loaded: Loaded, generation: int) -> Loaded:
     def current(allow: AddressSet | None) -> AddressSet | None:
         return renewed.get(id(allow), allow)
 
+    def denied(lists: tuple[AddressSet, ...]) -> tuple[AddressSet, ...]:
+        return tuple(renewed.get(id(one), one) for one in lists)
+
     policy = loaded.policy
-    routes = tuple(replace(route, allow=current(route.allow)) for route in policy.routes)
+    routes = tuple(replace(route, allow=current(route.allow), deny=denied(route.deny)) for route in policy.routes)
     trusted = renewed.get(id(policy.trusted_proxies), policy.trusted_proxies)
     admitted = admitted_by(policy.exposure, routes)
     admission = None if admitted is None else admitted | trusted
-    tcp = tuple(replace(forward, allow=current(forward.allow)) for forward in loaded.settings.tcp)
+    forwards = loaded.settings.tcp
+    tcp = tuple(replace(one, allow=current(one.allow), deny=denied(one.deny)) for one in forwards)
     return replace(
         loaded,
         policy=replace(
@@ -45,5 +49,4 @@ def with_current_sets(loaded: Loaded, generation: int) -> Loaded:
 
 
 def _renew(loaded: Loaded, use: ListUse) -> ListUse:
-    found = [loaded.sets.resolve(name, query) for name, query in use.sets]
-    return replace(use, value=AddressSet.union([use.fixed, *(one for one in found if one is not None)]))
+    return replace(use, value=use.unite([loaded.sets.resolve(name, query) for name, query in use.sets]))

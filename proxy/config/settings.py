@@ -6,8 +6,8 @@ them here needs no default of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field, replace
 
 from proxy.config.endpoints import ListenAddress
 from proxy.config.feed import Feed
@@ -31,12 +31,15 @@ class TlsFiles:
 
 @frozen
 class TcpForward:
-    """Plain TCP from ``listen`` to ``upstream`` (an endpoint without TLS); ``allow`` None admits every address."""
+    """Plain TCP from ``listen`` to ``upstream`` (an endpoint without TLS); ``allow`` None admits every address, and
+    ``deny`` wins over it.
+    """
 
     name: str
     listen: ListenAddress
     upstream: Endpoint
     allow: AddressSet | None
+    deny: tuple[AddressSet, ...] = ()
 
 
 @frozen
@@ -118,11 +121,21 @@ class Settings:
 
 @frozen
 class ListUse:
-    """A list of addresses with published sets in it: what it came to, its other entries, and (name, query) of each."""
+    """A list of addresses with published sets in it: its other entries, (name, query) of each, and what it came to."""
 
-    value: AddressSet
     fixed: AddressSet
     sets: tuple[tuple[str, str], ...]
+    denies: bool = False
+    value: AddressSet = field(default_factory=AddressSet.empty)
+
+    def unite(self, published: Sequence[AddressSet | None]) -> AddressSet:
+        """What it comes to with these copies of its sets, as a new object: ``config.set_swap`` knows lists by identity.
+
+        One that is not here admits no address, and denies them all: what is missing must not open anything.
+        """
+        if self.denies and not all(published):
+            return AddressSet.parse(["all"])
+        return replace(AddressSet.union([self.fixed, *(one for one in published if one is not None)]))
 
 
 @frozen

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from proxy.config.admission import EVERYBODY
 from proxy.core.addresses import AddressSet
 from proxy.core.signing.scheme import Method, Scheme
 from proxy.core.tokens import TokenKind
@@ -32,6 +35,20 @@ def addresses(allow: AddressSet | None) -> str:
         return "every address"
     parts = [count(len(allow), "address range")] if len(allow) else []
     return " and ".join(parts + ["peers on unix sockets"] * allow.has_unix) or "nobody"
+
+
+def senders(allow: AddressSet | None, deny: Sequence[AddressSet]) -> str:
+    """What ``allow`` admits, and what of it ``deny`` takes away."""
+    return f"{addresses(allow)}, but not {addresses(AddressSet.union(deny))}" if deny else addresses(allow)
+
+
+def only(admitted: AddressSet | None) -> str:
+    """What may connect, as a sentence begins: ``every address``, ``only …`` or ``every address but …``."""
+    if admitted is None:
+        return addresses(admitted)
+    denied = EVERYBODY.without(admitted)
+    few = denied and len(denied) < len(admitted)
+    return f"every address but {addresses(denied)}" if few else f"only {addresses(admitted)}"
 
 
 def token_place(kind: TokenKind, name: bytes) -> str:

@@ -145,6 +145,17 @@ class AddressSet:
                     ranges.add(first, end)
         return cls(ranges4.bounds(), ranges6.bounds(), has_unix=any(part.has_unix for part in parts))
 
+    def without(self, other: AddressSet) -> AddressSet:
+        """What is here and not in ``other``."""
+        ranges4, ranges6 = _Ranges(32), _Ranges(128)
+        for ranges, bounds, taken in (
+            (ranges4, self.bounds4, other.bounds4),
+            (ranges6, self.bounds6, other.bounds6),
+        ):
+            for first, end in _outside(bounds, taken):
+                ranges.add(first, end)
+        return AddressSet(ranges4.bounds(), ranges6.bounds(), has_unix=self.has_unix and not other.has_unix)
+
     def __contains__(self, peer: Peer) -> bool:
         if peer.version == 4:
             return bisect_right(self.bounds4, peer.number) & 1 == 1
@@ -268,6 +279,23 @@ def _parse_prefix(prefix: str, bits: int, shown: str) -> int:
 def _pairs(bounds: Sequence[int]) -> Iterator[tuple[int, int]]:
     each = iter(bounds)
     return zip(each, each, strict=True)
+
+
+def _outside(bounds: Sequence[int], taken: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The pieces of the ranges in ``bounds`` that no range in ``taken`` covers, in one pass over both."""
+    takers = _pairs(taken)
+    taker = next(takers, None)
+    for first, end in _pairs(bounds):
+        rest = first
+        while taker is not None and taker[0] < end:
+            if taker[0] > rest:
+                yield rest, taker[0]
+            rest = max(rest, taker[1])
+            if taker[1] >= end:
+                break  # it may cover some of the next range
+            taker = next(takers, None)
+        if rest < end:
+            yield rest, end
 
 
 class Packed(Sequence[int]):

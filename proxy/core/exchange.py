@@ -155,7 +155,9 @@ def _observe(asked: _Asked, admit: Admit, failed: Check, reason: Reason) -> Admi
 
 def _reject(asked: _Asked, admit: Admit, check: Check, reason: Reason) -> Reject:
     retry_s = asked.retry_s if reason is Reason.RATE_LIMITED else 0.0
-    return Reject(reason, asked.client, admit.route, retry_s=retry_s, stage=CHECKS.index(check))
+    denied = reason is Reason.ADDRESS_REFUSED and _is_denied(asked.client, admit.route)
+    detail = "denied" if denied else ""
+    return Reject(reason, asked.client, admit.route, retry_s=retry_s, detail=detail, stage=CHECKS.index(check))
 
 
 def _method(asked: _Asked, admit: Admit) -> Reason | None:
@@ -165,7 +167,13 @@ def _method(asked: _Asked, admit: Admit) -> Reason | None:
 
 def _address(asked: _Asked, admit: Admit) -> Reason | None:
     allow = admit.route.allow
-    return None if allow is None or asked.client in allow else Reason.ADDRESS_REFUSED
+    if allow is not None and asked.client not in allow:
+        return Reason.ADDRESS_REFUSED
+    return Reason.ADDRESS_REFUSED if _is_denied(asked.client, admit.route) else None
+
+
+def _is_denied(client: Peer, route: Route) -> bool:
+    return any(client in denied for denied in route.deny) if route.deny else False
 
 
 def _certificate(asked: _Asked, admit: Admit) -> Reason | None:

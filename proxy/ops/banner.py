@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterable, Sequence
 
 import proxy
+from proxy.config.admission import callers
 from proxy.config.commandline import Paint
 from proxy.config.host import PYTHON_VERSION
 from proxy.config.settings import Settings
-from proxy.config.words import addresses, count, token_place
-from proxy.core.addresses import AddressSet
+from proxy.config.words import count, only, senders, token_place
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.ops import privileges
 from proxy.ops.standard_error import StandardError
@@ -67,12 +67,14 @@ def policy_lines(policy: Policy, settings: Settings, paint: Paint) -> list[str]:
     if policy.exposure is Exposure.ROUTES:
         lines += [_route_line(route, paint) for route in policy.routes]
         if settings.listen:
-            lines.append(f"everything else is answered 404; {_only(policy.admission)} may connect")
+            lines.append(f"everything else is answered 404; {only(policy.admission)} may connect")
             if settings.kernel_filter and policy.admission is not None and settings.proxy_protocol == "off":
                 lines[-1] += ", the kernel filter drops all others"
     for forward in settings.tcp:
         to = str(forward.upstream).removeprefix("http://")
-        lines.append(f"tcp {forward.name}: {forward.listen} to {to}; {_only(forward.allow)} may connect")
+        lines.append(
+            f"tcp {forward.name}: {forward.listen} to {to}; {only(callers(forward.allow, forward.deny))} may connect"
+        )
     lines += [paint(f"warning: {text}", "yellow") for text in settings.warnings]
     return lines
 
@@ -97,10 +99,6 @@ def _exposure(policy: Policy, paint: Paint) -> Sequence[str]:
     return []
 
 
-def _only(allow: AddressSet | None) -> str:
-    return f"{'' if allow is None else 'only '}{addresses(allow)}"
-
-
 def _route_line(route: Route, paint: Paint) -> str:
     path = route.path.decode("ascii", "backslashreplace") + (" (exactly)" if route.exact else "")
     methods = ",".join(sorted(method.decode("ascii") for method in route.methods))
@@ -121,8 +119,8 @@ def guards(route: Route) -> list[str]:
         found.append(f"token in {place} ({count(len(route.token.secrets), 'secret')})")
     if route.client_names is not None:
         found.append(f"client certificate of {', '.join(sorted(route.client_names))}")
-    if route.allow is not None:
-        found.append(_only(route.allow))
+    if route.allow is not None or route.deny:
+        found.append(f"{'' if route.allow is None else 'only '}{senders(route.allow, route.deny)}")
     if route.events is not None:
         found.append(f"events {', '.join(sorted(route.events))}")
     return found

@@ -59,6 +59,7 @@ def _route(route: Route, well: Mapping[str, bool]) -> Json:
         "exact": route.exact,
         "methods": sorted(method.decode("ascii") for method in route.methods),
         "allow": "all" if route.allow is None else len(route.allow),
+        "deny": sum(map(len, route.deny)),
         "provider": route.provider,
         "body": route.body.value,
         "mode": "observe" if route.observe else "enforce",

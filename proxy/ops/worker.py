@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack, suppress
 from enum import IntEnum
 
 import proxy
+from proxy.config.admission import callers
 from proxy.config.commandline import wants_colour
 from proxy.config.host import PYTHON_VERSION
 from proxy.config.set_shelf import SetShelf
@@ -243,8 +244,10 @@ class Worker:
         return specs + [self._forward_spec(forward) for forward in settings.tcp]
 
     def _forward_spec(self, forward: TcpSettings) -> ListenerSpec:
+        allow = callers(forward.allow, forward.deny)
+
         def serve_pipes(sock: socket.socket) -> TcpForward:
-            return TcpForward(sock, site=self.site, slots=self._slots, upstream=forward.upstream, allow=forward.allow)
+            return TcpForward(sock, site=self.site, slots=self._slots, upstream=forward.upstream, allow=allow)
 
         return ListenerSpec(forward.name, forward.listen, forward.upstream, serve_pipes)
 
@@ -264,7 +267,7 @@ class Worker:
         """Judge by this load from now on."""
         self.settings = loaded.settings
         self.site.use(loaded.policy)
-        allows = {forward.name: forward.allow for forward in loaded.settings.tcp}
+        allows = {forward.name: callers(forward.allow, forward.deny) for forward in loaded.settings.tcp}
         for listener in self.listeners.open:
             if isinstance(listener.server, TcpForward):
                 listener.server.allow = allows[listener.spec.name]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from proxy.config.admission import callers
 from proxy.config.notes import Note, audible
 from proxy.config.settings import Loaded, Settings
 from proxy.config.sizes import show_time
@@ -178,9 +179,17 @@ def _takes_all(first: Route, second: Route, *, by_head: bool = False) -> bool:
 
 def _admits_all(first: Route, second: Route, *, by_head: bool = False) -> bool:
     """Whether the guards of the first route hold for whatever those of the second hold for."""
-    return (first.allow is None or (second.allow is not None and _holds(first.allow, second.allow))) and (
+    return _lets_all(first, second) and (
         first.observe or (not second.observe and _asks_no_more(first, second, by_head=by_head))
     )
+
+
+def _lets_all(first: Route, second: Route) -> bool:
+    """Whether every address that the second route lets in may call the first."""
+    if (first.allow, first.deny) == (second.allow, second.deny):
+        return True
+    outer, inner = callers(first.allow, first.deny), callers(second.allow, second.deny)
+    return outer is None or (inner is not None and _holds(outer, inner))
 
 
 def _asks_no_more(first: Route, second: Route, *, by_head: bool) -> bool:

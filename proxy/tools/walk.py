@@ -118,7 +118,7 @@ def _path(head: RequestHead) -> str:
 
 
 def _without_addresses(policy: Policy) -> Policy:
-    routes = tuple(replace(route, allow=None) for route in policy.routes)
+    routes = tuple(replace(route, allow=None, deny=()) for route in policy.routes)
     exposure = Exposure.OPEN if policy.exposure is Exposure.LOCAL else policy.exposure
     return replace(policy, routes=routes, allow=None, trusted_proxies=AddressSet.empty(), exposure=exposure)
 

@@ -46,6 +46,7 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
     "body_timeout": TIMES,
     "burst": st.integers(0, 50),
     "client_names": st.just(["ci.example.com"]),
+    "deny": st.sampled_from(["192.0.2.1", ["198.51.100.0/24", "unix:"], "10.0.0.0/8"]),
     "duplicates": st.sampled_from(["off", "in-flight", "refuse-delivered"]),
     "duplicates_by": st.sampled_from(["both", "id", "signature"]),
     "duplicates_window": TIMES,
@@ -126,6 +127,7 @@ def test_no_route_without_a_guard_and_none_that_lets_a_stranger_through(tables: 
             admit = bare(policy, peer, route.path)
             if admit is not None and admit.route.allow is not None and not is_open:
                 assert peer in admit.route.allow
+            assert admit is None or not any(peer in denied for denied in admit.route.deny)
             if admit is None or admit.route.observe:
                 continue
             assert admit.route.token is None, "a token is asked for, and there is none"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.words import addresses, algorithm, count, token_place
+from proxy.config.words import addresses, algorithm, count, only, senders, token_place
 from proxy.core.addresses import AddressSet
 from proxy.core.schemes import PROVIDERS
 from proxy.core.tokens import TokenKind
@@ -27,6 +27,15 @@ def test_lists(entries: list[str], said: str) -> None:
 
 def test_no_list_is_every_address() -> None:
     assert addresses(None) == "every address"
+
+
+def test_what_is_denied_is_said_where_that_is_shorter() -> None:
+    some, denied = AddressSet.parse(["192.0.2.0/24", "unix:"]), (AddressSet.parse(["192.0.2.1"]),)
+    assert senders(some, ()) == addresses(some)
+    assert senders(None, denied) == "every address, but not 1 address range"
+    assert only(None) == "every address"
+    assert only(some) == f"only {addresses(some)}"
+    assert only(AddressSet.parse(["all"]).without(some)) == f"every address but {addresses(some)}"
 
 
 def test_places_of_tokens() -> None:

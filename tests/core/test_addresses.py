@@ -230,6 +230,38 @@ def test_the_empty_set_is_false_and_admits_nobody():
     assert Peer.unix() not in AddressSet.empty()
 
 
+@given(st.lists(networks(32), max_size=12), st.lists(networks(32), max_size=12), st.integers(0, 0x1FFF))
+def test_without_holds_what_the_first_has_and_the_second_has_not(kept, taken, number):
+    one, other = (AddressSet.parse(f"{IPv4Address(base)}/{size}" for base, size in each) for each in (kept, taken))
+    rest = one.without(other)
+    assert (peer4(number) in rest) == (peer4(number) in one and peer4(number) not in other)
+    assert rest | one.without(rest) == one
+
+
+@given(st.lists(networks(128), max_size=12), st.lists(networks(128), max_size=12), st.integers(0, 0x1FFF))
+def test_without_for_ipv6_and_unix(kept, taken, number):
+    one, other = (AddressSet.parse(f"{IPv6Address(base)}/{size}" for base, size in each) for each in (kept, taken))
+    rest = one.without(other)
+    assert (peer6(number) in rest) == (peer6(number) in one and peer6(number) not in other)
+    unix = AddressSet.parse(["unix:"])
+    assert (one | unix).without(other).has_unix
+    assert not unix.without(other | AddressSet.parse(["all"]))
+
+
+def test_without_at_the_borders_of_ranges_and_of_long_lists():
+    one = AddressSet.parse(["10.0.0.0/30", "10.0.0.8/30", "2001:db8::/126"])
+    assert one.without(AddressSet.parse(["10.0.0.2/31", "10.0.0.8/29"])) == AddressSet.parse(
+        ["10.0.0.0/31", "2001:db8::/126"]
+    )
+    assert one.without(AddressSet.parse(["10.0.0.3", "10.0.0.4/30", "10.0.0.8"])) == AddressSet.parse(
+        ["10.0.0.0/31", "10.0.0.2", "10.0.0.9", "10.0.0.10/31", "2001:db8::/126"]
+    )
+    many = AddressSet.parse([f"10.{number >> 8}.{number & 255}.0/25" for number in range(5000)])
+    every = AddressSet.parse(["all"])
+    assert every.without(every.without(many)) == many
+    assert many.without(many) == AddressSet.empty()
+
+
 def test_union():
     office = AddressSet.parse(["192.0.2.0/25", "unix:"])
     partner = AddressSet.parse(["192.0.2.128/25", "2001:db8::/32"])
