@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?")
 _PORT = re.compile(r"[0-9]{1,5}")
 #: sockaddr_un.sun_path has 108 bytes on Linux, one of them for the final NUL.
-_MAX_SOCKET_PATH = 107
+MAX_SOCKET_PATH = 107
 
 
 @frozen
@@ -176,10 +176,8 @@ def _socket_path(text: str, form: str) -> str:
     path = text.removeprefix("unix:").removeprefix("//")
     if not path.startswith("/"):
         raise Mistake(f"{text[:80]!r} is not the full path of a socket", form)
-    if "\0" in path or len(path.encode("utf-8", "surrogateescape")) > _MAX_SOCKET_PATH:
-        raise Mistake(
-            "the path of the socket is too long", f"a unix socket's path has at most {_MAX_SOCKET_PATH} bytes"
-        )
+    if "\0" in path or len(path.encode("utf-8", "surrogateescape")) > MAX_SOCKET_PATH:
+        raise Mistake("the path of the socket is too long", f"a unix socket's path has at most {MAX_SOCKET_PATH} bytes")
     return path
 
 

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from proxy.config.endpoints import ListenAddress
+from proxy.config.endpoints import MAX_SOCKET_PATH, ListenAddress
 from proxy.config.guarded_files import Spot, reach
 from proxy.errors import HookwardError
 from proxy.values import frozen
@@ -110,6 +110,11 @@ def listen_all(addresses: Iterable[ListenAddress], environ: Mapping[str, str]) -
     return bound
 
 
+def listen_unix(path: str, mode: int) -> BoundSocket:
+    """A unix socket of that path, however long, and mode. Raises OSError or ListenError."""
+    return _bind_unix(ListenAddress(path=path), path, mode)
+
+
 def _listen(address: ListenAddress, environ: Mapping[str, str], *, v6_only: bool) -> list[BoundSocket]:
     try:
         if address.path is not None:
@@ -172,15 +177,15 @@ def _inode(spot: Spot) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _bind_unix(address: ListenAddress, path: str) -> BoundSocket:
+def _bind_unix(address: ListenAddress, path: str, mode: int = UNIX_MODE) -> BoundSocket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with reach(path, to_link=True) as spot:
             # The path as it is written is what `ss` shows; where others could lead it elsewhere, it is not used.
-            where = path if spot.certain else spot.path
+            where = path if spot.certain and len(os.fsencode(path)) <= MAX_SOCKET_PATH else spot.path
             _remove_stale(address, spot, where)
             # The mode comes with the file: to change it afterwards, by its name, could change another's.
-            before = os.umask(0o777 & ~UNIX_MODE)
+            before = os.umask(0o777 & ~mode)
             try:
                 sock.bind(where)
             finally:

@@ -10,6 +10,7 @@ still bring a request a moment. *Now*: what is open is cut. Signals are for the 
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
 import sys
@@ -51,6 +52,7 @@ from proxy.ops.gauges import Gauges
 from proxy.ops.journal import log
 from proxy.ops.listeners import Listeners, ListenerSpec
 from proxy.ops.places import ADMIN, Held, ListenPlace, SocketStore
+from proxy.ops.private import PrivateSocket
 from proxy.ops.privileges import become, owners_of
 
 #: How often is looked whether all have ended: often at first, when it is a matter of milliseconds.
@@ -114,6 +116,7 @@ class Worker:
         self._gauges = Gauges(self.metrics, self.site, self._slots)
         self.listeners = Listeners(store, unlink=not siblings)
         self._certificates = Certificates(self._loop)
+        self.private = PrivateSocket(os.getppid() if siblings else os.getpid())
         self._admin: AdminServer | None = None
         self._admin_sockets: list[Held] = []
         self._leave = Leave.STAY
@@ -128,7 +131,7 @@ class Worker:
         ]
         #: What is to be closed, the last one first.
         self._parts = AsyncExitStack()
-        for part in (self.site.clock, self._tls_causes, self.site.apart, self._diagnoser):
+        for part in (self.site.clock, self._tls_causes, self.site.apart, self._diagnoser, self.private):
             self._parts.callback(part.close)
         self._parts.push_async_callback(close_duplicates, self.site)
         self._parts.callback(self._certificates.use, None)
@@ -149,6 +152,7 @@ class Worker:
         # the files of the state are that user's.
         become(settings, [str(bound.address.path) for _, bound in self.held if bound.inode is not None])
         open_duplicates(self.site, settings.duplicates)
+        await self.private.open(settings.state_dir, os.environ)
 
     async def serve(self, left: Callable[[], None] = lambda: None) -> None:
         """Serve until told to leave, and return when the last connection has ended. ``left`` is called as soon as no

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.net import http_server
+from proxy.net.http_server import HttpConnection
 from proxy.ops import admin
-from proxy.ops.admin import AdminConnection, AdminServer
+from proxy.ops.admin import AdminServer
 
 
 class Worker:
@@ -196,7 +198,7 @@ async def ended_without_a_word(address: tuple[str, int], request: bytes) -> bool
 
 
 def test_who_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(admin, "REQUEST_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(http_server, "REQUEST_TIMEOUT_S", 0.01)
 
     async def action(_server: AdminServer, address: tuple[str, int]) -> None:
         assert await ended_without_a_word(address, b"GET /live")
@@ -205,12 +207,12 @@ def test_who_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_who_says_nothing_keeps_no_probe_out(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(admin, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 4)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
         server = AdminServer(Worker())
-        silent = [AdminConnection(server, loop) for _ in range(6)]
+        silent = [HttpConnection(server, loop) for _ in range(6)]
         transports = [FakeTransport() for _ in silent]
         for connection, transport in zip(silent, transports, strict=True):
             connection.connection_made(transport)
@@ -224,7 +226,7 @@ def test_who_says_nothing_keeps_no_probe_out(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(admin, "MAX_CONNECTIONS", 0)
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 0)
 
     async def action(server: AdminServer, address: tuple[str, int]) -> None:
         assert await ended_without_a_word(address, get("/livez"))
@@ -283,7 +285,7 @@ HEADISH = st.lists(
 def test_no_bytes_break_it(data: bytes):
     loop = asyncio.new_event_loop()
     try:
-        connection = AdminConnection(AdminServer(Worker()), loop)
+        connection = HttpConnection(AdminServer(Worker()), loop)
         transport = FakeTransport()
         connection.connection_made(transport)
         connection.data_received(data)
