@@ -21,10 +21,10 @@ from proxy.core.schemes import decode_secret, find
 from proxy.core.secrets import Secret
 from proxy.core.signatures import Scheme, SignatureCheck
 from proxy.core.signing.scheme import Encoding, Timestamp
+from proxy.core.signing.signer import sign
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
-from proxy.tools.signer import sign
 from tests import policies
 from tests.deliveries import NOW, Delivery, head_of, make
 from tests.policies import LIMITS

@@ -22,13 +22,13 @@ from proxy.config.rules import RULES
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Fixture, Loaded
 from proxy.core.addresses import Peer
+from proxy.core.walk import Trip, Walk, walk
 from proxy.errors import ConfigError, Problem
 from proxy.net.clock import Clock
 from proxy.net.tls import load_certificates
 from proxy.tools.explain import read_file
 from proxy.tools.ip_sets import SetRow, sentence
 from proxy.tools.lint import lint
-from proxy.tools.walk import Trip, Walk, walk
 from proxy.values import frozen
 
 

@@ -23,10 +23,10 @@ from proxy.config.kinds import INSTANT
 from proxy.config.load import load_namespace
 from proxy.config.settings import Loaded
 from proxy.core.addresses import Peer
+from proxy.core.walk import ADMITTED, CheckResult, Trip, Walk, walk
 from proxy.errors import Mistake, Problem
 from proxy.net.clock import Clock
 from proxy.tools.saved_delivery import Saved, no_files, read_saved
-from proxy.tools.walk import ADMITTED, CheckResult, Trip, Walk, walk
 
 _MAX_BYTES = 256 * 1024 * 1024
 #: What the shell passes for ``<(command)``, or standard input.

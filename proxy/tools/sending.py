@@ -1,7 +1,7 @@
 """One delivery as a provider would make it, and ways to make it wrong on purpose.
 
-``compose`` signs with the sender's side of the scheme (``tools.signer``); ``TAMPERS`` has what can be changed, before
-or after signing. Nothing here opens a connection.
+``compose`` signs with the sender's side of the scheme (``core.signing.signer``); ``TAMPERS`` has what can be changed,
+before or after signing. Nothing here opens a connection.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from proxy.core.schemes import Provider
 from proxy.core.signing.evidence import public_url_of
+from proxy.core.signing.signer import sign, sign_inside, signs_inside
 from proxy.core.signing.template import Slot, compile_template
 from proxy.core.tokens import TokenKind
 from proxy.http1 import write_request_head
 from proxy.tools.samples import Sample, body_of
-from proxy.tools.signer import sign, sign_inside, signs_inside
 from proxy.values import frozen, mutable
 
 HOUR_S = 3600.0

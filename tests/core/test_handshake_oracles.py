@@ -31,10 +31,10 @@ from proxy.core.routes import RouteTable
 from proxy.core.schemes import PROVIDERS, Provider
 from proxy.core.schemes.handshake import PLAIN, Form, Made
 from proxy.core.signatures import Scheme
+from proxy.core.signing.signer import sign
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
-from proxy.tools.signer import sign
 from tests.core.handshaking import KEY, PATH, URL, WORD, head
 from tests.core.handshaking import route as route_for
 from tests.deliveries import NOW, check_for, make

@@ -11,8 +11,8 @@ import pytest
 from proxy.core.schemes import PROVIDERS
 from proxy.core.signing.evidence import Evidence, EvidenceReader, public_url_of, signature_size
 from proxy.core.signing.scheme import Encoding, Listing, Method, Scheme, Timestamp
+from proxy.core.signing.signer import sign
 from proxy.reasons import Reason
-from proxy.tools.signer import sign
 from tests.deliveries import NOW, RAW, Delivery, b64, check_for, head_of, mac, run
 
 A, B = b"aa" * 32, b"bb" * 32

@@ -13,8 +13,8 @@ from proxy.core.exchange import Reject, decide
 from proxy.core.policy import Exposure, Route
 from proxy.core.request_head import read_request_head
 from proxy.core.routes import RouteTable
+from proxy.core.walk import ADMITTED, Trip, Walk, walk
 from proxy.reasons import Reason
-from proxy.tools.walk import ADMITTED, Trip, Walk, walk
 from tests.deliveries import NOW
 from tests.faults import JSON, KEY, TOKEN, github, route, signed, token
 from tests.policies import HEAD_LIMITS, LIMITS, policy

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from proxy.core.schemes import PROVIDERS, decode_secret
+from proxy.core.signing.signer import sign_inside, signs_inside
 from proxy.reasons import Reason
-from proxy.tools.signer import sign_inside, signs_inside
 from tests.deliveries import NOW, Delivery, check_for, make, run
 
 BODIES = {

@@ -1,8 +1,8 @@
 """The sender's side of a scheme: the header fields that a provider would add to a delivery, or the body that it would
 send where the signature stands in the body.
 
-For trying out one's own set-up (the ``send`` command) and never for verifying, which shares only the data. What the
-provider signs with a private key cannot be made here.
+For trying out one's own set-up (``send``), and where the operator has a delivery signed anew for the application. Never
+for verifying, which shares only the data. What the provider signs with a private key cannot be made here.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import pytest
 
 from proxy.core.schemes import PROVIDERS, decode_secret
-from proxy.tools.signer import sign
+from proxy.core.signing.signer import sign
 from tests.deliveries import (
     BODY,
     BODY_ONLY,
