@@ -55,6 +55,7 @@ class Reason(IdentityEnum):
 
     BAD_REQUEST = ("bad_request", 400, Ended.SENDER)
     BODY_TOO_LARGE = ("body_too_large", 413, Ended.US)
+    CONTENT_TYPE_REFUSED = ("content_type_refused", 415, Ended.US)
     TARGET_TOO_LONG = ("target_too_long", 414, Ended.US)
     HEAD_TOO_LARGE = ("head_too_large", 431, Ended.US)
     LENGTH_REQUIRED = ("length_required", 411, Ended.US)

@@ -27,6 +27,7 @@ PROMISED = dict.fromkeys(FORBIDDEN, 403) | {
     "head_timeout": 408,
     "body_timeout": 408,
     "length_required": 411,
+    "content_type_refused": 415,
     "head_too_large": 431,
     "expectation_failed": 417,
     "rate_limited": 429,

@@ -111,6 +111,9 @@ def _route(route: Route, limits: Limits) -> list[str]:
     ]
     if route.events is not None:
         lines.append(f"Events: {_list(sorted(route.events))}; others are refused.")
+    if route.content_types is not None:
+        types = _list(sorted(name.decode("ascii") for name in route.content_types))
+        lines.append(f"Content types: {types}; others are refused.")
     tightened = [
         f"{key.name} {_limit(key.name, route.limits)}"
         for key in SECTIONS["route_limits"].keys

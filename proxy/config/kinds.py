@@ -35,6 +35,7 @@ PREFIXES = ("file:", "env:", "cred:")
 #: No other name crosses: "_" and what is like it are dropped, because some read them as "-".
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,128}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 section 5.6.2
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")  # RFC 6838
 _QUERY_KEY = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,31}")
@@ -211,6 +212,15 @@ def _header(value: object) -> bytes:
     return text.lower().encode("ascii")
 
 
+def _media_type(value: object) -> object:
+    text = _text(value)
+    if ";" in text:
+        raise Mistake("parameters are not compared", f"leave out what follows the ';': {text.partition(';')[0]!r}")
+    if not _MEDIA_TYPE.fullmatch(text):
+        raise Mistake(f"{text[:80]!r} is not the type of a content", 'write it whole, such as "application/json"')
+    return text.lower().encode("ascii")
+
+
 def _query_key(value: object) -> object:
     text = _text(value)
     if not _QUERY_KEY.fullmatch(text):
@@ -319,6 +329,7 @@ ACCESS_LOG = Kind('path, "-" or "off"', 'write a path, "-" or "off"', _access_lo
 ROUTE_PATH = Kind("path of a URL", 'write "/hooks/github"', _route_path)
 METHOD = Kind("method", 'write "POST"', _method)
 HEADER = Kind("header name", 'write a name such as "X-Gitlab-Token"', _header)
+MEDIA_TYPE = Kind("media type", 'write "application/json"', _media_type)
 QUERY_KEY = Kind("query parameter", 'write a name such as "token"', _query_key)
 REFERENCE = Kind("reference to a secret", REFERENCE_FORM, _reference)
 MOMENT = Kind("time", "write 2026-03-01T09:15:00Z, or seconds since 1970, without quotes", _moment)

@@ -67,6 +67,7 @@ class RouteReader:
             drained=drained,
             answer_s=answer_s,
             limits=limits,
+            content_types=frozenset(view.items("content_types", bytes)) or None,
             client_names=self._client_names(view),
             rate=self._rate(view),
             provider=self._label(guards),

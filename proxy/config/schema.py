@@ -133,6 +133,9 @@ _ROUTE = (
     Key("tolerance", kinds.TIME, "How old or new a signed timestamp may be; left out, the provider's own window.",
         minimum="1s", maximum="7d", flag="tolerance"),
     Key("events", kinds.TEXT, "Refuse other event types.", many=True, flag="event"),
+    Key("content_types", kinds.MEDIA_TYPE, "Refuse other types of content, and requests that name none or two. "
+        "Parameters such as `charset` and the case of letters do not count.", many=True,
+        at_limit="415 `content_type_refused`", flag="content-type"),
     Key("body", choice("free", "tail", "hold"), "What the upstream may see before the verdict; left out, `tail` "
         "with a signature, else `free`.", flag="body"),
     Key("mode", choice("enforce", "observe"), "`observe` passes and counts what token, signature, "

@@ -198,6 +198,16 @@ def _length(asked: _Asked, admit: Admit) -> Reason | None:
     return None
 
 
+def _content_type(asked: _Asked, admit: Admit) -> Reason | None:
+    """The media type alone: its parameters say how to read it, and its name is of any case (RFC 9110 section 8.3.1)."""
+    wanted = admit.route.content_types
+    if wanted is None or admit.check is not None:
+        return None
+    media_type = asked.head.values.get(b"content-type", b"").partition(b";")[0].strip(b" \t").lower()
+    fits = media_type in wanted and b"content-type" not in asked.head.repeated
+    return None if fits else Reason.CONTENT_TYPE_REFUSED
+
+
 def _token(asked: _Asked, admit: Admit) -> Reason | None:
     token = admit.route.token
     if token is None:
@@ -251,7 +261,17 @@ def event_of(head: RequestHead, route: Route) -> str:
 
 Check: TypeAlias = Callable[[_Asked, Admit], Reason | None]
 #: The order of checks. Each says why it refuses, or None; what it finds out it writes into the ``Admit``.
-CHECKS: tuple[Check, ...] = (_method, _address, _certificate, _rate, _length, _token, _signature, _event)
+CHECKS: tuple[Check, ...] = (
+    _method,
+    _address,
+    _certificate,
+    _rate,
+    _length,
+    _content_type,
+    _token,
+    _signature,
+    _event,
+)
 #: Those that a route may only observe.
 PROOFS: frozenset[Check] = frozenset({_certificate, _token, _signature, _event})
 

@@ -152,6 +152,7 @@ class Route:
     observe: bool
     upstream: tuple[Endpoint, ...]
     limits: Limits
+    content_types: frozenset[bytes] | None = None  # lower case, without parameters; None is any, or none
     deny: tuple[AddressSet, ...] = ()  # wins over ``allow``: the top level's list and the route's own
     client_names: frozenset[str] | None = None  # lower case; one of them must be in the client's certificate
     rate: RateRule | None = None  # of each address; None is any

@@ -172,6 +172,7 @@ def _checks(
             "not judged: no address was given" if trip.peer is None else address,
         ),
         ("length", _LENGTH, f"{len(trip.body)} bytes"),
+        ("content type", frozenset({Reason.CONTENT_TYPE_REFUSED}), _content_type(head) if route.content_types else ""),
         ("token", _TOKEN, token if route.token is not None else ""),
         ("signature", _HEADER, f"{header or 'in the body'}: present and well-formed" if signature is not None else ""),
         ("time", _TIME, _age(trip, head, route) if stamp else ""),
@@ -179,6 +180,10 @@ def _checks(
         ("event", frozenset({Reason.EVENT_REFUSED}), event_of(head, route) if route.events is not None else ""),
         ("endpoint check", frozenset(), _handshake(decision)),
     ]
+
+
+def _content_type(head: RequestHead) -> str:
+    return head.values.get(b"content-type", b"").decode("latin-1") or "none is named"
 
 
 def _handshake(decision: Admit | Reject) -> str:

@@ -67,6 +67,9 @@ def _route(route: Route, well: Mapping[str, bool]) -> Json:
         "upstream": [_upstream(one, well, drained=False) for one in route.upstream]
         + [_upstream(one, well, drained=True) for one in route.drained],
         "events": None if route.events is None else sorted(route.events),
+        "content_types": None
+        if route.content_types is None
+        else sorted(name.decode("ascii") for name in route.content_types),
         "client_names": None if route.client_names is None else sorted(route.client_names),
         "limits": dataclasses.asdict(route.limits),
     }

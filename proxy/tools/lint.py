@@ -197,6 +197,10 @@ def _asks_no_more(first: Route, second: Route, *, by_head: bool) -> bool:
     return (
         (first.events is None or (second.events is not None and first.events >= second.events))
         and (
+            first.content_types is None
+            or (second.content_types is not None and first.content_types >= second.content_types)
+        )
+        and (
             first.client_names is None
             or (second.client_names is not None and first.client_names >= second.client_names)
         )

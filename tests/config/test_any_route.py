@@ -46,6 +46,7 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
     "body_timeout": TIMES,
     "burst": st.integers(0, 50),
     "client_names": st.just(["ci.example.com"]),
+    "content_types": st.sampled_from(["application/json", ["application/json", "text/html; a=b"]]),
     "deny": st.sampled_from(["192.0.2.1", ["198.51.100.0/24", "unix:"], "10.0.0.0/8"]),
     "duplicates": st.sampled_from(["off", "in-flight", "refuse-delivered"]),
     "duplicates_by": st.sampled_from(["both", "id", "signature"]),

@@ -55,6 +55,7 @@ GUARDED = route(
     allow=OFFICE,
     client_names=frozenset({"ci.example.com", "192.0.2.7"}),
     rate=RATE,
+    content_types=frozenset({b"application/json"}),
     token=QUERY,
     signature=SIGNED,
     events=frozenset({"push"}),
@@ -101,7 +102,8 @@ def ask(
 
 def signed(body: bytes, event: str = "push") -> dict[str, str]:
     mac = hmac.new(KEY, body, hashlib.sha256).hexdigest()
-    return {"X-Hub-Signature-256": f"sha256={mac}", "X-GitHub-Event": event, "X-GitHub-Delivery": "d-1"}
+    fields = {"X-Hub-Signature-256": f"sha256={mac}", "X-GitHub-Event": event, "X-GitHub-Delivery": "d-1"}
+    return fields | {"Content-Type": "application/json"}
 
 
 def reason(answer: Admit | Reject) -> Reason | None:
@@ -124,8 +126,9 @@ FAULTS: list[tuple[Reason, dict[str, object]]] = [
     (Reason.CLIENT_CERTIFICATE_REFUSED, {"names": frozenset({"other.example.com"})}),
     (Reason.RATE_LIMITED, {"rates": SPENT}),
     (Reason.BODY_TOO_LARGE, {"length": "Content-Length: 1001"}),
+    (Reason.CONTENT_TYPE_REFUSED, {"fields": {**signed(b"{}"), "Content-Type": "text/plain"}}),
     (Reason.TOKEN_MISSING, {"target": "/hook"}),
-    (Reason.SIGNATURE_MISSING, {"fields": {"X-GitHub-Event": "push"}}),
+    (Reason.SIGNATURE_MISSING, {"fields": {"X-GitHub-Event": "push", "Content-Type": "application/json"}}),
     (Reason.EVENT_REFUSED, {"fields": signed(b"{}", "ping")}),
 ]
 
@@ -141,6 +144,45 @@ def test_the_earliest_fault_answers(chosen: set[int]) -> None:
     for index in sorted(chosen, reverse=True):
         faults |= FAULTS[index][1]
     assert reason(ask(GUARDED, **faults)) is FAULTS[min(chosen)][0]
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"),
+    [
+        ("application/json", True),
+        ("Application/JSON; charset=utf-8", True),
+        ("application/json;charset=utf-8", True),
+        ("application/json \t; q", True),
+        ("application/vnd.api+json", True),
+        ("application/jsonp", False),
+        ("application/json, text/html", False),
+        ("text/html; application/json", False),
+        ("application", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_the_type_of_the_content(value: str | None, fits: bool) -> None:
+    types = frozenset({b"application/json", b"application/vnd.api+json"})
+    fields = {} if value is None else {"Content-Type": value}
+    answer = ask(route(content_types=types), fields=fields)
+    assert reason(answer) is (None if fits else Reason.CONTENT_TYPE_REFUSED)
+
+
+def test_of_two_content_types_the_application_may_believe_the_other() -> None:
+    fields = {"Content-Type": "application/json", "content-type": "text/html"}
+    answer = ask(route(content_types=frozenset({b"application/json", b"text/html"})), fields=fields)
+    assert reason(answer) is Reason.CONTENT_TYPE_REFUSED
+
+
+@pytest.mark.parametrize("deny", ["192.0.2.7", "192.0.2.0/24", "all"])
+def test_what_is_denied_is_refused_whatever_is_allowed(deny: str) -> None:
+    lists = (AddressSet.parse(["198.51.100.0/24"]), AddressSet.parse([deny]))
+    for allow in (None, OFFICE, AddressSet.parse(["all"])):
+        answer = ask(replace(GUARDED, allow=allow, deny=lists))
+        assert isinstance(answer, Reject)
+        assert (answer.reason, answer.detail) == (Reason.ADDRESS_REFUSED, "denied")
+        assert isinstance(ask(replace(GUARDED, allow=allow, deny=lists[:1])), Admit)
 
 
 def test_a_refused_request_says_when_there_is_room_again() -> None:
@@ -326,7 +368,7 @@ class TestTrustedProxy:
 
 
 def test_a_provider_may_demand_another_status() -> None:
-    answer = ask(replace(GUARDED, refusal_status=401), fields={})
+    answer = ask(replace(GUARDED, refusal_status=401), fields={"Content-Type": "application/json"})
     assert isinstance(answer, Reject)
     assert answer.status == 401
     other = ask(replace(GUARDED, refusal_status=401), method="PUT")
@@ -382,7 +424,8 @@ class TestProvenance:
         (Reason.LENGTH_REQUIRED, {"length": ""}),
         (Reason.BODY_TOO_LARGE, {"length": "Content-Length: 1001"}),
         (Reason.TOKEN_MISSING, {"target": "/hook"}),
-        (Reason.SIGNATURE_MISSING, {"fields": {}}),
+        (Reason.CONTENT_TYPE_REFUSED, {"fields": {}}),
+        (Reason.SIGNATURE_MISSING, {"fields": {"Content-Type": "application/json"}}),
         (Reason.EVENT_REFUSED, {"fields": signed(b"{}", "release")}),
     ],
     ids=lambda value: value.word if isinstance(value, Reason) else "",

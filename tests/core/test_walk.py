@@ -20,6 +20,7 @@ from tests.faults import JSON, KEY, TOKEN, github, route, signed, token
 from tests.policies import HEAD_LIMITS, LIMITS, policy
 
 OFFICE = AddressSet.parse(["192.0.2.0/24"])
+TYPES = frozenset({b"application/json"})
 
 
 def trip(
@@ -55,6 +56,12 @@ def test_an_admitted_delivery():
     ]
 
 
+def test_the_type_of_the_content_is_said():
+    found = walk(trip(replace(route(), content_types=TYPES), {**github(KEY), "Content-Type": b"application/JSON; a=b"}))
+    assert found.word == ADMITTED
+    assert ("content type", "application/JSON; a=b") in [(step.name, step.said) for step in found.steps]
+
+
 def test_a_mismatch_has_its_cause():
     found = walk(trip(route(), github(KEY + b"\n")))
     assert found.word == "signature_mismatch"
@@ -70,6 +77,8 @@ def test_a_mismatch_has_its_cause():
         (trip(route(), github(KEY), method="GET"), "method_not_allowed", "method"),
         (trip(replace(route(), path=b"/y"), github(KEY)), "path_not_matched", "route"),
         (trip(replace(route(), allow=OFFICE), github(KEY), peer=Peer.of("198.51.100.1")), "address_refused", "address"),
+        (trip(replace(route(), deny=(OFFICE,)), github(KEY), peer=Peer.of("192.0.2.1")), "address_refused", "address"),
+        (trip(replace(route(), content_types=TYPES), github(KEY)), "content_type_refused", "content type"),
         (trip(replace(route(), events=frozenset({"ping"})), github(KEY)), "event_refused", "event"),
         (trip(replace(route(), limits=replace(LIMITS, max_body=3)), github(KEY)), "body_too_large", "length"),
         (trip(route("gitlab", token=token()), {"X-Token": b"wrong"}), "token_mismatch", "token"),
