@@ -1,8 +1,8 @@
 """From flags, environment and file to the policy and the settings of a process, in four rooms.
 
 * base: what all others speak in: commandline, endpoints, feed, host, notes, problems, rules, sizes.
-* read: text to a tree of tables, each value of its kind and with its place: flag_names, flags, guarded_files, keys,
-  kinds, limits, locate, parse, schema, secret_files, store_url, tree.
+* read: text to a tree of tables, each value of its kind and with its place: as_file, flag_names, flags, guarded_files,
+  keys, kinds, limits, locate, parse, schema, secret_files, store_url, tree.
 * build: what the tables mean together: admission, allow, build, duplicates, fixtures, guards, handshakes, listeners,
   load, outline, route, schemes, set_catalogue, set_shelf, set_store, set_swap, settings, upstreams.
 * tell: what was loaded, in words: describe, words.

@@ -77,6 +77,9 @@ class AllowReader:
     def _one(self, text: str, base: str, where: Place, problems: Problems) -> AddressSet:
         if text.startswith("file:"):
             return self._file(os.path.join(base, text[5:]), where, problems)  # noqa: PTH118  # "" keeps relative paths
+        if "," in text:
+            what = f"{text[:80]!r} holds several addresses"
+            raise Mistake(what, 'write a list, ["192.0.2.0/24", "set:github"]; give the flag once for each')
         return AddressSet.parse([text])
 
     def _file(self, path: str, where: Place, problems: Problems) -> AddressSet:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from proxy.config import kinds
+from proxy.config.as_file import Given, as_file, one_route_each
 from proxy.config.flag_names import ENVIRONMENT_PREFIX, FLAGS, Flag
 from proxy.config.parse import read_value
 from proxy.config.problems import Problems, nearest, suggestion
@@ -58,17 +60,41 @@ class RunParser(argparse.ArgumentParser):
         raise FlagError([Problem(match[1].split("/")[-1], what, "see --help for its form")])
 
 
+class _Keep(argparse.Action):
+    """Keeps all texts of a flag, and in which order the flags came (``given``)."""
+
+    flag: Flag
+
+    def __call__(
+        self,
+        _parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        _option: str | None = None,
+    ) -> None:
+        text = values if isinstance(values, str) else "true"
+        setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), text])
+        namespace.given = [*getattr(namespace, "given", []), (self.flag, text)]
+
+
+class _Once(argparse.Action):
+    """Keeps the text of a flag that takes one."""
+
+    def __call__(
+        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> None:
+        if getattr(namespace, self.dest) not in {None, values}:
+            raise FlagError([Problem(option or "", "is given twice, and takes one value", "leave one of them out")])
+        setattr(namespace, self.dest, values)
+
+
 class _RefuseValue(argparse.Action):
     """An action for flags that must not exist."""
 
     def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002  # argparse's signature
-        namespace: argparse.Namespace,  # noqa: ARG002
-        values: object,  # noqa: ARG002
-        option_string: str | None = None,
+        self, _parser: argparse.ArgumentParser, _space: argparse.Namespace, _values: object, option: str | None = None
     ) -> NoReturn:
-        option = option_string or ""
+        option = option or ""
         raise FlagError(
             [
                 Problem(
@@ -82,17 +108,17 @@ class _RefuseValue(argparse.Action):
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
     """Add all flags of the schema, ``--config`` and ``--check-config`` to ``parser``. Values stay texts."""
-    parser.add_argument("-c", "--config", metavar="PATH", help=f"the TOML file [{CONFIG_VARIABLE}]")
+    config = "the TOML file, which may also be named without the flag"
+    parser.add_argument("-c", "--config", action=_Once, metavar="PATH", help=f"{config} [{CONFIG_VARIABLE}]")
     parser.add_argument("-t", "--check-config", action="store_true", help="check the configuration, say it, and leave")
     groups = {name: parser.add_argument_group(name) for name in dict.fromkeys(flag.group for flag in FLAGS)}
     for flag in FLAGS:
         text = flag.key.doc.replace("`", "").replace("%", "%%") + f" [{flag.variable}]"
-        if flag.key.kind is kinds.BOOL:
-            groups[flag.group].add_argument(flag.option, action="store_const", const="true", help=text)
-            continue
         metavar = flag.metavar or flag.key.name.upper().replace("_", "-")
-        action = "append" if flag.many else "store"
-        groups[flag.group].add_argument(flag.option, action=action, metavar=metavar, help=text)
+        nargs = 0 if flag.key.kind is kinds.BOOL else None
+        kept = groups[flag.group].add_argument(flag.option, action=_Keep, nargs=nargs, metavar=metavar, help=text)
+        assert isinstance(kept, _Keep)
+        kept.flag = flag
     for option in _REFUSED:
         parser.add_argument(option, action=_RefuseValue, nargs="?", help=argparse.SUPPRESS)
 
@@ -102,19 +128,28 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     parser = RunParser(prog="hookward", add_help=False)
     add_run_flags(parser)
     namespace, rest = parser.parse_known_args(list(argv))
-    refuse_unknown(rest)
+    take_file(namespace, rest)
     return namespace
 
 
-def refuse_unknown(rest: Sequence[str]) -> None:
-    """FlagError for what no flag took. Values are not repeated: one may be a secret behind a misspelt flag."""
+def take_file(namespace: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Take the one word that no flag took for the file of the configuration. FlagError for all else that is in
+    ``rest``. Words are not repeated: one may be a secret behind a misspelt flag.
+    """
     options = [word.partition("=")[0] for word in rest if word.startswith("-") and len(word) > 1]
     problems = [
         Problem(option[:40], "unknown flag", suggestion(option, _KNOWN, otherwise="see --help for the flags"))
         for option in options
     ]
-    if rest and not options:
-        problems = [Problem("command line", "a word belongs to no flag", "see --help for the flags and commands")]
+    if not problems and rest:
+        [word, *more] = rest
+        if more or not (word.endswith(".toml") or Path(word).exists()):
+            what = "a word belongs to no flag, and is no file of a configuration"
+            problems = [Problem("command line", what, "name one file (--config FILE); --help shows flags and commands")]
+        elif namespace.config not in {None, word}:
+            problems = [Problem("--config", "two files are named, and one is read", "leave one of them out")]
+        else:
+            namespace.config = word
     if problems:
         raise FlagError(problems)
 
@@ -122,13 +157,30 @@ def refuse_unknown(rest: Sequence[str]) -> None:
 def flag_tree(namespace: argparse.Namespace, problems: Problems) -> Table:
     """The tree of a namespace. FlagError with every value that is wrong; ``problems`` is for what is found later."""
     tree = Table(problems)
+    _refuse_repeated(namespace, problems)
     for flag in FLAGS:
         given = getattr(namespace, flag.attribute, None)
         if given is not None:
-            _put(tree, flag, given if isinstance(given, list) else [given], flag.option)
+            _put(tree, flag, given, flag.option)
     if problems.found:
         raise FlagError(problems.found)
     return tree
+
+
+def _refuse_repeated(namespace: argparse.Namespace, problems: Problems) -> None:
+    """Of two values the last one would win in silence, and its route would take the secrets of both."""
+    given: list[Given] = getattr(namespace, "given", [])
+    twice = [flag for flag in FLAGS if not flag.many and len(set(getattr(namespace, flag.attribute, None) or ())) > 1]
+    routes = [flag for flag in twice if flag.of_route]
+    for flag in twice:
+        if not flag.of_route:
+            problems.add(Place.of(flag.option), "is given twice, and takes one value", "leave one of them out")
+    if routes:
+        names = ", ".join(flag.option for flag in routes)
+        file = as_file(one_route_each(given)).replace("\n", "\n    ").rstrip()
+        what = "is given twice: flags make one route, and several routes need a file"
+        mend = f"write hookward.toml, and start with `--config hookward.toml` alone:\n\n    {file}\n"
+        problems.add(Place.of(names), what, mend)
 
 
 def environment_tree(environ: Mapping[str, str], problems: Problems) -> Table:

@@ -207,7 +207,7 @@ class GuardReader:
             if not entry.doubtful("from"):
                 entry.wrong("", "does not say where the secret is", 'add from = "file:/path"')
             return None
-        found = self._find(entry, "from", reference)
+        found = self._find(entry, "from", reference, provider)
         if found is None:
             return None
         name = self._name(entry, used, word, number)
@@ -223,11 +223,12 @@ class GuardReader:
             return None
         return Secret(name, value, before, after)
 
-    def _find(self, view: Table, key: str, reference: str) -> Found | None:
+    def _find(self, view: Table, key: str, reference: str, provider: Provider | None = None) -> Found | None:
         entry = view.entry(key)
         assert entry is not None
+        slug = "" if provider is None else provider.slug
         try:
-            found = read_reference(reference, entry.base, self.environ)
+            found = read_reference(reference, entry.base, self.environ, slug)
         except Mistake as mistake:
             view.wrong(key, mistake.what, mistake.mend)
             return None

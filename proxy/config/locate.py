@@ -31,6 +31,8 @@ def locate(text: str) -> dict[Path, int]:
         header = _HEADER.match(line)
         if header is not None:
             table = _in_lists(_parts(header[2]), counts)
+            for end in range(1, len(table) + 1):
+                lines.setdefault(table[:end], number)  # of `[a.b]`, a begins here as well
             if header[1] == "[[":
                 counts[table] = counts.get(table, -1) + 1
                 table = (*table, counts[table])

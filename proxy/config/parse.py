@@ -157,6 +157,10 @@ class _Walk:
         return None if None in items else tuple(items)
 
     def _scalar(self, value: object, key: Key, at: Path, shown: Path) -> object | None:
+        if value and isinstance(value, list) and not key.many:
+            other = "; another one gets a route of its own" if at[0] == "route" else ""
+            self._wrong(shown, "takes one value, and this is a list", f"write one of them{other}")
+            return None
         try:
             return read_value(key, value)
         except Mistake as mistake:
@@ -166,6 +170,10 @@ class _Walk:
 
     def _unknown(self, at: Path, section: Section) -> None:
         known = [key.name for key in section.keys]
+        if len(at) > 1 and str(at[-1]) in SECTIONS[""].by_name:
+            what = f"`{at[-1]}` belongs to the top level, and stands below the header of a table"
+            self.problems.add(self.source.place(at), what, "move it above the first [table] of the file")
+            return
         synonym = _SYNONYMS.get(str(at[-1]))
         meant = synonym if synonym in known else nearest(str(at[-1]), known)
         mend = f"did you mean {meant!r}?" if meant else f"keys here: {_names(section)}"

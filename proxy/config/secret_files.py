@@ -1,18 +1,22 @@
 """Secrets by reference: ``file:/path``, ``env:NAME``, ``cred:NAME`` (systemd's credentials directory).
 
-Nothing here ever puts into an error or a warning what it read, nor what it was told to read where that may be the
-secret itself by mistake: the place in the configuration says enough. A symbolic link is followed where root or we
-ourselves made it, as Kubernetes does for every secret that it mounts; anybody else's could have us read, as root, what
-is theirs to choose (``config.guarded_files``). What others may read is said.
+Nothing here ever puts into an error or a warning what it read. What it was told to read is named, with the command that
+mends it, but not where it may be the secret itself by mistake (``may_be_shown``). A symbolic link is followed where
+root or we ourselves made it, as Kubernetes does for every secret that it mounts; anybody else's could have us read, as
+root, what is theirs to choose (``config.guarded_files``). What others may read is said.
 """
 
 from __future__ import annotations
 
 import errno
+import grp
 import os
+import pwd
 import re
+import shlex
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
 
@@ -26,17 +30,16 @@ MAX_SECRET_BYTES = 64 * 1024
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CREDENTIAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _WHY = {
-    errno.ENOENT: ("the file of this secret does not exist", "create it, or mend the path"),
-    errno.ENOTDIR: ("the path of this secret goes through a file", "mend the path"),
-    errno.EACCES: ("the file of this secret may not be read", "let the user that runs hookward read it"),
-    errno.EPERM: ("the file of this secret may not be read", "let the user that runs hookward read it"),
-    errno.EXDEV: (
-        "the path of this secret has a symbolic link in it that another user made",
-        "name the file that it leads to",
-    ),
-    errno.ELOOP: ("the path of this secret is a loop of symbolic links", "mend the links"),
+    errno.ENOENT: ("does not exist", "make it with `hookward gen-secret --out FILE`, or mend the path"),
+    errno.ENOTDIR: ("does not exist: its path goes through a file", "mend the path"),
+    errno.EACCES: ("may not be read", "let the user that runs hookward read it"),
+    errno.EPERM: ("may not be read", "let the user that runs hookward read it"),
+    errno.EXDEV: ("has a symbolic link in it that another user made", "name the file that it leads to"),
+    errno.ELOOP: ("is a loop of symbolic links", "mend the links"),
 }
-_DEFAULT_WHY = ("the file of this secret cannot be read", "name a readable file")
+#: Names that people give to variables; a secret in capitals has digits between its letters.
+_NAMED = re.compile(r"[A-Z]+(?:_[A-Z]+)*(?:_?[0-9]{1,4})?")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}\.(?:secret|token|key|pem|crt|txt|pub)")
 
 
 @frozen
@@ -47,14 +50,54 @@ class Found:
     notes: tuple[Note, ...] = ()
 
 
-def read_reference(reference: str, base: str, environ: Mapping[str, str]) -> Found:
-    """The secret behind a reference. Relative paths start from ``base``. Mistake where there is none."""
+@frozen
+class _Wanted:
+    """A reference to a file. ``provider`` is the word for `hookward gen-secret`, or ""."""
+
+    reference: str
+    base: str = ""
+    provider: str = ""
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return os.path.join(self.base, self.reference.partition(":")[2])  # noqa: PTH118  # "" keeps a relative path
+
+    @property
+    def made(self) -> str:
+        """The command that makes the file with a new secret in it."""
+        return f"hookward gen-secret {f'{self.provider} ' if self.provider else ''}--out {shlex.quote(self.path)}"
+
+
+def read_reference(reference: str, base: str, environ: Mapping[str, str], provider: str = "") -> Found:
+    """The secret behind a reference, of ``provider`` (a slug, or ""). Relative paths start from ``base``. Mistake where
+    there is none.
+    """
     prefix, _, name = reference.partition(":")
     if prefix == "file":
-        return _from_file(os.path.join(base, name))  # noqa: PTH118  # "" keeps a relative path as it was typed
+        return _from_file(_Wanted(reference, base, provider))
     if prefix == "env":
         return _from_variable(name, environ)
     return _from_credential(name, environ)
+
+
+def may_be_shown(reference: str, base: str = "") -> bool:
+    """Whether a reference is one for certain, and not a secret that was written in its place: a file that is there, or
+    in a folder that is; a name as variables have them.
+    """
+    prefix, _, name = reference.partition(":")
+    if prefix != "file":
+        return _NAMED.fullmatch(name) is not None and len(name) <= 64
+    path, first = Path(base, name), name.lstrip("/").partition("/")[0]
+    try:
+        around = (
+            Path("/" if name.startswith("/") else base, first).is_dir() and path.parent.is_dir() is path.parent.exists()
+        )
+        return path.is_symlink() or path.exists() or around or _FILE_NAME.fullmatch(name) is not None
+    except PermissionError:  # a folder that is there, and that this user may not look into
+        return True
+    except (ValueError, OSError):  # a NUL, or far too long for a name
+        return False
 
 
 def read_bounded(path: str, limit: int, *, any_link: bool = False) -> tuple[bytes, os.stat_result]:
@@ -79,22 +122,64 @@ def read_bounded(path: str, limit: int, *, any_link: bool = False) -> tuple[byte
         os.close(descriptor)
 
 
-def _from_file(path: str) -> Found:
-    if "\0" in path:
+def _from_file(wanted: _Wanted) -> Found:
+    if "\0" in wanted.path:
         raise Mistake("the path of this secret has a NUL", "mend the path")
     try:
-        value, status = read_bounded(path, MAX_SECRET_BYTES)
+        value, status = read_bounded(wanted.path, MAX_SECRET_BYTES)
     except OSError as error:
-        raise Mistake(*_WHY.get(error.errno or 0, _DEFAULT_WHY)) from None
+        raise _mistake(wanted, error) from None
     if len(value) > MAX_SECRET_BYTES:
-        raise Mistake("the file of this secret is larger than 64KiB", "name the file that holds the secret alone")
+        raise Mistake(f"{_file(wanted)} is larger than 64KiB", "name the file that holds the secret alone")
     notes = _exposed(status)
     for ending in (b"\r\n", b"\n"):
         if value.endswith(ending):
             value = value.removesuffix(ending)
             notes.append(Note("H108", "one trailing newline was removed"))
             break
-    return _checked(value, notes)
+    return _checked(value, notes, f"{_file(wanted)} is empty", f"rm {shlex.quote(wanted.path)} && {wanted.made}")
+
+
+def _file(wanted: _Wanted) -> str:
+    """The file, by its name where that may be said."""
+    return f"the file of this secret{f', {wanted.path},' * may_be_shown(wanted.reference, wanted.base)}"
+
+
+def _mistake(wanted: _Wanted, error: OSError) -> Mistake:
+    named = may_be_shown(wanted.reference, wanted.base)
+    why, mend = _WHY.get(error.errno or 0, ("cannot be read", "name a readable file"))
+    if error.errno == errno.ENOENT and named:
+        mend = f"make it with `{wanted.made}`, or mend the path"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        why = f"may not be read by {user_name(os.geteuid())}"
+        mend = _let_read(wanted.path) if named else mend
+    elif error.errno == errno.EINVAL and Path(wanted.path).is_dir():  # "not a regular file"
+        why, mend = "cannot be read: it is a folder", "name a file in it"
+    return Mistake(f"{_file(wanted)} {why}", mend)
+
+
+def _let_read(path: str) -> str:
+    """The commands that let this user read a file, and pass what is on the way to it."""
+    user = user_name(os.geteuid())
+    try:
+        group = grp.getgrgid(os.getegid()).gr_name
+    except KeyError:
+        return f"let {user} read it"
+    around = [str(one) for one in reversed(Path(path).absolute().parents)]
+    closed = next((one for one in around if not os.access(one, os.X_OK)), None)
+    steps = [] if closed is None else [(closed, "750")]
+    commands = [
+        f"chown root:{group} {shlex.quote(one)} && chmod {mode} {shlex.quote(one)}"
+        for one, mode in [*steps, (path, "640")]
+    ]
+    return f"let {user} read it, as root: {' && '.join(commands)}"
+
+
+def user_name(uid: int) -> str:
+    """``the user hookward``; by number where the host has no name for it."""
+    with suppress(KeyError):
+        return f"the user {pwd.getpwuid(uid).pw_name}"
+    return f"the user with the number {uid}"
 
 
 def key_notes(path: str) -> list[Note]:
@@ -120,9 +205,14 @@ def _exposed(status: os.stat_result, what: str = "secret") -> list[Note]:
 def _from_variable(name: str, environ: Mapping[str, str]) -> Found:
     if not _VARIABLE.fullmatch(name):
         raise Mistake("this is not the name of an environment variable", "write its name, never the secret itself")
+    shown = name if may_be_shown(f"env:{name}") else ""
     if name not in environ:
-        raise Mistake("no environment variable of this name is set", "set it where hookward is started")
-    return _checked(os.fsencode(environ[name]), [])
+        what = f"no environment variable {shown or 'of this name'} is set"
+        mend = (
+            f"set it where hookward is started: export {shown or 'NAME'}=..., or a line of the unit's EnvironmentFile="
+        )
+        raise Mistake(what, mend)
+    return _checked(os.fsencode(environ[name]), [], f"the environment variable{f' {shown}' * bool(shown)} is empty")
 
 
 def _from_credential(name: str, environ: Mapping[str, str]) -> Found:
@@ -134,12 +224,12 @@ def _from_credential(name: str, environ: Mapping[str, str]) -> Found:
         )
     if not _CREDENTIAL.fullmatch(name):
         raise Mistake("this is not the name of a credential", "write the name that the unit gives it")
-    return _from_file(f"{folder}/{name}")
+    return _from_file(_Wanted(f"file:{folder}/{name}"))
 
 
-def _checked(value: bytes, notes: list[Note]) -> Found:
+def _checked(value: bytes, notes: list[Note], empty: str, mend: str = "put the value there") -> Found:
     if not value:
-        raise Mistake("this secret is empty", "an empty secret would prove nothing: put the value there")
+        raise Mistake(f"{empty}, and an empty secret would prove nothing", mend)
     if value != value.strip():
         notes.append(Note("H107", "the secret begins or ends with a blank or newline, which is taken as part of it"))
     return Found(value, tuple(notes))

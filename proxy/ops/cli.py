@@ -45,7 +45,10 @@ def _dispatch(argv: list[str]) -> int:
     if word in {"-V", "--version"}:
         return COMMANDS["version"].main(())
     if word and not word.startswith("-"):
-        raise FlagError([Problem(repr(word[:40]), "unknown command", suggestion(word, COMMANDS, what="commands"))])
+        mend = suggestion(word, COMMANDS, what="commands")
+        if word.endswith(".toml"):
+            mend = f"a file is started with `hookward run {word[:80]}`, and checked with `hookward check {word[:80]}`"
+        raise FlagError([Problem(repr(word[:40]), "unknown command", mend)])
     return COMMANDS["run"].main(argv)
 
 

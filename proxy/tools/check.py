@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from proxy.config.commandline import ExitCode
 from proxy.config.describe import describe
-from proxy.config.flags import FlagError, RunParser, add_run_flags, refuse_unknown
+from proxy.config.flags import FlagError, RunParser, add_run_flags, take_file
 from proxy.config.host import environment
 from proxy.config.load import load_namespace
 from proxy.config.notes import audible, rule_of
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.help:
         print(parser.format_help() + _rules(), end="")
         return ExitCode.OK
-    refuse_unknown(rest)
+    take_file(arguments, rest)
     _check_ids(arguments.silence)
     shelf = SetShelf()
     loaded = load_namespace(arguments, environment(), shelf=shelf)

@@ -68,6 +68,7 @@ def test_published_sets() -> None:
         ("set:zzz", "no address set 'zzz'", "known are: atlassian?product=jira, github"),
         ("set:a b", "not the name", "set:NAME"),
         ("set:", "not the name", "set:NAME"),
+        ("192.0.2.0/24,198.51.100.7", "several addresses", "give the flag once for each"),
         ("set:github?bad", "'github?bad' cannot be used", "known queries are product="),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +115,35 @@ def test_all_wrong_values_at_once() -> None:
         "--max-body",
         "--body",
     ]
+
+
+def test_a_route_that_is_given_twice_needs_a_file() -> None:
+    one = ["--path", "/g", "--provider", "github", "--secret-file", "ok.secret"]
+    two = ["--path", "/s", "--provider", "slack", "--secret-file", "s2.secret"]
+    [(where, what, mend)] = wrong("--listen", "127.0.0.1:8080", *one, *two)
+    assert where == "--path, --provider"
+    assert "several routes need a file" in what
+    assert '[route.github]\n    path = "/g"' in mend
+    assert 'secrets = ["file:s2.secret"]' in mend
+
+
+def test_a_flag_of_one_value_is_given_once() -> None:
+    assert wrong("--admin", "127.0.0.1:1", "--admin", "127.0.0.1:2")[0][:2] == (
+        "--admin",
+        "is given twice, and takes one value",
+    )
+    assert wrong("--config", "a.toml", "--config", "b.toml")[0][0] == "--config"
+    same = parse_flags(["--admin", "127.0.0.1:1", "--admin", "127.0.0.1:1", "--open", "--open"])
+    assert set(values(flag_tree(same, Problems()))) == {"admin", "open"}
+
+
+def test_a_word_is_the_file(tmp_path: Path) -> None:
+    assert parse_flags(["x.toml", "--open"]).config == "x.toml"
+    (tmp_path / "conf").touch()
+    assert parse_flags(["--open", str(tmp_path / "conf")]).config == str(tmp_path / "conf")
+    assert parse_flags(["-c", "x.toml", "x.toml"]).config == "x.toml"
+    assert wrong("-c", "a.toml", "b.toml")[0][1].startswith("two files")
+    assert wrong("a.toml", "b.toml")[0][1].startswith("a word belongs to no flag")
 
 
 def test_help_names_every_variable() -> None:

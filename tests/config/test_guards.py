@@ -194,8 +194,8 @@ BAD = [
     ),
     ('provider = "zzzz"\nsecrets = "file:token"', "4: route.a.provider", "no provider 'zzzz'", "hookward providers"),
     (GITHUB + 'secrets = "file:none"', "5: route.a.secrets", "does not exist", "mend the path"),
-    (GITHUB + 'secrets = ["file:empty"]', "5: route.a.secrets[0]", "empty", "put the value there"),
-    (GITHUB + 'secrets = ["env:NONE"]', "5: route.a.secrets[0]", "no environment variable", "set it"),
+    (GITHUB + 'secrets = ["file:empty"]', "5: route.a.secrets[0]", "empty", "hookward gen-secret github --out"),
+    (GITHUB + 'secrets = ["env:NONE"]', "5: route.a.secrets[0]", "no environment variable NONE is set", "set it"),
     (GITHUB + "secrets = [{ name = 'x' }]", "5: route.a.secrets[0]", "does not say where", "from ="),
     (
         GITHUB + "secrets = [{ from = 'file:token', not_after = 2026-09-30 }]",

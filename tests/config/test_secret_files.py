@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.secret_files import MAX_SECRET_BYTES, Found, read_bounded, read_reference
+from proxy.config.secret_files import MAX_SECRET_BYTES, Found, may_be_shown, read_bounded, read_reference
 from proxy.errors import Mistake
 
 
@@ -134,6 +134,44 @@ def test_a_loop_of_links(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("a")
     with pytest.raises(Mistake, match="loop"):
         read(f"file:{tmp_path}/a")
+
+
+@pytest.mark.parametrize(
+    ("reference", "shown"),
+    [
+        ("file:/etc/hookward-nowhere/github.secret", True),  # /etc is there
+        ("file:/no-such-place/hunter2", False),
+        ("file:/Hunter2+abc/def==", False),  # base64 may begin so
+        ("file:github.secret", True),
+        ("file:hunter2", False),
+        ("file:" + "hunter2" * 50, False),  # too long for a name
+        ("file:sk_live_4711", False),
+        ("file:eyJhbGciOi.eyJzdWIi.c2ln", False),
+        ("env:GITHUB_SECRET", True),
+        ("env:OLD_SECRET_2026", True),
+        ("env:hunter2", False),
+        ("env:DEADBEEF4711CAFE0815", False),
+        ("env:AKIAIOSFODNN7EXAMPLE", False),
+        ("cred:hunter2", False),
+    ],
+)
+def test_what_is_no_secret_by_mistake_is_named(reference: str, shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/var/tmp")
+    assert may_be_shown(reference) is shown
+    with pytest.raises(Mistake) as caught:
+        read(reference)
+    assert (reference.partition(":")[2] in caught.value.what + caught.value.mend) is shown
+
+
+def test_the_command_that_mends_it_is_there(tmp_path: Path) -> None:
+    with pytest.raises(Mistake) as caught:
+        read_reference(f"file:{tmp_path}/new.secret", "", {}, "github")
+    assert f"hookward gen-secret github --out {tmp_path}/new.secret" in caught.value.mend
+    with pytest.raises(Mistake, match="is a folder"):
+        read(f"file:{tmp_path}")
+    with pytest.raises(Mistake) as caught:
+        read(put(tmp_path, b""))
+    assert caught.value.mend.startswith(f"rm {tmp_path}/secret && hookward gen-secret")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
