@@ -10,11 +10,12 @@ import json
 from collections.abc import Iterable, Sequence
 
 from proxy.config import kinds
-from proxy.config.flag_names import Flag
+from proxy.config.flag_names import FLAGS, Flag
 from proxy.config.secret_files import may_be_shown
 from proxy.errors import Path
 from proxy.values import frozen
 
+_TCP = next(flag for flag in FLAGS if flag.path == ("tcp",))
 #: A flag and its text, as typed; "true" for a flag without a value.
 Given = tuple[Flag, str]
 
@@ -46,23 +47,25 @@ def one_route_each(given: Iterable[Given]) -> Written:
 
 def as_file(written: Written) -> str:
     """The text of the file, with a newline at its end."""
-    top = [one for one in written.top if len(one[0].path) == 1 and one[0].path != ("tcp",)]
-    lines = _keys(top)
+    lines = _keys([one for one in written.top if len(one[0].path) == 1 and one[0] is not _TCP])
     for title in dict.fromkeys(flag.path[0] for flag, _ in written.top if len(flag.path) > 1):
         lines += ["", f"[{title}]", *_keys([one for one in written.top if one[0].path[0] == title])]
-    for number, text in enumerate((text for flag, text in written.top if flag.path == ("tcp",)), 1):
-        [name, listen, upstream] = ["", "", "", *text.split("=", 2)][-3:]
-        lines += [
-            "",
-            f"[tcp.{name or f'tcp-{number}'}]",
-            f"listen = {quoted(listen)}",
-            f"upstream = {quoted(upstream)}",
-        ]
+    for number, text in enumerate((text for flag, text in written.top if flag is _TCP), 1):
+        lines += _forward(number, text)
     for name, group in written.routes.items():
-        lines += ["", f"[route.{name}]", *_keys([one for one in group if not _of_token(one[0].path)])]
-        token = _keys([one for one in group if _of_token(one[0].path)])
-        lines += [f"token = {{ {', '.join(token)} }}"] if token else []
+        lines += ["", f"[route.{name}]", *_route(group)]
     return "\n".join(lines).strip() + "\n"
+
+
+def _forward(number: int, text: str) -> list[str]:
+    [name, listen, upstream] = ["", "", "", *text.split("=", 2)][-3:]
+    return ["", f"[tcp.{name or f'tcp-{number}'}]", f"listen = {quoted(listen)}", f"upstream = {quoted(upstream)}"]
+
+
+def _route(group: Sequence[Given]) -> list[str]:
+    token = _keys([one for one in group if _of_token(one[0].path)])
+    rest = _keys([one for one in group if not _of_token(one[0].path)])
+    return [*rest, f"token = {{ {', '.join(token)} }}"] if token else rest
 
 
 def quoted(text: str) -> str:

@@ -137,21 +137,20 @@ def take_file(namespace: argparse.Namespace, rest: Sequence[str]) -> None:
     ``rest``. Words are not repeated: one may be a secret behind a misspelt flag.
     """
     options = [word.partition("=")[0] for word in rest if word.startswith("-") and len(word) > 1]
-    problems = [
-        Problem(option[:40], "unknown flag", suggestion(option, _KNOWN, otherwise="see --help for the flags"))
-        for option in options
-    ]
-    if not problems and rest:
-        [word, *more] = rest
-        if more or not (word.endswith(".toml") or Path(word).exists()):
-            what = "a word belongs to no flag, and is no file of a configuration"
-            problems = [Problem("command line", what, "name one file (--config FILE); --help shows flags and commands")]
-        elif namespace.config not in {None, word}:
-            problems = [Problem("--config", "two files are named, and one is read", "leave one of them out")]
-        else:
-            namespace.config = word
-    if problems:
-        raise FlagError(problems)
+    if options:
+        mends = [suggestion(option, _KNOWN, otherwise="see --help for the flags") for option in options]
+        pairs = zip(options, mends, strict=True)
+        raise FlagError([Problem(option[:40], "unknown flag", mend) for option, mend in pairs])
+    if not rest:
+        return
+    word = rest[0]
+    if len(rest) > 1 or not (word.endswith(".toml") or Path(word).exists()):
+        what = "a word belongs to no flag, and is no file of a configuration"
+        mend = "name one file (--config FILE); see --help for the flags and commands"
+        raise FlagError([Problem("command line", what, mend)])
+    if namespace.config not in {None, word}:
+        raise FlagError([Problem("--config", "two files are named, and one is read", "leave one of them out")])
+    namespace.config = word
 
 
 def flag_tree(namespace: argparse.Namespace, problems: Problems) -> Table:
