@@ -136,14 +136,12 @@ def take_file(namespace: argparse.Namespace, rest: Sequence[str]) -> None:
     """Take the one word that no flag took for the file of the configuration. FlagError for all else that is in
     ``rest``. Words are not repeated: one may be a secret behind a misspelt flag.
     """
-    options = [word.partition("=")[0] for word in rest if word.startswith("-") and len(word) > 1]
-    if options:
-        mends = [suggestion(option, _KNOWN, otherwise="see --help for the flags") for option in options]
-        pairs = zip(options, mends, strict=True)
-        raise FlagError([Problem(option[:40], "unknown flag", mend) for option, mend in pairs])
-    if not rest:
+    problems = [_unknown(word.partition("=")[0]) for word in rest if word.startswith("-") and len(word) > 1]
+    if problems:
+        raise FlagError(problems)
+    word = rest[0] if rest else None
+    if word is None:
         return
-    word = rest[0]
     if len(rest) > 1 or not (word.endswith(".toml") or Path(word).exists()):
         what = "a word belongs to no flag, and is no file of a configuration"
         mend = "name one file (--config FILE); see --help for the flags and commands"
@@ -151,6 +149,10 @@ def take_file(namespace: argparse.Namespace, rest: Sequence[str]) -> None:
     if namespace.config not in {None, word}:
         raise FlagError([Problem("--config", "two files are named, and one is read", "leave one of them out")])
     namespace.config = word
+
+
+def _unknown(option: str) -> Problem:
+    return Problem(option[:40], "unknown flag", suggestion(option, _KNOWN, otherwise="see --help for the flags"))
 
 
 def flag_tree(namespace: argparse.Namespace, problems: Problems) -> Table:
