@@ -150,8 +150,12 @@ RAW: dict[str, tuple[bytes, str]] = {
 }
 
 
+#: To plain HTTP on the port.
+PLAIN = b"HTTP/1.1 400"
+
+
 def heard(sock: socket.socket) -> str:
-    """What comes in the clear: "hello", the name of an alert, "closed" or "reset"."""
+    """What comes in the clear: "hello", the name of an alert, "HTTP/1.1 400", "closed" or "reset"."""
     data = b""
     try:
         while True:
@@ -163,6 +167,8 @@ def heard(sock: socket.socket) -> str:
                 data = data[end:]
             piece = sock.recv(65536)
             if not piece:
+                if data.startswith(PLAIN):
+                    return PLAIN.decode()
                 return "closed" if not data else f"closed behind {data!r}"
             data += piece
     except ConnectionResetError:
@@ -282,7 +288,7 @@ ACCEPTED: dict[str, tuple[str, str]] = {
     "only http/2": ("hello", "Python's ssl goes on without a protocol: HTTP/1.1 is all that is spoken then"),
     "an empty record": ("hello", "OpenSSL passes over 32 of them"),
     "an alert": ("unexpected_message", "a hello comes first"),
-    "HTTP": ("closed", "this is no TLS, so no alert would be read"),
+    "HTTP": (PLAIN.decode(), "this is no TLS, so no alert would be read"),
     "a banner": ("closed", "this is no TLS, so no alert would be read"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.core.setup_faults import TLS_WORDS
 from proxy.values import frozen
 
 #: Upper bounds in seconds: from "answered from memory" to the longest time-outs of providers (10 s) and ours (90 s).
@@ -75,6 +76,13 @@ UPSTREAM_UP = Family(
 )
 TLS_HANDSHAKES = Family(
     "hookward_tls_handshakes_total", "counter", "TLS handshakes of clients, by how they ended.", ("result",)
+)
+TLS_FAILURES = Family(
+    "hookward_tls_failures_total",
+    "counter",
+    "Connections of clients whose TLS failed, by cause.",
+    ("cause",),
+    known=tuple((word,) for word in TLS_WORDS),
 )
 CERTIFICATE_EXPIRY = Family(
     "hookward_certificate_expiry_timestamp_seconds",

@@ -23,10 +23,10 @@ class _More(Enum):
 #: The bytes are a good beginning; the header has not ended.
 NEED_MORE: Final = _More.NEED_MORE
 
-_V1_START = b"PROXY "
+V1_START = b"PROXY "
 _V1_MAX = 107  # bytes with CRLF: the longest line of two full IPv6 addresses (section 2.1)
 
-_V2_START = b"\r\n\r\n\x00\r\nQUIT\n"
+V2_START = b"\r\n\r\n\x00\r\nQUIT\n"
 _V2_FIXED = 16
 _V2_MAX = 4096  # bytes after the fixed part; a header that fills it carries a client certificate's names
 _LOCAL = 0x20
@@ -57,11 +57,11 @@ def parse(buffer: bytes) -> Header | Literal[_More.NEED_MORE]:
 
     ProtocolError (``bad_request``, "proxy_header") as soon as the bytes cannot become a good header.
     """
-    if buffer.startswith(_V1_START):
+    if buffer.startswith(V1_START):
         return _parse_v1(buffer)
-    if buffer.startswith(_V2_START):
+    if buffer.startswith(V2_START):
         return _parse_v2(buffer)
-    if _V1_START.startswith(buffer) or _V2_START.startswith(buffer):
+    if V1_START.startswith(buffer) or V2_START.startswith(buffer):
         return NEED_MORE
     raise _broken()
 
@@ -131,7 +131,7 @@ def _v2_peer(family: int, buffer: bytes) -> Peer:
 
 
 #: For a connection of our own, without a client.
-LOCAL = _V2_START + bytes((_LOCAL, _UNSPEC, 0, 0))
+LOCAL = V2_START + bytes((_LOCAL, _UNSPEC, 0, 0))
 
 
 def write_v2(source: Peer, destination: Peer | None) -> bytes:
@@ -145,7 +145,7 @@ def write_v2(source: Peer, destination: Peer | None) -> bytes:
     addresses = source.number.to_bytes(size, "big") + (0 if to is None else to.number).to_bytes(size, "big")
     ports = source.port.to_bytes(2, "big") + (0 if to is None else to.port).to_bytes(2, "big")
     block = addresses + ports
-    return _V2_START + bytes((_PROXY, _TCP4 if size == 4 else _TCP6)) + len(block).to_bytes(2, "big") + block
+    return V2_START + bytes((_PROXY, _TCP4 if size == 4 else _TCP6)) + len(block).to_bytes(2, "big") + block
 
 
 def header_for(source: Peer, sockname: object) -> bytes:

@@ -1,6 +1,7 @@
 """The accept loop: which address connects, whether it may, and whether there is room. Nothing is read here.
 
-The address is judged from accept's own result, so that a refused peer costs two system calls and no log line: it is
+The address is judged from accept's own result, so that a refused peer costs two system calls and is noted for a line
+that sums them up: it is
 reset (SO_LINGER 0), which leaves no TIME_WAIT behind. An admitted one is handed over with its :class:`Slot`.
 The kernel may be told to drop most of the others before that (``net.kernel_filter``): the rest is judged all the same.
 ``net.listener`` and ``net.tcp_forward`` build on it.
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from proxy.core.addresses import AddressSet, Peer
+from proxy.core.setup_faults import NOT_LISTED, SetupFault
 from proxy.net.admission import ConnectionSlots, Site, Slot
 from proxy.net.reset import reset
 from proxy.net.sockets import detach_filter
@@ -75,7 +77,8 @@ def peer_of(family: int, address: tuple[str, int] | str) -> Peer:
 class Acceptor:
     """Accepts from one listening socket, which it owns from now on and closes in ``stop``.
 
-    ``gate()`` gives the addresses that may connect now, None for all. ``charge`` is False where the peer is a load
+    ``gate()`` gives the addresses that may connect now, None for all; of the others is noted that they are ``outside``.
+    ``charge`` is False where the peer is a load
     balancer: then ``hand_over`` charges the address that it speaks for. ``lasting``: the connections may stay silent
     for ever, and leave a share to those of routes.
     """
@@ -87,6 +90,7 @@ class Acceptor:
         site: Site,
         slots: ConnectionSlots,
         gate: Callable[[], AddressSet | None],
+        outside: SetupFault = NOT_LISTED,
         hand_over: HandOver,
         charge: bool = True,
         lasting: bool = False,
@@ -96,6 +100,7 @@ class Acceptor:
         self._site = site
         self._slots = slots
         self._gate = gate
+        self._outside = outside
         self._hand_over = hand_over
         self._charge = charge
         self._lasting = lasting
@@ -181,10 +186,11 @@ class Acceptor:
     def _judge(self, sock: socket.socket, peer: Peer, gate: AddressSet | None) -> None:
         if gate is not None and peer not in gate:
             self._slots.counters.refused_address += 1
+            self._slots.note(self._outside, peer.text)
             reset(sock)
             return
         policy = self._site.policy
-        slot = self._slots.take(policy)
+        slot = self._slots.take(policy, peer)
         if slot is None or (self._charge and not slot.charge(peer, policy, lasting=self._lasting)):
             reset(sock)
             return

@@ -2,15 +2,19 @@
 
 A connection holds a :class:`Slot` from accept to its end. One :class:`ConnectionSlots` is shared by all listeners of a
 worker, so that the caps and the counters are the worker's. Which addresses may come at all is the policy's
-``admission``; this module only counts.
+``admission``; this module only counts, and says why of each that it turns away.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import field
 from typing import Protocol
 
 from proxy.core.addresses import Peer
 from proxy.core.policy import Policy
+from proxy.core.setup_faults import FULL, MANY_HANDSHAKES, MANY_OF_ADDRESS, SetupFault
 from proxy.values import mutable
 
 
@@ -25,7 +29,8 @@ class AcceptCounters:
     refused_per_address: int = 0  # over max_connections_per_address
     proxy_header_failed: int = 0  # malformed, late or missing
     tls_done: int = 0
-    tls_failed: int = 0  # the handshake did not come to its end
+    tls_failed: int = 0  # the handshake did not come to its end, and a byte had come
+    tls_faults: Counter[str] = field(default_factory=Counter)  # why it failed, by word, after a handshake too
     accept_paused: int = 0  # times that the host had no descriptor or memory left
     open: int = 0  # slots held now
     handshakes: int = 0  # under way now
@@ -34,17 +39,20 @@ class AcceptCounters:
 class ConnectionSlots:
     """The slots of one worker. ``take`` when a connection comes, ``Slot.charge`` when its address is known."""
 
-    __slots__ = ("counters", "groups")
+    __slots__ = ("counters", "groups", "note")
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[SetupFault, str], None] = lambda _fault, _address: None) -> None:
+        """``note`` is told of each connection that came to nothing: why, and the address."""
         self.counters = AcceptCounters()
+        self.note = note
         self.groups: dict[tuple[int, int], int] = {}
 
-    def take(self, policy: Policy) -> Slot | None:
-        """A slot, or None (counted) where ``max_connections`` are open."""
+    def take(self, policy: Policy, peer: Peer) -> Slot | None:
+        """A slot for a connection from ``peer``, or None (counted) where ``max_connections`` are open."""
         counters = self.counters
         if counters.open >= policy.server.max_connections:
             counters.refused_full += 1
+            self.note(FULL, peer.text)
             return None
         counters.open += 1
         return Slot(self)
@@ -70,7 +78,7 @@ class Slot:
         counters = self._slots.counters
         if counters.open > room_for(peer, policy, policy.server.max_connections, lasting=lasting):
             counters.refused_full += 1
-            self.release()
+            self._turn_away(FULL, peer)
             return False
         groups = self._slots.groups
         group = peer.group
@@ -78,7 +86,7 @@ class Slot:
         many = not peer.version or (peer in policy.trusted_proxies and not named)
         if count >= policy.server.max_connections_per_address and not many:
             counters.refused_per_address += 1
-            self.release()
+            self._turn_away(MANY_OF_ADDRESS, peer)
             return False
         groups[group] = count + 1
         self._group = group
@@ -92,7 +100,7 @@ class Slot:
         counters = self._slots.counters
         if counters.handshakes >= room_for(peer, policy, policy.server.max_handshakes):
             counters.refused_handshakes += 1
-            self.release()
+            self._turn_away(MANY_HANDSHAKES, peer)
             return False
         counters.handshakes += 1
         return True
@@ -100,6 +108,10 @@ class Slot:
     def end_handshake(self) -> None:
         """The handshake is over, one way or the other."""
         self._slots.counters.handshakes -= 1
+
+    def _turn_away(self, fault: SetupFault, peer: Peer) -> None:
+        self._slots.note(fault, peer.text)
+        self.release()
 
     def release(self) -> None:
         """Give the slot back. A second call does nothing, so that a connection that fails half-way counts once."""

@@ -12,7 +12,9 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from proxy.net.admission import AcceptCounters
+from proxy.core.addresses import Peer
+from proxy.core.setup_faults import NO_CLIENT
+from proxy.net.admission import ConnectionSlots
 from proxy.net.reset import abort
 
 #: Longer than any check waits.
@@ -26,8 +28,9 @@ _WELL = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nCache-Control: no-store\r\nCon
 class BalancerCheck(asyncio.Protocol):
     """The protocol of one check. ``on_close`` is called once, when its connection is gone."""
 
-    def __init__(self, counters: AcceptCounters, on_close: Callable[[], None]) -> None:
-        self._counters = counters
+    def __init__(self, slots: ConnectionSlots, proxy: Peer, on_close: Callable[[], None]) -> None:
+        self._slots = slots
+        self._proxy = proxy
         self._on_close = on_close
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -48,7 +51,8 @@ class BalancerCheck(asyncio.Protocol):
             transport.write(_WELL)
             transport.close()
         elif b"\r\n\r\n" in self._head or len(self._head) > CHECK_HEAD_BYTES:
-            self._counters.proxy_header_failed += 1
+            self._slots.counters.proxy_header_failed += 1
+            self._slots.note(NO_CLIENT, self._proxy.text)
             self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:

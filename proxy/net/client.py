@@ -373,13 +373,13 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _refuse_head(self, error: ProtocolError) -> None:
         """The bytes are no head we take: answer, and parse nothing that follows."""
-        self._buffer = b""
         site = self._site
-        relay = Relay(
-            site.new_record(site.clock.wall(), self.peer.text, secure=self.secure), self._arrival, site.clock.now()
-        )
+        detail = site.detail_of(error, self._buffer, self.peer, secure=self.secure)
+        self._buffer = b""
+        record = site.new_record(site.clock.wall(), self.peer.text, secure=self.secure)
+        relay = Relay(record, self._arrival, site.clock.now())
         allow = (b"POST",) if error.reason is Reason.METHOD_NOT_ALLOWED else ()
-        relay.refused(None, Reject(error.reason, self.peer, allow=allow, detail=error.detail))
+        relay.refused(None, Reject(error.reason, self.peer, allow=allow, detail=detail))
         self._end(relay)
 
     def _take_content(self, data: bytes | memoryview) -> None:

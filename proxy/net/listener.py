@@ -1,7 +1,7 @@
 """A listener for webhooks: accept, address, (PROXY header, address), TLS, hand over (design.md, section 2).
 
-A peer that is refused before the hand-over is reset and counted, without a log line: a scan must not fill a disk.
-Where TLS fails the client gets its alert, and the cause is noted; the notes of a minute are one line.
+A peer that is refused before the hand-over is reset, counted and noted. Where TLS fails the client gets its alert, and
+the cause is noted too; the notes of a minute are one line, for a scan must not fill a disk.
 The listener knows no HTTP. What it hands over to is made by the factory, called only for connections that came
 through every check of addresses.
 
@@ -15,18 +15,19 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
+from functools import partial
 from ssl import SSLContext
 from typing import Protocol
 
 from proxy.core.addresses import AddressSet, Peer
+from proxy.core.setup_faults import NAMED_NOT_LISTED, NO_TRUSTED_PROXY, NOT_LISTED, SetupFault
 from proxy.errors import ProtocolError
 from proxy.net.acceptor import Acceptor
 from proxy.net.admission import ConnectionSlots, Site, Slot
 from proxy.net.balancer_check import BalancerCheck
-from proxy.net.cause_digest import CauseDigest
-from proxy.net.proxy_peek import says_more, take_header
+from proxy.net.proxy_peek import header_fault, says_more, take_header
 from proxy.net.reset import reset
-from proxy.net.tls_end import LINK, Link, cause_of
+from proxy.net.tls_end import LINK, Link, fault_of
 
 
 class ConnectionFactory(Protocol):
@@ -52,7 +53,6 @@ class Listener:
     ``slots`` are shared with all listeners of the worker. ``tls`` None is plain HTTP. With ``proxy_protocol`` only
     trusted proxies may connect, and each must begin with a PROXY header; the address inside it is then judged like any
     other, and is final. Where the header names none, it is the load balancer's own check (``BalancerCheck``).
-    ``causes`` is told why TLS failed.
     """
 
     def __init__(
@@ -64,9 +64,7 @@ class Listener:
         factory: ConnectionFactory,
         tls: ContextSource | None = None,
         proxy_protocol: bool = False,
-        causes: CauseDigest | None = None,
     ) -> None:
-        self._causes = causes
         self._site = site
         self._slots = slots
         self._factory = factory
@@ -79,6 +77,7 @@ class Listener:
             site=site,
             slots=slots,
             gate=self._trusted_proxies if proxy_protocol else self._admission,
+            outside=NO_TRUSTED_PROXY if proxy_protocol else NOT_LISTED,
             hand_over=self._take_over_proxied if proxy_protocol else self._take_over,
             charge=not proxy_protocol,
         )
@@ -155,8 +154,9 @@ class Listener:
             header = await take_header(sock)
             check = header is not None and self._is_check(header.peer, proxy)
             gone = header is None or (check and not await says_more(sock))
-        except (ProtocolError, OSError):  # TimeoutError is an OSError
+        except (ProtocolError, OSError) as error:  # TimeoutError is an OSError
             counters.proxy_header_failed += 1
+            self._slots.note(header_fault(error), proxy.text)
             slot.release()
             reset(sock)
             return
@@ -172,6 +172,7 @@ class Listener:
             await self._hand_over(sock, proxy, slot, self._make_check)
         elif policy.allow is not None and peer not in policy.allow:
             counters.refused_address += 1
+            self._slots.note(NAMED_NOT_LISTED, peer.text)
             slot.release()
             reset(sock)
         elif not slot.charge(peer, policy, named=True):
@@ -187,8 +188,8 @@ class Listener:
         return named is None or (named.text == proxy.text and allow is not None and named not in allow)
 
     def _make_check(self, peer: Peer, secure: bool, on_close: Callable[[], None]) -> BalancerCheck:  # noqa: FBT001 - a factory
-        del peer, secure
-        return BalancerCheck(self._slots.counters, on_close)
+        del secure
+        return BalancerCheck(self._slots, peer, on_close)
 
     async def _hand_over(self, sock: socket.socket, peer: Peer, slot: Slot, factory: ConnectionFactory) -> None:
         loop = asyncio.get_running_loop()
@@ -208,7 +209,7 @@ class Listener:
             self._hold_fast()
             await loop.connect_accepted_socket(lambda: protocol, sock)
             return
-        link = Link(loop, sock, self._note)
+        link = Link(loop, sock, partial(self._note, peer))
         LINK.set(link)
         try:
             transport, _ = await loop.connect_accepted_socket(
@@ -221,13 +222,13 @@ class Listener:
             )
         except OSError as error:  # ssl.SSLError, resets and the deadline are all of this kind
             error.__traceback__ = None  # asyncio's frames hold the future that holds it: a cycle for the collector
-            self._tls_failed(slot, link, error)
+            self._tls_failed(slot, peer, link, error)
             return
         finally:
             slot.end_handshake()
         if transport.get_extra_info("ssl_object") is None:
             # Lost in the handshake without an error: connection_made was not called and never will be.
-            self._tls_failed(slot, link, ConnectionResetError())
+            self._tls_failed(slot, peer, link, ConnectionResetError())
         else:
             self._slots.counters.tls_done += 1
 
@@ -239,13 +240,15 @@ class Listener:
         self._waiting.discard(task)
         self._joining.add(task)
 
-    def _tls_failed(self, slot: Slot, link: Link, error: OSError) -> None:
-        self._slots.counters.tls_failed += 1
+    def _tls_failed(self, slot: Slot, peer: Peer, link: Link, error: OSError) -> None:
         slot.release()
         # A client that ends without a byte looks whether the port is open: load balancers do so every few seconds.
-        if link.cause is None and (link.heard or isinstance(error, ConnectionAbortedError)):
-            self._note(cause_of(error))
+        if link.fault is None and not link.heard and not isinstance(error, ConnectionAbortedError):
+            return
+        self._slots.counters.tls_failed += 1
+        if link.fault is None:
+            self._note(peer, fault_of(error))
 
-    def _note(self, cause: str) -> None:
-        if self._causes is not None:
-            self._causes.note(cause)
+    def _note(self, peer: Peer, fault: SetupFault) -> None:
+        self._slots.counters.tls_faults[fault.word] += 1
+        self._slots.note(fault, peer.text)

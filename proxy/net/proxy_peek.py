@@ -12,6 +12,17 @@ import asyncio
 import socket
 
 from proxy.core.proxy_protocol import NEED_MORE, Header, parse
+from proxy.core.setup_faults import (
+    BROKEN_HEADER,
+    HTTP_FOR_HEADER,
+    LATE_HEADER,
+    NO_HEADER,
+    TLS_FOR_HEADER,
+    SetupFault,
+    Spoken,
+    spoken,
+)
+from proxy.errors import ProtocolError
 
 #: A whole header is sent in one piece by every load balancer; the specification asks for at least 3 s.
 HEADER_TIMEOUT_S = 5.0
@@ -20,11 +31,26 @@ HEADER_TIMEOUT_S = 5.0
 _PEEK_BYTES = 4200
 
 
+_FAULTS = {
+    Spoken.TLS.value: TLS_FOR_HEADER,
+    Spoken.HTTP.value: HTTP_FOR_HEADER,
+    Spoken.PROXY.value: BROKEN_HEADER,
+}
+
+
+def header_fault(error: Exception) -> SetupFault:
+    """What was wrong where ``take_header`` has raised ``error``."""
+    if isinstance(error, ProtocolError):
+        return _FAULTS.get(error.detail, NO_HEADER)
+    return LATE_HEADER if isinstance(error, TimeoutError) else BROKEN_HEADER
+
+
 async def take_header(sock: socket.socket, timeout_s: float = HEADER_TIMEOUT_S) -> Header | None:
     """Wait for the whole header and take it; None where the peer goes without a byte, as a probe of the port
     does. ``sock`` is non-blocking and has no transport.
 
-    Raises ProtocolError for what is no header, TimeoutError where it is late, OSError where the peer is gone.
+    Raises ProtocolError for what is no header (its detail says what it is), TimeoutError where it is late, OSError
+    where the peer is gone.
     """
     async with asyncio.timeout(timeout_s):
         taken = b""
@@ -34,7 +60,10 @@ async def take_header(sock: socket.socket, timeout_s: float = HEADER_TIMEOUT_S) 
                 return None
             if not seen:
                 raise ConnectionResetError("closed before the header was whole")
-            header = parse(taken + seen)
+            try:
+                header = parse(taken + seen)
+            except ProtocolError as error:
+                raise ProtocolError(error.reason, spoken(taken + seen).value) from None
             mine = len(seen) if header is NEED_MORE else header.length - len(taken)
             taken += sock.recv(mine)
             if header is not NEED_MORE:

@@ -20,6 +20,8 @@ from proxy.core.rate import RateLimiter
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Relay
 from proxy.core.request_head import HeadLimits
+from proxy.core.setup_faults import SetupFault, plain_fault
+from proxy.errors import ProtocolError
 from proxy.http1 import Refusal, RequestHead, build_refusal
 from proxy.net.apart import MAX_RUNNING, Apart
 from proxy.net.clock import NEVER, Clock, Watched
@@ -100,6 +102,7 @@ class Site:
         self.connections: set[Connection] = set()
         self.apart = Apart(loop)
         self.diagnoser: CauseFinder | None = None
+        self.note: Callable[[SetupFault, str], None] = lambda _fault, _address: None
         self.kind = 0  # of connections: another where a reload asks more of them
         self.draining = False
         self.idle_until = NEVER  # while draining: when a connection without a request is closed
@@ -200,6 +203,16 @@ class Site:
         """An exchange has ended: count it and write its one line."""
         self.metrics.exchange(record)
         self.log.write(record)
+
+    def detail_of(self, error: ProtocolError, data: bytes, peer: Peer, *, secure: bool) -> str:
+        """The word for what is wrong with a head that begins with ``data``. Where that is another protocol than the
+        plain HTTP that is due, it is noted.
+        """
+        fault = None if secure or error.reason is not Reason.BAD_REQUEST else plain_fault(data)
+        if fault is None:
+            return error.detail
+        self.note(fault, peer.text)
+        return fault.word
 
     def explain(self, relay: Relay) -> None:
         """Find out, for the operator alone, why the route of ``relay`` refused it or would have: after the answer."""

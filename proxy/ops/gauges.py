@@ -49,6 +49,8 @@ class Gauges:
         put(of.CONNECTIONS, site.pool.lent_connections(), "upstream_busy")
         put(of.TLS_HANDSHAKES, counters.tls_done, "done")
         put(of.TLS_HANDSHAKES, counters.tls_failed, "failed")
+        for word, count in counters.tls_faults.items():
+            put(of.TLS_FAILURES, count, word)
         put(of.UPSTREAM_WAITING, site.pool.waiting_dials())
         conditions = site.pool.endpoints.conditions()
         self._metrics.replace(of.UPSTREAM_UP, {(name,): well for name, well in conditions.items()})

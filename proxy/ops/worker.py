@@ -32,10 +32,10 @@ from proxy.core.metrics import Metrics
 from proxy.errors import ConfigError, Problem
 from proxy.net.access_log import AccessLog, NoLog
 from proxy.net.admission import ConnectionSlots
-from proxy.net.cause_digest import CauseDigest
 from proxy.net.client import ClientConnection
 from proxy.net.clock import NEVER
 from proxy.net.diagnose import Diagnoser
+from proxy.net.fault_digest import FaultDigest
 from proxy.net.feeds import SetRefresher
 from proxy.net.health import HealthChecks
 from proxy.net.listener import Listener
@@ -111,8 +111,9 @@ class Worker:
         self._diagnoser = self.site.diagnoser = Diagnoser(self._loop, self.site.clock, self.metrics, log.warning)
         self._sets = SetRefresher(shelf or SetShelf(), self.metrics, self.site.clock.wall, self._admit)
         self._health = HealthChecks(self._loop, self.site.pool)
-        self._slots = ConnectionSlots()
-        self._tls_causes = CauseDigest(self._loop, log.info, "TLS failed")
+        self._faults = FaultDigest(self._loop, log.info)
+        self._slots = ConnectionSlots(self._faults.note)
+        self.site.note = self._faults.note
         self._gauges = Gauges(self.metrics, self.site, self._slots)
         self.listeners = Listeners(store, unlink=not siblings)
         self._certificates = Certificates(self._loop)
@@ -131,7 +132,7 @@ class Worker:
         ]
         #: What is to be closed, the last one first.
         self._parts = AsyncExitStack()
-        for part in (self.site.clock, self._tls_causes, self.site.apart, self._diagnoser, self.private):
+        for part in (self.site.clock, self._faults, self.site.apart, self._diagnoser, self.private):
             self._parts.callback(part.close)
         self._parts.push_async_callback(close_duplicates, self.site)
         self._parts.callback(self._certificates.use, None)
@@ -241,7 +242,6 @@ class Worker:
                 factory=make_connection,
                 tls=self._certificates if secure else None,
                 proxy_protocol=proxied,
-                causes=self._tls_causes,
             )
 
         specs = [ListenerSpec("", address, (secure, proxied, kind), serve_webhooks) for address in settings.listen]

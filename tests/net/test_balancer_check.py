@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
+from proxy.core.addresses import Peer
+from proxy.core.setup_faults import NO_CLIENT
 from proxy.net import balancer_check as module
-from proxy.net.admission import AcceptCounters
+from proxy.net.admission import ConnectionSlots
 from proxy.net.balancer_check import CHECK_HEAD_BYTES, BalancerCheck
 from tests.net.accepting import dial, listening, receive, send, until
 
@@ -16,7 +18,9 @@ class Checked:
     """A connection of a check, and what came of it."""
 
     def __init__(self) -> None:
-        self.counters = AcceptCounters()
+        self.noted: list[tuple[object, str]] = []
+        self.slots = ConnectionSlots(lambda *noted: self.noted.append(noted))
+        self.counters = self.slots.counters
         self.closed = 0
         self.sock = listening()
 
@@ -25,7 +29,9 @@ class Checked:
         accepted, _ = self.sock.accept()
         accepted.setblocking(False)
         loop = asyncio.get_running_loop()
-        await loop.connect_accepted_socket(lambda: BalancerCheck(self.counters, self._close), accepted)
+        await loop.connect_accepted_socket(
+            lambda: BalancerCheck(self.slots, Peer.of("192.0.2.9"), self._close), accepted
+        )
         return client
 
     def _close(self) -> None:
@@ -87,6 +93,7 @@ def test_a_delivery_is_never_told_200(run, data):
             assert await heard(client) == b"reset"
         await until(lambda: checked.closed == 1)
         assert checked.counters.proxy_header_failed == 1
+        assert checked.noted == [(NO_CLIENT, "192.0.2.9")]
         checked.sock.close()
 
     run(main())

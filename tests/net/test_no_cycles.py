@@ -27,7 +27,6 @@ from proxy.core.metrics import Metrics
 from proxy.core.policy import BodyMode, Endpoint
 from proxy.net.access_log import NoLog
 from proxy.net.admission import ConnectionSlots
-from proxy.net.cause_digest import CauseDigest
 from proxy.net.client import ClientConnection
 from proxy.net.diagnose import Diagnoser
 from proxy.net.listener import Listener
@@ -162,7 +161,6 @@ def test_connections_leave_nothing_to_the_collector(run, authority, application,
             slots=slots,
             factory=lambda peer, secure, on_close: ClientConnection(site, peer, secure=secure, on_close=on_close),
             tls=TlsContexts([KeyPair(*authority.write("a", "a.example"))]) if secure else None,
-            causes=CauseDigest(loop, lambda _: None, "TLS failed"),
         )
         listener.start()
         context = ssl.create_default_context() if secure else None

@@ -186,8 +186,18 @@ def test_sessions_resume_by_ticket(secured: Secured) -> None:
     assert "Reused, TLSv1.2" in second
 
 
-def test_plain_http_and_noise_on_the_port_end_without_an_answer(secured: Secured) -> None:
-    for data in (signed(), b"\0" * 600, b"SSH-2.0-OpenSSH_9.6\r\n"):
+def test_plain_http_on_the_port_has_one_answer_for_all(secured: Secured) -> None:
+    for data in (signed(), signed() * 3, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", b"POST " + b"/" * 70_000):
+        with Client(secured.hookward.address) as client:
+            answer = client.send(data).ended()
+        assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert answer.count(b"HTTP/1.1") == 1
+        assert b"hookward" not in answer.lower()
+    assert not any(line.get("url.path") == "/livez" for line in secured.hookward.log())
+
+
+def test_noise_on_the_port_ends_without_an_answer(secured: Secured) -> None:
+    for data in (b"\0" * 600, b"SSH-2.0-OpenSSH_9.6\r\n", b"get / HTTP/1.1\r\n\r\n"):
         with Client(secured.hookward.address) as client:
             # At most an alert of TLS comes back, nothing of HTTP.
             assert b"HTTP" not in client.send(data).ended()

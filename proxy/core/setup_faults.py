@@ -1,0 +1,220 @@
+"""Why a connection came to nothing before its first request: a word, what is the case, and how to mend it. Data.
+
+The first bytes of a connection are unmistakable where two sides speak different protocols (``spoken``). Which words of
+OpenSSL mean what is here too (``tls_fault``). Nothing that a client sent is in any of this.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from proxy.core.proxy_protocol import V1_START, V2_START
+from proxy.values import frozen
+
+
+@frozen
+class SetupFault:
+    """One cause. ``word`` is for metrics and of a closed list; ``said`` and ``mend`` are for people."""
+
+    word: str
+    said: str
+    mend: str
+
+
+class Spoken(Enum):
+    """What a connection begins with."""
+
+    TLS = "tls"
+    HTTP = "http"
+    PROXY = "proxy_header"
+    UNDECIDED = "undecided"  # the bytes may become HTTP or a PROXY header
+    NOTHING = "nothing"  # that is known
+
+
+_METHODS = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"DELETE ", b"PATCH ", b"CONNECT ", b"TRACE ", b"PRI ")
+_REQUEST = re.compile(b"|".join(_METHODS))
+_HEADERS = (V1_START, V2_START)
+
+
+def spoken(data: bytes) -> Spoken:
+    """Which protocol ``data``, the first bytes of a connection, is of."""
+    if data[:1] == b"\x16":  # a record of TLS that holds a handshake: no other protocol begins so
+        return Spoken.TLS
+    if data.startswith(_HEADERS):
+        return Spoken.PROXY
+    if _REQUEST.match(data):
+        return Spoken.HTTP
+    return Spoken.UNDECIDED if any(one.startswith(data) for one in (*_HEADERS, *_METHODS)) else Spoken.NOTHING
+
+
+NOT_LISTED = SetupFault(
+    "address",
+    "refused at accept: the address is in no `allow`",
+    "add it to `allow` if it is a sender of yours; if it is a proxy or tunnel in front, name it in trusted_proxies",
+)
+NO_TRUSTED_PROXY = SetupFault(
+    "address",
+    "refused at accept: only trusted_proxies may connect where a PROXY header is required, and this is none",
+    "add it to trusted_proxies if it is your load balancer; a client must come through that",
+)
+NAMED_NOT_LISTED = SetupFault(
+    "address",
+    "refused at accept: the address in the PROXY header is in no `allow`",
+    "add it to `allow` if it is a sender of yours",
+)
+FULL = SetupFault(
+    "connections",
+    "refused at accept: as many connections are open as there may be",
+    "raise max_connections, or look for the addresses that hold them (/status)",
+)
+MANY_OF_ADDRESS = SetupFault(
+    "connections_per_address",
+    "refused at accept: the address has max_connections_per_address open",
+    "raise it, or name the address in trusted_proxies if it is a proxy of yours that speaks for many",
+)
+MANY_HANDSHAKES = SetupFault(
+    "handshakes",
+    "refused at accept: as many TLS handshakes are under way as there may be",
+    "raise max_handshakes if this is no flood",
+)
+
+NO_HEADER = SetupFault(
+    "proxy_header",
+    "a connection begins without the PROXY header that is required",
+    'let the load balancer send one (HAProxy: send-proxy-v2), or write proxy_protocol = "off" if none is in front',
+)
+TLS_FOR_HEADER = SetupFault(
+    "proxy_header",
+    "a connection begins with TLS where a PROXY header is required: it comes directly, or the load balancer sends none",
+    NO_HEADER.mend,
+)
+HTTP_FOR_HEADER = SetupFault(
+    "proxy_header",
+    "a connection begins with HTTP where a PROXY header is required: it comes directly, or the load balancer sends "
+    "none",
+    NO_HEADER.mend,
+)
+BROKEN_HEADER = SetupFault(
+    "proxy_header",
+    "a connection begins with a PROXY header that is broken",
+    "let the load balancer send version 1 or 2 of the protocol, for TCP",
+)
+LATE_HEADER = SetupFault(
+    "proxy_header",
+    "a connection is open and its PROXY header did not come whole within 5 s",
+    NO_HEADER.mend,
+)
+NO_CLIENT = SetupFault(
+    "proxy_header",
+    "a PROXY header names no client, and what follows is no health check",
+    "let the load balancer name the client's address: on a unix socket HAProxy knows none",
+)
+
+_HEADER_MEND = 'write proxy_protocol = "require" and name the load balancer in trusted_proxies, or let it send none'
+TLS_ON_PLAIN = SetupFault(
+    "tls_on_plain_port",
+    "TLS came to a port that speaks plain HTTP",
+    "add [tls] with `cert` and `key`, or write http:// at the sender",
+)
+PROXY_ON_PLAIN = SetupFault(
+    "proxy_header_unexpected",
+    "a connection begins with a PROXY header, and none is expected",
+    _HEADER_MEND,
+)
+HTTP_ON_TLS = SetupFault(
+    "http_on_tls_port",
+    "TLS failed: http request: plain HTTP came to a port that speaks TLS, and was answered 400",
+    "write https:// at the sender; for a proxy in front that ends TLS itself, leave [tls] out",
+)
+PROXY_ON_TLS = SetupFault(
+    "proxy_header_unexpected",
+    "TLS failed: a connection begins with a PROXY header, and none is expected",
+    _HEADER_MEND,
+)
+
+
+def plain_fault(data: bytes) -> SetupFault | None:
+    """What was mixed up where ``data`` came to a port that speaks plain HTTP, and is no request; None for nothing."""
+    return {Spoken.TLS: TLS_ON_PLAIN, Spoken.PROXY: PROXY_ON_PLAIN}.get(spoken(data))
+
+
+UNKNOWN = SetupFault("other", "TLS failed: unknown", "nothing is known of it; see the sender's own log")
+TIMEOUT = SetupFault(
+    "timeout",
+    "TLS failed: tls_timeout: the client did not go on within it",
+    "nothing, if it is rare: a scan, or a broken network; a load balancer's check should only connect, or speak TLS",
+)
+GONE = SetupFault(
+    "gone",
+    "TLS failed: ended by the client in the middle of the handshake",
+    "nothing, if it is rare; a client that does so each time may not trust our certificate: see its own log",
+)
+
+_CHAIN = (
+    "serve the whole chain (fullchain.pem and not cert.pem), of an authority that the client knows; "
+    "`hookward check` shows names and dates"
+)
+_UNTRUSTED = ("untrusted", "the client does not trust our certificate", _CHAIN)
+_NOT_ACCEPTED = ("untrusted", "the client does not accept our certificate: its authority, its names or its use", _CHAIN)
+_EXPIRED = ("expired", "the client says that our certificate is out of its dates", "renew it, or mend a clock")
+_VERSION = ("protocol", "no version of TLS that both know", "let the client speak TLS 1.2 or 1.3")
+_CIPHER = ("cipher", "no cipher or curve that both know", "let the client offer ECDHE with AES-GCM or ChaCha20")
+_NO_CERTIFICATE = (
+    "client_certificate",
+    "client_ca asks for a certificate, and the client shows none",
+    "give the client its certificate, or write client_required = false",
+)
+_NO_TLS = ("no_tls", "what came is no TLS", "nothing, if it is rare: mostly a scan")
+_NAME = ("name", "the client asks for a name that cannot be one", "nothing: a scan")
+
+#: By the names that OpenSSL gives its reasons. What is not here is told in its words.
+_MEANINGS: dict[str, tuple[str, str, str]] = {
+    "TLSV1_ALERT_UNKNOWN_CA": _UNTRUSTED,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _NOT_ACCEPTED,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _NOT_ACCEPTED,
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _NOT_ACCEPTED,
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": _NOT_ACCEPTED,
+    "TLSV1_ALERT_ACCESS_DENIED": _NOT_ACCEPTED,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": _EXPIRED,
+    "UNSUPPORTED_PROTOCOL": _VERSION,
+    "VERSION_TOO_LOW": _VERSION,
+    "TLSV1_ALERT_PROTOCOL_VERSION": _VERSION,
+    "WRONG_SSL_VERSION": _VERSION,
+    "INAPPROPRIATE_FALLBACK": _VERSION,
+    "NO_SHARED_CIPHER": _CIPHER,
+    "NO_SHARED_GROUPS": _CIPHER,
+    "NO_SUITABLE_KEY_SHARE": _CIPHER,
+    "NO_SUITABLE_GROUPS": _CIPHER,
+    "NO_SUITABLE_SIGNATURE_ALGORITHM": _CIPHER,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": _CIPHER,
+    "TLSV1_ALERT_INSUFFICIENT_SECURITY": _CIPHER,
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": _NO_CERTIFICATE,
+    "WRONG_VERSION_NUMBER": _NO_TLS,
+    "HTTPS_PROXY_REQUEST": _NO_TLS,
+    "CALLBACK_FAILED": _NAME,
+    "UNEXPECTED_EOF_WHILE_READING": (GONE.word, "the client ended in the middle", GONE.mend),
+}
+
+#: Of failures of TLS: the values of a label.
+TLS_WORDS = (
+    *dict.fromkeys(word for word, _, _ in _MEANINGS.values()),
+    *(one.word for one in (HTTP_ON_TLS, PROXY_ON_TLS, TIMEOUT, UNKNOWN)),
+)
+
+
+def tls_fault(reason: str, when: str = "") -> SetupFault:
+    """What OpenSSL's ``reason`` ("NO_SHARED_CIPHER", "" where it gives none) means; ``when`` follows its words."""
+    if not reason:
+        return SetupFault(UNKNOWN.word, UNKNOWN.said + when, UNKNOWN.mend)
+    words = f"TLS failed: {reason.lower().replace('_', ' ')}{when}"
+    if reason not in _MEANINGS:
+        return SetupFault(UNKNOWN.word, words, UNKNOWN.mend)
+    word, meaning, mend = _MEANINGS[reason]
+    return SetupFault(word, f"{words}: {meaning}", mend)
+
+
+def client_certificate_fault(message: str) -> SetupFault:
+    """The client's certificate did not verify; ``message`` is OpenSSL's."""
+    mend = "let an authority of client_ca issue it, and see that it has not expired"
+    return SetupFault("client_certificate", f"TLS failed: the client's certificate: {message}", mend)
