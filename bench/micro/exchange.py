@@ -130,7 +130,7 @@ class Crowd:
 
     def rest(self) -> None:
         for client, _, ends in self._stages:
-            client._served = 0  # noqa: SLF001 - a connection ends after so many requests
+            client._judge.served = 0  # noqa: SLF001 - a connection ends after so many requests
             for end in ends:
                 end.out.clear()
 

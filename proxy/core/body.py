@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from proxy.core.policy import BodyMode
-from proxy.core.signatures import TransformedVerification, Verification, WholeVerification
+from proxy.core.signatures import Verification
 from proxy.reasons import Reason
 
 #: Kept back in ``tail`` beyond the window. One byte would do to make the message incomplete; 16 KiB also keep the last
@@ -66,7 +66,7 @@ class BodyGate:
         self._window = window
         self._verification = verification
         # A scheme that wants the body whole gets it from here: it is kept once.
-        self._running = None if isinstance(verification, WholeVerification) else verification
+        self._running = None if verification is None or verification.wants_whole else verification
         self._spill = spill
         self._streaming = mode is FREE
         self._held: deque[bytes] = deque()
@@ -81,7 +81,7 @@ class BodyGate:
     @property
     def takes_large_pieces(self) -> bool:
         """Whether a large piece does not hold the loop: what is rewritten before it is hashed would."""
-        return not isinstance(self._running, TransformedVerification)
+        return self._running is None or not self._running.rewrites
 
     @property
     def spilling(self) -> bool:

@@ -16,14 +16,14 @@ from proxy.core.signing.evidence import EvidenceReader
 from proxy.core.signing.extras import load_pubkey, needs_public_keys
 from proxy.core.signing.judge import Judge, MacJudge, WordJudge
 from proxy.core.signing.jwt import HMAC_DIGESTS, JwtPlan
-from proxy.core.signing.mac import MacPlan, TransformedVerification, Verification
+from proxy.core.signing.mac import MacPlan, Verification
 from proxy.core.signing.scheme import WHOLE_BODY_BYTES, Method, Scheme
 from proxy.core.signing.whole import DocumentPlan, PlainPlan, WholeVerification
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from proxy.values import frozen
 
-__all__ = ["Scheme", "SignatureCheck", "TransformedVerification", "Verification", "WholeVerification"]
+__all__ = ["Scheme", "SignatureCheck", "Verification", "WholeVerification"]
 
 #: By the kind of document: the body in one piece, what is made of it, and what that is signed as. JSON text with one
 #: emoji in it takes four bytes for each of its characters, twice.

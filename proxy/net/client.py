@@ -11,25 +11,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import cast
 
 from proxy.core.addresses import Peer
-from proxy.core.content import ContentReader
-from proxy.core.exchange import Admit, Reject, decide
-from proxy.core.forwarding import clean_request_id
-from proxy.core.particulars import note_decision
-from proxy.core.policy import Limits, Policy
-from proxy.core.record import ExchangeRecord
-from proxy.core.relay import RELAYING, Arrival, Relay, Then
-from proxy.core.request_head import read_request_head
+from proxy.core.exchange import Reject
+from proxy.core.policy import Limits
+from proxy.core.relay import RELAYING, Relay, Then
+from proxy.core.request_stream import RequestStream
 from proxy.core.states import CLIENT_MOVES, ClientState, moved
 from proxy.errors import ProtocolError
-from proxy.http1 import Framing, RequestHead
-from proxy.net.certificate import NO_NAMES, client_names
+from proxy.net.certificate import client_names
 from proxy.net.clock import NEVER
 from proxy.net.exchange import Exchange
-from proxy.net.flow import BUFFER, LARGE_BUFFER, Pause, Reading, Writing, end
-from proxy.net.reset import abort
+from proxy.net.flow import BUFFER, LARGE_BUFFER, Pause, Reading, Writing
+from proxy.net.judge import HeadJudge
 from proxy.net.site import Site
 from proxy.net.turn import STAGED_BYTES
 from proxy.net.upstream import WRITE_HIGH_BYTES
@@ -46,75 +42,45 @@ HELD_BACK = Pause.BUDGET | Pause.UNREAD
 HEAD, BODY, ANSWER, REFUSING, CLOSING, CLOSED = ClientState
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class ClientConnection(asyncio.BufferedProtocol):
     """The protocol of one client's connection."""
 
-    __slots__ = (
-        "_arrival",
-        "_buffer",
-        "_content",
-        "_ended",
-        "_exchange",
-        "_head",
-        "_head_known",
-        "_judged_by",
-        "_lingered",
-        "_named",
-        "_names",
-        "_on_close",
-        "_processing",
-        "_reading",
-        "_served",
-        "_site",
-        "_state",
-        "_transport",
-        "_writing",
-        "deadline",
-        "peer",
-        "secure",
-    )
+    _site: Site
+    peer: Peer  # the address we judge the connection by
+    _: KW_ONLY
+    secure: bool
+    on_close: Callable[[], None]  # called once, when it is gone
+    named: InitVar[bool] = False  # a PROXY header named the peer, and that is final
+    kind: InitVar[int] = 0  # the site's, as it was when the listener was made
 
-    def __init__(
-        self, site: Site, peer: Peer, *, secure: bool, on_close: Callable[[], None], named: bool = False, kind: int = 0
-    ) -> None:
-        """``peer`` is the address we judge the connection by; ``named``: a PROXY header named it, and that is final.
-        ``on_close`` is called once, when it is gone; ``kind`` is the site's, as it was when the listener was made.
-        """
-        # shared
-        self._site = site
-        self._on_close = on_close
-        # of the connection
-        self.peer = peer
-        self.secure = secure
-        self.deadline = NEVER
-        self._arrival = Arrival(peer.text, secure=secure, kind=kind)
-        self._named = named
-        self._judged_by: Policy | None = None
-        self._transport: asyncio.Transport | None = None
-        self._names: frozenset[str] = NO_NAMES
-        self._state = HEAD
-        self._buffer = b""
-        self._ended = False  # the client has closed its side
-        self._processing = False
-        self._reading = Reading(site.clock)
-        self._writing = Writing(secure=secure)
-        self._served = self._lingered = 0
-        # of the request
-        self._head_known = 0  # bytes of it that were looked at while it was incomplete; -1 where it has not begun
-        self._head: RequestHead | None = None  # read, and not judged yet
-        self._exchange: Exchange | None = None
-        self._content: ContentReader | None = None
+    # of the connection
+    deadline: float = field(init=False, default=NEVER)
+    _state: ClientState = field(init=False, default=HEAD)
+    _unread: RequestStream = field(init=False, default_factory=RequestStream)
+    _ended: bool = field(init=False, default=False)  # the client has closed its side
+    _processing: bool = field(init=False, default=False)
+    _lingered: int = field(init=False, default=0)
+    _reading: Reading = field(init=False)
+    _writing: Writing = field(init=False)
+    _judge: HeadJudge = field(init=False)
+    # of the request
+    _exchange: Exchange | None = field(init=False, default=None)
+
+    def __post_init__(self, named: bool, kind: int) -> None:
+        self._reading = Reading(self._site.clock)
+        self._writing = Writing(secure=self.secure)
+        self._judge = HeadJudge(self._site, self.peer, secure=self.secure, named=named, kind=kind)
 
     # -- asyncio's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._reading.transport = self._writing.transport = self._transport
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        self._reading.transport = self._writing.transport = cast("asyncio.Transport", transport)
+        self._writing.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         if self.secure:
-            self._names = client_names(transport.get_extra_info("peercert"))
+            self._judge.names = client_names(transport.get_extra_info("peercert"))
         self.deadline = min(
-            self._site.clock.after(self._limits.head_timeout_s), self._site.ends_idle(self._arrival.kind)
+            self._site.clock.after(self._limits.head_timeout_s), self._site.ends_idle(self._judge.arrival.kind)
         )
         self._site.clock.watch(self)
         self._site.connections.add(self)
@@ -125,7 +91,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         data = LARGE_BUFFER[:nbytes]
-        if self._state is BODY and not (self._buffer or self._processing or self._reading.reasons & HELD_BACK):
+        if self._state is BODY and not (self._unread.data or self._processing or self._reading.reasons & HELD_BACK):
             self._process(data)  # content is copied once, where it is taken out of its framing
         else:
             self.data_received(bytes(data))
@@ -133,14 +99,14 @@ class ClientConnection(asyncio.BufferedProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
         state = self._state
-        if state is HEAD and not self._buffer and len(data) <= STAGED_BYTES:
-            self._buffer = data
+        if state is HEAD and not self._unread.data and len(data) <= STAGED_BYTES:
+            self._unread.data = data
             self._site.turn.enter(self)
         elif state is HEAD or state is BODY:
-            self._buffer = self._buffer + data if self._buffer else data
+            self._unread.add(data)
             self._process()
         elif state is ANSWER:
-            self._buffer += data
+            self._unread.add(data)
             self._reading.pause(Pause.PIPELINED)
         else:
             self._lingered += len(data)
@@ -153,7 +119,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             assert self._exchange is not None
             self._exchange.refuse(Reason.BAD_REQUEST, "truncated")
             self.step()  # the loop closes the connection when this call is over
-        elif self._state is HEAD and self._buffer:
+        elif self._state is HEAD and self._unread.data:
             self._refuse_head(ProtocolError(Reason.BAD_REQUEST, "truncated"))
         elif self._state is ANSWER:
             # A client may close its side once its request is out (RFC 9112 section 9.6); TLS cannot half-close.
@@ -168,9 +134,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._move(CLOSED)
         self._site.clock.unwatch(self)
         self._site.connections.discard(self)
-        self._transport = self._reading.transport = self._writing.transport = None
+        self._reading.transport = self._writing.transport = None
         self._give_up_exchange(Reason.SENDER_GONE)
-        self._on_close()
+        self.on_close()
 
     def pause_writing(self) -> None:
         self._writing.stalled(self._site.clock.now())
@@ -189,8 +155,8 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def drain(self) -> None:
         """Close when idle, by when the site says; an exchange ends first and says ``Connection: close``."""
-        if self._is_idle and not self._buffer:
-            self.deadline = min(self.deadline, self._site.ends_idle(self._arrival.kind))
+        if self._is_idle and not self._unread.data:
+            self.deadline = min(self.deadline, self._site.ends_idle(self._judge.arrival.kind))
             if self.deadline <= self._site.clock.now():
                 self._close()
 
@@ -210,7 +176,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._process()  # what came in the same moment is not late
             # Nor is a client that waits for us, while we wait for it to take the answers before.
             if self._is_idle and self.deadline == due and not self._reading.reasons & Pause.UNREAD:
-                if self._buffer:
+                if self._unread.data:
                     self._refuse_head(ProtocolError(Reason.HEAD_TIMEOUT, "head_timeout"))
                 else:
                     self._close()
@@ -229,26 +195,26 @@ class ClientConnection(asyncio.BufferedProtocol):
             if exchange.relay.then is None:
                 exchange.step()
             else:
-                self._end_exchange(exchange)
-        elif self._head is not None:
+                self._end(exchange.relay)
+        elif self._unread.head is not None:
             self._decide()
             if self._exchange is not None:
                 self._site.turn.go_on(self)
-        elif self._state is HEAD and self._buffer and not self._reading.reasons & HELD_BACK:
+        elif self._state is HEAD and self._unread.data and not self._reading.reasons & HELD_BACK:
             self._read_head()
-            if self._head is not None:
+            if self._unread.head is not None:
                 self._site.turn.go_on(self)
-        if self._state is BODY and self._buffer:
+        if self._state is BODY and self._unread.data:
             self._process()
 
     def failed(self, bug: Exception) -> None:
         """A bug: tell the loop's handler, answer 500 where nothing was answered yet, and close."""
-        self._head = None
+        self._unread.head = None
         self._site.turn.complain(bug)
-        self._buffer = b""
+        self._unread.data = b""
         if self._exchange is not None:
             self._exchange.refuse(Reason.INTERNAL_ERROR)
-        elif self._state is HEAD and self._head_known >= 0:
+        elif self._state is HEAD and self._unread.has_begun:
             self._refuse_head(ProtocolError(Reason.INTERNAL_ERROR, ""))
         elif self._state is HEAD:
             self._close()  # the request is answered, and whole: no second answer, and no reset that would destroy it
@@ -264,12 +230,12 @@ class ClientConnection(asyncio.BufferedProtocol):
     @property
     def _may_stay(self) -> bool:
         """Whether another request may come on this connection."""
-        return not self._ended and not self._site.ends(self._arrival.kind)
+        return not self._ended and not self._site.ends(self._judge.arrival.kind)
 
     @property
     def _is_idle(self) -> bool:
         """Whether no request is under way but one whose head is incomplete."""
-        return self._state is HEAD and self._head is None
+        return self._state is HEAD and self._unread.head is None
 
     def _process(self, content: memoryview | None = None) -> None:
         """Take ``content`` and what is in the buffer as far as it goes, without waiting for a turn."""
@@ -280,16 +246,16 @@ class ClientConnection(asyncio.BufferedProtocol):
             if content is not None:
                 self._take_content(content)
             while not self._reading.reasons & HELD_BACK:
-                if self._is_idle and self._buffer:
+                if self._is_idle and self._unread.data:
                     self._read_head()
-                if self._head is not None:
+                if self._unread.head is not None:
                     self._decide()
                     if self._exchange is not None:
                         self._exchange.step()
-                if self._state is not BODY or not self._buffer:
+                if self._state is not BODY or not self._unread.data:
                     # The head is incomplete, or was refused: then the next one waits for its turn of the loop.
                     break
-                data, self._buffer = self._buffer, b""
+                data, self._unread.data = self._unread.data, b""
                 self._take_content(data)
         except Exception as bug:  # noqa: BLE001 - a bug of ours must not pass for anything but a failure
             self.failed(bug)
@@ -298,136 +264,82 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _read_head(self) -> None:
         """Read a head, where it is whole."""
-        known, self._head_known = self._head_known, 0
+        unread = self._unread
+        begins = not unread.has_begun
         try:
-            parsed = read_request_head(self._buffer, self._site.head_limits, known)
+            unread.read_head(self._site.head_limits)
         except ProtocolError as error:
             self._refuse_head(error)
             return
-        if parsed is None:
-            self._head_known = len(self._buffer)
-            if known < 0:
-                self.deadline = self._site.clock.after(self._limits.head_timeout_s)
-            return
-        self._head, consumed = parsed
-        self._buffer = self._buffer[consumed:]
+        if begins and unread.head is None:
+            self.deadline = self._site.clock.after(self._limits.head_timeout_s)
 
     def _decide(self) -> None:
-        """Judge the head that was read, and begin its exchange."""
-        site, arrival = self._site, self._arrival
-        head, self._head = self._head, None
+        """Have the head that was read judged, and begin its exchange."""
+        head, self._unread.head = self._unread.head, None
         assert head is not None
-        policy = site.policy
-        wall = site.clock.wall()
-        self.deadline = site.clock.after(CHECK_S)
+        self.deadline = self._site.clock.after(CHECK_S)
         self._reading.begin_request()
-        self._served += 1
-        if policy is not self._judged_by:
-            self._judged_by = policy
-            arrival.trusted = not self._named and self.peer in policy.trusted_proxies
-        decision = decide(
-            head, self.peer, policy, site.table, wall, trusted=arrival.trusted, names=self._names, rates=site.rates
-        )
-        if isinstance(decision, Admit) and (lacking := site.lacks(decision.route, arrival.kind)):
-            decision = Reject(Reason.OVERLOADED, decision.client, decision.route, detail=lacking)
-        relay = Relay(self._new_record(head, decision, wall), arrival, site.clock.now())
+        decision, relay = self._judge.judge(head)
         if isinstance(decision, Reject):
             relay.refused(head, decision)
-            self._skip_body(head, relay)
+            # A client in doubt about its own words is not heard again on this connection.
+            if decision.reason is not Reason.BAD_REQUEST and (body := self._unread.whole_body(head)) is not None:
+                relay.skipped(body)
             self._end(relay)
         elif decision.answer is not None:
             relay.answered_check(decision.answer)
             self._end(relay)
         else:
-            self._begin(Exchange(site, self, self._reading, self._writing, relay=relay, head=head, admit=decision))
-
-    def _begin(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        head = exchange.relay.head
-        length = head.content_length or 0
-        if head.framing is not Framing.CHUNKED and len(self._buffer) >= length:
-            body, self._buffer = self._buffer[:length], self._buffer[length:]
-            self._request_ended()
-            exchange.begin_whole(body)
-        else:
-            self._move(BODY)
-            self._content = ContentReader(head, exchange.relay.admit.route.limits.max_body)
-            exchange.begin()
-
-    def _new_record(self, head: RequestHead, decision: Admit | Reject, wall: float) -> ExchangeRecord:
-        given = clean_request_id(head.values.get(b"x-request-id")) if self._arrival.trusted else None
-        record = self._site.new_record(wall, self.peer.text, secure=self.secure, request_id=given)
-        record.client = decision.client.text
-        record.keep_alive = head.keep_alive and self._served < self._site.policy.server.max_requests_per_connection
-        note_decision(record, head, decision)
-        return record
-
-    def _skip_body(self, head: RequestHead, relay: Relay) -> None:
-        """Of a refused request, a body that is here whole is dropped; else the connection closes."""
-        length = head.content_length or 0
-        # A client in doubt about its own words is not heard again on this connection.
-        good = relay.record.reason is not Reason.BAD_REQUEST
-        if good and head.framing is not Framing.CHUNKED and len(self._buffer) >= length:
-            relay.skipped(self._buffer[:length])
-            self._buffer = self._buffer[length:]
+            body = self._unread.whole_body(head)
+            reading, writing = self._reading, self._writing
+            exchange = self._exchange = Exchange(self._site, self, reading, writing, relay, head, decision, body)
+            if body is None:
+                self._move(BODY)
+                exchange.begin()
+            else:
+                self._request_ended()
 
     def _refuse_head(self, error: ProtocolError) -> None:
         """The bytes are no head we take: answer, and parse nothing that follows."""
-        site = self._site
-        detail = site.detail_of(error, self._buffer, self.peer, secure=self.secure)
-        self._buffer = b""
-        record = site.new_record(site.clock.wall(), self.peer.text, secure=self.secure)
-        relay = Relay(record, self._arrival, site.clock.now())
-        allow = (b"POST",) if error.reason is Reason.METHOD_NOT_ALLOWED else ()
-        relay.refused(None, Reject(error.reason, self.peer, allow=allow, detail=detail))
-        self._end(relay)
+        data, self._unread.data = self._unread.data, b""
+        self._end(self._judge.refuse(error, data))
 
     def _take_content(self, data: bytes | memoryview) -> None:
-        exchange, content = self._exchange, self._content
+        exchange = self._exchange
         assert exchange is not None
-        assert content is not None
-        if exchange.relay.then is not None:
-            return  # over: the step that ends it is on its way
-        try:
-            piece = content.feed(data)
-        except ProtocolError as error:
-            exchange.refuse(error.reason, error.detail)
-            return
-        self._buffer = content.rest
-        if piece:
-            exchange.content(piece)
-        if content.ended and exchange.relay.then is None:
+        rest = exchange.take(data)
+        if rest:
+            self._unread.data = rest + self._unread.data
+        if exchange.relay.request_read:
             self._request_ended()
-            exchange.content_ended()
 
     def _request_ended(self) -> None:
         """The request is here whole; what came with it waits for its answer."""
-        self._content = None
         self._reading.buffer = BUFFER
         self._move(ANSWER)
-        if self._buffer:
+        if self._unread.data:
             self._reading.pause(Pause.PIPELINED)
 
     # -- the end of an exchange, and of the connection
 
-    def _end_exchange(self, exchange: Exchange) -> None:
-        self._exchange = self._content = None
-        self._end(exchange.relay)
-
     def _end(self, relay: Relay) -> None:
         """The only end of an exchange, of a refused head too: its record is written, and its client goes on."""
         site, record, then = self._site, relay.record, relay.then
+        self._exchange = None
         record.duration_s = site.clock.now() - relay.started
         site.finished(record)
         if self._state is CLOSING or self._state is CLOSED:
             return  # none is there to be told
-        if then is Then.GO_ON and self._may_stay:
+        whole = then is Then.GO_ON or (then is Then.ANSWER and relay.request_read and record.keep_alive)
+        stays = whole and self._may_stay
+        if then is Then.ANSWER:
+            self._writing.write([site.own_answer(relay, close=not stays)])
+        if stays:
             self._next_head()
         elif then is Then.CUT:
             self._cut()
-        elif then is Then.ANSWER:
-            self._write_own(relay)
-        elif self._state is BODY or self._buffer:
+        elif then is Then.ANSWER or self._state is BODY or self._unread.data:
             self._linger()
         else:
             self._close()
@@ -439,53 +351,41 @@ class ClientConnection(asyncio.BufferedProtocol):
         exchange = self._exchange
         if exchange is not None:
             exchange.client_gone(reason)
-            self._end_exchange(exchange)
-
-    def _write_own(self, relay: Relay) -> None:
-        """Answer by ourselves; the connection stays where the request was read whole."""
-        keeps = relay.request_read and relay.record.keep_alive and self._may_stay
-        self._writing.write([self._site.own_answer(relay, close=not keeps)])
-        if keeps:
-            self._next_head()
-        else:
-            self._linger()
+            self._end(exchange.relay)
 
     def _next_head(self) -> None:
         self._move(HEAD)
-        self._head_known = -1
+        self._unread.next_request()
         self.deadline = self._site.clock.after(self._limits.keepalive_timeout_s)
         if self._reading.reasons:
             self._reading.resume_all()
         if self._writing.is_stalled:
             # A client that does not take its answers gets no further ones: together they would have no bound.
             self._reading.pause(Pause.UNREAD)
-        elif self._buffer:
+        elif self._unread.data:
             self._site.turn.enter(self)
 
     def _linger(self) -> None:
         """Close without losing the answer to a reset: end our side, and discard what still comes."""
         self._move(REFUSING)
-        self._buffer = b""
+        self._unread.data = b""
         self.deadline = self._site.clock.after(LINGER_S)
-        if self._transport is None:
-            return
         self._reading.resume_all()
-        end(self._transport, secure=self.secure)
+        self._writing.end()
 
     def _close(self) -> None:
         self._move(CLOSING)
-        self._buffer = b""
+        self._unread.data = b""
         self.deadline = self._site.clock.after(CHECK_S)
-        if self._transport is not None:
-            self._transport.close()
+        self._writing.close()
 
     def _cut(self) -> None:
         """End the connection now and by reset: an answer that ends with its connection must not look complete."""
-        self._buffer = b""
-        if self._transport is not None:
+        self._unread.data = b""
+        if self._state is not CLOSED:
             if self._state is not CLOSING:
                 self._move(CLOSING)
-            abort(self._transport, self._transport.get_extra_info("socket"))
+            self._writing.reset()
 
     def _move(self, state: ClientState) -> None:
         self._state = moved(CLIENT_MOVES, self._state, state)

@@ -7,16 +7,19 @@ client's connection is stepped afterwards, and writes the record.
 
 from __future__ import annotations
 
-from proxy.core.budget import Reservation
+from dataclasses import InitVar, dataclass, field
+
+from proxy.core.content import ContentReader
 from proxy.core.exchange import Admit
 from proxy.core.overdue import overdue
 from proxy.core.policy import BodyMode
 from proxy.core.proxy_protocol import header_for
 from proxy.core.relay import AWAITING, CLAIM, DIAL, EXPLAIN, JUDGE, KEPT, OUTCOME, RECEIVING, RELAYING, Relay
+from proxy.errors import ProtocolError
 from proxy.http1 import CONTINUE, RequestHead, ResponseHead
-from proxy.net.apart import Job
 from proxy.net.duplicates import Ticket
-from proxy.net.flow import BUFFER, LARGE_BUFFER, Pause, Reading, Writing
+from proxy.net.flow import Pause, Reading, Writing
+from proxy.net.incoming import IncomingBody
 from proxy.net.outcomes import MAX_OUTCOMES, AwaitedOutcome
 from proxy.net.pool import RETRY_S, Dial
 from proxy.net.site import Site
@@ -25,130 +28,73 @@ from proxy.net.turn import Ready
 from proxy.net.upstream import UpstreamConnection
 from proxy.reasons import Reason
 
-#: How long an exchange waits for its share of the buffer budget before it is answered 503.
-BUDGET_WAIT_S = 15.0
-#: While a streamed body is under way it holds what is withheld and one write buffer, no longer a whole window.
-STREAMING_BYTES = 160 * 1024
-#: The same where there is plenty, and reads are large: up to one of them is withheld, another in the write buffer.
-GENEROUS_BYTES = 640 * 1024
 
-
+@dataclass(slots=True, eq=False, repr=False)
 class Exchange:
     """One admitted request and its answer; the sink of its upstream's connection."""
 
-    __slots__ = (
-        "_body",
-        "_client",
-        "_dial",
-        "_job",
-        "_reading",
-        "_released",
-        "_reservation",
-        "_site",
-        "_spill",
-        "_ticket",
-        "_upstream",
-        "_verdict",
-        "_waits_since",
-        "_writing",
-        "relay",
-    )
+    _site: Site
+    _client: Ready  # is stepped when there is something to do, at the end as well
+    _reading: Reading
+    _writing: Writing
+    relay: Relay
+    head: InitVar[RequestHead]
+    admit: InitVar[Admit]
+    _whole: bytes | None  # a body that came whole with the head, and is not judged yet; None where it is to come
 
-    def __init__(
-        self,
-        site: Site,
-        client: Ready,
-        reading: Reading,
-        writing: Writing,
-        *,
-        relay: Relay,
-        head: RequestHead,
-        admit: Admit,
-    ) -> None:
-        """``client`` is stepped when there is something to do, at the end as well."""
-        self._site = site
-        self._client = client
-        self._reading = reading
-        self._writing = writing
-        self.relay = relay
-        self._spill = SpillFile(site.spill_space) if admit.route.body is BodyMode.HOLD else None
-        self._body: bytes | None = None  # here whole, and not judged yet
-        self._reservation: Reservation | None = None
-        self._job: Job | None = None
-        self._verdict: tuple[str | Reason | None] | None = None  # of the job, and not told yet
-        self._waits_since = 0.0  # for its share of the budget
-        self._ticket: Ticket | None = None
-        self._dial: Dial | None = None
-        self._upstream: UpstreamConnection | None = None
-        self._released = False
-        site.exchanges += 1
-        relay.admitted(head, admit, self._spill)
+    _content: ContentReader | None = field(init=False, default=None)  # of a body that is not
+    _incoming: IncomingBody | None = field(init=False, default=None)
+    _ticket: Ticket | None = field(init=False, default=None)
+    _dial: Dial | None = field(init=False, default=None)
+    _upstream: UpstreamConnection | None = field(init=False, default=None)
+    _released: bool = field(init=False, default=False)
+
+    def __post_init__(self, head: RequestHead, admit: Admit) -> None:
+        self._site.exchanges += 1
+        spills = self._whole is None and admit.route.body is BodyMode.HOLD
+        spill = SpillFile(self._site.spill_space) if spills else None
+        self.relay.admitted(head, admit, spill)
+        if self._whole is None:
+            self._content = ContentReader(head, admit.route.limits.max_body)
+            self._incoming = IncomingBody(self._site, self._client, self._reading, self.relay, spill)
 
     # -- the client's side
 
-    def begin_whole(self, body: bytes) -> None:
-        """The request came whole in one read, the common case: the next ``step`` judges it."""
-        self._body = body
-
     def begin(self) -> None:
-        """Content is to come."""
-        if not self.relay.is_free:
-            party = self._reserve().party
-            if self._spill is not None:
-                self._spill.party = party
+        """Its body is to come, by ``take``. (One that came whole is judged by the next ``step``, the common case.)"""
+        if self._incoming is not None and not self.relay.is_free:
+            self._incoming.reserve()
         if self.relay.head.expect_continue:
             self._writing.write([CONTINUE])
         self._settle()
 
-    def _reserve(self) -> Reservation:
-        party = self._site.party_of(self.relay.admit.client)
-        self._reservation = self._site.budget.reserve(party, self._budget_granted)
-        return self._reservation
-
-    def _budget_granted(self) -> None:
-        if self._reading.resume(Pause.BUDGET):
-            self._site.turn.go_on(self._client)
-
-    def content(self, piece: bytes) -> None:
-        """Content of the request, in the order it came."""
-        relay = self.relay
+    def take(self, data: bytes | memoryview) -> bytes:
+        """What comes behind the head; gives back what lies behind the content. The exchange may be over by then."""
+        relay, content = self.relay, self._content
+        assert content is not None
+        if relay.then is not None:
+            return b""  # the step that ends it is on its way
         try:
-            relay.content(piece)
+            piece = content.feed(data)
+            if piece:
+                relay.content(piece)
+        except ProtocolError as error:
+            relay.refuse(error.reason, error.detail)
         except OSError:
             relay.refuse(Reason.OVERLOADED, "spill")
+        if content.ended and relay.then is None:
+            relay.content_ended()
         self._settle()
-        if self._reservation is not None and relay.then is None:
-            self._count(self._reservation)
-
-    def _count(self, reservation: Reservation) -> None:
-        """A body under way holds what is held back of it, or reads faster where memory is plenty."""
-        gate = self.relay.gate
-        if not (gate.streaming or gate.spilling):
-            if not reservation.hold(gate.held_bytes):
-                self._waits_since = self._site.clock.now()
-                self._reading.pause(Pause.BUDGET)
-            return
-        generous = gate.streaming and gate.takes_large_pieces and reservation.grow(GENEROUS_BYTES)
-        if not generous:
-            unsent = 0 if self._upstream is None else self._upstream.buffered_bytes
-            reservation.shrink(max(STREAMING_BYTES if gate.streaming else 0, unsent + gate.held_bytes))
-        self._reading.buffer = LARGE_BUFFER if generous else BUFFER
-
-    def content_ended(self) -> None:
-        """The framing of the content has ended without error."""
-        self.relay.content_ended()
-        self._settle()
+        if self._incoming is not None:  # it is not over
+            self._incoming.count(0 if self._upstream is None else self._upstream.buffered_bytes)
+        return content.rest
 
     def client_writable(self, *, writable: bool) -> None:
         """The client takes the answer, or is slower than the upstream."""
         relay, upstream = self.relay, self._upstream
-        if upstream is None or relay.answer is not RELAYING:
-            return
-        if writable:
+        if upstream is not None and relay.answer is RELAYING:
             relay.touched = self._site.clock.now()
-            upstream.resume_reading()
-        else:
-            upstream.pause_reading()
+            upstream.resume_reading() if writable else upstream.pause_reading()
 
     def client_gone(self, reason: Reason) -> None:
         """The client's connection is closed, by itself or, for ``reason``, by us."""
@@ -165,32 +111,27 @@ class Exchange:
 
     def check(self, now: float) -> None:
         """Judge the deadlines; called once a second."""
-        relay, upstream = self.relay, self._upstream
-        if relay.then is not None:
-            return
-        if self._reading.reasons & Pause.BUDGET:
-            if now - self._waits_since > BUDGET_WAIT_S:
-                self.refuse(Reason.OVERLOADED, "buffer_budget")
-            return
-        if self._job is not None and not self._job.started and now - self._waits_since > BUDGET_WAIT_S:
-            self.refuse(Reason.OVERLOADED, "verification")
-            return
-        read = upstream is not None and not upstream.reading_paused
-        taken = upstream is None or upstream.writable
-        over = overdue(relay, now, paused_s=self._reading.paused_s(now), read=read, taken=taken)
-        if over is not None:
-            self.refuse(*over)
+        upstream, incoming = self._upstream, self._incoming
+        if incoming is not None and (lacking := incoming.lacks(now)):
+            self.refuse(Reason.OVERLOADED, lacking)
+        elif not self._reading.reasons & Pause.BUDGET:
+            read = upstream is not None and not upstream.reading_paused
+            taken = upstream is None or upstream.writable
+            over = overdue(self.relay, now, paused_s=self._reading.paused_s(now), read=read, taken=taken)
+            if over is not None:
+                self.refuse(*over)
 
     # -- the turn
 
     def step(self) -> None:
         """Judge what is here whole, tell the relay of a verdict or pass on an answer, and do what it wants by then."""
         relay = self.relay
-        if self._body is not None:
-            body, self._body = self._body, None
-            relay.whole(body)
-        elif self._verdict is not None:
-            (verdict,), self._verdict = self._verdict, None
+        whole, incoming = self._whole, self._incoming
+        if whole is not None:
+            self._whole = None
+            relay.whole(whole)
+        elif incoming is not None and incoming.verdict is not None:
+            (verdict,), incoming.verdict = incoming.verdict, None
             relay.judged(verdict)
         elif relay.may_relay:
             if self._upstream is not None:
@@ -207,8 +148,8 @@ class Exchange:
             wishes, relay.wishes = relay.wishes, 0
             if wishes & EXPLAIN:
                 self._site.explain(relay)
-            if wishes & JUDGE:
-                self._judge_apart()
+            if wishes & JUDGE and not self._room().judge():
+                relay.refuse(Reason.OVERLOADED, "buffer_budget")
             if wishes & CLAIM:
                 self._claim()
             if wishes & DIAL:
@@ -231,17 +172,13 @@ class Exchange:
         self._released = True
         site = self._site
         site.exchanges -= 1
-        # What calls back is let go of as well: each would keep the other, and the body, until the collector looks.
-        job, self._job = self._job, None
-        if job is not None:
-            site.apart.abandon(job, self._give_back)  # a thread may be reading the body
-        elif self._reservation is not None or self._spill is not None:
-            self._give_back()
-        dial, self._dial = self._dial, None
+        incoming, dial, ticket, upstream = self._incoming, self._dial, self._ticket, self._upstream
+        # What calls back is let go of as well: each would keep the other until the collector looks.
+        self._incoming = self._dial = self._ticket = self._upstream = None
+        if incoming is not None:
+            incoming.release()
         if dial is not None:
             dial.cancel()
-        ticket, self._ticket = self._ticket, None
-        upstream, self._upstream = self._upstream, None
         if ticket is not None and upstream is not None and self.relay.answer is OUTCOME:
             AwaitedOutcome(site, self.relay, ticket, upstream)
             return
@@ -250,32 +187,11 @@ class Exchange:
         if upstream is not None:
             upstream.abort()
 
-    def _give_back(self) -> None:
-        reservation, self._reservation = self._reservation, None
-        if reservation is not None:
-            reservation.release()
-        if self._spill is not None:
-            self._spill.close()
-
-    # -- the verdict, where it is made beside the loop
-
-    def _judge_apart(self) -> None:
-        relay, site = self.relay, self._site
-        self._waits_since = site.clock.now()
-        reservation = self._reservation or self._reserve()
-        if relay.gate.spilling or reservation.hold(relay.gate.held_bytes):
-            self._job = site.apart.submit(reservation.party, relay.gate.finish, self._judged, self._not_judged)
-        else:
-            relay.refuse(Reason.OVERLOADED, "buffer_budget")
-
-    def _judged(self, verdict: str | Reason | None) -> None:
-        self._job = None
-        self._verdict = (verdict,)
-        self._site.turn.go_on(self._client)
-
-    def _not_judged(self, bug: Exception) -> None:
-        self._job = None
-        self._client.failed(bug)
+    def _room(self) -> IncomingBody:
+        """What holds the body while it waits, or is judged by a thread."""
+        if self._incoming is None:
+            self._incoming = IncomingBody(self._site, self._client, self._reading, self.relay)
+        return self._incoming
 
     # -- duplicates
 
@@ -308,18 +224,14 @@ class Exchange:
         waited_s = site.clock.now() - relay.started
         preface = header_for(relay.admit.client, self._writing.local_address) if route.sends_proxy else b""
         patience_s = max(route.patience_s(waited_s), RETRY_S) if relay.may_wait else 0.0
-        dial = Dial(
-            route.upstream, patience_s=patience_s, ready=self._dialled, failed=self._unreachable, preface=preface
-        )
+        ready, failed = self._dialled, self._unreachable
+        dial = Dial(route.upstream, patience_s=patience_s, ready=ready, failed=failed, preface=preface)
         self._dial = site.pool.dial(dial)
         if relay.request is RECEIVING:
             self._reading.pause(Pause.CONNECT)
-        elif route.hold_s:
+        elif route.hold_s and not self._room().hold():
             # What came with the last read is not counted; where it is to wait for the upstream, it must be.
-            spilled = 0 if self._spill is None else self._spill.size
-            reservation = self._reservation or self._reserve()
-            if not reservation.hold(relay.gate.received - spilled):
-                relay.refuse(Reason.OVERLOADED, "buffer_budget")
+            relay.refuse(Reason.OVERLOADED, "buffer_budget")
 
     def _dialled(self, connection: UpstreamConnection) -> None:
         self._dial = None

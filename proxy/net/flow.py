@@ -11,6 +11,7 @@ import contextlib
 from enum import IntEnum
 
 from proxy.net.clock import Clock
+from proxy.net.reset import abort
 from proxy.net.tls_end import say_end
 
 #: One read takes at most this much: it bounds what a connection holds beyond its windows.
@@ -41,17 +42,6 @@ def write(transport: asyncio.Transport, pieces: list[bytes], *, secure: bool) ->
         transport.write(b"".join(pieces))
     elif pieces:
         transport.writelines(pieces)
-
-
-def end(transport: asyncio.Transport, *, secure: bool) -> None:
-    """Tell the other side that nothing further comes; what it sends is read as before."""
-    if secure:
-        say_end(transport)
-        return
-    # asyncio shuts the socket down at once, which fails where the client's reset waits to be read.
-    with contextlib.suppress(OSError):
-        if transport.can_write_eof():
-            transport.write_eof()
 
 
 class Reading:
@@ -117,6 +107,28 @@ class Writing:
         """Give bytes of an answer to the transport; a client that is gone gets nothing."""
         if self.transport is not None:
             write(self.transport, pieces, secure=self.secure)
+
+    def end(self) -> None:
+        """Tell the client that nothing further comes; what it sends is read as before."""
+        if self.transport is None:
+            return
+        if self.secure:
+            say_end(self.transport)
+            return
+        # asyncio shuts the socket down at once, which fails where the client's reset waits to be read.
+        with contextlib.suppress(OSError):
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+
+    def close(self) -> None:
+        """Close, once all that was written has left."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def reset(self) -> None:
+        """Close now: what was written and has not left is dropped."""
+        if self.transport is not None:
+            abort(self.transport, self.transport.get_extra_info("socket"))
 
     @property
     def local_address(self) -> object:

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from proxy.core.body import CRUMB_BYTES, WITHHELD_BYTES, BodyGate
 from proxy.core.policy import BodyMode
+from proxy.core.signatures import Verification
 from proxy.reasons import Reason
 
 
-class Verification:
+class FakeVerification(Verification):
     """Remembers what it was given; the verdict is set."""
 
     def __init__(self, verdict: str | Reason = "2026-q4") -> None:
@@ -26,6 +27,9 @@ class Verification:
     def verify(self, body: bytes) -> str | Reason:
         self.update(body)
         return self.verdict
+
+    def marks(self) -> list[bytes]:
+        return []
 
 
 class Spill:
@@ -49,7 +53,7 @@ def test_free_passes_everything_as_it_comes(pieces: list[bytes]) -> None:
 
 @given(PIECES, WINDOW)
 def test_tail_withholds_the_window_and_then_the_end(pieces: list[bytes], window: int) -> None:
-    verification = Verification()
+    verification = FakeVerification()
     gate = BodyGate(BodyMode.TAIL, window, verification, None)
     left: list[bytes] = []
     for piece in pieces:
@@ -70,7 +74,7 @@ def test_tail_withholds_the_window_and_then_the_end(pieces: list[bytes], window:
 
 @given(PIECES, WINDOW)
 def test_tail_holds_little_once_it_streams(pieces: list[bytes], window: int) -> None:
-    gate = BodyGate(BodyMode.TAIL, window, Verification(), None)
+    gate = BodyGate(BodyMode.TAIL, window, FakeVerification(), None)
     for piece in pieces:
         gate.feed(piece)
         if gate.streaming:
@@ -80,7 +84,7 @@ def test_tail_holds_little_once_it_streams(pieces: list[bytes], window: int) -> 
 @given(PIECES, WINDOW)
 def test_hold_lets_nothing_leave(pieces: list[bytes], window: int) -> None:
     spill = Spill()
-    gate = BodyGate(BodyMode.HOLD, window, Verification(), spill)
+    gate = BodyGate(BodyMode.HOLD, window, FakeVerification(), spill)
     assert [gate.feed(piece) for piece in pieces] == [[]] * len(pieces)
     assert gate.held_bytes <= window
     assert b"".join(gate.take()) + spill.content == b"".join(pieces)
@@ -88,7 +92,7 @@ def test_hold_lets_nothing_leave(pieces: list[bytes], window: int) -> None:
 
 @given(st.binary(max_size=100), st.sampled_from(["2026-q4", Reason.SIGNATURE_MISMATCH]))
 def test_a_body_in_one_piece(body: bytes, verdict: str | Reason) -> None:
-    verification = Verification(verdict)
+    verification = FakeVerification(verdict)
     gate = BodyGate(BodyMode.TAIL, 10, verification, None)
     assert gate.whole(body) is verdict
     assert verification.seen == body
@@ -99,7 +103,7 @@ def test_a_body_in_one_piece(body: bytes, verdict: str | Reason) -> None:
 
 @given(st.lists(st.integers(1, CRUMB_BYTES + 10), max_size=200), st.sampled_from([BodyMode.TAIL, BodyMode.HOLD]))
 def test_crumbs_are_not_held_one_by_one(sizes: list[int], mode: BodyMode) -> None:
-    gate = BodyGate(mode, 1 << 20, Verification(), Spill() if mode is BodyMode.HOLD else None)
+    gate = BodyGate(mode, 1 << 20, FakeVerification(), Spill() if mode is BodyMode.HOLD else None)
     pieces = [bytes([size % 251]) * size for size in sizes]
     for piece in pieces:
         gate.feed(piece)
@@ -110,7 +114,7 @@ def test_crumbs_are_not_held_one_by_one(sizes: list[int], mode: BodyMode) -> Non
 
 def test_the_pieces_that_were_hashed_are_the_pieces_that_leave() -> None:
     pieces = [bytes(WITHHELD_BYTES) for _ in range(4)]
-    gate = BodyGate(BodyMode.TAIL, 1, Verification(), None)
+    gate = BodyGate(BodyMode.TAIL, 1, FakeVerification(), None)
     left = [piece for fed in pieces for piece in gate.feed(fed)] + gate.take()
     assert all(out is fed for out, fed in zip(left, pieces, strict=True))
 
@@ -142,7 +146,7 @@ def test_a_body_of_exactly_the_window_stays_in_memory() -> None:
 
 def test_what_may_leave_leaves_to_the_byte() -> None:
     first, end = b"a" * 2000, b"b" * WITHHELD_BYTES
-    gate = BodyGate(BodyMode.TAIL, 1000, Verification(), None)
+    gate = BodyGate(BodyMode.TAIL, 1000, FakeVerification(), None)
     assert gate.feed(first) == []
     assert gate.feed(end[:-1]) == []
     assert gate.feed(end[-1:]) == [first]

@@ -20,6 +20,7 @@ from proxy.core.policy import BodyMode, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.routes import RouteTable
 from proxy.core.secrets import Secret
+from proxy.core.signatures import Verification
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
@@ -168,7 +169,7 @@ class TestObserving:
         assert admitted(head("GET", GOOD), one).answer is not None
 
 
-class FakeVerification:
+class FakeVerification(Verification):
     def update(self, chunk: bytes) -> None:
         pass
 
@@ -177,6 +178,9 @@ class FakeVerification:
 
     def verify(self, body: bytes) -> str:
         return "s1"
+
+    def marks(self) -> list[bytes]:
+        return []
 
 
 class TestSigned:

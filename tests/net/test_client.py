@@ -11,8 +11,8 @@ import pytest
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import BodyMode
 from proxy.core.rate import RateRule
+from proxy.core.relay import Relay
 from proxy.net.client import LINGER_BYTES
-from proxy.net.exchange import Exchange
 from proxy.reasons import Phase, Reason
 from tests.net.dialogue import OK, World, forged, policy, request, route, signed
 
@@ -787,15 +787,15 @@ def test_content_that_comes_while_content_is_taken_is_not_lost(monkeypatch) -> N
     world = World()
     sender = world.sender()
     whole = signed(b"abcdefgh")
-    take = Exchange.content
+    take = Relay.content
 
-    def take_and_read(exchange: Exchange, piece: bytes) -> None:
+    def take_and_read(relay: Relay, piece: bytes) -> None:
         if piece == b"cd":
             sender.transport.inbox.append(whole[-4:])
             sender.transport.deliver()
-        take(exchange, piece)
+        take(relay, piece)
 
-    monkeypatch.setattr(Exchange, "content", take_and_read)
+    monkeypatch.setattr(Relay, "content", take_and_read)
     sender >> whole[:-6]
     sender >> whole[-6:-4]
     world.upstream << b"POST *\r\n\r\nabcdefgh"

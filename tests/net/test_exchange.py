@@ -15,7 +15,7 @@ from proxy.core.policy import BodyMode, Endpoint
 from proxy.core.relay import ON_LOOP_BYTES
 from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.scheme import BodyForm, Document
-from proxy.net.exchange import BUDGET_WAIT_S, GENEROUS_BYTES
+from proxy.net.incoming import BUDGET_WAIT_S, GENEROUS_BYTES
 from proxy.net.spill import SpillFile
 from proxy.reasons import Phase, Reason
 from tests.net.dialogue import HIGH, LIMITS, OK, SIGNATURE, World, chunks, forged, request, route, signature, signed
@@ -902,14 +902,12 @@ def test_a_connection_that_nobody_waits_for_any_more_goes_to_the_pool() -> None:
     world.over(Reason.SENDER_GONE, DELIVERED)
 
 
-def test_a_forgery_while_dialling_dials_for_the_pool() -> None:
+def test_a_forgery_that_ends_with_what_would_stream_dials_for_nobody() -> None:
     world = World()
-    world.pool.connects = False
     sender = world.sender()
     sender >> forged(BIG[: WINDOW + WITHHELD_BYTES])
     sender << b"HTTP/1.1 403 *"
-    world.pool.connect()
-    world.upstream << b""
+    assert not world.upstreams
     world.over(Reason.SIGNATURE_MISMATCH)
 
 

@@ -126,7 +126,6 @@ def test_exchanges_that_come_together_are_served_as_those_that_come_alone() -> N
     ("kind", "name"),
     [
         (ClientConnection, "_decide"),
-        (Exchange, "begin_whole"),
         (Exchange, "_connect"),
         (Exchange, "step"),
         (UpstreamConnection, "step"),

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 from proxy.core.secrets import Secret
 from proxy.core.signing.escapes import Transform, make_transform
@@ -42,6 +42,11 @@ class Verification(Protocol):
     """The check of one body. ``update`` with each chunk as it comes, then ``finish`` once; nothing here ever raises."""
 
     __slots__ = ()
+
+    #: The verdict is made of the whole body at its end, which is kept by the gate: nothing is made of its chunks.
+    wants_whole: ClassVar[bool] = False
+    #: Each chunk is rewritten before it is hashed.
+    rewrites: ClassVar[bool] = False
 
     def update(self, chunk: bytes) -> None:
         """Take the next bytes of the raw body."""
@@ -121,6 +126,7 @@ class TransformedVerification(MacVerification):
     """A MAC of the body in another form, or in one of several: each secret is tried with each form."""
 
     __slots__ = ("_transforms",)
+    rewrites = True
 
     def __init__(
         self, live: Sequence[Live], signatures: list[bytes], prefix: bytes, suffix: bytes, forms: tuple[BodyForm, ...]

@@ -32,6 +32,7 @@ class WholeVerification(Verification):
     """Lets ``judge`` say what it makes of the body; where that comes in chunks, they are kept."""
 
     __slots__ = ("_chunks", "_judge", "_marks")
+    wants_whole = True
 
     def __init__(self, judge: Callable[[bytes], str | Reason], marks: list[bytes]) -> None:
         """``judge`` puts into ``marks`` what it finds right."""

@@ -1,0 +1,70 @@
+"""``HeadJudge``: what becomes of the heads of one client's connection. It decides about each, and opens its record.
+
+It knows what the connection has shown of itself (its address, its certificate, how many requests it has sent) and asks
+``core.exchange.decide`` with it. It reads nothing and answers nothing: that is the connection's.
+"""
+
+from __future__ import annotations
+
+from proxy.core.addresses import Peer
+from proxy.core.exchange import Admit, Reject, decide
+from proxy.core.forwarding import clean_request_id
+from proxy.core.particulars import note_decision
+from proxy.core.policy import Policy
+from proxy.core.record import ExchangeRecord
+from proxy.core.relay import Arrival, Relay
+from proxy.errors import ProtocolError
+from proxy.http1 import RequestHead
+from proxy.net.certificate import NO_NAMES
+from proxy.net.site import Site
+from proxy.reasons import Reason
+
+
+class HeadJudge:
+    """The judge of one connection's heads."""
+
+    __slots__ = ("_judged_by", "_named", "_peer", "_secure", "_site", "arrival", "names", "served")
+
+    def __init__(self, site: Site, peer: Peer, *, secure: bool, named: bool, kind: int) -> None:
+        """As ``ClientConnection`` is told."""
+        self._site = site
+        self._peer = peer
+        self._secure = secure
+        self._named = named
+        self._judged_by: Policy | None = None
+        self.arrival = Arrival(peer.text, secure=secure, kind=kind)
+        self.names = NO_NAMES  # of the client's verified certificate
+        self.served = 0  # requests that were judged
+
+    def judge(self, head: RequestHead) -> tuple[Admit | Reject, Relay]:
+        """What is decided about a request, and its relay, which has been told of nothing yet."""
+        site, arrival = self._site, self.arrival
+        policy = site.policy
+        wall = site.clock.wall()
+        self.served += 1
+        if policy is not self._judged_by:
+            self._judged_by = policy
+            arrival.trusted = not self._named and self._peer in policy.trusted_proxies
+        decision = decide(
+            head, self._peer, policy, site.table, wall, trusted=arrival.trusted, names=self.names, rates=site.rates
+        )
+        if isinstance(decision, Admit) and (lacking := site.lacks(decision.route, arrival.kind)):
+            decision = Reject(Reason.OVERLOADED, decision.client, decision.route, detail=lacking)
+        given = clean_request_id(head.values.get(b"x-request-id")) if arrival.trusted else None
+        record = self._record(wall, given)
+        record.client = decision.client.text
+        record.keep_alive = head.keep_alive and self.served < policy.server.max_requests_per_connection
+        note_decision(record, head, decision)
+        return decision, Relay(record, arrival, site.clock.now())
+
+    def refuse(self, error: ProtocolError, data: bytes) -> Relay:
+        """The relay of ``data``, which is no head that we take, refused."""
+        site = self._site
+        detail = site.detail_of(error, data, self._peer, secure=self._secure)
+        relay = Relay(self._record(site.clock.wall()), self.arrival, site.clock.now())
+        allow = (b"POST",) if error.reason is Reason.METHOD_NOT_ALLOWED else ()
+        relay.refused(None, Reject(error.reason, self._peer, allow=allow, detail=detail))
+        return relay
+
+    def _record(self, wall: float, request_id: bytes | None = None) -> ExchangeRecord:
+        return self._site.new_record(wall, self._peer.text, secure=self._secure, request_id=request_id)
