@@ -19,6 +19,7 @@ from proxy.config.guards import GuardReader, slug_of
 from proxy.config.listeners import ListenerReader
 from proxy.config.notes import audible
 from proxy.config.problems import suggestion
+from proxy.config.reach import clashes, shut_out
 from proxy.config.route import RouteReader
 from proxy.config.rules import RULES
 from proxy.config.schema import FLAG_ROUTE
@@ -81,6 +82,7 @@ class _Build:
         self._warn_of_lent_keys(routes)
         admitted = admitted_by(exposure, routes)
         self._warn_of_unix(settings, admitted)
+        self._warn_of_reach(settings, trusted, routes, exposure)
         self.top.problems.raise_if_any()
         policy = Policy(
             generation=generation,
@@ -225,6 +227,21 @@ class _Build:
         paths = [str(address) for address in settings.listen if address.path is not None]
         if paths and admitted is not None and not admitted.has_unix and settings.proxy_protocol == "off":
             self.top.problems.warn("H404", paths[0], "no `allow` has 'unix:', so every connection there is refused")
+
+    def _warn_of_reach(
+        self, settings: Settings, trusted: AddressSet, routes: Sequence[Route], exposure: Exposure
+    ) -> None:
+        tables = self.top.named("route")
+        proxied = settings.proxy_protocol == "require"
+        # In local-only mode a listener that others reach is no mistake: it waits for the first route.
+        for route, why in (
+            [] if exposure is Exposure.LOCAL else shut_out(settings.listen, trusted, routes, proxied=proxied)
+        ):
+            view = tables.get(route.name, self.top)
+            view.warn("H310", "allow" if "allow" in view else "", f"nothing can call route {route.name!r}: {why}")
+        for route in routes:
+            if why := clashes(route):
+                tables.get(route.name, self.top).warn("H311", "", f"route {route.name!r} admits nothing: {why}")
 
 
 def lent_keys(routes: Sequence[Route]) -> Iterator[tuple[Route, Route]]:

@@ -101,6 +101,16 @@ _RULES = (
         "A slash more or less leads past a route, to one that asks for less and has the same application.",
         "Leave `exact` or the slash of `path` out, or ask no less there: many applications take both paths for one.",
     ),
+    Rule(
+        "H310",
+        "No address that can connect is in a route's `allow`, so nothing can call it.",
+        'Listen on "0.0.0.0:443"; or, behind a proxy or tunnel on this host, trusted_proxies = ["127.0.0.1"].',
+    ),
+    Rule(
+        "H311",
+        "A route's token and signature are read from one header, and no value is both.",
+        "Leave `token` out, or name another header or a query parameter for it.",
+    ),
     Rule("H401", "Other hosts can reach the admin listener.", "Listen on 127.0.0.1 or a unix socket."),
     Rule("H402", "Every peer is trusted to name the client.", "Name only your own proxies in `trusted_proxies`."),
     Rule(

@@ -17,7 +17,7 @@ from proxy.core.ip_sets import listing_of
 from proxy.errors import ConfigError
 
 NOW = 1_796_000_000.0  # 2026-11-30
-ENDS = 'listen = "127.0.0.1:8443"\nupstream = "127.0.0.1:8000"\n'
+ENDS = 'listen = "0.0.0.0:8443"\nupstream = "127.0.0.1:8000"\n'
 ATLASSIAN = listing_of({
     (("product", ("bitbucket",)), ("region", ("us-east-1",))): ["192.0.2.0/24"],
     (("product", ("jira", "trello")), ("region", ("global",))): ["203.0.113.0/24"],
