@@ -25,7 +25,7 @@ _RULES = (
     Rule(
         "H101",
         "Other users may read the file of a secret or of a private key.",
-        "chmod 600, for the user that runs hookward, or 640 where root owns it and a group reads it.",
+        "Run that chmod. Where root owns the file, the group of the service may read it (640).",
     ),
     Rule(
         "H102",
@@ -110,6 +110,16 @@ _RULES = (
         "H311",
         "A route's token and signature are read from one header, and no value is both.",
         "Leave `token` out, or name another header or a query parameter for it.",
+    ),
+    Rule(
+        "H320",
+        "A route names an event type that its provider does not publish: such a delivery never comes.",
+        "Write it as the provider does, in its own letters. If it is newer than this version, silence this.",
+    ),
+    Rule(
+        "H321",
+        "A route names a method that its provider does not send with, or not the one that it does.",
+        'Leave `methods` out, or write methods = ["POST"].',
     ),
     Rule("H401", "Other hosts can reach the admin listener.", "Listen on 127.0.0.1 or a unix socket."),
     Rule("H402", "Every peer is trusted to name the client.", "Name only your own proxies in `trusted_proxies`."),

@@ -10,46 +10,18 @@ files but the owner of the access log.
 from __future__ import annotations
 
 import contextlib
-import grp
 import os
-import pwd
 import stat
 from collections.abc import Iterable
 
+from proxy.config.accounts import Identity, identity_of
 from proxy.config.guarded_files import give_away
 from proxy.config.settings import Settings
-from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import NotPermittedError
 from proxy.ops.journal import log
-from proxy.values import frozen
 
 #: Nothing that we create is for all users; what its owner's group may read says so by its own mode.
 UMASK = 0o027
-
-
-@frozen
-class Identity:
-    """A user and group of this host, by number. ``groups`` are the supplementary ones."""
-
-    name: str
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-
-
-def identity_of(settings: Settings) -> Identity | None:
-    """The user to become; None where none is named. Raises ConfigError where there is no such user or group."""
-    if settings.user is None and settings.group is None:
-        return None
-    gid = None if settings.group is None else _group(settings.group)
-    if settings.user is None:
-        own = os.geteuid()
-        assert gid is not None
-        return Identity(f"the group {settings.group}", own, gid, (gid,))
-    user = _user(settings.user)
-    if gid is None:
-        gid = user.pw_gid
-    return Identity(user.pw_name, user.pw_uid, gid, tuple(os.getgrouplist(user.pw_name, gid)))
 
 
 def become(settings: Settings, sockets: Iterable[str] = ()) -> None:
@@ -59,7 +31,7 @@ def become(settings: Settings, sockets: Iterable[str] = ()) -> None:
     Raises ConfigError, and NotPermittedError where we are not root.
     """
     identity = identity_of(settings)
-    if identity is None or (os.getresuid() == (identity.uid,) * 3 and os.getresgid() == (identity.gid,) * 3):
+    if identity is None or identity.is_ours:
         return
     if os.geteuid() != 0:
         raise NotPermittedError(f"cannot run as {identity.name}: only root can become another user")
@@ -69,9 +41,7 @@ def become(settings: Settings, sockets: Iterable[str] = ()) -> None:
             give_away(path, identity.uid, identity.gid, kind=stat.S_ISSOCK)
         except OSError as error:
             log.warning("%s is not given to %s: %s", path, identity.name, error.strerror)  # no longer ours, or gone
-    os.setgroups(identity.groups)
-    os.setresgid(identity.gid, identity.gid, identity.gid)
-    os.setresuid(identity.uid, identity.uid, identity.uid)
+    identity.assume()
     _check(identity)
     log.info("running as %s (uid %d, gid %d)", identity.name, identity.uid, identity.gid)
     if settings.state_dir is not None and not os.access(settings.state_dir, os.W_OK | os.X_OK):
@@ -110,15 +80,3 @@ def _give_log(path: str, identity: Identity) -> None:
         return
     with contextlib.suppress(OSError):
         give_away(path, identity.uid, identity.gid)
-
-
-def _user(name: str) -> pwd.struct_passwd:
-    with contextlib.suppress(KeyError):
-        return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
-    raise ConfigError([Problem("user", f"this host has no user {name!r}", "name one of its users (useradd makes one)")])
-
-
-def _group(name: str) -> int:
-    with contextlib.suppress(KeyError):
-        return (grp.getgrgid(int(name)) if name.isdecimal() else grp.getgrnam(name)).gr_gid
-    raise ConfigError([Problem("group", f"this host has no group {name!r}", "name one of its groups (groupadd)")])

@@ -10,6 +10,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 
+from proxy.config.accounts import identity_of
 from proxy.config.commandline import ExitCode
 from proxy.config.flags import RunParser, add_run_flags, parse_flags
 from proxy.config.host import LOOP_VARIABLE, environment, paused, worker_count
@@ -64,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     open_journal(launch.loaded.settings.log_level)
     import_store(launch.loaded.settings.duplicates)
     os.umask(privileges.UMASK)
-    privileges.identity_of(launch.loaded.settings)
+    identity_of(launch.loaded.settings)
     server = launch.loaded.policy.server
     for warning in raise_descriptor_limit(server.max_connections, server.max_exchanges):
         log.warning("%s", warning)

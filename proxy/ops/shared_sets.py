@@ -11,10 +11,10 @@ import os
 import shutil
 import tempfile
 
+from proxy.config.accounts import Identity, identity_of
 from proxy.config.settings import Loaded
 from proxy.ops.journal import log
 from proxy.ops.launch import Load
-from proxy.ops.privileges import Identity, identity_of
 
 
 class SharedSets:

@@ -1,23 +1,30 @@
 """``gen-secret``: a new secret of the form and length that a provider takes, on standard output or in a file.
 
-It comes from the operating system's generator. A file is made with mode 0600 and never overwritten: the secret in use
-would be lost.
+It comes from the operating system's generator. A file is never overwritten: the secret in use would be lost. What root
+makes is readable by the group of its folder (0640), so that a service of that group reads it and does not own it.
 """
 
 from __future__ import annotations
 
 import base64
+import grp
 import os
+import pwd
 import secrets
+import stat
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from proxy.config.accounts import find_group, find_user
 from proxy.config.commandline import ExitCode, Parser
+from proxy.config.guarded_files import make_folder, open_for_writing, reach
 from proxy.core.schemes import Provider
 from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.scheme import SecretForm
 from proxy.core.tokens import TokenKind
 from proxy.tools.providers import provider_named
+from proxy.values import frozen
 
 #: As long as the output of SHA-256: RFC 2104 section 3 asks for no less, and more adds nothing.
 SECRET_BYTES = 32
@@ -29,12 +36,16 @@ def main(argv: Sequence[str]) -> int:
     provider = None if arguments.provider is None else provider_named(arguments.provider)
     try:
         text = make_secret(provider)
+        if arguments.out is None:
+            print(text)
+        else:
+            said = write_secret(arguments.out, text, Owners.named(arguments.owner, arguments.group))
+            print(f"a new secret is in {arguments.out} ({said})", file=sys.stderr)
     except ValueError as error:
         print(f"hookward gen-secret: {error}", file=sys.stderr)
         return ExitCode.FAILED
-    if arguments.out is not None:
-        return _write(arguments.out, text)
-    print(text)
+    if provider is not None and not provider.chosen:
+        print(f"note: {issued(provider)}; this one is for trying things out", file=sys.stderr)
     return ExitCode.OK
 
 
@@ -44,8 +55,32 @@ def build_parser() -> Parser:
     parser.add_argument(
         "provider", metavar="PROVIDER", nargs="?", help="the provider it is for; without one, 64 hex characters"
     )
-    parser.add_argument("--out", metavar="FILE", help="write it into a new file with mode 0600, not to standard output")
+    parser.add_argument("--out", metavar="FILE", help="write it into a new file, not to standard output")
+    parser.add_argument("--owner", metavar="USER", help="whose the file is to be")
+    parser.add_argument(
+        "--group", metavar="GROUP", help="the group that may read it (mode 0640); of what root makes, the folder's"
+    )
     return parser
+
+
+@frozen
+class Owners:
+    """Whose a file is to be, by number; -1 is what it would be anyhow. ``chosen``: a group was named."""
+
+    uid: int = -1
+    gid: int = -1
+    chosen: bool = False
+
+    @classmethod
+    def named(cls, owner: str | None, group: str | None) -> Owners:
+        """The owners of these names or numbers. ConfigError where the host has none such."""
+        uid = -1 if owner is None else find_user(owner, "--owner").pw_uid
+        return cls(uid, -1 if group is None else find_group(group, "--group"), group is not None)
+
+
+def issued(provider: Provider) -> str:
+    """Where the secret of a provider comes from that makes its own."""
+    return f"{provider.title} makes the secret itself: copy it from there (see {provider.docs})"
 
 
 def make_secret(provider: Provider | None) -> str:
@@ -66,16 +101,59 @@ def make_secret(provider: Provider | None) -> str:
     return secrets.token_hex(SECRET_BYTES)
 
 
-def _write(path: str, text: str) -> int:
+def write_secret(path: str, text: str, owners: Owners | None = None) -> str:
+    """Write a secret into a new file, and say with which mode and owners. Its folder is made where it is missing.
+    ValueError, with what to do, where the file is there already or cannot be written.
+    """
+    owners = owners or Owners()
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        _make_folder(os.path.dirname(path), owners)  # noqa: PTH120  # text in
+        descriptor = open_for_writing(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            _give(path, descriptor, owners)
             file.write(text)
+            status = os.fstat(descriptor)
     except FileExistsError:
-        print(f"hookward gen-secret: {path} is there already: name a new file, and keep both secrets", file=sys.stderr)
-        return ExitCode.FAILED
+        raise ValueError(f"{path} is there already: name a new file, and keep both secrets") from None
     except OSError as error:
-        print(f"hookward gen-secret: {path} cannot be written: {error.strerror}", file=sys.stderr)
-        return ExitCode.FAILED
-    print(f"a new secret is in {path} (mode 0600)", file=sys.stderr)
-    return ExitCode.OK
+        raise ValueError(f"{path} cannot be written: {error.strerror}") from None
+    return f"{_name_of(status)}, mode {stat.S_IMODE(status.st_mode):04o}"
+
+
+def _make_folder(folder: str, owners: Owners) -> None:
+    """Make the folder of a secret, closed to others, and passable for the group that is to read it."""
+    if not folder or Path(folder).exists():
+        return
+    make_folder(folder)
+    if owners.chosen:
+        with reach(folder) as spot:
+            descriptor = spot.open(os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fchown(descriptor, -1, owners.gid)
+                os.fchmod(descriptor, 0o750)
+            finally:
+                os.close(descriptor)
+
+
+def _give(path: str, descriptor: int, owners: Owners) -> None:
+    """Give the new, empty file to its owner and group, and let the group read it where that is meant."""
+    gid = owners.gid
+    if not owners.chosen and os.geteuid() == 0 and owners.uid == -1:
+        with reach(path) as spot:
+            gid = os.fstat(spot.folder).st_gid
+    if (owners.uid, gid) != (-1, -1):
+        os.fchown(descriptor, owners.uid, gid)
+    if gid != -1:
+        os.fchmod(descriptor, 0o640)
+
+
+def _name_of(status: os.stat_result) -> str:
+    """``root:hookward``; numbers where there are no names."""
+    try:
+        owner = pwd.getpwuid(status.st_uid).pw_name
+    except KeyError:
+        owner = str(status.st_uid)
+    try:
+        return f"{owner}:{grp.getgrgid(status.st_gid).gr_name}"
+    except KeyError:
+        return f"{owner}:{status.st_gid}"

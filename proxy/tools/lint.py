@@ -22,6 +22,7 @@ from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.scheme import Method
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.errors import Place
+from proxy.tools.lint_provider import of_provider
 
 SHORT_SECRET_BYTES = 16
 SOON_S = 14 * 86400.0
@@ -40,7 +41,7 @@ def lint(loaded: Loaded, now: float) -> tuple[str, ...]:
     if policy.exposure is Exposure.ROUTES:
         for route in policy.routes:
             where = _where(settings, route)
-            notes += [note.at(where) for note in _of_route(route, settings, now)]
+            notes += [note.at(where) for note in (*_of_route(route, settings, now), *of_provider(route))]
         notes += _of_shared_secrets(policy, settings)
         notes += _of_order(policy, settings)
         notes += _of_slashes(policy, settings)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.accounts import identity_of
 from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.errors import ConfigError
-from proxy.ops.privileges import advice, identity_of
+from proxy.ops.privileges import advice
 from tests.whole.process import ROOT, environment
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

@@ -84,6 +84,7 @@ PROVIDERS = (
                 identity="jti",
             ),
         ),
+        methods=("POST", "GET"),
     ),
     Provider(
         "monday",
@@ -102,6 +103,7 @@ PROVIDERS = (
         "https://docs.netlify.com",
         Scheme((b"x-webhook-signature",), method=Method.JWT, claims=Claims(body="sha256", issuer="netlify")),
         event_header=b"x-netlify-event",
+        chosen=True,
     ),
     Provider(
         "plaid",
@@ -126,5 +128,6 @@ PROVIDERS = (
             claims=Claims(body="payload_hash", needed=("iat",), max_age_s=300),
         ),
         note="Choose POST there: what it signs of a GET is the query, written anew, and is refused.",
+        methods=("POST", "GET"),
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.core.schemes import events
 from proxy.core.schemes.handshake import UUID, Form, Handshake, Made
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
@@ -27,6 +28,8 @@ PROVIDERS = (
         address_set="github",
         note="GitHub never delivers again by itself: a delivery that is lost stays lost until it is asked for.",
         agent="GitHub-Hookshot/044aadd",
+        chosen=True,
+        events=events.GITHUB,
     ),
     Provider(
         "bitbucket",
@@ -37,6 +40,8 @@ PROVIDERS = (
         delivery_header=b"x-request-uuid",
         address_set="atlassian",
         agent="Bitbucket-Webhooks/2.0",
+        chosen=True,
+        events=events.BITBUCKET,
     ),
     Provider(
         "bitbucket_dc",
@@ -45,6 +50,8 @@ PROVIDERS = (
         Scheme((b"x-hub-signature",), prefix=b"sha256="),
         event_header=b"x-event-key",
         delivery_header=b"x-request-id",
+        chosen=True,
+        events=events.BITBUCKET_DC,
     ),
     Provider(
         "facebook_graph_api",
@@ -73,6 +80,8 @@ PROVIDERS = (
         Scheme((b"x-gitea-signature",)),
         event_header=b"x-gitea-event",
         delivery_header=b"x-gitea-delivery",
+        chosen=True,
+        events=events.GITEA,
     ),
     Provider(
         "forgejo",
@@ -81,6 +90,8 @@ PROVIDERS = (
         Scheme((b"x-forgejo-signature",)),
         event_header=b"x-forgejo-event",
         delivery_header=b"x-forgejo-delivery",
+        chosen=True,
+        events=events.GITEA,
     ),
     Provider(
         "alchemy",
@@ -101,7 +112,7 @@ PROVIDERS = (
             reason="it hands over the key of all later signatures, which must be kept",
         ),
     ),
-    Provider("cal_com", "Cal.com", "https://cal.com/docs", Scheme((b"x-cal-signature-256",))),
+    Provider("cal_com", "Cal.com", "https://cal.com/docs", Scheme((b"x-cal-signature-256",)), chosen=True),
     Provider(
         "chargify",
         "Maxio (Chargify)",
@@ -109,13 +120,15 @@ PROVIDERS = (
         Scheme((b"x-chargify-webhook-signature-hmac-sha-256",)),
         delivery_header=b"x-chargify-webhook-id",
     ),
-    Provider("checkout_com", "Checkout.com", "https://www.checkout.com/docs", Scheme((b"cko-signature",))),
+    Provider("checkout_com", "Checkout.com", "https://www.checkout.com/docs", Scheme((b"cko-signature",)), chosen=True),
     Provider(
         "circleci",
         "CircleCI",
         "https://circleci.com/docs/outbound-webhooks/",
         Scheme((b"circleci-signature",), listing=Listing()),
         event_header=b"circleci-event-type",
+        chosen=True,
+        events=events.CIRCLECI,
     ),
     Provider("clickup", "ClickUp", "https://developer.clickup.com/docs/webhooksignature", Scheme((b"x-signature",))),
     Provider(
@@ -140,7 +153,9 @@ PROVIDERS = (
         note="The key is the app secret.",
         handshake=Handshake(query="challenge"),
     ),
-    Provider("dwolla", "Dwolla", "https://developers.dwolla.com", Scheme((b"x-request-signature-sha-256",))),
+    Provider(
+        "dwolla", "Dwolla", "https://developers.dwolla.com", Scheme((b"x-request-signature-sha-256",)), chosen=True
+    ),
     Provider(
         "gocardless",
         "GoCardless",
@@ -154,12 +169,14 @@ PROVIDERS = (
         Scheme((b"x-hub-signature",), prefix=b"sha256="),
         delivery_header=b"x-atlassian-webhook-identifier",
         address_set="atlassian",
+        chosen=True,
     ),
     Provider(
         "launch_darkly",
         "LaunchDarkly",
         "https://launchdarkly.com/docs/home/infrastructure/webhooks",
         Scheme((b"x-ld-signature",)),
+        chosen=True,
     ),
     Provider(
         "lemonsqueezy",
@@ -167,6 +184,8 @@ PROVIDERS = (
         "https://docs.lemonsqueezy.com/help/webhooks/signing-requests",
         Scheme((b"x-signature",)),
         event_header=b"x-event-name",
+        chosen=True,
+        events=events.LEMONSQUEEZY,
     ),
     Provider(
         "linear",
@@ -207,7 +226,13 @@ PROVIDERS = (
         Scheme((b"x-notion-signature",), prefix=b"sha256=", encoding=HEX_ANY_CASE),
         note="The key is the verification token.",
     ),
-    Provider("npm", "npm", "https://docs.npmjs.com/about-hooks", Scheme((b"x-npm-signature",), prefix=b"sha256=")),
+    Provider(
+        "npm",
+        "npm",
+        "https://docs.npmjs.com/about-hooks",
+        Scheme((b"x-npm-signature",), prefix=b"sha256="),
+        chosen=True,
+    ),
     Provider(
         "pagerduty",
         "PagerDuty",
@@ -230,6 +255,7 @@ PROVIDERS = (
         "https://razorpay.com/docs/webhooks/validate-test/",
         Scheme((b"x-razorpay-signature",)),
         delivery_header=b"x-razorpay-event-id",
+        chosen=True,
     ),
     Provider(
         "sentry",
@@ -239,6 +265,7 @@ PROVIDERS = (
         event_header=b"sentry-hook-resource",
         delivery_header=b"request-id",
         note="The key is the client secret; Sentry-Hook-Timestamp is not signed and so not judged.",
+        events=events.SENTRY,
     ),
     Provider(
         "signal_sciences",
@@ -257,5 +284,6 @@ PROVIDERS = (
         "Trend Micro Conformity",
         "https://cloudone.trendmicro.com/docs/conformity/webhook-communication/",
         Scheme((b"x-conformity-signature",)),
+        chosen=True,
     ),
 )

@@ -68,6 +68,7 @@ PROVIDERS = (
         "Heroku",
         "https://devcenter.heroku.com/articles/app-webhooks",
         Scheme((b"heroku-webhook-hmac-sha256",), encoding=BASE64),
+        chosen=True,
     ),
     Provider(
         "hookdeck",
@@ -132,6 +133,7 @@ PROVIDERS = (
         "Typeform",
         "https://www.typeform.com/developers/webhooks/secure-your-webhooks/",
         Scheme((b"typeform-signature",), prefix=b"sha256=", encoding=BASE64),
+        chosen=True,
     ),
     Provider(
         "woocommerce",
@@ -140,6 +142,7 @@ PROVIDERS = (
         Scheme((b"x-wc-webhook-signature",), encoding=BASE64),
         event_header=b"x-wc-webhook-topic",
         delivery_header=b"x-wc-webhook-delivery-id",
+        chosen=True,
     ),
     Provider(
         "worldline",

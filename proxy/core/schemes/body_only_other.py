@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.core.schemes import events
 from proxy.core.schemes.handshake import HEAD_ONLY, Handshake
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
@@ -21,6 +22,8 @@ PROVIDERS = (
         note="Only for senders that know nothing newer.",
         agent="GitHub-Hookshot/044aadd",
         better="github",
+        chosen=True,
+        events=events.GITHUB,
     ),
     Provider(
         "autodesk",
@@ -56,8 +59,11 @@ PROVIDERS = (
         "https://www.mongodb.com/docs/atlas/tutorial/third-party-service-integrations/",
         Scheme((b"x-mms-signature",), algorithm="sha1", encoding=Encoding.HEX_OR_BASE64),
         event_header=b"x-mms-event",
+        chosen=True,
     ),
-    Provider("segment", "Segment", "https://segment.com/docs", Scheme((b"x-signature",), algorithm="sha1")),
+    Provider(
+        "segment", "Segment", "https://segment.com/docs", Scheme((b"x-signature",), algorithm="sha1"), chosen=True
+    ),
     Provider(
         "sonatype",
         "Sonatype Nexus",
@@ -65,6 +71,7 @@ PROVIDERS = (
         Scheme((b"x-nexus-webhook-signature",), algorithm="sha1"),
         event_header=b"x-nexus-webhook-id",
         delivery_header=b"x-nexus-webhook-delivery",
+        chosen=True,
     ),
     Provider(
         "vercel",
@@ -73,7 +80,11 @@ PROVIDERS = (
         Scheme((b"x-vercel-signature",), algorithm="sha1"),
     ),
     Provider(
-        "webex", "Webex", "https://developer.webex.com/docs/webhooks", Scheme((b"x-spark-signature",), algorithm="sha1")
+        "webex",
+        "Webex",
+        "https://developer.webex.com/docs/webhooks",
+        Scheme((b"x-spark-signature",), algorithm="sha1"),
+        chosen=True,
     ),
     Provider(
         "authorize_net",
@@ -107,5 +118,6 @@ PROVIDERS = (
         "HCP Terraform",
         "https://developer.hashicorp.com/terraform/cloud-docs/workspaces/settings/notifications",
         Scheme((b"x-tfe-notification-signature",), algorithm="sha512"),
+        chosen=True,
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from proxy.core.schemes import events
 from proxy.core.schemes.handshake import HEAD_ONLY, SENTENCE, Form, Handshake
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
@@ -107,6 +108,7 @@ PROVIDERS = (
         ),
         note="No signature: every notification repeats the clientState of the subscription.",
         handshake=Handshake(b"POST", query="validationToken", shape=SENTENCE),
+        chosen=True,
     ),
     Provider(
         "plivo",
@@ -121,6 +123,7 @@ PROVIDERS = (
             document=Document("form", repeats="sorted"),
         ),
         delivery_header=b"x-plivo-signature-v3-nonce",
+        methods=("POST", "GET"),
     ),
     Provider(
         "sns",
@@ -172,6 +175,7 @@ PROVIDERS = (
             reason="it asks for a URL to be fetched, which the application must want",
         ),
         answer_s=15.0,
+        events=events.SNS,
     ),
     Provider(
         "twilio",
@@ -182,6 +186,7 @@ PROVIDERS = (
         note=_TWILIO_NOTE,
         answer_s=15.0,
         agent="TwilioProxy/1.1",
+        methods=("POST", "GET"),
     ),
     Provider(
         "twilio_sha256",
@@ -192,5 +197,6 @@ PROVIDERS = (
         note="For webhooks that come with X-Twilio-Webhooks-Signature-Settings: ...,algorithm=HMAC_SHA256. "
         + _TWILIO_NOTE,
         answer_s=15.0,
+        methods=("POST", "GET"),
     ),
 )

@@ -28,6 +28,8 @@ class Provider:
     addresses, where there is one; ``note`` is what an operator should know, in a sentence; ``better`` is the slug of a
     provider whose scheme is to be preferred; ``handshake`` is how it checks the endpoint; ``answer_s`` is how long it
     waits for an answer, in seconds; ``agent`` is the User-Agent of its deliveries, where it has one of its own.
+    ``chosen``: the operator makes the secret and enters it there, else the provider shows one of its own; ``events``
+    are the types that it publishes, where it lists them all; ``methods`` are those of its deliveries.
     """
 
     slug: str
@@ -44,6 +46,9 @@ class Provider:
     answer_s: float = ANSWER_S
     better: str = ""
     agent: str = ""
+    chosen: bool = False
+    events: frozenset[str] = frozenset()
+    methods: tuple[str, ...] = ("POST",)
 
     @property
     def advice(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from proxy.core.schemes import events
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Encoding, Listing, Method, SecretForm, Timestamp
@@ -35,7 +36,7 @@ _SVIX_ID = b"svix-id"
 _provider = partial(Provider, answer_s=15.0)
 
 PROVIDERS = (
-    _provider("standard_webhooks", "Standard Webhooks", _SPEC, STANDARD, delivery_header=_ID),
+    _provider("standard_webhooks", "Standard Webhooks", _SPEC, STANDARD, delivery_header=_ID, chosen=True),
     _provider("standard_webhooks_v1a", "Standard Webhooks (public key)", _SPEC, _ED25519, delivery_header=_ID),
     _provider(
         "svix",
@@ -82,6 +83,7 @@ PROVIDERS = (
         replace(STANDARD, secret=SecretForm.RAW),
         delivery_header=_ID,
         note="The whole text of the secret is the key: nothing is decoded.",
+        chosen=True,
     ),
     _provider(
         "liveblocks", "Liveblocks", "https://liveblocks.io/docs/platform/webhooks", STANDARD, delivery_header=_ID
@@ -109,5 +111,6 @@ PROVIDERS = (
         delivery_header=_ID,
         address_set="gitlab",
         agent="GitLab/17.9.1",
+        events=events.GITLAB,
     ),
 )

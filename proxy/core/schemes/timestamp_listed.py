@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.core.schemes import events
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import BodyForm, Encoding, Listing, TimeFormat, Timestamp
@@ -49,6 +50,7 @@ PROVIDERS = (
             timestamp=Timestamp(),
         ),
         event_header=b"x-buildkite-event",
+        events=events.BUILDKITE,
     ),
     Provider(
         "calendly",
@@ -78,6 +80,7 @@ PROVIDERS = (
         "https://www.go1.com/developers/partners/concepts/webhook-signature-authentification",
         Scheme((b"go1-signature",), signed="{timestamp}.{body}", listing=_T_V1, timestamp=Timestamp()),
         address_set="go1",
+        chosen=True,
     ),
     Provider(
         "graphcms",
@@ -91,6 +94,7 @@ PROVIDERS = (
             timestamp=Timestamp(format=MILLISECONDS),
             body_forms=(BodyForm.JSON_STRING,),
         ),
+        chosen=True,
     ),
     Provider(
         "hostedhooks",
@@ -164,6 +168,7 @@ PROVIDERS = (
             timestamp=Timestamp(format=MILLISECONDS, tolerance_s=None),
         ),
         note="The time is signed, but its SDK has no window: set a tolerance to have one.",
+        chosen=True,
     ),
     Provider(
         "shippo",

@@ -127,6 +127,7 @@ _BEFORE_THE_BODY = (
             field="challenge",
             marked_by=(b"twitch-eventsub-message-type", b"webhook_callback_verification"),
         ),
+        chosen=True,
     ),
     Provider(
         "webflow",
@@ -215,6 +216,7 @@ _AFTER_THE_BODY = (
             nonce=b"x-sinch-webhook-signature-nonce",
             timestamp=Timestamp(b"x-sinch-webhook-signature-timestamp"),
         ),
+        chosen=True,
     ),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.core.schemes import events
 from proxy.core.schemes.handshake import Form, Handshake, Made
 from proxy.core.schemes.provider import Provider, TokenSpec
 from proxy.core.tokens import TokenKind
@@ -24,6 +25,8 @@ PROVIDERS = (
         note="Newer GitLab can sign.",
         agent="GitLab/17.9.1",
         better="gitlab_signing_token",
+        chosen=True,
+        events=events.GITLAB,
     ),
     Provider(
         "buildkite_token",
@@ -33,6 +36,7 @@ PROVIDERS = (
         event_header=b"x-buildkite-event",
         note="Buildkite can sign.",
         better="buildkite",
+        events=events.BUILDKITE,
     ),
     Provider(
         "deepgram",
@@ -45,6 +49,7 @@ PROVIDERS = (
         "Telegram",
         "https://core.telegram.org/bots/api#setwebhook",
         token=TokenSpec(TokenKind.HEADER, b"x-telegram-bot-api-secret-token"),
+        chosen=True,
     ),
     Provider(
         "bigcommerce",
@@ -52,6 +57,7 @@ PROVIDERS = (
         "https://developer.bigcommerce.com/docs/integrations/webhooks",
         token=_OWN_HEADER,
         note=_OWN_HEADER_NOTE,
+        chosen=True,
     ),
     Provider(
         "brevo",
@@ -59,6 +65,7 @@ PROVIDERS = (
         "https://developers.brevo.com/docs/how-to-use-webhooks",
         token=_OWN_HEADER,
         note=_OWN_HEADER_NOTE,
+        chosen=True,
     ),
     Provider(
         "datadog",
@@ -67,6 +74,7 @@ PROVIDERS = (
         token=_OWN_HEADER,
         address_set="datadog",
         note=_OWN_HEADER_NOTE,
+        chosen=True,
     ),
     Provider(
         "new_relic",
@@ -74,6 +82,7 @@ PROVIDERS = (
         "https://docs.newrelic.com/docs/alerts/get-notified/notification-integrations/",
         token=_OWN_HEADER,
         note=_OWN_HEADER_NOTE,
+        chosen=True,
     ),
     Provider(
         "okta",
@@ -84,6 +93,7 @@ PROVIDERS = (
         handshake=Handshake(
             header=b"x-okta-verification-challenge", form=Form.JSON, values=(("verification", Made.CHALLENGE),)
         ),
+        chosen=True,
     ),
     Provider(
         "bitbucket_dc_basic",
@@ -93,12 +103,24 @@ PROVIDERS = (
         event_header=b"x-event-key",
         delivery_header=b"x-request-id",
         note=_BASIC_NOTE,
+        chosen=True,
+        events=events.BITBUCKET_DC,
     ),
     Provider(
-        "chargebee", "Chargebee", "https://www.chargebee.com/docs/webhook_settings.html", token=_BASIC, note=_BASIC_NOTE
+        "chargebee",
+        "Chargebee",
+        "https://www.chargebee.com/docs/webhook_settings.html",
+        token=_BASIC,
+        note=_BASIC_NOTE,
+        chosen=True,
     ),
     Provider(
-        "mixpanel", "Mixpanel", "https://docs.mixpanel.com/docs/cohort-sync/webhooks", token=_BASIC, note=_BASIC_NOTE
+        "mixpanel",
+        "Mixpanel",
+        "https://docs.mixpanel.com/docs/cohort-sync/webhooks",
+        token=_BASIC,
+        note=_BASIC_NOTE,
+        chosen=True,
     ),
     Provider(
         "postmark",
@@ -106,9 +128,15 @@ PROVIDERS = (
         "https://postmarkapp.com/developer/webhooks/webhooks-overview",
         token=_BASIC,
         note=_BASIC_NOTE,
+        chosen=True,
     ),
     Provider(
-        "sparkpost", "SparkPost", "https://developers.sparkpost.com/api/webhooks/", token=_BASIC, note=_BASIC_NOTE
+        "sparkpost",
+        "SparkPost",
+        "https://developers.sparkpost.com/api/webhooks/",
+        token=_BASIC,
+        note=_BASIC_NOTE,
+        chosen=True,
     ),
     Provider(
         "vmware",
@@ -116,6 +144,7 @@ PROVIDERS = (
         "https://docs.omnissa.com/bundle/ConsoleBasicsVSaaS/page/EventNotification.html",
         token=_BASIC,
         note=_BASIC_NOTE,
+        chosen=True,
     ),
     Provider(
         "flexdeploy",
@@ -123,6 +152,7 @@ PROVIDERS = (
         "https://flexagon.com/flexdeploy/documentation/",
         token=_IN_QUERY,
         note="The token is in the URL, and is removed from what is forwarded and logged.",
+        chosen=True,
     ),
     Provider(
         "mailchimp_marketing",
@@ -131,5 +161,6 @@ PROVIDERS = (
         token=_IN_QUERY,
         note="Mailchimp does not sign: put ?token=... into the URL there.",
         handshake=Handshake(form=Form.EMPTY, values=()),
+        chosen=True,
     ),
 )
