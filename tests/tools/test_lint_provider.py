@@ -8,7 +8,6 @@ import pytest
 
 from proxy.config.load import load
 from proxy.config.notes import rule_of
-from proxy.core.schemes import PROVIDERS
 from proxy.net.clock import Clock
 from proxy.tools.lint import lint
 
@@ -41,10 +40,3 @@ def test_words_of_the_provider(tmp_path: Path, provider: str, argv: list[str], t
     notes = notes_on(tmp_path, provider, *argv)
     assert len(notes) == len(told)
     assert all(word in note for word, note in zip(told, notes, strict=True))
-
-
-@pytest.mark.parametrize("slug", [slug for slug, provider in PROVIDERS.items() if provider.events])
-def test_a_list_is_of_a_provider_that_names_its_events(slug: str) -> None:
-    provider = PROVIDERS[slug]
-    assert provider.event_header is not None
-    assert all(event == event.strip() and event.isprintable() for event in provider.events)
