@@ -122,9 +122,12 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-def chunk(data: bytes) -> list[bytes]:
-    """One chunk of a chunked message (RFC 9112 section 7.1), in pieces that are not joined. ``data`` is not empty."""
-    return [b"%x\r\n" % len(data), data, b"\r\n"]
+def as_chunk(pieces: list[bytes], *, last: bool) -> list[bytes]:
+    """``pieces`` as one chunk of a chunked message (RFC 9112 section 7.1), not joined; behind the ``last`` its end."""
+    # A copy costs less than a write for each piece and each of its frames.
+    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    framed = [b"%x\r\n" % len(content), content, b"\r\n"] if content else []
+    return [*framed, LAST_CHUNK] if last else framed
 
 
 @frozen

@@ -8,11 +8,10 @@ import h11
 import pytest
 
 from proxy.http1 import (
-    LAST_CHUNK,
     Framing,
     RequestHead,
+    as_chunk,
     build_refusal,
-    chunk,
     field,
     phrase_of,
     value_of,
@@ -62,7 +61,7 @@ def events(connection: h11.Connection, data: bytes) -> list[Any]:
 
 def test_a_request_is_read_as_it_was_meant() -> None:
     data = write_request_head(b"POST", b"/a?b=c", [(b"Host", b"x"), (b"Transfer-Encoding", b"chunked")])
-    data += b"".join(chunk(b"hello") + chunk(b"!" * 17)) + LAST_CHUNK
+    data += b"".join(as_chunk([b"hel", b"lo"], last=False) + as_chunk([b"!" * 17], last=True))
     request, *contents, end = events(h11.Connection(h11.SERVER), data)
     assert (request.method, request.target) == (b"POST", b"/a?b=c")
     assert b"".join(bytes(content.data) for content in contents) == b"hello" + b"!" * 17

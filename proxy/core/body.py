@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
 
+from proxy.core.exchange import Admit
 from proxy.core.policy import BodyMode
 from proxy.core.signatures import Verification
 from proxy.reasons import Reason
@@ -166,3 +167,14 @@ class BodyGate:
             self.held_bytes -= len(piece)
             pieces.append(piece)
         return pieces
+
+
+def gate_of(admit: Admit, spill: Spill | None) -> BodyGate:
+    """The gate for the body of an admitted head. ``spill`` takes what does not fit the window, in HOLD alone."""
+    mode = admit.route.body
+    if mode is not BodyMode.HOLD:
+        # What streams freely is what has nothing (or, observed past the head, nothing more) to prove. What may be
+        # a duplicate keeps its end here until it is known to be none.
+        settled = admit.verification is None and (admit.route.duplicates is None or admit.observed is not None)
+        mode, spill = BodyMode.FREE if settled else BodyMode.TAIL, None
+    return BodyGate(mode, admit.route.limits.hold_window, admit.verification, spill)

@@ -11,11 +11,25 @@ import re
 from proxy.core.body import BodyGate
 from proxy.core.duplicates import DuplicateRule, Keys, keys_of
 from proxy.core.exchange import Admit, Reject, event_of
+from proxy.core.forwarding import Provenance, upstream_head
 from proxy.core.handshakes import ANSWER, MAX_BODY_BYTES, HandshakeAnswer, body_answer
-from proxy.core.policy import Route
+from proxy.core.policy import Endpoint, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.trace_context import read_traceparent
 from proxy.http1 import RequestHead
+
+
+class Arrival:
+    """How a client's requests arrive: one value serves all exchanges of its connection."""
+
+    __slots__ = ("kind", "peer", "scheme", "trusted")
+
+    def __init__(self, peer: str, *, secure: bool, kind: int = 0) -> None:
+        """``peer`` is the address of the connection as text; ``kind`` is the site's, as it was when it was accepted."""
+        self.peer = peer.encode("ascii")
+        self.scheme = b"https" if secure else b"http"
+        self.kind = kind
+        self.trusted = False  # whether it is a trusted proxy
 
 
 def own_answer(head: RequestHead, admit: Admit, gate: BodyGate, secret_name: str) -> HandshakeAnswer | None:
@@ -68,6 +82,32 @@ def delivery_keys(rule: DuplicateRule, head: RequestHead, admit: Admit, record: 
         return Keys((), ())
     marks = admit.verification.marks() if admit.verification is not None and rule.by_signature else ()
     return keys_of(rule, admit.route.name, head.path, record.delivery_id, marks)
+
+
+def head_to_upstream(
+    head: RequestHead,
+    admit: Admit,
+    record: ExchangeRecord,
+    arrival: Arrival,
+    *,
+    endpoint: Endpoint,
+    length: int | None,
+    judged: bool,
+) -> bytes:
+    """The head that ``endpoint`` gets, with the content's ``length``, None where it is sent in chunks. ``judged`` says
+    that the whole body has had its verdict.
+    """
+    provenance = Provenance(
+        client=arrival.peer,
+        scheme=arrival.scheme,
+        request_id=record.request_id.encode("ascii"),
+        trusted=arrival.trusted,
+        verified=verified_value(admit, record, judged=judged),
+    )
+    route = admit.route
+    authority = b"" if head.host else endpoint.authority.encode("ascii")
+    guarded, signed = route.guarded_fields, route.signed_fields
+    return upstream_head(head, admit.target, provenance, length, guarded, signed=signed, authority=authority)
 
 
 def verified_value(admit: Admit, record: ExchangeRecord, *, judged: bool) -> bytes:

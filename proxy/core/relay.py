@@ -23,15 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum
 
-from proxy.core.body import BodyGate, Spill
+from proxy.core.body import BodyGate, Spill, gate_of
 from proxy.core.diagnosis import MAX_BODY_BYTES
 from proxy.core.duplicates import NO_KEYS, Keys
 from proxy.core.exchange import Admit, Reject
-from proxy.core.forwarding import Provenance, answer_head, upstream_head
+from proxy.core.forwarding import answer_head
 from proxy.core.handshakes import HandshakeAnswer
-from proxy.core.particulars import delivery_keys, own_answer, verified_value
+from proxy.core.particulars import Arrival, delivery_keys, head_to_upstream, own_answer
 from proxy.core.policy import BodyMode, Endpoint, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.states import (
@@ -43,9 +42,10 @@ from proxy.core.states import (
     Event,
     IllegalMoveError,
     RequestState,
+    Then,
     moved,
 )
-from proxy.http1 import LAST_CHUNK, Framing, RequestHead, ResponseHead, chunk
+from proxy.http1 import Framing, RequestHead, ResponseHead, as_chunk
 from proxy.reasons import Ended, Phase, Reason
 
 RECEIVING, JUDGING, CLAIMING, ADMITTED, _ = RequestState
@@ -64,29 +64,6 @@ DIAL = 1  # a connection to an upstream of the route: ``connected``
 CLAIM = 2  # ask whether ``keys`` are of a duplicate: ``claimed`` or ``duplicate``
 EXPLAIN = 4  # look for the cause of ``suspect``, for the operator alone
 JUDGE = 8  # ``gate.finish`` beside the loop, where it would take too long: ``judged``
-
-
-class Then(Enum):
-    """What becomes of the client's connection when the exchange is over."""
-
-    ANSWER = "answer"  # it is told by an answer of ours, ``own`` or the refusal for the record's reason
-    GO_ON = "go on"  # it has its answer whole and may ask again
-    CLOSE = "close"  # it has its answer whole; no further request is read
-    CUT = "cut"  # what it has of the answer must look incomplete
-    GONE = "gone"  # it is there no more
-
-
-class Arrival:
-    """How a client's requests arrive: one value serves all exchanges of its connection."""
-
-    __slots__ = ("kind", "peer", "scheme", "trusted")
-
-    def __init__(self, peer: str, *, secure: bool, kind: int = 0) -> None:
-        """``peer`` is the address of the connection as text; ``kind`` is the site's, as it was when it was accepted."""
-        self.peer = peer.encode("ascii")
-        self.scheme = b"https" if secure else b"http"
-        self.kind = kind
-        self.trusted = False  # whether it is a trusted proxy
 
 
 @dataclass(slots=True, eq=False)
@@ -158,16 +135,9 @@ class Relay:
         self.head = head
         self.admit = admit
         self.route = admit.route
-        mode = admit.route.body
-        if mode is not BodyMode.HOLD:
-            # What streams freely is what has nothing (or, observed past the head, nothing more) to prove. What may be
-            # a duplicate keeps its end here until it is known to be none.
-            settled = admit.verification is None and (admit.route.duplicates is None or admit.observed is not None)
-            mode = BodyMode.FREE if settled else BodyMode.TAIL
-        spill = spill if mode is BodyMode.HOLD else None
-        self.gate = BodyGate(mode, admit.route.limits.hold_window, admit.verification, spill)
+        self.gate = gate_of(admit, spill)
         self.record.phase = Phase.BODY
-        if mode is BodyMode.FREE:
+        if self.gate.streaming:
             self.is_free = True
             self._tell_verdict()
         if admit.observed is not None:
@@ -238,12 +208,18 @@ class Relay:
         self._hear_upstream(Event.CONNECTED)
         self._since = self.touched = now
         self.record.upstream = name
+        head, gate, judged = self.head, self.gate, self.request is ADMITTED
         # Its length was not known when it began to stream: it goes on in chunks of ours.
-        self._chunked = self.gate.streaming and self.head.framing is CHUNKED
+        self._chunked = gate.streaming and head.framing is CHUNKED
+        length = None if self._chunked else gate.received if judged else head.content_length
+        self.to_upstream.append(
+            head_to_upstream(
+                head, self.admit, self.record, self.arrival, endpoint=endpoint, length=length, judged=judged
+            )
+        )
         pieces, self._pending = self._pending, []
-        self.to_upstream.append(self._upstream_head(endpoint))
         self._send(pieces)
-        self.record.phase = Phase.ANSWER_HEAD if self.request is ADMITTED else Phase.BODY
+        self.record.phase = Phase.ANSWER_HEAD if judged else Phase.BODY
         if self.answer is DIALING:
             self.answer = moved(ANSWER_MOVES, self.answer, SENDING)
 
@@ -414,50 +390,16 @@ class Relay:
 
     def _send(self, pieces: list[bytes]) -> None:
         """Give the upstream ``pieces``, and the end where they are the last."""
-        if self._chunked:
-            pieces = _one_chunk(pieces)
-        self.to_upstream += pieces
-        if self.request is ADMITTED and self._spilled is None:
-            if self._chunked:
-                self.to_upstream.append(LAST_CHUNK)
+        ends = self.request is ADMITTED and self._spilled is None
+        self.to_upstream += as_chunk(pieces, last=ends) if self._chunked else pieces
+        if ends:
             self.answer = moved(ANSWER_MOVES, self.answer, AWAITING)
 
-    def _upstream_head(self, endpoint: Endpoint) -> bytes:
-        head, admit, record, arrival = self.head, self.admit, self.record, self.arrival
-        length: int | None = self.gate.received
-        if self._chunked:
-            length = None
-        elif self.request is not ADMITTED:
-            length = head.content_length
-        provenance = Provenance(
-            client=arrival.peer,
-            scheme=arrival.scheme,
-            request_id=record.request_id.encode("ascii"),
-            trusted=arrival.trusted,
-            verified=verified_value(admit, record, judged=self.request is ADMITTED),
-        )
-        authority = b"" if head.host else endpoint.authority.encode("ascii")
-        route = admit.route
-        return upstream_head(
-            head,
-            admit.target,
-            provenance,
-            length,
-            route.guarded_fields,
-            signed=route.signed_fields,
-            authority=authority,
-        )
-
     def _relay(self, content: list[bytes], *, ended: bool) -> None:
-        record, to_client = self.record, self.to_client
+        record = self.record
         for piece in content:
             record.bytes_out += len(piece)
-        if self._framing is CHUNKED:
-            to_client += _one_chunk(content)
-            if ended:
-                to_client.append(LAST_CHUNK)
-        else:
-            to_client += content
+        self.to_client += as_chunk(content, last=ended) if self._framing is CHUNKED else content
         if ended:
             record.phase = Phase.DONE
             self._end(Reason.DELIVERED, Then.GO_ON if record.keep_alive else Then.CLOSE)
@@ -492,9 +434,3 @@ class Relay:
     def _hear_upstream(self, event: Event) -> None:
         if event not in ANSWER_HEARS[self.answer]:
             raise IllegalMoveError(f"answer: {event.value} while {self.answer.value}")
-
-
-def _one_chunk(pieces: list[bytes]) -> list[bytes]:
-    """What one read brought as one chunk: a copy costs less than a write for each piece and each of its frames."""
-    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    return chunk(content) if content else []

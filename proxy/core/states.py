@@ -168,6 +168,16 @@ ANSWER_HEARS: dict[AnswerState, frozenset[Event]] = {
 }
 
 
+class Then(IdentityEnum):
+    """What becomes of the client's connection when the exchange is over."""
+
+    ANSWER = "answer"  # it is told by an answer of ours, ``own`` or the refusal for the record's reason
+    GO_ON = "go on"  # it has its answer whole and may ask again
+    CLOSE = "close"  # it has its answer whole; no further request is read
+    CUT = "cut"  # what it has of the answer must look incomplete
+    GONE = "gone"  # it is there no more
+
+
 class IllegalMoveError(AssertionError):
     """A move that the tables do not have: a bug of ours."""
 

@@ -17,9 +17,9 @@ from typing import cast
 from proxy.core.addresses import Peer
 from proxy.core.exchange import Reject
 from proxy.core.policy import Limits
-from proxy.core.relay import RELAYING, Relay, Then
+from proxy.core.relay import RELAYING, Relay
 from proxy.core.request_stream import RequestStream
-from proxy.core.states import CLIENT_MOVES, ClientState, moved
+from proxy.core.states import CLIENT_MOVES, ClientState, Then, moved
 from proxy.errors import ProtocolError
 from proxy.net.certificate import client_names
 from proxy.net.clock import NEVER

@@ -9,10 +9,10 @@ from __future__ import annotations
 from proxy.core.addresses import Peer
 from proxy.core.exchange import Admit, Reject, decide
 from proxy.core.forwarding import clean_request_id
-from proxy.core.particulars import note_decision
+from proxy.core.particulars import Arrival, note_decision
 from proxy.core.policy import Policy
 from proxy.core.record import ExchangeRecord
-from proxy.core.relay import Arrival, Relay
+from proxy.core.relay import Relay
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
 from proxy.net.certificate import NO_NAMES

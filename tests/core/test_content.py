@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from proxy.core.content import ContentReader
 from proxy.core.request_head import read_request_head
 from proxy.errors import ProtocolError
-from proxy.http1 import RequestHead, chunk
+from proxy.http1 import RequestHead, as_chunk
 from proxy.reasons import Reason
 from tests.policies import HEAD_LIMITS
 
@@ -31,7 +31,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 @given(st.binary(min_size=1, max_size=300), st.lists(st.integers(0, 1000), max_size=8), st.booleans())
 def test_any_cut_gives_the_content_and_what_follows(content: bytes, places: list[int], chunked: bool) -> None:
-    wire = b"".join(chunk(content)) + b"0\r\n\r\n" if chunked else content
+    wire = b"".join(as_chunk([content], last=True)) if chunked else content
     framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % len(content)
     reader = ContentReader(head_of(framing), 1000)
     got, rest = b"", b""

@@ -7,15 +7,17 @@ import random
 
 import pytest
 
+from proxy.core import particulars
 from proxy.core import relay as relays
 from proxy.core.addresses import Peer
 from proxy.core.body import BodyGate
 from proxy.core.exchange import Admit, Reject
 from proxy.core.handshakes import HandshakeAnswer
+from proxy.core.particulars import Arrival
 from proxy.core.policy import BodyMode
 from proxy.core.record import ExchangeRecord
-from proxy.core.relay import CLAIM, DIAL, EXPLAIN, Arrival, Relay, Then
-from proxy.core.states import ANSWER_HEARS, REQUEST_HEARS, AnswerState, Event, IllegalMoveError, RequestState
+from proxy.core.relay import CLAIM, DIAL, EXPLAIN, Relay
+from proxy.core.states import ANSWER_HEARS, REQUEST_HEARS, AnswerState, Event, IllegalMoveError, RequestState, Then
 from proxy.reasons import Phase, Reason
 from tests.core.relaying import ANSWERS, APP, PEER, REQUESTS, RULE, Spill, converse
 from tests.core.relaying import Exchange as Drawn
@@ -128,8 +130,8 @@ def _spoil_the_gate(patch: pytest.MonkeyPatch) -> None:
 
 
 def _spoil_the_claim_of_a_verdict(patch: pytest.MonkeyPatch) -> None:
-    value = vars(relays)["verified_value"]
-    patch.setattr(relays, "verified_value", lambda admit, record, *, judged: value(admit, record, judged=True))
+    value = particulars.verified_value
+    patch.setattr(particulars, "verified_value", lambda admit, record, *, judged: value(admit, record, judged=True))
 
 
 def _spoil_the_end(patch: pytest.MonkeyPatch) -> None:
