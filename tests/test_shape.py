@@ -19,12 +19,12 @@ MAX_COMPLEXITY = 10
 
 #: What is still bigger than it may be, in code lines. A figure here only falls, and goes once it is within the bounds.
 BIG_CLASSES = {
-    "proxy/net/client.py:ClientConnection": 278,
+    "proxy/net/client.py:ClientConnection": 276,
     "proxy/core/relay.py:Relay": 275,
 }
 BIG_FILES = {
-    "proxy/net/client.py": 305,
-    "proxy/core/relay.py": 312,
+    "proxy/net/client.py": 303,
+    "proxy/core/relay.py": 311,
 }
 #: Of the whole package: what is measured, where it may stand today, and the aim. The second figure moves to the third.
 TANGLED_PER_100 = (Fraction(31, 10), Fraction(1))

@@ -43,7 +43,6 @@ from proxy.core.states import (
     IllegalMoveError,
     RequestState,
     Then,
-    moved,
 )
 from proxy.http1 import Framing, RequestHead, ResponseHead, as_chunk
 from proxy.reasons import Ended, Phase, Reason
@@ -221,7 +220,7 @@ class Relay:
         self._send(pieces)
         self.record.phase = Phase.ANSWER_HEAD if judged else Phase.BODY
         if self.answer is DIALING:
-            self.answer = moved(ANSWER_MOVES, self.answer, SENDING)
+            self.answer = ANSWER_MOVES[self.answer][SENDING]
 
     def upstream_takes(self, now: float) -> None:
         """The upstream takes more of the request: give it the next piece of the spill, where there is one."""
@@ -231,7 +230,7 @@ class Relay:
             piece = next(self._spilled, None)
             if piece is None:
                 self._spilled = None
-                self.answer = moved(ANSWER_MOVES, self.answer, AWAITING)
+                self.answer = ANSWER_MOVES[self.answer][AWAITING]
             else:
                 self.to_upstream.append(piece)
 
@@ -247,12 +246,12 @@ class Relay:
         self._hear_upstream(Event.ANSWER)
         self.touched = now
         if self.answer is OUTCOME:
-            self.answer = moved(ANSWER_MOVES, self.answer, CLOSED)
+            self.answer = ANSWER_MOVES[self.answer][CLOSED]
             return
         self.record.upstream_duration_s = now - self._since
         self._spilled = None  # the upstream takes no more of the request
         self._kept = (head, content, ended)
-        self.answer = moved(ANSWER_MOVES, self.answer, KEPT)
+        self.answer = ANSWER_MOVES[self.answer][KEPT]
 
     def more(self, content: list[bytes], *, ended: bool, now: float) -> None:
         """More content of the answer; ``ended`` where that was all."""
@@ -268,7 +267,7 @@ class Relay:
         """The connection to the upstream is gone, and the answer is not complete."""
         self._hear_upstream(Event.FAILED)
         if self.answer is OUTCOME:
-            self.answer = moved(ANSWER_MOVES, self.answer, CLOSED)
+            self.answer = ANSWER_MOVES[self.answer][CLOSED]
         else:
             self.refuse(reason, detail)
 
@@ -290,7 +289,7 @@ class Relay:
         record.status = head.status
         record.phase = Phase.ANSWER_BODY
         self._framing = framing
-        self.answer = moved(ANSWER_MOVES, self.answer, RELAYING)
+        self.answer = ANSWER_MOVES[self.answer][RELAYING]
         self.to_client.append(answer_head(head, framing, date, close=not record.keep_alive))
         self._relay(content, ended=ended)
 
@@ -328,7 +327,7 @@ class Relay:
     # -- inside
 
     def _judge_apart(self) -> None:
-        self.request = moved(REQUEST_MOVES, self.request, JUDGING)
+        self.request = REQUEST_MOVES[self.request][JUDGING]
         self.wishes |= JUDGE
 
     def _judge(self, verdict: str | Reason | None) -> None:
@@ -352,14 +351,14 @@ class Relay:
             # Only now, so that a forged delivery can claim nothing.
             self.keys = delivery_keys(admit.route.duplicates, self.head, admit, record)
             if self.keys:
-                self.request = moved(REQUEST_MOVES, self.request, CLAIMING)
+                self.request = REQUEST_MOVES[self.request][CLAIMING]
                 self.wishes |= CLAIM
                 return
         self._deliver()
 
     def _deliver(self) -> None:
         """All that had to be proved is: everything may leave, its end included."""
-        self.request = moved(REQUEST_MOVES, self.request, ADMITTED)
+        self.request = REQUEST_MOVES[self.request][ADMITTED]
         self._tell_verdict()
         rest = self.gate.take()
         answer = self.answer
@@ -386,14 +385,14 @@ class Relay:
         self.may_wait = may_wait
         self.record.phase = Phase.CONNECT
         self.wishes |= DIAL
-        self.answer = moved(ANSWER_MOVES, self.answer, DIALING)
+        self.answer = ANSWER_MOVES[self.answer][DIALING]
 
     def _send(self, pieces: list[bytes]) -> None:
         """Give the upstream ``pieces``, and the end where they are the last."""
         ends = self.request is ADMITTED and self._spilled is None
         self.to_upstream += as_chunk(pieces, last=ends) if self._chunked else pieces
         if ends:
-            self.answer = moved(ANSWER_MOVES, self.answer, AWAITING)
+            self.answer = ANSWER_MOVES[self.answer][AWAITING]
 
     def _relay(self, content: list[bytes], *, ended: bool) -> None:
         record = self.record
@@ -420,8 +419,8 @@ class Relay:
         self._close(then, answer)
 
     def _close(self, then: Then, answer: AnswerState = CLOSED) -> None:
-        self.request = moved(REQUEST_MOVES, self.request, RequestState.CLOSED)
-        self.answer = moved(ANSWER_MOVES, self.answer, answer)
+        self.request = REQUEST_MOVES[self.request][RequestState.CLOSED]
+        self.answer = ANSWER_MOVES[self.answer][answer]
         self.then = then
         self.wishes &= EXPLAIN
         self._kept = self._spilled = None

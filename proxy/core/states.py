@@ -1,8 +1,8 @@
 """The five state machines, as data: two of connections, two of an exchange, and that of the service. A test walks the
 tables, and the docs draw them.
 
-Rule 1: a state changes only through ``moved``, so an illegal move is an error with both names, at once, and never a
-silent one. Rule 2: what depends on a state is asked of the state, not kept in a second flag.
+Rule 1: a state changes only by its table, ``MOVES[old][new]``, so an illegal move is an error with both names, at
+once, and never a silent one. Rule 2: what depends on a state is asked of the state, not kept in a second flag.
 
 Client:   HEAD -> (REFUSING | BODY -> ANSWER) -> HEAD | CLOSING -> CLOSED
 Upstream: DIALING -> IDLE -> SENDING -> AWAITING -> READING -> IDLE | CLOSED
@@ -13,8 +13,8 @@ Service:  STARTING -> SERVING <-> (RELOADING | UPGRADING) -> LEAVING
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import NoReturn, TypeVar
 
 from proxy.values import IdentityEnum
 
@@ -74,65 +74,106 @@ class ServiceState(IdentityEnum):
     LEAVING = "leaving"
 
 
-CLIENT_MOVES: dict[ClientState, frozenset[ClientState]] = {
-    ClientState.HEAD: frozenset(
-        {
+class IllegalMoveError(AssertionError):
+    """A move that the tables do not have: a bug of ours."""
+
+
+_S = TypeVar("_S", bound=IdentityEnum)
+
+
+class Moves(dict[_S, _S]):
+    """The states that may follow ``old``, each by itself: what a table gives for an ``old`` and a ``new`` state is the
+    ``new`` one, or an IllegalMoveError. A look-up and no call: an exchange moves a dozen times.
+    """
+
+    __slots__ = ("_old",)
+
+    def __init__(self, old: _S, new: Iterable[_S]) -> None:
+        super().__init__((state, state) for state in new)
+        self._old = old
+
+    def __missing__(self, new: _S) -> NoReturn:
+        raise IllegalMoveError(f"{type(self._old).__name__}: {self._old.value} -> {new.value}")
+
+
+def _table(moves: Mapping[_S, Iterable[_S]]) -> dict[_S, Moves[_S]]:
+    return {old: Moves(old, new) for old, new in moves.items()}
+
+
+CLIENT_MOVES = _table(
+    {
+        ClientState.HEAD: [
             ClientState.HEAD,  # refused by the head alone, its body read: the next one may come
             ClientState.BODY,
             ClientState.ANSWER,
             ClientState.REFUSING,
             ClientState.CLOSING,
             ClientState.CLOSED,
-        }
-    ),
-    ClientState.BODY: frozenset(
-        {ClientState.ANSWER, ClientState.HEAD, ClientState.REFUSING, ClientState.CLOSING, ClientState.CLOSED}
-    ),
-    ClientState.ANSWER: frozenset({ClientState.HEAD, ClientState.REFUSING, ClientState.CLOSING, ClientState.CLOSED}),
-    ClientState.REFUSING: frozenset({ClientState.CLOSING, ClientState.CLOSED}),
-    ClientState.CLOSING: frozenset({ClientState.CLOSED}),
-    ClientState.CLOSED: frozenset(),
-}
+        ],
+        ClientState.BODY: [
+            ClientState.ANSWER,
+            ClientState.HEAD,
+            ClientState.REFUSING,
+            ClientState.CLOSING,
+            ClientState.CLOSED,
+        ],
+        ClientState.ANSWER: [ClientState.HEAD, ClientState.REFUSING, ClientState.CLOSING, ClientState.CLOSED],
+        ClientState.REFUSING: [ClientState.CLOSING, ClientState.CLOSED],
+        ClientState.CLOSING: [ClientState.CLOSED],
+        ClientState.CLOSED: [],
+    }
+)
 
-UPSTREAM_MOVES: dict[UpstreamState, frozenset[UpstreamState]] = {
-    UpstreamState.DIALING: frozenset({UpstreamState.IDLE, UpstreamState.CLOSED}),
-    UpstreamState.IDLE: frozenset({UpstreamState.SENDING, UpstreamState.AWAITING, UpstreamState.CLOSED}),
-    UpstreamState.SENDING: frozenset({UpstreamState.AWAITING, UpstreamState.READING, UpstreamState.CLOSED}),
-    UpstreamState.AWAITING: frozenset({UpstreamState.READING, UpstreamState.IDLE, UpstreamState.CLOSED}),
-    UpstreamState.READING: frozenset({UpstreamState.IDLE, UpstreamState.CLOSED}),
-    UpstreamState.CLOSED: frozenset(),
-}
-
-
-REQUEST_MOVES: dict[RequestState, frozenset[RequestState]] = {
-    RequestState.RECEIVING: frozenset(
-        {RequestState.JUDGING, RequestState.CLAIMING, RequestState.ADMITTED, RequestState.CLOSED}
-    ),
-    RequestState.JUDGING: frozenset({RequestState.CLAIMING, RequestState.ADMITTED, RequestState.CLOSED}),
-    RequestState.CLAIMING: frozenset({RequestState.ADMITTED, RequestState.CLOSED}),
-    RequestState.ADMITTED: frozenset({RequestState.CLOSED}),
-    RequestState.CLOSED: frozenset(),
-}
-
-ANSWER_MOVES: dict[AnswerState, frozenset[AnswerState]] = {
-    AnswerState.NONE: frozenset({AnswerState.DIALING, AnswerState.CLOSED}),
-    AnswerState.DIALING: frozenset({AnswerState.SENDING, AnswerState.AWAITING, AnswerState.CLOSED}),
-    AnswerState.SENDING: frozenset({AnswerState.AWAITING, AnswerState.KEPT, AnswerState.CLOSED}),
-    AnswerState.AWAITING: frozenset({AnswerState.KEPT, AnswerState.OUTCOME, AnswerState.CLOSED}),
-    AnswerState.KEPT: frozenset({AnswerState.RELAYING, AnswerState.CLOSED}),
-    AnswerState.RELAYING: frozenset({AnswerState.CLOSED}),
-    AnswerState.OUTCOME: frozenset({AnswerState.CLOSED}),
-    AnswerState.CLOSED: frozenset(),
-}
+UPSTREAM_MOVES = _table(
+    {
+        UpstreamState.DIALING: [UpstreamState.IDLE, UpstreamState.CLOSED],
+        UpstreamState.IDLE: [UpstreamState.SENDING, UpstreamState.AWAITING, UpstreamState.CLOSED],
+        UpstreamState.SENDING: [UpstreamState.AWAITING, UpstreamState.READING, UpstreamState.CLOSED],
+        UpstreamState.AWAITING: [UpstreamState.READING, UpstreamState.IDLE, UpstreamState.CLOSED],
+        UpstreamState.READING: [UpstreamState.IDLE, UpstreamState.CLOSED],
+        UpstreamState.CLOSED: [],
+    }
+)
 
 
-SERVICE_MOVES: dict[ServiceState, frozenset[ServiceState]] = {
-    ServiceState.STARTING: frozenset({ServiceState.SERVING, ServiceState.LEAVING}),
-    ServiceState.SERVING: frozenset({ServiceState.RELOADING, ServiceState.UPGRADING, ServiceState.LEAVING}),
-    ServiceState.RELOADING: frozenset({ServiceState.SERVING, ServiceState.LEAVING}),
-    ServiceState.UPGRADING: frozenset({ServiceState.SERVING, ServiceState.LEAVING}),
-    ServiceState.LEAVING: frozenset(),
-}
+REQUEST_MOVES = _table(
+    {
+        RequestState.RECEIVING: [
+            RequestState.JUDGING,
+            RequestState.CLAIMING,
+            RequestState.ADMITTED,
+            RequestState.CLOSED,
+        ],
+        RequestState.JUDGING: [RequestState.CLAIMING, RequestState.ADMITTED, RequestState.CLOSED],
+        RequestState.CLAIMING: [RequestState.ADMITTED, RequestState.CLOSED],
+        RequestState.ADMITTED: [RequestState.CLOSED],
+        RequestState.CLOSED: [],
+    }
+)
+
+ANSWER_MOVES = _table(
+    {
+        AnswerState.NONE: [AnswerState.DIALING, AnswerState.CLOSED],
+        AnswerState.DIALING: [AnswerState.SENDING, AnswerState.AWAITING, AnswerState.CLOSED],
+        AnswerState.SENDING: [AnswerState.AWAITING, AnswerState.KEPT, AnswerState.CLOSED],
+        AnswerState.AWAITING: [AnswerState.KEPT, AnswerState.OUTCOME, AnswerState.CLOSED],
+        AnswerState.KEPT: [AnswerState.RELAYING, AnswerState.CLOSED],
+        AnswerState.RELAYING: [AnswerState.CLOSED],
+        AnswerState.OUTCOME: [AnswerState.CLOSED],
+        AnswerState.CLOSED: [],
+    }
+)
+
+
+SERVICE_MOVES = _table(
+    {
+        ServiceState.STARTING: [ServiceState.SERVING, ServiceState.LEAVING],
+        ServiceState.SERVING: [ServiceState.RELOADING, ServiceState.UPGRADING, ServiceState.LEAVING],
+        ServiceState.RELOADING: [ServiceState.SERVING, ServiceState.LEAVING],
+        ServiceState.UPGRADING: [ServiceState.SERVING, ServiceState.LEAVING],
+        ServiceState.LEAVING: [],
+    }
+)
 
 
 class Event(IdentityEnum):
@@ -176,17 +217,3 @@ class Then(IdentityEnum):
     CLOSE = "close"  # it has its answer whole; no further request is read
     CUT = "cut"  # what it has of the answer must look incomplete
     GONE = "gone"  # it is there no more
-
-
-class IllegalMoveError(AssertionError):
-    """A move that the tables do not have: a bug of ours."""
-
-
-_S = TypeVar("_S", bound=IdentityEnum)
-
-
-def moved(moves: Mapping[_S, frozenset[_S]], old: _S, new: _S) -> _S:
-    """``new``, where the table ``moves`` allows the move. Raises IllegalMoveError."""
-    if new not in moves[old]:
-        raise IllegalMoveError(f"{type(old).__name__}: {old.value} -> {new.value}")
-    return new

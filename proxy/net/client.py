@@ -19,7 +19,7 @@ from proxy.core.exchange import Reject
 from proxy.core.policy import Limits
 from proxy.core.relay import RELAYING, Relay
 from proxy.core.request_stream import RequestStream
-from proxy.core.states import CLIENT_MOVES, ClientState, Then, moved
+from proxy.core.states import CLIENT_MOVES, ClientState, Then
 from proxy.errors import ProtocolError
 from proxy.net.certificate import client_names
 from proxy.net.clock import NEVER
@@ -131,7 +131,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._move(CLOSED)
+        self._state = CLIENT_MOVES[self._state][CLOSED]
         self._site.clock.unwatch(self)
         self._site.connections.discard(self)
         self._reading.transport = self._writing.transport = None
@@ -295,7 +295,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             reading, writing = self._reading, self._writing
             exchange = self._exchange = Exchange(self._site, self, reading, writing, relay, head, decision, body)
             if body is None:
-                self._move(BODY)
+                self._state = CLIENT_MOVES[self._state][BODY]
                 exchange.begin()
             else:
                 self._request_ended()
@@ -317,7 +317,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _request_ended(self) -> None:
         """The request is here whole; what came with it waits for its answer."""
         self._reading.buffer = BUFFER
-        self._move(ANSWER)
+        self._state = CLIENT_MOVES[self._state][ANSWER]
         if self._unread.data:
             self._reading.pause(Pause.PIPELINED)
 
@@ -354,7 +354,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._end(exchange.relay)
 
     def _next_head(self) -> None:
-        self._move(HEAD)
+        self._state = CLIENT_MOVES[self._state][HEAD]
         self._unread.next_request()
         self.deadline = self._site.clock.after(self._limits.keepalive_timeout_s)
         if self._reading.reasons:
@@ -367,14 +367,14 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _linger(self) -> None:
         """Close without losing the answer to a reset: end our side, and discard what still comes."""
-        self._move(REFUSING)
+        self._state = CLIENT_MOVES[self._state][REFUSING]
         self._unread.data = b""
         self.deadline = self._site.clock.after(LINGER_S)
         self._reading.resume_all()
         self._writing.end()
 
     def _close(self) -> None:
-        self._move(CLOSING)
+        self._state = CLIENT_MOVES[self._state][CLOSING]
         self._unread.data = b""
         self.deadline = self._site.clock.after(CHECK_S)
         self._writing.close()
@@ -384,8 +384,5 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._unread.data = b""
         if self._state is not CLOSED:
             if self._state is not CLOSING:
-                self._move(CLOSING)
+                self._state = CLIENT_MOVES[self._state][CLOSING]
             self._writing.reset()
-
-    def _move(self, state: ClientState) -> None:
-        self._state = moved(CLIENT_MOVES, self._state, state)

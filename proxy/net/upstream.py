@@ -16,7 +16,7 @@ from typing import Protocol, cast
 from proxy.core.chunked import ChunkedDecoder
 from proxy.core.policy import Endpoint
 from proxy.core.response_head import idle_limit_s, read_response_head
-from proxy.core.states import UPSTREAM_MOVES, UpstreamState, moved
+from proxy.core.states import UPSTREAM_MOVES, UpstreamState
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, ResponseHead
 from proxy.net.clock import NEVER
@@ -126,7 +126,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        self.state = moved(UPSTREAM_MOVES, self.state, IDLE)
+        self.state = UPSTREAM_MOVES[self.state][IDLE]
         self._owner.made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -193,7 +193,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._interim = 0
         self._reusable = True
         self._buffer = b""
-        self.state = moved(UPSTREAM_MOVES, self.state, AWAITING if complete else SENDING)
+        self.state = UPSTREAM_MOVES[self.state][AWAITING if complete else SENDING]
         write(self._transport, pieces, secure=self.endpoint.tls is not None)
 
     def send(self, pieces: list[bytes], *, complete: bool) -> None:
@@ -201,7 +201,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.state is not SENDING:
             return
         if complete:
-            self.state = moved(UPSTREAM_MOVES, self.state, AWAITING)
+            self.state = UPSTREAM_MOVES[self.state][AWAITING]
         assert self._transport is not None
         write(self._transport, pieces, secure=self.endpoint.tls is not None)
 
@@ -278,7 +278,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._reusable = self._reusable and self.idle_limit_s > 0
         self._remaining = head.content_length if head.framing is LENGTH else 0 if head.framing is NONE else None
         self._chunked = ChunkedDecoder(None) if head.framing is CHUNKED else None
-        self.state = moved(UPSTREAM_MOVES, self.state, READING)
+        self.state = UPSTREAM_MOVES[self.state][READING]
         sink = self._sink
         content, ended = self._decode(rest)
         if ended:
@@ -322,7 +322,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.reading_paused:
             self.resume_reading()
         if reusable and self._transport is not None and not self._transport.is_closing():
-            self.state = moved(UPSTREAM_MOVES, self.state, IDLE)
+            self.state = UPSTREAM_MOVES[self.state][IDLE]
             self._owner.released(self)
         elif self._complete:
             self.close()
@@ -339,5 +339,5 @@ class UpstreamConnection(asyncio.Protocol):
             sink.upstream_failed(reason, detail)
 
     def _close_state(self) -> None:
-        self.state = moved(UPSTREAM_MOVES, self.state, CLOSED)
+        self.state = UPSTREAM_MOVES[self.state][CLOSED]
         self._owner.lost(self)

@@ -19,7 +19,7 @@ from proxy.config.host import command_line
 from proxy.config.settings import Loaded
 from proxy.core.metric_families import RELOAD_GOOD, RELOADS
 from proxy.core.metrics import Metrics
-from proxy.core.states import SERVICE_MOVES, ServiceState, moved
+from proxy.core.states import SERVICE_MOVES, ServiceState
 from proxy.ops import banner
 from proxy.ops.handover import PATIENCE_S, NewProcess
 from proxy.ops.journal import log, open_journal
@@ -191,7 +191,7 @@ class Service:
     # -- states
 
     def _move(self, state: ServiceState) -> None:
-        self.state = moved(SERVICE_MOVES, self.state, state)
+        self.state = SERVICE_MOVES[self.state][state]
 
     def _begins(self, state: ServiceState, asked: Call) -> bool:
         """Whether we may go from serving to ``state`` now. Where that is too early, it is asked for again later."""
