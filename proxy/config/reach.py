@@ -39,21 +39,23 @@ def shut_out(
         return  # a rule of its own speaks of unix sockets
     coming = peers(listen)
     heard = _heard(coming, listen)
-    fronts = _meet(trusted, coming)
-    if proxied and not fronts:
+    if not proxied and not _meet(trusted, coming):
+        closed = _closed(routes, coming)
+        yield from ((route, f"{heard}, no proxy is trusted, and `allow` has none of them") for route in closed)
+    elif not _meet(trusted, coming):
         yield from ((route, f"{heard}, and `trusted_proxies` has none of them") for route in routes)
-    if proxied or fronts:
-        return  # a proxy names the client, of any address
+
+
+def _closed(routes: Sequence[Route], coming: AddressSet) -> Iterator[Route]:
+    """Those whose lists have no address that is ``coming``; thousands may share their lists."""
     known: dict[tuple[int, ...], bool] = {}
     for route in routes:
-        if route.allow is None:
-            continue
         kind = (id(route.allow), *map(id, route.deny))
         if kind not in known:
-            allowed = callers(route.allow, route.deny)
+            allowed = None if route.allow is None else callers(route.allow, route.deny)
             known[kind] = bool(allowed) and allowed is not None and not _meet(allowed, coming)
         if known[kind]:
-            yield route, f"{heard}, no proxy is trusted, and `allow` has none of them"
+            yield route
 
 
 def _meet(one: AddressSet, other: AddressSet) -> bool:

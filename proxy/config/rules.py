@@ -1,7 +1,7 @@
 """The rules of ``check``: each has an id to silence it by, what is odd, and how to mend it.
 
-Data. H1… are about secrets, H2… about guards, H3… about routes, H4… about what stands around. None of them keeps
-hookward from starting: what must not start is a problem, and has no id.
+Data. H1… are about secrets, H2… about guards, H3… about routes, H4… about what stands around, H5… about certificates.
+None of them keeps hookward from starting: what must not start is a problem, and has no id.
 """
 
 from __future__ import annotations
@@ -138,6 +138,28 @@ _RULES = (
         "H406",
         "An idle connection to the upstream is used as long as most applications keep theirs, or longer.",
         "Lower `upstream_idle_timeout` below the application's own (Node and uvicorn: 5 s), or silence this.",
+    ),
+    Rule(
+        "H501",
+        "A certificate has expired.",
+        "Renew it: hookward reads it again when its file changes. Until then no provider delivers.",
+    ),
+    Rule("H502", "A certificate is not valid yet.", "Mend this host's clock, or serve the one before for a while."),
+    Rule(
+        "H503",
+        "A certificate expires within 14 days.",
+        "Renew it, and see why that was not done by itself: most are renewed a month before.",
+    ),
+    Rule("H504", "A certificate has no names.", "Have it issued with subjectAltName: clients look at nothing else."),
+    Rule(
+        "H505",
+        "No certificate has the name that a route's `public_url` has.",
+        "Have a certificate issued for it, or mend `public_url`: providers connect to that name.",
+    ),
+    Rule(
+        "H506",
+        "A certificate has no name that a route's `public_url` has.",
+        "Serve the one that providers ask for, or mend `public_url`.",
     ),
 )
 

@@ -33,6 +33,8 @@ _SUBJECT_ALT_NAME = bytes.fromhex("551d11")  # 2.5.29.17
 
 
 NO_NAMES: frozenset[str] = frozenset()
+#: A certificate that has no more than that left expires soon.
+SOON_S = 14 * 86400.0
 
 
 @frozen
@@ -44,6 +46,25 @@ class Certificate:
     names: tuple[str, ...]
     not_before: float
     not_after: float
+
+
+@frozen
+class Served:
+    """A certificate and the names that it is served for, in lower case."""
+
+    file: str
+    names: tuple[str, ...]
+    certificate: Certificate
+
+    def state(self, now: float) -> str:
+        """A word for how its dates stand at ``now`` (seconds since the epoch): "valid", "expires_soon", "expired" or
+        "not_yet_valid".
+        """
+        if self.certificate.not_after <= now:
+            return "expired"
+        if self.certificate.not_before > now:
+            return "not_yet_valid"
+        return "expires_soon" if self.certificate.not_after - now < SOON_S else "valid"
 
 
 def client_names(peer: Mapping[str, Any] | None) -> frozenset[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from proxy.config.settings import Settings
 from proxy.core.policy import UpstreamTls
 from proxy.errors import ConfigError, Problem
-from proxy.net.certificate import Certificate, read_certificate
+from proxy.net.certificate import Certificate, Served, read_certificate
 from proxy.net.tls_end import ServerContext
 from proxy.values import frozen
 
@@ -31,6 +31,10 @@ _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 #: What a file was like when it was read: device, inode, size, time of last change in ns.
 _Stamp = tuple[tuple[int, int, int, int] | None, ...]
+
+
+#: What a PEM file of each kind has in it, whatever the kind of the key.
+_KEY, _CERTIFICATE = "PRIVATE KEY-----", "-----BEGIN CERTIFICATE-----"
 
 
 class _EncryptedKeyError(Exception):
@@ -65,6 +69,11 @@ class LoadedPair:
     def names(self) -> tuple[str, ...]:
         """The names that it is served for, in lower case."""
         return tuple(name.lower() for name in self.pair.names) or self.certificate.names
+
+    @property
+    def served(self) -> Served:
+        """What is said of it."""
+        return Served(self.pair.cert, self.names, self.certificate)
 
 
 class TlsContexts:
@@ -221,33 +230,43 @@ def _trust(context: ssl.SSLContext, path: str, where: str) -> None:
 
 def _load_pair(context: ssl.SSLContext, pair: KeyPair) -> Certificate:
     """Put the pair into the context, and say what the certificate says. ConfigError where it cannot be used."""
-    where = pair.where
-    pem = _read(pair.cert, where)
-    _read(pair.key, where)
+    pem, key_pem = _read(pair.cert, pair.where), _read(pair.key, pair.where)
+    _check_kinds(pair, pem, key_pem)
     try:
         certificate = read_certificate(pem)
     except ValueError as error:
-        raise _problem(
-            where, f"{pair.cert}: {error}", "name the file of the PEM chain, the server's own first"
-        ) from None
+        what, mend = f"{pair.cert}: {error}", "name the file of the PEM chain, the server's own first"
+        raise _problem(pair.where, what, mend) from None
     try:
         context.load_cert_chain(pair.cert, pair.key, password=_no_password)
-    except _EncryptedKeyError:
-        raise _problem(
-            where, f"{pair.key} is encrypted", "decrypt it (openssl pkey -in KEY -out KEY.pem) and guard it by its mode"
-        ) from None
-    except ssl.SSLError as error:
-        if "MISMATCH" in (error.reason or ""):
-            what = f"{pair.key} is not the key of {pair.cert}"
-            raise _problem(where, what, "name the key that the certificate was issued for") from None
-        raise _problem(
-            where,
-            f"{pair.cert} and {pair.key} cannot be used ({error.reason or 'no key in PEM form'})",
-            "name a PEM chain and its PEM private key",
-        ) from None
-    except OSError as error:
-        raise _problem(where, f"{pair.key} cannot be read ({error.strerror})", "check that it stays in place") from None
+    except (_EncryptedKeyError, OSError) as error:  # ssl.SSLError is an OSError
+        raise _problem(pair.where, *_unusable(pair, error)) from None
     return certificate
+
+
+def _check_kinds(pair: KeyPair, pem: str, key_pem: str) -> None:
+    """ConfigError where the files hold each what the other should."""
+    if _CERTIFICATE not in key_pem or _KEY in key_pem:
+        return
+    if _CERTIFICATE in pem:
+        what = f"{pair.key} holds a certificate, and no private key"
+        raise _problem(pair.where, what, "name the file of the private key that it was issued for")
+    if _KEY in pem:
+        what = f"{pair.cert} holds a private key, and {pair.key} a certificate: they are swapped"
+        raise _problem(pair.where, what, f'write cert = "{pair.key}" and key = "{pair.cert}"')
+
+
+def _unusable(pair: KeyPair, error: Exception) -> tuple[str, str]:
+    """What is wrong with a pair that OpenSSL does not take, and the mend."""
+    if isinstance(error, _EncryptedKeyError):
+        return f"{pair.key} is encrypted", "decrypt it (openssl pkey -in KEY -out KEY.pem) and guard it by its mode"
+    if not isinstance(error, ssl.SSLError):
+        why = error.strerror if isinstance(error, OSError) else error
+        return f"{pair.key} cannot be read ({why})", "check that it stays in place"
+    if "MISMATCH" in (error.reason or ""):
+        return f"{pair.key} is not the key of {pair.cert}", "name the key that the certificate was issued for"
+    why = error.reason or "no key in PEM form"
+    return f"{pair.cert} and {pair.key} cannot be used ({why})", "name a PEM chain and its PEM private key"
 
 
 def _no_password() -> str:

@@ -17,6 +17,8 @@ from proxy.config.host import PYTHON_VERSION
 from proxy.config.settings import Settings
 from proxy.config.words import count, only, senders, token_place
 from proxy.core.policy import Exposure, Policy, Route
+from proxy.net.certificate_notes import certificate_notes, read_served, sentence
+from proxy.net.clock import Clock
 from proxy.ops import privileges
 from proxy.ops.standard_error import StandardError
 
@@ -27,6 +29,7 @@ def announce(policy: Policy, settings: Settings, opened: Iterable[tuple[str, str
     lines = [
         headline(proxy.__version__, PYTHON_VERSION, loop, os.getpid()),
         *policy_lines(policy, settings, paint),
+        *certificate_lines(policy, settings, paint),
         *(paint(f"warning: {text}", "yellow") for text in privileges.advice(settings)),
         *ready_lines(opened, secure=bool(settings.tls)),
     ]
@@ -77,6 +80,14 @@ def policy_lines(policy: Policy, settings: Settings, paint: Paint) -> list[str]:
         )
     lines += [paint(f"warning: {text}", "yellow") for text in settings.warnings]
     return lines
+
+
+def certificate_lines(policy: Policy, settings: Settings, paint: Paint) -> list[str]:
+    """The certificates with their names and ends, then what is odd about them."""
+    now, served = Clock.wall(), read_served(settings)
+    lines = [f"certificate {sentence(one, now)}" for one in served]
+    notes = certificate_notes(served, policy, settings, now)
+    return lines + [paint(f"warning: {text}", "yellow") for text in notes]
 
 
 def _exposure(policy: Policy, paint: Paint) -> Sequence[str]:

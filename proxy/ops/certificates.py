@@ -8,7 +8,8 @@ from ssl import SSLContext
 from proxy.core.metric_families import CERTIFICATE_EXPIRY
 from proxy.core.metrics import Metrics
 from proxy.errors import Problem
-from proxy.net.tls import LoadedPair, TlsContexts
+from proxy.net.certificate import Served
+from proxy.net.tls import TlsContexts
 from proxy.ops.journal import log, problem_lines
 
 
@@ -27,13 +28,13 @@ class Certificates:
         return self._contexts.context
 
     @property
-    def loaded(self) -> list[LoadedPair]:
+    def served(self) -> list[Served]:
         """Those in force."""
-        return [] if self._contexts is None else self._contexts.loaded
+        return [] if self._contexts is None else [one.served for one in self._contexts.loaded]
 
     def measure(self, metrics: Metrics) -> None:
         """Set the gauge of their ends."""
-        metrics.replace(CERTIFICATE_EXPIRY, {(one.pair.cert,): one.certificate.not_after for one in self.loaded})
+        metrics.replace(CERTIFICATE_EXPIRY, {(one.file,): one.certificate.not_after for one in self.served})
 
     def use(self, contexts: TlsContexts | None) -> None:
         """Serve new connections with these from now on, and look for renewals of their files. None ends both."""

@@ -6,7 +6,7 @@ Secrets are names and dates, never values; a store's URL, which may hold a passw
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from proxy.config.settings import Loaded, Settings
 from proxy.core.exposition import Snapshot
@@ -14,7 +14,9 @@ from proxy.core.metric_families import SET_AGE, SET_PREFIXES, WORKERS
 from proxy.core.policy import Endpoint, Policy, Route
 from proxy.core.secrets import Secret
 from proxy.errors import dotted
-from proxy.net.tls import LoadedPair
+from proxy.net.certificate import Served
+from proxy.net.certificate_notes import certificate_notes
+from proxy.ops import privileges
 
 Json = dict[str, object]
 
@@ -42,7 +44,6 @@ def configuration(policy: Policy, settings: Settings) -> Json:
             for one in settings.tcp
         ],
         "limits": {**dataclasses.asdict(policy.limits), **dataclasses.asdict(policy.server)},
-        "warnings": list(settings.warnings),
         "set_by": {dotted(path): str(place) for path, place in settings.sources.items()},
     }
 
@@ -94,16 +95,17 @@ def _secrets(secrets: Iterable[Secret]) -> list[Json]:
     return [{"name": one.name, "not_before": one.not_before, "not_after": one.not_after} for one in secrets]
 
 
-def certificates(pairs: Iterable[LoadedPair]) -> list[Json]:
-    """The certificates in force, with their names and dates in seconds since the epoch."""
+def certificates(served: Iterable[Served], now: float) -> list[Json]:
+    """The certificates in force, with their names and dates in seconds since the epoch, and how these stand ``now``."""
     return [
         {
-            "file": one.pair.cert,
+            "file": one.file,
+            "state": one.state(now),
             "names": list(one.names),
             "not_before": one.certificate.not_before,
             "not_after": one.certificate.not_after,
         }
-        for one in pairs
+        for one in served
     ]
 
 
@@ -122,13 +124,22 @@ def workers(snapshot: Snapshot) -> Json:
     return counted or {"serving": 1}
 
 
-def document(loaded: Loaded, snapshot: Snapshot, pairs: Iterable[LoadedPair], well: Mapping[str, bool]) -> Json:
-    """All of it but the versions of what runs."""
+def warnings(loaded: Loaded, served: Sequence[Served], now: float) -> list[str]:
+    """All that the start has said of it, as it stands ``now``."""
+    policy, settings = loaded.policy, loaded.settings
+    return [*settings.warnings, *certificate_notes(served, policy, settings, now), *privileges.advice(settings)]
+
+
+def document(
+    loaded: Loaded, snapshot: Snapshot, served: Sequence[Served], well: Mapping[str, bool], now: float
+) -> Json:
+    """All of it but the versions of what runs. ``now`` is in seconds since the epoch."""
+    shown = configuration(loaded.policy, loaded.settings) | {"warnings": warnings(loaded, served, now)}
     return {
         "generation": loaded.policy.generation,
-        "configuration": configuration(loaded.policy, loaded.settings),
+        "configuration": shown,
         "routes": routes(loaded.policy, well),
         "address_sets": address_sets(snapshot),
-        "certificates": certificates(pairs),
+        "certificates": certificates(served, now),
         "workers": workers(snapshot),
     }

@@ -363,12 +363,13 @@ class Worker:
 
     async def describe(self) -> dict[str, object]:
         """The configuration in force and the state of the parts."""
-        snapshot = await self._all_workers()
+        snapshot, pool = await self._all_workers(), self.site.pool
+        served, now = self._certificates.served, self.site.clock.wall()
         return {
             "version": proxy.__version__,
             "python": PYTHON_VERSION,
             "not_ready": list(self.not_ready().values()),
-            **status.document(self.loaded, snapshot, self._certificates.loaded, self.site.pool.endpoints.conditions()),
+            **status.document(self.loaded, snapshot, served, pool.endpoints.conditions(), now),
         }
 
     async def _all_workers(self) -> Snapshot:

@@ -24,6 +24,9 @@ from proxy.config.settings import Fixture, Loaded
 from proxy.core.addresses import Peer
 from proxy.core.walk import Trip, Walk, walk
 from proxy.errors import ConfigError, Problem
+from proxy.net.certificate import Served
+from proxy.net.certificate_notes import certificate_notes, read_served
+from proxy.net.certificate_notes import sentence as of_certificate
 from proxy.net.clock import Clock
 from proxy.net.tls import load_certificates
 from proxy.tools.explain import read_file
@@ -55,7 +58,10 @@ def main(argv: Sequence[str]) -> int:
     load_certificates(loaded.settings)
     print(describe(loaded))
     _tell_sets(loaded, shelf)
-    warnings = audible([*loaded.settings.warnings, *lint(loaded, Clock.wall())], arguments.silence)
+    now = Clock.wall()
+    served = _tell_certificates(loaded, now)
+    notes = certificate_notes(served, loaded.policy, loaded.settings, now)
+    warnings = audible([*loaded.settings.warnings, *lint(loaded, now), *notes], arguments.silence)
     for warning in warnings:
         print(_shown(warning), file=sys.stderr)
     _run_tests(loaded)
@@ -96,6 +102,15 @@ def _tell_sets(loaded: Loaded, shelf: SetShelf) -> None:
         print("\nPublished address sets:")
     for feed in sets:
         print(f"    {sentence(SetRow(feed, shelf.get(feed)), Clock.wall())}")
+
+
+def _tell_certificates(loaded: Loaded, now: float) -> list[Served]:
+    served = read_served(loaded.settings)
+    if served:
+        print("\nCertificates:")
+    for one in served:
+        print(f"    {of_certificate(one, now)}")
+    return served
 
 
 def _run_tests(loaded: Loaded) -> None:
