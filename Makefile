@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz tls mutants states clean changelog dist pyz deb deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz tls mutants receivers states clean changelog dist pyz deb deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ tls: .venv/test.stamp ## Break off, bend and garble TLS in some 80 ways, and exp
 mutants: .venv/mutants.stamp ## Change the core in small ways and see whether a test notices (ARGS="--minutes 30 core.chunked")
 	$(BIN)/python scripts/mutants.py $(ARGS)
 
+receivers: .venv/receivers.stamp ## Have buildbot and the providers' own SDKs judge what `hookward send` sends
+	$(BIN)/pytest tests/whole/test_receivers.py tests/whole/test_buildbot.py $(ARGS)
+
 states: .venv/run.stamp ## Draw the state machines of docs/life-of-a-request.md again, after their tables have changed
 	$(BIN)/python scripts/states.py
 
@@ -132,6 +135,13 @@ clean: ## Remove what was built, .venv too
 .venv/fuzz.stamp: .venv/test.stamp
 	@$(BIN)/python scripts/groups.py fuzz > .venv/fuzz.txt
 	-$(BIN)/pip install -q -r .venv/fuzz.txt
+	@touch $@
+
+.venv/receivers.stamp: .venv/test.stamp
+	$(PYTHON) -m venv .venv/receivers
+	@$(BIN)/python scripts/groups.py receivers > .venv/receivers.txt
+	.venv/receivers/bin/pip install -q -r .venv/receivers.txt
+	-mkdir -p .venv/receivers/node && cd .venv/receivers/node && npm install --no-audit --no-fund --silent @octokit/webhooks @octokit/webhooks-schemas @shopify/shopify-api
 	@touch $@
 
 .venv/mutants.stamp: .venv/test.stamp

@@ -18,7 +18,7 @@ FLOORS = {"core": 1, "config": 2, "net": 3, "tools": 4, "queue": 4, "console": 4
 WINGS = {"queue", "console", "agent"}
 #: Where imports stand inside functions: of what not every start, or not every installation, has use for.
 ASKED_FOR = {
-    "proxy.core.signing.extras": {"proxy.core.pubkey"},
+    "proxy.core.signing.extras": {"proxy.core.pubkey", "proxy.core.signing.private_key"},
     "proxy.net.acceptor": {"proxy.net.kernel_filter"},
     "proxy.ops.commands": {name for name in MODULES if name.startswith(("proxy.ops.", "proxy.tools."))},
     "proxy.ops.duplicates": {"proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"},

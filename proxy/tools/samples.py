@@ -1,15 +1,19 @@
 """Sample deliveries: what well-known providers send, with invented people and numbers, and one for all others.
 
 The bodies are data beside this module (``samples/*.json``); a form is kept as an object of its fields. They are sent in
-compact form, as the providers do.
+compact form, as most providers do. Three marks in the data are filled in for each delivery: ``"@include"`` takes over
+another file, ``"@now…"`` is its time, ``"@id:PREFIX:LENGTH"``, ``"@hex:PREFIX"`` and ``"@uuid"`` are ids of it.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import urlencode
 
 from proxy.config.problems import suggestion
@@ -19,6 +23,9 @@ from proxy.values import frozen
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
+
+_INCLUDE = "@include"
+_LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 @frozen
@@ -30,6 +37,44 @@ class Sample:
     header: str = ""
     content_type: str = JSON
     fields: tuple[tuple[str, str], ...] = ()  # further headers
+    indent: int | None = None  # how far JSON is indented; None: it is compact
+    carrier: str = ""  # the field of a form that carries the JSON; "" where the content is no such form
+
+    @property
+    def is_form(self) -> bool:
+        """Whether the content is a form."""
+        return self.content_type.partition(";")[0] == FORM
+
+
+@frozen
+class Moment:
+    """When a delivery is made, in seconds since the epoch, and its id, which all ids in it are made from."""
+
+    now: float
+    delivery_id: str
+
+    @property
+    def rfc3339(self) -> str:
+        """The time as ``2026-03-01T09:15:00Z``."""
+        return dt.datetime.fromtimestamp(int(self.now), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def letters(self, purpose: str, length: int) -> str:
+        """Letters and digits; the same for the same purpose."""
+        number = int.from_bytes(hashlib.sha512(f"{self.delivery_id} {purpose}".encode()).digest())
+        out = []
+        for _ in range(length):
+            number, at = divmod(number, len(_LETTERS))
+            out.append(_LETTERS[at])
+        return "".join(out)
+
+    def hex(self, purpose: str) -> str:
+        """32 hexadecimal digits; the same for the same purpose."""
+        return hashlib.sha256(f"{self.delivery_id} {purpose}".encode()).hexdigest()[:32]
+
+    def uuid(self, purpose: str) -> str:
+        """A UUID; the same for the same purpose."""
+        digits = self.hex(purpose)
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 _GITHUB = (
@@ -49,7 +94,13 @@ _BITBUCKET = (
 )
 _META = (Sample("messages", "meta.messages"),)
 _STANDARD = (Sample("user.created", "standard_webhooks.user.created"),)
-_TWILIO = (Sample("message", "twilio.message", content_type=FORM),)
+_TWILIO_FORM = f"{FORM}; charset=UTF-8"
+_TWILIO = (
+    Sample("message", "twilio.message", content_type=_TWILIO_FORM),
+    Sample("call", "twilio.call", content_type=_TWILIO_FORM),
+    Sample("message_status", "twilio.message_status", content_type=_TWILIO_FORM),
+)
+_STRIPE_JSON = f"{JSON}; charset=utf-8"
 _HUBSPOT = (Sample("contact.creation", "hubspot.contact.creation"),)
 
 GENERIC = Sample("test", "generic.test")
@@ -60,6 +111,7 @@ SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
         "bitbucket": _BITBUCKET,
         "bitbucket_dc": _BITBUCKET,
         "braintree": (Sample("check", "braintree.check", content_type=FORM),),
+        "discord": (Sample("command", "discord.command"), Sample("ping", "discord.ping")),
         "dropbox": (Sample("list_folder", "dropbox.list_folder"),),
         "facebook_graph_api": _META,
         "facebook_messenger": _META,
@@ -80,17 +132,28 @@ SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
         "microsoft_graph": (Sample("created", "microsoft_graph.created"),),
         "pagerduty": (Sample("incident.triggered", "pagerduty.incident.triggered"),),
         "plivo": (Sample("message", "plivo.message", content_type=FORM),),
+        "sendgrid": (Sample("delivered", "sendgrid.delivered"),),
         "sentry": (Sample("issue", "sentry.issue"),),
-        "shopify": (Sample("orders/create", "shopify.orders_create"),),
+        "shopify": (
+            Sample("orders/create", "shopify.orders_create"),
+            Sample("app/uninstalled", "shopify.app_uninstalled"),
+        ),
         "shopify_events": (Sample("orders/create", "shopify.orders_create"),),
         "slack": (
             Sample("event_callback", "slack.event_callback"),
             Sample("url_verification", "slack.url_verification"),
+            Sample("command", "slack.command", content_type=FORM),
+            Sample("block_actions", "slack.block_actions", content_type=FORM, carrier="payload"),
         ),
         "standard_webhooks": _STANDARD,
         "stripe": (
-            Sample("checkout.session.completed", "stripe.checkout.session.completed"),
-            Sample("payment_intent.succeeded", "stripe.payment_intent.succeeded"),
+            Sample(
+                "checkout.session.completed",
+                "stripe.checkout.session.completed",
+                content_type=_STRIPE_JSON,
+                indent=2,
+            ),
+            Sample("payment_intent.succeeded", "stripe.payment_intent.succeeded", content_type=_STRIPE_JSON, indent=2),
         ),
         "svix": _STANDARD,
         "telegram": (Sample("message", "telegram.message"),),
@@ -128,10 +191,51 @@ def choose(provider: Provider, event: str | None) -> Sample:
     raise Mistake(f"there is no sample of this event of {provider.title}", mend)
 
 
-def body_of(sample: Sample) -> bytes:
-    """The sample's content, as it is sent."""
-    text = resources.files("proxy.tools").joinpath("samples", f"{sample.file}.json").read_text("utf-8")
-    tree = json.loads(text)
-    if sample.content_type == FORM:
+def body_of(sample: Sample, moment: Moment) -> bytes:
+    """The sample's content, as it is sent at ``moment``."""
+    tree = _filled(_read(sample.file), moment)
+    if sample.is_form and not sample.carrier:
         return urlencode(tree).encode("ascii")
-    return json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    separators = (",", ":") if sample.indent is None else None
+    text = json.dumps(tree, indent=sample.indent, separators=separators, ensure_ascii=False)
+    return carried(sample.carrier, text.encode("utf-8")) if sample.carrier else text.encode("utf-8")
+
+
+def carried(name: str, content: bytes) -> bytes:
+    """A form whose field ``name`` carries the content."""
+    return urlencode({name: content}).encode("ascii")
+
+
+def _read(file: str) -> Any:
+    return json.loads(resources.files("proxy.tools").joinpath("samples", f"{file}.json").read_text("utf-8"))
+
+
+def _filled(node: Any, moment: Moment) -> Any:
+    """``node`` with its marks filled in."""
+    if isinstance(node, dict):
+        whole = _read(node[_INCLUDE]) | node if _INCLUDE in node else node
+        return {key: _filled(value, moment) for key, value in whole.items() if key != _INCLUDE}
+    if isinstance(node, list):
+        return [_filled(value, moment) for value in node]
+    if isinstance(node, str) and node.startswith("@"):
+        mark, _, rest = node[1:].partition(":")
+        return _MARKS[mark](moment, rest)
+    return node
+
+
+def _letters(moment: Moment, rest: str) -> str:
+    prefix, _, length = rest.partition(":")
+    return prefix + moment.letters(prefix, int(length))
+
+
+_MARKS: Mapping[str, Callable[[Moment, str], object]] = MappingProxyType(
+    {
+        "now": lambda moment, _: int(moment.now),
+        "now_ms": lambda moment, _: int(moment.now * 1000),
+        "now_iso": lambda moment, _: moment.rfc3339,
+        "now_slack": lambda moment, _: f"{moment.now:.6f}",
+        "uuid": lambda moment, _: moment.uuid(""),
+        "id": _letters,
+        "hex": lambda moment, prefix: prefix + moment.hex(prefix),
+    }
+)

@@ -1,28 +1,22 @@
-"""One delivery as a provider would make it, and ways to make it wrong on purpose.
-
-``compose`` signs with the sender's side of the scheme (``core.signing.signer``); ``TAMPERS`` has what can be changed,
-before or after signing. Nothing here opens a connection.
+"""One delivery as a provider would make it: a sample or one's own content, signed with the sender's side of the scheme
+(``core.signing.signer``), with the fields that the provider puts around it. Nothing here opens a connection.
 """
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import field, replace
-from types import MappingProxyType
+from dataclasses import field
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from proxy.core.schemes import Provider
+from proxy.core.schemes import PROVIDERS, Provider, TokenSpec
 from proxy.core.signing.evidence import public_url_of
-from proxy.core.signing.signer import sign, sign_inside, signs_inside
+from proxy.core.signing.signer import sign, sign_inside, signs_inside, token_fields
 from proxy.core.signing.template import Slot, compile_template
 from proxy.core.tokens import TokenKind
 from proxy.http1 import write_request_head
-from proxy.tools.samples import Sample, body_of
+from proxy.tools.samples import FORM, Moment, Sample, body_of, carried
+from proxy.tools.senders import sender_of, spelt
 from proxy.values import frozen, mutable
-
-HOUR_S = 3600.0
 
 Fields = list[tuple[str, bytes]]
 
@@ -52,8 +46,18 @@ class Delivery:
 
 
 @frozen
+class OwnToken:
+    """A token that the route wants besides the signature."""
+
+    spec: TokenSpec
+    secret: bytes = field(repr=False)
+
+
+@frozen
 class Order:
-    """What is to be sent. ``secret`` is decoded; ``public_url`` is the URL that is signed, where it is another one."""
+    """What is to be sent. ``secret`` is decoded, b"" where nothing is proved; ``public_url`` is the URL that is signed,
+    where it is another one. ``form`` is the field of a form that carries the content.
+    """
 
     provider: Provider
     secret: bytes = field(repr=False)
@@ -64,58 +68,98 @@ class Order:
     extra: tuple[tuple[str, str], ...] = ()
     method: str = "POST"
     public_url: str | None = None
+    form: str = ""
+    token: OwnToken | None = None
 
 
 def compose(order: Order) -> Delivery:
     """The delivery, signed. ValueError, with the reason, where the provider's side cannot be played."""
     provider = order.provider
-    body = body_of(order.sample) if order.body is None else order.body
-    delivery_id = str(uuid.uuid4())
+    moment = _moment(order)
+    body = body_of(order.sample, moment) if order.body is None else order.body
+    if order.form:
+        body = carried(order.form, body)
     if signs_inside(provider):
-        body = sign_inside(provider, order.secret, body, order.now, delivery_id.replace("-", ""))
-    url = _with_params(order)
-    fields = _with_own(_usual(order, delivery_id), order.extra)
-    proof: Fields = []
-    if provider.token is not None and provider.token.kind is TokenKind.QUERY:
-        url = _with_query(url, f"{provider.token.name.decode('ascii')}={quote(order.secret, safe='')}")
-    elif not signs_inside(provider):
-        target = urlsplit(url)
-        signed_url = urlunsplit(target._replace(path=target.path or "/"))
-        if order.public_url is not None:
-            came = Delivery("", url, [], b"", frozenset()).target
-            signed_url = public_url_of(order.public_url, came.encode("ascii")).decode("utf-8")
-        made = sign(
+        body = sign_inside(provider, order.secret, body, order.now, moment.hex(""))
+    fields = _with_own(_usual(order, moment), order.extra)
+    url, tokens = _with_tokens(order)
+    signed = provider.scheme is not None and not signs_inside(provider)
+    proof = [*(_signatures(order, url, fields, body, moment) if signed else ()), *tokens]
+    names = frozenset(name.lower() for name, _ in proof)
+    return Delivery(order.method, url, [one for one in fields if one[0].lower() not in names] + proof, body, names)
+
+
+def _moment(order: Order) -> Moment:
+    moment = Moment(order.now, str(uuid.uuid4()))
+    if not sender_of(order.provider).message_ids:
+        return moment
+    return Moment(order.now, "msg_" + moment.letters("message", 27))
+
+
+def _with_tokens(order: Order) -> tuple[str, Fields]:
+    """The URL with the parameters and the token that belong there, and the fields of tokens."""
+    url, fields = _with_params(order), []
+    tokens = [] if order.token is None else [(order.token.spec, order.token.secret)]
+    if order.provider.token is not None:
+        tokens.append((order.provider.token, order.secret))
+    for spec, secret in tokens:
+        if spec.kind is TokenKind.QUERY:
+            url = _with_query(url, f"{spec.name.decode('ascii')}={quote(secret, safe='')}")
+        else:
+            fields += [(spelt(name.decode("ascii")), value) for name, value in token_fields(spec, secret)]
+    return url, fields
+
+
+def _signatures(order: Order, url: str, fields: Fields, body: bytes, moment: Moment) -> Fields:
+    """The fields of the provider's signature, and behind them those of the schemes that go along."""
+    target = urlsplit(url)
+    signed_url = urlunsplit(target._replace(path=target.path or "/"))
+    if order.public_url is not None:
+        came = Delivery("", url, [], b"", frozenset()).target
+        signed_url = public_url_of(order.public_url, came.encode("ascii")).decode("utf-8")
+    made = [
+        one
+        for provider in (order.provider, *(PROVIDERS[slug] for slug in sender_of(order.provider).also))
+        for one in sign(
             provider,
             order.secret,
             url=signed_url,
             body=body,
             now=order.now,
             method=order.method.encode("ascii"),
-            message_id=delivery_id.encode("ascii"),
+            message_id=moment.delivery_id.encode("ascii"),
             headers=[(name.lower().encode("ascii"), value) for name, value in fields],
         )
-        proof = [(_shown(name.decode("ascii")), value) for name, value in made]
-    names = frozenset(name.lower() for name, _ in proof)
-    return Delivery(order.method, url, [one for one in fields if one[0].lower() not in names] + proof, body, names)
+    ]
+    return [(spelt(name.decode("ascii")), value) for name, value in made]
 
 
-def _usual(order: Order, delivery_id: str) -> Fields:
+def _usual(order: Order, moment: Moment) -> Fields:
     """The fields that the provider sends besides the proof."""
-    provider, sample = order.provider, order.sample
-    agent = provider.agent or "hookward-send"
-    fields: Fields = [("User-Agent", agent.encode("ascii")), ("Content-Type", sample.content_type.encode("ascii"))]
-    if provider.event_header is not None:
-        fields.append(
-            (_shown(provider.event_header.decode("ascii")), (sample.header or sample.event).encode("latin-1"))
-        )
-    if provider.delivery_header is not None:
-        fields.append((_shown(provider.delivery_header.decode("ascii")), delivery_id.encode("ascii")))
-    fields += [(name, value.encode("ascii")) for name, value in sample.fields]
-    present = {name.lower() for name, _ in fields} | {name.lower() for name, _ in order.extra}
-    for slot in _slots(order.provider, "header"):
-        if slot.name.lower() not in present:
-            fields.append((_shown(slot.name.lower()), delivery_id.encode("ascii")))
-    return fields
+    provider, sample, sender = order.provider, order.sample, sender_of(order.provider)
+    event = sample.header or sample.event
+    texts = [("User-Agent", sender.agent), ("Content-Type", FORM if order.form else sample.content_type)]
+    named = ((provider.event_header, event), (provider.delivery_header, moment.delivery_id))
+    texts += [(spelt(name.decode("ascii")), value) for name, value in named if name is not None]
+    texts += [(name, _filled(value, event, moment, name)) for name, value in (*sender.fields, *sample.fields)]
+    present = {name.lower() for name, _ in (*texts, *order.extra)}
+    signed = [slot.name.lower() for slot in _slots(provider, "header")]
+    texts += [(spelt(name), moment.delivery_id) for name in signed if name not in present]
+    return [(name, value.encode("latin-1")) for name, value in texts]
+
+
+def _filled(value: str, event: str, moment: Moment, name: str) -> str:
+    if "{" not in value:
+        return value
+    seconds = int(moment.now)
+    return value.format(
+        id=moment.delivery_id,
+        uuid=moment.uuid(name),
+        event=event,
+        time=moment.rfc3339,
+        s=seconds,
+        ms=int(moment.now * 1000),
+    )
 
 
 def _with_own(fields: Fields, extra: tuple[tuple[str, str], ...]) -> Fields:
@@ -142,93 +186,3 @@ def _with_params(order: Order) -> str:
 def _with_query(url: str, pair: str) -> str:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=parts.path or "/", query=f"{parts.query}&{pair}" if parts.query else pair))
-
-
-def _shown(name: str) -> str:
-    return "-".join(word.capitalize() for word in name.split("-"))
-
-
-# -- tampering
-
-
-@frozen
-class Tamper:
-    """One way to make a delivery wrong: what is changed before signing, or after."""
-
-    doc: str
-    before: Callable[[Order], Order] | None = None
-    after: Callable[[Delivery], None] | None = None
-
-
-def tampered(order: Order, kind: str) -> Delivery:
-    """The delivery, made wrong in the way ``kind``. ValueError where that cannot be done to it."""
-    tamper = TAMPERS[kind]
-    delivery = compose(order if tamper.before is None else tamper.before(order))
-    if tamper.after is not None:
-        tamper.after(delivery)
-    return delivery
-
-
-def _other_byte(delivery: Delivery) -> None:
-    body = delivery.body
-    if not body:
-        raise ValueError("there is no body to change")
-    at = len(body) // 2
-    delivery.body = body[:at] + bytes([body[at] ^ 1 or 1]) + body[at + 1 :]
-
-
-def _rewritten(delivery: Delivery) -> None:
-    try:
-        delivery.body = json.dumps(json.loads(delivery.body)).encode("ascii")
-    except ValueError:
-        raise ValueError("only a body of JSON can be written again") from None
-
-
-def _without_body(delivery: Delivery) -> None:
-    delivery.body = b""
-
-
-def _proof_at(delivery: Delivery) -> int:
-    for at, (name, _) in enumerate(delivery.fields):
-        if name.lower() in delivery.proof:
-            return at
-    raise ValueError("what proves this delivery is in its body or its URL: use --tamper body or --tamper secret")
-
-
-def _other_signature(delivery: Delivery) -> None:
-    at = _proof_at(delivery)
-    name, value = delivery.fields[at]
-    # In the middle of its last part: the end of base64 has bits that mean nothing.
-    place = len(value) - min(10, len(value))
-    swapped = b"b" if value[place : place + 1] == b"a" else b"a"
-    delivery.fields[at] = (name, value[:place] + swapped + value[place + 1 :])
-
-
-def _without_proof(delivery: Delivery) -> None:
-    _proof_at(delivery)
-    delivery.fields = [one for one in delivery.fields if one[0].lower() not in delivery.proof]
-
-
-def _twice(delivery: Delivery) -> None:
-    at = _proof_at(delivery)
-    delivery.fields.insert(at, delivery.fields[at])
-
-
-TAMPERS: Mapping[str, Tamper] = MappingProxyType(
-    {
-        "body": Tamper("change a byte of the body after it was signed", after=_other_byte),
-        "reencode": Tamper("write the JSON again after it was signed, as a gateway might", after=_rewritten),
-        "empty": Tamper("send no body, though one was signed", after=_without_body),
-        "secret": Tamper(
-            "sign with another secret", before=lambda order: replace(order, secret=order.secret[:-1] + b"~")
-        ),
-        "newline": Tamper(
-            "sign with a newline after the secret", before=lambda order: replace(order, secret=order.secret + b"\n")
-        ),
-        "signature": Tamper("change a character of the signature", after=_other_signature),
-        "header": Tamper("leave out the header that proves it", after=_without_proof),
-        "twice": Tamper("send the header that proves it twice", after=_twice),
-        "timestamp": Tamper("sign as of an hour ago", before=lambda order: replace(order, now=order.now - HOUR_S)),
-        "future": Tamper("sign as of an hour from now", before=lambda order: replace(order, now=order.now + HOUR_S)),
-    }
-)

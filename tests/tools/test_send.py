@@ -135,6 +135,37 @@ def test_tls(secret: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         receiver.close()
 
 
+def tls_files(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
+    """The file of a certificate for ``name`` with its key, and a server's context of it."""
+    issued = trustme.CA().issue_cert(name)
+    path = folder / f"{name}.pem"
+    path.write_bytes(issued.private_key_and_cert_chain_pem.bytes())
+    path.chmod(0o600)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return path, context
+
+
+def test_our_own_listener_is_known_by_its_certificate(secret: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Under the public name, which is not called here, and signed by an authority that nobody knows."""
+    own, context = tls_files(tmp_path, "hooks.example.com")
+    other, _ = tls_files(tmp_path, "other.example.com")
+    receiver = Receiver(context)
+    secret.chmod(0o600)
+    try:
+        for cert, code in ((own, 0), (other, 1)):
+            config = tmp_path / "hookward.toml"
+            config.write_text(
+                f'listen = ["127.0.0.1:{receiver.port}"]\nupstream = "http://127.0.0.1:9"\n[tls]\ncert = "{cert}"\n'
+                f'[route.code]\npath = "/code"\nprovider = "github"\nsecrets = ["file:{secret}"]\n'
+            )
+            assert send.main(["github", "--config", str(config)]) == code
+        assert "the certificate does not hold" in capsys.readouterr().err
+        assert [path for _, path, _, _ in receiver.requests] == ["/code"]
+    finally:
+        receiver.close()
+
+
 def test_nobody_is_there(receiver: Receiver, secret: Path, capsys: pytest.CaptureFixture[str]):
     receiver.server.socket.close()
     url = f"http://127.0.0.1:{receiver.port}/"
@@ -151,12 +182,16 @@ def test_nobody_is_there(receiver: Receiver, secret: Path, capsys: pytest.Captur
         (["github", "--url", "http://x/ y", "--header", "no"], ["--header", "--url"]),
         (["github", "--url", "http://[", "--method", "post"], ["--url", "--method"]),
         (["github", "--url", "http://x", "--body", "/no/such/file"], ["--body"]),
+        (["github"], ["--url"]),
+        ([], ["PROVIDER"]),
+        (["--route", "x"], ["--route"]),
+        (["gitlab", "--form", "--url", "http://x"], ["--form"]),
     ],
 )
 def test_bad_flags_are_told_together(argv: list[str], places: list[str], secret: Path):
     with pytest.raises(FlagError) as caught:
         send.main([*argv, "--secret-file", str(secret)])
-    assert [problem.where for problem in caught.value.problems] == places
+    assert sorted(problem.where for problem in caught.value.problems) == sorted(places)
 
 
 def test_what_cannot_be_spoilt_is_said(secret: Path, capsys: pytest.CaptureFixture[str]):

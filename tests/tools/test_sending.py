@@ -15,7 +15,8 @@ from proxy.core.tokens import TokenCheck
 from proxy.reasons import Reason
 from proxy.tools.gen_secret import make_secret
 from proxy.tools.samples import choose
-from proxy.tools.sending import HOUR_S, TAMPERS, Delivery, Order, compose, tampered
+from proxy.tools.sending import Delivery, Order, compose
+from proxy.tools.tampering import HOUR_S, TAMPERS, tampered
 from tests.deliveries import NOW
 from tests.policies import HEAD_LIMITS
 
@@ -64,15 +65,15 @@ def test_every_provider_with_a_secret_is_played(slug: str):
 def test_a_private_key_is_the_provider_s_alone(slug: str):
     sample = choose(PROVIDERS[slug], None)
     with pytest.raises(ValueError, match="private key"):
-        compose(Order(PROVIDERS[slug], b"k", URL, sample, NOW))
+        compose(Order(PROVIDERS[slug], b"id:k", URL, sample, NOW))
 
 
 def test_it_looks_like_the_provider_s():
     delivery = compose(order("github"))
     fields = dict(delivery.fields)
-    assert fields["X-Github-Event"] == b"push"
+    assert fields["X-GitHub-Event"] == b"push"
     assert fields["User-Agent"].startswith(b"GitHub-Hookshot/")
-    assert len(fields["X-Github-Delivery"]) == 36
+    assert len(fields["X-GitHub-Delivery"]) == 36
     assert dict(compose(order("gitlab")).fields)["X-Gitlab-Event"] == b"Push Hook"
 
 

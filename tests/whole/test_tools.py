@@ -50,6 +50,34 @@ def test_the_examples_of_the_page(tmp_path: Path):
         assert len(upstream.complete) == 1
 
 
+def block(mark: str) -> str:
+    [found] = re.findall(rf"^```sh {mark}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def test_routes_and_key_pairs_of_the_page(tmp_path: Path):
+    """``--config`` calls the listener of the file; a key pair of one's own proves a delivery of Discord."""
+    *openssl, send = block("keys").splitlines()
+    run("\n".join(openssl), tmp_path)
+    (tmp_path / "github.secret").write_bytes(SECRET)
+    config = tmp_path / "hookward.toml"
+    with RecordingUpstream() as upstream:
+        text = f'upstream = "{upstream.url}"\n' + "".join(
+            f'[route.{name}]\npath = "/hooks/{name}"\nprovider = "{name}"\nsecrets = ["file:{name}.{kind}"]\n'
+            for name, kind in (("github", "secret"), ("discord", "public"))
+        )
+        config.write_text('listen = ["127.0.0.1:0"]\n' + text)
+        hookward = Hookward("--config", str(config), secrets=[SECRET])
+        try:
+            config.write_text(f'listen = ["127.0.0.1:{hookward.port}"]\n' + text)
+            printed = run(block("route").replace("/etc/hookward", str(tmp_path)), tmp_path)
+            assert printed.count("200 OK") == 2
+            assert "200 OK" in run(send.replace(":8080", f":{hookward.port}"), tmp_path)
+        finally:
+            hookward.stop()
+        assert [one.target for one in upstream.complete] == [b"/hooks/github"] * 2 + [b"/hooks/discord"]
+
+
 def run(script: str, folder: Path) -> str:
     command = f'hookward() {{ "{sys.executable}" -m proxy "$@"; }}\n{script}'
     done = subprocess.run(

@@ -90,7 +90,7 @@ def test_own_scheme(played: Host, upstream: RecordingUpstream) -> None:
         program(name)
     outputs = [printed for block, printed in play(played, "own-scheme.md", "scheme") if "sh acme.sh" in block]
     assert outputs[0] == "ok\n"
-    assert len(upstream.wait_complete()) == 1
+    assert len(upstream.wait_complete(2)) == 2, "that of curl, and that of send"
 
 
 def test_incident(played: Host, upstream: RecordingUpstream) -> None:

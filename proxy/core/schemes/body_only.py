@@ -27,7 +27,6 @@ PROVIDERS = (
         delivery_header=b"x-github-delivery",
         address_set="github",
         note="GitHub never delivers again by itself: a delivery that is lost stays lost until it is asked for.",
-        agent="GitHub-Hookshot/044aadd",
         chosen=True,
         events=events.GITHUB,
     ),
@@ -39,7 +38,6 @@ PROVIDERS = (
         event_header=b"x-event-key",
         delivery_header=b"x-request-uuid",
         address_set="atlassian",
-        agent="Bitbucket-Webhooks/2.0",
         chosen=True,
         events=events.BITBUCKET,
     ),
@@ -196,7 +194,6 @@ PROVIDERS = (
         delivery_header=b"linear-delivery",
         note="The signed time is inside the body (webhookTimestamp): the application should judge it, within 60 s.",
         answer_s=5.0,
-        agent="Linear-Webhook",
     ),
     Provider(
         "linkedin",

@@ -20,7 +20,6 @@ PROVIDERS = (
         delivery_header=b"x-github-delivery",
         address_set="github",
         note="Only for senders that know nothing newer.",
-        agent="GitHub-Hookshot/044aadd",
         better="github",
         chosen=True,
         events=events.GITHUB,

@@ -185,7 +185,6 @@ PROVIDERS = (
         delivery_header=b"i-twilio-idempotency-token",
         note=_TWILIO_NOTE,
         answer_s=15.0,
-        agent="TwilioProxy/1.1",
         methods=("POST", "GET"),
     ),
     Provider(

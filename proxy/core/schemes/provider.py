@@ -27,9 +27,9 @@ class Provider:
     ``refusal_status`` is what the provider demands instead of 403; ``address_set`` names the published list of its
     addresses, where there is one; ``note`` is what an operator should know, in a sentence; ``better`` is the slug of a
     provider whose scheme is to be preferred; ``handshake`` is how it checks the endpoint; ``answer_s`` is how long it
-    waits for an answer, in seconds; ``agent`` is the User-Agent of its deliveries, where it has one of its own.
-    ``chosen``: the operator makes the secret and enters it there, else the provider shows one of its own; ``events``
-    are the types that it publishes, where it lists them all; ``methods`` are those of its deliveries.
+    waits for an answer, in seconds. ``chosen``: the operator makes the secret and enters it there, else the provider
+    shows one of its own; ``events`` are the types that it publishes, where it lists them all; ``methods`` are those of
+    its deliveries.
     """
 
     slug: str
@@ -45,7 +45,6 @@ class Provider:
     handshake: Handshake | None = None
     answer_s: float = ANSWER_S
     better: str = ""
-    agent: str = ""
     chosen: bool = False
     events: frozenset[str] = frozenset()
     methods: tuple[str, ...] = ("POST",)

@@ -45,7 +45,6 @@ PROVIDERS = (
         SVIX,
         delivery_header=_SVIX_ID,
         address_set="svix",
-        agent="Svix-Webhooks/1.62.0",
     ),
     _provider("clerk", "Clerk", "https://clerk.com/docs/webhooks/sync-data", SVIX, delivery_header=_SVIX_ID),
     _provider(
@@ -110,7 +109,6 @@ PROVIDERS = (
         event_header=b"x-gitlab-event",
         delivery_header=_ID,
         address_set="gitlab",
-        agent="GitLab/17.9.1",
         events=events.GITLAB,
     ),
 )

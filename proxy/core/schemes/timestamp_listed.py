@@ -25,7 +25,6 @@ PROVIDERS = (
         address_set="stripe",
         note="The whole text of the secret, with its whsec_, is the key.",
         answer_s=20.0,
-        agent="Stripe/1.0 (+https://stripe.com/docs/webhooks)",
     ),
     Provider(
         "affirm",

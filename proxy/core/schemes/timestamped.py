@@ -24,7 +24,6 @@ _BEFORE_THE_BODY = (
         ),
         handshake=Handshake(b"POST", signed=True, field="challenge", marks=(("type", "url_verification"),)),
         answer_s=3.0,
-        agent="Slackbot 1.0 (+https://api.slack.com/robots)",
     ),
     Provider(
         "airship",

@@ -23,7 +23,6 @@ PROVIDERS = (
         delivery_header=b"x-gitlab-event-uuid",
         address_set="gitlab",
         note="Newer GitLab can sign.",
-        agent="GitLab/17.9.1",
         better="gitlab_signing_token",
         chosen=True,
         events=events.GITLAB,

@@ -1,4 +1,4 @@
-"""The one way to ``proxy.core.pubkey``, which needs a package that not every installation has."""
+"""The one way to what judges and makes signatures of key pairs, with a package that not every installation has."""
 
 from __future__ import annotations
 
@@ -22,3 +22,12 @@ def load_pubkey() -> ModuleType:
     except ImportError:
         raise Mistake("this provider signs with a public key", "pip install 'hookward[pubkey]'") from None
     return pubkey
+
+
+def load_private_key() -> ModuleType:
+    """``proxy.core.signing.private_key``. ValueError where its package is not installed."""
+    try:
+        from proxy.core.signing import private_key
+    except ImportError:
+        raise ValueError("signing with a private key needs the Python package cryptography") from None
+    return private_key

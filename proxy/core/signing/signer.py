@@ -2,7 +2,8 @@
 send where the signature stands in the body.
 
 For trying out one's own set-up (``send``), and where the operator has a delivery signed anew for the application. Never
-for verifying, which shares only the data. What the provider signs with a private key cannot be made here.
+for verifying, which shares only the data. Where the provider signs with a private key, one of one's own stands in for
+it, and the route is given its public half.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import json
 from base64 import b64encode
 from binascii import b2a_base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from urllib.parse import urlencode, urlsplit
 
 from proxy.core.schemes.provider import Provider, TokenSpec
@@ -19,10 +20,10 @@ from proxy.core.signing.documents import FormPart, JsonPart, Part, read_form, re
 from proxy.core.signing.encodings import encode, encode_base64url
 from proxy.core.signing.escapes import make_transform
 from proxy.core.signing.evidence import as_signed
-from proxy.core.signing.extras import needs_public_keys
+from proxy.core.signing.extras import load_private_key, needs_public_keys
 from proxy.core.signing.jwt import HMAC_DIGESTS
 from proxy.core.signing.mac import digest, keyed_hash
-from proxy.core.signing.scheme import Claims, Document, Listing, Method, Scheme
+from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, Claims, Document, Listing, Method, Scheme
 from proxy.core.signing.template import DOCUMENT_SLOTS, Context, Slot, compile_template
 from proxy.core.signing.times import write_time
 from proxy.core.tokens import TokenKind
@@ -53,18 +54,27 @@ def sign(
     """
     if provider.scheme is None:
         assert provider.token is not None
-        return _token_fields(provider.token, secret)
+        return token_fields(provider.token, secret)
     scheme = provider.scheme
-    if needs_public_keys(scheme):
-        raise ValueError(f"{provider.title} signs with a private key, which only the provider has")
     if scheme.document is not None and scheme.document.signature is not None:
         raise ValueError(f"{provider.title} writes its signature into the body: send a body that has it")
+    if not plays_key(provider):
+        raise ValueError(f"{provider.title} signs with a private key, which only the provider has")
     if scheme.claims is not None:
         return _claim_fields(scheme, scheme.claims, secret, url=url, body=body, now=now)
     return _Delivery(scheme, url, method, dict(headers)).sign(secret, body, now, message_id)
 
 
-def _token_fields(token: TokenSpec, secret: bytes) -> Fields:
+def plays_key(provider: Provider) -> bool:
+    """Whether a secret, or a private key of one's own, can stand in for the provider's."""
+    scheme = provider.scheme
+    if scheme is None or not needs_public_keys(scheme):
+        return True
+    return scheme.method in PUBLIC_KEY_METHODS and scheme.document is None and scheme.envelope is None
+
+
+def token_fields(token: TokenSpec, secret: bytes) -> Fields:
+    """The field of a token. ValueError where the token stands in the URL."""
     if token.kind is TokenKind.QUERY:
         raise ValueError(f"the token goes into the URL: ?{token.name.decode('latin-1')}=...")
     if token.kind is TokenKind.BASIC:
@@ -94,20 +104,16 @@ class _Delivery:
         if scheme.signed_headers is not None:
             self._added[scheme.signed_headers] = b",".join(sorted([*self._added, scheme.signed_headers]))
         items = dict.fromkeys(scheme.listing.needed if scheme.listing else (), b"master")
-        _, key = scheme.split_key(secret)
-        keyed = keyed_hash(key, scheme.algorithm, scheme.method)
-        text = encode(scheme.encoding, digest(keyed, self._signed(body, stamp, items)))
+        key_id, key = scheme.split_key(secret)
+        text = encode(scheme.encoding, _made(scheme, key, self._signed(body, stamp, items, key_id)))
         value = _write_value(scheme, text, stamp, items)
         return [(scheme.headers[0], value), *self._added.items()]
 
-    def _signed(self, body: bytes, stamp: bytes, items: dict[bytes, bytes]) -> bytes:
+    def _signed(self, body: bytes, stamp: bytes, items: dict[bytes, bytes], key_id: bytes) -> bytes:
         context = Context(self._head(), self._scheme, as_signed(self._scheme, self._url), stamp, items)
+        context.key_id = key_id
         parts = compile_template(self._scheme.signed)
-        document = self._scheme.document
-        if document is not None:
-            part = FormPart(read_form(body) or [], document)
-            slots = [slot for slot in parts if isinstance(slot, Slot) and slot.kind in DOCUMENT_SLOTS]
-            context.document = {(slot.kind, slot.name): part.slot(slot, self._url) or b"" for slot in slots}
+        context.document = self._read(parts, body)
         out: list[bytes] = []
         for one in parts:
             if isinstance(one, Slot) and one.kind == "body":
@@ -119,6 +125,15 @@ class _Delivery:
                 raise ValueError(f"the delivery has not all that is signed: {wanted!r}")  # noqa: TRY004  of its content
             out.append(value)
         return b"".join(out)
+
+    def _read(self, parts: Sequence[bytes | Slot], body: bytes) -> dict[tuple[str, str], bytes]:
+        """What of a form is signed."""
+        document = self._scheme.document
+        if document is None:
+            return {}
+        part = FormPart(read_form(body) or [], document)
+        slots = [slot for slot in parts if isinstance(slot, Slot) and slot.kind in DOCUMENT_SLOTS]
+        return {(slot.kind, slot.name): part.slot(slot, self._url) or b"" for slot in slots}
 
     def _transformed(self, body: bytes) -> bytes:
         transform = make_transform(self._scheme.body_forms[0])
@@ -142,6 +157,14 @@ class _Delivery:
             expect_continue=False,
             values=values,
         )
+
+
+def _made(scheme: Scheme, key: bytes, message: bytes) -> bytes:
+    """The signature of ``message``: of the shared secret, or of a private key."""
+    if scheme.method not in PUBLIC_KEY_METHODS:
+        return digest(keyed_hash(key, scheme.algorithm, scheme.method), message)
+    signature: bytes = load_private_key().sign_message(key, scheme.method, scheme.algorithm, message)
+    return signature
 
 
 def _write_value(scheme: Scheme, text: bytes, stamp: bytes, items: dict[bytes, bytes]) -> bytes:
