@@ -78,6 +78,7 @@ class _Build:
         self._check_ends(settings, exposure, routes, listeners)
         check_memory(self.top, settings, routes)
         self._check_callers(routes, lists)
+        self._check_token_paths(routes)
         self._check_proxies(settings, trusted)
         self._warn_of_lent_keys(routes)
         admitted = admitted_by(exposure, routes)
@@ -205,6 +206,15 @@ class _Build:
             owner = view if "deny" in view else self.top
             what = f"denies every address that may call route {route.name!r}, so none could"
             owner.wrong("deny", what, "make `deny` narrower, or `allow` wider")
+
+    def _check_token_paths(self, routes: Sequence[Route]) -> None:
+        """A route that knows of no token in its path would log it and pass it on."""
+        hiding = {route.path: route for route in routes if route.path_map is not None and route.path_map.has_token}
+        for route in routes if hiding else ():
+            other = hiding.get(route.path)
+            if other is not None and not (route.path_map is not None and route.path_map.has_token):
+                what = f"owns the same requests as {other.shown_path} of route {other.name!r}, and would show its token"
+                self.top.named("route")[route.name].wrong("path", what, "give one of the two another path")
 
     def _check_proxies(self, settings: Settings, trusted: AddressSet) -> None:
         top = self.top

@@ -14,6 +14,7 @@ from proxy.config.settings import DuplicateSettings, Loaded, Settings
 from proxy.config.sizes import show_rate, show_time
 from proxy.config.words import addresses, algorithm, only, senders, token_place
 from proxy.core.duplicates import DuplicateRule
+from proxy.core.path_map import PathMap
 from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
@@ -100,15 +101,32 @@ def _exposure(policy: Policy) -> str:
 
 
 def _route(route: Route, limits: Limits) -> list[str]:
-    path = route.path.decode("ascii")
     below = "alone" if route.exact else "and below"
     methods = ", ".join(sorted(method.decode("ascii") for method in route.methods))
     lines = [
-        f"Route {route.name}: {methods} {path} {below}, to {_list([str(one) for one in route.upstream])}.",
+        f"Route {route.name}: {methods} {route.shown_path} {below}, to {_list([str(one) for one in route.upstream])}.",
         f"May call: {senders(route.allow, route.deny)}.",
         *_proofs(route),
         f"Body: {_BODIES[route.body].format(window=_limit('hold_window', route.limits))}",
     ]
+    lines += _taken(route, limits)
+    if route.path_map is not None:
+        lines.append(_mapped(route.path_map))
+    if route.drained:
+        lines.append(f"Drained, so they get nothing: {_list([str(one) for one in route.drained])}.")
+    if route.duplicates is not None:
+        lines.append(_duplicates(route.duplicates))
+    if route.hold_s:
+        lines.append(f"An upstream that is unreachable or not ready is waited for: {show_time(route.hold_s)}.")
+    lines += _handshake(route)
+    if route.observe:
+        lines.append("ONLY OBSERVED: a delivery whose proof fails is passed on and counted.")
+    return [lines[0], *(_INDENT + line for line in lines[1:])]
+
+
+def _taken(route: Route, limits: Limits) -> list[str]:
+    """What of a genuine sender's requests is taken."""
+    lines = []
     if route.events is not None:
         lines.append(f"Events: {_list(sorted(route.events))}; others are refused.")
     if route.content_types is not None:
@@ -123,16 +141,12 @@ def _route(route: Route, limits: Limits) -> list[str]:
         lines.append(f"Tighter limits: {_list(tightened)}.")
     if route.rate is not None:
         lines.append(f"Each address: {show_rate(route.rate.per_s)}, at most {route.rate.burst} at once.")
-    if route.drained:
-        lines.append(f"Drained, so they get nothing: {_list([str(one) for one in route.drained])}.")
-    if route.duplicates is not None:
-        lines.append(_duplicates(route.duplicates))
-    if route.hold_s:
-        lines.append(f"An upstream that is unreachable or not ready is waited for: {show_time(route.hold_s)}.")
-    lines += _handshake(route)
-    if route.observe:
-        lines.append("ONLY OBSERVED: a delivery whose proof fails is passed on and counted.")
-    return [lines[0], *(_INDENT + line for line in lines[1:])]
+    return lines
+
+
+def _mapped(path_map: PathMap) -> str:
+    left_out = ", without the token" if path_map.has_token else ""
+    return f"There its path is {path_map.place.decode('ascii')}{left_out}; a signed URL is the one that came."
 
 
 def _handshake(route: Route) -> list[str]:
@@ -180,7 +194,7 @@ def _signature(provider: str, check: SignatureCheck) -> str:
 
 def _token(provider: str, check: TokenCheck) -> str:
     owner = "" if provider == "token" else f" of {provider}"
-    removed = ", which is then removed" if check.kind is TokenKind.QUERY else ""
+    removed = ", which is then removed" if check.kind in {TokenKind.QUERY, TokenKind.PATH} else ""
     return f"token{owner} ({token_place(check.kind, check.name)}{removed}), with {_secrets(check.secrets)}"
 
 

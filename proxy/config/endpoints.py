@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from proxy.errors import Mistake
+from proxy.core.target import parse_target
+from proxy.errors import Mistake, ProtocolError
 from proxy.values import frozen
 
 LISTEN_FORM = 'write "0.0.0.0:443", "[::]:443", ":443", "unix:/run/hookward.sock" or "fd:NAME" (socket activation)'
@@ -63,6 +64,7 @@ class UpstreamAddress:
     port: int = 0
     path: str | None = None
     secure: bool = False
+    base: bytes = b""  # the path before all paths there; no slash at its end
 
 
 @frozen
@@ -106,7 +108,8 @@ def read_upstream(value: object) -> UpstreamAddress:
     """An upstream, with or without ``http://`` or ``https://``; Mistake where it is none."""
     text = _text(value, UPSTREAM_FORM)
     if text.startswith("unix:"):
-        return UpstreamAddress(path=_socket_path(text, UPSTREAM_FORM))
+        socket, colon, base = text.removeprefix("unix:").partition(":/")
+        return UpstreamAddress(path=_socket_path(f"unix:{socket}", UPSTREAM_FORM), base=_base(colon[1:] + base))
     scheme, separator, rest = text.partition("://")
     if not separator:
         rest = f"127.0.0.1:{text}" if _PORT.fullmatch(text) else text
@@ -117,13 +120,11 @@ def read_upstream(value: object) -> UpstreamAddress:
     if "@" in rest:
         raise Mistake("a user name or password in an upstream's URL", "remove what stands before the '@'")
     authority, slash, path = rest.partition("/")
-    if path or "?" in rest or "#" in rest:
-        raise Mistake(
-            f"an upstream has no path: {slash}{path[:60]}",
-            "remove the path: the sender's path is passed on as it came (promise: byte-exact)",
-        )
+    if "?" in rest or "#" in rest:
+        raise Mistake("an upstream has no query", "remove what follows the '?' or '#': the sender's query is passed on")
     has_port = re.search(r":[0-9]+$", authority) is not None
-    return UpstreamAddress(*_dialled(authority if has_port else f"{authority}:{443 if secure else 80}"), secure=secure)
+    dialled = _dialled(authority if has_port else f"{authority}:{443 if secure else 80}")
+    return UpstreamAddress(*dialled, secure=secure, base=_base(slash + path))
 
 
 def read_tcp_upstream(value: object) -> UpstreamAddress:
@@ -131,7 +132,10 @@ def read_tcp_upstream(value: object) -> UpstreamAddress:
     text = _text(value, UPSTREAM_FORM)
     if "://" in text:
         raise Mistake("plain TCP is forwarded to an address, not to a URL", 'write "127.0.0.1:22" or "unix:/path"')
-    return read_upstream(text)
+    address = read_upstream(text)
+    if address.base:
+        raise Mistake("plain TCP has no paths", "remove the path")
+    return address
 
 
 def read_tcp_pair(value: object) -> tuple[str | None, ListenAddress, UpstreamAddress]:
@@ -143,6 +147,16 @@ def read_tcp_pair(value: object) -> tuple[str | None, ListenAddress, UpstreamAdd
     if name is not None and not _NAME.fullmatch(name):
         raise Mistake(f"{name[:80]!r} is not a name", "use 1 to 64 letters, digits, '.', '_' and '-'")
     return name, read_listen(parts[0]), read_tcp_upstream(parts[1])
+
+
+def _base(path: str) -> bytes:
+    """The path of an upstream's URL, by whole segments: a slash at its end says nothing more."""
+    text = path.rstrip("/")
+    try:
+        return parse_target(b"POST", text.encode("ascii"), b"localhost").path if text else b""
+    except (UnicodeEncodeError, ProtocolError):
+        mend = "use letters, digits and -._~!$&'()+,=:@ in segments that are neither empty nor '.' nor '..'"
+        raise Mistake(f"{path[:60]!r} is no path that requests may have", mend) from None
 
 
 def _dialled(text: str) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from proxy.config.problems import suggestion
 from proxy.config.secret_files import Found, read_reference
 from proxy.config.tree import Table
+from proxy.core.path_map import TOKEN_SEGMENT
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret, find
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
@@ -28,6 +29,11 @@ _TOKEN_KINDS = {
     "header": TokenKind.HEADER,
     "bearer": TokenKind.BEARER,
     "basic": TokenKind.BASIC,
+    "path": TokenKind.PATH,
+}
+_MEND_TOKENS = {
+    TokenKind.BASIC: "write user:password into the file",
+    TokenKind.PATH: "use letters, digits and -._~!$&'()*+,=:@ alone; `hookward gen-secret` makes such a token",
 }
 
 
@@ -172,17 +178,33 @@ class GuardReader:
         if len(chosen) != 1:
             if not view.doubtful(*_TOKEN_KINDS):
                 what = f"says {' and '.join(chosen)} at once" if chosen else "does not say where the token is"
-                view.wrong("", what, "set exactly one of query, header, bearer, basic")
+                view.wrong("", what, "set exactly one of query, header, bearer, basic, path")
             return None
         secrets = self._secrets(view, used, None, "", _GIVE_TOKENS)
         if not secrets:
             return None
-        name = view.get(chosen[0], bytes) if chosen[0] in {"query", "header"} else b""
-        try:
-            return TokenCheck(_TOKEN_KINDS[chosen[0]], name or b"", tuple(secrets))
-        except ValueError as error:
-            view.wrong("", str(error), "write user:password into the file")
+        kind = _TOKEN_KINDS[chosen[0]]
+        if kind is TokenKind.PATH:
+            name = self._before_token(route, view)
+        else:
+            name = view.get(chosen[0], bytes) if chosen[0] in {"query", "header"} else b""
+        if name is None:
             return None
+        try:
+            return TokenCheck(kind, name, tuple(secrets))
+        except ValueError as error:
+            view.wrong("", str(error), _MEND_TOKENS[kind])
+            return None
+
+    def _before_token(self, route: Table, view: Table) -> bytes | None:
+        """What stands before the token in the path; None where it does not say where that is."""
+        path = route.need("path", bytes)
+        if path.endswith(TOKEN_SEGMENT):
+            return path.removesuffix(TOKEN_SEGMENT)
+        if not route.doubtful("path"):
+            what = "the route's path does not say where the token is"
+            view.wrong("path", what, 'write path = "/hooks/{token}" in the route')
+        return None
 
     def _secrets(self, view: Table, used: set[str], provider: Provider | None, owner: str, mend: str) -> list[Secret]:
         """The secrets of a list; where none is usable, that is a problem of the key ``owner``, mended by ``mend``."""

@@ -175,13 +175,23 @@ def _access_log(value: object) -> object:
 
 
 def _route_path(value: object) -> object:
+    """A path that may end in the place of a token."""
+    if isinstance(value, str) and value.endswith("/{token}"):
+        read_place(value.removesuffix("{token}"))
+        return value.encode("ascii")
+    return read_place(value)
+
+
+def read_place(value: object) -> bytes:
+    """A path that our own requests may have; Mistake where no request may."""
     text = _text(value)
     if not text.startswith("/"):
         raise Mistake(f"{text[:80]!r} is not a path", f"begin with a slash: {('/' + text)[:80]!r}")
     if "?" in text or "#" in text:
         raise Mistake("a route is chosen by its path alone", "remove what follows the '?' or '#'")
     if "*" in text or "{" in text:
-        raise Mistake("a path has no wildcards", "name the folder: a route owns what lies under its path")
+        mend = "name the folder: a route owns what lies under its path; a token stands at its end, as /{token}"
+        raise Mistake("a path has no wildcards", mend)
     try:
         raw = text.encode("ascii")
         parse_target(b"POST", raw, b"localhost")
@@ -327,6 +337,7 @@ TCP_PAIR = Kind("LISTEN=UPSTREAM", TCP_FORM, read_tcp_pair)
 FILE = Kind("path", 'write "/etc/hookward/NAME"', _file)
 ACCESS_LOG = Kind('path, "-" or "off"', 'write a path, "-" or "off"', _access_log)
 ROUTE_PATH = Kind("path of a URL", 'write "/hooks/github"', _route_path)
+PLACE = Kind("path of a URL", 'write "/hooks/github"', read_place)
 METHOD = Kind("method", 'write "POST"', _method)
 HEADER = Kind("header name", 'write a name such as "X-Gitlab-Token"', _header)
 MEDIA_TYPE = Kind("media type", 'write "application/json"', _media_type)
@@ -339,7 +350,7 @@ URL = Kind("URL", 'write "https://hooks.example.com" or the whole URL', _url)
 TOPIC = Kind("ARN of a topic", 'write "arn:aws:sns:eu-west-1:123456789012:NAME"', _topic)
 SERVER_NAME = Kind("host name", 'write "hooks.example.com" or "*.example.com"', _server_name)
 ACCOUNT = Kind("name or number", 'write the name of a user or group of this host, such as "hookward"', _account)
-HEALTH = Kind("path or table", 'write "/healthz" or { path = "/healthz", interval = "5s" }', _route_path)
+HEALTH = Kind("path or table", 'write "/healthz" or { path = "/healthz", interval = "5s" }', read_place)
 LITERAL = Kind("text", "write it in quotes", _literal)
 SECONDS = Kind("time", TIME_FORM, _seconds)
 FIELDS = Kind("table", 'write { "X-Version" = "2" }', _fields)

@@ -17,11 +17,13 @@ from proxy.config.keys import Key
 from proxy.config.schema import FLAG_ROUTE, SECTIONS
 from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import Table
-from proxy.config.upstreams import read_upstreams
+from proxy.config.upstreams import read_base, read_upstreams
 from proxy.core.addresses import AddressSet
+from proxy.core.path_map import TOKEN_SEGMENT
 from proxy.core.policy import SPARE_S, BodyMode, Limits, Route
 from proxy.core.rate import RateRule
 from proxy.core.signatures import SignatureCheck
+from proxy.core.tokens import TokenKind
 from proxy.values import frozen
 
 USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
@@ -53,7 +55,7 @@ class RouteReader:
         answer_s = guards.provider.answer_s if guards.provider else 0.0
         return Route(
             name=name,
-            path=view.need("path", bytes),
+            path=self._path(view, guards),
             exact=view.need("exact", bool),
             methods=frozenset(view.items("methods", bytes)),
             allow=self.allow if allow is None else allow,
@@ -79,6 +81,8 @@ class RouteReader:
             endpoint_check=guards.provider.handshake if guards.provider else None,
             handshake=read_handshake(view, guards.provider),
             verify_token=self.guards.read_one(view, "verify_token"),
+            rewrite=view.get("rewrite", bytes),
+            base=read_base(view, self.top),
         )
 
     def built_in(self, name: str) -> Route:
@@ -99,7 +103,22 @@ class RouteReader:
             upstream=upstream,
             limits=self.limits,
             drained=drained,
+            base=read_base(self.top, self.top),
         )
+
+    def _path(self, view: Table, guards: Guards) -> bytes:
+        """The path, or what stands in it before the token."""
+        path = view.need("path", bytes)
+        has_token = guards.token is not None and guards.token.kind is TokenKind.PATH
+        if (
+            path.endswith(TOKEN_SEGMENT)
+            and not has_token
+            and not view.table("token").exists
+            and not view.doubtful("token")
+        ):
+            mend = 'add token = { path = true, secrets = ["file:/path"] }'
+            view.wrong("path", "holds the place of a token, and no token is asked for there", mend)
+        return path.removesuffix(TOKEN_SEGMENT)
 
     def _check_guarded(self, name: str, view: Table, allow: AddressSet | None) -> None:
         named = allow is not None or "provider" in view or "client_names" in view or view.table("token").exists

@@ -102,6 +102,11 @@ _RULES = (
         "Leave `exact` or the slash of `path` out, or ask no less there: many applications take both paths for one.",
     ),
     Rule(
+        "H307",
+        "What a route reaches by `rewrite`, a base path or a token in its path, another reaches too, asking for less.",
+        "Choose another place for one of them, or ask no less there.",
+    ),
+    Rule(
         "H310",
         "No address that can connect is in a route's `allow`, so nothing can call it.",
         'Listen on "0.0.0.0:443"; or, behind a proxy or tunnel on this host, trusted_proxies = ["127.0.0.1"].',

@@ -22,7 +22,7 @@ FLAG_ROUTE = "default"
 
 
 _HEALTH = (
-    Key("path", kinds.ROUTE_PATH, "What is asked for, by GET: an answer below 400 says that all is well."),
+    Key("path", kinds.PLACE, "What is asked for, by GET: an answer below 400 says that all is well."),
     Key("interval", kinds.TIME, "How often; each worker asks for itself.", "5s", minimum="100ms", maximum="1h"),
     Key("timeout", kinds.TIME, "How long an answer may take.", "2s", minimum="10ms", maximum="1m"),
 )  # fmt: skip
@@ -113,7 +113,8 @@ _UPSTREAM_TLS = (
 )  # fmt: skip
 
 _ROUTE = (
-    Key("path", kinds.ROUTE_PATH, "This path and what lies under it, by whole segments.", "/", flag="path"),
+    Key("path", kinds.ROUTE_PATH, "This path and what lies under it, by whole segments. It may end in `{token}`: see "
+        "`token`.", "/", flag="path"),
     Key("exact", kinds.BOOL, "This path alone.", False, flag="exact"),
     Key("methods", kinds.METHOD, "What may be done there.", ["POST"], many=True, flag="method"),
     Key("allow", kinds.ADDRESSES, "The addresses that may send; left out, the top level's `allow`.", many=True),
@@ -129,7 +130,7 @@ _ROUTE = (
         flag="provider"),
     Key("secrets", kinds.TABLE, "What it is checked with; several while one is rotated.", many=True, table="secret",
         bare="from"),
-    Key("token", kinds.TABLE, "A token in the query, a header, Bearer or Basic.", table="token"),
+    Key("token", kinds.TABLE, "A token in the query, the path, a header, Bearer or Basic.", table="token"),
     Key("tolerance", kinds.TIME, "How old or new a signed timestamp may be; left out, the provider's own window.",
         minimum="1s", maximum="7d", flag="tolerance"),
     Key("events", kinds.TEXT, "Refuse other event types.", many=True, flag="event"),
@@ -143,6 +144,8 @@ _ROUTE = (
         "enforce", flag="mode"),
     Key("upstream", kinds.UPSTREAM, "Where this route goes instead of the top level's `upstream`.", many=True,
         table="upstream", bare="url"),
+    Key("rewrite", kinds.PLACE, "The path that stands at the upstream for the route's own, by whole segments; what "
+        "follows, and the query, go on as they came. A signed URL is the one that came.", flag="rewrite"),
     Key("upstream_tls", kinds.TABLE, "Instead of the top level's table.", table="upstream_tls"),
     Key("send_proxy", kinds.BOOL, "Instead of the top level's."),
     Key("upstream_idle_timeout", kinds.TIME, "Instead of the top level's.", minimum="0s", maximum="1h"),
@@ -177,6 +180,8 @@ _TOKEN = (
     Key("bearer", kinds.BOOL, "`Authorization: Bearer TOKEN`.", False, flag="token-bearer"),
     Key("basic", kinds.BOOL, "`Authorization: Basic`, where each secret is `user:password`.", False,
         flag="token-basic"),
+    Key("path", kinds.BOOL, "The last segment of the route's path, written `{token}` there; it is removed from what is "
+        "forwarded and logged.", False, flag="token-path"),
     Key("secrets", kinds.TABLE, "The tokens; several while one is rotated.", many=True, table="secret", bare="from"),
 )  # fmt: skip
 
@@ -281,7 +286,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "limits": Section("[limits]", "A route may tighten those marked \\*, never loosen them.", LIMITS),
         "route": Section("[route.NAME]", "All guards of a route must hold. The longest path that owns a request "
                          "decides alone; several routes may stand on it, tried in the order of the file.", _ROUTE),
-        "token": Section("[route.NAME.token]", "Exactly one of `query`, `header`, `bearer`, `basic`.", _TOKEN),
+        "token": Section("[route.NAME.token]", "Exactly one of `query`, `header`, `bearer`, `basic`, `path`.", _TOKEN),
         "secret": Section("secrets", "Each entry of a list of secrets is a reference or a table. There is no way to "
                           "write a secret's value.", _SECRET),
         "route_limits": Section("[route.NAME.limits]", "", TIGHTENED),

@@ -49,6 +49,15 @@ def read_upstreams(view: Table, top: Table) -> tuple[tuple[Endpoint, ...], tuple
     return tuple(one for one, drain in entries if not drain), drained
 
 
+def read_base(view: Table, top: Table) -> bytes:
+    """The path of the URLs that a route's upstreams have, which must be one: it is the route's, whichever is chosen."""
+    view = view if "upstream" in view else top
+    bases = {entry.need("url", UpstreamAddress).base for entry in view.tables("upstream") if "url" in entry}
+    if len(bases) > 1:
+        view.wrong("upstream", "upstreams of one route have different paths", "write one path, or several routes")
+    return min(bases, default=b"")
+
+
 def _endpoint(entry: Table, common: _Common) -> Endpoint:
     address = entry.need("url", UpstreamAddress)
     own = entry.get("send_proxy", bool)

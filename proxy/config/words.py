@@ -14,6 +14,7 @@ _TOKENS = {
     TokenKind.HEADER: "header {}",
     TokenKind.BEARER: "{}: Bearer",
     TokenKind.BASIC: "{}: Basic",
+    TokenKind.PATH: "path behind {}",
 }
 _METHODS = {
     Method.HASH: "plain digest",

@@ -60,6 +60,7 @@ class Reject:
     retry_s: float = 0.0  # RATE_LIMITED: when there is room again
     detail: str = ""  # which rule, which limit, or what stands against local-only mode
     stage: int = 0  # how many of ``CHECKS`` held
+    owner: Route | None = None  # where no route was asked: one that owns the path, and knows what of it may be shown
 
     @property
     def status(self) -> int | None:
@@ -94,8 +95,8 @@ def decide(
     if not candidates:
         return Reject(Reason.PATH_NOT_MATCHED, client)
     if trusted and policy.allow is not None and client not in policy.allow:
-        return Reject(Reason.ADDRESS_REFUSED, client)
-    asked = _Asked(head, client, now, names, rates)
+        return Reject(Reason.ADDRESS_REFUSED, client, owner=candidates[0])
+    asked = _Asked(head, client, now, names, rates, policy)
     refused: list[Reject] = []
     for route in candidates:
         answer = _judge(asked, route)
@@ -127,12 +128,17 @@ class _Asked:
     now: float
     names: frozenset[str]
     rates: RateLimiter | None
+    policy: Policy
     retry_s: float = 0.0  # set by the check that refuses for the rate
 
 
 def _judge(asked: _Asked, route: Route) -> Admit | Reject:
     head, token = asked.head, route.token
     target = head.target if token is None else token.strip(head.target)
+    if route.path_map is not None:
+        target = route.path_map.of(target)
+        if _is_off_the_map(asked, route, target.partition(b"?")[0]):
+            return Reject(Reason.PATH_NOT_MATCHED, asked.client, route, detail="mapped_path")
     admit = Admit(route, asked.client, target, None, "", None, find_check(route, head))
     for check in CHECKS:
         refused = check(asked, admit)
@@ -141,6 +147,14 @@ def _judge(asked: _Asked, route: Route) -> Admit | Reject:
                 return _observe(asked, admit, check, refused)
             return _reject(asked, admit, check, refused)
     return admit
+
+
+def _is_off_the_map(asked: _Asked, route: Route, path: bytes) -> bool:
+    """Whether a mapped route may not take the request: more follows its token than it owns, or it would go to
+    ``path``, which is the place of another route.
+    """
+    assert route.path_map is not None
+    return bool(route.exact and route.path_map.rest(asked.head.path)) or asked.policy.leads_elsewhere(route, path)
 
 
 def _observe(asked: _Asked, admit: Admit, failed: Check, reason: Reason) -> Admit | Reject:
@@ -169,11 +183,11 @@ def _address(asked: _Asked, admit: Admit) -> Reason | None:
     allow = admit.route.allow
     if allow is not None and asked.client not in allow:
         return Reason.ADDRESS_REFUSED
-    return Reason.ADDRESS_REFUSED if _is_denied(asked.client, admit.route) else None
+    return Reason.ADDRESS_REFUSED if admit.route.deny and _is_denied(asked.client, admit.route) else None
 
 
 def _is_denied(client: Peer, route: Route) -> bool:
-    return any(client in denied for denied in route.deny) if route.deny else False
+    return any(client in denied for denied in route.deny)
 
 
 def _certificate(asked: _Asked, admit: Admit) -> Reason | None:
@@ -189,23 +203,26 @@ def _rate(asked: _Asked, admit: Admit) -> Reason | None:
     return Reason.RATE_LIMITED if asked.retry_s else None
 
 
-def _length(asked: _Asked, admit: Admit) -> Reason | None:
+def _content(asked: _Asked, admit: Admit) -> Reason | None:
+    """What the head says of the content: its length, and its type."""
     head, route = asked.head, admit.route
     if head.framing is Framing.NONE and head.method in _WITH_CONTENT and (route.signature or head.minor == 0):
         return Reason.LENGTH_REQUIRED
     if head.content_length is not None and head.content_length > route.limits.max_body:
         return Reason.BODY_TOO_LARGE
+    wanted = route.content_types
+    if wanted is not None and admit.check is None and media_type(head) not in wanted:
+        return Reason.CONTENT_TYPE_REFUSED
     return None
 
 
-def _content_type(asked: _Asked, admit: Admit) -> Reason | None:
-    """The media type alone: its parameters say how to read it, and its name is of any case (RFC 9110 section 8.3.1)."""
-    wanted = admit.route.content_types
-    if wanted is None or admit.check is not None:
-        return None
-    media_type = asked.head.values.get(b"content-type", b"").partition(b";")[0].strip(b" \t").lower()
-    fits = media_type in wanted and b"content-type" not in asked.head.repeated
-    return None if fits else Reason.CONTENT_TYPE_REFUSED
+def media_type(head: RequestHead) -> bytes:
+    """The type of the content in lower case, without parameters: they say how to read it (RFC 9110 section 8.3.1).
+    b"" where none is named, or more than one: the application may believe the other.
+    """
+    if b"content-type" in head.repeated:
+        return b""
+    return head.values.get(b"content-type", b"").partition(b";")[0].strip(b" \t").lower()
 
 
 def _token(asked: _Asked, admit: Admit) -> Reason | None:
@@ -261,17 +278,7 @@ def event_of(head: RequestHead, route: Route) -> str:
 
 Check: TypeAlias = Callable[[_Asked, Admit], Reason | None]
 #: The order of checks. Each says why it refuses, or None; what it finds out it writes into the ``Admit``.
-CHECKS: tuple[Check, ...] = (
-    _method,
-    _address,
-    _certificate,
-    _rate,
-    _length,
-    _content_type,
-    _token,
-    _signature,
-    _event,
-)
+CHECKS: tuple[Check, ...] = (_method, _address, _certificate, _rate, _content, _token, _signature, _event)
 #: Those that a route may only observe.
 PROOFS: frozenset[Check] = frozenset({_certificate, _token, _signature, _event})
 

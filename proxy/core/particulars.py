@@ -50,17 +50,25 @@ def delivery_id_of(head: RequestHead, route: Route) -> str:
     return (head.values.get(route.delivery_header) or b"").decode("latin-1")
 
 
+def shown_path(head: RequestHead, decision: Admit | Reject) -> bytes:
+    """The path that was asked for, without a token that is in it."""
+    proved = isinstance(decision, Admit) and decision.observed is None
+    route = decision.route if isinstance(decision, Admit) else decision.route or decision.owner
+    return head.path if route is None or route.path_map is None else route.path_map.shown(head.path, proved=proved)
+
+
 def note_decision(record: ExchangeRecord, head: RequestHead, decision: Admit | Reject) -> None:
     """Write down what was asked for and what was decided."""
     record.method = head.method.decode("ascii")
-    record.path = head.path.decode("ascii")
+    route = decision.route
+    hides = route is None or route.path_map is not None
+    record.path = (shown_path(head, decision) if hides else head.path).decode("ascii")
     record.host = head.host.decode("ascii")
     record.minor = head.minor
     record.user_agent = head.values.get(b"user-agent", b"").decode("latin-1")
     traceparent = head.values.get(b"traceparent")
     if traceparent is not None:
         record.trace_id, record.span_id = read_traceparent(traceparent)
-    route = decision.route
     if route is not None:
         record.route = route.name
         record.provider = route.provider
@@ -81,7 +89,7 @@ def delivery_keys(rule: DuplicateRule, head: RequestHead, admit: Admit, record: 
     if head.method in _SAFE:
         return Keys((), ())
     marks = admit.verification.marks() if admit.verification is not None and rule.by_signature else ()
-    return keys_of(rule, admit.route.name, head.path, record.delivery_id, marks)
+    return keys_of(rule, admit.route.name, admit.target.partition(b"?")[0], record.delivery_id, marks)
 
 
 def head_to_upstream(

@@ -12,11 +12,12 @@ from enum import Enum
 
 from proxy.core.addresses import AddressSet
 from proxy.core.duplicates import DuplicateRule
+from proxy.core.path_map import TOKEN_SEGMENT, PathMap, map_of
 from proxy.core.rate import RateRule
 from proxy.core.routes import RouteTable
 from proxy.core.schemes.handshake import Handshake
 from proxy.core.signatures import SignatureCheck
-from proxy.core.tokens import TokenCheck
+from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.values import frozen
 
 #: More than any machine can have.
@@ -141,8 +142,8 @@ class Route:
     """What may be called from where, what proves it, and where it goes. All guards that are set must hold."""
 
     name: str
-    path: bytes  # raw, as matched; "/" owns everything
-    exact: bool
+    path: bytes  # raw, as matched; "/" owns everything; of a token in the path, what stands before it
+    exact: bool  # nothing may follow the path, and the token that is in it
     methods: frozenset[bytes]
     allow: AddressSet | None  # None: no address check
     token: TokenCheck | None
@@ -167,11 +168,18 @@ class Route:
     endpoint_check: Handshake | None = None  # the provider's, where it has one
     handshake: str = "forward"  # what becomes of it; or "answer", "refuse"
     verify_token: bytes | None = field(default=None, repr=False)
+    rewrite: bytes | None = None  # what stands for the path at the upstream; raw
+    base: bytes = b""  # what stands before that at all its endpoints; no slash at its end
+    path_map: PathMap | None = field(init=False)  # None: requests go to the path they came to
+    alone: bool = field(init=False)  # whether nothing below the path is its own
     sends_proxy: bool = field(init=False)  # whether one of its endpoints wants to be told the client first
     signed_fields: frozenset[bytes] = field(init=False)  # lower case; what the signature is read from
     guarded_fields: frozenset[bytes] = field(init=False)  # lower case; ``Connection`` cannot strip what a guard reads
 
     def __post_init__(self) -> None:
+        has_token = self.token is not None and self.token.kind is TokenKind.PATH
+        object.__setattr__(self, "path_map", map_of(self.path, self.rewrite, self.base, has_token=has_token))
+        object.__setattr__(self, "alone", self.exact and not has_token)
         object.__setattr__(self, "sends_proxy", any(endpoint.send_proxy for endpoint in self.upstream))
         names = {name for name in (self.event_header, self.delivery_header) if name}
         signed = self.signature.scheme.header_names if self.signature is not None else frozenset()
@@ -183,11 +191,26 @@ class Route:
             names |= self.endpoint_check.header_names
         object.__setattr__(self, "guarded_fields", frozenset(names))
 
+    @property
+    def shown_path(self) -> str:
+        """The path as it is written in the configuration."""
+        has_token = self.path_map is not None and self.path_map.has_token
+        return (self.path + TOKEN_SEGMENT if has_token else self.path).decode("ascii", "backslashreplace")
+
     def patience_s(self, waited_s: float) -> float:
         """How long a delivery that has been under way for ``waited_s`` may wait for the upstream: ``hold``, and no
         longer than its provider waits. 0 or less: it may not.
         """
         return min(self.hold_s, self.answer_s - SPARE_S - waited_s) if self.answer_s else self.hold_s
+
+
+@frozen
+class _Place:
+    """What a route reaches at an upstream."""
+
+    path: bytes
+    alone: bool
+    route: Route
 
 
 class _Referable:
@@ -216,6 +239,8 @@ class Policy(_Referable):
     most_window: int = field(init=False, repr=False, compare=False)  # the largest ``hold_window`` of a route
     most_work: int = field(init=False, repr=False, compare=False)  # bytes that one verdict on a whole body may take
     _endpoints: frozenset[Endpoint] = field(init=False, repr=False, compare=False)
+    #: What the routes reach at each upstream, where a route is mapped.
+    _places: Mapping[Endpoint, RouteTable[_Place]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         routes = self.routes
@@ -226,6 +251,7 @@ class Policy(_Referable):
             "most_window": max((route.limits.hold_window for route in routes), default=0),
             "most_work": max((check.work_factor * max_body for check, max_body in checks), default=0),
             "_endpoints": frozenset(endpoint for route in routes for endpoint in route.upstream),
+            "_places": _places(routes),
         }
         for name, value in made.items():
             object.__setattr__(self, name, value)
@@ -233,3 +259,32 @@ class Policy(_Referable):
     def endpoints(self) -> frozenset[Endpoint]:
         """All that its routes may use, the drained left out."""
         return self._endpoints
+
+    def neighbours(self, route: Route) -> list[Route]:
+        """The other routes that reach, at an upstream that they share, the place of a mapped one."""
+        assert route.path_map is not None
+        place = route.path_map.place
+        owners = (self._places[endpoint].candidates(place) for endpoint in route.upstream)
+        found = {owner.route.name: owner.route for each in owners for owner in each if owner.route is not route}
+        shared = frozenset(route.upstream)
+        as_it_came = (one for one in self.table.candidates(place) if one.path_map is None)
+        return list((found | {one.name: one for one in as_it_came if shared.intersection(one.upstream)}).values())
+
+    def leads_elsewhere(self, route: Route, path: bytes) -> bool:
+        """Whether ``path``, to which a request of a mapped route would go, is another route's place at the upstream.
+
+        Else a prefix would be a way past the guards of a longer path: ``/a/admin`` of a route that is rewritten to
+        ``/b`` would reach what the route at ``/b/admin`` guards.
+        """
+        owners = (self._places[endpoint].candidates(path) for endpoint in route.upstream)
+        return not all(any(owner.route is route for owner in each) for each in owners)
+
+
+def _places(routes: tuple[Route, ...]) -> dict[Endpoint, RouteTable[_Place]]:
+    shared = {endpoint for route in routes if route.path_map is not None for endpoint in route.upstream}
+    found: dict[Endpoint, list[_Place]] = {endpoint: [] for endpoint in shared}
+    for route in routes if shared else ():
+        place = _Place(route.path if route.path_map is None else route.path_map.place, route.exact, route)
+        for endpoint in shared.intersection(route.upstream):
+            found[endpoint].append(place)
+    return {endpoint: RouteTable(places) for endpoint, places in found.items()}

@@ -21,8 +21,8 @@ class Placed(Protocol):
         """Raw, beginning with "/"."""
 
     @property
-    def exact(self) -> bool:
-        """Whether it owns this path alone."""
+    def alone(self) -> bool:
+        """Whether it owns this path and nothing below it."""
 
 
 R = TypeVar("R", bound=Placed)
@@ -30,7 +30,7 @@ R = TypeVar("R", bound=Placed)
 
 class RouteTable(Generic[R]):
     """The routes by path. ``/hooks`` owns ``/hooks`` and ``/hooks/…``; ``/hooks/`` owns itself and what lies below;
-    an ``exact`` route owns its path alone.
+    a route that is ``alone`` owns its path and no more.
     """
 
     __slots__ = ("_at", "_below", "_longest")
@@ -47,7 +47,7 @@ class RouteTable(Generic[R]):
         self._below: dict[bytes, tuple[R, ...]] = {}
         # From short to long: "/x" and "/x/" own the same paths below them, and the longer one decides.
         for path in sorted(by_path, key=len):
-            wide = tuple(route for route in by_path[path] if not route.exact)
+            wide = tuple(route for route in by_path[path] if not route.alone)
             if wide:
                 prefix = path if path.endswith(b"/") else path + b"/"
                 self._below[prefix] = wide

@@ -1,12 +1,14 @@
-"""Tokens that prove a sender without covering the body: in the query, in a field, Bearer (RFC 6750), Basic (RFC 7617).
+"""Tokens that prove a sender without covering the body: in query, path or field, Bearer (RFC 6750), Basic (RFC 7617).
 
 Weaker than a signature, and all that some providers offer. What is compared is compared as bytes, in constant time,
 against every live secret; whatever is malformed, repeated or unreadable is a refusal, never an exception. A token in
-the query is also taken out of the target, so that it does not travel on. Nothing here keeps or shows a token.
+the query is also taken out of the target, so that it does not travel on; for one in the path ``core.path_map`` does it.
+Nothing here keeps or shows a token.
 """
 
 from __future__ import annotations
 
+import re
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from enum import Enum
@@ -26,12 +28,25 @@ class TokenKind(Enum):
     HEADER = "header"
     BEARER = "bearer"
     BASIC = "basic"
+    PATH = "path"
+
+
+_ANY = (re.compile(rb".*", re.DOTALL), "")
+#: What a secret must be like, and what is said of one that is not. A segment is what ``core.target`` takes undecoded.
+_FORMS = {
+    TokenKind.BASIC: (re.compile(rb"[^:]*:.*", re.DOTALL), "is not of the form user:password"),
+    TokenKind.PATH: (
+        re.compile(rb"[\w~!$&'()*+,=:@-][\w.~!$&'()*+,=:@-]*"),
+        "has a character that no segment of a path may have",
+    ),
+}
 
 
 @frozen
 class TokenCheck:
     """One token guard. ``name`` is the query's key, decoded, or the field's name in lower case; the two schemes of
-    ``Authorization`` take b"" for that field or name another. The secrets of BASIC are ``user:password``.
+    ``Authorization`` take b"" for that field or name another. Of PATH it is what stands before the token, to the slash.
+    The secrets of BASIC are ``user:password``.
 
     ValueError where the guard could never hold or names nothing to look at; the message holds no value.
     """
@@ -43,14 +58,14 @@ class TokenCheck:
     def __post_init__(self) -> None:
         if not self.secrets:
             raise ValueError("a token check needs at least one secret")
-        if self.kind in {TokenKind.QUERY, TokenKind.HEADER} and not self.name:
+        if self.kind in {TokenKind.QUERY, TokenKind.HEADER, TokenKind.PATH} and not self.name:
             raise ValueError(f"a {self.kind.value} token needs a name")
-        if self.kind is not TokenKind.QUERY and self.name != self.name.lower():
+        if self.kind not in {TokenKind.QUERY, TokenKind.PATH} and self.name != self.name.lower():
             raise ValueError("the field of a token is named in lower case")
-        if self.kind is TokenKind.BASIC:
-            for secret in self.secrets:
-                if b":" not in secret.value:
-                    raise ValueError(f"the secret {secret.name!r} is not of the form user:password")
+        form, fault = _FORMS.get(self.kind, _ANY)
+        for secret in self.secrets:
+            if not form.fullmatch(secret.value):
+                raise ValueError(f"the secret {secret.name!r} {fault}")
 
     def check(self, head: RequestHead, now: float) -> str | Reason:
         """The name of the secret that the request's token equals, or the reason why there is none.
@@ -98,7 +113,12 @@ class TokenCheck:
         return _decoded(pair.partition(b"=")[0]) == self.name
 
     def _given(self, head: RequestHead) -> bytes | Reason:
-        return self._query(head) if self.kind is TokenKind.QUERY else self._field(head)
+        if self.kind is TokenKind.QUERY:
+            return self._query(head)
+        return self._segment(head) if self.kind is TokenKind.PATH else self._field(head)
+
+    def _segment(self, head: RequestHead) -> bytes | Reason:
+        return _decoded(head.path[len(self.name) :].partition(b"/")[0]) or Reason.TOKEN_MISSING
 
     def _query(self, head: RequestHead) -> bytes | Reason:
         pairs = [pair for pair in (head.query or b"").split(b"&") if self._is_ours(pair)]

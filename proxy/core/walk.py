@@ -109,12 +109,21 @@ def _read_head(trip: Trip, found: Walk) -> RequestHead | None:
         found.refuse("head", Reason.BAD_REQUEST, "it does not end")
         return None
     head = parsed[0]
-    found.note("head", passed=True, said=f"{head.method.decode('ascii')} {_path(head)}, {len(head.fields)} fields")
+    found.note(
+        "head", passed=True, said=f"{head.method.decode('ascii')} {_path(trip, head)}, {len(head.fields)} fields"
+    )
     return head
 
 
-def _path(head: RequestHead) -> str:
-    return head.path.decode("ascii", "replace")
+def _path(trip: Trip, head: RequestHead) -> str:
+    """The path, without a token that is in it."""
+    owners = trip.policy.table.candidates(head.path)
+    hides = owners[0].path_map if owners else None
+    if hides is None:
+        return head.path.decode("ascii", "replace")
+    tokens = [owner.token for owner in owners if owner.token is not None]
+    proved = any(isinstance(token.check(head, trip.now), str) for token in tokens)
+    return hides.shown(head.path, proved=proved).decode("ascii", "replace")
 
 
 def _without_addresses(policy: Policy) -> Policy:
@@ -126,8 +135,10 @@ def _without_addresses(policy: Policy) -> Policy:
 def _find_routes(head: RequestHead, policy: Policy, table: RouteTable[Route], found: Walk) -> bool:
     candidates = table.candidates(head.path)
     if not candidates:
-        paths = ", ".join(sorted({route.path.decode("ascii") for route in policy.routes}))
-        found.refuse("route", Reason.PATH_NOT_MATCHED, f"no route owns {_path(head)}; there are {paths}")
+        paths = ", ".join(sorted({route.shown_path for route in policy.routes}))
+        found.refuse(
+            "route", Reason.PATH_NOT_MATCHED, f"no route owns {head.path.decode('ascii', 'replace')}; there are {paths}"
+        )
         return False
     names = [route.name for route in candidates]
     found.note("route", passed=True, said=names[0] if len(names) == 1 else f"tried in this order: {', '.join(names)}")
@@ -165,6 +176,7 @@ def _checks(
     stamp = signature is not None and (signature.scheme.timestamp is not None or signature.scheme.claims is not None)
     header = ", ".join(name.decode("latin-1") for name in signature.scheme.headers) if signature is not None else ""
     return [
+        ("path", frozenset({Reason.PATH_NOT_MATCHED}), ""),
         ("method", frozenset({Reason.METHOD_NOT_ALLOWED}), f"{head.method.decode('ascii')} is among {methods}"),
         (
             "address",
@@ -179,7 +191,14 @@ def _checks(
         ("proof", frozenset({Reason.SIGNATURE_MISMATCH}), ""),
         ("event", frozenset({Reason.EVENT_REFUSED}), event_of(head, route) if route.events is not None else ""),
         ("endpoint check", frozenset(), _handshake(decision)),
+        ("upstream path", frozenset(), _upstream_path(decision)),
     ]
+
+
+def _upstream_path(decision: Admit | Reject) -> str:
+    if isinstance(decision, Reject) or decision.route.path_map is None:
+        return ""
+    return decision.target.partition(b"?")[0].decode("ascii")
 
 
 def _content_type(head: RequestHead) -> str:

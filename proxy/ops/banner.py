@@ -111,7 +111,7 @@ def _exposure(policy: Policy, paint: Paint) -> Sequence[str]:
 
 
 def _route_line(route: Route, paint: Paint) -> str:
-    path = route.path.decode("ascii", "backslashreplace") + (" (exactly)" if route.exact else "")
+    path = route.shown_path + (" (exactly)" if route.exact else "")
     methods = ",".join(sorted(method.decode("ascii") for method in route.methods))
     to = ", ".join(str(endpoint) for endpoint in route.upstream)
     found = guards(route)

@@ -56,7 +56,7 @@ def routes(policy: Policy, well: Mapping[str, bool]) -> list[Json]:
 def _route(route: Route, well: Mapping[str, bool]) -> Json:
     found: Json = {
         "name": route.name,
-        "path": route.path.decode("ascii"),
+        "path": route.shown_path,
         "exact": route.exact,
         "methods": sorted(method.decode("ascii") for method in route.methods),
         "allow": "all" if route.allow is None else len(route.allow),

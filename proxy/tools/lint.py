@@ -32,6 +32,7 @@ USUAL_IDLE_S = 5.0
 #: The shortest prefixes without a warning, in bits: shorter ones are a good part of the internet.
 _WIDE4, _WIDE6 = 4, 8
 _DAY_S = 86400.0
+_TOKENS_IN = {TokenKind.QUERY: "in the query", TokenKind.PATH: "in the path"}
 
 
 def lint(loaded: Loaded, now: float) -> tuple[str, ...]:
@@ -45,6 +46,7 @@ def lint(loaded: Loaded, now: float) -> tuple[str, ...]:
         notes += _of_shared_secrets(policy, settings)
         notes += _of_order(policy, settings)
         notes += _of_slashes(policy, settings)
+        notes += _of_places(policy, settings)
     # By identity: thousands of routes may share one list.
     wide = {key for key, allow in {id(allow): allow for _, allow in _lists(loaded)}.items() if _is_wide(allow)}
     notes += [Note("H203", f"{name} admits every address") for name, allow in _lists(loaded) if id(allow) in wide]
@@ -109,7 +111,7 @@ def _of_scheme(route: Route) -> Iterator[Note]:
 def _of_token(route: Route, settings: Settings) -> Iterator[Note]:
     if route.token is None or not _in_clear(settings):
         return
-    where = "in the query" if route.token.kind is TokenKind.QUERY else "in a header"
+    where = _TOKENS_IN.get(route.token.kind, "in a header")
     yield Note("H201", f"the token {where} comes without TLS")
 
 
@@ -164,6 +166,15 @@ def _of_slashes(policy: Policy, settings: Settings) -> Iterator[Note]:
             if less and other.path != route.path and set(other.upstream) & set(route.upstream):
                 text = f"{twin.decode('ascii', 'backslashreplace')} is of route {other.name}, which asks for less"
                 yield Note("H306", f"{_where(settings, route)}: {text}")
+
+
+def _of_places(policy: Policy, settings: Settings) -> Iterator[Note]:
+    """Mapped routes that another one leads past, at the upstream that they share."""
+    for route in policy.routes:
+        for other in [] if route.path_map is None else policy.neighbours(route):
+            if _admits_all(other, route) and not _admits_all(route, other):
+                text = f"route {other.name} reaches the same at the upstream, and asks for less"
+                yield Note("H307", f"{_where(settings, route)}: {text}")
 
 
 def _takes_all(first: Route, second: Route, *, by_head: bool = False) -> bool:

@@ -30,7 +30,15 @@ LISTED, STRANGER = Peer.of("192.0.2.1"), Peer.of("198.51.100.7")
 TIMES = st.sampled_from(["5s", "30s", "2m", "0s"])
 #: What a route asks for, mostly what may stand together.
 PLACES = st.sampled_from(
-    [{"query": "t"}, {"header": "X-T"}, {"bearer": True}, {"basic": True}, {"bearer": True, "query": "t"}, {}]
+    [
+        {"query": "t"},
+        {"header": "X-T"},
+        {"bearer": True},
+        {"basic": True},
+        {"path": True},
+        {"bearer": True, "query": "t"},
+        {},
+    ]
 )
 PROVIDERS = st.sampled_from(["github", "slack", "gitlab", "mailgun", "square", "meta", "dropbox", "sns", "nope"])
 GUARDS = st.one_of(
@@ -61,15 +69,23 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
     "methods": st.sampled_from(["POST", ["POST", "PUT"], ["GET", "HEAD"]]),
     "mode": st.sampled_from(["enforce", "observe"]),
     "open": st.booleans(),
-    "path": st.sampled_from(["/", "/a", "/a/b"]),
+    "path": st.sampled_from(["/", "/a", "/a/b", "/a/{token}"]),
     "rate": st.sampled_from(["20/s", "100/m"]),
     "request_timeout": TIMES,
     "public_url": st.just("https://a.example"),
     "secrets": SECRET,
+    "rewrite": st.sampled_from(["/", "/new", "/new/", "/a/../b"]),
     "send_proxy": st.booleans(),
     "tolerance": TIMES,
     "topics": st.just(["arn:aws:sns:eu-west-1:123456789012:A"]),
-    "upstream": st.sampled_from(["8001", ["8001", {"url": "http://127.0.0.1:8002", "weight": 2}], "https://a.test"]),
+    "upstream": st.sampled_from(
+        [
+            "8001",
+            "http://127.0.0.1:8001/base",
+            ["8001", {"url": "http://127.0.0.1:8002", "weight": 2}],
+            "https://a.test",
+        ]
+    ),
     "upstream_idle_timeout": TIMES,
     "upstream_timeout": TIMES,
     "upstream_tls": st.just({"server_name": "a.test"}),

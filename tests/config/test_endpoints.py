@@ -87,6 +87,11 @@ def test_who_can_reach_it(written: str, local: bool) -> None:
         ("https://[2001:db8::1]", UpstreamAddress("2001:db8::1", 443, secure=True)),
         ("http://[::1]:8000", UpstreamAddress("::1", 8000)),
         ("unix:/run/app.sock", UpstreamAddress(path="/run/app.sock")),
+        ("unix:/run/app.sock:/", UpstreamAddress(path="/run/app.sock")),
+        ("unix:/run/app.sock:/a/b", UpstreamAddress(path="/run/app.sock", base=b"/a/b")),
+        ("http://127.0.0.1:8000/a/b", UpstreamAddress("127.0.0.1", 8000, base=b"/a/b")),
+        ("http://127.0.0.1:8000/a/", UpstreamAddress("127.0.0.1", 8000, base=b"/a")),
+        ("https://app/caf%C3%A9", UpstreamAddress("app", 443, secure=True, base=b"/caf%C3%A9")),
     ],
 )
 def test_upstreams(written: str, address: UpstreamAddress) -> None:
@@ -96,8 +101,13 @@ def test_upstreams(written: str, address: UpstreamAddress) -> None:
 @pytest.mark.parametrize(
     ("written", "what", "mend"),
     [
-        ("http://127.0.0.1:8000/app", "no path", "remove the path"),
-        ("http://127.0.0.1:8000?x=1", "no path", "remove the path"),
+        ("http://127.0.0.1:8000/app?x=1", "no query", "remove what follows"),
+        ("http://127.0.0.1:8000?x=1", "no query", "remove what follows"),
+        ("http://127.0.0.1:8000/a/../b", "no path that requests may have", "neither empty nor"),
+        ("http://127.0.0.1:8000/a//b", "no path that requests may have", "neither empty nor"),
+        ("http://127.0.0.1:8000/%2e", "no path that requests may have", "use letters"),
+        ("http://127.0.0.1:8000/\u00e9", "no path that requests may have", "use letters"),
+        ("unix:/run/app.sock:/a;b", "no path that requests may have", "use letters"),
         ("http://u:p@127.0.0.1:8000", "password", "before the '@'"),
         ("ftp://127.0.0.1", "scheme", "http://"),
         ("app", "no port", "127.0.0.1:8000"),
@@ -122,6 +132,8 @@ def test_plain_tcp_goes_to_no_url() -> None:
     assert read_tcp_upstream("127.0.0.1:22") == UpstreamAddress("127.0.0.1", 22)
     with pytest.raises(Mistake, match="URL"):
         read_tcp_upstream("http://127.0.0.1:22")
+    with pytest.raises(Mistake, match="no paths"):
+        read_tcp_upstream("unix:/run/app.sock:/base")
 
 
 @pytest.mark.parametrize(

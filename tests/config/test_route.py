@@ -8,9 +8,11 @@ from proxy.config.load import load
 from proxy.config.route import LEAST_BURST, USUAL_METHODS
 from proxy.config.schema import SECTIONS
 from proxy.core.addresses import Peer
+from proxy.core.path_map import PathMap
 from proxy.core.policy import BodyMode, Endpoint, UpstreamTls
 from proxy.core.rate import RateRule
-from tests.config.loading import ENDS, Workplace
+from proxy.core.tokens import TokenKind
+from tests.config.loading import ENDS, FLAG_ENDS, Workplace
 
 GITHUB = 'provider = "github"\nsecrets = "file:github.secret"\n'
 ALLOW = 'allow = "192.0.2.0/24"\n'
@@ -131,6 +133,68 @@ def test_upstreams_with_tls(place: Workplace) -> None:
     assert routes["b"].upstream[0].tls == UpstreamTls(server_name="inner")
 
 
+def test_where_a_route_goes(place: Workplace) -> None:
+    text = 'listen = ":1"\nupstream = "https://app.test/base/"\n[route.a]\npath = "/a"\n' + ALLOW
+    text += f'[route.b]\npath = "/b"\nrewrite = "/new"\nupstream = "unix:/run/app.sock:/in"\n{ALLOW}'
+    text += f'[route.c]\npath = "/c"\nupstream = "http://127.0.0.1:8000/"\n{ALLOW}'
+    found = place.routes(text)
+    assert found["a"].path_map == PathMap(b"/a", b"/base/a")
+    assert found["b"].path_map == PathMap(b"/b", b"/in/new")
+    assert found["b"].upstream == (Endpoint("", 0, "/run/app.sock"),)
+    assert found["c"].path_map is None
+
+
+def test_a_health_check_asks_for_its_own_path(place: Workplace) -> None:
+    upstream = '{ url = "http://127.0.0.1:8000/base", health = "/healthz" }'
+    found = place.routes(f'listen = ":1"\nupstream = {upstream}\n[route.a]\nrewrite = "/new"\n{ALLOW}')
+    [endpoint] = found["a"].upstream
+    assert endpoint.health is not None
+    assert endpoint.health.path == "/healthz"
+    assert found["a"].path_map == PathMap(b"/", b"/base/new")
+
+
+IN_PATH = 'token = { path = true, secrets = ["file:token"] }\n'
+
+
+def test_a_token_in_the_path(place: Workplace) -> None:
+    one = place.routes(route(f'path = "/hooks/{{token}}"\n{IN_PATH}'))["a"]
+    assert one.token is not None
+    assert (one.path, one.token.kind, one.token.name, one.provider) == (b"/hooks/", TokenKind.PATH, b"/hooks/", "token")
+    assert one.path_map == PathMap(b"/hooks/", b"/hooks", has_token=True)
+    assert one.shown_path == "/hooks/{token}"
+    by_flags = place.routes(
+        None, *FLAG_ENDS, "--path", "/in/{token}", "--token-path", "--token-file", str(place.folder / "token")
+    )
+    assert by_flags["default"].shown_path == "/in/{token}"
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what", "mend"),
+    [
+        (IN_PATH, "4: route.a.token.path", "does not say where the token is", "/hooks/{token}"),
+        (
+            'path = "/x/{token}"\ntoken = { path = true, secrets = ["file:slashed"] }\n',
+            "5: route.a.token",
+            "no segment of a path may have",
+            "gen-secret",
+        ),
+        (
+            f'path = "/x/{{token}}"\n{IN_PATH}[route.b]\npath = "/x/"\n{ALLOW}',
+            "7: route.b.path",
+            "would show its token",
+            "another path",
+        ),
+    ],
+)
+def test_mistakes_of_a_token_in_the_path(place: Workplace, text: str, where: str, what: str, mend: str) -> None:
+    place.secret("slashed", b"a/b0123456789abcdef")
+    [problem] = place.problems(route(text))
+    assert problem.where == f"hookward.toml:{where}"
+    assert what in problem.what
+    assert mend in problem.mend
+    assert "a/b0" not in str(problem)
+
+
 OPEN_HINT = "`open = true`"
 BAD = [
     ('path = "/a"', "3: route.a", "nothing guards", OPEN_HINT),
@@ -151,7 +215,19 @@ BAD = [
     (ALLOW + 'head_timeout = "1s"', "5: route.a.head_timeout", "unknown key", "did you mean"),
     (ALLOW + 'handshake = "answer"', "5: route.a.handshake", "only a provider's", "`provider`"),
     (ALLOW + 'upstream = ["127.0.0.1:1", "http://127.0.0.1:1"]', "5: route.a.upstream", "twice", "remove"),
-    (ALLOW + 'upstream = "http://127.0.0.1:1/x"', "5: route.a.upstream", "no path", "byte-exact"),
+    (ALLOW + 'upstream = "http://127.0.0.1:1/x?y"', "5: route.a.upstream", "no query", "passed on"),
+    (
+        ALLOW + 'upstream = ["http://127.0.0.1:1/x", "http://127.0.0.1:2"]',
+        "5: route.a.upstream",
+        "different paths",
+        "several routes",
+    ),
+    (ALLOW + 'rewrite = "new"', "5: route.a.rewrite", "not a path", "'/new'"),
+    (ALLOW + 'rewrite = "/a/../b"', "5: route.a.rewrite", "ever admitted", "neither empty"),
+    (ALLOW + 'rewrite = "/{token}"', "5: route.a.rewrite", "no wildcards", "name the folder"),
+    (ALLOW + 'path = "/a/{token}"', "5: route.a.path", "no token is asked for there", "token = { path = true"),
+    (ALLOW + 'path = "/{token}/a"', "5: route.a.path", "no wildcards", "at its end"),
+    (ALLOW + 'path = "/a{token}"', "5: route.a.path", "no wildcards", "at its end"),
     (ALLOW + 'upstream_tls = { ca = "none.pem" }', "5: route.a.upstream_tls.ca", "no file none.pem", "mend the path"),
     (ALLOW + 'upstream_tls = { key = "token" }', "5: route.a.upstream_tls.key", "without its certificate", "`cert`"),
     (ALLOW + 'methods = ["POST", "get"]', "5: route.a.methods[1]", "'get' is not a method", "'GET'"),

@@ -42,6 +42,7 @@ def test_places_of_tokens() -> None:
     assert token_place(TokenKind.QUERY, b"key") == "query parameter key"
     assert token_place(TokenKind.HEADER, b"x-key") == "header x-key"
     assert token_place(TokenKind.BEARER, b"") == "Authorization: Bearer"
+    assert token_place(TokenKind.PATH, b"/hooks/") == "path behind /hooks/"
     assert token_place(TokenKind.BASIC, b"") == "Authorization: Basic"
 
 

@@ -13,8 +13,10 @@ from proxy.core.exchange import Reject, decide
 from proxy.core.policy import Exposure, Route
 from proxy.core.request_head import read_request_head
 from proxy.core.routes import RouteTable
+from proxy.core.tokens import TokenKind
 from proxy.core.walk import ADMITTED, Trip, Walk, walk
 from proxy.reasons import Reason
+from tests import policies
 from tests.deliveries import NOW
 from tests.faults import JSON, KEY, TOKEN, github, route, signed, token
 from tests.policies import HEAD_LIMITS, LIMITS, policy
@@ -60,6 +62,20 @@ def test_the_type_of_the_content_is_said():
     found = walk(trip(replace(route(), content_types=TYPES), {**github(KEY), "Content-Type": b"application/JSON; a=b"}))
     assert found.word == ADMITTED
     assert ("content type", "application/JSON; a=b") in [(step.name, step.said) for step in found.steps]
+
+
+def test_a_token_in_the_path_is_not_said():
+    check = token(TokenKind.PATH, b"/in/")
+    guard = policies.route(name="in", path=b"/in/", token=check, exact=True, provider="token")
+    word = TOKEN.decode()
+    for target, said in ((f"/in/{word}", ADMITTED), ("/in/x", "token_mismatch"), (f"/in/{word}/x", "path_not_matched")):
+        found = walk(trip(guard, {}, target=target))
+        assert found.word == said
+        assert word not in repr(found)
+        assert found.steps[0].said.startswith("POST /in/{token}")
+    found = walk(trip(replace(guard, rewrite=b"/app"), {}, target=f"/in/{word}"))
+    assert ("upstream path", "/app") in [(step.name, step.said) for step in found.steps]
+    assert "there are /in/{token}" in repr(walk(trip(guard, {}, target="/elsewhere")))
 
 
 def test_a_mismatch_has_its_cause():

@@ -16,6 +16,7 @@ ROUTE = f'[route.a]\npath = "/a"\nprovider = "github"\nsecrets = ["{SECRET}"]\n'
 LOCAL = 'listen = "127.0.0.1:8443"\nupstream = "http://127.0.0.1:8000"\n'
 PUBLIC = 'listen = "0.0.0.0:8443"\nupstream = "http://127.0.0.1:8000"\n'
 TOKEN = f'[route.t]\npath = "/t"\ntoken = {{ query = "token", secrets = ["{SECRET}"] }}\n'
+SAME = ROUTE.replace("route.a", "route.b").replace('"/a"', '"/x"')
 
 
 def with_secrets(listed: str) -> str:
@@ -78,6 +79,8 @@ def test_a_good_configuration_is_silent(place: Workplace):
         (LOCAL + ROUTE + "exact = true\n" + TOKEN.replace('"/t"', '"/"').replace("good", "other"), []),
         (PUBLIC + ROUTE + "exact = true\n" + '[route.b]\npath = "/"\nallow = ["192.0.2.0/24"]\n', ["H202"]),
         (LOCAL + ROUTE + "exact = true\n" + '[route.b]\npath = "/"\nopen = true\n', ["H303", "H306"]),
+        (LOCAL + ROUTE + 'rewrite = "/x/in"\n[route.b]\npath = "/x"\nopen = true\n', ["H303", "H307"]),
+        (LOCAL + ROUTE + 'rewrite = "/x/in"\n' + SAME, []),
         (LOCAL + ROUTE + 'allow = ["192.0.2.0/24"]\n', ["H310"]),
         (LOCAL + ROUTE + 'token = { header = "x-hub-signature-256", secrets = ["file:other"] }\n', ["H311"]),
         ('admin = "0.0.0.0:4040"\n' + LOCAL + ROUTE, ["H401"]),

@@ -25,6 +25,8 @@ def _given(trial: Trial) -> bytes:
     if token.kind is TokenKind.QUERY:
         pairs = (pair.partition(b"=") for pair in (trial.head.query or b"").split(b"&"))
         return next((value for key, _, value in pairs if unquote_to_bytes(key) == token.name), b"")
+    if token.kind is TokenKind.PATH:
+        return trial.head.path[len(token.name) :].partition(b"/")[0]
     return trial.head.get(token.name or b"authorization") or b""
 
 
@@ -126,7 +128,7 @@ def _bare(trial: Trial) -> bytes:
     token, given = trial.route.token, _given(trial)
     if token is None or token.kind is TokenKind.HEADER:
         return given
-    if token.kind is TokenKind.QUERY:
+    if token.kind in {TokenKind.QUERY, TokenKind.PATH}:
         return unquote_to_bytes(given)
     given = given.partition(b" ")[2].strip(b" ")
     return given if token.kind is TokenKind.BEARER else _credentials(given)
@@ -158,5 +160,6 @@ def absent(trial: Trial) -> Facts | None:
         TokenKind.HEADER: f"the header {token.name.decode('latin-1')}",
         TokenKind.BEARER: "Authorization: Bearer",
         TokenKind.BASIC: "Authorization: Basic",
+        TokenKind.PATH: f"the path behind {token.name.decode('latin-1')}",
     }
     return {"place": places[token.kind]}

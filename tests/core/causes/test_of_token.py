@@ -7,6 +7,7 @@ import pytest
 from proxy.core.causes import of_token
 from proxy.core.causes.trial import Trial
 from proxy.core.tokens import TokenKind
+from tests import policies
 from tests.faults import TOKEN, TOKENS, Fault, refused, route, token
 
 SUPPOSITIONS = {
@@ -30,6 +31,21 @@ def test_a_guess_fits_nothing(kind: TokenKind, given: bytes):
     query = b"/?t=" + given if kind is TokenKind.QUERY else b"/"
     trial = Trial(refused(guard, {} if kind is TokenKind.QUERY else {"T": given}, target=query))
     assert [word for word, find in SUPPOSITIONS.items() if find(trial) is not None] == []
+
+
+def test_a_token_in_the_path_that_was_escaped_or_not_given():
+    """Badly copied, missing, or none of ours; and what is told shows none of it."""
+    guard = policies.route(name="own", path=b"/hooks/", token=token(TokenKind.PATH, b"/hooks/"), provider="token")
+    for target, words in (
+        (b"/hooks/%22" + TOKEN + b"%22", ["token_badly_copied"]),
+        (b"/hooks/", ["token_absent"]),
+        (b"/hooks/?t=" + TOKEN, ["token_in_another_place", "token_absent"]),
+        (b"/hooks/" + TOKEN[:-1], []),
+    ):
+        trial = Trial(refused(guard, {}, target=target))
+        facts = {word: find(trial) for word, find in SUPPOSITIONS.items()}
+        assert [word for word, fact in facts.items() if fact is not None] == words
+        assert TOKEN.decode() not in repr(facts)
 
 
 def test_a_route_without_a_token_has_no_fault_in_it():
