@@ -5,7 +5,8 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from proxy.config.settings import Settings
 from proxy.errors import ConfigError, Problem
@@ -33,6 +34,25 @@ class Identity:
         os.setgroups(self.groups)
         os.setresgid(self.gid, self.gid, self.gid)
         os.setresuid(self.uid, self.uid, self.uid)
+
+    @contextmanager
+    def worn(self) -> Iterator[None]:
+        """Be it meanwhile, as far as files go (the effective user and groups): for judging what it may do. Only root
+        can; for anybody else nothing changes.
+        """
+        if os.geteuid() != 0:
+            yield
+            return
+        groups, gid = os.getgroups(), os.getegid()
+        try:
+            os.setgroups(self.groups)
+            os.setegid(self.gid)
+            os.seteuid(self.uid)
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(gid)
+            os.setgroups(groups)
 
 
 def identity_of(settings: Settings) -> Identity | None:

@@ -110,6 +110,26 @@ def listen_all(addresses: Iterable[ListenAddress], environ: Mapping[str, str]) -
     return bound
 
 
+def try_all(addresses: Iterable[ListenAddress]) -> list[tuple[ListenAddress, ListenError]]:
+    """What keeps each address from being listened on, without listening on any: nobody can connect meanwhile, and a
+    service that starts meanwhile is not kept from it. Descriptors of systemd are not judged.
+    """
+    wanted = list(addresses)
+    ports4 = {address.port for address in wanted if address.port and "." in address.host}
+    found: list[tuple[ListenAddress, ListenError]] = []
+    for address in wanted:
+        try:
+            if address.path is not None:
+                _try_unix(address, address.path)
+            elif address.fd_name is None:
+                _bind_tcp(address, v6_only=address.port in ports4, listens=False).close()
+        except ListenError as error:
+            found.append((address, error))
+        except OSError as error:
+            found.append((address, _explain(address, error)))
+    return found
+
+
 def listen_unix(path: str, mode: int) -> BoundSocket:
     """A unix socket of that path, however long, and mode. Raises OSError or ListenError."""
     return _bind_unix(ListenAddress(path=path), path, mode)
@@ -137,22 +157,22 @@ def _explain(address: ListenAddress, error: OSError) -> ListenError:
     return NoSuchSocketError(f"cannot listen on {address}: {why}\n    {mend}")
 
 
-def _bind_tcp(address: ListenAddress, *, v6_only: bool) -> BoundSocket:
+def _bind_tcp(address: ListenAddress, *, v6_only: bool, listens: bool = True) -> BoundSocket:
     if address.host:
         info = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         family, *_, where = info[0]
-        return BoundSocket(_bind(family, where, v6_only=v6_only), address)
+        return BoundSocket(_bind(family, where, v6_only=v6_only, listens=listens), address)
     try:
-        sock = _bind(socket.AF_INET6, ("::", address.port), v6_only=v6_only)
+        sock = _bind(socket.AF_INET6, ("::", address.port), v6_only=v6_only, listens=listens)
     except OSError as error:
         if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
             raise
         # A host without IPv6 still has every address it has.
-        sock = _bind(socket.AF_INET, ("0.0.0.0", address.port), v6_only=False)  # noqa: S104 - asked for
+        sock = _bind(socket.AF_INET, ("0.0.0.0", address.port), v6_only=False, listens=listens)  # noqa: S104 - asked for
     return BoundSocket(sock, address)
 
 
-def _bind(family: int, where: tuple[object, ...], *, v6_only: bool) -> socket.socket:
+def _bind(family: int, where: tuple[object, ...], *, v6_only: bool, listens: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         # Without it a restart fails for a minute, while old connections are in TIME_WAIT.
@@ -160,7 +180,8 @@ def _bind(family: int, where: tuple[object, ...], *, v6_only: bool) -> socket.so
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(v6_only))
         sock.bind(where)
-        _begin(sock)
+        if listens:
+            _begin(sock)
     except BaseException:
         sock.close()
         raise
@@ -198,22 +219,34 @@ def _bind_unix(address: ListenAddress, path: str, mode: int = UNIX_MODE) -> Boun
     return BoundSocket(sock, address, inode)
 
 
+def _try_unix(address: ListenAddress, path: str) -> None:
+    with reach(path, to_link=True) as spot:
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=spot.folder, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        _is_stale(address, spot, path if spot.certain else spot.path)
+
+
 def _remove_stale(address: ListenAddress, spot: Spot, where: str) -> None:
-    """Remove the file that a killed process left. What is no socket, or answers, is not ours."""
+    """Remove the file that a killed process left."""
+    if _is_stale(address, spot, where):
+        spot.unlink()
+
+
+def _is_stale(address: ListenAddress, spot: Spot, where: str) -> bool:
+    """Whether a file is there that a killed process left. What is no socket, or answers, is not ours: an error."""
     try:
         mode = spot.look().st_mode
     except FileNotFoundError:
-        return
+        return False
     if not stat.S_ISSOCK(mode):
         what = f"cannot listen on {address}: the path exists and is no socket"
         raise AddressInUseError(f"{what}\n    remove it, or name another")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # a full queue is an answer too
         error = probe.connect_ex(where)
-    if error == errno.ECONNREFUSED:
-        spot.unlink()
-    elif error != errno.ENOENT:
+    if error not in (errno.ECONNREFUSED, errno.ENOENT):
         raise OSError(errno.EACCES if error == errno.EACCES else errno.EADDRINUSE, os.strerror(error))
+    return error == errno.ECONNREFUSED
 
 
 def _adopt_all(address: ListenAddress, environ: Mapping[str, str]) -> list[socket.socket]:

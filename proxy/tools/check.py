@@ -1,20 +1,24 @@
 """``check``: load the configuration as ``run`` would, say what it means, and listen nowhere.
 
-Everything that can be judged without a socket is: flags, environment, file, secrets, address lists, certificates, what
-is odd though it works (``tools.lint``), and the deliveries that the configuration names as tests. The exit code is 0,
-64 or 78, so that a deployment can ask before it reloads.
+Everything is judged that could keep ``run`` from starting: flags, environment, file, secrets, address lists,
+certificates, and what this host has (``tools.start``); as the service, where one is installed. So is what is odd though
+it works (``tools.lint``), and the deliveries that the configuration names as tests. The exit code is that of ``run``,
+so that a deployment can ask before it reloads.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
+from proxy.config.accounts import identity_of
 from proxy.config.commandline import ExitCode
 from proxy.config.describe import describe
-from proxy.config.flags import FlagError, RunParser, add_run_flags, take_file
-from proxy.config.host import environment
+from proxy.config.flags import CONFIG_VARIABLE, FlagError, RunParser, add_run_flags, take_file
+from proxy.config.host import environment, worker_count
 from proxy.config.load import load_namespace
 from proxy.config.notes import audible, rule_of
 from proxy.config.problems import suggestion
@@ -30,8 +34,10 @@ from proxy.net.certificate_notes import sentence as of_certificate
 from proxy.net.clock import Clock
 from proxy.net.tls import load_certificates
 from proxy.tools.explain import read_file
+from proxy.tools.installed_unit import installed_unit
 from proxy.tools.ip_sets import SetRow, sentence
 from proxy.tools.lint import lint
+from proxy.tools.start import check_user, errors_of_ports, problems_with_log, problems_with_store
 from proxy.values import frozen
 
 
@@ -45,7 +51,7 @@ class FixtureResult:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print what the configuration means; takes the flags of ``run``. Raises FlagError and ConfigError."""
+    """Print what the configuration means; takes the flags of ``run``. Raises FlagError, ConfigError and ListenError."""
     parser = build_parser()
     arguments, rest = parser.parse_known_args(list(argv))
     if arguments.help:
@@ -54,25 +60,69 @@ def main(argv: Sequence[str]) -> int:
     take_file(arguments, rest)
     _check_ids(arguments.silence)
     shelf = SetShelf()
-    loaded = load_namespace(arguments, environment(), shelf=shelf)
-    load_certificates(loaded.settings)
+    judged = load_as_service(arguments, shelf, elsewhere=arguments.elsewhere)
+    loaded = judged.loaded
     print(describe(loaded))
     _tell_sets(loaded, shelf)
     now = Clock.wall()
     served = _tell_certificates(loaded, now)
     notes = certificate_notes(served, loaded.policy, loaded.settings, now)
-    warnings = audible([*loaded.settings.warnings, *lint(loaded, now), *notes], arguments.silence)
+    ports = ([], []) if arguments.elsewhere else errors_of_ports(loaded.settings)
+    warnings = audible([*loaded.settings.warnings, *lint(loaded, now), *notes, *ports[1]], arguments.silence)
     for warning in warnings:
         print(_shown(warning), file=sys.stderr)
-    _run_tests(loaded)
+    problems = [*_run_tests(loaded), *judged.problems]
+    if problems:
+        raise ConfigError(problems)
+    if ports[0]:
+        raise type(ports[0][0])("\n".join(map(str, ports[0])))
     return ExitCode.CONFIG if warnings and arguments.strict else ExitCode.OK
+
+
+@frozen
+class Judged:
+    """A load, and what would keep it from starting."""
+
+    loaded: Loaded
+    problems: tuple[Problem, ...] = ()
+
+
+def load_as_service(arguments: argparse.Namespace, shelf: SetShelf, *, elsewhere: bool) -> Judged:
+    """Load as the service would: with the user, the variables and the credentials of the unit that is installed for
+    the file, or as the user that the configuration names. ``elsewhere``: as it is written, for another host. Raises
+    ConfigError and ListenError.
+    """
+    environ = environment()
+    config = arguments.config or environ.get(CONFIG_VARIABLE)
+    unit = installed_unit(config) if config and not elsewhere and os.geteuid() == 0 else None
+    identity = unit.identity if unit is not None else None
+    with ExitStack() as stack:
+        if unit is not None:
+            environ = {**unit.environment(), **environ, **stack.enter_context(unit.credentials(identity))}
+        if identity is not None:
+            assert unit is not None
+            print(f"Judged as the user {identity.name}, by {unit.path}.\n")
+            stack.enter_context(identity.worn())
+        loaded = load_namespace(arguments, environ, shelf=shelf)
+        load_certificates(loaded.settings)
+        if elsewhere:
+            return Judged(loaded)
+        check_user(loaded.settings)
+        problems = list(problems_with_log(loaded.settings, unit))
+        named = identity_of(loaded.settings)
+        if named is not None and not named.is_ours and worker_count(loaded.settings.workers) == 1:
+            # Without a supervisor, a reload reads everything as that user.
+            stack.enter_context(named.worn())
+            loaded = load_namespace(arguments, environ, shelf=shelf)
+            load_certificates(loaded.settings)
+        return Judged(loaded, (*problems, *problems_with_store(loaded.settings)))
 
 
 def build_parser() -> RunParser:
     """The parser of the command."""
     parser = RunParser(
         prog="hookward check",
-        usage="hookward check [flags of run] [--silence ID] [--strict]",
+        usage="hookward check [FILE] [flags of run] [--silence ID] [--strict] [--elsewhere]",
         description="Say what a configuration means and what is odd about it, and listen nowhere.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
@@ -80,6 +130,9 @@ def build_parser() -> RunParser:
     parser.add_argument("-h", "--help", action="store_true", help="show this, and the rules")
     parser.add_argument("--silence", metavar="ID", action="append", default=[], help="leave out the warnings of a rule")
     parser.add_argument("--strict", action="store_true", help="exit 78 where there is a warning")
+    parser.add_argument(
+        "--elsewhere", action="store_true", help="for another host: leave out users, folders and ports of this one"
+    )
     add_run_flags(parser)
     return parser
 
@@ -113,16 +166,14 @@ def _tell_certificates(loaded: Loaded, now: float) -> list[Served]:
     return served
 
 
-def _run_tests(loaded: Loaded) -> None:
-    """Run the deliveries that the configuration names. ConfigError with all that came out otherwise."""
+def _run_tests(loaded: Loaded) -> list[Problem]:
+    """Run the deliveries that the configuration names, and give what came out otherwise."""
     results = run_fixtures(loaded, Clock.wall())
     if results:
         print("\nTests:")
     for result in results:
         print(f"    {'ok' if result.problem is None else 'FAILED'}  {result.fixture.file}: {result.said}")
-    failed = [result.problem for result in results if result.problem is not None]
-    if failed:
-        raise ConfigError(failed)
+    return [result.problem for result in results if result.problem is not None]
 
 
 def _shown(warning: str) -> str:

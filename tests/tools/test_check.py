@@ -18,8 +18,10 @@ def test_a_good_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     secret = tmp_path / "github.secret"
     secret.write_text("It's a Secret to Everybody\n")
     secret.chmod(0o600)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", 0))  # and `check` does not listen, so that both may have it
+        listen = f"127.0.0.1:{bound.getsockname()[1]}"
         flags = ["--listen", listen, "--upstream", "127.0.0.1:1", "--provider", "github", "--secret-file", str(secret)]
         assert check.main(flags) == 0
     captured = capsys.readouterr()

@@ -1,0 +1,108 @@
+"""What would keep a configuration from starting on this host, though it is right: files, folders, stores and ports.
+
+The counterpart of what ``run`` does between the load and the first connection, without doing it: nothing is made, and
+nothing is listened on.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from proxy.config.accounts import identity_of
+from proxy.config.guarded_files import reach
+from proxy.config.settings import Settings
+from proxy.errors import Problem
+from proxy.net.holder import holder_of
+from proxy.net.sockets import AddressInUseError, ListenError, NotPermittedError, try_all
+from proxy.tools.installed_unit import InstalledUnit
+
+#: What every file of SQLite begins with.
+_SQLITE = b"SQLite format 3\0"
+_LET_WRITE = "let the user that hookward runs as write there"
+
+
+def check_user(settings: Settings) -> None:
+    """Raises ConfigError where the host has no such user, NotPermittedError where this process could not become it."""
+    identity = identity_of(settings)
+    if identity is not None and not identity.is_ours and os.geteuid() != 0:
+        raise NotPermittedError(f"cannot run as {identity.name}: only root can become another user")
+
+
+def problems_with_log(settings: Settings, unit: InstalledUnit | None) -> Iterator[Problem]:
+    """What keeps the effective user from writing the access log; ``unit`` is what starts the service."""
+    path = settings.access_log
+    folder = str(Path(path).absolute().parent)
+    if path in {"-", "off"}:
+        return
+    if unit is not None and not unit.writable(path):
+        what = f"{path} cannot be written by the service: the sandbox of {unit.path} leaves that folder out"
+        yield Problem("access_log", what, f"add LogsDirectory= or ReadWritePaths={folder} to the unit")
+        return
+    why = None if unit is not None and unit.makes(folder) else _why_not_written(path)
+    if why is not None:
+        mend = _LET_WRITE if Path(folder).exists() else f"create its folder: mkdir -p {shlex.quote(folder)}"
+        yield Problem("access_log", f"{path} cannot be opened ({why})", mend)
+
+
+def _why_not_written(path: str) -> str | None:
+    """Why the effective user could not open a file to write to it, or make it; None where it could."""
+    try:
+        with reach(path) as spot:
+            try:
+                mode = spot.look().st_mode
+            except FileNotFoundError:
+                may = os.access(".", os.W_OK | os.X_OK, dir_fd=spot.folder, effective_ids=True)
+                return None if may else "Permission denied"
+            if stat.S_ISDIR(mode):
+                return "Is a directory"
+            may = os.access(spot.name, os.W_OK, dir_fd=spot.folder, effective_ids=True)
+            return None if may else "Permission denied"
+    except OSError as error:
+        return error.strerror
+
+
+def problems_with_store(settings: Settings) -> Iterator[Problem]:
+    """What keeps the effective user from the memory of deliveries."""
+    path = settings.duplicates.path
+    if path is not None:
+        why = _why_not_written(path) or _why_no_database(path, stays_root=settings.user is None)
+        if why is not None:
+            yield Problem("duplicates.path", f"{path} cannot be used ({why})", f"{_LET_WRITE}, or name another file")
+    if settings.duplicates.url is not None and find_spec("redis") is None:
+        yield Problem("duplicates.store", "the client for Redis is not installed", "install the package redis")
+
+
+def _why_no_database(path: str, *, stays_root: bool) -> str | None:
+    with reach(path) as spot:
+        if os.geteuid() == 0 and stays_root and not spot.certain:
+            return "root keeps no database where another user may exchange it: name the user to become, --user NAME"
+        try:
+            with os.fdopen(spot.open(os.O_RDONLY), "rb") as file:
+                begins = file.read(len(_SQLITE))
+        except FileNotFoundError:
+            return None
+    return "file is not a database" if begins not in {b"", _SQLITE} else None
+
+
+def errors_of_ports(settings: Settings) -> tuple[list[ListenError], list[str]]:
+    """What keeps addresses from being listened on, and what is only said: that another user's process, which cannot be
+    seen, has one. Those that a hookward holds are as they should be.
+    """
+    wanted = [*settings.listen, *(forward.listen for forward in settings.tcp)]
+    wanted += [settings.admin] if settings.admin is not None else []
+    errors, warnings = [], []
+    for address, error in try_all(wanted):
+        holder = holder_of(address) if isinstance(error, AddressInUseError) else None
+        if holder is None:
+            errors.append(error)
+        elif holder.pid is None:
+            warnings.append(f"{address} is in use, by {holder}: where that is hookward, all is well")
+        elif not holder.is_hookward:
+            what = f"cannot listen on {address}: {holder} does"
+            errors.append(AddressInUseError(f"{what}\n    end it, or listen elsewhere"))
+    return errors, warnings
