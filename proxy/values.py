@@ -21,8 +21,8 @@ def frozen(cls: type[T]) -> type[T]:
     """A class whose instances never change. They are equal, and hashed, by their fields."""
     made = _made(cls, partial(dataclass, frozen=True), {"__repr__": _repr, "__eq__": _eq, "__hash__": _hash})
     # Those of the standard library ask for the class as it was before it had slots, and raise a TypeError.
-    made.__setattr__ = _set_nothing  # type: ignore[method-assign]
-    made.__delattr__ = _delete_nothing  # type: ignore[method-assign]
+    for name, method in (("__setattr__", _set_nothing), ("__delattr__", _delete_nothing)):
+        setattr(made, name, method)
     return made
 
 

@@ -1,6 +1,6 @@
 """From flags, environment and file to the policy and the settings of a process, in four rooms.
 
-* base: what all others speak in: commandline, endpoints, feed, host, notes, problems, rules, sizes.
+* base: what all others speak in: commandline, endpoints, feed, host, notes, paths, problems, rules, sizes.
 * read: text to a tree of tables, each value of its kind and with its place: as_file, flag_names, flags, guarded_files,
   keys, kinds, limits, locate, parse, schema, secret_files, store_url, tree.
 * build: what the tables mean together: accounts, admission, allow, build, duplicates, fixtures, guards, handshakes,

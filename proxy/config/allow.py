@@ -7,12 +7,12 @@ Where published sets come from is not known here; whoever loads the configuratio
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import field, replace
 
 from proxy.config.admission import EVERYBODY
+from proxy.config.paths import beside
 from proxy.config.problems import Problems, suggestion
 from proxy.config.secret_files import read_bounded
 from proxy.config.settings import ListUse
@@ -76,7 +76,7 @@ class AllowReader:
 
     def _one(self, text: str, base: str, where: Place, problems: Problems) -> AddressSet:
         if text.startswith("file:"):
-            return self._file(os.path.join(base, text[5:]), where, problems)  # noqa: PTH118  # "" keeps relative paths
+            return self._file(beside(base, text[5:]), where, problems)
         if "," in text:
             what = f"{text[:80]!r} holds several addresses"
             raise Mistake(what, 'write a list, ["192.0.2.0/24", "set:github"]; give the flag once for each')

@@ -109,13 +109,13 @@ class _Build:
             "state_dir": top.file("state_dir"),
             "kernel_filter": top.get("kernel_filter", str) == "auto",
             "duplicates": read_store(top, self.environ),
-            "config_path": None if self.config_path is None else os.path.abspath(self.config_path),  # noqa: PTH100
+            "config_path": None if self.config_path is None else os.path.abspath(self.config_path),  # noqa: PTH100 - text in and text out
             "silence": self._silence(),
             "fixtures": read_fixtures(top),
             "sources": {path: entry.place for path, entry in top.leaves()},
             "routes_at": {name: table.first() for name, table in top.named("route").items()},
         }
-        return Settings(**(top.fields(Settings) | own))  # type: ignore[arg-type]  # kinds come from the schema
+        return Settings(**(top.fields(Settings) | own))
 
     def _silence(self) -> tuple[str, ...]:
         ids = self.top.items("silence", str)
@@ -130,8 +130,8 @@ class _Build:
 
     def _limits(self) -> tuple[Limits, ServerLimits]:
         view = self.top.table("limits")
-        limits = Limits(**view.fields(Limits))  # type: ignore[arg-type]  # kinds come from the schema
-        server = ServerLimits(**view.fields(ServerLimits))  # type: ignore[arg-type]
+        limits = Limits(**view.fields(Limits))
+        server = ServerLimits(**view.fields(ServerLimits))
         if limits.hold_window > server.buffer_budget:
             key = "hold_window" if "hold_window" in view else "buffer_budget"
             view.wrong(

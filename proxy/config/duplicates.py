@@ -7,10 +7,10 @@ signatures stay fresh, one that each worker has for itself, a route with nothing
 from __future__ import annotations
 
 import importlib.util
-import os.path
 from collections.abc import Mapping, Sequence
 
 from proxy.config.guards import Guards
+from proxy.config.paths import beside
 from proxy.config.secret_files import read_reference
 from proxy.config.settings import DuplicateSettings, Settings
 from proxy.config.sizes import show_time
@@ -153,7 +153,7 @@ def _path(top: Table, view: Table) -> str | None:
                 f'add path = "/var/lib/hookward/{FILE_NAME}", or `state_dir` at the top level',
             )
         return None
-    return path or os.path.join(str(folder), FILE_NAME)  # noqa: PTH118 - as for all paths here, text in and text out
+    return path or beside(str(folder), FILE_NAME)
 
 
 def _url(view: Table, environ: Mapping[str, str]) -> str | None:

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from proxy.config.paths import folder_of
 from proxy.values import frozen
 
 #: As the kernel counts (path_resolution(7)).
@@ -257,7 +258,7 @@ def make_folder(path: str) -> None:
     except FileExistsError:
         pass
     except FileNotFoundError:
-        around = os.path.dirname(path.rstrip("/"))  # noqa: PTH120  # text in
+        around = folder_of(path.rstrip("/"))
         if around in {"", path}:
             raise
         make_folder(around)

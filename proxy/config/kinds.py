@@ -99,21 +99,22 @@ def _text(value: object) -> str:
 
 def _literal(value: object) -> str:
     """What stands in a signature as it is written; it may be empty."""
-    if not isinstance(value, str):
-        raise ValueError("is not a text")  # noqa: TRY004  # one kind of error for what a user wrote
-    return value
+    if isinstance(value, str):
+        return value
+    raise ValueError("is not a text")
 
 
 def _fields(value: object) -> tuple[tuple[bytes, bytes], ...]:
     """Headers and the value that each must have."""
-    if not isinstance(value, Mapping):
-        raise ValueError("is not a table")  # noqa: TRY004  # as above
-    read = []
-    for name, wanted in value.items():
-        if not isinstance(wanted, str) or not wanted:
-            raise Mistake(f"{name[:80]!r} is not a text", "write the value that the header must have")
-        read.append((_header(name), wanted.encode("utf-8")))
-    return tuple(read)
+    if isinstance(value, Mapping):
+        return tuple(_field(name, wanted) for name, wanted in value.items())
+    raise ValueError("is not a table")
+
+
+def _field(name: str, wanted: object) -> tuple[bytes, bytes]:
+    if isinstance(wanted, str) and wanted:
+        return _header(name), wanted.encode("utf-8")
+    raise Mistake(f"{name[:80]!r} is not a text", "write the value that the header must have")
 
 
 def _seconds(value: object) -> float:
@@ -130,9 +131,9 @@ def _refusal(value: object) -> object:
 
 
 def _bool(value: object) -> object:
-    if not isinstance(value, bool):
-        raise ValueError("is neither true nor false")  # noqa: TRY004  # one kind of error for what a user wrote
-    return value
+    if isinstance(value, bool):
+        return value
+    raise ValueError("is neither true nor false")
 
 
 def _bool_from_text(text: str) -> object:
@@ -140,9 +141,9 @@ def _bool_from_text(text: str) -> object:
 
 
 def _count(value: object) -> object:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError("is not a whole number")  # noqa: TRY004  # as above
-    return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError("is not a whole number")
 
 
 def _count_from_text(text: str) -> object:
@@ -262,12 +263,12 @@ def _instant(value: object) -> object:
     """Seconds since the epoch; a date is its midnight, and what has no zone is UTC."""
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
         value = dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC)
-    if not isinstance(value, dt.datetime):
-        raise ValueError("is not a date")  # noqa: TRY004  # one kind of error for what a user wrote
     try:
-        return (value if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)).timestamp()
+        if isinstance(value, dt.datetime):
+            return (value if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)).timestamp()
     except OverflowError:
         raise ValueError("is out of range") from None
+    raise ValueError("is not a date")
 
 
 def _moment(value: object) -> object:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import os.path
 from collections.abc import Mapping, Sequence
 
 from proxy.config.build import build
 from proxy.config.feed import Feed
 from proxy.config.flags import CONFIG_VARIABLE, environment_tree, flag_tree, parse_flags, unknown_variables
 from proxy.config.parse import parse_text
+from proxy.config.paths import folder_of
 from proxy.config.problems import Problems
 from proxy.config.schema import FLAG_ROUTE
 from proxy.config.secret_files import read_bounded
@@ -116,7 +116,7 @@ def _read_file(path: str, problems: Problems) -> Table:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         return _unusable(Place(path, line), "is not UTF-8", "save the file as UTF-8", problems)
-    return parse_text(text, path, os.path.dirname(path), problems)  # noqa: PTH120  # "" keeps relative paths
+    return parse_text(text, path, folder_of(path), problems)
 
 
 def _unusable(place: Place, what: str, mend: str, problems: Problems) -> Table:

@@ -6,11 +6,11 @@ For whoever prepares the host (a unit, a package) and may not see the secrets ye
 from __future__ import annotations
 
 import argparse
-import os.path
 from collections.abc import Iterable, Mapping
 
 from proxy.config.endpoints import ListenAddress
 from proxy.config.load import load_tree
+from proxy.config.paths import beside
 from proxy.config.problems import Problems
 from proxy.config.tree import Entry
 from proxy.values import frozen
@@ -74,7 +74,7 @@ def _is_in(path: str | None, entry: Entry) -> bool:
 
 
 def _full(entry: Entry, name: str) -> str:
-    return os.path.join(entry.base, name)  # noqa: PTH118  # "" keeps a relative path as it was typed
+    return beside(entry.base, name)
 
 
 def _once(texts: Iterable[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
+from typing import Any
 
 from proxy.config.allow import AllowReader
 from proxy.config.duplicates import body_without_signature, read_rule
@@ -211,7 +212,7 @@ class RouteReader:
     def _limits(self, view: Table, guards: Guards) -> Limits:
         """The global limits, tightened by the route's own keys or its table, else by what its scheme takes."""
         table = view.table("limits")
-        chosen: dict[str, object] = {}
+        chosen: dict[str, Any] = {}
         for key in SECTIONS["route_limits"].keys:
             direct = key.name in view
             if direct and key.name in table:
@@ -226,7 +227,7 @@ class RouteReader:
                 chosen[attribute] = value
         if guards.signature is not None and guards.signature.max_body is not None:
             chosen["max_body"] = self._whole_body(view, guards.signature, chosen.get("max_body"))
-        return replace(self.limits, **chosen)  # type: ignore[arg-type]  # names and kinds come from the schema
+        return replace(self.limits, **chosen)
 
     def _whole_body(self, view: Table, check: SignatureCheck, stated: object) -> int:
         """The largest body of a scheme that needs all of it: what the route says, else little; and what half of the

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from proxy.config.guarded_files import open_for_reading
 from proxy.config.notes import Note
+from proxy.config.paths import beside
 from proxy.errors import Mistake
 from proxy.values import frozen
 
@@ -61,7 +62,7 @@ class _Wanted:
     @property
     def path(self) -> str:
         """The file."""
-        return os.path.join(self.base, self.reference.partition(":")[2])  # noqa: PTH118  # "" keeps a relative path
+        return beside(self.base, self.reference.partition(":")[2])
 
     @property
     def made(self) -> str:

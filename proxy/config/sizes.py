@@ -39,12 +39,10 @@ def parse_size(value: object) -> int:
         if value < 0:
             raise ValueError("a size is not negative")
         return value
-    if not isinstance(value, str):
-        raise ValueError("is not a size")  # noqa: TRY004  # one kind of error for whatever a user wrote
-    match = _SIZE.fullmatch(value)
-    if match is None or (match[2] and match[2] not in _SIZE_UNITS):
-        raise ValueError(f"{value[:40]!r} is not a size{_meant(match)}")
-    return int(match[1]) * _SIZE_UNITS[match[2] or "B"]
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match is not None and (match[2] or "B") in _SIZE_UNITS:
+        return int(match[1]) * _SIZE_UNITS[match[2] or "B"]
+    raise ValueError(f"{value[:40]!r} is not a size{_meant(match)}" if isinstance(value, str) else "is not a size")
 
 
 def parse_time(value: object) -> float:
@@ -53,15 +51,13 @@ def parse_time(value: object) -> float:
         if value == 0:
             return 0.0
         raise ValueError(f"{value} has no unit")
-    if not isinstance(value, str):
-        raise ValueError("is not a time")  # noqa: TRY004  # as above
+    match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if value == "0":
         return 0.0
-    match = _TIME.fullmatch(value)
-    if match is None or match[2] not in _TIME_UNITS:
-        lacking = " has no unit" if re.fullmatch(r"[0-9.]{1,12}", value) else " is not a time"
-        raise ValueError(f"{value[:40]!r}{lacking}")
-    return float(match[1]) * _TIME_UNITS[match[2]] / 1000
+    if match is not None and match[2] in _TIME_UNITS:
+        return float(match[1]) * _TIME_UNITS[match[2]] / 1000
+    lacking = "has no unit" if re.fullmatch(r"[0-9.]{1,12}", str(value)) else "is not a time"
+    raise ValueError(f"{value[:40]!r} {lacking}" if isinstance(value, str) else "is not a time")
 
 
 def parse_rate(value: object) -> float:

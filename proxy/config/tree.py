@@ -6,12 +6,12 @@ kinds of the schema, and a table answers with the schema's default where nothing
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Iterator
 from dataclasses import field, fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from proxy.config.keys import Key, Section
+from proxy.config.paths import beside
 from proxy.config.problems import Problems
 from proxy.config.schema import SECTIONS
 from proxy.errors import Path, Place
@@ -156,10 +156,12 @@ class Table:
         entry = self.entries.get(name)
         if entry is None:
             return None
-        return os.path.join(entry.base, str(entry.value))  # noqa: PTH118  # "" keeps a relative path as it was typed
+        return beside(entry.base, str(entry.value))
 
-    def fields(self, made: type) -> dict[str, object]:
-        """The values of all keys that have a field in the class ``made``, by the names there."""
+    def fields(self, made: type) -> dict[str, Any]:
+        """The values of all keys that have a field in the class ``made``, by the names there; the schema sees to their
+        kinds.
+        """
         names = {each.name for each in fields(made)}
         keys = [key for key in self.section.keys if key.attribute in names and not key.table]
         return {key.attribute: (self.items if key.many else self.get)(key.name, object) for key in keys}

@@ -142,7 +142,7 @@ class _Emitter:
             self._search(target.segments)
             return self.append(LOAD_WORD, target.offset)
         if target not in self._returns:
-            self._return(target)
+            self._return(verdict=target)
         return self._returns[target]
 
     def branch(self, code: int, k: int, yes: int, no: int) -> int:
@@ -152,7 +152,7 @@ class _Emitter:
         here = len(self.code)
         return self.append(code, k, here - 1 - yes, here - 1 - no)
 
-    def _return(self, verdict: bool) -> int:  # noqa: FBT001 - the verdict is the thing itself
+    def _return(self, *, verdict: bool) -> int:
         self._returns[verdict] = place = self.append(RETURN, PASS if verdict else DROP)
         return place
 
@@ -165,7 +165,7 @@ class _Emitter:
         if code != RETURN:
             return self.append(JUMP, distance)
         nearest = self._returns[k == PASS]
-        return nearest if len(self.code) - 1 - nearest + spare <= _FARTHEST else self._return(k == PASS)
+        return nearest if len(self.code) - 1 - nearest + spare <= _FARTHEST else self._return(verdict=k == PASS)
 
     def _search(self, segments: Sequence[tuple[int, _Target]], end: int = _WORD_END) -> int:
         """Find the segment of the word that was loaded; all that is known of it is that it is in one of these."""

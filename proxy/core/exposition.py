@@ -30,9 +30,9 @@ def read_snapshot(value: object) -> Snapshot:
     """The snapshot in what another process has sent. ValueError where it is none that adds up with others: every family
     must be known, every number finite and small enough to be summed, and no counter below 0.
     """
-    if not isinstance(value, dict):
-        raise ValueError("no metrics")  # noqa: TRY004  # one kind of error for whatever was sent
-    return {name: _read_samples(BY_NAME.get(name), samples) for name, samples in value.items()}
+    if isinstance(value, dict):
+        return {name: _read_samples(BY_NAME.get(name), samples) for name, samples in value.items()}
+    raise ValueError("no metrics")
 
 
 def _read_samples(family: Family | None, samples: object) -> dict[Labels, Sample]:

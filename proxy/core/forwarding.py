@@ -260,10 +260,11 @@ def answer_head(head: ResponseHead, framing: Framing, date: bytes, *, close: boo
     with the connection, NONE has no content (a length is then kept only as metadata, for HEAD and 304).
     """
     write = _write_answer_again if head.again else _write_answer
-    return write(head, framing, date, close)
+    return write(head, framing, date, b"Connection: close" if close else b"")
 
 
-def _write_answer(head: ResponseHead, framing: Framing, date: bytes, close: bool) -> bytes:  # noqa: FBT001 - a part of the cache's key
+def _write_answer(head: ResponseHead, framing: Framing, date: bytes, last: bytes) -> bytes:
+    """``last`` is a field line of our own, or none."""
     dropped = _ANSWER_DROPPED
     if b"connection" in head.values:
         listed = [value_of(entry) for entry in head.fields if entry[0] == b"connection"]
@@ -276,8 +277,8 @@ def _write_answer(head: ResponseHead, framing: Framing, date: bytes, close: bool
         lines.append(b"Transfer-Encoding: chunked")
     elif head.content_length is not None and framing is not EOF and head.status != 204:
         lines.append(b"Content-Length: %d" % head.content_length)
-    if close:
-        lines.append(b"Connection: close")
+    if last:
+        lines.append(last)
     return join_response_head(head.status, head.phrase or phrase_of(head.status), lines)
 
 

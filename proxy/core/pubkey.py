@@ -112,9 +112,9 @@ def load_key(spki: bytes) -> PublicKey:
         key = load_der_public_key(spki)
     except _FAULTS:
         raise ValueError("the secret of this scheme is a public key, decoded as the provider writes it") from None
-    if not isinstance(key, PublicKey):
-        raise ValueError("this public key is of a kind that no provider uses")  # noqa: TRY004  one kind of error for callers
-    return key
+    if isinstance(key, PublicKey):
+        return key
+    raise ValueError("this public key is of a kind that no provider uses")
 
 
 def _verify_digest(key: PublicKey, signature: bytes, digest: bytes, algorithm: str, /) -> bool:

@@ -68,7 +68,7 @@ def read_response_head(buffer: bytes, method: bytes) -> tuple[ResponseHead, int]
             _refuse("head_too_large")
         return None
     read = _read_again if end <= _REMEMBERED_BYTES else _read
-    return read(buffer[: end + 4], method == b"HEAD"), end + 4
+    return read(buffer[: end + 4], method if method == b"HEAD" else b""), end + 4
 
 
 def idle_limit_s(head: ResponseHead) -> float:
@@ -79,20 +79,20 @@ def idle_limit_s(head: ResponseHead) -> float:
     return inf if found is None else int(found[1]) - _IDLE_SPARE_S
 
 
-def _read(head: bytes, asked_head: bool) -> ResponseHead:  # noqa: FBT001 - a part of the cache's key
-    """Read a whole head; ``asked_head`` where the request was HEAD. Raises ProtocolError, and nothing else."""
+def _read(head: bytes, method: bytes) -> ResponseHead:
+    """Read a whole head; ``method`` is HEAD, or b"" for any other. Raises ProtocolError, and nothing else."""
     match = FAST_HEAD.fullmatch(head, 0, len(head) - 2)
     if match is None or head.find(BLANK_AT_END, match.start(4)) >= 0:
-        return _read_carefully(head, asked_head=asked_head)
+        return _read_carefully(head, method)
     minor, status, phrase, block = match.groups()
     lines = block.split(b"\r\n")
     lines.pop()
-    return _judge(int(status), phrase, 1 if minor == b"1" else 0, lines, asked_head=asked_head)
+    return _judge(int(status), phrase, 1 if minor == b"1" else 0, lines, asked_head=bool(method))
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _read_again(head: bytes, asked_head: bool) -> ResponseHead:  # noqa: FBT001 - a part of the key
-    return replace(_read(head, asked_head), again=True)
+def _read_again(head: bytes, method: bytes) -> ResponseHead:
+    return replace(_read(head, method), again=True)
 
 
 def _judge(status: int, phrase: bytes, minor: int, lines: list[bytes], *, asked_head: bool) -> ResponseHead:
@@ -168,12 +168,12 @@ def _read_status_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     return minor, status, phrase
 
 
-def _read_carefully(head: bytes, *, asked_head: bool) -> ResponseHead:
+def _read_carefully(head: bytes, method: bytes) -> ResponseHead:
     """A head that the fast grammar declined: the word for what is wrong, or what our rules and h11 both accept."""
     _judge_beginning(head)
     first, *lines = head[:-4].split(b"\r\n")
     minor, status, phrase = _read_status_line(first)
-    judged = _judge(int(status), phrase, int(minor), [_read_field(line) for line in lines], asked_head=asked_head)
+    judged = _judge(int(status), phrase, int(minor), [_read_field(line) for line in lines], asked_head=bool(method))
     _ask_h11(head, judged)
     return judged
 

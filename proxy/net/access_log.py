@@ -24,14 +24,14 @@ class AccessLog:
 
     def __init__(
         self,
-        sink: LogSink,
+        sink: LogSink | None,
         formatter: LineForm,
         loop: asyncio.AbstractEventLoop,
         *,
         sample: int = 1,
         per_minute: int = 0,
     ) -> None:
-        """``sample`` and ``per_minute`` as in ``RefusalDigest``."""
+        """Without a ``sink`` no line is written. ``sample`` and ``per_minute`` as in ``RefusalDigest``."""
         self._sink = sink
         self._format = formatter
         self._loop = loop
@@ -51,11 +51,11 @@ class AccessLog:
     @property
     def dropped(self) -> int:
         """How many lines the sink did not take since the start."""
-        return self._sink.dropped
+        return 0 if self._sink is None else self._sink.dropped
 
     def write(self, record: ExchangeRecord) -> None:
         """Log an exchange that has ended. Never blocks."""
-        if self._digest is not None and not self._digest.takes(record):
+        if self._sink is None or (self._digest is not None and not self._digest.takes(record)):
             return
         self._newest = record.started + record.duration_s
         self._gather(record)
@@ -91,7 +91,7 @@ class AccessLog:
 
     def flush(self) -> None:
         """Render what is gathered and hand it to the sink."""
-        if not self._gathered:
+        if not self._gathered or self._sink is None:
             return
         self._flushed_at = self._loop.time()
         gathered, self._gathered = self._gathered, []
@@ -109,27 +109,13 @@ class AccessLog:
     def reopen(self) -> None:
         """Write what is gathered to the old file, then open the path again (after a rotation)."""
         self.flush()
-        self._sink.reopen()
+        if self._sink is not None:
+            self._sink.reopen()
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Write what is gathered and stop, after at most ``timeout_s`` seconds."""
         if self._digest is not None:
             self._digest.flush()
         self.flush()
-        self._sink.close(timeout_s)
-
-
-class NoLog:
-    """Stands in where no access log is wanted."""
-
-    dropped = 0
-    withheld = 0
-
-    def write(self, record: ExchangeRecord) -> None:
-        """Forget it."""
-
-    def reopen(self) -> None:
-        """There is nothing to open."""
-
-    def close(self, timeout_s: float = 0.0) -> None:
-        """There is nothing to close."""
+        if self._sink is not None:
+            self._sink.close(timeout_s)

@@ -33,7 +33,7 @@ from proxy.net.tls_end import LINK, Link, fault_of
 class ConnectionFactory(Protocol):
     """Makes the protocol of an accepted connection. ``on_close`` is to be called exactly once, when it is lost."""
 
-    def __call__(self, peer: Peer, secure: bool, on_close: Callable[[], None]) -> asyncio.BaseProtocol:  # noqa: FBT001
+    def __call__(self, peer: Peer, *, secure: bool, on_close: Callable[[], None]) -> asyncio.BaseProtocol:
         """The protocol for a connection of ``peer``, with TLS where ``secure``."""
         ...
 
@@ -187,7 +187,7 @@ class Listener:
         allow = self._site.policy.allow
         return named is None or (named.text == proxy.text and allow is not None and named not in allow)
 
-    def _make_check(self, peer: Peer, secure: bool, on_close: Callable[[], None]) -> BalancerCheck:  # noqa: FBT001 - a factory
+    def _make_check(self, peer: Peer, *, secure: bool, on_close: Callable[[], None]) -> BalancerCheck:
         del secure
         return BalancerCheck(self._slots, peer, on_close)
 
@@ -199,7 +199,7 @@ class Listener:
             reset(sock)
             return
         try:
-            protocol = factory(peer, tls is not None, slot.release)
+            protocol = factory(peer, secure=tls is not None, on_close=slot.release)
         except BaseException:
             reset(sock)
             if tls is not None:

@@ -40,21 +40,21 @@ class PipeEnd(asyncio.Protocol):
     ``connection_made`` would be simpler; uvloop undoes it.)
     """
 
-    __slots__ = ("_early", "_received", "_transport", "eof", "flow", "sink")
+    __slots__ = ("_early", "_received", "eof", "flow", "sink", "transport")
 
     def __init__(self, flow: Flow, received: Callable[[int], None]) -> None:
         self.flow = flow
         self._received = received
         self.sink: PipeEnd = self  # the other end, once paired
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
         self._early: list[bytes] = []
         self.eof = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Asyncio's call: connected. What the other end kept goes out."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        _keep_alive(self._transport)
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        _keep_alive(self.transport)
         if self.flow.ends_left < 2:
             self.abort()  # the other end was reset before we came
             return
@@ -62,15 +62,15 @@ class PipeEnd(asyncio.Protocol):
 
     def begin_with(self, data: bytes) -> None:
         """Write to this end before anything of the other."""
-        if self._transport is not None:
-            self._transport.write(data)
+        if self.transport is not None:
+            self.transport.write(data)
 
     def flush_early(self) -> None:
         """The sink is connected now: pass on what came before, and read on."""
-        target = self.sink._transport  # noqa: SLF001 - the two ends are one object
-        if self._transport is None or target is None:
+        target = self.sink.transport
+        if self.transport is None or target is None:
             return
-        self._resume()  # before the writes: they may ask for a pause again
+        self.resume()  # before the writes: they may ask for a pause again
         for data in self._early:
             target.write(data)
         self._early.clear()
@@ -81,7 +81,7 @@ class PipeEnd(asyncio.Protocol):
         """Asyncio's call: pass on."""
         self.flow.moved_at = self.flow.loop.time()
         self._received(len(data))
-        target = self.sink._transport  # noqa: SLF001
+        target = self.sink.transport
         if target is None:
             self._early.append(data)
             self.pause()
@@ -91,7 +91,7 @@ class PipeEnd(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Asyncio's call: this direction has ended. The other may go on, so the transport stays open."""
         self.eof = True
-        target = self.sink._transport  # noqa: SLF001
+        target = self.sink.transport
         if target is not None:
             self._end(target)
         return True
@@ -100,8 +100,8 @@ class PipeEnd(asyncio.Protocol):
         if self.sink.eof:
             # Both directions have ended; close() still sends what waits.
             target.close()
-            if self._transport is not None:
-                self._transport.close()
+            if self.transport is not None:
+                self.transport.close()
         elif target.can_write_eof() and not target.is_closing():
             target.write_eof()
 
@@ -111,21 +111,22 @@ class PipeEnd(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """Asyncio's call: our peer has caught up."""
-        self.sink._resume()  # noqa: SLF001
+        self.sink.resume()
 
     def pause(self) -> None:
         """Read nothing for now."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Read on."""
         # After the end there is nothing to read, and a transport that reads again would report the end again.
-        if self._transport is not None and not self.eof and not self._transport.is_closing():
-            self._transport.resume_reading()
+        if self.transport is not None and not self.eof and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Asyncio's call: gone. Unless both directions had ended before, the other end is reset too."""
-        self._transport = None
+        self.transport = None
         self._early.clear()
         if exc is not None or not (self.eof and self.sink.eof):
             self.sink.abort()
@@ -135,8 +136,8 @@ class PipeEnd(asyncio.Protocol):
 
     def abort(self) -> None:
         """End the connection by a reset, dropping what waits."""
-        if self._transport is not None:
-            abort(self._transport, self._transport.get_extra_info("socket"))
+        if self.transport is not None:
+            abort(self.transport, self.transport.get_extra_info("socket"))
 
 
 def pair(

@@ -77,7 +77,7 @@ class SpillFile:
         self.size += len(data)
         if self._file is None:
             # Without a buffer: a full disk then shows here, and not in the middle of reading or closing.
-            self._file = tempfile.TemporaryFile(buffering=0, prefix="hookward-", dir=self._directory)  # noqa: SIM115
+            self._file = tempfile.TemporaryFile(buffering=0, prefix="hookward-", dir=self._directory)  # noqa: SIM115 - ``close`` ends it
         rest = memoryview(data)
         while rest:
             rest = rest[self._file.write(rest) :]

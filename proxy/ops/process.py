@@ -17,7 +17,7 @@ from collections.abc import Callable
 try:
     import uvloop
 except ImportError:  # Windows, PyPy, or an installation without it
-    uvloop = None  # type: ignore[assignment]
+    uvloop = None  # type: ignore[assignment] # a module has no optional type
 
 #: Net allocations of containers before the young ones are looked through; Python's own figure is 700.
 YOUNG = 20_000

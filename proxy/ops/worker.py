@@ -30,7 +30,7 @@ from proxy.core.exposition import Snapshot, render, render_open_metrics
 from proxy.core.metric_families import JOURNAL_DROPPED, LOG_WITHHELD
 from proxy.core.metrics import Metrics
 from proxy.errors import ConfigError, Problem
-from proxy.net.access_log import AccessLog, NoLog
+from proxy.net.access_log import AccessLog
 from proxy.net.admission import ConnectionSlots
 from proxy.net.client import ClientConnection
 from proxy.net.clock import NEVER
@@ -231,7 +231,7 @@ class Worker:
         """``kind`` is that of the connections that come in from now on."""
         secure, proxied = bool(settings.tls), settings.proxy_protocol == "require"
 
-        def make_connection(peer: Peer, secure: bool, on_close: Callable[[], None]) -> ClientConnection:  # noqa: FBT001 - as the listener calls it
+        def make_connection(peer: Peer, *, secure: bool, on_close: Callable[[], None]) -> ClientConnection:
             return ClientConnection(self.site, peer, secure=secure, on_close=on_close, named=proxied, kind=kind)
 
         def serve_webhooks(sock: socket.socket) -> Listener:
@@ -380,30 +380,28 @@ def _differing(keys: Iterable[str], before: Settings, now: Settings) -> list[str
     return [key for key in keys if getattr(before, key) != getattr(now, key)]
 
 
-def open_access_log(
-    settings: Settings, loop: asyncio.AbstractEventLoop, *, siblings: bool = False
-) -> AccessLog | NoLog:
+def open_access_log(settings: Settings, loop: asyncio.AbstractEventLoop, *, siblings: bool = False) -> AccessLog:
     """The access log that the settings ask for; ``siblings`` write to the same place. Raises ConfigError where its file
     cannot be opened.
     """
-    to_stdout = settings.access_log == "-"
-    # None: stdout was closed when we were started.
-    if settings.access_log == "off" or (to_stdout and sys.stdout is None):
-        return NoLog()
+    to_stdout = settings.access_log == "-" and sys.stdout is not None
     lines = formatter(
         settings.log_format,
         terminal=to_stdout and sys.stdout.isatty(),
         colour=to_stdout and wants_colour(sys.stdout),
     )
+    sample, most = settings.log_sample_refusals, settings.log_refusals_per_address
+    return AccessLog(_open_sink(settings, siblings=siblings), lines, loop, sample=sample, per_minute=most)
+
+
+def _open_sink(settings: Settings, *, siblings: bool) -> LogSink | None:
+    """Where lines go; None where none are wanted, or stdout was closed when we were started."""
     try:
-        if to_stdout:
-            sink = LogSink(sys.stdout.fileno(), siblings=siblings)
-        else:
-            sink = LogSink.open(settings.access_log, owners_of(settings))
+        if settings.access_log == "-":
+            return None if sys.stdout is None else LogSink(sys.stdout.fileno(), siblings=siblings)
+        return None if settings.access_log == "off" else LogSink.open(settings.access_log, owners_of(settings))
     except OSError as error:
         what = f"{settings.access_log} cannot be opened ({error.strerror})"
         missing = isinstance(error, FileNotFoundError)
         mend = "create its folder" if missing else "let the user that hookward runs as write there"
         raise ConfigError([Problem("access_log", what, mend)]) from None
-    sample, most = settings.log_sample_refusals, settings.log_refusals_per_address
-    return AccessLog(sink, lines, loop, sample=sample, per_minute=most)

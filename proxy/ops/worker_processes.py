@@ -159,8 +159,7 @@ class WorkerProcesses:
                 self._hear(process, message)
         except ChannelError as error:
             self._end(process, error)
-        except Exception:  # noqa: BLE001 - see below
-            # A worker that was taken over must not end all the others by what it says.
+        except Exception:  # noqa: BLE001 - a worker that was taken over must not end all the others by what it says
             log.exception("what %s says cannot be dealt with, and it is ended", process)
             self._end(process, ChannelError("a fault of ours"))
         else:

@@ -21,6 +21,7 @@ from proxy.config.guarded_files import open_below
 from proxy.config.host import environment
 from proxy.config.kinds import INSTANT
 from proxy.config.load import load_namespace
+from proxy.config.paths import folder_of
 from proxy.config.settings import Loaded
 from proxy.core.addresses import Peer
 from proxy.core.walk import ADMITTED, CheckResult, Trip, Walk, walk
@@ -77,7 +78,7 @@ def read_file(path: str, entry: int | None = None) -> Saved:
     """The delivery in a file; files that a curl command names are read where they lie beside or below it, and nowhere
     else. FlagError where there is none.
     """
-    folder = os.path.dirname(path)  # noqa: PTH120  # text in
+    folder = folder_of(path)
 
     def read_beside(name: str) -> bytes:
         return _read(visible(name[:80]), lambda: open_below(folder, name))

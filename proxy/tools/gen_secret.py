@@ -19,6 +19,7 @@ from pathlib import Path
 from proxy.config.accounts import find_group, find_user
 from proxy.config.commandline import ExitCode, Parser
 from proxy.config.guarded_files import make_folder, open_for_writing, reach
+from proxy.config.paths import folder_of
 from proxy.core.schemes import Provider
 from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.scheme import SecretForm
@@ -107,7 +108,7 @@ def write_secret(path: str, text: str, owners: Owners | None = None) -> str:
     """
     owners = owners or Owners()
     try:
-        _make_folder(os.path.dirname(path), owners)  # noqa: PTH120  # text in
+        _make_folder(folder_of(path), owners)
         descriptor = open_for_writing(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             _give(path, descriptor, owners)

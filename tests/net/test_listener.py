@@ -177,7 +177,7 @@ class TestPlain:
             loop.set_exception_handler(lambda _, context: told.append(context))
             started = Started()
 
-            def fail(*_):
+            def fail(*_, **__):
                 raise RuntimeError("a bug")
 
             works, started.listener._factory = started.listener._factory, fail

@@ -25,11 +25,12 @@ from proxy.core.addresses import Peer
 from proxy.core.diagnosis import DIAGNOSABLE, Case, diagnose
 from proxy.core.metrics import Metrics
 from proxy.core.policy import BodyMode, Endpoint
-from proxy.net.access_log import NoLog
+from proxy.net.access_log import AccessLog
 from proxy.net.admission import ConnectionSlots
 from proxy.net.client import ClientConnection
 from proxy.net.diagnose import Diagnoser
 from proxy.net.listener import Listener
+from proxy.net.log_formats import JsonLines
 from proxy.net.site import Site
 from proxy.net.tls import KeyPair, TlsContexts
 from tests.faults import BODIES
@@ -151,7 +152,13 @@ def test_connections_leave_nothing_to_the_collector(run, authority, application,
             route(b"/hold", BodyMode.HOLD, upstream=(application,), max_body=1 << 20),
             route(b"/free", BodyMode.FREE, signed=False, upstream=(application,), max_body=1 << 20),
         )
-        site = Site(loop=loop, policy=policy(*routes), log=NoLog(), metrics=Metrics(), instance="here")
+        site = Site(
+            loop=loop,
+            policy=policy(*routes),
+            log=AccessLog(None, JsonLines(), loop),
+            metrics=Metrics(),
+            instance="here",
+        )
         site.diagnoser = diagnoser = Diagnoser(loop, site.clock, site.metrics, lambda _: None)
         slots, sock = ConnectionSlots(), listening()
         port = sock.getsockname()[1]

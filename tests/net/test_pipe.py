@@ -63,7 +63,7 @@ async def laid(*, connected: bool = True):
 
 
 def held(end: PipeEnd) -> int:
-    return end._transport.get_write_buffer_size()
+    return end.transport.get_write_buffer_size()
 
 
 def test_bytes_go_both_ways(run):
@@ -199,7 +199,7 @@ def test_an_upstream_lost_before_the_other_end_is_there(run):
             await one.connect_upstream()
             one.upstream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             one.upstream.close()
-            await until(lambda: one.far._transport is None)
+            await until(lambda: one.far.transport is None)
             await one.connect_client()
             assert await is_reset(one.client)
 
@@ -210,7 +210,7 @@ def test_dead_peers_are_looked_for(run):
     async def main():
         async with laid() as one:
             for end in (one.near, one.far):
-                sock = end._transport.get_extra_info("socket")
+                sock = end.transport.get_extra_info("socket")
                 assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
                 assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
 

@@ -13,22 +13,19 @@ import pytest
 from proxy.config.settings import DuplicateSettings
 from proxy.core.metrics import Metrics
 from proxy.errors import ConfigError
+from proxy.net.access_log import AccessLog
 from proxy.net.duplicates_redis import RedisStore
 from proxy.net.duplicates_sqlite import SqliteStore
+from proxy.net.log_formats import JsonLines
 from proxy.net.site import Site
 from proxy.ops.duplicates import close_duplicates, open_duplicates
 from tests.net.dialogue import policy
 from tests.redis_server import RedisServer, needs_redis, running_redis
 
 
-class NoLog:
-    def write(self, record: object) -> None:
-        """Forget it."""
-
-
 def make_site() -> Site:
     loop = asyncio.get_running_loop()
-    return Site(loop=loop, policy=policy(), log=NoLog(), metrics=Metrics(), instance="t")
+    return Site(loop=loop, policy=policy(), log=AccessLog(None, JsonLines(), loop), metrics=Metrics(), instance="t")
 
 
 def test_the_memory_of_the_process() -> None:

@@ -11,8 +11,9 @@ from proxy.config.load import load
 from proxy.core.budget import ANYBODY
 from proxy.core.metrics import Metrics
 from proxy.core.policy import Endpoint
-from proxy.net.access_log import NoLog
+from proxy.net.access_log import AccessLog
 from proxy.net.admission import ConnectionSlots
+from proxy.net.log_formats import JsonLines
 from proxy.net.site import Site
 from proxy.net.tcp_forward import TcpForward
 from proxy.ops.gauges import Gauges
@@ -25,9 +26,9 @@ def test_what_others_count_is_taken_over():
 
     async def main() -> bytes:
         metrics = Metrics()
-        site = Site(
-            loop=asyncio.get_running_loop(), policy=loaded.policy, log=NoLog(), metrics=metrics, instance="abcd"
-        )
+        loop = asyncio.get_running_loop()
+        log = AccessLog(None, JsonLines(), loop)
+        site = Site(loop=loop, policy=loaded.policy, log=log, metrics=metrics, instance="abcd")
         slots = ConnectionSlots()
         counters = slots.counters
         counters.accepted, counters.refused_address, counters.refused_full = 11, 12, 13

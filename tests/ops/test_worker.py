@@ -13,8 +13,8 @@ import pytest
 
 from proxy.config.load import load
 from proxy.core.exposition import Snapshot
+from proxy.core.record import ExchangeRecord
 from proxy.errors import ConfigError
-from proxy.net.access_log import AccessLog, NoLog
 from proxy.net.log_formats import JsonLines, TextLines
 from proxy.net.sockets import AddressInUseError
 from proxy.ops.admin import PARTS
@@ -187,21 +187,25 @@ def test_an_address_in_use_ends_the_start(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "kind", "formatter"),
+    ("flags", "writes", "formatter"),
     [
-        (["--access-log", "off"], NoLog, None),
-        (["--log-format", "json"], AccessLog, JsonLines),
-        (["--log-format", "text"], AccessLog, TextLines),
-        ([], AccessLog, JsonLines),
+        (["--access-log", "off"], False, JsonLines),
+        (["--log-format", "json"], True, JsonLines),
+        (["--log-format", "text"], True, TextLines),
+        ([], True, JsonLines),
     ],
 )
-def test_the_access_log_that_is_asked_for(flags: list[str], kind: type, formatter: type | None):
+def test_the_access_log_that_is_asked_for(flags: list[str], writes: bool, formatter: type):
     async def main() -> None:
         settings = load(["--listen", ":0", "--upstream", "127.0.0.1:1", *flags], {}).settings
         log = open_access_log(settings, asyncio.get_running_loop())
-        assert isinstance(log, kind)
-        if isinstance(log, AccessLog):
-            assert isinstance(log._format, formatter)
+        assert (log._sink is not None) is writes
+        assert isinstance(log._format, formatter)
+        log.write(ExchangeRecord("id", 0.0, "192.0.2.1", "192.0.2.1"))
+        assert bool(log._gathered) is writes
+        log._gathered.clear()
+        log.reopen()
+        assert (log.dropped, log.withheld) == (0, 0)
         log.close()
 
     asyncio.run(main())
