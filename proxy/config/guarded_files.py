@@ -75,7 +75,7 @@ def reach(path: str, *, to_link: bool = False) -> Iterator[Spot]:
     """The end of ``path``, which need not be there yet; ``to_link``: where that is a link, the link itself. Raises
     OSError where its folder cannot be had.
     """
-    walk = _Walk(path, to_link=to_link)
+    walk = _PathWalk(path, to_link=to_link)
     try:
         while walk.steps():
             pass
@@ -84,7 +84,7 @@ def reach(path: str, *, to_link: bool = False) -> Iterator[Spot]:
         os.close(walk.folder)
 
 
-class _Walk:
+class _PathWalk:
     """The way along a path, folder by folder. ``folder`` is open, for the caller to close."""
 
     def __init__(self, path: str, *, to_link: bool) -> None:

@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 
 from proxy.config.problems import suggestion
-from proxy.config.secret_files import Found, read_reference
+from proxy.config.secret_files import FoundSecret, read_reference
 from proxy.config.tree import Table
 from proxy.core.path_map import TOKEN_SEGMENT
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret, find
@@ -245,7 +245,7 @@ class GuardReader:
             return None
         return Secret(name, value, before, after)
 
-    def _find(self, view: Table, key: str, reference: str, provider: Provider | None = None) -> Found | None:
+    def _find(self, view: Table, key: str, reference: str, provider: Provider | None = None) -> FoundSecret | None:
         entry = view.entry(key)
         assert entry is not None
         slug = "" if provider is None else provider.slug

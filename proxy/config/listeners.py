@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from proxy.config.allow import AllowReader
 from proxy.config.endpoints import ListenAddress, UpstreamAddress
-from proxy.config.settings import Settings, TcpForward, TlsFiles
+from proxy.config.settings import Settings, TcpSettings, TlsFiles
 from proxy.config.tree import Table
 from proxy.config.upstreams import check_readable, warn_of_key
 from proxy.core.addresses import AddressSet
@@ -70,12 +70,12 @@ class ListenerReader:
                 view.wrong("client_cert", what, "add `client_ca` (flag: --tls-client-ca PATH)")
         return chosen, chosen is not None and word != "optional"
 
-    def tcp(self) -> tuple[TcpForward, ...]:
+    def tcp(self) -> tuple[TcpSettings, ...]:
         """The plain TCP forwards."""
         forwards = [self._forward(name, view) for name, view in self.top.named("tcp").items()]
         return tuple(forward for forward in forwards if forward is not None)
 
-    def _forward(self, name: str, view: Table) -> TcpForward | None:
+    def _forward(self, name: str, view: Table) -> TcpSettings | None:
         listen, upstream = view.get("listen", ListenAddress), view.get("upstream", UpstreamAddress)
         for key, value, form in (("listen", listen, "0.0.0.0:2222"), ("upstream", upstream, "127.0.0.1:22")):
             if value is None and not view.doubtful(key):
@@ -88,7 +88,7 @@ class ListenerReader:
             view.warn("H304", "", f"no `allow`, so every address may connect to tcp {name!r}")
         if listen is None or upstream is None:
             return None
-        return TcpForward(name, listen, _endpoint(view, upstream), allow, deny)
+        return TcpSettings(name, listen, _endpoint(view, upstream), allow, deny)
 
     def check(self, settings: Settings, routes: Sequence[Route]) -> None:
         """Problems where two listeners are the same, or where one leads back to itself."""

@@ -44,7 +44,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}\.(?:secret|token|key|pem|crt|txt|p
 
 
 @frozen
-class Found:
+class FoundSecret:
     """The value of a reference, and what should be said about how it was found."""
 
     value: bytes = field(repr=False)
@@ -70,7 +70,7 @@ class _Wanted:
         return f"hookward gen-secret {f'{self.provider} ' if self.provider else ''}--out {shlex.quote(self.path)}"
 
 
-def read_reference(reference: str, base: str, environ: Mapping[str, str], provider: str = "") -> Found:
+def read_reference(reference: str, base: str, environ: Mapping[str, str], provider: str = "") -> FoundSecret:
     """The secret behind a reference, of ``provider`` (a slug, or ""). Relative paths start from ``base``. Mistake where
     there is none.
     """
@@ -123,7 +123,7 @@ def read_bounded(path: str, limit: int, *, any_link: bool = False) -> tuple[byte
         os.close(descriptor)
 
 
-def _from_file(wanted: _Wanted) -> Found:
+def _from_file(wanted: _Wanted) -> FoundSecret:
     if "\0" in wanted.path:
         raise Mistake("the path of this secret has a NUL", "mend the path")
     try:
@@ -203,7 +203,7 @@ def _exposed(status: os.stat_result, what: str = "secret") -> list[Note]:
     return [Note("H101", text)]
 
 
-def _from_variable(name: str, environ: Mapping[str, str]) -> Found:
+def _from_variable(name: str, environ: Mapping[str, str]) -> FoundSecret:
     if not _VARIABLE.fullmatch(name):
         raise Mistake("this is not the name of an environment variable", "write its name, never the secret itself")
     shown = name if may_be_shown(f"env:{name}") else ""
@@ -216,7 +216,7 @@ def _from_variable(name: str, environ: Mapping[str, str]) -> Found:
     return _checked(os.fsencode(environ[name]), [], f"the environment variable{f' {shown}' * bool(shown)} is empty")
 
 
-def _from_credential(name: str, environ: Mapping[str, str]) -> Found:
+def _from_credential(name: str, environ: Mapping[str, str]) -> FoundSecret:
     folder = environ.get("CREDENTIALS_DIRECTORY", "")
     if not folder:
         raise Mistake(
@@ -228,9 +228,9 @@ def _from_credential(name: str, environ: Mapping[str, str]) -> Found:
     return _from_file(_Wanted(f"file:{folder}/{name}"))
 
 
-def _checked(value: bytes, notes: list[Note], empty: str, mend: str = "put the value there") -> Found:
+def _checked(value: bytes, notes: list[Note], empty: str, mend: str = "put the value there") -> FoundSecret:
     if not value:
         raise Mistake(f"{empty}, and an empty secret would prove nothing", mend)
     if value != value.strip():
         notes.append(Note("H107", "the secret begins or ends with a blank or newline, which is taken as part of it"))
-    return Found(value, tuple(notes))
+    return FoundSecret(value, tuple(notes))

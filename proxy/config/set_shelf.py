@@ -47,7 +47,7 @@ class SetShelf:
         self.copies[feed.key] = copy
 
     def select(self, feed: Feed, query: str) -> AddressSet:
-        """The addresses of a list that fit a query; none where there is no copy. ValueError as ``Listing.choose``."""
+        """The addresses of a list that fit a query; none where there is no copy. ValueError where it fits none."""
         copy = self.copies.get(feed.key)
         if copy is None:
             return AddressSet.empty()

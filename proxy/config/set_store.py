@@ -19,7 +19,7 @@ from proxy.config.feed import Feed
 from proxy.config.guarded_files import make_folder, reach, replace_file
 from proxy.config.secret_files import read_bounded
 from proxy.core.feed_paths import FeedError
-from proxy.core.ip_sets import Listing, dump_groups, load_groups
+from proxy.core.ip_sets import AddressListing, dump_groups, load_groups
 from proxy.values import frozen
 
 FOLDER = "ip-sets"
@@ -32,7 +32,7 @@ _NAME = re.compile(r"[a-z0-9._]{1,64}")
 class Copy:
     """A listing and what is known of its origin. ``confirmed`` is in seconds since the epoch."""
 
-    listing: Listing
+    listing: AddressListing
     confirmed: float
     origin: str  # "snapshot" or "feed"
     etag: str = ""

@@ -30,7 +30,7 @@ class TlsFiles:
 
 
 @frozen
-class TcpForward:
+class TcpSettings:
     """Plain TCP from ``listen`` to ``upstream`` (an endpoint without TLS); ``allow`` None admits every address, and
     ``deny`` wins over it.
     """
@@ -85,7 +85,7 @@ class Settings:
     admin: ListenAddress | None
     tls: tuple[TlsFiles, ...]  # the first answers for names that none has
     proxy_protocol: str  # "off" or "require"
-    tcp: tuple[TcpForward, ...]
+    tcp: tuple[TcpSettings, ...]
     ip_sets: tuple[IpSet, ...]
     drain_s: float
     log_format: str  # "auto", "json", "ecs", "text" or "journald"

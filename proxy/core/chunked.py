@@ -39,7 +39,7 @@ class _State(Enum):
 _SIZE, _DATA, _DATA_END, _TRAILER, _DONE = _State
 
 
-class _Line(NamedTuple):
+class _LineForm(NamedTuple):
     """One kind of line: the whole of it, how far one may have come, and what is said of a bad and a long one."""
 
     whole: re.Pattern[bytes]
@@ -50,14 +50,14 @@ class _Line(NamedTuple):
 
 # No blanks around the size or in extensions, though the RFC bears them: F7 of the threat model.
 _EXTENSION = rb';[%b]++(?:=(?:[%b]++|"(?:[ !\x23-\x5b\x5d-\x7e]|\\[ -~])*"))?' % (TOKEN_CHARS, TOKEN_CHARS)
-_SIZE_LINE = _Line(
+_SIZE_LINE = _LineForm(
     re.compile(rb"([0-9A-Fa-f]{1,16}+)(?:%b)*\r\n" % _EXTENSION),
     re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[ -~]*+)?+\r?+)?+"),
     "bad_chunk",
     (Reason.BAD_REQUEST, "bad_chunk"),
 )
 _NEXT_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,16}+)\r\n")
-_TRAILER_LINE = _Line(
+_TRAILER_LINE = _LineForm(
     re.compile(rb"((?:[%b]++:[%b]*+)?+)\r\n" % (TOKEN_CHARS, VALUE_CHARS)),
     re.compile(rb"(?:[%b]++(?::[%b]*+)?+)?+\r?+" % (TOKEN_CHARS, VALUE_CHARS)),
     "bad_trailer",
@@ -184,7 +184,7 @@ class ChunkedDecoder:
         return position
 
     def _take_line(
-        self, line: _Line, maximum: int, data: bytes | memoryview, position: int
+        self, line: _LineForm, maximum: int, data: bytes | memoryview, position: int
     ) -> tuple[re.Match[bytes] | None, int]:
         """A whole line of at most ``maximum`` bytes before its CRLF, or None when its end is still to come."""
         waiting = self._line
@@ -206,7 +206,7 @@ class ChunkedDecoder:
         return None, position + len(taken)
 
 
-def _judge_beginning(line: _Line, text: bytes, maximum: int) -> None:
+def _judge_beginning(line: _LineForm, text: bytes, maximum: int) -> None:
     """Raise unless ``text``, which has no whole line, can still become one."""
     good = line.beginning.match(text)
     length = good.end() if good else 0

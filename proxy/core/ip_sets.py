@@ -39,7 +39,7 @@ class Group:
 
 
 @frozen
-class Listing:
+class AddressListing:
     """One published list as it stands: immutable, never empty."""
 
     groups: tuple[Group, ...]
@@ -91,7 +91,7 @@ class Difference:
     removed: tuple[str, ...]
 
     @classmethod
-    def between(cls, old: Listing | None, new: Listing) -> Difference:
+    def between(cls, old: AddressListing | None, new: AddressListing) -> Difference:
         """From ``old`` (None: nothing yet) to ``new``."""
         before = old.prefixes if old is not None else frozenset()
         added, removed = new.prefixes - before, before - new.prefixes
@@ -104,7 +104,7 @@ class Difference:
         return f"{_counted(self.added)} added, {_counted(self.removed)} removed"
 
 
-def read_document(data: bytes, shape: Shape | None) -> Listing:
+def read_document(data: bytes, shape: Shape | None) -> AddressListing:
     """The listing in a document of a feed. FeedError, and nothing else, where any of it cannot be used."""
     try:
         text = data.decode("utf-8-sig")
@@ -119,7 +119,7 @@ def read_document(data: bytes, shape: Shape | None) -> Listing:
     return listing_of(shape.find(value))
 
 
-def listing_of(groups: Mapping[Attributes, Iterable[str]]) -> Listing:
+def listing_of(groups: Mapping[Attributes, Iterable[str]]) -> AddressListing:
     """The listing of prefixes as they were written. FeedError where one is wrong, or all together are too much."""
     found: list[Group] = []
     known: dict[str, _Prefix] = {}
@@ -138,10 +138,10 @@ def listing_of(groups: Mapping[Attributes, Iterable[str]]) -> Listing:
     if not found:
         raise FeedError("it has no entry")
     _check_extent(known.values())
-    return Listing(tuple(found))
+    return AddressListing(tuple(found))
 
 
-def check_change(old: Listing | None, new: Listing) -> None:
+def check_change(old: AddressListing | None, new: AddressListing) -> None:
     """FeedError where ``new`` has lost so much of ``old`` that it is more likely broken than true."""
     if old is not None and len(old) >= SHRINK_FROM and len(new) * 10 < len(old):
         raise FeedError(f"it has shrunk from {len(old)} prefixes to {len(new)}")
@@ -158,7 +158,7 @@ def parse_query(query: str) -> dict[str, set[str]]:
     return wanted
 
 
-def dump_groups(listing: Listing) -> list[dict[str, object]]:
+def dump_groups(listing: AddressListing) -> list[dict[str, object]]:
     """The listing as plain data for JSON, for ``load_groups``."""
     return [
         {"attributes": {name: list(values) for name, values in group.attributes}, "prefixes": list(group.prefixes)}
@@ -166,7 +166,7 @@ def dump_groups(listing: Listing) -> list[dict[str, object]]:
     ]
 
 
-def load_groups(value: object) -> Listing:
+def load_groups(value: object) -> AddressListing:
     """The listing that ``dump_groups`` wrote, judged as strictly as a feed. FeedError where it is none."""
     groups: dict[Attributes, list[str]] = {}
     for one in _items(value):

@@ -2,7 +2,7 @@
 
 The address is judged from accept's own result, so that a refused peer costs two system calls and is noted for a line
 that sums them up: it is
-reset (SO_LINGER 0), which leaves no TIME_WAIT behind. An admitted one is handed over with its :class:`Slot`.
+reset (SO_LINGER 0), which leaves no TIME_WAIT behind. An admitted one is handed over with its :class:`ConnectionSlot`.
 The kernel may be told to drop most of the others before that (``net.kernel_filter``): the rest is judged all the same.
 ``net.listener`` and ``net.tcp_forward`` build on it.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.setup_faults import NOT_LISTED, SetupFault
-from proxy.net.admission import ConnectionSlots, Site, Slot
+from proxy.net.admission import ConnectionSlot, ConnectionSlots, PolicyHolder
 from proxy.net.reset import reset
 from proxy.net.sockets import detach_filter
 
@@ -57,7 +57,7 @@ _GONE = frozenset(
 #: Below it lie the IPv6 addresses whose text ends in IPv4 form: mapped ones, which are IPv4 to us, and a few others.
 _MIXED_FORMS = bytes(10)
 
-HandOver: TypeAlias = Callable[[socket.socket, Peer, Slot], None]
+HandOver: TypeAlias = Callable[[socket.socket, Peer, ConnectionSlot], None]
 
 
 def peer_of(family: int, address: tuple[str, int] | str) -> Peer:
@@ -87,7 +87,7 @@ class Acceptor:
         self,
         sock: socket.socket,
         *,
-        site: Site,
+        site: PolicyHolder,
         slots: ConnectionSlots,
         gate: Callable[[], AddressSet | None],
         outside: SetupFault = NOT_LISTED,

@@ -1,8 +1,8 @@
 """How many connections there may be: in all, and from one address (design: promise 5, bounded).
 
-A connection holds a :class:`Slot` from accept to its end. One :class:`ConnectionSlots` is shared by all listeners of a
-worker, so that the caps and the counters are the worker's. Which addresses may come at all is the policy's
-``admission``; this module only counts, and says why of each that it turns away.
+A connection holds a :class:`ConnectionSlot` from accept to its end. One :class:`ConnectionSlots` is shared by all
+listeners of a worker, so that the caps and the counters are the worker's. Which addresses may come at all is the
+policy's ``admission``; this module only counts, and says why of each that it turns away.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class AcceptCounters:
 
 
 class ConnectionSlots:
-    """The slots of one worker. ``take`` when a connection comes, ``Slot.charge`` when its address is known."""
+    """The slots of one worker. ``take`` when a connection comes, ``charge`` its slot when its address is known."""
 
     __slots__ = ("counters", "groups", "note")
 
@@ -47,7 +47,7 @@ class ConnectionSlots:
         self.note = note
         self.groups: dict[tuple[int, int], int] = {}
 
-    def take(self, policy: Policy, peer: Peer) -> Slot | None:
+    def take(self, policy: Policy, peer: Peer) -> ConnectionSlot | None:
         """A slot for a connection from ``peer``, or None (counted) where ``max_connections`` are open."""
         counters = self.counters
         if counters.open >= policy.server.max_connections:
@@ -55,10 +55,10 @@ class ConnectionSlots:
             self.note(FULL, peer.text)
             return None
         counters.open += 1
-        return Slot(self)
+        return ConnectionSlot(self)
 
 
-class Slot:
+class ConnectionSlot:
     """The right of one connection to be there."""
 
     __slots__ = ("_group", "_held", "_slots")
@@ -137,7 +137,7 @@ def room_for(peer: Peer, policy: Policy, most: int, *, lasting: bool = False) ->
     return policy.server.open_to_strangers(most)
 
 
-class Site(Protocol):
+class PolicyHolder(Protocol):
     """What accepting needs of the worker besides the slots."""
 
     @property

@@ -29,7 +29,7 @@ _VALIDATOR = re.compile(r"[\x20-\x7e]{1,256}")
 
 
 @frozen
-class Document:
+class FetchedList:
     """What a feed answered, and by which words it can be asked whether it still says so ("" for none)."""
 
     data: bytes
@@ -59,7 +59,7 @@ async def fetch(
     whole: bool = False,
     timeout_s: float = TIMEOUT_S,
     max_bytes: int = MAX_BYTES,
-) -> Document | None:
+) -> FetchedList | None:
     """The document at ``url``, or None where it is still the one that is known.
 
     ``whole`` asks for an answer that says where it ends, for documents whose form does not show that they were cut
@@ -78,7 +78,7 @@ async def fetch(
         raise FeedError("its answer is not HTTP, or was cut off") from None
 
 
-async def _fetch(url: str, known: Known, context: ssl.SSLContext, *, whole: bool, max_bytes: int) -> Document | None:
+async def _fetch(url: str, known: Known, context: ssl.SSLContext, *, whole: bool, max_bytes: int) -> FetchedList | None:
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
@@ -97,7 +97,7 @@ async def _fetch(url: str, known: Known, context: ssl.SSLContext, *, whole: bool
             return None
         _judge(head, whole=whole)
         data = await answer.content(max_bytes)
-        return Document(data, _validator(head, b"etag"), _validator(head, b"last-modified"))
+        return FetchedList(data, _validator(head, b"etag"), _validator(head, b"last-modified"))
     finally:
         # Nothing more is asked of this connection: no goodbye that could take time.
         writer.transport.abort()

@@ -26,7 +26,7 @@ from proxy.core.feed_paths import FeedError
 from proxy.core.ip_sets import Difference, check_change, read_document
 from proxy.core.metric_families import SET_AGE, SET_PREFIXES, SET_REFRESHES
 from proxy.core.metrics import Metrics
-from proxy.net.feed_fetch import Document, Known, fetch
+from proxy.net.feed_fetch import FetchedList, Known, fetch
 from proxy.values import frozen
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Fresh:
     selected: dict[str, AddressSet]
 
 
-def judge(feed: Feed, document: Document, old: Copy | None, queries: list[str], now: float) -> Fresh:
+def judge(feed: Feed, document: FetchedList, old: Copy | None, queries: list[str], now: float) -> Fresh:
     """The copy in a document, where all of it is good. Long work for a thread. FeedError says why not."""
     listing = read_document(document.data, feed.shape)
     before = None if old is None else old.listing
@@ -65,7 +65,7 @@ def judge(feed: Feed, document: Document, old: Copy | None, queries: list[str], 
     return Fresh(copy, Difference.between(before, listing), selected)
 
 
-async def fetch_feed(feed: Feed, known: Known, context: ssl.SSLContext) -> Document | None:
+async def fetch_feed(feed: Feed, known: Known, context: ssl.SSLContext) -> FetchedList | None:
     """The document of a feed, or None where it is still the known one. Raises FeedError."""
     return await fetch(feed.url, known, context, whole=feed.shape is None)
 

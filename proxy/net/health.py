@@ -31,7 +31,7 @@ MAX_ANSWER_BYTES = 64 * 1024
 AGAIN_S = 0.25
 
 
-class _Answer:
+class _CheckAnswer:
     """Waits for the end of one answer (``upstream.AnswerSink``), within a bound, and closes the connection."""
 
     def __init__(self, connection: UpstreamConnection) -> None:
@@ -113,13 +113,13 @@ class HealthChecks:
     async def _ask(self, endpoint: Endpoint, check: HealthCheck) -> int:
         """The status of the answer; 0 where there is none in time."""
         connection: UpstreamConnection | None = None
-        answer: _Answer | None = None
+        answer: _CheckAnswer | None = None
         try:
             async with asyncio.timeout(check.timeout_s):
                 connection = await self._pool.open(endpoint)
                 if connection.state is CLOSED:
                     return 0
-                answer = _Answer(connection)
+                answer = _CheckAnswer(connection)
                 request = f"GET {check.path} HTTP/1.1\r\nHost: {endpoint.authority}\r\nConnection: close\r\n"
                 head = f"{request}User-Agent: hookward-health\r\nAccept: */*\r\n\r\n".encode("ascii")
                 connection.start(answer, b"GET", [head], complete=True)

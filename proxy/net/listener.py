@@ -23,7 +23,7 @@ from proxy.core.addresses import AddressSet, Peer
 from proxy.core.setup_faults import NAMED_NOT_LISTED, NO_TRUSTED_PROXY, NOT_LISTED, SetupFault
 from proxy.errors import ProtocolError
 from proxy.net.acceptor import Acceptor
-from proxy.net.admission import ConnectionSlots, Site, Slot
+from proxy.net.admission import ConnectionSlot, ConnectionSlots, PolicyHolder
 from proxy.net.balancer_check import BalancerCheck
 from proxy.net.proxy_peek import header_fault, says_more, take_header
 from proxy.net.reset import reset
@@ -59,7 +59,7 @@ class Listener:
         self,
         sock: socket.socket,
         *,
-        site: Site,
+        site: PolicyHolder,
         slots: ConnectionSlots,
         factory: ConnectionFactory,
         tls: ContextSource | None = None,
@@ -125,18 +125,18 @@ class Listener:
     def _trusted_proxies(self) -> AddressSet:
         return self._site.policy.trusted_proxies
 
-    def _take_over(self, sock: socket.socket, peer: Peer, slot: Slot) -> None:
+    def _take_over(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot) -> None:
         self._spawn(self._hand_over(sock, peer, slot, self._factory), slot)
 
-    def _take_over_proxied(self, sock: socket.socket, peer: Peer, slot: Slot) -> None:
+    def _take_over_proxied(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot) -> None:
         self._spawn(self._unwrap(sock, peer, slot), slot)
 
-    def _spawn(self, setting_up: Coroutine[None, None, None], slot: Slot) -> None:
+    def _spawn(self, setting_up: Coroutine[None, None, None], slot: ConnectionSlot) -> None:
         task = asyncio.get_running_loop().create_task(setting_up)
         self._waiting.add(task)
         task.add_done_callback(lambda done: self._set_up(done, slot))
 
-    def _set_up(self, task: asyncio.Task[None], slot: Slot) -> None:
+    def _set_up(self, task: asyncio.Task[None], slot: ConnectionSlot) -> None:
         self._waiting.discard(task)
         self._joining.discard(task)
         if task.cancelled():
@@ -147,7 +147,7 @@ class Listener:
                 {"message": "a connection could not be set up", "exception": error, "task": task}
             )
 
-    async def _unwrap(self, sock: socket.socket, proxy: Peer, slot: Slot) -> None:
+    async def _unwrap(self, sock: socket.socket, proxy: Peer, slot: ConnectionSlot) -> None:
         """Take the PROXY header and judge the address that it names."""
         counters = self._slots.counters
         try:
@@ -191,7 +191,9 @@ class Listener:
         del secure
         return BalancerCheck(self._slots, peer, on_close)
 
-    async def _hand_over(self, sock: socket.socket, peer: Peer, slot: Slot, factory: ConnectionFactory) -> None:
+    async def _hand_over(
+        self, sock: socket.socket, peer: Peer, slot: ConnectionSlot, factory: ConnectionFactory
+    ) -> None:
         loop = asyncio.get_running_loop()
         tls = self._tls
         policy = self._site.policy
@@ -240,7 +242,7 @@ class Listener:
         self._waiting.discard(task)
         self._joining.add(task)
 
-    def _tls_failed(self, slot: Slot, peer: Peer, link: Link, error: OSError) -> None:
+    def _tls_failed(self, slot: ConnectionSlot, peer: Peer, link: Link, error: OSError) -> None:
         slot.release()
         # A client that ends without a byte looks whether the port is open: load balancers do so every few seconds.
         if link.fault is None and not link.heard and not isinstance(error, ConnectionAbortedError):

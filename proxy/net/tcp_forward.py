@@ -13,7 +13,7 @@ from proxy.core.addresses import AddressSet, Peer
 from proxy.core.policy import Endpoint
 from proxy.core.proxy_protocol import header_for
 from proxy.net.acceptor import Acceptor
-from proxy.net.admission import ConnectionSlots, Site, Slot
+from proxy.net.admission import ConnectionSlot, ConnectionSlots, PolicyHolder
 from proxy.net.pipe import PipeEnd, pair
 from proxy.net.reset import reset
 from proxy.values import mutable
@@ -47,7 +47,7 @@ class TcpForward:
         self,
         sock: socket.socket,
         *,
-        site: Site,
+        site: PolicyHolder,
         slots: ConnectionSlots,
         upstream: Endpoint,
         allow: AddressSet | None,
@@ -115,7 +115,7 @@ class TcpForward:
             client.sink.abort()
         await self.drained()
 
-    def _take_over(self, sock: socket.socket, peer: Peer, slot: Slot) -> None:
+    def _take_over(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot) -> None:
         task = asyncio.get_running_loop().create_task(self._connect(sock, peer, slot))
         self._dialling.add(task)
         task.add_done_callback(self._connected)
@@ -129,7 +129,7 @@ class TcpForward:
                 {"message": "a pipe could not be laid", "exception": error, "task": task}
             )
 
-    async def _connect(self, sock: socket.socket, peer: Peer, slot: Slot) -> None:
+    async def _connect(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot) -> None:
         client, upstream = pair(lambda: self._ended(client, slot), self._received, self._answered)
         try:
             async with asyncio.timeout(self._site.policy.server.connect_timeout_s):
@@ -169,7 +169,7 @@ class TcpForward:
         else:
             await loop.create_connection(lambda: upstream, to.host, to.port)
 
-    def _ended(self, client: PipeEnd, slot: Slot) -> None:
+    def _ended(self, client: PipeEnd, slot: ConnectionSlot) -> None:
         slot.release()
         self.counters.open -= 1
         self._pipes.remove(client)

@@ -23,8 +23,7 @@ from proxy.config.admission import callers
 from proxy.config.commandline import wants_colour
 from proxy.config.host import PYTHON_VERSION
 from proxy.config.set_shelf import SetShelf
-from proxy.config.settings import Loaded, Settings
-from proxy.config.settings import TcpForward as TcpSettings
+from proxy.config.settings import Loaded, Settings, TcpSettings
 from proxy.core.addresses import Peer
 from proxy.core.exposition import Snapshot, render, render_open_metrics
 from proxy.core.metric_families import JOURNAL_DROPPED, LOG_WITHHELD

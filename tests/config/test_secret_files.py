@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.secret_files import MAX_SECRET_BYTES, Found, may_be_shown, read_bounded, read_reference
+from proxy.config.secret_files import MAX_SECRET_BYTES, FoundSecret, may_be_shown, read_bounded, read_reference
 from proxy.errors import Mistake
 
 
@@ -19,7 +19,7 @@ def put(folder: Path, content: bytes, mode: int = 0o600) -> str:
     return f"file:{path}"
 
 
-def read(reference: str, **environ: str) -> Found:
+def read(reference: str, **environ: str) -> FoundSecret:
     return read_reference(reference, "", environ)
 
 

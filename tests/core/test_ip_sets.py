@@ -14,8 +14,8 @@ from proxy.core.addresses import AddressSet, Peer
 from proxy.core.feed_paths import FeedError, Shape
 from proxy.core.ip_sets import (
     MAX_PREFIXES,
+    AddressListing,
     Difference,
-    Listing,
     check_change,
     dump_groups,
     listing_of,
@@ -32,11 +32,11 @@ def hooks(*prefixes: object) -> bytes:
     return json.dumps({"hooks": prefixes}).encode()
 
 
-def listing(*prefixes: str) -> Listing:
+def listing(*prefixes: str) -> AddressListing:
     return listing_of({(): prefixes})
 
 
-def aws() -> Listing:
+def aws() -> AddressListing:
     rows = [
         ("192.0.2.0/24", "EC2", "us-east-1"),
         ("192.0.2.0/24", "AMAZON", "us-east-1"),

@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from proxy.core.feed_paths import FeedError
-from proxy.net.feed_fetch import Document, Known, fetch
+from proxy.net.feed_fetch import FetchedList, Known, fetch
 from tests.net.conftest import Run
 from tests.net.feed_server import FeedServer, answer, feed_server
 
@@ -26,11 +26,11 @@ def trusting() -> ssl.SSLContext:
 
 
 def get(
-    run: Run[Document | None], prepare, path: str = "/feed", known: Known | None = None, **options
-) -> Document | None:
+    run: Run[FetchedList | None], prepare, path: str = "/feed", known: Known | None = None, **options
+) -> FetchedList | None:
     """Fetch from a plain feed server that ``prepare`` has set up."""
 
-    async def main() -> Document | None:
+    async def main() -> FetchedList | None:
         async with feed_server() as server:
             prepare(server)
             return await fetch(server.url(path), known or Known(), NO_TLS, **options)
@@ -48,19 +48,19 @@ def says(raw: bytes):
 @pytest.mark.parametrize(
     ("raw", "document"),
     [
-        (answer(LIST), Document(LIST)),
+        (answer(LIST), FetchedList(LIST)),
         (answer(LIST, 'ETag: W/"a1"', "Last-Modified: Mon, 23 Nov 2026 10:00:00 GMT"),
-         Document(LIST, 'W/"a1"', "Mon, 23 Nov 2026 10:00:00 GMT")),
-        (answer(LIST, "ETag: " + "x" * 300), Document(LIST)),
-        (CHUNKED, Document(LIST)),
-        (UNTIL_CLOSE, Document(LIST)),
-        (b"HTTP/1.1 103 Early Hints\r\n\r\n" + answer(LIST), Document(LIST)),
-        (answer(LIST, "Content-Encoding: identity"), Document(LIST)),
-        (answer(b""), Document(b"")),
+         FetchedList(LIST, 'W/"a1"', "Mon, 23 Nov 2026 10:00:00 GMT")),
+        (answer(LIST, "ETag: " + "x" * 300), FetchedList(LIST)),
+        (CHUNKED, FetchedList(LIST)),
+        (UNTIL_CLOSE, FetchedList(LIST)),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" + answer(LIST), FetchedList(LIST)),
+        (answer(LIST, "Content-Encoding: identity"), FetchedList(LIST)),
+        (answer(b""), FetchedList(b"")),
     ],
     ids=["length", "validators", "long-etag", "chunked", "until-close", "interim", "identity", "empty"],
 )  # fmt: skip
-def test_a_document_is_taken(run: Run[Document | None], raw: bytes, document: Document):
+def test_a_document_is_taken(run: Run[FetchedList | None], raw: bytes, document: FetchedList):
     assert get(run, says(raw)) == document
 
 
@@ -95,25 +95,25 @@ def test_a_document_is_taken(run: Run[Document | None], raw: bytes, document: Do
         "lengths",
     ],
 )
-def test_anything_else_is_an_error(run: Run[Document | None], raw: bytes, why: str):
+def test_anything_else_is_an_error(run: Run[FetchedList | None], raw: bytes, why: str):
     with pytest.raises(FeedError, match=why):
         get(run, says(raw))
 
 
-def test_a_text_must_say_where_it_ends(run: Run[Document | None]):
-    assert get(run, says(answer(LIST)), whole=True) == Document(LIST)
-    assert get(run, says(CHUNKED), whole=True) == Document(LIST)
+def test_a_text_must_say_where_it_ends(run: Run[FetchedList | None]):
+    assert get(run, says(answer(LIST)), whole=True) == FetchedList(LIST)
+    assert get(run, says(CHUNKED), whole=True) == FetchedList(LIST)
     with pytest.raises(FeedError, match="where it ends"):
         get(run, says(UNTIL_CLOSE), whole=True)
 
 
 @pytest.mark.parametrize("raw", [answer(b"x" * 3_000_000), b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 3_000_000])
-def test_a_huge_document_is_not_read_to_its_end(run: Run[Document | None], raw: bytes):
+def test_a_huge_document_is_not_read_to_its_end(run: Run[FetchedList | None], raw: bytes):
     with pytest.raises(FeedError, match="larger than 1 MiB"):
         get(run, says(raw), max_bytes=1024 * 1024)
 
 
-def test_a_slow_feed_has_an_end(run: Run[Document | None]):
+def test_a_slow_feed_has_an_end(run: Run[FetchedList | None]):
     def prepare(server: FeedServer) -> None:
         server.silent.add("/feed")
 
@@ -128,8 +128,8 @@ def test_a_known_copy_is_asked_for_and_confirmed(run: Run[None], trusting: ssl.S
             server.etags["/feed?x=1"] = '"v1"'
             url = server.url("/feed?x=1", "127.0.0.1")
             assert await fetch(url, Known('"v1"', "Mon, 23 Nov 2026 10:00:00 GMT"), trusting) is None
-            assert await fetch(url, Known('"v0"'), trusting) == Document(LIST, '"v1"')
-            assert await fetch(url, Known("", "Mon, 23 Nov 2026 10:00:00 GMT"), trusting) == Document(LIST, '"v1"')
+            assert await fetch(url, Known('"v0"'), trusting) == FetchedList(LIST, '"v1"')
+            assert await fetch(url, Known("", "Mon, 23 Nov 2026 10:00:00 GMT"), trusting) == FetchedList(LIST, '"v1"')
             first, _, third = server.requests
             assert first["if-none-match"] == '"v1"'
             assert "if-modified-since" not in first
@@ -150,7 +150,7 @@ def test_over_tls_the_certificate_is_checked(run: Run[None], ca: trustme.CA, tru
     async def main() -> None:
         async with feed_server(context) as server:
             server.answers["/feed"] = answer(LIST)
-            assert await fetch(server.url(), Known(), ours) == Document(LIST)
+            assert await fetch(server.url(), Known(), ours) == FetchedList(LIST)
             # asyncio's own server complains of the handshakes that we are about to break off
             asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
             with pytest.raises(FeedError, match="cannot be trusted"):
