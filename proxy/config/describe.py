@@ -6,11 +6,12 @@ same configuration gives the same lines.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from proxy.config.endpoints import ListenAddress
 from proxy.config.guards import show_instant
 from proxy.config.schema import SECTIONS
-from proxy.config.settings import DuplicateSettings, Loaded, Settings
+from proxy.config.settings import DuplicateSettings, ListUse, Loaded, Settings
 from proxy.config.sizes import show_rate, show_time
 from proxy.config.words import addresses, algorithm, only, senders, token_place
 from proxy.core.duplicates import DuplicateRule
@@ -28,12 +29,15 @@ _BODIES = {
 }
 
 
-def describe(loaded: Loaded) -> str:
-    """What a configuration means, as text of several lines without a final newline. Warnings are not part of it."""
+def describe(loaded: Loaded, sets: Mapping[str, str] | None = None) -> str:
+    """What a configuration means, as text of several lines without a final newline. Warnings are not part of it.
+    ``sets`` says of published address sets, by name, how many prefixes they have and of when they are.
+    """
     policy, settings = loaded.policy, loaded.settings
     blocks = [_process(policy, settings)]
     if policy.exposure is Exposure.ROUTES:
-        blocks += [_route(route, policy.limits) for route in policy.routes]
+        lists = {id(use.value): _list_of(use, sets or {}) for use in loaded.sets.lists if not use.denies}
+        blocks += [_route(route, policy.limits, lists.get(id(route.allow))) for route in policy.routes]
         blocks.append(["What no route owns is answered 404."])
     elif settings.listen:
         blocks.append([_exposure(policy)])
@@ -48,10 +52,17 @@ def describe(loaded: Loaded) -> str:
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
+def _list_of(use: ListUse, told: Mapping[str, str]) -> str:
+    """A list of addresses with published sets in it, as it was written."""
+    named = [f"set:{name}{f'?{query}' if query else ''}" for name, query in use.sets]
+    shown = [f"{text} ({told[text[4:]]})" if text[4:] in told else text for text in named]
+    return _list([*shown, addresses(use.fixed)] if use.fixed else shown)
+
+
 def _process(policy: Policy, settings: Settings) -> list[str]:
     lines = []
     if settings.listen:
-        lines.append(f"Listens on {_list([str(address) for address in settings.listen])}, {_tls(settings)}.")
+        lines.append(f"Listens on {_list([_listening(address) for address in settings.listen])}, {_tls(settings)}.")
         lines.append(_admission(policy, settings))
     if policy.trusted_proxies:
         lines.append(f"Trusts proxies at {addresses(policy.trusted_proxies)} to name the client.")
@@ -62,6 +73,12 @@ def _process(policy: Policy, settings: Settings) -> list[str]:
     if any(route.duplicates is not None for route in policy.routes):
         lines.append(f"Remembers deliveries {_memory(settings.duplicates)}.")
     return lines
+
+
+def _listening(address: ListenAddress) -> str:
+    if address.is_tcp and not address.host:
+        return f"port {address.port} of every address of this host, IPv4 and IPv6"
+    return str(address)
 
 
 def _memory(settings: DuplicateSettings) -> str:
@@ -100,12 +117,12 @@ def _exposure(policy: Policy) -> str:
     return f"Local only: requests of this host to a loopback name are passed on to {to}; all others are refused."
 
 
-def _route(route: Route, limits: Limits) -> list[str]:
+def _route(route: Route, limits: Limits, allowed: str | None) -> list[str]:
     below = "alone" if route.exact else "and below"
     methods = ", ".join(sorted(method.decode("ascii") for method in route.methods))
     lines = [
         f"Route {route.name}: {methods} {route.shown_path} {below}, to {_list([str(one) for one in route.upstream])}.",
-        f"May call: {senders(route.allow, route.deny)}.",
+        f"May call: {senders(route.allow, route.deny, allowed)}.",
         *_proofs(route),
         f"Body: {_BODIES[route.body].format(window=_limit('hold_window', route.limits))}",
     ]

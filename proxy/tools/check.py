@@ -25,6 +25,7 @@ from proxy.config.problems import suggestion
 from proxy.config.rules import RULES
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Fixture, Loaded
+from proxy.config.words import count
 from proxy.core.addresses import Peer
 from proxy.core.walk import Trip, Walk, walk
 from proxy.errors import ConfigError, Problem
@@ -35,7 +36,7 @@ from proxy.net.clock import Clock
 from proxy.net.tls import load_certificates
 from proxy.tools.explain import read_file
 from proxy.tools.installed_unit import installed_unit
-from proxy.tools.ip_sets import SetRow, sentence
+from proxy.tools.ip_sets import SetRow, sentence, show_age
 from proxy.tools.lint import lint
 from proxy.tools.start import check_user, errors_of_ports, problems_with_log, problems_with_store
 from proxy.values import frozen
@@ -62,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     shelf = SetShelf()
     judged = load_as_service(arguments, shelf, elsewhere=arguments.elsewhere)
     loaded = judged.loaded
-    print(describe(loaded))
+    print(describe(loaded, _sets(loaded, shelf)))
     _tell_sets(loaded, shelf)
     now = Clock.wall()
     served = _tell_certificates(loaded, now)
@@ -147,6 +148,17 @@ def _check_ids(ids: Sequence[str]) -> None:
         raise FlagError(
             [Problem("--silence", f"there is no rule {one[:40]!r}", suggestion(one, RULES)) for one in unknown]
         )
+
+
+def _sets(loaded: Loaded, shelf: SetShelf) -> dict[str, str]:
+    """What to say of each published address set beside its name."""
+    found = {}
+    for (name, query), feed in loaded.sets.used.items():
+        copy = shelf.get(feed)
+        age = f"of {show_age(Clock.wall() - copy.confirmed)} ago" if copy is not None else "not here yet"
+        size = f"{count(len(shelf.select(feed, query)), 'network')}, " if copy is not None else ""
+        found[f"{name}?{query}" if query else name] = f"{size}{age}"
+    return found
 
 
 def _tell_sets(loaded: Loaded, shelf: SetShelf) -> None:

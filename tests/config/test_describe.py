@@ -40,11 +40,11 @@ allow = "198.51.100.1"
 
 EXPECTED = """Listens on 0.0.0.0:443, unix:/run/h.sock, with TLS for a.example, b.example.
 Every address may connect.
-Trusts proxies at 1 address range to name the client.
+Trusts proxies at 10.0.0.0/8 to name the client.
 Answers for health and metrics on 127.0.0.1:4040.
 
 Route github: POST /hooks/github and below, to http://127.0.0.1:8000.
-    May call: 1 address range and peers on unix sockets.
+    May call: 192.0.2.0/24 and peers on unix sockets.
     Proof: signature of github in x-hub-signature-256 (HMAC-SHA256), with the secrets new, old (until 2026-12-15).
     Body: tail: nothing is passed on within 256KiB; beyond, all but the end, until the proof holds.
     Events: ping, push; others are refused.
@@ -65,7 +65,7 @@ Route query: POST /q and below, to http://127.0.0.1:8000.
 What no route owns is answered 404.
 
 TCP ssh: 0.0.0.0:2222 to 127.0.0.1:22.
-    May connect: 1 address range.
+    May connect: 198.51.100.1.
 
 Limits that differ from their defaults: head_timeout 5s (default 10s)."""
 
@@ -88,7 +88,7 @@ def test_the_whole_text(place: Workplace) -> None:
             ),
         ),
         (ENDS + "open = true", "OPEN: every request is passed on to http://127.0.0.1:8000, and nothing is checked."),
-        (ENDS + 'allow = "192.0.2.1"', "Only 1 address range may connect; all others are reset at accept."),
+        (ENDS + 'allow = "192.0.2.1"', "Only 192.0.2.1 may connect; all others are reset at accept."),
         (ENDS + 'allow = "192.0.2.1"', "    Proof: none."),
         (
             ENDS + 'proxy_protocol = "require"\ntrusted_proxies = "10.0.0.1"',
@@ -97,7 +97,7 @@ def test_the_whole_text(place: Workplace) -> None:
         (ENDS + 'proxy_protocol = "require"\ntrusted_proxies = "10.0.0.1"', "Only trusted proxies may connect."),
         (
             ENDS + 'allow = "192.0.2.1"\nkernel_filter = "auto"',
-            "Only 1 address range may connect; the kernel filter drops all others.",
+            "Only 192.0.2.1 may connect; the kernel filter drops all others.",
         ),
         (ENDS + 'kernel_filter = "auto"', "Every address may connect. The kernel filter drops nothing."),
         (
@@ -128,3 +128,16 @@ def test_the_whole_text(place: Workplace) -> None:
 )
 def test_lines(place: Workplace, text: str, line: str) -> None:
     assert line in describe(place.load(text)).splitlines()
+
+
+def test_a_port_alone_is_every_address(place: Workplace) -> None:
+    text = describe(place.load(ENDS.replace('"127.0.0.1:8443"', '":8443"')))
+    assert text.startswith("Listens on port 8443 of every address of this host, IPv4 and IPv6, without TLS.")
+
+
+def test_published_sets_are_called_by_their_names(place: Workplace) -> None:
+    route = '[route.a]\nallow = ["set:github", "198.51.100.7"]\n'
+    text = describe(place.load(ENDS + route), {"github": "8 networks, of 2 days ago"})
+    assert "    May call: set:github (8 networks, of 2 days ago), 198.51.100.7." in text.splitlines()
+    route = '[route.a]\nallow = ["0.0.0.0/0"]\n'
+    assert "    May call: everybody with an IPv4 address." in describe(place.load(ENDS + route)).splitlines()

@@ -16,8 +16,13 @@ def test_counts() -> None:
     ("entries", "said"),
     [
         ([], "nobody"),
-        (["192.0.2.1"], "1 address range"),
-        (["192.0.2.1", "2001:db8::/32", "unix:"], "2 address ranges and peers on unix sockets"),
+        (["192.0.2.1"], "192.0.2.1"),
+        (["192.0.2.1", "2001:db8::/32", "unix:"], "192.0.2.1, 2001:db8::/32 and peers on unix sockets"),
+        ([f"192.0.2.{n}" for n in range(0, 16, 2)], "8 networks"),
+        (["192.0.2.0/25", "192.0.2.128/26"], "192.0.2.0/25, 192.0.2.128/26"),
+        (["0.0.0.0/0"], "everybody with an IPv4 address"),
+        (["::/0", "192.0.2.1"], "everybody with an IPv6 address, 192.0.2.1"),
+        (["0.0.0.0/0", "::/0"], "everybody"),
         (["unix:"], "peers on unix sockets"),
     ],
 )
@@ -32,8 +37,9 @@ def test_no_list_is_every_address() -> None:
 def test_what_is_denied_is_said_where_that_is_shorter() -> None:
     some, denied = AddressSet.parse(["192.0.2.0/24", "unix:"]), (AddressSet.parse(["192.0.2.1"]),)
     assert senders(some, ()) == addresses(some)
-    assert senders(None, denied) == "every address, but not 1 address range"
+    assert senders(None, denied) == "every address, but not 192.0.2.1"
     assert only(None) == "every address"
+    assert only(AddressSet.parse(["0.0.0.0/0"])) == "everybody with an IPv4 address"
     assert only(some) == f"only {addresses(some)}"
     assert only(AddressSet.parse(["all"]).without(some)) == f"every address but {addresses(some)}"
 

@@ -77,13 +77,13 @@ def test_each_route_and_what_protects_it(secret: Path, tmp_path: Path):
     lines = {line.split(":")[0]: line for line in text.splitlines()}
     github = "POST /git to http://127.0.0.1:8000: github signature (2 secrets)"
     assert github in lines["route github"]
-    assert lines["route github"].endswith("only 1 address range and peers on unix sockets, events ping, push")
+    assert lines["route github"].endswith("only 10.0.0.0/8 and peers on unix sockets, events ping, push")
     assert "POST /query (exactly)" in lines["route query"]
     assert "token in query parameter key (1 secret) (ONLY OBSERVED" in lines["route query"]
     assert "token in header x-key (1 secret)" in lines["route header"].lower()
     assert "token in Authorization: Bearer" in lines["route bearer"]
     assert "NOTHING PROTECTS IT" in lines["route free"]
-    assert lines["tcp ssh"] == "tcp ssh: 127.0.0.1:0 to 127.0.0.1:22; only 1 address range may connect"
+    assert lines["tcp ssh"] == "tcp ssh: 127.0.0.1:0 to 127.0.0.1:22; only 127.0.0.1 may connect"
     assert "everything else is answered 404; every address may connect" in text
     assert any(line.startswith("warning") for line in lines)
     assert "hush" not in text
@@ -91,7 +91,7 @@ def test_each_route_and_what_protects_it(secret: Path, tmp_path: Path):
 
 def test_where_every_route_has_a_list_only_their_addresses_may_connect(secret: Path):
     flags = [*FLAGS, "--path", "/x", "--provider", "github", "--secret-file", str(secret), "--allow", "10.0.0.0/8"]
-    assert "only 1 address range may connect" in said(load(flags, {}))
+    assert "only 10.0.0.0/8 may connect" in said(load(flags, {}))
 
 
 def test_ready_lines_can_be_waited_for():
