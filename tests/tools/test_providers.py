@@ -11,6 +11,8 @@ from proxy.config.flags import FlagError
 from proxy.core.schemes import PROVIDERS
 from proxy.tools.providers import ROW, main, provider_named, row_of
 
+META = {"facebook_graph_api", "facebook_messenger", "instagram", "whatsapp"}
+
 
 def test_the_table_has_every_provider_once_in_80_columns(capsys: pytest.CaptureFixture[str]):
     assert main([]) == 0
@@ -60,7 +62,8 @@ def test_json_has_all_that_is_known(capsys: pytest.CaptureFixture[str]):
         (["data center"], {"bitbucket_dc", "bitbucket_dc_basic"}),
         (["Hygraph"], {"graphcms"}),
         (["git-lab"], set()),
-        (["gitlab-"], {"gitlab_signing_token"}),
+        (["gitlab-s"], {"gitlab_signing_token"}),
+        (["X-Hub-Signature-25"], {"github"} | META),
         (["teams", "sla"], {"microsoft_teams", "slack"}),
     ],
 )
