@@ -42,7 +42,13 @@ class Diagnosis:
     """A cause: its word, and what is the case and how to mend it, in sentences without a line break."""
 
     word: str
-    sentence: str
+    said: str
+    mend: str
+
+    @property
+    def sentence(self) -> str:
+        """Both sentences."""
+        return f"{self.said} {self.mend}"
 
 
 #: What is said where no cause fits.
@@ -80,5 +86,5 @@ def diagnose(case: Case) -> Diagnosis | None:
     for hypothesis in _BY_REASON.get(case.reason, ()):
         facts = hypothesis(trial)
         if facts is not None:
-            return Diagnosis(hypothesis.word, f"{hypothesis.said} {hypothesis.mend}".format(**facts))
+            return Diagnosis(hypothesis.word, hypothesis.said.format(**facts), hypothesis.mend.format(**facts))
     return None

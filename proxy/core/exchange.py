@@ -25,6 +25,7 @@ from proxy.core.local_only import local_fault
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.rate import RateLimiter
 from proxy.core.routes import RouteTable
+from proxy.core.setup_faults import SetupFault
 from proxy.core.signatures import Verification
 from proxy.http1 import Framing, RequestHead
 from proxy.reasons import OBSERVABLE, Reason
@@ -60,6 +61,7 @@ class Reject:
     retry_s: float = 0.0  # RATE_LIMITED: when there is room again
     detail: str = ""  # which rule, which limit, or what stands against local-only mode
     stage: int = 0  # how many of ``CHECKS`` held
+    fault: SetupFault | None = None  # what in the set-up it comes from, where that is known at once
     owner: Route | None = None  # where no route was asked: one that owns the path, and knows what of it may be shown
 
     @property
@@ -90,7 +92,7 @@ def decide(
     if client is None:
         return Reject(Reason.BAD_REQUEST, peer, detail="forwarded_conflict")
     if policy.exposure is Exposure.LOCAL and (fault := local_fault(head, client)):
-        return Reject(Reason.ADDRESS_REFUSED, client, detail=fault)
+        return Reject(Reason.ADDRESS_REFUSED, client, detail=fault.word, fault=fault)
     candidates = table.candidates(head.path)
     if not candidates:
         return Reject(Reason.PATH_NOT_MATCHED, client)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 
 from proxy.core.addresses import Peer
+from proxy.core.setup_faults import SetupFault
 from proxy.http1 import RequestHead
 
 _LOOPBACK = rb"(?:localhost|(?:[a-z0-9-]+\.)+localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])\.?(?::[0-9]+)?"
@@ -42,17 +43,45 @@ TELLTALE = tuple(
 )
 
 
-def local_fault(head: RequestHead, client: Peer) -> str:
-    """Why ``head`` does not pass in local-only mode, in a word for the log; "" where it passes."""
+_MEND = (
+    "configure a route: --path, --provider, --secret-file (`hookward init` writes one); --open would forward all of it"
+)
+
+
+def _fault(word: str, why: str, mend: str = _MEND) -> SetupFault:
+    return SetupFault(word, f"nothing is configured, so only this host may pass, and {why}", mend)
+
+
+NOT_LOOPBACK = _fault("not_loopback", "the client has the address of another")
+HTTP_1_0 = _fault(
+    "http_1_0",
+    "the request is HTTP/1.0, as nginx and others in front speak it unless they are told otherwise",
+    f"ask by HTTP/1.1 if it comes from this host; else {_MEND}",
+)
+PUBLIC_HOST = _fault(
+    "public_host", "the request's Host is no loopback name: a tunnel, a proxy or a public name brought it here"
+)
+FORWARDING_FIELD = _fault(
+    "forwarding_field", "the request has a field that proxies, tunnels and CDNs add: another host may be behind it"
+)
+FOREIGN_ORIGIN = _fault(
+    "foreign_origin",
+    "a browser sends the request for a page of another site",
+    f"open that page from a loopback name, or {_MEND}",
+)
+
+
+def local_fault(head: RequestHead, client: Peer) -> SetupFault | None:
+    """Why ``head`` does not pass in local-only mode; None where it passes."""
     if not client.is_loopback:
-        return "peer"
+        return NOT_LOOPBACK
     if head.minor != 1:
-        return "http_1_0"
+        return HTTP_1_0
     if not _LOOPBACK_HOST.fullmatch(head.host.lower()):
-        return "public_host"
+        return PUBLIC_HOST
     if any(name.startswith(TELLTALE) for name in (*head.values, *head.dropped)):
-        return "forwarding_field"
-    return "" if _is_of_own_site(head) else "other_site"
+        return FORWARDING_FIELD
+    return None if _is_of_own_site(head) else FOREIGN_ORIGIN
 
 
 def _is_of_own_site(head: RequestHead) -> bool:

@@ -57,6 +57,12 @@ OBSERVED = Family(
     ("route", "reason"),
 )
 DIAGNOSES = Family("hookward_diagnoses_total", "counter", "Causes of refusals that were found.", ("route", "diagnosis"))
+DIAGNOSES_WITHHELD = Family(
+    "hookward_diagnoses_withheld_total",
+    "counter",
+    "Refusals whose cause was not looked for, because there were too many at once.",
+    ("route",),
+)
 IN_FLIGHT = Family("hookward_exchanges_in_flight", "gauge", "Exchanges that have begun and not ended.")
 BUFFERED = Family("hookward_buffered_bytes", "gauge", "Bytes reserved of the buffer budget.")
 BUDGET = Family("hookward_buffer_budget_bytes", "gauge", "The limit of hookward_buffered_bytes.")

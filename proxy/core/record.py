@@ -22,6 +22,9 @@ class ExchangeRecord:
     detail: str = ""  # a fixed word that says which rule: "cl_te", "bare_lf", …
     phase: Phase = Phase.HEAD
     verdict: str = ""  # "admitted", "refused", "observed"; "" where none was reached
+    cause: str = ""  # a word for why it failed, where that was found
+    why: str = ""  # the same in a sentence of ours, which names secrets, routes and headers
+    mend: str = ""
     observed: Reason | None = None  # what would have been refused, where the route only observes
     method: str = ""
     path: str = ""
@@ -52,6 +55,10 @@ class ExchangeRecord:
         self.detail = detail
         self.verdict = "refused"
         self.status = status
+
+    def explain(self, cause: str, why: str, mend: str) -> None:
+        """Note why it failed, and what mends it."""
+        self.cause, self.why, self.mend = cause, why, mend
 
     def answer_handshake(self, status: int, size: int) -> None:
         """Note that we answered an endpoint check by ourselves, with ``size`` bytes of content."""

@@ -61,8 +61,7 @@ ON_LOOP_BYTES = 16 * 1024
 #: What a relay wants of the shell besides writing bytes; added up in ``wishes``.
 DIAL = 1  # a connection to an upstream of the route: ``connected``
 CLAIM = 2  # ask whether ``keys`` are of a duplicate: ``claimed`` or ``duplicate``
-EXPLAIN = 4  # look for the cause of ``suspect``, for the operator alone
-JUDGE = 8  # ``gate.finish`` beside the loop, where it would take too long: ``judged``
+JUDGE = 4  # ``gate.finish`` beside the loop, where it would take too long: ``judged``
 
 
 @dataclass(slots=True, eq=False)
@@ -98,8 +97,6 @@ class Relay:
     wishes: int = 0
     may_wait: bool = False  # of DIAL: for as long as the route and the provider wait
     keys: Keys = NO_KEYS  # of CLAIM
-    suspect: Reason | None = None  # of EXPLAIN
-    _evidence: bytes | None = None  # of EXPLAIN: the body, where the gate has it no longer
 
     # at the end
     then: Then | None = None
@@ -107,6 +104,8 @@ class Relay:
     own: HandshakeAnswer | None = None  # instead of the refusal for the record's reason
     allow: tuple[bytes, ...] = ()  # of METHOD_NOT_ALLOWED
     retry_s: float = 0.0  # of RATE_LIMITED
+    suspect: Reason | None = None  # whose cause is to be looked for, for the operator alone
+    _evidence: bytes | None = None  # for that: the body, where the gate has it no longer
 
     def __repr__(self) -> str:
         return f"<Relay {self.record.request_id}: request {self.request.value}, answer {self.answer.value}>"
@@ -122,7 +121,9 @@ class Relay:
         if head is not None and reject.route is not None:
             self.head = head
             self.route = reject.route
-            self._explain(reject.reason)
+            self.suspect = reject.reason
+        if reject.fault is not None:
+            self.record.explain(reject.fault.word, *reject.fault.sentences)
 
     def skipped(self, body: bytes) -> None:
         """The body of a refused head came along: the connection may stay."""
@@ -140,7 +141,7 @@ class Relay:
             self.is_free = True
             self._tell_verdict()
         if admit.observed is not None:
-            self._explain(admit.observed)
+            self.suspect = admit.observed
 
     def answered_check(self, answer: HandshakeAnswer) -> None:
         """An endpoint check, whole and right: we answer it, and nothing goes to the upstream."""
@@ -334,7 +335,7 @@ class Relay:
         """The body has its verdict: the secret that matched, why none did, or None where nothing had to be proved."""
         admit, record = self.admit, self.record
         if isinstance(verdict, Reason):
-            self._explain(verdict)
+            self.suspect = verdict
             if not admit.route.observe:
                 self.refuse(verdict)
                 return
@@ -403,10 +404,6 @@ class Relay:
             record.phase = Phase.DONE
             self._end(Reason.DELIVERED, Then.GO_ON if record.keep_alive else Then.CLOSE)
 
-    def _explain(self, reason: Reason) -> None:
-        self.suspect = reason
-        self.wishes |= EXPLAIN
-
     def _tell_verdict(self) -> None:
         observed = self.admit.observed
         self.record.verdict = "admitted" if observed is None else "observed"
@@ -422,7 +419,7 @@ class Relay:
         self.request = REQUEST_MOVES[self.request][RequestState.CLOSED]
         self.answer = ANSWER_MOVES[self.answer][answer]
         self.then = then
-        self.wishes &= EXPLAIN
+        self.wishes = 0
         self._kept = self._spilled = None
         self._pending = []
 

@@ -21,6 +21,15 @@ class SetupFault:
     said: str
     mend: str
 
+    @property
+    def sentences(self) -> tuple[str, str]:
+        """What is the case and how to mend it, each as a sentence by itself."""
+        return _sentence(self.said), _sentence(self.mend)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
 
 class Spoken(Enum):
     """What a connection begins with."""

@@ -76,16 +76,21 @@ def walk(trip: Trip) -> Walk:
     head = _read_head(trip, found)
     if head is None:
         return found
-    policy = trip.policy if trip.peer is not None else _without_addresses(trip.policy)
+    is_local = trip.policy.exposure is Exposure.LOCAL
+    policy = trip.policy if trip.peer is not None or is_local else _without_addresses(trip.policy)
     table = policy.table
     peer = trip.peer or Peer.of("127.0.0.1")
     if not _find_routes(head, policy, table, found):
         return found
     decision = decide(head, peer, policy, table, trip.now, trusted=peer in policy.trusted_proxies)
     if decision.route is None:
-        fault = f" ({decision.detail})" if isinstance(decision, Reject) and decision.detail else ""
-        found.refuse("address", Reason.ADDRESS_REFUSED, f"local only: this host alone may send, without a proxy{fault}")
+        assert isinstance(decision, Reject)
+        found.refuse("local only" if is_local else "address", decision.reason, decision.detail)
+        if decision.fault is not None:
+            found.diagnosis = Diagnosis(decision.fault.word, *decision.fault.sentences)
         return found
+    if is_local:
+        found.note("local only", passed=True, said="nothing is configured, and the request is one of this host")
     found.route = decision.route.name
     _tell_head(trip, head, decision, found)
     if isinstance(decision, Admit):
@@ -128,8 +133,7 @@ def _path(trip: Trip, head: RequestHead) -> str:
 
 def _without_addresses(policy: Policy) -> Policy:
     routes = tuple(replace(route, allow=None, deny=()) for route in policy.routes)
-    exposure = Exposure.OPEN if policy.exposure is Exposure.LOCAL else policy.exposure
-    return replace(policy, routes=routes, allow=None, trusted_proxies=AddressSet.empty(), exposure=exposure)
+    return replace(policy, routes=routes, allow=None, trusted_proxies=AddressSet.empty())
 
 
 def _find_routes(head: RequestHead, policy: Policy, table: RouteTable[Route], found: Walk) -> bool:

@@ -325,16 +325,21 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _end(self, relay: Relay) -> None:
         """The only end of an exchange, of a refused head too: its record is written, and its client goes on."""
-        site, record, then = self._site, relay.record, relay.then
         self._exchange = None
-        record.duration_s = site.clock.now() - relay.started
-        site.finished(record)
-        if self._state is CLOSING or self._state is CLOSED:
-            return  # none is there to be told
-        whole = then is Then.GO_ON or (then is Then.ANSWER and relay.request_read and record.keep_alive)
+        relay.record.duration_s = self._site.clock.now() - relay.started
+        self._site.finished(relay)
+        if self._state is not CLOSING and self._state is not CLOSED:  # else none is there to be told
+            self._go_on(relay)
+        if relay.suspect is not None:
+            self._site.explain(relay)
+
+    def _go_on(self, relay: Relay) -> None:
+        """Answer what has ended, where that is ours to do, and go on with the connection or end it."""
+        then = relay.then
+        whole = then is Then.GO_ON or (then is Then.ANSWER and relay.request_read and relay.record.keep_alive)
         stays = whole and self._may_stay
         if then is Then.ANSWER:
-            self._writing.write([site.own_answer(relay, close=not stays)])
+            self._writing.write([self._site.own_answer(relay, close=not stays)])
         if stays:
             self._next_head()
         elif then is Then.CUT:
@@ -343,13 +348,10 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._linger()
         else:
             self._close()
-        if relay.suspect is not None:
-            site.explain(relay)
 
     def _give_up_exchange(self, reason: Reason) -> None:
         """The connection is gone or cut, and with it the exchange that was under way."""
-        exchange = self._exchange
-        if exchange is not None:
+        if (exchange := self._exchange) is not None:
             exchange.client_gone(reason)
             self._end(exchange.relay)
 

@@ -14,7 +14,7 @@ from proxy.core.exchange import Admit
 from proxy.core.overdue import overdue
 from proxy.core.policy import BodyMode
 from proxy.core.proxy_protocol import header_for
-from proxy.core.relay import AWAITING, CLAIM, DIAL, EXPLAIN, JUDGE, KEPT, OUTCOME, RECEIVING, RELAYING, Relay
+from proxy.core.relay import AWAITING, CLAIM, DIAL, JUDGE, KEPT, OUTCOME, RECEIVING, RELAYING, Relay
 from proxy.errors import ProtocolError
 from proxy.http1 import CONTINUE, RequestHead, ResponseHead
 from proxy.net.duplicates import Ticket
@@ -146,8 +146,6 @@ class Exchange:
         relay = self.relay
         while relay.wishes and relay.then is None:
             wishes, relay.wishes = relay.wishes, 0
-            if wishes & EXPLAIN:
-                self._site.explain(relay)
             if wishes & JUDGE and not self._room().judge():
                 relay.refuse(Reason.OVERLOADED, "buffer_budget")
             if wishes & CLAIM:

@@ -13,6 +13,7 @@ from proxy.core.particulars import Arrival, note_decision
 from proxy.core.policy import Policy
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Relay
+from proxy.core.setup_faults import plain_fault
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
 from proxy.net.certificate import NO_NAMES
@@ -48,8 +49,11 @@ class HeadJudge:
         decision = decide(
             head, self._peer, policy, site.table, wall, trusted=arrival.trusted, names=self.names, rates=site.rates
         )
-        if isinstance(decision, Admit) and (lacking := site.lacks(decision.route, arrival.kind)):
-            decision = Reject(Reason.OVERLOADED, decision.client, decision.route, detail=lacking)
+        if isinstance(decision, Admit):
+            if lacking := site.lacks(decision.route, arrival.kind):
+                decision = Reject(Reason.OVERLOADED, decision.client, decision.route, detail=lacking)
+        elif decision.fault is not None:
+            site.note(decision.fault, decision.client.text)
         given = clean_request_id(head.values.get(b"x-request-id")) if arrival.trusted else None
         record = self._record(wall, given)
         record.client = decision.client.text
@@ -60,10 +64,13 @@ class HeadJudge:
     def refuse(self, error: ProtocolError, data: bytes) -> Relay:
         """The relay of ``data``, which is no head that we take, refused."""
         site = self._site
-        detail = site.detail_of(error, data, self._peer, secure=self._secure)
+        fault = None if self._secure or error.reason is not Reason.BAD_REQUEST else plain_fault(data)
         relay = Relay(self._record(site.clock.wall()), self.arrival, site.clock.now())
         allow = (b"POST",) if error.reason is Reason.METHOD_NOT_ALLOWED else ()
-        relay.refused(None, Reject(error.reason, self._peer, allow=allow, detail=detail))
+        detail = error.detail if fault is None else fault.word
+        relay.refused(None, Reject(error.reason, self._peer, allow=allow, detail=detail, fault=fault))
+        if fault is not None:
+            site.note(fault, self._peer.text)
         return relay
 
     def _record(self, wall: float, request_id: bytes | None = None) -> ExchangeRecord:

@@ -130,6 +130,9 @@ class _Fields:
     matched: str = ',"webhook.secret_name":'
     handshake: str = ',"webhook.handshake":"'
     detail: str = ',"webhook.detail":'
+    cause: str = ',"webhook.cause":'
+    why: str = ',"webhook.why":'
+    mend: str = ',"webhook.mend":'
     observed: str = ',"webhook.observed_reason":"'
     upstream: str = ',"hookward.upstream.address":'
     upstream_duration: str = ',"hookward.upstream.duration":'
@@ -221,6 +224,9 @@ class JsonLines:
             line += f'{fields.handshake}{record.handshake}"'
         if record.detail:
             line += f"{fields.detail}{quote(record.detail[:MAX_VALUE])}"
+        if record.cause:
+            line += f"{fields.cause}{quote(record.cause)}{fields.why}{quote(record.why)}"
+            line += f"{fields.mend}{quote(record.mend)}"
         if record.observed is not None:
             line += f'{fields.observed}{record.observed.word}"'
         if record.upstream:
@@ -330,6 +336,7 @@ def _named(record: ExchangeRecord) -> list[str]:
         ("delivery", record.delivery_id),
         ("secret", record.secret_name),
         ("handshake", record.handshake),
+        ("cause", record.cause if record.cause != record.detail else ""),
         ("upstream", record.upstream),
         ("id", record.request_id),
     )

@@ -20,9 +20,8 @@ from proxy.core.rate import RateLimiter
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Relay
 from proxy.core.request_head import HeadLimits
-from proxy.core.setup_faults import SetupFault, plain_fault
-from proxy.errors import ProtocolError
-from proxy.http1 import Refusal, RequestHead, build_refusal
+from proxy.core.setup_faults import SetupFault
+from proxy.http1 import Refusal, build_refusal
 from proxy.net.apart import MAX_RUNNING, Apart
 from proxy.net.clock import NEVER, Clock, Watched
 from proxy.net.duplicates import Duplicates
@@ -45,17 +44,10 @@ class ExchangeLog(Protocol):
 class CauseFinder(Protocol):
     """Finds out why a delivery was refused."""
 
-    def look(
-        self,
-        reason: Reason,
-        head: RequestHead,
-        route: Route,
-        *,
-        routes: tuple[Route, ...],
-        request_id: str,
-        body: Callable[[], bytes | None],
-    ) -> None:
-        """Look for the cause, later; never blocks."""
+    def look(self, relay: Relay, routes: tuple[Route, ...], done: Callable[[ExchangeRecord], None]) -> None:
+        """Look for the cause of what ``relay`` suspects, later, and never block. ``done`` is called once, now or soon,
+        with its record, in which the cause is where it was found.
+        """
 
 
 class Connection(Watched, Protocol):
@@ -199,32 +191,28 @@ class Site:
         )
         return refusal.write(request_id, self.clock.date, head_only=head_only)
 
-    def finished(self, record: ExchangeRecord) -> None:
-        """An exchange has ended: count it and write its one line."""
-        self.metrics.exchange(record)
-        self.log.write(record)
-
-    def detail_of(self, error: ProtocolError, data: bytes, peer: Peer, *, secure: bool) -> str:
-        """The word for what is wrong with a head that begins with ``data``. Where that is another protocol than the
-        plain HTTP that is due, it is noted.
-        """
-        fault = None if secure or error.reason is not Reason.BAD_REQUEST else plain_fault(data)
-        if fault is None:
-            return error.detail
-        self.note(fault, peer.text)
-        return fault.word
+    def finished(self, relay: Relay) -> None:
+        """An exchange has ended: count it, and write its line, or leave that to ``explain`` where it has a suspect."""
+        self.metrics.exchange(relay.record)
+        if relay.suspect is None:
+            self.log.write(relay.record)
 
     def explain(self, relay: Relay) -> None:
-        """Find out, for the operator alone, why the route of ``relay`` refused it or would have: after the answer."""
-        if self.diagnoser is not None and relay.suspect is not None and relay.route is not None:
-            self.diagnoser.look(
-                relay.suspect,
-                relay.head,
-                relay.route,
-                routes=self.policy.routes,
-                request_id=relay.record.request_id,
-                body=relay.body_in_memory,
-            )
+        """Find out, for the operator alone, why the route of ``relay`` refused it or would have: after the answer. Its
+        line is written when that is known, or at once where it is not looked for.
+        """
+        if self.diagnoser is None:
+            self.log.write(relay.record)
+            return
+        try:
+            self.diagnoser.look(relay, self.policy.routes, self._write)
+        except Exception:  # a bug of ours, which must not take the line with it
+            self.log.write(relay.record)
+            raise
+
+    def _write(self, record: ExchangeRecord) -> None:
+        # The log may have been exchanged meanwhile.
+        self.log.write(record)
 
     @property
     def in_flight(self) -> int:

@@ -107,12 +107,12 @@ class Worker:
             metrics=self.metrics,
             instance=secrets.token_hex(4),
         )
-        self._diagnoser = self.site.diagnoser = Diagnoser(self._loop, self.site.clock, self.metrics, log.warning)
         self._sets = SetRefresher(shelf or SetShelf(), self.metrics, self.site.clock.wall, self._admit)
         self._health = HealthChecks(self._loop, self.site.pool)
         self._faults = FaultDigest(self._loop, log.info)
         self._slots = ConnectionSlots(self._faults.note)
         self.site.note = self._faults.note
+        self._diagnoser = self.site.diagnoser = Diagnoser(self.site, log.warning)
         self._gauges = Gauges(self.metrics, self.site, self._slots)
         self.listeners = Listeners(store, unlink=not siblings)
         self._certificates = Certificates(self._loop)

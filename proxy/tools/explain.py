@@ -1,6 +1,7 @@
 """``explain``: a saved delivery, taken through every check, with what each found and the probable cause.
 
 With ``-c`` the routes are those of a configuration; else ``--provider`` and ``--secret-file`` make one, as for ``run``.
+With neither, it is judged as by a start with nothing configured, which is local-only.
 Nothing is sent and no port is opened. The checks are the code that serves.
 """
 
@@ -24,6 +25,7 @@ from proxy.config.load import load_namespace
 from proxy.config.paths import folder_of
 from proxy.config.settings import Loaded
 from proxy.core.addresses import Peer
+from proxy.core.policy import Exposure
 from proxy.core.walk import ADMITTED, CheckResult, Trip, Walk, walk
 from proxy.errors import Mistake, Problem
 from proxy.net.clock import Clock
@@ -54,7 +56,7 @@ def build_parser() -> RunParser:
     """The parser of the command."""
     parser = RunParser(
         prog="hookward explain",
-        usage="hookward explain FILE (-c CONFIG | --provider NAME --secret-file PATH) [flags]",
+        usage="hookward explain FILE [-c CONFIG | --provider NAME --secret-file PATH] [flags]",
         description="Take a saved delivery (raw HTTP, a curl command or a HAR file) through every check.",
         add_help=False,
     )
@@ -127,7 +129,8 @@ def _load(arguments: argparse.Namespace) -> Loaded:
         # A route needs both to load; nothing listens and nothing is sent here.
         arguments.listen = arguments.listen or ["127.0.0.1:0"]
         arguments.upstream = arguments.upstream or ["http://127.0.0.1:9"]
-        if arguments.method is None:
+        if arguments.method is None and load_namespace(arguments, environ).policy.exposure is Exposure.ROUTES:
+            # Of a route that flags make; to name methods where they make none would be a mistake of the user's.
             arguments.method = ["POST", "PUT", "GET"]
     return load_namespace(arguments, environ)
 

@@ -34,7 +34,7 @@ from proxy.core.exchange import Admit
 from proxy.core.particulars import Arrival
 from proxy.core.policy import BodyMode, Endpoint, Route
 from proxy.core.record import ExchangeRecord
-from proxy.core.relay import CLAIM, DIAL, EXPLAIN, JUDGE, Relay
+from proxy.core.relay import CLAIM, DIAL, JUDGE, Relay
 from proxy.core.request_head import read_request_head
 from proxy.core.response_head import read_response_head
 from proxy.core.signing.whole import WholeVerification
@@ -166,9 +166,6 @@ class Exchange:
         """Do as the relay wishes, and write what it writes."""
         relay = self.relay
         wishes, relay.wishes = relay.wishes, 0
-        if wishes & EXPLAIN:
-            assert relay.suspect is not None
-            relay.body_in_memory()
         if wishes & JUDGE:
             assert not self.judging
             self.judging = True
@@ -336,7 +333,7 @@ class Exchange:
         relay, record = self.relay, self.relay.record
         assert relay.then is not None
         assert relay.request is RequestState.CLOSED
-        assert not relay.wishes & ~EXPLAIN
+        assert not relay.wishes
         assert not relay.to_upstream
         if relay.answer is AnswerState.OUTCOME:
             assert relay.then is Then.GONE

@@ -329,7 +329,7 @@ class TestExposure:
 
     def test_local_only_comes_before_the_routes(self) -> None:
         assert isinstance(self.local(), Admit)
-        for fault, detail in (({"fields": {"Via": "1.1 a"}}, "forwarding_field"), ({"peer": FRIEND}, "peer")):
+        for fault, detail in (({"fields": {"Via": "1.1 a"}}, "forwarding_field"), ({"peer": FRIEND}, "not_loopback")):
             answer = self.local(**fault, target="/elsewhere")
             assert isinstance(answer, Reject)
             assert (answer.reason, answer.detail, answer.route) == (Reason.ADDRESS_REFUSED, detail, None)

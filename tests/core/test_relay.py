@@ -16,7 +16,7 @@ from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.particulars import Arrival
 from proxy.core.policy import BodyMode
 from proxy.core.record import ExchangeRecord
-from proxy.core.relay import CLAIM, DIAL, EXPLAIN, Relay
+from proxy.core.relay import CLAIM, DIAL, Relay
 from proxy.core.states import ANSWER_HEARS, REQUEST_HEARS, AnswerState, Event, IllegalMoveError, RequestState, Then
 from proxy.reasons import Phase, Reason
 from tests.core.relaying import ANSWERS, APP, PEER, REQUESTS, RULE, Spill, converse
@@ -189,7 +189,7 @@ def test_a_delivery_from_its_head_to_its_record() -> None:
 def test_a_forgery_wishes_for_its_cause_alone() -> None:
     relay = begun(FORGED)
     relay.whole(BODY)
-    assert (relay.then, relay.wishes, relay.suspect) == (Then.ANSWER, EXPLAIN, Reason.SIGNATURE_MISMATCH)
+    assert (relay.then, relay.wishes, relay.suspect) == (Then.ANSWER, 0, Reason.SIGNATURE_MISMATCH)
     assert relay.body_in_memory() == BODY
     assert relay.request_read
     assert (relay.record.reason, relay.record.status) == (Reason.SIGNATURE_MISMATCH, 403)
@@ -198,7 +198,7 @@ def test_a_forgery_wishes_for_its_cause_alone() -> None:
 def test_an_observed_forgery_goes_on_and_is_explained() -> None:
     relay = begun(FORGED, observe=True)
     relay.whole(BODY)
-    assert relay.wishes == DIAL | EXPLAIN
+    assert relay.wishes == DIAL
     assert relay.body_in_memory() == BODY
     assert (relay.record.verdict, relay.record.observed) == ("observed", Reason.SIGNATURE_MISMATCH)
     relay.connected(APP, "app", NOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -116,11 +117,28 @@ def test_an_address_is_judged_where_one_is_given():
     assert walk(trip(guard, github(KEY))).word == ADMITTED, "else none is judged"
 
 
-def test_local_only_is_judged_as_such():
+@pytest.mark.parametrize(
+    ("host", "peer", "word"),
+    [
+        (b"localhost", None, ""),
+        (b"localhost", Peer.of("127.0.0.1"), ""),
+        (b"hooks.example.com", None, "public_host"),
+        (b"localhost", Peer.of("192.0.2.7"), "not_loopback"),
+    ],
+)
+def test_local_only_is_judged_as_such(host: bytes, peer: Peer | None, word: str):
     local = policy(route("own", token=token()), exposure=Exposure.LOCAL)
-    made = trip(route(), {"X-Token": TOKEN}, policy=local, peer=Peer.of("192.0.2.7"))
-    assert walk(made).word == "address_refused"
-    assert walk(replace(made, peer=None)).word == ADMITTED
+    made = trip(route(), {"X-Token": TOKEN}, policy=local, peer=peer)
+    found = walk(replace(made, head=re.sub(rb"(?<=\r\nHost: )[^\r]+", host, made.head)))
+    if not word:
+        assert (found.word, found.diagnosis) == (ADMITTED, None)
+        assert ("local only", True) in steps(found)
+        return
+    assert found.word == "address_refused"
+    assert steps(found)[-1] == ("local only", False)
+    assert found.diagnosis is not None
+    assert found.diagnosis.word == word
+    assert "Nothing is configured, so only this host may pass" in found.diagnosis.sentence
 
 
 def test_of_two_routes_on_a_path_the_one_whose_evidence_came_decides():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,15 +11,18 @@ import pytest
 from proxy.core.body import BodyGate
 from proxy.core.diagnosis import MAX_BODY_BYTES, Case, Diagnosis
 from proxy.core.metrics import Metrics
+from proxy.core.particulars import Arrival
 from proxy.core.policy import BodyMode, Route
-from proxy.http1 import RequestHead
+from proxy.core.record import ExchangeRecord
+from proxy.core.relay import Relay
+from proxy.core.setup_faults import SetupFault
 from proxy.net import diagnose as module
 from proxy.net.clock import Clock
 from proxy.net.diagnose import BURST, BURST_OF_ALL, INTERVAL_OF_ALL_S, INTERVAL_S, MAX_WAITING, Diagnoser
 from proxy.reasons import Reason
 from tests.faults import KEY, github, refused, route
 from tests.net.dialogue import LIMITS as DIALOGUE_LIMITS
-from tests.net.dialogue import World, forged, request, signed
+from tests.net.dialogue import OK, World, forged, request, signed
 from tests.net.dialogue import route as dialogue_route
 
 CASE = refused(route(), github(KEY + b"\n"))
@@ -31,26 +35,35 @@ class Place:
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self.now = 100.0
-        clock = Clock(self.loop)
-        clock.now = lambda: self.now
+        self.clock = Clock(self.loop)
+        self.clock.now = lambda: self.now
         self.metrics = Metrics()
         self.notes: list[str] = []
         self.noted = asyncio.Event()
-        self.diagnoser = Diagnoser(self.loop, clock, self.metrics, self.note)
+        self.withheld: list[tuple[str, str]] = []
+        self.note: Callable[[SetupFault, str], None] = lambda fault, text: self.withheld.append((fault.said, text))
+        self.diagnoser = Diagnoser(self, self.tell)
         self.bodies = 0
+        self.done: list[ExchangeRecord] = []
 
-    def note(self, text: str) -> None:
+    def tell(self, text: str) -> None:
         self.notes.append(text)
         self.noted.set()
 
     def look(self, case: Case = CASE, reason: Reason | None = None) -> None:
-        def body() -> bytes | None:
-            self.bodies += 1
-            return case.body
+        place = self
 
-        self.diagnoser.look(
-            reason or case.reason, case.head, case.route, routes=case.routes, request_id="id1", body=body
-        )
+        class Suspicious(Relay):
+            """A relay that was refused."""
+
+            def body_in_memory(self) -> bytes | None:
+                place.bodies += 1
+                return case.body
+
+        record = ExchangeRecord("id1", 0.0, "192.0.2.7", "192.0.2.7")
+        relay = Suspicious(record, Arrival("192.0.2.7", secure=False), 0.0)
+        relay.head, relay.route, relay.suspect = case.head, case.route, reason or case.reason
+        self.diagnoser.look(relay, case.routes, self.done.append)
 
     async def count(self, number: int) -> None:
         async with asyncio.timeout(DEADLINE_S):
@@ -63,9 +76,14 @@ def test_a_finding_is_noted_and_counted(run):
     async def main():
         place = Place()
         place.look()
-        assert place.notes == [], "never before the caller has gone on"
+        assert (place.notes, place.done) == ([], []), "never before the caller has gone on"
         await place.count(1)
+        [record] = place.done
+        assert record.cause == "secret_blank_there"
+        assert record.why.startswith("The sender's secret is ")
+        assert record.mend.startswith("Enter it at the provider again")
         place.diagnoser.close()
+        assert place.done == [record], "once"
         [text] = place.notes
         assert text.startswith("why secret_blank_there: The sender's secret is ")
         assert text.endswith(" (signature_mismatch, route hooks, request id1)")
@@ -81,7 +99,15 @@ def test_a_flood_costs_the_comparison_of_a_time(run):
         for _ in range(1000):
             place.look()
         assert place.bodies == BURST
+        assert len(place.done) == 1000 - BURST, "the others have their line at once"
+        assert not any(record.cause for record in place.done)
         await place.count(BURST)
+        assert len(place.done) == 1000
+        assert len(place.withheld) == 1000 - BURST
+        said, address = place.withheld[0]
+        assert said.startswith("why: route hooks refuses more than causes are looked for")
+        assert address == "192.0.2.7"
+        assert f'hookward_diagnoses_withheld_total{{route="hooks"}} {1000 - BURST}'.encode() in place.metrics.expose()
         place.now += INTERVAL_S
         for _ in range(1000):
             place.look()
@@ -130,7 +156,12 @@ def test_what_waits_is_bounded(run):
         for at in range(3 * MAX_WAITING):
             place.look(replace(CASE, route=replace(CASE.route, name=str(at))))
         assert place.bodies == MAX_WAITING
+        assert len(place.done) == 2 * MAX_WAITING
         place.diagnoser.close()
+        assert len(place.done) == 3 * MAX_WAITING, "no line is lost at the end"
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert len(place.done) == 3 * MAX_WAITING, "and none is written twice"
 
     run(main())
 
@@ -141,6 +172,8 @@ def test_other_reasons_are_not_looked_into(run):
         for reason in (Reason.PATH_NOT_MATCHED, Reason.ADDRESS_REFUSED, Reason.BODY_TIMEOUT):
             place.look(reason=reason)
         assert place.bodies == 0
+        assert len(place.done) == 3
+        assert place.withheld == []
         place.diagnoser.close()
 
     run(main())
@@ -165,6 +198,7 @@ def test_a_bug_is_told_and_ends_nothing(run, monkeypatch: pytest.MonkeyPatch):
         place.look()
         async with asyncio.timeout(DEADLINE_S):
             await told.wait()
+        assert [record.cause for record in place.done] == [""], "its line is written all the same"
         monkeypatch.undo()
         place.loop.set_exception_handler(before)
         assert isinstance(contexts[0]["exception"], ZeroDivisionError)
@@ -176,7 +210,7 @@ def test_a_bug_is_told_and_ends_nothing(run, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_text_for_people_is_one_line():
-    text = module._sentence(CASE, Diagnosis("unknown", 'say "x".\x1b[2J'), "a\nb")
+    text = module._sentence(CASE, Diagnosis("unknown", 'say "x".', "\x1b[2J"), "a\nb")
     assert text.isprintable()
     assert 'say "x".' in text
 
@@ -200,11 +234,15 @@ class Looks:
         self.answered: list[bool] = []
         world.site.diagnoser = self
 
-    def look(self, reason: Reason, head: RequestHead, route: Route, *, routes, request_id: str, body) -> None:
-        self.asked.append((reason, body(), route.name, request_id))
-        self.answered.append(bool(self.world.records))
+    def look(self, relay: Relay, routes: tuple[Route, ...], done: Callable[[ExchangeRecord], None]) -> None:
+        assert relay.suspect is not None
+        assert relay.route is not None
+        self.asked.append((relay.suspect, relay.body_in_memory(), relay.route.name, relay.record.request_id))
+        assert relay.record not in self.world.records, "its line waits for the cause"
+        self.answered.append(bool(self.world.site.metrics.snapshot()["hookward_exchanges_total"]))
         assert routes is self.world.site.policy.routes
-        assert head.path.startswith(route.path)
+        assert relay.head.path.startswith(relay.route.path)
+        done(relay.record)
 
 
 MISMATCH, MISSING = Reason.SIGNATURE_MISMATCH, Reason.SIGNATURE_MISSING
@@ -219,7 +257,7 @@ def test_a_mismatch_is_asked_about_with_the_body_that_is_held(path: bytes, chunk
     [(reason, body, name, request_id)] = looks.asked
     assert (reason, body, name) == (MISMATCH, b'{"a":1}', path[1:].decode())
     assert request_id == world.records[0].request_id
-    assert looks.answered == [True], "after the answer and its line"
+    assert looks.answered == [True], "counted before"
 
 
 def test_a_body_beyond_the_window_is_not_kept_for_it():
@@ -250,8 +288,9 @@ def test_what_the_head_refuses_has_the_body_that_came_with_it(data: bytes, body:
 def test_what_is_only_observed_is_asked_about_too():
     world = World(dialogue_route(observe=True))
     looks = Looks(world)
-    world.sender() >> forged(b"{}")
-    world.sender() >> request(b"{}")
+    for data in (forged(b"{}"), request(b"{}")):
+        world.sender() >> data
+        world.upstream >> OK
     assert [(reason, body) for reason, body, _, _ in looks.asked] == [(MISMATCH, b"{}"), (MISSING, None)]
 
 

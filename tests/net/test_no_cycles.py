@@ -159,7 +159,7 @@ def test_connections_leave_nothing_to_the_collector(run, authority, application,
             metrics=Metrics(),
             instance="here",
         )
-        site.diagnoser = diagnoser = Diagnoser(loop, site.clock, site.metrics, lambda _: None)
+        site.diagnoser = diagnoser = Diagnoser(site, lambda _: None)
         slots, sock = ConnectionSlots(), listening()
         port = sock.getsockname()[1]
         listener = Listener(
@@ -188,6 +188,7 @@ def test_connections_leave_nothing_to_the_collector(run, authority, application,
         await listener.abandon()
         await site.pool.close()
         diagnoser.close()
+        site.diagnoser = None  # the two hold each other, for as long as the process lives
         site.clock.close()
         if isinstance(loop, asyncio.SelectorEventLoop):
             # Its transports hold themselves (``_read_ready_cb``); nothing of ours may hang on them.

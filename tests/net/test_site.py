@@ -6,7 +6,9 @@ import pytest
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.budget import Party
+from proxy.core.particulars import Arrival
 from proxy.core.record import ExchangeRecord
+from proxy.core.relay import Relay
 from proxy.reasons import Reason
 from tests.net.dialogue import SERVER, World, policy, route
 
@@ -59,7 +61,7 @@ def test_what_a_refusal_says_besides(reason: Reason, status: int, allow: tuple[b
 def test_an_exchange_that_ended_is_counted_and_logged() -> None:
     world = World()
     record = ExchangeRecord("id", 0.0, "192.0.2.1", "192.0.2.1", reason=Reason.DELIVERED, route="hook", status=200)
-    world.site.finished(record)
+    world.site.finished(Relay(record, Arrival("192.0.2.1", secure=False), 0.0))
     assert world.records == [record]
     assert b'reason="delivered"' in world.metrics.expose()
 

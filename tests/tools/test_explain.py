@@ -229,3 +229,23 @@ def test_what_the_shell_hands_over_is_read(place: Path) -> None:
     os.close(writing)
     assert explain.read_file(f"/dev/fd/{reading}").form == "raw HTTP"
     os.close(reading)
+
+
+@pytest.mark.parametrize(
+    ("host", "field", "code", "said"),
+    [
+        ("localhost", "", 0, "admitted by the route local"),
+        ("hooks.example.com", "", 1, "public_host: Nothing is configured"),
+        ("localhost", "X-Forwarded-For: 192.0.2.7\r\n", 1, "forwarding_field: Nothing is configured"),
+    ],
+)
+def test_with_nothing_configured_it_plays_local_only_mode(
+    place: Path, capsys: pytest.CaptureFixture[str], host: str, field: str, code: int, said: str
+):
+    path = place / "delivery.http"
+    path.write_text(f"POST /in HTTP/1.1\r\nHost: {host}\r\n{field}Content-Length: 2\r\n\r\n{{}}", newline="")
+    for ends in ([], ["--listen", "127.0.0.1:80", "--upstream", "127.0.0.1:8000"]):
+        assert explain.main([str(path), *ends]) == code
+        out = capsys.readouterr().out
+        assert said in out
+        assert "--method" not in out

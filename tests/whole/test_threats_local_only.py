@@ -106,7 +106,7 @@ def test_g4_a_web_page_of_another_site(hookward: Hookward, upstream: RecordingUp
         upstream.renew()
         with Client(hookward.address) as browser:
             answer = browser.ask(request(method, host="localhost", fields=fields, content=b""))
-        assert refused(hookward, upstream, answer) == "other_site"
+        assert refused(hookward, upstream, answer) == "foreign_origin"
 
 
 def test_a_page_of_this_host_may(hookward: Hookward, upstream: RecordingUpstream) -> None:
