@@ -29,7 +29,9 @@ _REFUSED = {
     "--password": "--token-basic with --token-file PATH",
     "--verify-token": "--verify-token-file PATH",
 }
-_KNOWN = [flag.option for flag in FLAGS] + ["--config", "--check-config", "--help"]
+_KNOWN = [flag.option for flag in FLAGS] + ["--config", "--check-config", "--help", "--help-all"]
+#: The groups of the flags of ``run``, in the order of the help: those of a route first.
+GROUPS = tuple(sorted(dict.fromkeys(flag.group for flag in FLAGS), key=lambda group: group != "route"))
 #: What Kubernetes puts into the environment of every container when a service is called "hookward".
 _KUBERNETES = re.compile(r"HOOKWARD_(?:PORT(?:_[0-9]+_.*)?|SERVICE_.*)")
 #: Chooses the event loop before anything is loaded; a setting of tests, not of operators.
@@ -50,6 +52,25 @@ class RunParser(argparse.ArgumentParser):
 
     def __init__(self, **options: object) -> None:
         super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]  # argparse's own parameters
+
+    def asked(self, argv: Sequence[str]) -> str | None:
+        """The help that the words ask for: with ``--help`` of the command's own flags, with ``--help-all`` of all."""
+        if "--help-all" in argv:
+            if not any(group.title in GROUPS for group in self._action_groups):
+                add_run_flags(self)
+            return self.format_help()
+        if not {"-h", "--help"} & set(argv):
+            return None
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, [], [])
+        formatter.add_text(self.description)
+        for group in self._action_groups:
+            if group.title not in GROUPS:
+                formatter.start_section(group.title)
+                formatter.add_arguments(group._group_actions)  # noqa: SLF001  # argparse prints groups in no other way
+                formatter.end_section()
+        formatter.add_text(self.epilog)
+        return f"{formatter.format_help()}\nIt takes the flags of `run` too: --help-all shows them.\n"
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse. Its messages quote what was typed where it is unknown; then we say less."""
@@ -111,7 +132,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     config = "the TOML file, which may also be named without the flag"
     parser.add_argument("-c", "--config", action=_Once, metavar="PATH", help=f"{config} [{CONFIG_VARIABLE}]")
     parser.add_argument("-t", "--check-config", action="store_true", help="check the configuration, say it, and leave")
-    groups = {name: parser.add_argument_group(name) for name in dict.fromkeys(flag.group for flag in FLAGS)}
+    parser.add_argument("--help-all", action="store_true", help="show every flag")
+    groups = {name: parser.add_argument_group(name) for name in GROUPS}
     for flag in FLAGS:
         text = flag.key.doc.replace("`", "").replace("%", "%%") + f" [{flag.variable}]"
         metavar = flag.metavar or flag.key.name.upper().replace("_", "-")

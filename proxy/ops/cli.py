@@ -16,6 +16,7 @@ from proxy.config.flags import FlagError
 from proxy.config.problems import suggestion
 from proxy.errors import Problem
 from proxy.ops.commands import COMMANDS
+from proxy.ops.help import BARE, full_help_text, help_text, is_bare
 from proxy.ops.journal import outcome
 
 MIXED_IN = (
@@ -37,11 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(argv: list[str]) -> int:
     word = argv[0] if argv else ""
+    if argv in (["run", "--help"], ["run", "-h"]):
+        word = "--help"
     if word in COMMANDS:
         return COMMANDS[word].main(argv[1:])
-    if word in {"-h", "--help", "help"}:
-        print(help_text(), end="")
+    if word in {"-h", "--help", "help", "--help-all"}:
+        print(full_help_text() if word == "--help-all" else help_text(), end="")
         return ExitCode.OK
+    if is_bare(argv, os.environ):
+        print(BARE, end="")
+        return ExitCode.USAGE
     if word in {"-V", "--version"}:
         return COMMANDS["version"].main(())
     if word and not word.startswith("-"):
@@ -50,14 +56,6 @@ def _dispatch(argv: list[str]) -> int:
             mend = f"a file is started with `hookward run {word[:80]}`, and checked with `hookward check {word[:80]}`"
         raise FlagError([Problem(repr(word[:40]), "unknown command", mend)])
     return COMMANDS["run"].main(argv)
-
-
-def help_text() -> str:
-    """The commands, then the flags of ``run``."""
-    width = max(map(len, COMMANDS))
-    commands = "\n".join(f"  {name:{width}}  {command.help}" for name, command in COMMANDS.items())
-    head, flags, rest = COMMANDS["run"].parser().format_help().partition("\noptions:\n")
-    return f"{head}\ncommands:\n{commands}\n{flags}{rest}"
 
 
 def _proxy_py_is_mixed_in() -> bool:

@@ -136,7 +136,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "send": Command("send a test delivery, signed as a provider would sign it", _send),
         "explain": Command("say what every check finds in a saved delivery, and why it failed", _explain, of_run=True),
         "gen-secret": Command("make a new secret of the right form and length", _gen_secret),
-        "demo": Command("show hookward at work on this machine (--once ends by itself)", _demo),
+        "demo": Command("show hookward at work on this machine", _demo),
         "ip-sets": Command("show, compare and refresh the published address lists", _ip_sets),
         "providers": Command("list the senders that are known by name", _providers),
         "reload": Command("have a service reload, and wait for what comes of it", _reload),

@@ -35,23 +35,25 @@ from proxy.ops.solo import Solo
 STATE_DIR_VARIABLE = "HOOKWARD_STATE_DIR"
 
 DESCRIPTION = """\
-hookward lets webhooks in and nothing else: it checks what comes (address, token, signature) and pipes what holds to the
-application behind it."""
+hookward lets webhooks in and nothing else: it checks what comes (address,
+token, signature) and pipes what holds to the application behind it."""
 
 EXAMPLES = """\
 examples:
-  hookward --listen 0.0.0.0:443 --upstream 127.0.0.1:8000 --tls-cert chain.pem --tls-key key.pem \\
-           --path /hooks/github --provider github --secret-file github.secret --allow set:github
+  hookward --listen 0.0.0.0:443 --upstream 127.0.0.1:8000 \\
+           --tls-cert chain.pem --tls-key key.pem --path /hooks/github \\
+           --provider github --secret-file github.secret --allow set:github
   hookward --config /etc/hookward/hookward.toml
   hookward check --config /etc/hookward/hookward.toml
 
-A secret's value is never taken from the command line: give a file or the name of a variable.
+A secret's value is never taken from the command line: give a file or the name
+of a variable.
 """
 
 
 def main(argv: Sequence[str]) -> int:
     """Serve until a signal says otherwise. Raises FlagError, ConfigError and ListenError for the caller to tell."""
-    if "--help" in argv or "-h" in argv:
+    if {"--help", "-h", "--help-all"} & set(argv):
         print(build_parser().format_help(), end="")
         return ExitCode.OK
     namespace = parse_flags(argv)
@@ -107,7 +109,7 @@ def build_parser() -> RunParser:
     """The parser of ``run``, for its help."""
     parser = RunParser(
         prog="hookward",
-        usage="hookward [run] --listen ADDRESS --upstream ADDRESS [flags]\n       hookward COMMAND [flags]",
+        usage="hookward [run] [FILE] [flags]\n       hookward COMMAND [flags]",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

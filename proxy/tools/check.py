@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from textwrap import fill
 
 from proxy.config.accounts import identity_of
 from proxy.config.commandline import ExitCode
@@ -54,10 +55,10 @@ class FixtureResult:
 def main(argv: Sequence[str]) -> int:
     """Print what the configuration means; takes the flags of ``run``. Raises FlagError, ConfigError and ListenError."""
     parser = build_parser()
-    arguments, rest = parser.parse_known_args(list(argv))
-    if arguments.help:
-        print(parser.format_help() + _rules(), end="")
+    if (text := parser.asked(argv)) is not None:
+        print(text + _rules(), end="")
         return ExitCode.OK
+    arguments, rest = parser.parse_known_args(list(argv))
     take_file(arguments, rest)
     _check_ids(arguments.silence)
     shelf = SetShelf()
@@ -123,7 +124,7 @@ def build_parser() -> RunParser:
     """The parser of the command."""
     parser = RunParser(
         prog="hookward check",
-        usage="hookward check [FILE] [flags of run] [--silence ID] [--strict] [--elsewhere]",
+        usage="hookward check [FILE] [--silence ID] [--strict] [--elsewhere] [flags]",
         description="Say what a configuration means and what is odd about it, and listen nowhere.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
@@ -139,7 +140,8 @@ def build_parser() -> RunParser:
 
 
 def _rules() -> str:
-    return "\nrules:\n" + "".join(f"  {rule.id}  {rule.what}\n" for rule in RULES.values())
+    lines = [fill(rule.what, 80, initial_indent=f"  {rule.id}  ", subsequent_indent=" " * 8) for rule in RULES.values()]
+    return "\n".join(["\nrules:", *lines, ""])
 
 
 def _check_ids(ids: Sequence[str]) -> None:

@@ -40,9 +40,12 @@ _MARKS = {True: ("ok", "green"), False: ("NO", "red"), None: ("--", "dim")}
 def main(argv: Sequence[str]) -> int:
     """Say what every check finds in a saved delivery. 0 if it is admitted, 1 if it is refused."""
     parser = build_parser()
+    if (text := parser.asked(argv)) is not None:
+        print(text, end="")
+        return ExitCode.OK
     arguments, rest = parser.parse_known_args(list(argv))
-    if arguments.help or arguments.file is None or rest:
-        return _help(parser, wrong=not arguments.help)
+    if arguments.file is None or rest:
+        raise FlagError([Problem("FILE", "name one saved delivery", "see hookward explain --help")])
     saved = read_file(arguments.file, arguments.entry)
     loaded = _load(arguments)
     now, as_of = _now(arguments.at, saved)
@@ -56,7 +59,8 @@ def build_parser() -> RunParser:
     """The parser of the command."""
     parser = RunParser(
         prog="hookward explain",
-        usage="hookward explain FILE [-c CONFIG | --provider NAME --secret-file PATH] [flags]",
+        usage="hookward explain FILE [-c CONFIG] [flags]\n"
+        "       hookward explain FILE --provider NAME --secret-file PATH [flags]",
         description="Take a saved delivery (raw HTTP, a curl command or a HAR file) through every check.",
         add_help=False,
     )
@@ -67,13 +71,6 @@ def build_parser() -> RunParser:
     parser.add_argument("--entry", metavar="N", type=int, help="which entry of a HAR file, counted from 1")
     add_run_flags(parser)
     return parser
-
-
-def _help(parser: argparse.ArgumentParser, *, wrong: bool) -> int:
-    if wrong:
-        raise FlagError([Problem("FILE", "name one saved delivery", "see hookward explain --help")])
-    print(parser.format_help(), end="")
-    return ExitCode.OK
 
 
 def read_file(path: str, entry: int | None = None) -> Saved:

@@ -33,10 +33,10 @@ from proxy.values import frozen, mutable
 
 _EPILOG = """\
 examples:
-  hookward ip-sets                                   all lists, and what is stored of each
-  hookward ip-sets show "aws?service=EC2"            the prefixes themselves, one a line
-  hookward ip-sets diff github                       ask the feed; exit code 1 where it says something else
-  hookward ip-sets refresh --config hookward.toml    fetch every list that the configuration uses
+  hookward ip-sets                            all lists, and what is stored
+  hookward ip-sets show "aws?service=EC2"     the prefixes themselves
+  hookward ip-sets diff github                ask the feed; 1 where it differs
+  hookward ip-sets refresh -c hookward.toml   fetch the lists of the file
 """
 
 

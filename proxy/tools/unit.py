@@ -28,9 +28,11 @@ from proxy.tools.units import Needs, literal, service_unit, socket_unit
 from proxy.values import mutable
 
 EPILOG = """\
-All other flags are those of `run`. Example:
-  hookward unit --socket --config /etc/hookward/hookward.toml --write /etc/systemd/system
-  systemctl daemon-reload && systemctl enable --now hookward.socket hookward.service
+example:
+  hookward unit --socket --config /etc/hookward/hookward.toml \\
+                --write /etc/systemd/system
+  systemctl daemon-reload
+  systemctl enable --now hookward.socket hookward.service
 """
 
 #: Flags whose file is secret: systemd reads it as root and hands it over.
@@ -51,8 +53,8 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 def main(argv: Sequence[str]) -> int:
     """Print or write the units. Raises FlagError and ConfigError."""
     parser = build_parser()
-    if "--help" in argv or "-h" in argv:
-        print(parser.format_help(), end="")
+    if (text := parser.asked(argv)) is not None:
+        print(text, end="")
         return ExitCode.OK
     own, flags = parser.parse_known_args(list(argv))
     flags = flags[1:] if flags[:1] == ["run"] else flags
@@ -74,7 +76,8 @@ def build_parser() -> RunParser:
     """The parser of the command."""
     parser = RunParser(
         prog="hookward unit",
-        usage="hookward unit [--socket] [--name NAME] [--systemd VERSION] [--write FOLDER] [flags of run]",
+        usage="hookward unit [FILE] [--socket] [--name NAME] [--systemd VERSION]\n"
+        "                     [--write FOLDER] [flags of run]",
         description="Print hardened systemd units for a configuration.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -23,7 +23,7 @@ from tests.whole.process import environment
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["-h"], ["help"]])
+@pytest.mark.parametrize("argv", [["--help"], ["-h"], ["help"], ["run", "--help"]])
 def test_help_names_every_command_and_the_flags_of_run(argv: list[str], capsys: pytest.CaptureFixture[str]):
     assert main(argv) == 0
     text = capsys.readouterr().out
@@ -53,6 +53,7 @@ def test_a_command_gets_the_words_after_its_name(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("argv", [[], ["--listen", ":1"], ["-c", "x"]])
 def test_run_is_the_default(monkeypatch: pytest.MonkeyPatch, argv: list[str]):
+    monkeypatch.setenv("HOOKWARD_LISTEN", ":1")
     seen: list[Sequence[str]] = []
 
     def run(words: Sequence[str]) -> int:
@@ -155,3 +156,13 @@ def test_an_interpreter_that_drops_docstrings_starts_us(optimised: str):
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Every promise was kept." in done.stdout
+
+
+def test_without_a_word_or_a_variable_it_says_how_to_begin(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for name in [name for name in os.environ if name.startswith("HOOKWARD_")]:
+        monkeypatch.delenv(name)
+    assert main([]) == 64
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == ["init", "demo", "--help"]

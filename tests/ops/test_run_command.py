@@ -13,7 +13,7 @@ from proxy.ops import run_command
 
 def test_help(capsys: pytest.CaptureFixture[str]):
     assert run_command.main(["--listen", ":1", "--help"]) == 0
-    assert capsys.readouterr().out.startswith("usage: hookward [run] --listen ADDRESS --upstream ADDRESS")
+    assert capsys.readouterr().out.startswith("usage: hookward [run] [FILE] [flags]")
 
 
 def test_check_config_checks_and_leaves(capsys: pytest.CaptureFixture[str]):
