@@ -29,7 +29,7 @@ BIG_FILES = {
     "proxy/core/relay.py": 311,
 }
 #: Of the whole package: what is measured, where it may stand today, and the aim. The second figure moves to the third.
-TANGLED_PER_100 = (Fraction(31, 10), Fraction(1))
+TANGLED_PER_100 = (Fraction(19, 10), Fraction(1))
 DOCS_PER_LINE = (Fraction(18, 10), Fraction(2))
 
 

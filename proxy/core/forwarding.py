@@ -263,13 +263,16 @@ def answer_head(head: ResponseHead, framing: Framing, date: bytes, *, close: boo
     return write(head, framing, date, b"Connection: close" if close else b"")
 
 
+def _dropped_of(head: ResponseHead) -> frozenset[bytes]:
+    listed = [value_of(entry) for entry in head.fields if entry[0] == b"connection"]
+    if _NAMES_NOTHING.issuperset(listed):
+        return _ANSWER_DROPPED
+    return _ANSWER_DROPPED | hop_by_hop_named(b",".join(listed), frozenset(), head.values)
+
+
 def _write_answer(head: ResponseHead, framing: Framing, date: bytes, last: bytes) -> bytes:
     """``last`` is a field line of our own, or none."""
-    dropped = _ANSWER_DROPPED
-    if b"connection" in head.values:
-        listed = [value_of(entry) for entry in head.fields if entry[0] == b"connection"]
-        if not _NAMES_NOTHING.issuperset(listed):
-            dropped = dropped | hop_by_hop_named(b",".join(listed), frozenset(), head.values)
+    dropped = _dropped_of(head) if b"connection" in head.values else _ANSWER_DROPPED
     lines = [line for name, line in head.fields if name not in dropped]
     if b"date" not in head.values:
         lines.append(b"Date: %b" % date)

@@ -62,19 +62,21 @@ def find_check(route: Route, head: RequestHead) -> EndpointCheck | None:
     handshake = route.endpoint_check
     if handshake is None or handshake.signed or head.method != handshake.method or route.handshake == REFUSE:
         return None
-    if head.content_length or head.framing is Framing.CHUNKED or not _may_be_here(route, handshake, head):
-        return None
-    if handshake.needs_secret and b"cookie" in head.values:
-        return None  # $_REQUEST of PHP, without its php.ini, has the challenge of a cookie before that of the query
-    given = _parameters(route, handshake, head)
+    given = _parameters(route, handshake, head) if _may_be_check(route, handshake, head) else None
     if given is None:
         return None
-    if not handshake.query and not handshake.header:
-        return EndpointCheck("")
     challenge = given[handshake.query] if handshake.query else _only_value(head, handshake.header)
-    if not handshake.shape.fullmatch(challenge):
+    if handshake.challenges and not handshake.shape.fullmatch(challenge):
         return None
     return EndpointCheck(challenge, given.get(handshake.verify, ""))
+
+
+def _may_be_check(route: Route, handshake: Handshake, head: RequestHead) -> bool:
+    """Whether what surrounds the query is that of a check: no content, and the path where checks are made."""
+    if head.content_length or head.framing is Framing.CHUNKED or not _may_be_here(route, handshake, head):
+        return False
+    # $_REQUEST of PHP, without its php.ini, has the challenge of a cookie before that of the query.
+    return not (handshake.needs_secret and b"cookie" in head.values)
 
 
 def refuse_check(route: Route, check: EndpointCheck) -> Reason | None:
@@ -110,17 +112,23 @@ def body_answer(route: Route, head: RequestHead, body: bytes, secret_name: str) 
     handshake = route.endpoint_check
     if handshake is None or not handshake.signed or handshake.form is Form.NONE or head.method != handshake.method:
         return None
-    if len(body) > MAX_BODY_BYTES or not _is_marked(handshake, head):
-        return None
-    tree = read_claims(body)
-    if tree is None or not all(_same(walk(tree, path), value) for path, value in handshake.marks):
-        return None
-    challenge = walk(tree, handshake.field) if handshake.field else ""
-    if not isinstance(challenge, str) or (handshake.field and not handshake.shape.fullmatch(challenge)):
+    challenge = _challenge_in(body, handshake) if _is_marked(handshake, head) else None
+    if challenge is None:
         return None
     secrets = () if route.signature is None else route.signature.secrets
     key = next((secret.value for secret in secrets if secret.name == secret_name), b"")
     return _answer(route, handshake, head, challenge, key)
+
+
+def _challenge_in(body: bytes, handshake: Handshake) -> str | None:
+    """The challenge of a signed check, "" where it has none; None where ``body`` is no check."""
+    tree = read_claims(body) if len(body) <= MAX_BODY_BYTES else None
+    if tree is None or not all(_same(walk(tree, path), value) for path, value in handshake.marks):
+        return None
+    if not handshake.field:
+        return ""
+    challenge = walk(tree, handshake.field)
+    return challenge if isinstance(challenge, str) and handshake.shape.fullmatch(challenge) else None
 
 
 def _may_be_here(route: Route, handshake: Handshake, head: RequestHead) -> bool:
@@ -132,6 +140,18 @@ def _may_be_here(route: Route, handshake: Handshake, head: RequestHead) -> bool:
 
 def _parameters(route: Route, handshake: Handshake, head: RequestHead) -> dict[str, str] | None:
     """The query, decoded; None where a parameter is missing, unknown, twice there, or has not its fixed value."""
+    given = _decoded_query(route, head)
+    if given is None:
+        return None
+    needed = {name for name in (handshake.query, handshake.verify) if name} | {name for name, _ in handshake.fixed}
+    optional = handshake.optional & given.keys()
+    known = given.keys() - optional == needed and all(given[name] == value for name, value in handshake.fixed)
+    # Some readers end a parameter at ";" as well: what must not stand in the challenge must stand in none of them.
+    return given if known and all(PLAIN.fullmatch(given[name]) for name in optional) else None
+
+
+def _decoded_query(route: Route, head: RequestHead) -> dict[str, str] | None:
+    """The query less the route's own token; None where it cannot be read, or a name comes twice."""
     own = route.token.name if route.token is not None and route.token.kind is TokenKind.QUERY else None
     form = read_form(head.query or b"")
     if form is None:
@@ -141,14 +161,7 @@ def _parameters(route: Route, handshake: Handshake, head: RequestHead) -> dict[s
         given = {name.decode("ascii"): value.decode("utf-8") for name, value in pairs}
     except UnicodeDecodeError:
         return None
-    needed = {name for name in (handshake.query, handshake.verify) if name} | {name for name, _ in handshake.fixed}
-    known = given.keys() - handshake.optional == needed
-    if len(given) != len(pairs) or not known or any(given[name] != value for name, value in handshake.fixed):
-        return None
-    # Some readers end a parameter at ";" as well: what must not stand in the challenge must stand in none of them.
-    if not all(PLAIN.fullmatch(given[name]) for name in handshake.optional & given.keys()):
-        return None
-    return given
+    return given if len(given) == len(pairs) else None
 
 
 def _only_value(head: RequestHead, name: bytes) -> str:

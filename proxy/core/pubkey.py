@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -71,22 +71,28 @@ def decode_public_key(form: SecretForm, method: Method, text: bytes) -> bytes:
 
 
 def _read_key(form: SecretForm, text: bytes) -> PublicKey:
-    key: object
-    if text.startswith(b"-----BEGIN CERTIFICATE"):
-        key = load_pem_x509_certificate(text).public_key()
-    elif text.startswith(b"-----BEGIN"):
-        key = load_pem_public_key(text)
-    elif text.startswith(b"{"):
-        key = _read_jwk(read_claims(text) or {})
-    elif form is SecretForm.ED25519_HEX:
-        key = ed25519.Ed25519PublicKey.from_public_bytes(decode_hex(text) or b"")
-    elif form is SecretForm.ED25519_BASE64:
-        key = ed25519.Ed25519PublicKey.from_public_bytes(decode_base64(text.removeprefix(b"whpk_")) or b"")
-    else:
-        key = load_der_public_key(decode_base64(b"".join(text.split())) or b"")
-    if not isinstance(key, PublicKey):
-        raise TypeError("no kind of key that we know")
-    return key
+    read = next((read for start, read in _BY_START.items() if text.startswith(start)), None)
+    key = (read or _BY_FORM.get(form, _read_der))(text)
+    if isinstance(key, PublicKey):
+        return key
+    raise TypeError("no kind of key that we know")
+
+
+def _read_der(text: bytes) -> object:
+    return load_der_public_key(decode_base64(b"".join(text.split())) or b"")
+
+
+#: How a text that begins so is read, in this order; any other by its form.
+_BY_START: dict[bytes, Callable[[bytes], object]] = {
+    b"-----BEGIN CERTIFICATE": lambda text: load_pem_x509_certificate(text).public_key(),
+    b"-----BEGIN": load_pem_public_key,
+    b"{": lambda text: _read_jwk(read_claims(text) or {}),
+}
+_raw_ed25519 = ed25519.Ed25519PublicKey.from_public_bytes
+_BY_FORM: dict[SecretForm, Callable[[bytes], object]] = {
+    SecretForm.ED25519_HEX: lambda text: _raw_ed25519(decode_hex(text) or b""),
+    SecretForm.ED25519_BASE64: lambda text: _raw_ed25519(decode_base64(text.removeprefix(b"whpk_")) or b""),
+}
 
 
 def _read_jwk(jwk: Tree) -> object:

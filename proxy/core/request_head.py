@@ -127,20 +127,23 @@ def _framing(values: dict[bytes, bytes], repeated: frozenset[bytes], minor: int)
     if coding is not None:
         if length is not None:
             _refuse("cl_te")
-        if minor == 0:
-            _refuse("te_in_http10")
-        if b"transfer-encoding" in repeated:
-            _refuse("bad_transfer_encoding")
-        if coding.lower() != b"chunked":
-            if _OTHER_CODING.fullmatch(coding):
-                raise ProtocolError(Reason.CODING_UNSUPPORTED, "transfer_coding")
-            _refuse("bad_transfer_encoding")
+        _check_coding(coding, minor, once=b"transfer-encoding" not in repeated)
         return Framing.CHUNKED, None
     if length is None:
         return Framing.NONE, None
     if not length.isdigit() or len(length) > 19 or b"content-length" in repeated:
         _refuse("bad_content_length")
     return Framing.LENGTH, int(length)
+
+
+def _check_coding(coding: bytes, minor: int, *, once: bool) -> None:
+    if minor == 0:
+        _refuse("te_in_http10")
+    if once and coding.lower() == b"chunked":
+        return
+    if once and _OTHER_CODING.fullmatch(coding):
+        raise ProtocolError(Reason.CODING_UNSUPPORTED, "transfer_coding")
+    _refuse("bad_transfer_encoding")
 
 
 def _host(values: dict[bytes, bytes], repeated: frozenset[bytes], minor: int) -> bytes:

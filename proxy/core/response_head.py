@@ -32,7 +32,7 @@ from proxy.core.grammar import (
     same_lines,
 )
 from proxy.errors import ProtocolError
-from proxy.http1 import Framing, ResponseHead
+from proxy.http1 import Field, Framing, ResponseHead
 from proxy.reasons import Reason
 
 MAX_HEAD = 64 * 1024  # bytes; applications set large cookies, hardly any larger than this (curl allows 300 KiB)
@@ -48,7 +48,8 @@ _START = b"HTTP/1."
 # Heads that are remembered, each of at most so many bytes.
 _REMEMBERED = 128
 _REMEMBERED_BYTES = 1024
-_WITHOUT_CONTENT = frozenset({204, 304})
+_WITHOUT_LENGTH = frozenset({*range(100, 200), 204})
+_WITHOUT_CONTENT = _WITHOUT_LENGTH | {304}
 _IDLE_TIMEOUT = re.compile(rb"(?:^|[,;])[ \t]*+timeout[ \t]*+=[ \t]*+\"?([0-9]{1,9})(?![0-9])", re.IGNORECASE)
 #: What an upstream promises to keep an idle connection for is used up to so much: the request needs time to get there.
 _IDLE_SPARE_S = 1.0
@@ -102,17 +103,13 @@ def _judge(status: int, phrase: bytes, minor: int, lines: list[bytes], *, asked_
     if status == 101:
         _refuse("switching_protocols")
     fields, values, repeated = index_fields(lines)
-    if not repeated.isdisjoint(_FRAMING_NAMES):
-        _refuse("framing_repeated")
-    close = minor == 0 or (
-        b"connection" in values and any(name == b"connection" and b"close" in line.lower() for name, line in fields)
-    )
-    length, chunked = _declared(values, minor)
-    if status < 200 or status in _WITHOUT_CONTENT or asked_head:
+    close = minor == 0 or _says_close(fields, values)
+    length, chunked = _declared(values, repeated, minor)
+    if asked_head or status in _WITHOUT_CONTENT:
         # Such an answer has no content whatever it declares. Where some is declared some may well follow, later, and
         # would be read as the answer to the next request (threats R4). For HEAD it may follow whatever is declared.
-        keep_alive = not (close or chunked or length or asked_head)
-        length = None if status < 200 or status == 204 else length
+        keep_alive = not any((close, chunked, length, asked_head))
+        length = None if status in _WITHOUT_LENGTH else length
         return ResponseHead(status, phrase, minor, fields, Framing.NONE, length, keep_alive, values)
     framing = _framing(length, chunked=chunked)
     keep_alive = not close and framing is not Framing.EOF
@@ -125,8 +122,14 @@ def _framing(length: int | None, *, chunked: bool) -> Framing:
     return Framing.EOF if length is None else Framing.LENGTH
 
 
-def _declared(values: dict[bytes, bytes], minor: int) -> tuple[int | None, bool]:
+def _says_close(fields: list[Field], values: dict[bytes, bytes]) -> bool:
+    return b"connection" in values and any(name == b"connection" and b"close" in line.lower() for name, line in fields)
+
+
+def _declared(values: dict[bytes, bytes], repeated: frozenset[bytes], minor: int) -> tuple[int | None, bool]:
     """The declared length, and whether the content is chunked (RFC 9112 section 6.3); doubt is refused."""
+    if not repeated.isdisjoint(_FRAMING_NAMES):
+        _refuse("framing_repeated")
     length = values.get(b"content-length")
     coding = values.get(b"transfer-encoding")
     if coding is not None:

@@ -103,6 +103,15 @@ def _origin_form(method: bytes, target: bytes, host: bytes) -> bytes:
 
 def _check_path(path: bytes) -> None:
     """Refuse what section 4 of the threat model names; the path itself is left as it is."""
+    text = _decoded(path)
+    # Character by character: normalising a run of combining marks as a whole costs quadratic time.
+    folded = "".join(unicodedata.normalize("NFKC", char) for char in text)
+    if any("\x7f" <= char <= "\x9f" for char in folded) or _hides_separator(text, folded):
+        _refuse("path_form")
+    _check_segments(folded.split("/")[1:])
+
+
+def _decoded(path: bytes) -> str:
     if not _ENCODED_PATH.fullmatch(path):
         _refuse("path_form")
     first, *encoded = path.split(b"%")
@@ -114,14 +123,9 @@ def _check_path(path: bytes) -> None:
         decoded.append(byte)
         decoded += piece[2:]
     try:
-        text = decoded.decode("utf-8")
+        return decoded.decode("utf-8")
     except UnicodeDecodeError:
         _refuse("path_form")
-    # Character by character: normalising a run of combining marks as a whole costs quadratic time.
-    folded = "".join(unicodedata.normalize("NFKC", char) for char in text)
-    if any("\x7f" <= char <= "\x9f" for char in folded) or _hides_separator(text, folded):
-        _refuse("path_form")
-    _check_segments(folded.split("/")[1:])
 
 
 def _hides_separator(text: str, folded: str) -> bool:

@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 
 from proxy.core.causes.trial import Facts, Trial, cause, undated
+from proxy.core.policy import Route
 from proxy.core.secrets import Secret
 from proxy.core.signing.encodings import decode_base64, decode_base64url, decode_hex
 from proxy.core.signing.extras import needs_public_keys
@@ -254,18 +255,21 @@ def _others(trial: Trial) -> Iterator[tuple[str, Secret]]:
     ours = {secret.value for secret in trial.check.secrets} if trial.check is not None else set()
     count = 0
     for route in trial.case.routes:
-        signature = () if route.signature is None or route is trial.route else route.signature.secrets
-        if route.signature is not None and needs_public_keys(route.signature.scheme):
-            signature = ()
-        token = () if route.token is None else route.token.secrets
-        for secret in (*signature, *token):
-            if secret.value not in ours:
-                count += 1
-                yield route.name, secret
-        if route.verify_token is not None and route.verify_token not in ours:
-            yield route.name, Secret("verify_token", route.verify_token)
+        others = [secret for secret in _secrets_of(trial, route) if secret.value not in ours]
+        yield from ((route.name, secret) for secret in others)
+        count += len(others)
         if count > _MAX_OTHERS:
             return
+
+
+def _secrets_of(trial: Trial, route: Route) -> Iterator[Secret]:
+    signature, token = route.signature, route.token
+    if signature is not None and route is not trial.route and not needs_public_keys(signature.scheme):
+        yield from signature.secrets
+    if token is not None:
+        yield from token.secrets
+    if route.verify_token is not None:
+        yield Secret("verify_token", route.verify_token)
 
 
 @cause(

@@ -14,6 +14,7 @@ from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 
 _UNITS = frozenset({TimeFormat.SECONDS, TimeFormat.MILLISECONDS})
+_WORDS = {TimeFormat.SECONDS: "seconds", TimeFormat.MILLISECONDS: "milliseconds", TimeFormat.ANY: "a date"}
 _YEAR_S = 366 * 86400.0
 
 
@@ -81,24 +82,22 @@ def _facts(trial: Trial, said: float) -> Facts:
 )
 def unit(trial: Trial) -> Facts | None:
     """Milliseconds came where seconds are signed, or the other way round, or a date."""
-    scheme = trial.scheme
-    stamp = scheme.timestamp if scheme is not None else None
+    stamp = None if trial.scheme is None else trial.scheme.timestamp
     if stamp is None or stamp.format not in _UNITS or stamp.header is None:
         return None
-    text = trial.head.get(stamp.header) or b""
-    wants = "milliseconds" if stamp.format is TimeFormat.MILLISECONDS else "seconds"
-    said = parse_time(stamp.format, text)
-    if said is not None and abs(said - trial.case.now) < _YEAR_S:
+    text, now = trial.head.get(stamp.header) or b"", trial.case.now
+    if _says_about_now(stamp.format, text, now):
         return None
-    for form, word in (
-        (TimeFormat.SECONDS, "seconds"),
-        (TimeFormat.MILLISECONDS, "milliseconds"),
-        (TimeFormat.ANY, "a date"),
-    ):
-        other = parse_time(form, text)
-        if other is not None and word != wants and abs(other - trial.case.now) < _YEAR_S:
-            return {"header": stamp.header.decode("latin-1"), "came": word, "wanted": wants}
+    wanted = _WORDS[stamp.format]
+    for form, word in _WORDS.items():
+        if word != wanted and _says_about_now(form, text, now):
+            return {"header": stamp.header.decode("latin-1"), "came": word, "wanted": wanted}
     return None
+
+
+def _says_about_now(form: TimeFormat, text: bytes, now: float) -> bool:
+    said = parse_time(form, text)
+    return said is not None and abs(said - now) < _YEAR_S
 
 
 @cause(

@@ -91,7 +91,7 @@ def query(trial: Trial) -> Facts | None:
     if url is not None:
         same_path = urlsplit(url).path == trial.head.path.decode("latin-1")
         return _find(trial, _with_queries(trial, url)) if same_path else None
-    return _find_head(trial, (target for target in _targets(trial, in_query=True)))
+    return _find_head(trial, _targets_in_query(trial))
 
 
 def _with_queries(trial: Trial, url: str) -> Iterator[str]:
@@ -122,14 +122,14 @@ def path(trial: Trial) -> Facts | None:
     """A proxy in front took away or added a part of the path, or a slash at its end."""
     url = _url(trial)
     if url is None:
-        return _find_head(trial, _targets(trial, in_query=False))
+        return _find_head(trial, _targets(trial))
     return _find(trial, _with_paths(trial, url))
 
 
 def _with_paths(trial: Trial, url: str) -> Iterator[str]:
     parts = urlsplit(url)
     yield url
-    for target in _targets(trial, in_query=False):
+    for target in _targets(trial):
         path, _, text = target.partition("?")
         yield urlunsplit(parts._replace(path=path, query=text))
     came = trial.head.path.decode("latin-1")
@@ -137,20 +137,21 @@ def _with_paths(trial: Trial, url: str) -> Iterator[str]:
         yield urlunsplit(parts._replace(path=path))
 
 
-def _targets(trial: Trial, *, in_query: bool) -> Iterator[str]:
-    """What the target may have been before a proxy changed it."""
+def _targets_in_query(trial: Trial) -> Iterator[str]:
+    """What the target may have been before a proxy changed its query."""
+    path, text = trial.head.path.decode("latin-1"), (trial.head.query or b"").decode("latin-1")
+    yield path
+    for other in _queries(text) if text else ():
+        yield f"{path}?{other}"
+
+
+def _targets(trial: Trial) -> Iterator[str]:
+    """What the target may have been before a proxy changed its path."""
     head = trial.head
     path, text = head.path.decode("latin-1"), (head.query or b"").decode("latin-1")
-    if in_query:
-        yield path
-        for other in _queries(text) if text else ():
-            yield f"{path}?{other}"
-        return
     rest = f"?{text}" if text else ""
-    for name in _ORIGINAL_TARGETS:
-        value = (head.get(name) or b"").decode("latin-1")
-        if _TARGET.fullmatch(value):
-            yield value
+    originals = [(head.get(name) or b"").decode("latin-1") for name in _ORIGINAL_TARGETS]
+    yield from filter(_TARGET.fullmatch, originals)
     prefix = (head.get(b"x-forwarded-prefix") or b"").decode("latin-1").rstrip("/")
     if _TARGET.fullmatch(prefix):
         yield prefix + path + rest

@@ -111,6 +111,14 @@ class Trial:
         scheme = self.scheme
         return scheme is not None and scheme.method is not Method.EQUAL and not needs_public_keys(scheme)
 
+    def _may_try(self, chosen: tuple[Secret, ...], content: bytes | None) -> bool:
+        """Whether there is what to try, and so much may still be hashed; it counts as hashed then."""
+        self.left -= len(chosen) * (len(content or b"") + _OVERHEAD_BYTES)
+        return bool(chosen) and self.left >= 0
+
+    def _sent_to(self, public_url: str | None, head: RequestHead) -> RequestHead:
+        return head if public_url is None else with_target(head, target_of(public_url) or head.target)
+
     def fits(
         self,
         secrets: Iterable[Secret] | None = None,
@@ -128,19 +136,13 @@ class Trial:
         chosen = self.secrets if secrets is None else tuple(secrets)
         scheme = scheme or self.scheme
         content = self.body if body is None else body
-        if not chosen or scheme is None:
+        if scheme is None or not self._may_try(chosen, content):
             return None
-        self.left -= len(chosen) * (len(content or b"") + _OVERHEAD_BYTES)
-        if self.left < 0:
-            return None
-        head = head or self.head
-        if public_url is not None:
-            head = with_target(head, target_of(public_url) or head.target)
-        url = public_url or (self.check.public_url if self.check is not None else None)
-        if not topics and self.check is not None:
-            topics = self.check.topics
+        head = self._sent_to(public_url, head or self.head)
+        if self.check is not None:
+            public_url, topics = public_url or self.check.public_url, topics or self.check.topics
         try:
-            return self._verify(SignatureCheck(scheme, chosen, float("inf"), url, topics), head, content)
+            return self._verify(SignatureCheck(scheme, chosen, float("inf"), public_url, topics), head, content)
         except ValueError:  # what was supposed makes no check, or no URL
             return None
 

@@ -67,6 +67,11 @@ class Handshake:
     bare_refusals: bool = False  # the provider also tries wrong signatures, and takes no content for an answer
 
     @property
+    def challenges(self) -> bool:
+        """Whether a check that is not signed has a challenge."""
+        return bool(self.query or self.header)
+
+    @property
     def needs_token(self) -> bool:
         """Whether we cannot answer without the verify token."""
         return bool(self.verify) or self._makes(Made.DIGEST_HEX)

@@ -37,16 +37,20 @@ def open_borders(scheme: Scheme, *, whole_url: bool) -> Iterator[str]:
     form = scheme.timestamp.format if scheme.timestamp is not None else TimeFormat.ANY
     for at, (left, right) in enumerate(pairwise(parts)):
         if isinstance(left, Slot) and isinstance(right, Slot):
-            before, after = parts[at - 1], parts[at + 2]
-            holds = (
-                _holds_by_time(left, right, before, after, form)
-                or (left.kind == "method" and right.kind in _BEGIN_WITH_A_SLASH)
-                or ("body" in (left.kind, right.kind) and _holds_by_body(scheme, left, right, whole_url=whole_url))
+            is_open = not (
+                _holds_by_time(left, right, parts[at - 1], parts[at + 2], form)
+                or _holds_by_kind(scheme, left, right, whole_url=whole_url)
             )
-            if not holds:
-                yield f"{_show(left)}{_show(right)}"
-        elif _may_grow(left, right, _LONGER.get(form, frozenset())):
+        else:
+            is_open = _may_grow(left, right, _LONGER.get(form, frozenset()))
+        if is_open:
             yield f"{_show(left)}{_show(right)}"
+
+
+def _holds_by_kind(scheme: Scheme, left: Slot, right: Slot, *, whole_url: bool) -> bool:
+    if left.kind == "method" and right.kind in _BEGIN_WITH_A_SLASH:
+        return True
+    return "body" in (left.kind, right.kind) and _holds_by_body(scheme, left, right, whole_url=whole_url)
 
 
 def stands_beside_another(scheme: Scheme) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain, pairwise
 from typing import NoReturn, Protocol
 from urllib.parse import unquote_to_bytes
@@ -84,14 +84,10 @@ class FormPart:
         A POST has a form, and no name in it holds what separates parameters. In a query that is signed sorted and
         decoded, no parameter holds it either, and none of a POST the full stop that stands before the form.
         """
-        if any(mark in name for name, _ in self._form for mark in _SEPARATES) or not (self._form or method == b"GET"):
+        formless = method == b"GET" and not self._form
+        if not (self._form or formless) or _holds((name for name, _ in self._form), _SEPARATES):
             return False
-        if not sorts_query:
-            return True
-        pairs = read_form(url.partition(b"?")[2]) or []
-        if any(b"=" in name or b"&" in name + value for name, value in pairs):
-            return False
-        return (method == b"GET" and not self._form) or not any(b"." in name + value for name, value in pairs)
+        return not sorts_query or _is_apart(read_form(url.partition(b"?")[2]) or [], formless=formless)
 
 
 class JsonPart:
@@ -289,3 +285,15 @@ def both_ports(url: bytes) -> list[bytes]:
         b"%b://%b%b" % (scheme, host, rest),
         b"%b://%b:%b%b" % (scheme, host, port or _PORTS[scheme.lower()], rest),
     ]
+
+
+def _is_apart(query: Form, *, formless: bool) -> bool:
+    """Whether the parameters of a sorted query can be told from each other, and from a form behind them."""
+    texts = [name + value for name, value in query]
+    if _holds((name for name, _ in query), (b"=",)) or _holds(texts, (b"&",)):
+        return False
+    return formless or not _holds(texts, (b".",))
+
+
+def _holds(texts: Iterable[bytes], marks: tuple[bytes, ...]) -> bool:
+    return any(mark in text for text in texts for mark in marks)

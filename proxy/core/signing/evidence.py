@@ -79,6 +79,7 @@ class EvidenceReader:
         "_signs_url",
         "_size",
         "_target",
+        "_times_heads",
         "_tolerance_s",
         "_width",
         "covers_body",
@@ -92,11 +93,13 @@ class EvidenceReader:
         self._target = target_of(public_url) if public_url is not None else None
         self._signs_url = scheme.signs_url
         self._size = signature_size(scheme)
+        self._times_heads = scheme.document is None or scheme.document.timestamp is None  # else it is in the body
         self._most = _MAX_PUBLIC_KEY_SIGNATURES if scheme.method in PUBLIC_KEY_METHODS else _MAX_SIGNATURES
-        own = scheme.timestamp.tolerance_s if scheme.timestamp is not None else None
-        beside = scheme.timestamp is not None and stands_beside_another(scheme)
-        self._width = WIDTHS.get(scheme.timestamp.format) if scheme.timestamp is not None and beside else None
-        self._tolerance_s = own if tolerance_s is None else tolerance_s
+        self._tolerance_s = tolerance_s
+        self._width: int | None = None
+        if scheme.timestamp is not None:
+            self._tolerance_s = scheme.timestamp.tolerance_s if tolerance_s is None else tolerance_s
+            self._width = WIDTHS.get(scheme.timestamp.format) if stands_beside_another(scheme) else None
         parts = compile_template(scheme.signed)
         self.prefix, self.suffix = split_at_body(parts)
         self.covers_body = any(isinstance(part, Slot) and part.kind == "body" for part in parts)
@@ -117,26 +120,24 @@ class EvidenceReader:
     def read(self, head: RequestHead, now: float) -> Evidence | Reason:
         """The claim of ``head`` at ``now`` (seconds since the epoch), or why it is none."""
         scheme = self._scheme
-        for name, wanted in scheme.required:
-            value = _single(head, name)
-            if isinstance(value, Reason):
-                return value
-            if value != wanted:
-                return MALFORMED
+        if scheme.required and (refused := self._judge_required(head)) is not None:
+            return refused
         url = self.signed_url(head) if self._signs_url else b""
         context = Context(head, scheme, url or b"")
         signatures = self._signatures(head, context) if scheme.headers else []
         if isinstance(signatures, Reason):
             return signatures
-        if url is None:
-            return Reason.SIGNATURE_MISMATCH
-        if self._signs_url and not self._reads_one_way(head.target):
-            return MALFORMED
-        if scheme.document is None or scheme.document.timestamp is None:
-            refused = self._judge_time(head, context, now)
-            if refused is not None:
-                return refused
-        return Evidence(signatures, context)
+        if self._signs_url and (url is None or not self._reads_one_way(head.target)):
+            return Reason.SIGNATURE_MISMATCH if url is None else MALFORMED
+        refused = self._judge_time(head, context, now) if self._times_heads else None
+        return Evidence(signatures, context) if refused is None else refused
+
+    def _judge_required(self, head: RequestHead) -> Reason | None:
+        for name, wanted in self._scheme.required:
+            value = _single(head, name)
+            if value != wanted:
+                return value if isinstance(value, Reason) else MALFORMED
+        return None
 
     def _reads_one_way(self, target: bytes) -> bool:
         """Whether nothing in ``target`` could be of the body, or a separator that was escaped when it was signed."""
@@ -161,26 +162,21 @@ class EvidenceReader:
     def parse(self, value: bytes, context: Context) -> list[bytes] | None:
         """The signatures in one value of a header or a field; None where it is malformed."""
         scheme = self._scheme
-        if scheme.envelope is not None:
-            opened = _open_envelope(value, scheme.envelope)
-            if opened is None:
-                return None
-            value = opened
-        listing = scheme.listing
-        if listing is None:
-            signature = self._decode(value)
-            return None if signature is None else [signature]
+        opened = value if scheme.envelope is None else _open_envelope(value, scheme.envelope)
+        if opened is None:
+            return None
+        if scheme.listing is not None:
+            return self._parse_listing(scheme.listing, opened, context)
+        signature = self._decode(opened)
+        return None if signature is None else [signature]
+
+    def _parse_listing(self, listing: Listing, value: bytes, context: Context) -> list[bytes] | None:
         texts = read_listing(listing, value, context)
         if texts is None or len(texts) > self._most:
             return None
-        signatures: list[bytes] = []
-        for text in texts:
-            signature = self._decode_keyed(text, listing.pair) if listing.keyed else self._decode(text)
-            if signature is not None:
-                signatures.append(signature)
-            elif not listing.lenient:
-                return None
-        return signatures or None
+        read = [self._decode_keyed(text, listing.pair) if listing.keyed else self._decode(text) for text in texts]
+        signatures = [signature for signature in read if signature is not None]
+        return signatures if signatures and (listing.lenient or len(signatures) == len(read)) else None
 
     def _decode(self, text: bytes) -> bytes | None:
         prefix = self._scheme.prefix
@@ -262,15 +258,16 @@ def _read_list(listing: Listing, value: bytes, context: Context) -> list[bytes] 
 def _read_pairs(listing: Listing, pair: bytes, items: list[bytes], context: Context) -> list[bytes] | None:
     signatures: list[bytes] = []
     others: dict[bytes, bytes] = {}
+    wanted = {listing.timestamp, *listing.needed}
     for item in items:
         key, found, text = item.partition(pair)
         if not found or key in others:
             return None
         if listing.signature is None or key == listing.signature:
             signatures.append(item if listing.keyed else text)
-        elif key == listing.timestamp or key in listing.needed:
+        elif key in wanted:
             others[key] = text
-    if not all(others.get(key) for key in listing.needed):
+    if not all(map(others.get, listing.needed)):
         return None
     if listing.timestamp is not None:
         context.timestamp = others.get(listing.timestamp, b"")

@@ -172,21 +172,15 @@ class JwtPlan:
         return refused or self._body_check(token, match.name)
 
     def _judge_times(self, claims: Tree, now: float) -> Reason | None:
-        for name in self._claims.needed:
-            if name not in claims:
-                return Reason.TIMESTAMP_MISSING
-        times: dict[str, float] = {}
-        for name in ("exp", "nbf", "iat"):
-            value = claims.get(name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e12:
-                return MALFORMED
-            times[name] = value
+        if any(name not in claims for name in self._claims.needed):
+            return Reason.TIMESTAMP_MISSING
+        times = _times_in(claims)
+        if times is None:
+            return MALFORMED
         leeway = self._claims.leeway_s
-        if "exp" in times and now - times["exp"] > leeway:
+        if now - times.get("exp", now) > leeway:
             return Reason.TIMESTAMP_TOO_OLD
-        if "nbf" in times and times["nbf"] - now > leeway:
+        if times.get("nbf", now) - now > leeway:
             return Reason.TIMESTAMP_IN_FUTURE
         return judge_time(times["iat"], now, self._max_age_s) if "iat" in times else None
 
@@ -224,3 +218,10 @@ class JwtPlan:
             return MALFORMED
         expected = decode(self._claims.body_encoding, said.encode("utf-8", "replace"), _DIGEST_SIZE)
         return MALFORMED if expected is None else TokenVerification(name, mark, expected)
+
+
+def _times_in(claims: Tree) -> dict[str, float] | None:
+    """The times that a token has; None where one is no time."""
+    found = {name: claims[name] for name in ("exp", "nbf", "iat") if claims.get(name) is not None}
+    times = {name: value for name, value in found.items() if isinstance(value, int | float) and abs(value) < 1e12}
+    return None if len(times) < len(found) or any(isinstance(value, bool) for value in times.values()) else times

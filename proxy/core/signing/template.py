@@ -43,6 +43,8 @@ PLAIN_SLOTS = frozenset(
 )
 NAMED_SLOTS = frozenset({"header", "param", "item", "json_item"})
 DOCUMENT_SLOTS = frozenset({"form", "lines", "sorted_url"})
+#: What is found in the body itself.
+FOUND_IN_BODY = DOCUMENT_SLOTS | {"field"}
 _OF_HEADER = frozenset({"header", "id", "nonce"})
 _OF_SENDER = _OF_HEADER | {"param", "path", "query", "target", "url"}
 #: In the value of a signed header, what would be another one: it could be left out, and taken for part of this one.
@@ -152,7 +154,7 @@ class Context:
         return b"".join(out)
 
     def _take(self, slot: Slot) -> bytes | Reason:
-        if slot.kind in DOCUMENT_SLOTS or slot.kind == "field":
+        if slot.kind in FOUND_IN_BODY:
             return (self.document or {}).get((slot.kind, slot.name), Reason.SIGNATURE_MALFORMED)
         simple = self._simple(slot.kind)
         if simple is not None:
@@ -199,15 +201,14 @@ class Context:
         stamp = self.scheme.timestamp.header if self.scheme.timestamp is not None else None
         if stamp is not None and stamp not in wanted:
             return Reason.SIGNATURE_MALFORMED
-        pairs: list[bytes] = []
-        for name in wanted:
-            if name in self.head.repeated or name != name.lower():
-                return Reason.SIGNATURE_MALFORMED
-            value = self.head.get(name) or b""
-            if _SWALLOWED.search(value):
-                return Reason.SIGNATURE_MALFORMED
-            pairs.append(name + b":" + value)
-        return b";".join(pairs)
+        pairs = [self._signed_header(name) for name in wanted]
+        good = [pair for pair in pairs if pair is not None]
+        return b";".join(good) if len(good) == len(pairs) else Reason.SIGNATURE_MALFORMED
+
+    def _signed_header(self, name: bytes) -> bytes | None:
+        value = self.head.get(name) or b""
+        is_one = name not in self.head.repeated and name == name.lower()
+        return name + b":" + value if is_one and not _SWALLOWED.search(value) else None
 
 
 def _encode_target(head: RequestHead) -> bytes:

@@ -7,6 +7,7 @@ timestamp is digits of a bounded length or a full RFC 3339 date-time, else it is
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -20,25 +21,6 @@ _RFC3339 = re.compile(_CLOCK + rb"(?:Z|[+-][0-9]{2}:[0-9]{2})")
 _ISO_UTC = re.compile(_CLOCK + rb"(?:Z|[+-][0-9]{2}:[0-9]{2})?")
 _HTTP_DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
 _FIRST_MILLISECONDS = 12  # digits: seconds have eleven until the year 5138
-
-
-def parse_time(form: TimeFormat, text: bytes) -> float | None:
-    """Seconds since the epoch that ``text`` says, or None where it is not written as it must be."""
-    if form is TimeFormat.SECONDS:
-        return int(text) if _SECONDS.fullmatch(text) else None
-    if form is TimeFormat.MILLISECONDS:
-        return int(text) / 1000 if _MILLISECONDS.fullmatch(text) else None
-    if form is TimeFormat.SECONDS_OR_MILLISECONDS:
-        chosen = TimeFormat.MILLISECONDS if len(text) >= _FIRST_MILLISECONDS else TimeFormat.SECONDS
-        return parse_time(chosen, text)
-    if form is TimeFormat.RFC3339:
-        return _date_time(text) if _RFC3339.fullmatch(text) else None
-    if form is TimeFormat.ISO_UTC:
-        return _date_time(text) if _ISO_UTC.fullmatch(text) else None
-    if _HTTP_DATE.fullmatch(text):
-        return _http_date(text)
-    said = parse_time(TimeFormat.SECONDS_OR_MILLISECONDS, text)
-    return parse_time(TimeFormat.ISO_UTC, text) if said is None else said
 
 
 def _date_time(text: bytes) -> float | None:
@@ -55,6 +37,27 @@ def _http_date(text: bytes) -> float | None:
         return parsedate_to_datetime(text.decode("ascii")).timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+_FORMS: dict[TimeFormat, tuple[re.Pattern[bytes], Callable[[bytes], float | None]]] = {
+    TimeFormat.SECONDS: (_SECONDS, int),
+    TimeFormat.MILLISECONDS: (_MILLISECONDS, lambda text: int(text) / 1000),
+    TimeFormat.RFC3339: (_RFC3339, _date_time),
+    TimeFormat.ISO_UTC: (_ISO_UTC, _date_time),
+}
+
+
+def parse_time(form: TimeFormat, text: bytes) -> float | None:
+    """Seconds since the epoch that ``text`` says, or None where it is not written as it must be."""
+    if form is TimeFormat.SECONDS_OR_MILLISECONDS:
+        form = TimeFormat.MILLISECONDS if len(text) >= _FIRST_MILLISECONDS else TimeFormat.SECONDS
+    if form is TimeFormat.ANY:
+        if _HTTP_DATE.fullmatch(text):
+            return _http_date(text)
+        said = parse_time(TimeFormat.SECONDS_OR_MILLISECONDS, text)
+        return parse_time(TimeFormat.ISO_UTC, text) if said is None else said
+    pattern, read = _FORMS[form]
+    return read(text) if pattern.fullmatch(text) else None
 
 
 def write_time(form: TimeFormat, now: float) -> bytes:

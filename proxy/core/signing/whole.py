@@ -23,7 +23,7 @@ from proxy.core.signing.evidence import MALFORMED, MISSING, Evidence, EvidenceRe
 from proxy.core.signing.judge import Judge
 from proxy.core.signing.mac import Verification
 from proxy.core.signing.scheme import Document, Method, Scheme
-from proxy.core.signing.template import DOCUMENT_SLOTS, Slot, single_param
+from proxy.core.signing.template import FOUND_IN_BODY, Context, Slot, single_param
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 
@@ -97,7 +97,7 @@ class PlainPlan:
 class DocumentPlan:
     """A scheme whose signed text is made from the parsed body."""
 
-    __slots__ = ("_document", "_judge", "_needle", "_reader", "_scheme", "_topics")
+    __slots__ = ("_document", "_in_body", "_judge", "_needle", "_reader", "_scheme", "_topics")
 
     whole_body = True
 
@@ -110,6 +110,7 @@ class DocumentPlan:
         self._document = document
         name = document.signature if document.items is None else None
         self._needle = None if name is None else name.rpartition(".")[2].encode("ascii")
+        self._in_body = [part for part in reader.prefix if isinstance(part, Slot) and part.kind in FOUND_IN_BODY]
         self._reader = reader
         self._judge = judge
 
@@ -122,17 +123,11 @@ class DocumentPlan:
         return WholeVerification(lambda body: self._judge_body(evidence, body, now, marks), marks)
 
     def _judge_body(self, evidence: Evidence, body: bytes, now: float, marks: list[bytes]) -> str | Reason:
-        digest_key = self._document.url_digest
-        if digest_key is not None:
-            said = single_param(evidence.context.head.query, digest_key)
-            if said is MALFORMED:
-                return MALFORMED
-            if isinstance(said, bytes):
-                # The provider adds it at the end. A text that was signed for a form may hold one anywhere else.
-                last = (evidence.context.head.query or b"").rpartition(b"&")[2]
-                if last != b"%b=%b" % (digest_key, said):
-                    return MALFORMED
-                return self._judge_url(evidence, said, body, now, marks)
+        said = self._said_digest(evidence.context.head)
+        if isinstance(said, Reason):
+            return said
+        if said is not None:
+            return self._judge_url(evidence, said, body, now, marks)
         if self._needle is not None and not contains(body, self._needle):
             return MISSING  # before anything is parsed
         parts = self._open(body)
@@ -144,6 +139,18 @@ class DocumentPlan:
             if isinstance(verdict, Reason):
                 return verdict
         return verdict
+
+    def _said_digest(self, head: RequestHead) -> bytes | Reason | None:
+        """The body's digest, where the signed URL holds one."""
+        key = self._document.url_digest
+        if key is None:
+            return None
+        said = single_param(head.query, key)
+        if isinstance(said, Reason):
+            return MALFORMED if said is MALFORMED else None
+        # The provider adds it at the end. A text that was signed for a form may hold one anywhere else.
+        last = (head.query or b"").rpartition(b"&")[2]
+        return said if last == b"%b=%b" % (key, said) else MALFORMED
 
     def _open(self, body: bytes) -> list[Part] | Reason:
         if self._document.kind == "form":
@@ -157,20 +164,13 @@ class DocumentPlan:
 
     def _judge_part(self, evidence: Evidence, part: Part, now: float, marks: list[bytes]) -> str | Reason:
         document = self._document
-        signatures = evidence.signatures
-        if document.signature is not None:
-            text = part.text(document.signature)
-            if not text:
-                return MISSING
-            read = [text] if self._scheme.method is Method.EQUAL else self._reader.parse(text, evidence.context)
-            if read is None:
-                return MALFORMED
-            signatures = read
+        signatures = evidence.signatures if document.signature is None else self._signatures(evidence, part)
+        if isinstance(signatures, Reason):
+            return signatures
+        refused = None
         if document.timestamp is not None:
             refused = self._reader.judge_text(part.text(document.timestamp) or b"", now)
-            if refused is not None:
-                return refused
-        refused = self._judge_place(evidence.context.head, part)
+        refused = refused or self._judge_place(evidence.context.head, part)
         if refused is not None:
             return refused
         algorithm = self._algorithm(part)
@@ -178,6 +178,16 @@ class DocumentPlan:
         if algorithm is None or isinstance(messages, Reason):
             return MALFORMED
         return self._match(messages, signatures, algorithm, now, marks)
+
+    def _signatures(self, evidence: Evidence, part: Part) -> list[bytes] | Reason:
+        """Those in the body."""
+        text = part.text(self._document.signature or "")
+        if not text:
+            return MISSING
+        if self._scheme.method is Method.EQUAL:
+            return [text]
+        read = self._reader.parse(text, evidence.context)
+        return MALFORMED if read is None else read
 
     def _judge_place(self, head: RequestHead, part: Part) -> Reason | None:
         """Why the document is none of the route's, or is not what the head says of it."""
@@ -209,30 +219,29 @@ class DocumentPlan:
         word = (part.text(document.algorithm_by) or b"").decode("utf-8", "replace")
         return dict(document.algorithms).get(word)
 
+    def _ends_its_url(self, part: Part, context: Context) -> bool:
+        if not isinstance(part, FormPart) or not self._scheme.signs_url or self._reader.whole_url:
+            return True
+        sorts_query = "{sorted_url}" in self._scheme.signed
+        return part.ends_its_url(context.url, context.head.method, sorts_query=sorts_query)
+
     def _messages(self, evidence: Evidence, part: Part) -> list[bytes] | Reason:
         """The texts that may have been signed."""
         context = evidence.context
-        if isinstance(part, FormPart) and self._scheme.signs_url and not self._reader.whole_url:
-            sorts_query = "{sorted_url}" in self._scheme.signed
-            if not part.ends_its_url(context.url, context.head.method, sorts_query=sorts_query):
-                return MALFORMED
-        found: dict[tuple[str, str], bytes] = {}
-        for slot in self._reader.prefix:
-            if isinstance(slot, Slot) and (slot.kind in DOCUMENT_SLOTS or slot.kind == "field"):
-                value = part.slot(slot, context.url)
-                if value is None:
-                    return MALFORMED
-                found[slot.kind, slot.name] = value
-        context.document = found
+        if not self._ends_its_url(part, context):
+            return MALFORMED
+        found = {(slot.kind, slot.name): part.slot(slot, context.url) for slot in self._in_body}
+        context.document = {slot: value for slot, value in found.items() if value is not None}
+        if len(context.document) < len(found):
+            return MALFORMED
         messages: list[bytes] = []
-        urls = both_ports(context.url) if self._document.either_port else [context.url]
-        for url in urls:
+        for url in both_ports(context.url) if self._document.either_port else [context.url]:
             context.url = url
             message = context.render(self._reader.prefix)
             if isinstance(message, Reason):
                 return message
             messages.append(message)
-        return messages + [b"".join((message, b"\n")) for message in messages if self._document.newline]
+        return messages + [message + b"\n" for message in messages if self._document.newline]
 
     def _judge_url(self, evidence: Evidence, said: bytes, body: bytes, now: float, marks: list[bytes]) -> str | Reason:
         """The URL alone is signed, and carries the digest of the body."""
