@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz tls mutants receivers states clean changelog dist pyz deb deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ mutants: .venv/mutants.stamp ## Change the core in small ways and see whether a 
 
 receivers: .venv/receivers.stamp ## Have buildbot and the providers' own SDKs judge what `hookward send` sends
 	$(BIN)/pytest tests/whole/test_receivers.py tests/whole/test_buildbot.py $(ARGS)
+
+newcomers: .venv/test.stamp ## Have newcomers try hookward, each on a fresh Debian, as root (ARGS="--rev v0.1.0 --only buildbot,ipv6")
+	$(BIN)/python -m bench.newcomers $(ARGS)
 
 states: .venv/run.stamp ## Draw the state machines of docs/life-of-a-request.md again, after their tables have changed
 	$(BIN)/python scripts/states.py

@@ -38,7 +38,7 @@ class Service:
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
         self._log = log
-        with log.open("wb") as out:
+        with log.open("ab") as out:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
             )

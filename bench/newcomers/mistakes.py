@@ -99,7 +99,7 @@ CONFIGURATIONS: list[tuple[str, str, tuple[str, ...]]] = [
         (":9", "signed", "{body}"),
     ),
     ("a scheme with a known name", route('[scheme.github]\nheader = "X"\n'), (":7", "already", "another name")),
-    ("no log folder", 'access_log = "FOLDER/no/such/a.log"\n' + route(""), (":1", "access_log", "folder")),
+    ("no log folder", 'access_log = "FOLDER/no/such/a.log"\n' + route(""), ("access_log", "mkdir -p")),
     ("a rule unknown", 'silence = ["H999"]\n' + route(""), (":1", "H999")),
     ("a test without its file", route('[[test]]\nfile = "FOLDER/none"\n'), ("FOLDER/none",)),
     ("an expired certificate", route('[tls]\ncert = "FOLDER/expired.pem"\nkey = "FOLDER/expired.key"\n'), ("expired",)),
@@ -172,7 +172,6 @@ COMMAND_LINES: list[tuple[str, str, tuple[str, ...]]] = [
     ("a secret without its folder", "gen-secret github --out FOLDER/a/b/c", ()),
     ("an unknown shell", "completion tcsh", ("tcsh", "bash")),
     ("an unknown set", "ip-sets show githob", ("githob",)),
-    ("units to no folder", f"unit --write FOLDER/none {_ONE}", ("FOLDER/none",)),
 ]
 #: These are told and go on: an exit code of 0 is right.
 ADVICE = {
@@ -180,5 +179,4 @@ ADVICE = {
     "an event that GitHub does not have",
     "unreachable by construction",
     "a secret without its folder",
-    "units to no folder",
 }

@@ -110,7 +110,12 @@ class StandardError(io.TextIOBase):
 
 def _sender(descriptor: int) -> tuple[Callable[[memoryview], int], Callable[[], None]]:
     """What writes to a descriptor and raises BlockingIOError instead of waiting, and what ends that."""
-    if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        # Nothing waits there. Opened once more it would have a place of its own in the file, and standard output, where
+        # it goes to the same file, would write over what is said here.
+        return lambda data: os.write(descriptor, data), lambda: None
+    if stat.S_ISSOCK(mode):
         sock = socket.socket(fileno=os.dup(descriptor))
         return lambda data: sock.send(data, socket.MSG_DONTWAIT), sock.close
     try:

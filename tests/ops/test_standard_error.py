@@ -111,6 +111,18 @@ def test_what_may_not_be_opened_again_is_written_where_there_is_room(monkeypatch
     os.close(writing)
 
 
+def test_a_file_that_standard_output_shares_is_not_written_over(tmp_path: Path):
+    """``hookward … > file 2>&1``: one file, one position in it."""
+    path = tmp_path / "both"
+    with path.open("wb", buffering=0) as output, StandardError(os.dup(output.fileno())) as error:
+        error.write("the banner, which is long\n")
+        output.write(b"a line of the log\n")
+        error.write("a warning\n")
+        output.write(b"another\n")
+        os.close(error.fileno())
+    assert path.read_text().splitlines() == ["the banner, which is long", "a line of the log", "a warning", "another"]
+
+
 def test_only_the_process_own_is_taken_over(capsys: pytest.CaptureFixture[str]):
     assert standard_error.take_over() is None
     assert standard_error.dropped() == 0
