@@ -14,6 +14,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import BinaryIO
 
 from proxy.config.commandline import ExitCode, Paint, visible
@@ -25,15 +26,26 @@ from proxy.config.load import load_namespace
 from proxy.config.paths import folder_of
 from proxy.config.settings import Loaded
 from proxy.core.addresses import Peer
+from proxy.core.diagnosis import Diagnosis
 from proxy.core.policy import Exposure
 from proxy.core.walk import ADMITTED, CheckResult, Trip, Walk, walk
 from proxy.errors import Mistake, Problem
 from proxy.net.clock import Clock
+from proxy.reasons import Reason
+from proxy.tools.pasted import is_written_for_people, written_otherwise
 from proxy.tools.saved_delivery import Saved, no_files, read_saved
 
 _MAX_BYTES = 256 * 1024 * 1024
 #: What the shell passes for ``<(command)``, or standard input.
 _GIVEN = re.compile(r"/(?:dev|proc/self)/fd/([0-9]{1,6})")
+_REWRITTEN = "the payload was written for people there, with blanks and line ends; written as it was sent, it matches"
+_PRETTY = (
+    "The payload is pretty-printed here, with blanks and line ends that are not signed; without them it matches.",
+    "If it was copied from a page, nothing is wrong. If it came so, let what stands in front pass the body as it is.",
+)
+_PRETTY_UNKNOWN = (
+    "The payload is pretty-printed here, and so not what was signed; written compactly it matches neither."
+)
 _MARKS = {True: ("ok", "green"), False: ("NO", "red"), None: ("--", "dim")}
 
 
@@ -50,9 +62,27 @@ def main(argv: Sequence[str]) -> int:
     loaded = _load(arguments)
     now, as_of = _now(arguments.at, saved)
     peer = _peer(arguments.address)
-    found = walk(Trip(saved.head, saved.body, loaded.policy, now, peer))
+    trip = Trip(saved.head, saved.body, loaded.policy, now, peer)
+    saved, found = _as_it_was_sent(saved, trip, walk(trip))
     _print(saved, found, as_of, Paint.on(sys.stdout))
     return ExitCode.OK if found.word == ADMITTED else ExitCode.FAILED
+
+
+def _as_it_was_sent(saved: Saved, trip: Trip, found: Walk) -> tuple[Saved, Walk]:
+    """Where the body is JSON that was written for people, and does not match: the delivery with the text that does. Of
+    a page that is what was sent; of what was recorded, it is the cause of the refusal.
+    """
+    if found.word != Reason.SIGNATURE_MISMATCH.word or not is_written_for_people(saved.body):
+        return saved, found
+    for body in written_otherwise(saved.body):
+        other = saved.with_body(body)
+        if (matching := walk(replace(trip, head=other.head, body=body))).word == ADMITTED:
+            if saved.is_of_page:
+                return saved.with_body(body, _REWRITTEN), matching
+            found.diagnosis = Diagnosis("payload_pretty", *_PRETTY)
+            return saved, found
+    found.diagnosis = Diagnosis("payload_pretty", _PRETTY_UNKNOWN, found.diagnosis.mend if found.diagnosis else "")
+    return saved, found
 
 
 def build_parser() -> RunParser:
@@ -61,7 +91,8 @@ def build_parser() -> RunParser:
         prog="hookward explain",
         usage="hookward explain FILE [-c CONFIG] [flags]\n"
         "       hookward explain FILE --provider NAME --secret-file PATH [flags]",
-        description="Take a saved delivery (raw HTTP, a curl command or a HAR file) through every check.",
+        description="Take a saved delivery through every check: raw HTTP, a curl command, a HAR file, or what "
+        "the provider's page of the delivery shows.",
         add_help=False,
     )
     parser.add_argument("file", metavar="FILE", nargs="?", help='the saved delivery; "-" is standard input')

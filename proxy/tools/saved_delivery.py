@@ -1,4 +1,4 @@
-"""A saved delivery: raw HTTP, a curl command line, or a HAR file of a browser or a proxy.
+"""A saved delivery: raw HTTP, a curl command line, a HAR file of a browser or a proxy, or the page of a provider.
 
 What was saved is seldom byte for byte what was sent: editors change line ends and add a newline, tools decode. Each
 repair that reading needs is noted, because it may be the very reason why a signature does not match. The head is then
@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 import re
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import datetime
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -19,12 +19,14 @@ from proxy.core.chunked import ChunkedDecoder
 from proxy.errors import Mistake, ProtocolError
 from proxy.http1 import write_request_head
 from proxy.tools.curl_line import CurlRequest, ReadFile, read_curl
+from proxy.tools.pasted import read_page
 from proxy.values import frozen
 
 _REQUEST_LINE = re.compile(rb"(?:> )?[!#$%&'*+.^_`|~0-9A-Za-z-]+ \S+ HTTP/[0-9.]+\r?\n")
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _VERSION = re.compile(rb" HTTP/[23](?:\.0)?$")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_LENGTH = re.compile(rb"\r\ncontent-length: *[0-9]+\r\n", re.IGNORECASE)
 _FRAMING = frozenset({"content-length", "transfer-encoding", "host", "connection"})
 _CURL = re.compile(r"(?:\$ )?(?:\S*/)?curl\s")
 
@@ -35,9 +37,15 @@ class Saved:
 
     head: bytes = field(repr=False)
     body: bytes = field(repr=False)
-    form: str  # "raw HTTP", "a curl command" or "a HAR file"
+    form: str  # "raw HTTP", "a curl command", "a HAR file" or "a provider's page"
     notes: tuple[str, ...] = ()
     at: float | None = None
+    is_of_page: bool = False  # its body is written for people, perhaps, and not as it was sent
+
+    def with_body(self, body: bytes, *notes: str) -> Saved:
+        """It with another body, and more notes."""
+        head = _LENGTH.sub(b"\r\nContent-Length: %d\r\n" % len(body), self.head)
+        return replace(self, head=head, body=body, notes=(*self.notes, *notes))
 
 
 def no_files(path: str) -> bytes:
@@ -55,9 +63,14 @@ def read_saved(data: bytes, read_file: ReadFile = no_files, *, entry: int | None
         return _read_curl(start.decode("utf-8", "surrogateescape").removeprefix("$ "), read_file)
     if _REQUEST_LINE.match(start):
         return _read_raw(start)
+    page = read_page(start.decode("utf-8", "surrogateescape"))
+    if page is not None:
+        made = _built(page.request, "a provider's page", page.notes, None)
+        return replace(made, is_of_page=True)
     raise Mistake(
         "this is no saved delivery",
-        "give raw HTTP (POST /path HTTP/1.1, headers, an empty line, the body), a curl command line, or a HAR file",
+        "give raw HTTP (POST /path HTTP/1.1, headers, an empty line, the body), a curl command line, a HAR file, or "
+        "what the provider's page of the delivery shows: URL, headers and payload",
     )
 
 
@@ -152,7 +165,8 @@ def _read_har(data: bytes, entry: int | None) -> Saved:
         raise Mistake("the file begins like JSON and is none", "save it again as a HAR file, or raw HTTP") from None
     entries = _at(tree, "log", "entries")
     if not isinstance(entries, list) or not entries:
-        raise Mistake("the file is JSON and no HAR file (it has no log.entries)", "save the request, not its body")
+        what = "the file is JSON and no HAR file (it has no log.entries): a payload alone, perhaps"
+        raise Mistake(what, "put the URL and the headers above it, as the provider's page of the delivery shows them")
     notes: list[str] = []
     chosen = _choose(entries, entry, notes)
     request = _har_request(_at(chosen, "request"), notes)
