@@ -21,6 +21,7 @@ class Family:
     bounds: tuple[float, ...] = DURATION_BOUNDS  # of a histogram
     #: Label values that are shown at 0 from the start: of a series that appears with its first event no rate is known.
     known: tuple[tuple[str, ...], ...] = ()
+    lasts: bool = False  # of a gauge: it also holds of a worker that is gone
 
 
 EXCHANGES = Family(
@@ -47,6 +48,24 @@ SENDER_BUDGET = Family(
     "What an exchange took of the time that its provider waits for an answer; above 1 the provider has given up.",
     ("route",),
     bounds=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0),
+)
+DELIVERIES = Family(
+    "hookward_deliveries_total",
+    "counter",
+    "Deliveries that were admitted, by the type of their event: one of the route's `events`, or that the provider "
+    'publishes; "other", or "none" where none is named.',
+    ("route", "event"),
+)
+SECRET_USES = Family(
+    "hookward_secret_uses_total", "counter", "Deliveries that a secret has admitted.", ("route", "secret")
+)
+SECRET_USED = Family(
+    "hookward_secret_last_used_timestamp_seconds",
+    "gauge",
+    "When the newest delivery began that a secret has admitted, since the epoch; nothing where it was not used yet.",
+    ("route", "secret"),
+    "max",
+    lasts=True,
 )
 REQUEST_BYTES = Family("hookward_request_bytes_total", "counter", "Content of requests, in bytes.", ("route",))
 RESPONSE_BYTES = Family("hookward_response_bytes_total", "counter", "Content of answers, in bytes.", ("route",))

@@ -9,13 +9,14 @@ Several workers are shown as one by adding their snapshots. This module never kn
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 
 from proxy.core.exposition import Labels, Sample, Snapshot, render
 from proxy.core.metric_families import (
     BUILD,
     BY_NAME,
+    DELIVERIES,
     DURATION,
     DURATION_BOUNDS,
     EXCHANGES,
@@ -24,14 +25,40 @@ from proxy.core.metric_families import (
     RELOAD_GOOD,
     REQUEST_BYTES,
     RESPONSE_BYTES,
+    SECRET_USED,
+    SECRET_USES,
     SENDER_BUDGET,
     UPSTREAM_DURATION,
     Family,
 )
 from proxy.core.record import ExchangeRecord
-from proxy.values import mutable
+from proxy.values import frozen, mutable
 
 _SHARES = SENDER_BUDGET.bounds
+
+
+@frozen
+class Traits:
+    """What is known of a route before anything is counted: the values that its labels may have, and how long its
+    provider waits for an answer; 0 where that is not known. Other types of events count as others, other secrets not.
+    """
+
+    answer_s: float = 0.0
+    events: frozenset[str] = frozenset()
+    secrets: frozenset[str] = frozenset()
+
+
+_UNKNOWN = Traits()
+#: Labels for deliveries whose event type is not among those that are known, or not named. A client chooses it.
+OTHER_EVENT, NO_EVENT = "other", "none"
+
+
+@mutable
+class _Use:
+    """How often a secret admitted a delivery, and when that last began; 0 for not yet."""
+
+    count: int = 0
+    newest: float = 0.0
 
 
 @mutable
@@ -40,6 +67,9 @@ class _Route:
 
     duration: list[float]
     upstream: list[float]
+    known: frozenset[str] = frozenset()  # types of events
+    events: dict[str, int] = field(default_factory=dict)
+    secrets: dict[str, _Use] = field(default_factory=dict)
     bytes_in: int = 0
     bytes_out: int = 0
     answer_s: float = 0.0  # how long the provider waits; 0 where that is not known
@@ -67,7 +97,7 @@ class Metrics:
             family.name: {} for family in FAMILIES if family.kind == "histogram"
         }
         self._routes: dict[str, _Route] = {}
-        self._answer_s: dict[str, float] = {}
+        self._traits: dict[str, Traits] = {}
         self._outcomes: dict[tuple[str, str, str, int], _Outcome] = {}
         self.set(RELOAD_GOOD, 1)
         self.set(BUILD, 1, version, python)
@@ -118,17 +148,28 @@ class Metrics:
             series = route.upstream
             series[bisect_left(DURATION_BOUNDS, seconds)] += 1
             series[-1] += seconds
+        if record.verdict == "admitted":
+            event = record.event
+            label = event if event in route.known else OTHER_EVENT if event else NO_EVENT
+            route.events[label] = route.events.get(label, 0) + 1
+            use = route.secrets.get(record.secret_name)
+            if use is not None:
+                use.count += 1
+                use.newest = record.started
         if record.observed is not None:
             self.inc(OBSERVED, record.route, record.observed.word)
 
-    def expect(self, answer_s: Mapping[str, float]) -> None:
-        """Say how long the provider of each route waits for an answer; 0 where that is not known."""
-        self._answer_s = dict(answer_s)
+    def expect(self, traits: Mapping[str, Traits]) -> None:
+        """Say what is known of each route from now on. What was counted of others stays, but for their secrets."""
+        self._traits = dict(traits)
         for name, route in self._routes.items():
-            self._measure_budget(name, route)
+            self._learn(name, route)
 
-    def _measure_budget(self, name: str, route: _Route) -> None:
-        route.answer_s = self._answer_s.get(name, 0.0)
+    def _learn(self, name: str, route: _Route) -> None:
+        traits = self._traits.get(name, _UNKNOWN)
+        route.known = traits.events
+        route.secrets = {secret: route.secrets.get(secret) or _Use() for secret in traits.secrets}
+        route.answer_s = traits.answer_s
         if route.answer_s:
             route.budget = self._histogram(SENDER_BUDGET, name)
 
@@ -138,7 +179,7 @@ class Metrics:
         if route is None:
             route = _Route(self._histogram(DURATION, name), self._histogram(UPSTREAM_DURATION, name))
             self._routes[name] = route
-            self._measure_budget(name, route)
+            self._learn(name, route)
         outcome = self._outcomes[key] = _Outcome(route)
         return outcome
 
@@ -151,10 +192,22 @@ class Metrics:
         }
         values[REQUEST_BYTES.name] = {(name,): route.bytes_in for name, route in self._routes.items()}
         values[RESPONSE_BYTES.name] = {(name,): route.bytes_out for name, route in self._routes.items()}
+        values[DELIVERIES.name] = {
+            (name, event): count for name, route in self._routes.items() for event, count in route.events.items()
+        }
+        # What has not been used is shown from the start: that a secret is not used is what one wants to know.
+        uses: dict[Labels, float] = {
+            (name, secret): 0 for name, traits in self._traits.items() for secret in traits.secrets
+        }
+        values[SECRET_USES.name] = uses | {(name, secret): use.count for name, secret, use in self._uses()}
+        values[SECRET_USED.name] = {(name, secret): use.newest for name, secret, use in self._uses() if use.newest}
         found: Snapshot = {name: {**of_labels} for name, of_labels in values.items()}
         for name, series in self._series.items():
             found[name] = {labels: list(value) for labels, value in series.items()}
         return found
+
+    def _uses(self) -> Iterator[tuple[str, str, _Use]]:
+        return ((name, secret, use) for name, route in self._routes.items() for secret, use in route.secrets.items())
 
     def expose(self) -> bytes:
         """The Prometheus text of this worker alone."""
@@ -175,8 +228,8 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
 
 
 def lasting(snapshot: Snapshot) -> Snapshot:
-    """What still counts of a worker that is gone: its counters and histograms, not its gauges."""
-    return {name: samples for name, samples in snapshot.items() if BY_NAME[name].kind != "gauge"}
+    """What still counts of a worker that is gone: its counters and histograms, and of its gauges those that last."""
+    return {name: each for name, each in snapshot.items() if BY_NAME[name].kind != "gauge" or BY_NAME[name].lasts}
 
 
 def _combine(how: str, first: Sample, second: Sample) -> Sample:

@@ -12,9 +12,11 @@ from enum import Enum
 
 from proxy.core.addresses import AddressSet
 from proxy.core.duplicates import DuplicateRule
+from proxy.core.metrics import Traits
 from proxy.core.path_map import TOKEN_SEGMENT, PathMap, map_of
 from proxy.core.rate import RateRule
 from proxy.core.routes import RouteTable
+from proxy.core.schemes import find
 from proxy.core.schemes.handshake import Handshake
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenCheck, TokenKind
@@ -235,7 +237,7 @@ class Policy(_Referable):
     server: ServerLimits
     reserved_for: AddressSet = NO_ADDRESSES  # may use the reserved share; empty where no route lets every address in
     table: RouteTable[Route] = field(init=False, repr=False, compare=False)
-    answers_s: Mapping[str, float] = field(init=False, repr=False, compare=False)  # of each route
+    traits: Mapping[str, Traits] = field(init=False, repr=False, compare=False)  # of each route
     most_window: int = field(init=False, repr=False, compare=False)  # the largest ``hold_window`` of a route
     most_work: int = field(init=False, repr=False, compare=False)  # bytes that one verdict on a whole body may take
     _endpoints: frozenset[Endpoint] = field(init=False, repr=False, compare=False)
@@ -247,7 +249,7 @@ class Policy(_Referable):
         checks = [(route.signature, route.limits.max_body) for route in routes if route.signature is not None]
         made = {
             "table": RouteTable(routes),
-            "answers_s": {route.name: route.answer_s for route in routes},
+            "traits": {route.name: _traits(route) for route in routes},
             "most_window": max((route.limits.hold_window for route in routes), default=0),
             "most_work": max((check.work_factor * max_body for check, max_body in checks), default=0),
             "_endpoints": frozenset(endpoint for route in routes for endpoint in route.upstream),
@@ -288,3 +290,12 @@ def _places(routes: tuple[Route, ...]) -> dict[Endpoint, RouteTable[_Place]]:
         for endpoint in shared.intersection(route.upstream):
             found[endpoint].append(place)
     return {endpoint: RouteTable(places) for endpoint, places in found.items()}
+
+
+def _traits(route: Route) -> Traits:
+    """What is known of a route before anything is counted."""
+    guard = route.signature or route.token  # of both, a delivery's record names the secret that signed
+    secrets = frozenset(secret.name for secret in guard.secrets) if guard is not None else frozenset()
+    provider = find(route.provider) if route.events is None and route.provider else None
+    published = frozenset() if provider is None else provider.events
+    return Traits(route.answer_s, published if route.events is None else route.events, secrets)

@@ -85,7 +85,7 @@ class Site:
         self.metrics = metrics
         self.budget = BufferBudget(policy.server.buffer_budget)
         self.spill_space = SpillSpace(policy.server.spill_budget)
-        metrics.expect(policy.answers_s)
+        metrics.expect(policy.traits)
         self.rates = RateLimiter()
         self.exchanges = 0  # admitted and not ended
         self.pool = UpstreamPool(loop, self.clock, self.turn, connect_timeout_s=policy.server.connect_timeout_s)
@@ -110,7 +110,7 @@ class Site:
         self.table = policy.table
         self.pool.connect_timeout_s = policy.server.connect_timeout_s
         self.pool.endpoints.use(policy.endpoints())
-        self.metrics.expect(policy.answers_s)
+        self.metrics.expect(policy.traits)
         self._measure(policy)
 
     def _measure(self, policy: Policy) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from proxy.config.settings import Loaded, Settings
 from proxy.core.exposition import Snapshot
-from proxy.core.metric_families import SET_AGE, SET_PREFIXES, WORKERS
+from proxy.core.metric_families import SECRET_USED, SECRET_USES, SET_AGE, SET_PREFIXES, WORKERS
 from proxy.core.policy import Endpoint, Policy, Route
 from proxy.core.secrets import Secret
 from proxy.errors import dotted
@@ -48,12 +48,12 @@ def configuration(policy: Policy, settings: Settings) -> Json:
     }
 
 
-def routes(policy: Policy, well: Mapping[str, bool]) -> list[Json]:
-    """Every route; ``well`` says of upstreams that were used whether they are."""
-    return [_route(route, well) for route in policy.routes]
+def routes(policy: Policy, well: Mapping[str, bool], snapshot: Snapshot) -> list[Json]:
+    """Every route; ``well`` says of upstreams that were used whether they are, ``snapshot`` what was counted."""
+    return [_route(route, well, snapshot) for route in policy.routes]
 
 
-def _route(route: Route, well: Mapping[str, bool]) -> Json:
+def _route(route: Route, well: Mapping[str, bool], snapshot: Snapshot) -> Json:
     found: Json = {
         "name": route.name,
         "path": route.shown_path,
@@ -75,9 +75,10 @@ def _route(route: Route, well: Mapping[str, bool]) -> Json:
         "limits": dataclasses.asdict(route.limits),
     }
     if route.signature is not None:
-        found["secrets"] = _secrets(route.signature.secrets)
+        found["secrets"] = _secrets(route, route.signature.secrets, snapshot)
     if route.token is not None:
-        found["token"] = {"kind": route.token.kind.name.lower(), "secrets": _secrets(route.token.secrets)}
+        secrets = _secrets(route, route.token.secrets, snapshot)
+        found["token"] = {"kind": route.token.kind.name.lower(), "secrets": secrets}
     return found
 
 
@@ -91,8 +92,19 @@ def _upstream(endpoint: Endpoint, well: Mapping[str, bool], *, drained: bool) ->
     }
 
 
-def _secrets(secrets: Iterable[Secret]) -> list[Json]:
-    return [{"name": one.name, "not_before": one.not_before, "not_after": one.not_after} for one in secrets]
+def _secrets(route: Route, secrets: Iterable[Secret], snapshot: Snapshot) -> list[Json]:
+    """Names and dates; ``uses`` and ``last_used`` (seconds since the epoch) None where they are not counted."""
+    uses, used = (snapshot.get(family.name, {}) for family in (SECRET_USES, SECRET_USED))
+    return [
+        {
+            "name": one.name,
+            "not_before": one.not_before,
+            "not_after": one.not_after,
+            "uses": uses.get((route.name, one.name)),
+            "last_used": used.get((route.name, one.name)),
+        }
+        for one in secrets
+    ]
 
 
 def certificates(served: Iterable[Served], now: float) -> list[Json]:
@@ -138,7 +150,7 @@ def document(
     return {
         "generation": loaded.policy.generation,
         "configuration": shown,
-        "routes": routes(loaded.policy, well),
+        "routes": routes(loaded.policy, well, snapshot),
         "address_sets": address_sets(snapshot),
         "certificates": certificates(served, now),
         "workers": workers(snapshot),

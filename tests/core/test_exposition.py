@@ -16,14 +16,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.core.exposition import Snapshot, plain_snapshot, read_snapshot, render, render_open_metrics
 from proxy.core.metric_families import CERTIFICATE_EXPIRY, FAMILIES, TLS_HANDSHAKES, UPSTREAM_UP
-from proxy.core.metrics import Metrics, lasting, merge
+from proxy.core.metrics import Metrics, Traits, lasting, merge
 from proxy.core.record import ExchangeRecord
 from proxy.reasons import Reason
 
 
 def filled() -> Metrics:
     metrics = Metrics("1.0", "3.11")
-    metrics.expect({"github": 10.0})
+    metrics.expect({"github": Traits(10.0)})
     for duration, status in ((0.004, 200), (12.0, 502)):
         record = ExchangeRecord("a", 1.0, "192.0.2.1", "192.0.2.1", reason=Reason.DELIVERED, status=status)
         record.route = record.provider = "github"

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.core.exposition import plain_snapshot, read_snapshot, render
 from proxy.core.metric_families import CONNECTIONS, FAMILIES, GENERATION, IN_FLIGHT, LOG_DROPPED, UPSTREAM_UP
-from proxy.core.metrics import Metrics, lasting, merge
+from proxy.core.metrics import Metrics, Traits, lasting, merge
 from proxy.core.record import ExchangeRecord
 from proxy.reasons import Reason
 
@@ -90,7 +90,7 @@ def test_durations_fall_into_cumulative_buckets(seconds: float, first_bucket: st
 def test_each_exchange_is_one_more_in_its_buckets():
     metrics = Metrics()
     metrics.exchange(record())
-    metrics.expect({"github": 0.1, "other": 10.0})
+    metrics.expect({"github": Traits(0.1), "other": Traits(10.0)})
     for _ in range(3):
         metrics.exchange(record(duration_s=0.02, upstream_duration_s=0.003))
     metrics.exchange(record(route="other", duration_s=0.5))
@@ -212,3 +212,64 @@ def test_any_label_value_survives_the_text(route: str):
         dict(labels)["route"] for (name, labels) in samples(metrics.expose()) if name == "hookward_request_bytes_total"
     ]
     assert found == [route.encode("utf-8", "replace").decode()]
+
+
+KNOWN = {"github": Traits(events=frozenset({"push", "ping"}), secrets=frozenset({"2026-q3", "2026-q4"}))}
+
+
+def test_deliveries_are_counted_by_event_with_labels_of_a_closed_list():
+    metrics = Metrics()
+    metrics.expect(KNOWN)
+    for event in ("push", "push", "made up", "another", ""):
+        metrics.exchange(record(verdict="admitted", event=event))
+    metrics.exchange(record(verdict="refused", event="push"))
+    metrics.exchange(record(verdict="observed", event="push"))
+    text = metrics.expose()
+    counted = {dict(labels)["event"]: n for (name, labels), n in samples(text).items() if "deliveries" in name}
+    assert counted == {"push": 2, "other": 2, "none": 1}
+    assert b"made up" not in text
+
+
+@given(st.lists(st.text(max_size=9), max_size=60))
+def test_no_client_can_add_a_series_by_its_event(events: list[str]):
+    metrics = Metrics()
+    metrics.expect(KNOWN)
+    for event in events:
+        metrics.exchange(record(verdict="admitted", event=event))
+    assert {labels[1] for labels in metrics.snapshot()["hookward_deliveries_total"]} <= {
+        "push",
+        "ping",
+        "other",
+        "none",
+    }
+
+
+def test_uses_of_secrets_are_counted_and_the_last_is_known():
+    metrics = Metrics()
+    metrics.expect(KNOWN)
+    uses, last = "hookward_secret_uses_total", "hookward_secret_last_used_timestamp_seconds"
+    assert value(metrics.expose(), uses, route="github", secret="2026-q4") == 0, "shown before it is used"
+    assert last.encode() + b"{" not in metrics.expose()
+    metrics.exchange(record(verdict="admitted", secret_name="2026-q4", started=100.0))
+    metrics.exchange(record(verdict="admitted", secret_name="2026-q4", started=200.0))
+    metrics.exchange(record(verdict="refused", secret_name="2026-q3", started=300.0))
+    metrics.exchange(record(verdict="admitted", secret_name="of a load before", started=300.0))
+    text = metrics.expose()
+    assert value(text, uses, route="github", secret="2026-q4") == 2
+    assert value(text, uses, route="github", secret="2026-q3") == 0
+    assert value(text, last, route="github", secret="2026-q4") == 200.0
+    assert b"of a load before" not in text
+    metrics.expect({"github": Traits(secrets=frozenset({"2026-q4"}))})
+    text = metrics.expose()
+    assert value(text, uses, route="github", secret="2026-q4") == 2, "a reload forgets no use"
+    assert b"2026-q3" not in text
+
+
+def test_the_last_use_outlives_its_worker():
+    first, second = Metrics(), Metrics()
+    for metrics, started in ((first, 200.0), (second, 100.0)):
+        metrics.expect(KNOWN)
+        metrics.exchange(record(verdict="admitted", secret_name="2026-q4", started=started))
+    merged = merge([lasting(first.snapshot()), second.snapshot()])
+    assert merged["hookward_secret_last_used_timestamp_seconds"] == {("github", "2026-q4"): 200.0}
+    assert merged["hookward_secret_uses_total"]["github", "2026-q4"] == 2

@@ -60,7 +60,8 @@ def test_the_whole_document(start: Callable[..., Hookward], tmp_path: Path, work
     assert found["generation"] == 1
     assert found["configuration"]["workers"] == workers
     github, legacy = found["routes"]
-    assert github["secrets"] == [{"name": "2026-q4", "not_before": None, "not_after": 1955059200.0}]
+    [secret] = github["secrets"]
+    assert secret == {"name": "2026-q4", "not_before": None, "not_after": 1955059200.0, "uses": 0, "last_used": None}
     assert [(one["url"], one["drained"]) for one in github["upstream"]] == [
         ("http://127.0.0.1:1", False),
         ("http://127.0.0.1:2", True),
