@@ -82,15 +82,13 @@ def _save(delivery: Delivery, path: str) -> int:
     except OSError as error:
         print(f"hookward send: {path} cannot be written: {error.strerror}", file=sys.stderr)
         return ExitCode.FAILED
-    print(
-        f"saved {delivery.method} {urlsplit(delivery.url).path or '/'}, {len(delivery.body)} bytes of body, in {path}"
-    )
+    print(f"saved {delivery.method} {delivery.shown_path}, {len(delivery.body)} bytes of body, in {path}")
     return ExitCode.OK
 
 
 def _send(delivery: Delivery, arguments: argparse.Namespace, certificate: str | None, paint: Paint) -> int:
     parts = urlsplit(delivery.url)
-    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path or '/'}"
+    place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{delivery.shown_path}"
     spoilt = f", {TAMPERS[arguments.tamper].doc}" if arguments.tamper else ""
     print(paint(f"{delivery.method} {place} ({len(delivery.body)} bytes{spoilt})", "bold"), flush=True)
     began = perf_counter()

@@ -20,16 +20,22 @@ from proxy.values import frozen, mutable
 
 Fields = list[tuple[str, bytes]]
 
+#: Where a token stands in a path.
+_PLACE = "{token}"
+#: What a segment of a path may have undecoded (RFC 3986 section 3.3).
+_SEGMENT = "!$&'()*+,=:@"
+
 
 @mutable
 class Delivery:
     """One request. ``proof``: the lower-case names of the fields that prove its origin."""
 
     method: str
-    url: str = field(repr=False)  # a token may be in its query
+    url: str = field(repr=False)  # a token may be in it
     fields: Fields = field(repr=False)
     body: bytes = field(repr=False)
     proof: frozenset[str]
+    shown_path: str = "/"  # without what is secret in it
 
     @property
     def target(self) -> str:
@@ -82,11 +88,13 @@ def compose(order: Order) -> Delivery:
     if signs_inside(provider):
         body = sign_inside(provider, order.secret, body, order.now, moment.hex(""))
     fields = _with_own(_usual(order, moment), order.extra)
-    url, tokens = _with_tokens(order)
+    template, tokens = _with_tokens(order)
+    url = _filled_path(order, template)
     signed = provider.scheme is not None and not signs_inside(provider)
     proof = [*(_signatures(order, url, fields, body, moment) if signed else ()), *tokens]
     names = frozenset(name.lower() for name, _ in proof)
-    return Delivery(order.method, url, [one for one in fields if one[0].lower() not in names] + proof, body, names)
+    kept = [one for one in fields if one[0].lower() not in names]
+    return Delivery(order.method, url, kept + proof, body, names, urlsplit(template).path or "/")
 
 
 def _moment(order: Order) -> Moment:
@@ -96,18 +104,40 @@ def _moment(order: Order) -> Moment:
     return Moment(order.now, "msg_" + moment.letters("message", 27))
 
 
+def _tokens(order: Order) -> list[tuple[TokenSpec, bytes]]:
+    own = [] if order.token is None else [(order.token.spec, order.token.secret)]
+    return own if order.provider.token is None else [*own, (order.provider.token, order.secret)]
+
+
 def _with_tokens(order: Order) -> tuple[str, Fields]:
-    """The URL with the parameters and the token that belong there, and the fields of tokens."""
+    """The URL with the parameters that belong there, ``{token}`` for a token in its path, and the fields of tokens."""
     url, fields = _with_params(order), []
-    tokens = [] if order.token is None else [(order.token.spec, order.token.secret)]
-    if order.provider.token is not None:
-        tokens.append((order.provider.token, order.secret))
-    for spec, secret in tokens:
+    for spec, secret in _tokens(order):
         if spec.kind is TokenKind.QUERY:
             url = _with_query(url, f"{spec.name.decode('ascii')}={quote(secret, safe='')}")
+        elif spec.kind is TokenKind.PATH:
+            url = _with_place(url, spec.name.decode("ascii"))
         else:
             fields += [(spelt(name.decode("ascii")), value) for name, value in token_fields(spec, secret)]
     return url, fields
+
+
+def _with_place(url: str, before: str) -> str:
+    """``url`` with ``{token}`` behind ``before``, unless it is there."""
+    parts = urlsplit(url)
+    if _PLACE in parts.path:
+        return url
+    rest = parts.path.removeprefix(before.rstrip("/")).rstrip("/")
+    return urlunsplit(parts._replace(path=f"{before}{_PLACE}{rest}"))
+
+
+def _filled_path(order: Order, template: str) -> str:
+    """The URL with its token."""
+    parts = urlsplit(template)
+    for spec, secret in _tokens(order):
+        if spec.kind is TokenKind.PATH:
+            parts = parts._replace(path=parts.path.replace(_PLACE, quote(secret, safe=_SEGMENT), 1))
+    return urlunsplit(parts)
 
 
 def _signatures(order: Order, url: str, fields: Fields, body: bytes, moment: Moment) -> Fields:

@@ -18,6 +18,7 @@ from proxy.tools.send_route import RouteTarget, read_route
 from tests.policies import HEAD_LIMITS
 
 SECRET = "a secret of the tests of send"
+WORD = "a-word:that+is~in.a=path"
 TOKEN = "a token of the tests of send"
 TOP = 'listen = ["127.0.0.1:8080"]\nupstream = "http://127.0.0.1:9"\n'
 GITHUB = '[route.code]\npath = "/code"\nprovider = "github"\nsecrets = ["file:secret"]\n'
@@ -41,12 +42,13 @@ provider = "gitlab_signing_token"
 secrets = ["file:whsec"]
 token = { header = "X-Own", secrets = ["file:token"] }
 """
+IN_PATH = '[route.in_path]\npath = "/in/{token}"\ntoken = { path = true, secrets = ["file:word"] }\n'
 Write = Callable[[str], str]
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    for name, text in {"secret": SECRET, "token": TOKEN, "whsec": "whsec_" + "A" * 32}.items():
+    for name, text in {"secret": SECRET, "token": TOKEN, "whsec": "whsec_" + "A" * 32, "word": WORD}.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o600)
 
@@ -78,6 +80,8 @@ ADMITTED = [
     (GITHUB, ["github", "ping", "--route", "code"]),
     (GITHUB + LEGACY, ["--route", "legacy"]),
     (GITHUB + LEGACY, ["github"]),
+    (IN_PATH, []),
+    (GITHUB.replace("/code", "/code/{token}") + 'token = { path = true, secrets = ["file:word"] }\n', ["github"]),
     (ACME, ["acme"]),
     (ACME, ["acme", "--form"]),
     (ACME, ["acme", "created"]),
@@ -111,6 +115,17 @@ def test_events_and_tokens_are_those_of_the_route(write: Write):
     _, fields, _ = saved(write(TOP + BOTH))
     assert fields["x-own"] == TOKEN
     assert body
+
+
+def test_a_token_in_the_path_is_sent_and_not_shown(write: Write, capsys: pytest.CaptureFixture[str]):
+    target, _, _ = saved(write(TOP + IN_PATH))
+    assert target == f"/in/{WORD}"
+    target, _, _ = saved(write(TOP + IN_PATH), "--url", "http://127.0.0.1:1/in/{token}/more?x=1")
+    assert target == f"/in/{WORD}/more?x=1"
+    assert send.main(["--config", write(TOP.replace("8080", "1") + IN_PATH)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.count("/in/{token}") == 3
+    assert WORD not in captured.out + captured.err
 
 
 def test_a_scheme_of_one_s_own_in_a_form(write: Write):

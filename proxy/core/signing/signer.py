@@ -77,6 +77,8 @@ def token_fields(token: TokenSpec, secret: bytes) -> Fields:
     """The field of a token. ValueError where the token stands in the URL."""
     if token.kind is TokenKind.QUERY:
         raise ValueError(f"the token goes into the URL: ?{token.name.decode('latin-1')}=...")
+    if token.kind is TokenKind.PATH:
+        raise ValueError(f"the token goes into the URL: {token.name.decode('latin-1')}...")
     if token.kind is TokenKind.BASIC:
         return [(token.name or b"authorization", b"Basic " + b2a_base64(secret, newline=False))]
     prefix = b"Bearer " if token.kind is TokenKind.BEARER else b""
