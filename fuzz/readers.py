@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from fuzz.conversation import converse
 from fuzz.witness import check_request, check_response
+from proxy.core import search as search_words
 from proxy.core.addresses import AddressSet, Peer, client_address
 from proxy.core.chunked import ChunkedDecoder
 from proxy.core.content import ContentReader
@@ -262,6 +263,20 @@ def saved(data: bytes) -> None:
     read_saved(data)
 
 
+def search(data: bytes) -> None:
+    text = data.decode("utf-8", "replace")
+    record = {
+        "route": text[:20],
+        "ip": text[:15],
+        "status": 200,
+        "duration_s": 1.0,
+        "size": 7,
+        "time": 0.0,
+        "text": text,
+    }
+    search_words.parse_query(text, 1_800_000_000.0).matches(record)
+
+
 def keys(data: bytes) -> None:
     slug = SIGNING[data[0] % len(SIGNING)] if data else SIGNING[0]
     scheme = PROVIDERS[slug].scheme
@@ -339,6 +354,7 @@ READERS: dict[str, Row] = {
     "decisions": Row(decisions, (), ("core.exchange.decide", "core.handshakes.find_check")),
     "conversation": Row(converse, (), ("core.body.BodyGate.feed", "net.exchange.Exchange.begin_whole")),
     "saved": Row(saved, (ValueError,), ("tools.saved_delivery.read_saved", "tools.curl_line.read_curl")),
+    "search": Row(search, (search_words.SearchError,), ("core.search.parse_query",)),
     "keys": Row(
         keys,
         (ValueError,),

@@ -21,6 +21,7 @@ ASKED_FOR = {
     "proxy.core.signing.extras": {"proxy.core.pubkey", "proxy.core.signing.private_key"},
     "proxy.net.acceptor": {"proxy.net.kernel_filter"},
     "proxy.ops.commands": {name for name in MODULES if name.startswith(("proxy.ops.", "proxy.tools."))},
+    "proxy.ops.console": {"proxy.console.console"},
     "proxy.ops.duplicates": {"proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"},
     "proxy.ops.run_command": {"proxy.ops.supervisor", "proxy.tools.check"},
 }

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from proxy.config.admission import admitted_by, reserved_for, shut
 from proxy.config.allow import AllowReader
+from proxy.config.console import read_console
 from proxy.config.duplicates import check_memory, read_store
 from proxy.config.fixtures import read_fixtures
 from proxy.config.guards import GuardReader, slug_of
@@ -109,6 +110,7 @@ class _Build:
             "state_dir": top.file("state_dir"),
             "kernel_filter": top.get("kernel_filter", str) == "auto",
             "duplicates": read_store(top, self.environ),
+            "console": read_console(top, self.environ),
             "config_path": None if self.config_path is None else os.path.abspath(self.config_path),  # noqa: PTH100 - text in and text out
             "silence": self._silence(),
             "fixtures": read_fixtures(top),

@@ -70,6 +70,8 @@ def _process(policy: Policy, settings: Settings) -> list[str]:
         lines.append("Every connection must begin with a PROXY header.")
     if settings.admin is not None:
         lines.append(f"Answers for health and metrics on {settings.admin}.")
+    if settings.console is not None:
+        lines.append(f"Shows what came in a console on {settings.console.listen}.")
     if any(route.duplicates is not None for route in policy.routes):
         lines.append(f"Remembers deliveries {_memory(settings.duplicates)}.")
     return lines

@@ -56,6 +56,7 @@ _PREFIXES: Mapping[str, Path] = {
     "upstream_tls": ("upstream_tls",),
     "limits": ("limits",),
     "duplicates": ("duplicates",),
+    "console": ("console",),
     "route": ("route", FLAG_ROUTE),
     "token": ("route", FLAG_ROUTE, "token"),
 }
@@ -65,6 +66,7 @@ _GROUPS = {
     "upstream_tls": "TLS",
     "limits": "limits",
     "duplicates": "process",
+    "console": "process",
     "route": "route",
     "token": "route",
 }

@@ -165,6 +165,10 @@ def _file(value: object) -> object:
     return text
 
 
+def _file_or_none(value: object) -> object:
+    return value if value == "" else _file(value)
+
+
 def _path(value: object) -> str:
     if not isinstance(value, str) or not value or "\0" in value or len(value) > 4096:
         raise Mistake("is not the path of a file", 'write "/etc/hookward/NAME"')
@@ -336,6 +340,7 @@ UPSTREAM_URL = Kind("upstream", UPSTREAM_FORM, read_upstream)
 TCP_UPSTREAM = Kind("host and port", UPSTREAM_FORM, read_tcp_upstream)
 TCP_PAIR = Kind("LISTEN=UPSTREAM", TCP_FORM, read_tcp_pair)
 FILE = Kind("path", 'write "/etc/hookward/NAME"', _file)
+FILE_OR_NONE = Kind('path, or ""', 'write "/var/lib/hookward/NAME"', _file_or_none)
 ACCESS_LOG = Kind('path, "-" or "off"', 'write a path, "-" or "off"', _access_log)
 ROUTE_PATH = Kind("path of a URL", 'write "/hooks/github"', _route_path)
 PLACE = Kind("path of a URL", 'write "/hooks/github"', read_place)

@@ -98,6 +98,8 @@ class ListenerReader:
             places.append((top.where("admin"), settings.admin))
             if not settings.admin.is_local and settings.admin.fd_name is None:
                 top.warn("H401", "admin", "other hosts can reach the admin listener")
+        if settings.console is not None:
+            places.append((top.table("console").where("listen"), settings.console.listen))
         places += [(forwards[one.name].where("listen"), one.listen) for one in settings.tcp]
         seen: set[ListenAddress] = set()
         for where, address in places:

@@ -89,6 +89,8 @@ _TOP = (
     Key("ip_set", kinds.TABLE, "Published address lists, by name.", table="ip_set", named=True),
     Key("duplicates", kinds.TABLE, "Where deliveries are remembered, for routes that look for duplicates.",
         table="duplicates"),
+    Key("console", kinds.TABLE, "A page and an API: what came, why it was refused, and replay. Off unless it is there.",
+        table="console"),
     Key("tcp", kinds.TABLE, "Plain TCP forwarding, by name.", table="tcp", named=True),
     Key("test", kinds.TABLE, "Saved deliveries, and what must come of them.", many=True, table="test"),
 )  # fmt: skip
@@ -273,6 +275,21 @@ _DUPLICATES = (
         at_limit="the oldest are forgotten", flag="duplicates-max-entries"),
 )  # fmt: skip
 
+_CONSOLE = (
+    Key("listen", kinds.LISTEN, "Where it is served: an address of loopback or a unix socket; any other needs `[tls]` "
+        "and a token.", "127.0.0.1:4041", flag="console"),
+    Key("keep", kinds.COUNT, "Deliveries that are kept, in each worker; of these, refused ones take a quarter at most.",
+        500, minimum=1, maximum=1_000_000, at_limit="the oldest go first", flag="console-keep"),
+    Key("keep_bytes", kinds.SIZE, "Bytes that they may take, in each worker. Of one delivery an eighth of it is kept.",
+        "32MiB", minimum="1MiB", maximum="16GiB", at_limit="the oldest go first"),
+    Key("store", kinds.FILE_OR_NONE, "A file (SQLite) that keeps them over restarts, with secrets masked, within the "
+        'same bounds; "" is none.', "", flag="console-store"),
+    Key("max_age", kinds.TIME, "How long the file keeps them.", "7d", minimum="1m", maximum="365d",
+        at_limit="they are removed"),
+    Key("read_token", kinds.REFERENCE, "What lets a program read: `Authorization: Bearer`."),
+    Key("act_token", kinds.REFERENCE, "What lets it also replay, pause and reload."),
+)  # fmt: skip
+
 SECTIONS: Mapping[str, Section] = MappingProxyType(
     {
         "": Section("Top level", "", _TOP),
@@ -296,6 +313,8 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "list": Section("[scheme.NAME.list]", "For a header that is a list, such as `t=1,v1=ab`.", _LIST),
         "duplicates": Section("[duplicates]", "Where deliveries are remembered; see [duplicates.md](duplicates.md). "
                               "Changes with a restart only.", _DUPLICATES),
+        "console": Section("[console]", "What came, and why it was refused; see [console.md](console.md). Changes with "
+                           "a restart only.", _CONSOLE),
         "ip_set": Section("[ip_set.NAME]", "A published list of addresses, for `set:NAME`.", _IP_SET),
         "test": Section("[[test]]", "A delivery that `hookward check` takes through every check; it fails (exit 78) "
                         "where something else comes of it. Nothing is sent, and `run` does not look at them.", _TEST),

@@ -66,6 +66,19 @@ class DuplicateSettings:
 
 
 @frozen
+class ConsoleSettings:
+    """The console; each worker keeps ``keep`` deliveries in ``keep_bytes``. ``store`` is the file that outlives it."""
+
+    listen: ListenAddress
+    keep: int
+    keep_bytes: int
+    store: str | None = None
+    max_age_s: float = 0.0  # of what is in the file
+    read_token: bytes | None = field(default=None, repr=False)
+    act_token: bytes | None = field(default=None, repr=False)
+
+
+@frozen
 class Fixture:
     """A ``[[test]]``: a saved delivery and what must come of it. ``at`` in seconds since the epoch."""
 
@@ -97,6 +110,7 @@ class Settings:
     user: str | None = None  # whom to become when everything is open; a name or a number
     group: str | None = None  # and of which group; the user's own where it is not said
     duplicates: DuplicateSettings = field(default_factory=DuplicateSettings)
+    console: ConsoleSettings | None = None
     warnings: tuple[str, ...] = ()
     silence: tuple[str, ...] = ()  # ids of rules that are not spoken of
     fixtures: tuple[Fixture, ...] = ()

@@ -83,6 +83,7 @@ OURS_OR_UNSAFE = frozenset(
     {
         b"content-length",
         b"proxy",
+        b"webhook-replay",
         b"webhook-request-id",
         b"webhook-verified",
         b"x-http-method",
@@ -177,14 +178,17 @@ def clean_request_id(value: bytes | None) -> bytes | None:
 class Provenance:
     """What we tell the upstream about an exchange; all values are ours or validated."""
 
-    __slots__ = ("client", "request_id", "scheme", "trusted", "verified")
+    __slots__ = ("client", "replay", "request_id", "scheme", "trusted", "verified")
 
-    def __init__(self, *, client: bytes, scheme: bytes, request_id: bytes, trusted: bool, verified: bytes) -> None:
+    def __init__(
+        self, *, client: bytes, scheme: bytes, request_id: bytes, trusted: bool, verified: bytes, replay: bytes = b""
+    ) -> None:
         self.client = client  # address of the connection's peer, as text
         self.scheme = scheme  # b"http" or b"https"
         self.request_id = request_id
         self.trusted = trusted  # the peer is a trusted proxy: its forwarding fields are kept and extended
         self.verified = verified  # value of Webhook-Verified; b"" writes none
+        self.replay = replay  # likewise of Webhook-Replay: the id of the delivery that the operator has sent again
 
 
 def _forwarded_lines(head: RequestHead, provenance: Provenance, id_name: bytes) -> list[bytes]:
@@ -243,6 +247,8 @@ def upstream_head(
     lines += _forwarded_lines(head, provenance, id_name)
     if provenance.verified:
         lines.append(b"Webhook-Verified: %b" % provenance.verified)
+    if provenance.replay:
+        lines.append(b"Webhook-Replay: %b" % provenance.replay)
     if content_length is None:
         lines.append(b"Transfer-Encoding: chunked")
     elif content_length or head.framing is not NONE:

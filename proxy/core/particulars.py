@@ -22,7 +22,7 @@ from proxy.http1 import RequestHead
 class Arrival:
     """How a client's requests arrive: one value serves all exchanges of its connection."""
 
-    __slots__ = ("kind", "peer", "scheme", "trusted")
+    __slots__ = ("kind", "passes_duplicates", "peer", "replay", "scheme", "trusted")
 
     def __init__(self, peer: str, *, secure: bool, kind: int = 0) -> None:
         """``peer`` is the address of the connection as text; ``kind`` is the site's, as it was when it was accepted."""
@@ -30,6 +30,8 @@ class Arrival:
         self.scheme = b"https" if secure else b"http"
         self.kind = kind
         self.trusted = False  # whether it is a trusted proxy
+        self.replay = b""  # the id of the delivery that the operator sends again
+        self.passes_duplicates = False  # by the operator's explicit choice
 
 
 def own_answer(head: RequestHead, admit: Admit, gate: BodyGate, secret_name: str) -> HandshakeAnswer | None:
@@ -111,6 +113,7 @@ def head_to_upstream(
         request_id=record.request_id.encode("ascii"),
         trusted=arrival.trusted,
         verified=verified_value(admit, record, judged=judged),
+        replay=arrival.replay,
     )
     route = admit.route
     authority = b"" if head.host else endpoint.authority.encode("ascii")

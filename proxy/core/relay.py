@@ -348,7 +348,7 @@ class Relay:
             record.bytes_in = self.gate.received
             self.answered_check(answer)
             return
-        if admit.route.duplicates is not None and admit.observed is None:
+        if admit.route.duplicates is not None and admit.observed is None and not self.arrival.passes_duplicates:
             # Only now, so that a forged delivery can claim nothing.
             self.keys = delivery_keys(admit.route.duplicates, self.head, admit, record)
             if self.keys:

@@ -71,6 +71,7 @@ class Query:
 
     text: str
     tests: tuple[Test, ...] = ()
+    wants_text: bool = False  # whether a term asks for text anywhere
 
     def matches(self, record: Record) -> bool:
         """Whether every term holds of a record."""
@@ -84,12 +85,14 @@ def parse_query(text: str, now: float) -> Query:
     if len(text) > MAX_QUERY:
         raise SearchError(MAX_QUERY + 1, f"a query has at most {MAX_QUERY} characters", "search for less")
     tests: list[Test] = []
+    wants_text = False
     for term in _terms(text):
         if len(tests) == MAX_TERMS:
             raise SearchError(term.column, f"a query has at most {MAX_TERMS} words", "search for less")
         test = _test(term, now)
+        wants_text = wants_text or not term.word
         tests.append(_not(test) if term.negated else test)
-    return Query(text, tuple(tests))
+    return Query(text, tuple(tests), wants_text)
 
 
 # -- from text to terms

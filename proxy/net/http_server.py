@@ -14,9 +14,9 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from ipaddress import ip_address
-from typing import TypeAlias, cast
+from typing import Generic, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl, unquote
 
 from proxy.core.request_head import HeadLimits, read_request_head
@@ -36,6 +36,7 @@ MAX_CONNECTIONS = 64
 TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
 #: struct ucred of unix(7): pid, uid, gid.
+T = TypeVar("T")
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -268,43 +269,47 @@ def caller_of(transport: asyncio.BaseTransport) -> Caller:
     return Caller("unix:")
 
 
-class Paths:
-    """The table of what a server answers: ``GET /queue/{id}`` and its handler. Parts add their own."""
+class Places(Generic[T]):
+    """The table of what a server answers: ``GET /queue/{id}``, and what answers there. Parts add their own."""
 
-    def __init__(self, table: Mapping[str, Handler]) -> None:
-        self._handlers: dict[bytes, list[tuple[re.Pattern[str], Handler]]] = {}
-        self.table: dict[str, Handler] = {}
+    def __init__(self, table: Mapping[str, T]) -> None:
+        self.table: dict[str, T] = {}
+        self._patterns: dict[bytes, list[tuple[re.Pattern[str], T]]] = {}
         for place, handler in table.items():
             self.add(place, handler)
 
-    def add(self, place: str, handler: Handler) -> None:
+    def add(self, place: str, handler: T) -> None:
         """Answer at one more place."""
         method, path = place.split(" ")
         pieces = (f"(?P<{piece[1:-1]}>[^/]+)" if piece[:1] == "{" else re.escape(piece) for piece in path.split("/"))
         self.table[place] = handler
-        self._handlers.setdefault(method.encode(), []).append((re.compile("/".join(pieces)), handler))
+        self._patterns.setdefault(method.encode(), []).append((re.compile("/".join(pieces)), handler))
 
-    def respond(self, request: Request) -> Answering:
-        """Find the handler and ask it: else 404, or 405 where the place answers other methods."""
-        method, path = request.head.method, request.head.path.decode("latin-1")
-        asked = b"GET" if method == b"HEAD" else method
-        others = []
-        for known, handlers in self._handlers.items():
-            for pattern, handler in handlers:
-                found = pattern.fullmatch(path)
-                if found is None:
-                    continue
-                if known != asked:
-                    others.append(known)
-                    break
-                params = {name: unquote(value) for name, value in found.groupdict().items()}
-                return handler(
-                    Request(request.head, request.content, request.caller, request.here, request.secure, params)
+    def find(self, request: Request) -> Answer | tuple[T, Request]:
+        """What answers a request, and the request with the parameters of its path; else 404, or 405 where the place
+        answers other methods.
+        """
+        path = request.head.path.decode("latin-1")
+        asked = b"GET" if request.head.method == b"HEAD" else request.head.method
+        for pattern, handler in self._patterns.get(asked, ()):
+            if found := pattern.fullmatch(path):
+                return handler, replace(
+                    request, params={name: unquote(each) for name, each in found.groupdict().items()}
                 )
+        others = [method for method, known in self._patterns.items() if any(each.fullmatch(path) for each, _ in known)]
         if not others:
             return Answer(404, TEXT, b"not_found\n")
         allow = b", ".join([b"GET, HEAD" if each == b"GET" else each for each in others])
         return Answer(405, TEXT, b"method_not_allowed\n", [(b"Allow", allow)])
+
+
+class Paths(Places[Handler]):
+    """A table whose handlers are given the request alone."""
+
+    def respond(self, request: Request) -> Answering:
+        """Find the handler and ask it."""
+        found = self.find(request)
+        return found if isinstance(found, Answer) else found[0](found[1])
 
 
 # -- what a browser may be made to ask

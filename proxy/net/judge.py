@@ -59,13 +59,18 @@ class HeadJudge:
         record.client = decision.client.text
         record.keep_alive = head.keep_alive and self.served < policy.server.max_requests_per_connection
         note_decision(record, head, decision)
+        if site.capture is not None:
+            return decision, site.capture.relay(record, arrival, site.clock.now(), head)
         return decision, Relay(record, arrival, site.clock.now())
 
     def refuse(self, error: ProtocolError, data: bytes) -> Relay:
         """The relay of ``data``, which is no head that we take, refused."""
         site = self._site
         fault = None if self._secure or error.reason is not Reason.BAD_REQUEST else plain_fault(data)
-        relay = Relay(self._record(site.clock.wall()), self.arrival, site.clock.now())
+        record = self._record(site.clock.wall())
+        relay = Relay(record, self.arrival, site.clock.now())
+        if site.capture is not None:
+            relay = site.capture.relay(record, self.arrival, site.clock.now(), None, data)
         allow = (b"POST",) if error.reason is Reason.METHOD_NOT_ALLOWED else ()
         detail = error.detail if fault is None else fault.word
         relay.refused(None, Reject(error.reason, self._peer, allow=allow, detail=detail, fault=fault))

@@ -15,13 +15,14 @@ from proxy.core.addresses import Peer
 from proxy.core.budget import BufferBudget, Party
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.metrics import Metrics
+from proxy.core.particulars import Arrival
 from proxy.core.policy import Policy, Route
 from proxy.core.rate import RateLimiter
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Relay
 from proxy.core.request_head import HeadLimits
 from proxy.core.setup_faults import SetupFault
-from proxy.http1 import Refusal, build_refusal
+from proxy.http1 import Refusal, RequestHead, build_refusal
 from proxy.net.apart import MAX_RUNNING, Apart
 from proxy.net.clock import NEVER, Clock, Watched
 from proxy.net.duplicates import Duplicates
@@ -48,6 +49,18 @@ class CauseFinder(Protocol):
         """Look for the cause of what ``relay`` suspects, later, and never block. ``done`` is called once, now or soon,
         with its record, in which the cause is where it was found.
         """
+
+
+class Recorder(Protocol):
+    """Keeps what came, for the console."""
+
+    def relay(
+        self, record: ExchangeRecord, arrival: Arrival, now: float, head: RequestHead | None, data: bytes = b""
+    ) -> Relay:
+        """The relay of an exchange that begins with a head, or with ``data`` that is none."""
+
+    def keep(self, relay: Relay) -> None:
+        """The exchange of that relay has ended; never blocks."""
 
 
 class Connection(Watched, Protocol):
@@ -94,11 +107,12 @@ class Site:
         self.connections: set[Connection] = set()
         self.apart = Apart(loop)
         self.diagnoser: CauseFinder | None = None
+        self.capture: Recorder | None = None
         self.note: Callable[[SetupFault, str], None] = lambda _fault, _address: None
         self.kind = 0  # of connections: another where a reload asks more of them
         self.draining = False
         self.idle_until = NEVER  # while draining: when a connection without a request is closed
-        self._instance = instance
+        self.instance = instance
         self._requests = 0
         self._most_exchanges = self._most_of_strangers = 0
         self._measure(policy)
@@ -134,7 +148,7 @@ class Site:
     def new_request_id(self) -> str:
         """An id that no other exchange has."""
         self._requests += 1
-        return f"{self._instance}{self._requests:08x}"
+        return f"{self.instance}{self._requests:08x}"
 
     def lacks(self, route: Route, kind: int) -> str:
         """Why no exchange for ``route`` may begin on a connection of that kind, "" where it may: as many are under way
@@ -196,6 +210,8 @@ class Site:
         self.metrics.exchange(relay.record)
         if relay.suspect is None:
             self.log.write(relay.record)
+        if self.capture is not None:
+            self.capture.keep(relay)
 
     def explain(self, relay: Relay) -> None:
         """Find out, for the operator alone, why the route of ``relay`` refused it or would have: after the answer. Its

@@ -22,6 +22,8 @@ from proxy.net.clock import Clock
 from proxy.ops import privileges
 from proxy.ops.standard_error import StandardError
 
+_OWN = {"admin": "health and metrics", "console": "the console: `hookward console` prints a link"}
+
 
 def announce(policy: Policy, settings: Settings, opened: Iterable[tuple[str, str]], loop: str) -> None:
     """Say everything. ``opened`` are those of ``ready_lines``, ``loop`` names the event loop."""
@@ -60,7 +62,7 @@ def ready_lines(opened: Iterable[tuple[str, str]], *, secure: bool) -> list[str]
         if not name:
             lines.append(f"listening on {address} ({kind})")
         else:
-            lines.append(f"listening on {address} ({'health and metrics' if name == 'admin' else f'tcp {name}'})")
+            lines.append(f"listening on {address} ({_OWN.get(name, f'tcp {name}')})")
     return lines
 
 

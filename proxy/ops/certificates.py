@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from ssl import SSLContext
+from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLObject, TLSVersion
 
 from proxy.core.metric_families import CERTIFICATE_EXPIRY
 from proxy.core.metrics import Metrics
@@ -26,6 +26,21 @@ class Certificates:
         """The context for the next connection."""
         assert self._contexts is not None, "a listener with TLS is opened only where there are certificates"
         return self._contexts.context
+
+    def lasting_context(self) -> SSLContext:
+        """One that serves the certificates in force, also those that come later."""
+        assert self._contexts is not None, "as above"
+        first = self._contexts.loaded[0].pair
+        context = SSLContext(PROTOCOL_TLS_SERVER)
+        context.minimum_version = TLSVersion.TLSv1_2
+        context.load_cert_chain(first.cert, first.key)
+
+        def choose(connection: SSLObject, name: str | None, _: SSLContext) -> None:
+            if self._contexts is not None:
+                connection.context = self._contexts.choose(name)
+
+        context.sni_callback = choose
+        return context
 
     @property
     def served(self) -> list[Served]:

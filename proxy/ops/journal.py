@@ -22,6 +22,9 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 _HANDLER_NAME = "hookward-journal"
 
 log = logging.getLogger("proxy")
+#: What was done and seen through the console, whatever level the log has.
+_AUDIT = logging.getLogger("proxy.audit")
+_AUDIT.setLevel(logging.INFO)
 
 
 def open_journal(level: str, stream: TextIO | None = None, *, name: str = "") -> None:
@@ -39,6 +42,11 @@ def open_journal(level: str, stream: TextIO | None = None, *, name: str = "") ->
     # Debug messages are ours to ask for; asyncio's own would fill a disk.
     root.setLevel(max(LEVELS[level], logging.INFO))
     log.setLevel(LEVELS[level])
+
+
+def audit(line: str) -> None:
+    """Say in one line what was done or seen, and by what."""
+    _AUDIT.info("%s", visible(line))
 
 
 def problem_lines(problems: Iterable[Problem]) -> str:

@@ -17,11 +17,12 @@ from proxy.values import frozen
 
 WEBHOOKS = "webhooks"
 ADMIN = "admin"
+CONSOLE = "console"
 
 
 @frozen
 class ListenPlace:
-    """One entry of ``listen``, of a plain TCP forward ("tcp NAME") or of ``admin``, and what it is for."""
+    """One entry of ``listen``, of a plain TCP forward ("tcp NAME"), of ``admin`` or ``console``, and its use."""
 
     use: str
     address: ListenAddress
@@ -36,7 +37,15 @@ def places_of(settings: Settings) -> list[ListenPlace]:
     """Every place of a configuration."""
     places = [ListenPlace(WEBHOOKS, address) for address in settings.listen]
     places += [ListenPlace(tcp(forward.name), forward.listen) for forward in settings.tcp]
-    return places + ([ListenPlace(ADMIN, settings.admin)] if settings.admin is not None else [])
+    return places + own_places(settings)
+
+
+def own_places(settings: Settings) -> list[ListenPlace]:
+    """Those that are for the operator, not for deliveries."""
+    console = None if settings.console is None else settings.console.listen
+    return [
+        ListenPlace(use, place) for use, place in ((ADMIN, settings.admin), (CONSOLE, console)) if place is not None
+    ]
 
 
 Held = tuple[ListenPlace, BoundSocket]

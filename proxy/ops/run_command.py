@@ -18,6 +18,7 @@ from proxy.config.load import load_namespace
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.ops import privileges, standard_error
+from proxy.ops.console import import_console
 from proxy.ops.duplicates import import_store
 from proxy.ops.handover import receive
 from proxy.ops.journal import log, open_journal
@@ -66,6 +67,7 @@ def main(argv: Sequence[str]) -> int:
     standard_error.take_over()
     open_journal(launch.loaded.settings.log_level)
     import_store(launch.loaded.settings.duplicates)
+    import_console(launch.loaded.settings)
     os.umask(privileges.UMASK)
     identity_of(launch.loaded.settings)
     server = launch.loaded.policy.server

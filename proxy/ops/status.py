@@ -27,6 +27,7 @@ def configuration(policy: Policy, settings: Settings) -> Json:
         "path": settings.config_path,
         "listen": [str(address) for address in settings.listen],
         "admin": None if settings.admin is None else str(settings.admin),
+        "console": None if settings.console is None else str(settings.console.listen),
         "workers": settings.workers,
         "exposure": policy.exposure.value,
         "proxy_protocol": settings.proxy_protocol,

@@ -46,11 +46,13 @@ from proxy.net.tls import load_certificates
 from proxy.ops import standard_error, status
 from proxy.ops.admin import AdminServer
 from proxy.ops.certificates import Certificates
+from proxy.ops.console import open_console
 from proxy.ops.duplicates import close_duplicates, open_duplicates
 from proxy.ops.gauges import Gauges
 from proxy.ops.journal import log
 from proxy.ops.listeners import Listeners, ListenerSpec
-from proxy.ops.places import ADMIN, Held, ListenPlace, SocketStore
+from proxy.ops.own_listeners import OwnListeners
+from proxy.ops.places import ADMIN, Held, SocketStore, own_places
 from proxy.ops.private import PrivateSocket
 from proxy.ops.privileges import become, owners_of
 
@@ -62,7 +64,7 @@ CUT_S = 1.0
 IDLE_GRACE_S = 1.0
 
 _LOG_KEYS = ("access_log", "log_format", "log_sample_refusals", "log_refusals_per_address")
-_LASTING_KEYS = ("workers", "admin", "duplicates", "user", "group")
+_LASTING_KEYS = ("workers", "admin", "duplicates", "console", "user", "group")
 
 Gather = Callable[[], Awaitable[Snapshot]]
 
@@ -116,9 +118,8 @@ class Worker:
         self._gauges = Gauges(self.metrics, self.site, self._slots)
         self.listeners = Listeners(store, unlink=not siblings)
         self._certificates = Certificates(self._loop)
+        self._own = OwnListeners(store, self._certificates)
         self.private = PrivateSocket(os.getppid() if siblings else os.getpid())
-        self._admin: AdminServer | None = None
-        self._admin_sockets: list[Held] = []
         self._leave = Leave.STAY
         self._leaving = asyncio.Event()
         #: What takes over a load of the configuration, at the start and later. None of these can fail.
@@ -131,6 +132,7 @@ class Worker:
         ]
         #: What is to be closed, the last one first.
         self._parts = AsyncExitStack()
+        self._parts.callback(lambda: self._own.close(unlink=self.listeners.unlink))
         for part in (self.site.clock, self._faults, self.site.apart, self._diagnoser, self.private):
             self._parts.callback(part.close)
         self._parts.push_async_callback(close_duplicates, self.site)
@@ -144,8 +146,10 @@ class Worker:
         """Listen. Raises ListenError or ConfigError."""
         loaded = await self._sets.fetch_missing(self._first)
         settings = loaded.settings
-        if settings.admin is not None:
-            await self._open_admin(ListenPlace(ADMIN, settings.admin))
+        for place in own_places(settings):
+            self._own.take(place)
+        hosts = {settings.admin.host.lower()} - {""} if settings.admin is not None else ()
+        await self._own.serve(ADMIN, AdminServer(self, frozenset(hosts)))
         self.change(loaded)
         self._store.close(unlink=not self._siblings)
         # From here to the end the loop does not turn: nothing is read of a client before we are the user to be, and
@@ -153,6 +157,7 @@ class Worker:
         become(settings, [str(bound.address.path) for _, bound in self.held if bound.inode is not None])
         open_duplicates(self.site, settings.duplicates)
         await self.private.open(settings.state_dir, os.environ)
+        self._parts.callback(await open_console(settings, self.site, self._own, self.private, self.describe))
 
     async def serve(self, left: Callable[[], None] = lambda: None) -> None:
         """Serve until told to leave, and return when the last connection has ended. ``left`` is called as soon as no
@@ -162,8 +167,8 @@ class Worker:
         if self._leave < Leave.NOW:
             self.listeners.take_queue()
         self.listeners.stop()
-        if self._admin is not None and self._leave is Leave.RETIRE:
-            self._admin.leave()
+        if self._leave is Leave.RETIRE:
+            self._own.leave()
         left()
         while (how := self._leave) < Leave.NOW:
             await self._drain(how)
@@ -222,7 +227,7 @@ class Worker:
     @property
     def held(self) -> list[Held]:
         """The sockets that we listen on."""
-        return [(listener.spec.place, listener.bound) for listener in self.listeners.open] + self._admin_sockets
+        return [(listener.spec.place, listener.bound) for listener in self.listeners.open] + self._own.held
 
     # -- the parts
 
@@ -253,18 +258,6 @@ class Worker:
             return TcpForward(sock, site=self.site, slots=self._slots, upstream=forward.upstream, allow=allow)
 
         return ListenerSpec(forward.name, forward.listen, forward.upstream, serve_pipes)
-
-    async def _open_admin(self, place: ListenPlace) -> None:
-        self._admin = AdminServer(self, frozenset({place.address.host.lower()} - {""}))
-        self._admin_sockets = self._store.take([place])
-        self._parts.callback(self._close_admin, self._admin)
-        for _, bound in self._admin_sockets:
-            await self._admin.listen(bound.sock)
-
-    def _close_admin(self, admin: AdminServer) -> None:
-        admin.close()
-        for _, bound in self._admin_sockets:
-            bound.close(unlink=self.listeners.unlink)
 
     def _admit(self, loaded: Loaded) -> None:
         """Judge by this load from now on."""

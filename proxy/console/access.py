@@ -1,0 +1,113 @@
+"""Who is let in: one-time links that become cookies, tokens, and the users of a unix socket.
+
+A browser may be made to ask by any page that it shows, so before a credential counts, Host, ``Origin`` and
+``Sec-Fetch-Site`` must say that the page is ours. A cookie is a statement signed with a key that all workers of a
+process share: it names what it allows and until when. Tokens and MACs are compared in constant time, and none of them
+is ever shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from http.cookies import CookieError, SimpleCookie
+
+from proxy.config.settings import ConsoleSettings
+from proxy.net.http_server import TEXT, Answer, Request, is_own_origin, names_us
+from proxy.values import frozen
+
+READ, ACT = "read", "act"
+SESSION_S = 12 * 3600.0
+COOKIE = "hookward_console"
+_SITES = frozenset({b"same-origin", b"none"})
+
+
+@frozen
+class Visitor:
+    """What is let in: how the audit log calls it, and whether it may act."""
+
+    name: str
+    may_act: bool
+
+
+class Access:
+    """The console's. ``key`` signs cookies; ``hosts`` are names of this host besides those of loopback; ``uid`` is the
+    user whose processes may act over a unix socket, as root's.
+    """
+
+    def __init__(
+        self, settings: ConsoleSettings, key: bytes, hosts: frozenset[str], uid: int, now: Callable[[], float]
+    ) -> None:
+        self._tokens = [(token, ACT) for token in (settings.act_token,) if token]
+        self._tokens += [(token, READ) for token in (settings.read_token,) if token]
+        self._key = key
+        self._hosts = hosts
+        self._uid = uid
+        self._now = now
+
+    def judge(self, request: Request) -> Visitor | Answer:
+        """What asks, or why it is not let in."""
+        refused = self.judge_origin(request)
+        if refused is not None:
+            return refused
+        caller = request.caller
+        if request.here is None and caller.uid is not None and caller.uid in (0, self._uid):
+            return Visitor(str(caller), may_act=True)
+        scope = self._scope(request)
+        if scope is None:
+            return Answer(401, TEXT, b"credential_required\n", [(b"WWW-Authenticate", b'Bearer realm="hookward"')])
+        via = "token" if request.head.get(b"authorization") is not None else "cookie"
+        return Visitor(f"{scope} {via} from {caller}", may_act=scope == ACT)
+
+    def judge_origin(self, request: Request) -> Answer | None:
+        """Why a request cannot be one of our own page, or None."""
+        if not names_us(request, self._hosts):
+            return Answer(403, TEXT, b"host_refused\n")
+        head = request.head
+        site = head.get(b"sec-fetch-site")
+        if not is_own_origin(head) or (site is not None and site not in _SITES):
+            return Answer(403, TEXT, b"origin_refused\n")
+        return None
+
+    def _scope(self, request: Request) -> str | None:
+        given = request.head.get(b"authorization")
+        if given is not None:
+            kind, _, token = given.partition(b" ")
+            return self.scope_of(token.strip()) if kind.lower() == b"bearer" else None
+        cookies = SimpleCookie()
+        try:
+            cookies.load((request.head.get(b"cookie") or b"").decode("latin-1"))
+        except CookieError:
+            return None
+        found = cookies.get(COOKIE)
+        return None if found is None else self._read(found.value)
+
+    def scope_of(self, token: bytes) -> str | None:
+        """What a token allows; None for one that is none."""
+        found = None
+        for known, scope in self._tokens:
+            if hmac.compare_digest(known, token) and found is None:
+                found = scope
+        return found
+
+    def cookie(self, scope: str, *, secure: bool) -> bytes:
+        """The value of ``Set-Cookie`` for one that is let in."""
+        statement = f"{scope}.{int(self._now() + SESSION_S)}.{secrets.token_hex(8)}"
+        value = f"{statement}.{self._sign(statement)}"
+        flags = "; HttpOnly; SameSite=Strict; Path=/" + ("; Secure" if secure else "")
+        return f"{COOKIE}={value}{flags}; Max-Age={int(SESSION_S)}".encode("ascii")
+
+    def _read(self, value: str) -> str | None:
+        statement, _, mark = value.rpartition(".")
+        if not hmac.compare_digest(self._sign(statement).encode(), mark.encode("utf-8", "replace")):
+            return None
+        scope, until, _ = statement.split(".")
+        return scope if self._now() < int(until) else None
+
+    def _sign(self, statement: str) -> str:
+        return hmac.new(self._key, statement.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+
+
+FORGET = f"{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0".encode("ascii")

@@ -1,0 +1,122 @@
+"""``Capture``: what a worker hands over of each exchange, and what looks on.
+
+``relay`` is asked when an exchange begins and ``keep`` when it has ended; both are a handful of operations, wait for
+nothing and fail at nothing. Those that look on (``Viewer``) have bounded queues: one that is slow misses deliveries and
+is told how many, and pushes back on nobody. This module knows no request of a browser.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.config.settings import ConsoleSettings
+from proxy.console.kept import OVERHEAD_BYTES, KeptExchange
+from proxy.console.masking import Maskings
+from proxy.console.rings import Rings
+from proxy.core.particulars import Arrival
+from proxy.core.policy import Route
+from proxy.core.record import ExchangeRecord
+from proxy.core.relay import Relay
+from proxy.core.tape import Ledger, Tape, TapedRelay
+from proxy.http1 import RequestHead
+from proxy.net.site import Site
+
+#: Of ``keep_bytes``, what exchanges under way may take; and what one delivery may take.
+UNDER_WAY_PART = 4
+ONE_PART = 8
+#: What one that looks on may be behind.
+MAX_BEHIND = 1000
+MAX_VIEWERS = 32
+#: Of bytes that are no head.
+MAX_BAD_BYTES = 16 * 1024
+
+
+class KeptStore(Protocol):
+    """Where deliveries outlive the process."""
+
+    def add(self, kept: KeptExchange) -> None:
+        """Take one; never blocks."""
+
+
+class Viewer:
+    """One that looks on. ``wants`` says which deliveries; what it has missed is counted in ``missed``."""
+
+    def __init__(self, wants: Callable[[KeptExchange], bool]) -> None:
+        self._wants = wants
+        self._waiting: deque[KeptExchange] = deque()
+        self._awake = asyncio.Event()
+        self.missed = 0
+
+    def tell(self, kept: KeptExchange) -> None:
+        """There is one more."""
+        if len(self._waiting) >= MAX_BEHIND:
+            self.missed += 1
+        else:
+            self._waiting.append(kept)
+        self._awake.set()
+
+    async def next(self, most: int) -> list[KeptExchange]:
+        """Wait until there is any, and give at most so many of those that are looked at; which may be none."""
+        await self._awake.wait()
+        batch = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        if not self._waiting:
+            self._awake.clear()
+        return [kept for kept in batch if self._wants(kept)]
+
+    def take_missed(self) -> int:
+        """How many were missed since this was asked last."""
+        missed, self.missed = self.missed, 0
+        return missed
+
+
+class Capture:
+    """What one worker keeps."""
+
+    def __init__(self, settings: ConsoleSettings, site: Site) -> None:
+        self._site = site
+        self.tag = site.instance  # tells it from other workers, of this start and all before
+        # What is under way is another's part: else nothing could be taken once the rings are full.
+        under_way = settings.keep_bytes // UNDER_WAY_PART
+        self._ledger = Ledger(under_way, settings.keep_bytes // ONE_PART)
+        self.rings = Rings(settings.keep, settings.keep_bytes - under_way)
+        self.maskings = Maskings()
+        self.viewers: set[Viewer] = set()
+        self.store: KeptStore | None = None
+        self.seen = 0
+        self.cut = 0  # of which not all was kept
+
+    def relay(
+        self, record: ExchangeRecord, arrival: Arrival, now: float, head: RequestHead | None, data: bytes = b""
+    ) -> TapedRelay:
+        """The relay of an exchange that begins with a head, or with ``data`` that is none."""
+        relay = TapedRelay(record, arrival, now, Tape(self._ledger))
+        relay.came(head, data[:MAX_BAD_BYTES])
+        return relay
+
+    def keep(self, relay: Relay) -> None:
+        """An exchange has ended."""
+        if not isinstance(relay, TapedRelay):
+            return  # it began before there was a console
+        tape = relay.tape
+        tape.wind_up()
+        self.seen += 1
+        head: RequestHead | None = getattr(relay, "head", None)  # bytes that were none have none
+        size = OVERHEAD_BYTES + tape.taken
+        if head is not None:
+            size += len(head.target) + 2 * sum([len(line) for _, line in head.fields])
+        if tape.cut:
+            self.cut += 1
+        route = relay.route if relay.route is not None else self._route(relay.record.route)
+        kept = KeptExchange(self.tag, self.seen, relay.record, route, head, tape, size, relay.arrival.replay.decode())
+        self.rings.add(kept)
+        for viewer in self.viewers:
+            viewer.tell(kept)
+        if self.store is not None:
+            self.store.add(kept)
+
+    def _route(self, name: str) -> Route | None:
+        """The route of that name: its relay does not know it where we answered the head."""
+        return next((route for route in self._site.policy.routes if route.name == name), None) if name else None

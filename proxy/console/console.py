@@ -1,0 +1,224 @@
+"""The console as a part of a worker: what is kept, who is let in, and the listener that answers.
+
+Every path of the page and the API needs a credential; the only others are the one-time link and the sign-in with a
+token, which give one. Opened by ``ops.worker`` where it is configured, and imported nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qsl
+
+from proxy.config.settings import ConsoleSettings
+from proxy.console import assets
+from proxy.console.access import ACT, FORGET, READ, Access
+from proxy.console.api import Api, AskedWorker, answered
+from proxy.console.capture import Capture
+from proxy.console.crew import Crew, Private
+from proxy.console.desk import Desk
+from proxy.console.export import FORMS, export
+from proxy.console.fixture import keep
+from proxy.console.history import History
+from proxy.console.kept import Json
+from proxy.console.key import session_key
+from proxy.console.order import MistakenOrderError
+from proxy.console.replay import Replayer
+from proxy.http1 import RequestHead
+from proxy.net.http_server import JSON, TEXT, Answer, Answering, HttpServer, Paths, Places, Request
+from proxy.net.site import Site
+
+#: An edited body of a replay; larger ones are replayed as they came.
+MAX_CONTENT = 8 * 1024 * 1024
+_READING = frozenset({b"GET", b"HEAD"})
+
+
+class Console:
+    """One worker's. ``server`` is its listener; ``capture`` what the site hands exchanges over to."""
+
+    def __init__(
+        self,
+        settings: ConsoleSettings,
+        site: Site,
+        worker: AskedWorker,
+        private: Private,
+        *,
+        state_dir: str | None,
+        hosts: Iterable[str] = (),
+        audit: Callable[[str], None],
+    ) -> None:
+        """``state_dir`` is where tests are kept; ``hosts`` are names of this host besides those of loopback; ``audit``
+        takes a line for each act and each sight of a body.
+        """
+        self.capture = site.capture = Capture(settings, site)
+        self.server = HttpServer(self._judge, max_content=MAX_CONTENT)
+        self._desk = Desk(self.capture, site)
+        self._replayer = Replayer(self.capture, site)
+        self._state_dir = state_dir
+        self._history = History(site.metrics, site.loop)
+        self._history.begin(site.clock.wall())
+        self.places: list[str] = []  # where it listens, as a browser writes it
+        questions = {
+            "deliveries": self._deliveries,
+            "delivery": lambda asked: self._desk.delivery(str(asked["id"])),
+            "counts": self._counts,
+            "history": self._hour,
+            "redeem": self._redeem,
+            "export": self._export,
+            "replay": self._replay,
+            "keep": self._keep,
+        }
+        self._crew = Crew(self._desk, private, questions)
+        private.paths.add("POST /console/link", self._link)
+        key = session_key(private.siblings_folder)
+        self._access = Access(settings, key, frozenset(hosts), os.geteuid(), site.clock.wall)
+        self._audit = audit
+        self._files = assets.load()
+        self._places = Places(Api(self._crew, worker, audit).places)
+        self._doors = Paths(
+            {"GET /enter": self._enter, "POST /api/v1/session": self._sign_in, "DELETE /api/v1/session": _leave}
+        )
+
+    def close(self) -> None:
+        """Serve no more, and keep nothing."""
+        self.server.close()
+        self._history.close()
+        self._desk.close()
+
+    # -- one request
+
+    def _judge(self, request: Request) -> Answering:
+        found = self._respond(request)
+        return _guarded(found) if isinstance(found, Answer) else _guarded_later(found)
+
+    def _respond(self, request: Request) -> Answering:
+        head = request.head
+        refused = self._access.judge_origin(request)
+        if refused is not None:
+            return refused
+        door = self._doors.find(request)
+        if not isinstance(door, Answer):
+            return door[0](door[1])
+        visitor = self._access.judge(request)
+        if isinstance(visitor, Answer):
+            return _explained(visitor, head)
+        file = self._files.get(head.path.decode("latin-1"))
+        if file is not None and head.method in _READING:
+            return file
+        found = self._places.find(request)
+        if isinstance(found, Answer):
+            return found
+        if head.method not in _READING:
+            if not visitor.may_act:
+                self._audit(
+                    f"audit: {visitor.name} may not {head.method.decode()} {head.path.decode('latin-1')[:80]}: refused"
+                )
+                return Answer(403, TEXT, b"act_required\n")
+            # What a page of another site can send without being asked first has another type.
+            if request.content and not (head.get(b"content-type") or b"").lower().startswith(JSON):
+                return Answer(415, TEXT, b"json_required\n")
+        return answered(found[0], found[1], visitor)
+
+    # -- doors
+
+    async def _enter(self, request: Request) -> Answer:
+        """The one-time link."""
+        scope = await self._crew.ask_first("redeem", token=request.query.get("link", ""))
+        if scope not in {READ, ACT}:
+            return _explained(Answer(401, TEXT, b"the link was used already, or is too old\n"), request.head)
+        self._audit(f"audit: {request.caller} entered by a link ({scope}): let in")
+        cookie = self._access.cookie(scope, secure=request.secure)
+        return Answer(303, TEXT, b"", [(b"Location", b"/"), (b"Set-Cookie", cookie)])
+
+    def _sign_in(self, request: Request) -> Answer:
+        """A token, of a program as JSON or of a form, becomes a cookie."""
+        kind = (request.head.get(b"content-type") or b"").lower()
+        token = _token_in(request.content, is_json=kind.startswith(JSON))
+        scope = self._access.scope_of(token.encode("utf-8", "replace")) if token else None
+        self._audit(f"audit: {request.caller} signed in with a token: {scope or 'refused'}")
+        if scope is None:
+            return _explained(Answer(401, TEXT, b"token_refused\n"), request.head)
+        cookie = (b"Set-Cookie", self._access.cookie(scope, secure=request.secure))
+        if kind.startswith(JSON):
+            return Answer(200, JSON, json.dumps({"scope": scope}).encode(), [cookie])
+        return Answer(303, TEXT, b"", [(b"Location", b"/"), cookie])
+
+    def _link(self, request: Request) -> Answer:
+        """For ``hookward console``, over the private socket."""
+        asked = _token_in(request.content, is_json=True, name="scope")
+        token = self._desk.make_link(READ if asked == READ else ACT)
+        self._audit(f"audit: {request.caller} asked for a link: made")
+        return Answer(200, JSON, json.dumps({"token": token, "places": self.places}).encode())
+
+    # -- questions of all workers
+
+    async def _deliveries(self, asked: Json) -> Any:
+        query = self._desk.read(str(asked["query"]))
+        return await self._desk.deliveries(query, int(str(asked["limit"])), str(asked["after"]))
+
+    async def _counts(self, _asked: Json) -> Any:
+        return self._desk.counts()
+
+    async def _hour(self, _asked: Json) -> Any:
+        return {"points": self._history.plain(self._desk.now)}
+
+    async def _export(self, asked: Json) -> Any:
+        kept = self._desk.find(str(asked["id"]))
+        if kept is None:
+            return None
+        found = export(kept, self.capture.maskings.of(kept.route), str(asked["form"]))
+        if found is None:
+            return {"what": "it cannot be exported so", "mend": f"write as={' or as='.join(FORMS)}, of what has a head"}
+        return found
+
+    async def _replay(self, asked: Any) -> Any:
+        kept = self._desk.find(str(asked["id"]))
+        if kept is None:
+            return None
+        try:
+            return await self._replayer.replay(kept, asked["how"])
+        except MistakenOrderError as mistake:
+            return {"what": mistake.what, "mend": mistake.mend}
+
+    async def _keep(self, asked: Any) -> Any:
+        kept = self._desk.find(str(asked["id"]))
+        return None if kept is None else keep(kept, asked["how"], self._state_dir)
+
+    async def _redeem(self, asked: Json) -> Any:
+        return self._desk.redeem(str(asked["token"]))
+
+
+def _leave(_request: Request) -> Answer:
+    return Answer(204, TEXT, b"", [(b"Set-Cookie", FORGET)])
+
+
+def _token_in(content: bytes, *, is_json: bool, name: str = "token") -> str:
+    """What was given of that name, as JSON or as a form; "" where nothing was."""
+    if not is_json:
+        return dict(parse_qsl(content.decode("latin-1"))).get(name, "")
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return ""
+    value = found.get(name) if isinstance(found, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _explained(answer: Answer, head: RequestHead) -> Answer:
+    """The same for people: a browser that opens a page is shown how to get in."""
+    if b"text/html" not in (head.get(b"accept") or b""):
+        return answer
+    page = files("proxy.console").joinpath("closed.html").read_bytes()
+    return replace(answer, kind=b"text/html; charset=utf-8", content=page)
+
+
+def _guarded(answer: Answer) -> Answer:
+    return replace(answer, fields=[*answer.fields, *assets.GUARDS])
+
+
+async def _guarded_later(found: Coroutine[None, None, Answer]) -> Answer:
+    return _guarded(await found)

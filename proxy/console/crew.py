@@ -1,0 +1,163 @@
+"""``Crew``: all workers of a process as one console: what this one keeps, and what its siblings do.
+
+Any worker may answer a request of the console. It asks itself by a call and each sibling over its private socket, with
+the same questions (``QUESTIONS``), and puts the answers together. A sibling that does not answer is left out and
+counted: the page shows what there is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, suppress
+from typing import Any, Protocol
+
+from proxy.console.desk import Desk
+from proxy.console.kept import Json
+from proxy.core.search import SearchError
+from proxy.net.http_server import JSON, TEXT, Answer, Paths, Request
+from proxy.net.private import GoneError, PrivateEnd, PrivateError, ask, find, stream
+
+PLACE = "/console"
+#: A stream looks so often for workers that have begun since.
+LOOK_S = 2.0
+#: Events that wait for one that reads the stream of all workers.
+MAX_WAITING = 1000
+
+NOT_FOUND = 404
+
+Question = Callable[[Json], Awaitable[Any]]
+
+
+class Private(Protocol):
+    """The private socket of this worker."""
+
+    paths: Paths
+    process: int
+    path: str | None  # None: there is none, and so no siblings are found
+
+    @property
+    def siblings_folder(self) -> str | None:
+        """The folder of the sockets of all workers."""
+
+
+class Crew:
+    """This worker and its siblings. ``questions`` are those that each can be asked, by name."""
+
+    def __init__(self, desk: Desk, private: Private, questions: Mapping[str, Question]) -> None:
+        self.desk = desk
+        self._private = private
+        self._questions = questions
+        private.paths.add(f"POST {PLACE}/ask/{{question}}", self._asked)
+        private.paths.add(f"POST {PLACE}/stream", self._streamed)
+
+    # -- asking
+
+    async def ask_all(self, question: str, **params: object) -> list[Any]:
+        """What each worker answers, this one first; those that do not answer are left out."""
+        others = (self._ask(end, question, params) for end in self._siblings())
+        own, *found = await asyncio.gather(self._questions[question](params), *others)
+        return [own, *(one for one in found if one is not None)]
+
+    async def ask_first(self, question: str, **params: object) -> Any:
+        """The first answer that is not None: of what one worker alone has."""
+        own = await self._questions[question](params)
+        if own is not None:
+            return own
+        found = await asyncio.gather(*(self._ask(end, question, params) for end in self._siblings()))
+        return next((one for one in found if one is not None), None)
+
+    async def ask_here(self, method: str, place: str, content: object = None) -> Any:
+        """What another part of this worker answers on the private socket; None where there is no such part."""
+        if self._private.path is None:
+            return None
+        try:
+            return await ask(PrivateEnd(self._private.path, self._private.process, 0), method, place, content)
+        except PrivateError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    def _siblings(self) -> list[PrivateEnd]:
+        folder = self._private.siblings_folder
+        ends = [] if folder is None else find([folder], self._private.process)
+        return [end for end in ends if end.worker != os.getpid()]
+
+    async def _ask(self, end: PrivateEnd, question: str, params: Mapping[str, object]) -> Any:
+        with suppress(PrivateError):
+            return await ask(end, "POST", f"{PLACE}/ask/{question}", params)
+        return None
+
+    async def _asked(self, request: Request) -> Answer:
+        question = self._questions.get(request.params["question"])
+        params = json.loads(request.content)
+        if question is None:
+            return Answer(404, TEXT, b"no such question\n")
+        return Answer(200, JSON, json.dumps(await question(params)).encode("ascii"))
+
+    # -- streams
+
+    async def stream(self, query: str, since: Mapping[str, int] | None) -> AsyncGenerator[Json, None]:
+        """The events of all workers (``Desk.stream``) as they come. ``since`` says of each worker's tag which number
+        was seen last; of one that it does not name, everything is new. None begins now.
+        """
+        events: asyncio.Queue[Json] = asyncio.Queue(MAX_WAITING)
+        readers: dict[str, asyncio.Task[None]] = {}
+        loop = asyncio.get_running_loop()
+        own = self.desk.stream(self.desk.read(query), _since(since, self.desk.capture.tag))
+        readers[""] = loop.create_task(_pass_on(own, events))
+        try:
+            look_at = 0.0
+            while True:
+                if loop.time() >= look_at:
+                    look_at = loop.time() + LOOK_S
+                    for end in self._siblings():
+                        if end.path not in readers:
+                            readers[end.path] = loop.create_task(_pass_on(_of(end, query, since), events))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_S):
+                        yield await events.get()
+                if readers[""].done():
+                    return
+        finally:
+            for reader in readers.values():
+                reader.cancel()
+            await asyncio.gather(*readers.values(), return_exceptions=True)
+
+    async def _streamed(self, request: Request) -> Answer:
+        params = json.loads(request.content)
+        try:
+            query = self.desk.read(params["query"])
+        except SearchError as error:
+            return Answer(400, TEXT, str(error).encode())
+
+        async def lines() -> AsyncIterator[bytes]:
+            async with aclosing(self.desk.stream(query, _since(params["since"], self.desk.capture.tag))) as events:
+                async for event in events:
+                    yield json.dumps(event).encode("ascii") + b"\n"
+
+        return Answer(200, JSON, stream=lines())
+
+
+def _since(since: Mapping[str, int] | None, tag: str) -> int | None:
+    return None if since is None else since.get(tag, 0)
+
+
+async def _of(end: PrivateEnd, query: str, since: Mapping[str, int] | None) -> AsyncGenerator[Json, None]:
+    """The events of a sibling, until it ends."""
+    rest = b""
+    with suppress(GoneError, PrivateError):
+        async for piece in stream(end, "POST", f"{PLACE}/stream", {"query": query, "since": since}):
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                yield json.loads(line)
+
+
+async def _pass_on(source: AsyncIterator[Json], events: asyncio.Queue[Json]) -> None:
+    """Put the events of one worker among those of all. A reader that is slow keeps its worker's viewer waiting, which
+    then counts what it misses.
+    """
+    async for event in source:
+        await events.put(event)

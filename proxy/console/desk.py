@@ -1,0 +1,178 @@
+"""``Desk``: what one worker can say of what it keeps, and do with it.
+
+Each question is a method that takes and gives what JSON can carry, so that a worker asks itself and its siblings alike:
+those come over the private socket (``crew``). Long searches are made in slices, and what is dear in a thread: traffic
+does not wait for either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from proxy.console import evidence
+from proxy.console.capture import MAX_VIEWERS, Capture, Viewer
+from proxy.console.kept import Json, KeptExchange, detail, searched, summary
+from proxy.core.search import Query, parse_query
+from proxy.net.site import Site
+
+#: A search gives way to traffic after so long.
+SLICE_S = 0.002
+#: Of a stream: what is sent at once, and how long it waits before the next. So a flood costs what people can read.
+BATCH, PAUSE_S = 15, 0.05
+#: A stream says so often that it is alive.
+ALIVE_S = 10.0
+MAX_LINKS = 16
+LINK_S = 600.0
+
+
+class TooManyViewersError(Exception):
+    """As many look on as may."""
+
+
+class Desk:
+    """One worker's."""
+
+    def __init__(self, capture: Capture, site: Site) -> None:
+        self.capture = capture
+        self._site = site
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hookward-console")
+        self._links: dict[str, tuple[float, str]] = {}  # token -> (until, scope)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._site.clock.wall()
+
+    # -- deliveries
+
+    async def deliveries(self, query: Query, limit: int, after: str) -> Json:
+        """Those that match, the newest first; ``after`` is an id that all of them are older than."""
+        found: list[Json] = []
+        started = self._site.loop.time()
+        for kept in self.capture.rings:
+            if (not after or kept.id < after) and self.matches(query, kept):
+                found.append(summary(kept))
+                if len(found) >= limit:
+                    break
+            if self._site.loop.time() - started > SLICE_S:
+                await asyncio.sleep(0)
+                started = self._site.loop.time()
+        return {"deliveries": found, "counts": self.counts()}
+
+    def matches(self, query: Query, kept: KeptExchange) -> bool:
+        """Whether search words find it. Nothing that is masked is found."""
+        if not query.tests:
+            return True
+        return query.matches(searched(kept, self.capture.maskings.of(kept.route), text=query.wants_text))
+
+    def find(self, name: str) -> KeptExchange | None:
+        """The delivery of that id, or with that request id or delivery id; the newest of several."""
+        _, _, rest = name.partition("-")
+        tag, _, number = rest.partition("-")
+        if tag == self.capture.tag:
+            try:
+                kept = self.capture.rings.get(int(number, 16))
+            except ValueError:
+                return None
+            return kept if kept is not None and kept.id == name else None
+        named = (kept for kept in self.capture.rings if name in (kept.record.request_id, kept.record.delivery_id))
+        return next(named, None)
+
+    async def delivery(self, name: str) -> Json | None:
+        """All of one delivery, masked, with what the checks find."""
+        kept = self.find(name)
+        if kept is None:
+            return None
+        shown = detail(kept, self.capture.maskings.of(kept.route))
+        found = await self._site.loop.run_in_executor(self._thread, evidence.find, kept, self._site.policy)
+        attempts = [summary(one) for one in self.capture.rings if one.replay_of == kept.id]
+        return {**shown, **found, "replays": attempts[::-1]}
+
+    def counts(self) -> Json:
+        """How much is kept, and what is not."""
+        rings = self.capture.rings
+        return {
+            "tag": self.capture.tag,
+            "kept": len(rings),
+            "bytes": rings.bytes,
+            "seen": self.capture.seen,
+            "cut": self.capture.cut,
+            "dropped_for_age": rings.dropped["age"],
+            "dropped_for_address": rings.dropped["address"],
+            "viewers": len(self.capture.viewers),
+        }
+
+    # -- those that look on
+
+    async def stream(self, query: Query, since: int | None) -> AsyncGenerator[Json, None]:
+        """What comes and matches, as events: ``{"delivery": …}``, ``{"missed": n}`` and, now and then, ``{}``. They
+        begin after the number ``since``; where it is None, now. TooManyViewersError.
+        """
+        viewer = self.watch(query)
+        try:
+            begins = self.capture.seen if since is None else since
+            yield {"tag": self.capture.tag, "number": begins}
+            for event in self._caught_up(query, since):
+                yield event
+            while True:
+                try:
+                    async with asyncio.timeout(ALIVE_S):
+                        batch = await viewer.next(BATCH)
+                except TimeoutError:
+                    yield {}
+                    continue
+                for kept in batch:
+                    yield self._event(kept)
+                if missed := viewer.take_missed():
+                    yield {"missed": missed}
+                await asyncio.sleep(PAUSE_S)
+        finally:
+            self.capture.viewers.discard(viewer)
+
+    def watch(self, query: Query) -> Viewer:
+        """Begin to look on. TooManyViewersError."""
+        if len(self.capture.viewers) >= MAX_VIEWERS:
+            raise TooManyViewersError
+        viewer = Viewer(lambda kept: self.matches(query, kept))
+        self.capture.viewers.add(viewer)
+        return viewer
+
+    def _caught_up(self, query: Query, since: int | None) -> Iterator[Json]:
+        if since is None:
+            return
+        later = self.capture.rings.since(since)
+        missed = self.capture.seen - since - len(later)
+        if missed > 0:
+            yield {"missed": missed}
+        for kept in later:
+            if self.matches(query, kept):
+                yield self._event(kept)
+
+    def _event(self, kept: KeptExchange) -> Json:
+        return {"delivery": summary(kept), "tag": kept.tag, "number": kept.number}
+
+    # -- one-time links
+
+    def make_link(self, scope: str) -> str:
+        """A word that lets in once, for a while: "read" or "act"."""
+        while len(self._links) >= MAX_LINKS:
+            self._links.pop(next(iter(self._links)))
+        token = secrets.token_urlsafe(32)
+        self._links[token] = (self.now + LINK_S, scope)
+        return token
+
+    def redeem(self, token: str) -> str | None:
+        """The scope of a link of ours, which is none from now on."""
+        until, scope = self._links.pop(token, (0.0, ""))
+        return scope if self.now < until else None
+
+    def read(self, query: str) -> Query:
+        """Read search words. SearchError."""
+        return parse_query(query, self.now)

@@ -1,0 +1,150 @@
+"""A kept delivery as something to take away: a curl line, raw HTTP, a HAR file. Masked, and byte for byte but for that.
+
+The curl line is for a shell, so quoting is a border of security: what is not printable ASCII is written as octal
+escapes that ``printf`` turns back, so no byte of a delivery reaches the shell, or a terminal that it is pasted into, as
+anything but text. POSIX ``sh`` and curl 7.55 or newer read it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from proxy.console.evidence import raw_head
+from proxy.console.kept import Json, KeptExchange, content
+from proxy.console.masking import Masking
+from proxy.http1 import Framing, RequestHead, write_request_head
+
+#: A word that begins with none of a program's own signs, and is ASCII that can be read.
+_PLAIN = re.compile(rb"[\x20-\x7e]*")
+#: One argument of a program has 128 KiB at most (execve(2)); ``printf`` is the shell's own, and has no bound.
+_MAX_ARGUMENT = 64 * 1024
+
+
+def export(kept: KeptExchange, masking: Masking, form: str) -> Json | None:
+    """The delivery in a form of ``FORMS``; None where there is no such form."""
+    write = FORMS.get(form)
+    if write is None or kept.head is None:
+        return None
+    data = write(kept, kept.head, masking)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = None
+    ending = {"curl": "sh", "raw": "http", "har": "har"}[form]
+    return {"as": form, "name": f"{kept.id}.{ending}", "text": text, "base64": b64encode(data).decode("ascii")}
+
+
+def as_raw(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
+    """The request as it came; its content as one piece, however it was cut."""
+    fields = masking.fields(head.fields)
+    if head.framing is Framing.CHUNKED:
+        fields = [pair for pair in fields if pair[0].lower() != b"transfer-encoding"]
+        fields.append((b"Content-Length", b"%d" % len(kept.body)))
+    return write_request_head(head.method, masking.target(head.target), fields) + masking.body(kept.body)
+
+
+def as_curl(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
+    """One command of a shell that sends the request."""
+    body = masking.body(kept.body)
+    url = b"%b://%b/" % (kept.record.scheme.encode("ascii"), head.host or b"localhost")
+    method = [b"--head"] if head.method == b"HEAD" else [b"-X", quoted(head.method)]
+    words = [b"curl", b"--globoff", b"--path-as-is", *method, b"--request-target", quoted(masking.target(head.target))]
+    given = {name for name, _ in head.fields}
+    # What curl adds of itself is taken out where it did not come.
+    words += [part for name in (b"User-Agent", b"Accept", b"Content-Type", b"Expect") if name.lower() not in given
+              for part in (b"-H", b"'%b:'" % name)]  # fmt: skip
+    for name, value in masking.fields(head.fields):
+        if name.lower() != b"content-length":
+            words += [b"-H", quoted(name + b": " + value if value else name + b";")]
+    has_content = head.framing is not Framing.NONE
+    line = b""
+    if has_content and (len(body) > _MAX_ARGUMENT or _needs_escapes(body)):
+        line = b"printf '%b' | " % escaped(body)
+        words += [b"--data-binary", b"@-"]
+    elif has_content:
+        words += [b"--data-raw", quoted(body)]
+    return line + b" ".join([*words, quoted(url)]) + b"\n"
+
+
+def quoted(word: bytes) -> bytes:
+    """A word of a command line that a shell reads as exactly these bytes. There is no NUL in it."""
+    if not _needs_escapes(word):
+        return b"'" + word.replace(b"'", b"'\\''") + b"'"
+    # The substitution would drop line ends from the end; heads have none, and bodies are piped.
+    return b"\"$(printf '%b')\"" % escaped(word)
+
+
+def escaped(data: bytes) -> bytes:
+    """A format of ``printf`` that prints exactly these bytes; ASCII, and without a quotation mark."""
+    return b"".join(_ESCAPES[byte] for byte in data)
+
+
+_ESCAPES = [
+    bytes([byte]) if 0x20 <= byte <= 0x7E and byte not in b"'\\%-\"$`!" else b"\\%03o" % byte for byte in range(256)
+]
+
+
+def _needs_escapes(word: bytes) -> bool:
+    return _PLAIN.fullmatch(word) is None
+
+
+def as_har(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
+    """An HTTP archive (HAR 1.2) of one entry."""
+    record, answer = kept.record, kept.tape.head
+    body = content(masking.body(kept.body), record.bytes_in, cut=kept.tape.cut, fields=head)
+    reply = content(masking.text(b"".join(kept.tape.answer)), record.bytes_out, cut=kept.tape.answer_cut, fields=answer)
+    target = masking.target(head.target).decode("latin-1")
+    entry = {
+        "startedDateTime": datetime.fromtimestamp(record.started, UTC).isoformat(),
+        "time": round(record.duration_s * 1000, 3),
+        "request": {
+            "method": record.method,
+            "url": f"{record.scheme}://{record.host}{target}",
+            "httpVersion": f"HTTP/1.{record.minor}",
+            "headers": _named(masking.fields(head.fields)),
+            "queryString": [],
+            "cookies": [],
+            "headersSize": len(raw_head(head)),
+            "bodySize": record.bytes_in,
+            "postData": {
+                "mimeType": (head.get(b"content-type") or b"").decode("latin-1"),
+                "text": body["text"],
+                **({"encoding": "base64"} if body["encoding"] == "base64" else {}),
+            },
+        },
+        "response": {
+            "status": record.status,
+            "statusText": "",
+            "httpVersion": "HTTP/1.1",
+            "headers": [] if answer is None else _named(masking.fields(answer.fields)),
+            "cookies": [],
+            "content": {
+                "size": record.bytes_out,
+                "mimeType": (b"" if answer is None else answer.get(b"content-type") or b"").decode("latin-1"),
+                "text": reply["text"],
+                **({"encoding": "base64"} if reply["encoding"] == "base64" else {}),
+            },
+            "redirectURL": "",
+            "headersSize": -1,
+            "bodySize": record.bytes_out,
+        },
+        "cache": {},
+        "timings": {"send": 0, "wait": round(record.upstream_duration_s * 1000, 3), "receive": 0},
+    }
+    log = {"version": "1.2", "creator": {"name": "hookward", "version": "1"}, "entries": [entry]}
+    return json.dumps({"log": log}, indent=1).encode("ascii")
+
+
+def _named(fields: list[tuple[bytes, bytes]]) -> list[dict[str, str]]:
+    return [{"name": name.decode("latin-1"), "value": value.decode("latin-1")} for name, value in fields]
+
+
+FORMS: dict[str, Callable[[KeptExchange, RequestHead, Masking], bytes]] = {
+    "raw": as_raw,
+    "curl": as_curl,
+    "har": as_har,
+}

@@ -1,0 +1,217 @@
+"""``KeptExchange``: one exchange as the console keeps it, and as it shows it.
+
+What came is kept as it came, in memory alone, because replay needs it; whatever leaves goes through ``masking``. The
+mappings made here are the API's (``openapi``). Nothing here knows a socket.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from dataclasses import field
+
+from proxy.console.masking import Masking
+from proxy.core.policy import Route
+from proxy.core.record import ExchangeRecord
+from proxy.core.tape import Tape
+from proxy.http1 import RequestHead, ResponseHead, phrase_of
+from proxy.reasons import Reason
+from proxy.values import mutable
+
+Json = dict[str, object]
+
+#: Of a body, so much is searched; longer ones are hardly read by people.
+SEARCHED_BYTES = 256 * 1024
+#: What one takes besides its bytes, about.
+OVERHEAD_BYTES = 3000
+
+
+@mutable
+class KeptExchange:
+    """One exchange that has ended. ``head`` is None where the bytes were none; then ``body`` is what came."""
+
+    tag: str  # of the worker
+    number: int  # from 1, in the order of that worker
+    record: ExchangeRecord
+    route: Route | None
+    head: RequestHead | None = field(repr=False)
+    tape: Tape = field(repr=False)
+    size: int  # in bytes, of all of it
+    replay_of: str = ""  # the id of the delivery that it repeats
+
+    @property
+    def id(self) -> str:
+        """Its name: by it they sort in the order of their ends, to a millisecond."""
+        return f"{round(self.at * 1000):012x}-{self.tag}-{self.number:x}"
+
+    @property
+    def at(self) -> float:
+        """When it ended, in seconds since the epoch."""
+        return self.record.started + self.record.duration_s
+
+    @property
+    def body(self) -> bytes:
+        """The content that was kept, as it came."""
+        return b"".join(self.tape.body)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the request is here, so that it can be sent again."""
+        return self.head is not None and not self.tape.cut and self.tape_bytes == self.record.bytes_in
+
+    @property
+    def content_bytes(self) -> int:
+        """How long the content was, or what came instead of a head."""
+        return max(self.record.bytes_in, self.tape_bytes)
+
+    @property
+    def tape_bytes(self) -> int:
+        """How much of the content is here."""
+        return sum(map(len, self.tape.body))
+
+
+def summary(kept: KeptExchange) -> Json:
+    """The row of a list."""
+    record = kept.record
+    return {
+        "id": kept.id,
+        "request_id": record.request_id,
+        "time": record.started,
+        "route": record.route,
+        "provider": record.provider,
+        "event": record.event,
+        "delivery_id": record.delivery_id,
+        "verdict": record.verdict or ("refused" if record.reason is not Reason.DELIVERED else ""),
+        "reason": record.reason.word,
+        "detail": record.detail,
+        "observed": None if record.observed is None else record.observed.word,
+        "status": record.status,
+        "method": record.method,
+        "path": record.path,
+        "host": record.host,
+        "client": record.client,
+        "peer": record.peer,
+        "secret": record.secret_name,
+        "upstream": record.upstream,
+        "user_agent": record.user_agent,
+        "size": record.bytes_in,
+        "duration_s": round(record.duration_s, 6),
+        "upstream_duration_s": round(record.upstream_duration_s, 6),
+        "replay_of": kept.replay_of or None,
+    }
+
+
+def searched(kept: KeptExchange, masking: Masking, *, text: bool) -> Json:
+    """What search words look at (``core.search``). ``text``: the fields and the beginning of the body, too."""
+    record = kept.record
+    found: Json = {
+        "route": record.route,
+        "provider": record.provider,
+        "event": record.event,
+        "reason": record.reason.word,
+        "verdict": record.verdict,
+        "id": record.delivery_id or record.request_id,
+        "method": record.method,
+        "path": record.path,
+        "host": record.host,
+        "secret": record.secret_name,
+        "agent": "",
+        "status": record.status,
+        "ip": record.client,
+        "duration_s": record.duration_s,
+        "size": record.bytes_in,
+        "time": record.started,
+    }
+    if text:
+        pieces = [masking.target(kept.head.target)] if kept.head is not None else []
+        if kept.head is not None:
+            pieces += [b"%b: %b" % pair for pair in masking.fields(kept.head.fields)]
+        pieces += [masking.body(kept.body[:SEARCHED_BYTES]), masking.text(b"".join(kept.tape.answer))]
+        found["text"] = b"\n".join(pieces).decode("utf-8", "replace")
+        found |= {"request_id": record.request_id, "client": record.client, "kept_id": kept.id}
+    return found
+
+
+def detail(kept: KeptExchange, masking: Masking) -> Json:
+    """All that is shown of one, but for what the checks find."""
+    record, head = kept.record, kept.head
+    return {
+        **summary(kept),
+        "scheme": record.scheme,
+        "handshake": record.handshake,
+        "phase": record.phase.value,
+        "ended_by": record.reason.ended_by.value,
+        "trace_id": record.trace_id,
+        "patience_s": None if kept.route is None or not kept.route.answer_s else kept.route.answer_s,
+        "whole": kept.is_whole,
+        "request": {
+            "method": record.method,
+            "target": None if head is None else _text(masking.target(head.target)),
+            "version": f"HTTP/1.{record.minor}",
+            "fields": [] if head is None else _fields(masking.fields(head.fields)),
+            "body": content(masking.body(kept.body), kept.content_bytes, cut=kept.tape.cut, fields=head),
+        },
+        "answer": _answer(kept, masking),
+    }
+
+
+def _answer(kept: KeptExchange, masking: Masking) -> Json | None:
+    record, head = kept.record, kept.tape.head
+    if not record.status:
+        return None
+    body = masking.text(b"".join(kept.tape.answer))
+    return {
+        "by": "us" if head is None else "application",
+        "status": record.status,
+        "phrase": _text(phrase_of(record.status) if head is None else masking.text(head.phrase)),
+        "fields": [] if head is None else _fields(masking.fields(head.fields)),
+        "body": content(body, record.bytes_out, cut=kept.tape.answer_cut, fields=head),
+    }
+
+
+def content(body: bytes, size: int, *, cut: bool, fields: RequestHead | ResponseHead | None) -> Json:
+    """Content as JSON carries it: text where it is UTF-8, else base64, and what it seems to be."""
+    try:
+        encoding, text = "utf-8", body.decode("utf-8")
+    except UnicodeDecodeError:
+        encoding, text = "base64", b64encode(body).decode("ascii")
+    kind = (fields.get(b"content-type") or b"").lower() if fields is not None else b""
+    return {
+        "size": size,
+        "kept": len(body),
+        "cut": cut,
+        "encoding": encoding,
+        "form": form_of(body, kind),
+        "text": text,
+    }
+
+
+def form_of(body: bytes, kind: bytes) -> str:
+    """What a body is best shown as: "json", "form", "text" or "hex"."""
+    if not body:
+        return "text"
+    if b"json" in kind or body.lstrip()[:1] in (b"{", b"["):
+        try:
+            json.loads(body[:SEARCHED_BYTES])
+        except (ValueError, RecursionError):
+            return "text" if _is_text(body) else "hex"
+        return "json"
+    if b"x-www-form-urlencoded" in kind and _is_text(body):
+        return "form"
+    return "text" if _is_text(body) else "hex"
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        sample = body[:SEARCHED_BYTES].decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start > SEARCHED_BYTES - 4  # a character that the cut went through
+    return not any(char < " " and char not in "\t\r\n" for char in sample)
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")
+
+
+def _fields(fields: list[tuple[bytes, bytes]]) -> list[list[str]]:
+    return [[_text(name), _text(value)] for name, value in fields]

@@ -1,0 +1,108 @@
+"""``Tape``: what passes in one exchange, written down for the console within bounds, while deliveries go on as ever.
+
+A tape takes the immutable pieces that an exchange has read, never its buffers, and only as many bytes as its ``Ledger``
+has room for: what does not fit is cut, and counted. Where nothing is to be written down there is a plain ``Relay``, and
+no more work than ever. It never judges, and knows no console.
+"""
+
+from __future__ import annotations
+
+from proxy.core.particulars import Arrival
+from proxy.core.record import ExchangeRecord
+from proxy.core.relay import Relay
+from proxy.http1 import RequestHead, ResponseHead
+from proxy.values import mutable
+
+#: Of an answer, so much is kept: what is wrong stands in its beginning.
+ANSWER_BYTES = 64 * 1024
+
+
+@mutable
+class Ledger:
+    """The bytes that the tapes of all exchanges under way may still take, and at most one of them."""
+
+    free: int
+    most: int
+
+
+class Tape:
+    """One exchange's. ``cut`` and ``answer_cut`` say that not all was kept."""
+
+    __slots__ = ("_ledger", "answer", "answer_cut", "body", "cut", "head", "taken")
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.taken = 0
+        self.body: list[bytes] = []
+        self.cut = False
+        self.head: ResponseHead | None = None  # of the answer, as the upstream sent it
+        self.answer: list[bytes] = []
+        self.answer_cut = False
+
+    def take(self, piece: bytes) -> None:
+        """A piece of the request's content, in order."""
+        size = len(piece)
+        ledger = self._ledger
+        if self.cut or size > ledger.free or self.taken + size > ledger.most:
+            self.cut = self.cut or size > 0
+            return
+        ledger.free -= size
+        self.taken += size
+        self.body.append(piece)
+
+    def take_answer(self, content: list[bytes]) -> None:
+        """Content of the answer, in order."""
+        for piece in content:
+            if self.answer_cut:
+                return
+            room = max(min(ANSWER_BYTES - sum(map(len, self.answer)), self._ledger.free), 0)
+            self.answer_cut = len(piece) > room
+            begins = piece[:room]
+            self._ledger.free -= len(begins)
+            self.taken += len(begins)
+            self.answer.append(begins)
+
+    def wind_up(self) -> None:
+        """The exchange has ended: what was taken is another's to keep now."""
+        self._ledger.free += self.taken
+
+
+class TapedRelay(Relay):
+    """A relay that has a tape run along. It decides nothing else than any relay, and does nothing more."""
+
+    __slots__ = ("tape",)
+
+    def __init__(self, record: ExchangeRecord, arrival: Arrival, started: float, tape: Tape) -> None:
+        super().__init__(record, arrival, started)
+        self.tape = tape
+
+    def came(self, head: RequestHead | None, data: bytes = b"") -> None:
+        """What came: a head, or ``data`` that is none."""
+        if head is not None:
+            self.head = head
+        self.tape.take(bytes(data))
+
+    def skipped(self, body: bytes) -> None:
+        """The body of a refused head came along."""
+        self.tape.take(body)
+        super().skipped(body)
+
+    def whole(self, body: bytes) -> None:
+        """All of the content at once."""
+        self.tape.take(body)
+        super().whole(body)
+
+    def content(self, piece: bytes) -> None:
+        """More of the content."""
+        self.tape.take(piece)
+        super().content(piece)
+
+    def relay_kept(self, date: bytes, *, persists: bool) -> None:
+        """Pass on the answer that is kept."""
+        if self._kept is not None:
+            self.tape.head = self._kept[0]
+        super().relay_kept(date, persists=persists)
+
+    def _relay(self, content: list[bytes], *, ended: bool) -> None:
+        self.tape.take_answer(content)
+        super()._relay(content, ended=ended)

@@ -1,0 +1,230 @@
+"""The parts of a worker's console, without a listener: what is handed over, looked on and asked of all workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from proxy.config.endpoints import ListenAddress
+from proxy.config.settings import ConsoleSettings
+from proxy.console import assets, desk, fixture
+from proxy.console.api import _positions
+from proxy.console.capture import MAX_BEHIND, Capture, Viewer
+from proxy.console.crew import Crew
+from proxy.console.desk import Desk, TooManyViewersError
+from proxy.console.key import SIZE, session_key
+from proxy.net.http_server import Paths
+from tests.console.kept import NOW, keep, post, signed_route
+from tests.policies import policy
+
+SETTINGS = ConsoleSettings(ListenAddress("127.0.0.1", 4041), keep=10, keep_bytes=1 << 20)
+
+
+def run(action: Callable[[Desk], Awaitable[None]]) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        site: Any = SimpleNamespace(
+            instance="aa", loop=loop, policy=policy(signed_route()), clock=SimpleNamespace(wall=lambda: NOW)
+        )
+        one = Desk(Capture(SETTINGS, site), site)
+        try:
+            async with asyncio.timeout(20):
+                await action(one)
+        finally:
+            one.close()
+
+    asyncio.run(main())
+
+
+def add(one: Desk, number: int, **more: Any) -> str:
+    kept = keep(*post(), number=number, **more)
+    one.capture.seen = number
+    one.capture.rings.add(kept)
+    for viewer in one.capture.viewers:
+        viewer.tell(kept)
+    return kept.id
+
+
+class TestDesk:
+    def test_a_delivery_is_found_by_any_of_its_names(self) -> None:
+        async def action(one: Desk) -> None:
+            names = [add(one, 1, delivery_id="theirs"), "theirs", "r1"]
+            assert [found.number for name in names if (found := one.find(name))] == [1, 1, 1]
+            for name in ("", "none", "0-aa-1", "0-aa-zz", names[0] + "0"):
+                assert one.find(name) is None
+
+        run(action)
+
+    def test_a_stream_begins_with_its_place_and_says_what_was_missed(self) -> None:
+        async def action(one: Desk) -> None:
+            for number in range(1, 15):
+                add(one, number)
+            async with aclosing(one.stream(one.read(""), 2)) as events:
+                assert await anext(events) == {"tag": "aa", "number": 2}
+                assert await anext(events) == {"missed": 2}
+                assert [(await anext(events))["number"] for _ in range(10)] == list(range(5, 15))
+                add(one, 15)
+                assert (await anext(events))["number"] == 15
+            assert not one.capture.viewers
+
+        run(action)
+
+    def test_a_quiet_stream_says_that_it_lives(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(desk, "ALIVE_S", 0.01)
+
+        async def action(one: Desk) -> None:
+            async with aclosing(one.stream(one.read(""), None)) as events:
+                await anext(events)
+                assert await anext(events) == {}
+
+        run(action)
+
+    def test_those_that_look_on_have_a_bound(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(desk, "MAX_VIEWERS", 2)
+
+        async def action(one: Desk) -> None:
+            one.watch(one.read(""))
+            one.watch(one.read(""))
+            with pytest.raises(TooManyViewersError):
+                one.watch(one.read(""))
+
+        run(action)
+
+    def test_a_link_lets_in_once_for_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def action(one: Desk) -> None:
+            first = one.make_link("read")
+            assert (one.redeem(first), one.redeem(first), one.redeem("")) == ("read", None, None)
+            monkeypatch.setattr(desk, "LINK_S", -1.0)
+            assert one.redeem(one.make_link("act")) is None
+            for _ in range(100):
+                one.make_link("act")
+            assert len(one._links) == desk.MAX_LINKS
+
+        run(action)
+
+    def test_a_search_gives_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(desk, "SLICE_S", -1.0)
+
+        async def action(one: Desk) -> None:
+            for number in range(1, 6):
+                add(one, number)
+            turns = 0
+
+            def turn() -> None:
+                nonlocal turns
+                turns += 1
+                asyncio.get_running_loop().call_soon(turn)
+
+            turn()
+            found: Any = await one.deliveries(one.read("nothing-is-so"), 10, "")
+            assert found["deliveries"] == []
+            assert turns >= 5
+
+        run(action)
+
+
+def test_one_that_is_slow_misses_and_is_told() -> None:
+    async def main() -> None:
+        viewer = Viewer(lambda kept: kept.number % 2 == 0)
+        for number in range(1, MAX_BEHIND + 11):
+            viewer.tell(keep(None, number=number))
+        assert viewer.take_missed() == 10
+        assert viewer.take_missed() == 0
+        assert [kept.number for kept in await viewer.next(4)] == [2, 4]
+
+    asyncio.run(main())
+
+
+class TestCrew:
+    def crew(self, one: Desk, path: str | None = None) -> Crew:
+        async def double(asked: Any) -> Any:
+            return asked["n"] * 2
+
+        async def nothing(_asked: Any) -> Any:
+            return None
+
+        private: Any = SimpleNamespace(paths=Paths({}), process=1, path=path, siblings_folder=None)
+        return Crew(one, private, {"double": double, "nothing": nothing})
+
+    def test_alone_it_asks_itself(self) -> None:
+        async def action(one: Desk) -> None:
+            crew = self.crew(one)
+            assert await crew.ask_all("double", n=2) == [4]
+            assert await crew.ask_first("double", n=3) == 6
+            assert await crew.ask_first("nothing") is None
+            assert await crew.ask_here("GET", "/queue") is None
+
+        run(action)
+
+    def test_its_stream_is_that_of_the_desk(self) -> None:
+        async def action(one: Desk) -> None:
+            crew = self.crew(one)
+            async with aclosing(crew.stream("", None)) as events:
+                assert (await anext(events))["tag"] == "aa"
+                add(one, 1)
+                assert (await anext(events))["number"] == 1
+
+        run(action)
+
+
+def test_the_key_is_one_for_all_workers_of_a_folder(tmp_path: Path) -> None:
+    first = session_key(str(tmp_path))
+    assert (len(first), session_key(str(tmp_path))) == (SIZE, first)
+    path = tmp_path / "hookward-console.key"
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    path.chmod(0o644)
+    assert session_key(str(tmp_path)) != first, "others may know it"
+    path.chmod(0o600)
+    path.write_bytes(b"short")
+    assert session_key(str(tmp_path)) != b"short"
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").write_bytes(first)
+    assert session_key(str(tmp_path)) != first
+    assert session_key(None) != session_key(None)
+    assert session_key(str(tmp_path / "none")) != first
+
+
+def test_the_files_of_the_page_are_served_by_their_names() -> None:
+    found = assets.load()
+    assert found["/"].kind.startswith(b"text/html")
+    assert all(path.count("/") == 1 for path in found)
+
+
+def test_a_test_is_kept_where_it_can_be(tmp_path: Path) -> None:
+    kept = keep(*post(body=b"hello"))
+    found = fixture.keep(kept, {"name": "a"}, str(tmp_path))
+    assert Path(str(found["file"])).read_bytes().endswith(b"\r\n\r\nhello")
+    assert 'expect = "admitted"' in str(found["stanza"])
+    for how, folder in (
+        ({"name": "../a"}, str(tmp_path)),
+        ({"name": 7}, str(tmp_path)),
+        ({"expect": "no word\n"}, str(tmp_path)),
+        ({}, None),
+        ({}, str(tmp_path / "tests" / "a.http")),
+    ):
+        assert fixture.keep(kept, how, folder)["mend"]
+    assert fixture.keep(keep(None, b"x"), {}, str(tmp_path))["mend"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("aa:1", {"aa": 1}),
+        ("aa:1,bb:22", {"aa": 1, "bb": 22}),
+        ("", None),
+        ("aa", None),
+        ("aa:", None),
+        (":1", None),
+        ("aa:-1", None),
+        ("aa:9999999999999999", None),
+    ],
+)
+def test_where_a_stream_goes_on(text: str, found: dict[str, int] | None) -> None:
+    assert _positions(text) == found
