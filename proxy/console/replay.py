@@ -125,7 +125,7 @@ class Replayer:
             connection = await self._site.pool.open(endpoint, LOCAL)
         except (OSError, UnicodeError, ConfigError):
             return {"status": 0, "reason": Reason.UPSTREAM_UNREACHABLE.word}
-        sink = _Answer(self._site.loop)
+        sink = _ApplicationsAnswer(self._site.loop)
         sent = _written(kept, order, head, route, self._site.new_request_id())
         connection.start(sink, order.method, [sent, order.body], complete=True)
         try:
@@ -164,7 +164,7 @@ def _written(kept: KeptExchange, order: ReplayOrder, head: RequestHead, route: R
     return upstream_head(head, target, provenance, len(order.body), guarded, signed=signed, authority=authority)
 
 
-class _Answer:
+class _ApplicationsAnswer:
     """Takes the application's answer: only how it begins counts."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
