@@ -55,7 +55,8 @@ class Diagnosis:
 UNKNOWN = Hypothesis(
     "unknown",
     "None of the usual causes fits.",
-    "Most likely the two sides have different secrets: set a new one at both. If others are admitted, it is a forgery.",
+    "Most likely the two sides have different secrets: set a new one at both. If that changes nothing, something in "
+    "front changes what was signed: compare the body as it was sent. If others are admitted, it is a forgery.",
     DIAGNOSABLE,
     guess=True,
     find=lambda _trial: {},

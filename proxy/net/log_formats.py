@@ -312,7 +312,10 @@ class TextLines:
         """One line, without its end. The time is local and of the end of the exchange."""
         ended = record.started + record.duration_s
         clock = clock_text(ended)
-        reason = record.reason.word + (f" ({printable(record.detail)})" if record.detail else "")
+        detail = printable(record.detail)
+        if record.reason is Reason.DELIVERED and record.status >= 400:
+            detail = "the application answered so"
+        reason = record.reason.word + (f" ({detail})" if detail else "")
         if record.observed is not None:
             reason += f" (only observed: {record.observed.word})"
         request = f"{printable(record.method) or '-'} {printable(record.path) or '-'}"
@@ -324,9 +327,14 @@ class TextLines:
         return f"{_DIM}{clock}{_RESET} {tint}{status}{_RESET} {request} {tint}{reason}{_RESET} {_DIM}{rest}{_RESET}"
 
 
+def _duration(millis: float) -> str:
+    """In milliseconds; short ones to the microsecond."""
+    return f"{millis:.3f}ms" if millis < 1 else f"{millis:.1f}ms"
+
+
 def _named(record: ExchangeRecord) -> list[str]:
     """What a text names after the reason."""
-    pairs = [f"{record.duration_s * 1000:.1f}ms", f"from={printable(record.client)}"]
+    pairs = [_duration(record.duration_s * 1000), f"from={printable(record.client)}"]
     if record.peer != record.client:
         pairs.append(f"via={printable(record.peer)}")
     named = (

@@ -773,6 +773,7 @@ def test_an_unreachable_upstream_is_a_502() -> None:
     sender << b"HTTP/1.1 502 Bad Gateway\r\n*upstream_unreachable *\n"
     assert sender.saw is None
     assert (world.records[0].phase, world.records[0].verdict) == (Phase.CONNECT, "admitted")
+    assert world.records[0].upstream == ", ".join(map(str, world.site.policy.routes[0].upstream))
     world.over(Reason.UPSTREAM_UNREACHABLE)
 
 

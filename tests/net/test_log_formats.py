@@ -50,6 +50,30 @@ def test_a_line_for_the_journal() -> None:
     assert JournalLines()(record(reason=Reason.UPSTREAM_RESET, status=502)).startswith("<3>502 ")
 
 
+def test_a_short_time_is_shown_to_the_microsecond() -> None:
+    text = TextLines(colour=False)
+    assert " 0.036ms " in text(record(duration_s=0.000036))
+    assert " 1.0ms " in text(record(duration_s=0.001))
+
+
+def test_a_refusal_of_the_application_says_that_it_is_that() -> None:
+    text = TextLines(colour=False)
+    assert "400 POST /hooks/github delivered (the application answered so) " in text(record(status=400))
+    assert "(the" not in text(record(status=204))
+    assert "(the" not in text(record(status=403, reason=Reason.TOKEN_MISSING))
+
+
+def test_a_cause_is_in_every_form() -> None:
+    one = record(reason=Reason.SIGNATURE_MISMATCH, status=403)
+    one.explain("secret_blank_there", 'The "secret" is a.', "Enter it again.")
+    for form in (JsonLines(), EcsLines()):
+        line = json.loads(form(one))
+        assert (line["webhook.cause"], line["webhook.why"]) == ("secret_blank_there", 'The "secret" is a.')
+        assert line["webhook.mend"] == "Enter it again."
+        assert not {name for name in json.loads(form(record())) if name in {"webhook.cause", "webhook.why"}}
+    assert " cause=secret_blank_there " in TextLines(colour=False)(one)
+
+
 @given(st.text(max_size=300))
 def test_nobody_breaks_out_of_a_value(text: str) -> None:
     chosen = {"path": text, "user_agent": text, "event": text, "delivery_id": text, "host": text, "method": text}
