@@ -21,15 +21,14 @@ MAX_IGNORES = 2
 
 #: What is still bigger than it may be, in code lines. A figure here only falls, and goes once it is within the bounds.
 BIG_CLASSES = {
-    "proxy/net/client.py:ClientConnection": 276,
+    "proxy/net/client.py:ClientConnection": 273,
     "proxy/core/relay.py:Relay": 275,
 }
 BIG_FILES = {
-    "proxy/net/client.py": 303,
     "proxy/core/relay.py": 311,
 }
 #: Of the whole package: what is measured, where it may stand today, and the aim. The second figure moves to the third.
-TANGLED_PER_100 = (Fraction(19, 10), Fraction(1))
+TANGLED_PER_100 = (Fraction(13, 10), Fraction(1))
 DOCS_PER_LINE = (Fraction(18, 10), Fraction(2))
 
 

@@ -32,6 +32,7 @@ from proxy.core.addresses import AddressSet
 from proxy.core.handshakes import REFUSE
 from proxy.core.policy import Exposure, Limits, Policy, Route, ServerLimits
 from proxy.core.schemes import Provider, find
+from proxy.core.secrets import Secret
 from proxy.errors import Place
 from proxy.values import frozen
 
@@ -180,22 +181,25 @@ class _Build:
         self, settings: Settings, exposure: Exposure, routes: Sequence[Route], listeners: ListenerReader
     ) -> None:
         """Both ends of every way: something listens, and every route goes somewhere."""
-        has_http = bool(settings.listen) or not settings.tcp or exposure is Exposure.ROUTES
-        if not settings.listen and has_http and not self.top.doubtful("listen"):
-            self.top.problems.add(
-                self._missing("listen"), "nothing listens", 'add listen = ["0.0.0.0:443"] (flag: --listen 0.0.0.0:443)'
-            )
-        tables = self.top.named("route")
-        for route in routes:
-            view = tables.get(route.name)
-            doubtful = self.top.doubtful("upstream") or (view is not None and view.doubtful("upstream"))
-            if not route.upstream and has_http and not doubtful:
-                self.top.problems.add(
-                    self._missing("upstream") if view is None or "upstream" in self.top else view.where(),
-                    "nothing says where requests go" if view is None else "does not say where admitted requests go",
-                    'add upstream = "http://127.0.0.1:8000" (flag: --upstream 127.0.0.1:8000)',
-                )
+        if settings.listen or not settings.tcp or exposure is Exposure.ROUTES:
+            if not settings.listen and not self.top.doubtful("listen"):
+                mend = 'add listen = ["0.0.0.0:443"] (flag: --listen 0.0.0.0:443)'
+                self.top.problems.add(self._missing("listen"), "nothing listens", mend)
+            tables = self.top.named("route")
+            for route in routes:
+                if not route.upstream and not self.top.doubtful("upstream"):
+                    self._goes_nowhere(tables.get(route.name))
         listeners.check(settings, routes)
+
+    def _goes_nowhere(self, view: Table | None) -> None:
+        """Of the table of a route, or of the one that flags make."""
+        if view is not None and view.doubtful("upstream"):
+            return
+        self.top.problems.add(
+            self._missing("upstream") if view is None or "upstream" in self.top else view.where(),
+            "nothing says where requests go" if view is None else "does not say where admitted requests go",
+            'add upstream = "http://127.0.0.1:8000" (flag: --upstream 127.0.0.1:8000)',
+        )
 
     def _missing(self, name: str) -> Place:
         return Place(self.config_path, key=(name,)) if self.config_path else Place.of(f"--{name}")
@@ -260,12 +264,22 @@ def lent_keys(routes: Sequence[Route]) -> Iterator[tuple[Route, Route]]:
     """Routes whose key signs challenges of strangers, each with a route that takes any body with the same key."""
     takers: dict[bytes, dict[str, Route]] = {}
     for taker in routes:
-        if taker.signature is not None and not taker.signature.scheme.opening:
-            for secret in taker.signature.secrets:
-                takers.setdefault(secret.value, {})[taker.name] = taker
+        for secret in _takes_any_body_by(taker):
+            takers.setdefault(secret.value, {})[taker.name] = taker
     for lender in routes:
-        check, signature = lender.endpoint_check, lender.signature
-        if check is None or signature is None or not check.needs_secret or check.signed or lender.handshake == REFUSE:
-            continue
-        lent = {name: one for secret in signature.secrets for name, one in takers.get(secret.value, {}).items()}
+        lent: dict[str, Route] = {}
+        for secret in _signs_challenges_by(lender):
+            lent |= takers.get(secret.value, {})
         yield from ((lender, other) for other in lent.values())
+
+
+def _takes_any_body_by(route: Route) -> Sequence[Secret]:
+    signature = route.signature
+    return () if signature is None or signature.scheme.opening else signature.secrets
+
+
+def _signs_challenges_by(route: Route) -> Sequence[Secret]:
+    check, signature = route.endpoint_check, route.signature
+    if check is None or signature is None or check.signed or route.handshake == REFUSE:
+        return ()
+    return signature.secrets if check.needs_secret else ()

@@ -33,9 +33,7 @@ def read_rule(view: Table, guards: Guards, limits: Limits, *, observe: bool) -> 
     """The rule of a route; None where it does not look for duplicates."""
     word, by = view.need("duplicates", str), view.need("duplicates_by", str)
     if word == "off":
-        for key in ("duplicates_by", "duplicates_window"):
-            if key in view and not view.doubtful("duplicates"):
-                view.wrong(key, "has no effect: the route does not look for duplicates", "set `duplicates`, too")
+        _check_off(view)
         return None
     if not view.doubtful("provider") and ("provider" not in view or guards.provider is not None):
         _check_telling(view, guards.provider, by)
@@ -44,16 +42,22 @@ def read_rule(view: Table, guards: Guards, limits: Limits, *, observe: bool) -> 
     if remembers:
         _check_window(view, guards, window)
     answer_s = ANSWER_S if guards.provider is None else guards.provider.answer_s
-    # Who only observes makes nobody wait.
-    patience_s = 0.0 if observe else max(0.0, min(answer_s, limits.request_timeout_s) - SPARE_S)
+    patience_s = max(0.0, min(answer_s, limits.request_timeout_s) - SPARE_S)
     return DuplicateRule(
         remembers=remembers,
         window_s=window,
-        patience_s=patience_s,
+        patience_s=0.0 if observe else patience_s,  # what only observes makes none wait
         hold_s=limits.request_timeout_s + GRACE_S,
         by_id=by != "signature",
         by_signature=by != "id",
     )
+
+
+def _check_off(view: Table) -> None:
+    if not view.doubtful("duplicates"):
+        for key in ("duplicates_by", "duplicates_window"):
+            if key in view:
+                view.wrong(key, "has no effect: the route does not look for duplicates", "set `duplicates`, too")
 
 
 def body_without_signature(view: Table, asked: str | None) -> BodyMode:
@@ -107,20 +111,22 @@ def check_memory(top: Table, settings: Settings, routes: Sequence[Route]) -> Non
 
 
 def _check_telling(view: Table, provider: Provider | None, by: str) -> None:
-    has_id = provider is not None and provider.delivery_header is not None
-    signs = provider is not None and provider.scheme is not None and marks_deliveries(provider.scheme)
-    who = provider.title if provider is not None else "a route without a provider"
+    title = "a route without a provider"
+    has_id = signs = False
+    if provider is not None:
+        title, has_id = provider.title, provider.delivery_header is not None
+        signs = provider.scheme is not None and marks_deliveries(provider.scheme)
     if not has_id and not signs:
         view.wrong(
             "duplicates",
-            f"{who} has neither a signature nor an id that would tell a delivery from another",
+            f"{title} has neither a signature nor an id that would tell a delivery from another",
             "leave `duplicates` out, and let the application tell",
         )
     elif by == "id" and not has_id:
-        what = f"{who} has no header with the id of a delivery"
+        what = f"{title} has no header with the id of a delivery"
         view.wrong("duplicates_by", what, 'write duplicates_by = "signature"')
     elif by == "signature" and not signs:
-        what = f"{who} has no signature that is another one for each delivery"
+        what = f"{title} has no signature that is another one for each delivery"
         view.wrong("duplicates_by", what, 'write duplicates_by = "id"')
 
 

@@ -105,10 +105,7 @@ class _PathWalk:
     def steps(self) -> bool:
         """Go on by one part of the path; False at its end."""
         name = self._name = self._parts.popleft()
-        status = os.fstat(self.folder)
-        # In a folder such as /tmp nobody can exchange what is root's or ours; what is another's folder is seen next.
-        writable = status.st_mode & _WRITABLE and not status.st_mode & stat.S_ISVTX
-        self._certain &= status.st_uid in _known() and not writable
+        self._certain &= _is_certain(os.fstat(self.folder))
         if name in {"", "."} and self._parts:
             return True
         try:
@@ -141,6 +138,13 @@ class _PathWalk:
     def _enter(self, folder: int) -> None:
         os.close(self.folder)
         self.folder = folder
+
+
+def _is_certain(folder: os.stat_result) -> bool:
+    """Whether only root and we can exchange what lies in it."""
+    # In a folder such as /tmp nobody can exchange what is root's or ours; what is another's folder is seen next.
+    writable = folder.st_mode & _WRITABLE and not folder.st_mode & stat.S_ISVTX
+    return folder.st_uid in _known() and not writable
 
 
 def _known() -> set[int]:

@@ -26,14 +26,21 @@ def _check(view: Table, provider: Provider, handshake: str) -> None:
     if handshake == "answer":
         for what, mend in _answer_problems(view, provider):
             view.wrong("handshake", what, mend)
-    unproved = check is not None and not check.signed and not (check.verify and "verify_token" in view)
-    if handshake == "forward" and unproved and provider.scheme is not None and view.need("path", bytes) == b"/":
+    if handshake == "forward" and view.need("path", bytes) == b"/" and _is_unproved(view, provider):
         view.warn(
             "",
             "",
             f"the endpoint check of {provider.title} is not signed, so it is passed on at the "
             "route's own path alone, which is /: set `path` to that of the webhook",
         )
+
+
+def _is_unproved(view: Table, provider: Provider) -> bool:
+    """Whether the provider signs, but neither signs its endpoint check nor shows a token with it."""
+    check = provider.handshake
+    if check is None or check.signed or provider.scheme is None:
+        return False
+    return not (check.verify and "verify_token" in view)
 
 
 def _answer_problems(view: Table, provider: Provider) -> Iterator[tuple[str, str]]:

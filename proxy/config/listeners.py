@@ -101,11 +101,7 @@ class ListenerReader:
         if settings.console is not None:
             places.append((top.table("console").where("listen"), settings.console.listen))
         places += [(forwards[one.name].where("listen"), one.listen) for one in settings.tcp]
-        seen: set[ListenAddress] = set()
-        for where, address in places:
-            if address in seen and (not address.is_tcp or address.port):
-                top.problems.add(where, f"two listeners want {address}", "give each an address or port of its own")
-            seen.add(address)
+        self._check_twins(places)
         http = list(settings.listen)
         tables = top.named("route")
         for route in routes:
@@ -113,6 +109,14 @@ class ListenerReader:
             self._check_loop((view if "upstream" in view else top).where("upstream"), http, route.upstream)
         for one in settings.tcp:
             self._check_loop(forwards[one.name].where("upstream"), [one.listen], [one.upstream])
+
+    def _check_twins(self, places: list[tuple[Place, ListenAddress]]) -> None:
+        seen: set[ListenAddress] = set()
+        for where, address in places:
+            if address in seen and (not address.is_tcp or address.port):
+                what, mend = f"two listeners want {address}", "give each an address or port of its own"
+                self.top.problems.add(where, what, mend)
+            seen.add(address)
 
     def _check_loop(self, where: Place, listen: Sequence[ListenAddress], upstreams: Sequence[Endpoint]) -> None:
         for endpoint in upstreams:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from proxy.config.build import build
 from proxy.config.feed import Feed
@@ -96,10 +96,13 @@ def load_sets(path: str | None, state_dir: str | None, environ: Mapping[str, str
     tree = written.under(environment_tree(environ, Problems()))
     feeds = all_feeds(set_tables(tree), problems)
     problems.raise_if_any()
-    lists = (entry.value for at, entry in tree.leaves() if at[-1] in {"allow", "trusted_proxies"})
-    texts = (text for value in lists if isinstance(value, tuple) for text in value)
-    used = tuple(dict.fromkeys(text for text in texts if isinstance(text, str) and text.startswith("set:")))
-    return KnownSets(feeds, state_dir or tree.file("state_dir"), used)
+    return KnownSets(feeds, state_dir or tree.file("state_dir"), tuple(dict.fromkeys(_sets_used(tree))))
+
+
+def _sets_used(tree: Table) -> Iterator[str]:
+    for path, entry in tree.leaves():
+        if path[-1] in {"allow", "trusted_proxies"} and isinstance(entry.value, tuple):
+            yield from (text for text in entry.value if isinstance(text, str) and text.startswith("set:"))
 
 
 def _read_file(path: str, problems: Problems) -> Table:

@@ -6,13 +6,14 @@ For whoever prepares the host (a unit, a package) and may not see the secrets ye
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from proxy.config.endpoints import ListenAddress
 from proxy.config.load import load_tree
 from proxy.config.paths import beside
 from proxy.config.problems import Problems
 from proxy.config.tree import Entry
+from proxy.errors import Path
 from proxy.values import frozen
 
 #: The keys whose value says where a secret is.
@@ -60,11 +61,7 @@ def load_outline(namespace: argparse.Namespace, environ: Mapping[str, str]) -> O
         secret_files=_once(
             _full(entry, value[5:]) for entry, value in references if value[:5] == "file:" and _is_in(path, entry)
         ),
-        key_files=_once(
-            _full(entry, str(entry.value))
-            for at, entry in leaves
-            if at[0] in {"tls", "upstream_tls"} and at[-1] in {"cert", "key"} and _is_in(path, entry)
-        ),
+        key_files=_once(_full(entry, str(entry.value)) for entry in _key_files(leaves) if _is_in(path, entry)),
         variables=_once(value[4:] for _, value in references if value[:4] == "env:"),
     )
 
@@ -79,3 +76,9 @@ def _full(entry: Entry, name: str) -> str:
 
 def _once(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
+
+
+def _key_files(leaves: Iterable[tuple[Path, Entry]]) -> Iterator[Entry]:
+    for at, entry in leaves:
+        if at[0] in {"tls", "upstream_tls"} and at[-1] in {"cert", "key"}:
+            yield entry

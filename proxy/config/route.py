@@ -123,12 +123,11 @@ class RouteReader:
 
     def _check_guarded(self, name: str, view: Table, allow: AddressSet | None) -> None:
         named = allow is not None or "provider" in view or "client_names" in view or view.table("token").exists
-        if named or view.doubtful(*_GUARD_KEYS) or self.top.doubtful("allow"):
+        if named or self.allow is not None or view.doubtful(*_GUARD_KEYS) or self.top.doubtful("allow"):
             return
         if self.open or view.need("open", bool):
-            if self.allow is None:
-                view.warn("H303", "", f"route {name!r} is open: it forwards without any check")
-        elif self.allow is None:
+            view.warn("H303", "", f"route {name!r} is open: it forwards without any check")
+        else:
             view.wrong(
                 "",
                 "nothing guards this route, so it stays closed",

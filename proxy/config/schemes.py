@@ -92,18 +92,7 @@ def _check_signed(view: Table, scheme: Scheme, before: int) -> None:
     except ValueError as error:
         view.wrong("signed", str(error), 'write what is signed, such as signed = "{timestamp}.{body}"')
         return
-    kinds = {part.kind for part in parts if isinstance(part, Slot)}
-    for kind in sorted(kinds - _OFFERED):
-        view.wrong("signed", f"{{{kind}}} cannot be used here", f"use {', '.join(sorted(_OFFERED))}")
-    if "body" not in kinds:
-        view.wrong("signed", "does not hold {body}, so anybody could replace it", "add {body}")
-    if "timestamp" in kinds and scheme.timestamp is None and not view.doubtful("timestamp", "list"):
-        view.wrong("timestamp", "`timestamp` is missing although it is signed", 'write timestamp = { header = "..." }')
-    if scheme.timestamp is not None and "timestamp" not in kinds:
-        view.wrong("signed", "does not hold {timestamp}, so it proves nothing", "add it, or leave timestamp out")
-    for kind, name in (("id", scheme.identity), ("nonce", scheme.nonce)):
-        if kind in kinds and name is None and not view.doubtful(kind):
-            view.wrong(kind, f"`{kind}` is missing although it is signed", f'name its header: {kind} = "..."')
+    _check_slots(view, scheme, {part.kind for part in parts if isinstance(part, Slot)})
     # Not of a template that is wrong anyway: what stands beside what may change with the mend.
     for pair in () if len(view.problems.found) > before else open_borders(scheme, whole_url=True):
         view.wrong(
@@ -112,3 +101,22 @@ def _check_signed(view: Table, scheme: Scheme, before: int) -> None:
             'put what the provider writes between them, as "." in "{id}.{body}"; a time may stand beside the body '
             'where its format is "s", "ms" or "rfc3339"',
         )
+
+
+def _check_time(view: Table, scheme: Scheme, *, is_signed: bool) -> None:
+    if is_signed and scheme.timestamp is None and not view.doubtful("timestamp", "list"):
+        view.wrong("timestamp", "`timestamp` is missing although it is signed", 'write timestamp = { header = "..." }')
+    if not is_signed and scheme.timestamp is not None:
+        view.wrong("signed", "does not hold {timestamp}, so it proves nothing", "add it, or leave timestamp out")
+
+
+def _check_slots(view: Table, scheme: Scheme, kinds: set[str]) -> None:
+    for kind in sorted(kinds - _OFFERED):
+        view.wrong("signed", f"{{{kind}}} cannot be used here", f"use {', '.join(sorted(_OFFERED))}")
+    if "body" not in kinds:
+        view.wrong("signed", "does not hold {body}, so anybody could replace it", "add {body}")
+    _check_time(view, scheme, is_signed="timestamp" in kinds)
+    named = {"id": scheme.identity, "nonce": scheme.nonce}
+    for kind in [kind for kind, name in named.items() if kind in kinds and name is None]:
+        if not view.doubtful(kind):
+            view.wrong(kind, f"`{kind}` is missing although it is signed", f'name its header: {kind} = "..."')

@@ -188,12 +188,12 @@ def _laid_over(lower: Entry, higher: Entry, key: Key) -> Entry:
     """A list is replaced as a whole, for keys of two places were never meant to be mixed; but the one certificate that
     flags name completes the first of a file, and leaves no other.
     """
-    low, high = lower.value, higher.value
-    if isinstance(low, Table) and isinstance(high, Table):
-        return Entry(low.under(high), lower.place)
-    if isinstance(low, dict) and isinstance(high, dict):
-        both = {name: low[name].under(table) if name in low else table for name, table in high.items()}
-        return Entry({**low, **both}, lower.place)
-    if isinstance(low, list) and isinstance(high, list) and low and not key.bare:
-        return Entry([low[0].under(high[0])], lower.place)
+    match lower.value, higher.value:
+        case Table() as low, Table() as high:
+            return Entry(low.under(high), lower.place)
+        case dict() as low, dict() as high:
+            both = {name: low[name].under(table) if name in low else table for name, table in high.items()}
+            return Entry({**low, **both}, lower.place)
+        case [Table() as low, *_], [Table() as high, *_] if not key.bare:
+            return Entry([low.under(high)], lower.place)
     return higher

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from proxy.config.endpoints import UpstreamAddress
 from proxy.config.kinds import HEALTH, UPSTREAM
@@ -25,20 +26,9 @@ def read_upstreams(view: Table, top: Table) -> tuple[tuple[Endpoint, ...], tuple
     """The endpoints of a route, and those of them that are drained; what it does not say itself, the top level says.
     Both () where there is none, which the caller judges.
     """
-    own, idle_s = view.get("send_proxy", bool), view.get("upstream_idle_timeout", float)
-    common = _Common(
-        read_upstream_tls((view if "upstream_tls" in view else top).table("upstream_tls")),
-        top.need("send_proxy", bool) if own is None else own,
-        top.need("upstream_idle_timeout", float) if idle_s is None else idle_s,
-    )
+    common = _common(view, top)
     view = view if "upstream" in view else top
-    entries = []
-    for entry in view.tables("upstream"):
-        if "url" in entry:
-            entries.append((_endpoint(entry, common), entry.need("drain", bool)))
-        elif not entry.doubtful("url"):
-            entry.wrong("", "does not say where it is", UPSTREAM.form)
-            entry.problems.doubt(entry.path)
+    entries = list(_entries(view, common))
     addresses = {(one.host, one.port, one.path, one.tls is None) for one, _ in entries}
     if len(addresses) < len(entries):
         view.wrong("upstream", "names the same upstream twice", "remove one of the two")
@@ -47,6 +37,25 @@ def read_upstreams(view: Table, top: Table) -> tuple[tuple[Endpoint, ...], tuple
         view.wrong("upstream", "every upstream is drained", "leave one without `drain`")
         return drained, ()
     return tuple(one for one, drain in entries if not drain), drained
+
+
+def _common(view: Table, top: Table) -> _Common:
+    own, idle_s = view.get("send_proxy", bool), view.get("upstream_idle_timeout", float)
+    return _Common(
+        read_upstream_tls((view if "upstream_tls" in view else top).table("upstream_tls")),
+        top.need("send_proxy", bool) if own is None else own,
+        top.need("upstream_idle_timeout", float) if idle_s is None else idle_s,
+    )
+
+
+def _entries(view: Table, common: _Common) -> Iterator[tuple[Endpoint, bool]]:
+    """Each endpoint, and whether it is drained."""
+    for entry in view.tables("upstream"):
+        if "url" in entry:
+            yield _endpoint(entry, common), entry.need("drain", bool)
+        elif not entry.doubtful("url"):
+            entry.wrong("", "does not say where it is", UPSTREAM.form)
+            entry.problems.doubt(entry.path)
 
 
 def read_base(view: Table, top: Table) -> bytes:

@@ -29,6 +29,10 @@ class RequestStream:
         """More has come."""
         self.data = self.data + data if self.data else data
 
+    def drop(self) -> None:
+        """Use none of it."""
+        self.data, self.head = b"", None
+
     def read_head(self, limits: HeadLimits) -> None:
         """Take a head off, where it is whole: then it is ``head``. ProtocolError where the bytes are none."""
         known, self._known = self._known, 0

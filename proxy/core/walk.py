@@ -77,7 +77,7 @@ def walk(trip: Trip) -> Walk:
     if head is None:
         return found
     is_local = trip.policy.exposure is Exposure.LOCAL
-    policy = trip.policy if trip.peer is not None or is_local else _without_addresses(trip.policy)
+    policy = _policy_for(trip)
     table = policy.table
     peer = trip.peer or Peer.of("127.0.0.1")
     if not _find_routes(head, policy, table, found):
@@ -95,12 +95,22 @@ def walk(trip: Trip) -> Walk:
     _tell_head(trip, head, decision, found)
     if isinstance(decision, Admit):
         _judge_body(trip, decision, found)
+    _diagnose(trip, head, decision.route, found, policy)
+    return found
+
+
+def _policy_for(trip: Trip) -> Policy:
+    """Without an address none is judged; where this host alone may send, it is this host's."""
+    known = trip.peer is not None or trip.policy.exposure is Exposure.LOCAL
+    return trip.policy if known else _without_addresses(trip.policy)
+
+
+def _diagnose(trip: Trip, head: RequestHead, route: Route, found: Walk, policy: Policy) -> None:
     reason = next((one for one in Reason if one.word == found.word), None)
     if reason is not None:
-        found.diagnosis = diagnose(Case(reason, head, trip.body, decision.route, policy.routes, trip.now))
+        found.diagnosis = diagnose(Case(reason, head, trip.body, route, policy.routes, trip.now))
         if reason in _TIME:
-            _walk_in_time(trip, head, decision.route, found)
-    return found
+            _walk_in_time(trip, head, route, found)
 
 
 def _read_head(trip: Trip, found: Walk) -> RequestHead | None:
@@ -169,6 +179,16 @@ def _tell_head(trip: Trip, head: RequestHead, decision: Admit | Reject, found: W
         found.refuse("head", decision.reason)
 
 
+def _signature(trip: Trip, head: RequestHead, route: Route) -> tuple[str, str]:
+    """What is said of a good signature's header, and of its time."""
+    if route.signature is None:
+        return "", ""
+    scheme = route.signature.scheme
+    header = ", ".join(name.decode("latin-1") for name in scheme.headers) or "in the body"
+    is_timed = scheme.timestamp is not None or scheme.claims is not None
+    return f"{header}: present and well-formed", _age(trip, head, route) if is_timed else ""
+
+
 def _checks(
     trip: Trip, head: RequestHead, decision: Admit | Reject, route: Route
 ) -> list[tuple[str, frozenset[Reason], str]]:
@@ -176,9 +196,7 @@ def _checks(
     methods = ", ".join(sorted(method.decode("ascii") for method in route.methods))
     address = "any address" if route.allow is None else "the address is allowed"
     token = f"it is {decision.secret_name}" if isinstance(decision, Admit) else "it is right"
-    signature = route.signature
-    stamp = signature is not None and (signature.scheme.timestamp is not None or signature.scheme.claims is not None)
-    header = ", ".join(name.decode("latin-1") for name in signature.scheme.headers) if signature is not None else ""
+    signed, timed = _signature(trip, head, route)
     return [
         ("path", frozenset({Reason.PATH_NOT_MATCHED}), ""),
         ("method", frozenset({Reason.METHOD_NOT_ALLOWED}), f"{head.method.decode('ascii')} is among {methods}"),
@@ -190,8 +208,8 @@ def _checks(
         ("length", _LENGTH, f"{len(trip.body)} bytes"),
         ("content type", frozenset({Reason.CONTENT_TYPE_REFUSED}), _content_type(head) if route.content_types else ""),
         ("token", _TOKEN, token if route.token is not None else ""),
-        ("signature", _HEADER, f"{header or 'in the body'}: present and well-formed" if signature is not None else ""),
-        ("time", _TIME, _age(trip, head, route) if stamp else ""),
+        ("signature", _HEADER, signed),
+        ("time", _TIME, timed),
         ("proof", frozenset({Reason.SIGNATURE_MISMATCH}), ""),
         ("event", frozenset({Reason.EVENT_REFUSED}), event_of(head, route) if route.events is not None else ""),
         ("endpoint check", frozenset(), _handshake(decision)),

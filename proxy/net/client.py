@@ -209,9 +209,8 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def failed(self, bug: Exception) -> None:
         """A bug: tell the loop's handler, answer 500 where nothing was answered yet, and close."""
-        self._unread.head = None
         self._site.turn.complain(bug)
-        self._unread.data = b""
+        self._unread.drop()
         if self._exchange is not None:
             self._exchange.refuse(Reason.INTERNAL_ERROR)
         elif self._state is HEAD and self._unread.has_begun:
@@ -308,9 +307,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _take_content(self, data: bytes | memoryview) -> None:
         exchange = self._exchange
         assert exchange is not None
-        rest = exchange.take(data)
-        if rest:
-            self._unread.data = rest + self._unread.data
+        self._unread.data = exchange.take(data) + self._unread.data
         if exchange.relay.request_read:
             self._request_ended()
 

@@ -128,23 +128,28 @@ class SqliteStore:
     def _claim(self, keys: Keys, owner: str, hold_s: float, *, past: bool) -> Claim:
         now = self._wall()
         with self._transaction():
-            slots = ", ".join("?" * len(keys.every))
-            rows = self._database.execute(
-                f"SELECT key, owner, status, ends FROM deliveries WHERE key IN ({slots}) AND ends > ?",  # noqa: S608 - "?"s
-                (*keys.every, now),
-            )
-            by_key = {row[0]: row[1:] for row in rows}
-            found = [by_key[key] for key in keys.every if key in by_key]
-            for _, status, ends in found:
-                if status and past:
-                    self._database.executemany(_LEARN, [(key, status, ends, now) for key in keys.proven])
-                    return Claim(Found.DELIVERED, status)
-            for holder, status, _ in found:
-                if not status and holder != owner:
-                    return Claim(Found.IN_FLIGHT, owner=holder)
+            found = self._held(keys, now)
+            delivered = [(status, ends) for _, status, ends in found if status]
+            if delivered and past:
+                status, ends = delivered[0]
+                self._database.executemany(_LEARN, [(key, status, ends, now) for key in keys.proven])
+                return Claim(Found.DELIVERED, status)
+            others = [holder for holder, status, _ in found if not status and holder != owner]
+            if others:
+                return Claim(Found.IN_FLIGHT, owner=others[0])
             self._database.executemany(_PUT, [(key, owner, 0, now + hold_s) for key in keys.every])
             self._purge(now)
         return NEW
+
+    def _held(self, keys: Keys, now: float) -> list[tuple[str, int, float]]:
+        """Owner, status and end of what is known of each key, in their order."""
+        slots = ", ".join("?" * len(keys.every))
+        rows = self._database.execute(
+            f"SELECT key, owner, status, ends FROM deliveries WHERE key IN ({slots}) AND ends > ?",  # noqa: S608 - "?"s
+            (*keys.every, now),
+        )
+        by_key = {row[0]: row[1:] for row in rows}
+        return [by_key[key] for key in keys.every if key in by_key]
 
     def _put(self, keys: Keys, owner: str, status: int, keep_s: float) -> None:
         ends = self._wall() + keep_s

@@ -78,17 +78,20 @@ async def fetch(
         raise FeedError("its answer is not HTTP, or was cut off") from None
 
 
+def _check_plain(host: str, *, secure: bool) -> None:
+    if not secure and not is_loopback(host):
+        raise FeedError("it would come without TLS")
+
+
 async def _fetch(url: str, known: Known, context: ssl.SSLContext, *, whole: bool, max_bytes: int) -> FetchedList | None:
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
-    if not secure and not is_loopback(host):
-        raise FeedError("it would come without TLS")
+    _check_plain(host, secure=secure)
     tls = {"ssl": context, "server_hostname": host} if secure else {}
     reader, writer = await asyncio.open_connection(host, port, **tls)  # type: ignore[arg-type]  # as it takes them
     try:
-        if not secure and not is_loopback(writer.get_extra_info("peername")[0]):
-            raise FeedError("it would come without TLS")
+        _check_plain(writer.get_extra_info("peername")[0], secure=secure)
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
         writer.write(_request(connection, parts, known))
         answer = _Answer(connection, reader)

@@ -184,13 +184,10 @@ class UpstreamPool:
             await asyncio.sleep(min(RETRY_S, left))
             if able := self.endpoints.ready(dial.endpoints):
                 connection = self.acquire(able) or await self._connect_again(able, until, dial.preface)
-        if dial.cancelled:
-            if connection is not None:
-                self.released(connection)
-        elif connection is None:
+        if connection is not None:
+            self.released(connection) if dial.cancelled else dial.ready(connection)
+        elif not dial.cancelled:
             dial.failed()
-        else:
-            dial.ready(connection)
 
     def _dialled(self, task: asyncio.Task[None], dial: Dial) -> None:
         self._dials.discard(task)

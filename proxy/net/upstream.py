@@ -37,7 +37,6 @@ AWAITING = UpstreamState.AWAITING
 READING = UpstreamState.READING
 CLOSED = UpstreamState.CLOSED
 NONE = Framing.NONE
-LENGTH = Framing.LENGTH
 CHUNKED = Framing.CHUNKED
 
 
@@ -276,7 +275,7 @@ class UpstreamConnection(asyncio.Protocol):
         if b"keep-alive" in head.values:
             self.idle_limit_s = idle_limit_s(head)
             self._reusable = self._reusable and self.idle_limit_s > 0
-        self._remaining = head.content_length if head.framing is LENGTH else 0 if head.framing is NONE else None
+        self._remaining = 0 if head.framing is NONE else head.content_length
         self._chunked = ChunkedDecoder(None) if head.framing is CHUNKED else None
         self.state = UPSTREAM_MOVES[self.state][READING]
         sink = self._sink

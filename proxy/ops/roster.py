@@ -115,16 +115,16 @@ class Roster(Generic[PlanT, ProcessT]):
         """Take the steps that are possible now."""
         plan = self._plan
         assert plan is not None, "assign comes first"
-        for number, slot in enumerate(self.slots[: self._count]):
+        slots = self.slots[: self._count]
+        for number, slot in enumerate(slots):
             if slot.serving is None and slot.starting is None and now >= slot.retry_at:
                 slot.starting = self._fork(number, plan)
         if self._changes_hands:
             return
-        for number, slot in enumerate(self.slots[: self._count]):
-            if slot.serving is not None and slot.serving.plan is not plan:
-                slot.starting = self._fork(number, plan)
-                return
-        if all(self._is_right(slot) for slot in self.slots[: self._count]):
+        outdated = [n for n, slot in enumerate(slots) if slot.serving is not None and slot.serving.plan is not plan]
+        if outdated:
+            slots[outdated[0]].starting = self._fork(outdated[0], plan)
+        elif all(map(self._is_right, slots)):
             self._retire_surplus()
 
     def ready(self, process: ProcessT) -> None:

@@ -68,11 +68,9 @@ def _route(route: Route, well: Mapping[str, bool], snapshot: Snapshot) -> Json:
         "hold_s": route.hold_s,
         "upstream": [_upstream(one, well, drained=False) for one in route.upstream]
         + [_upstream(one, well, drained=True) for one in route.drained],
-        "events": None if route.events is None else sorted(route.events),
-        "content_types": None
-        if route.content_types is None
-        else sorted(name.decode("ascii") for name in route.content_types),
-        "client_names": None if route.client_names is None else sorted(route.client_names),
+        "events": _sorted(route.events),
+        "content_types": _sorted(route.content_types),
+        "client_names": _sorted(route.client_names),
         "limits": dataclasses.asdict(route.limits),
     }
     if route.signature is not None:
@@ -156,3 +154,8 @@ def document(
         "certificates": certificates(served, now),
         "workers": workers(snapshot),
     }
+
+
+def _sorted(names: Iterable[str | bytes] | None) -> list[str] | None:
+    """None where nothing is asked for."""
+    return None if names is None else sorted(name if isinstance(name, str) else name.decode("ascii") for name in names)

@@ -116,7 +116,8 @@ class Trial:
         self.left -= len(chosen) * (len(content or b"") + _OVERHEAD_BYTES)
         return bool(chosen) and self.left >= 0
 
-    def _sent_to(self, public_url: str | None, head: RequestHead) -> RequestHead:
+    def _sent_to(self, public_url: str | None, changed: RequestHead | None) -> RequestHead:
+        head = changed or self.head
         return head if public_url is None else with_target(head, target_of(public_url) or head.target)
 
     def fits(
@@ -138,7 +139,7 @@ class Trial:
         content = self.body if body is None else body
         if scheme is None or not self._may_try(chosen, content):
             return None
-        head = self._sent_to(public_url, head or self.head)
+        head = self._sent_to(public_url, head)
         if self.check is not None:
             public_url, topics = public_url or self.check.public_url, topics or self.check.topics
         try:
