@@ -340,7 +340,8 @@ class Relay:
                 self.refuse(verdict)
                 return
             admit.observed = verdict
-            self._evidence = self.body_in_memory()
+            # Kept until the exchange ends, beside the budget: a small one, which costs no more than its head.
+            self._evidence = self.body_in_memory() if self.gate.held_bytes <= ON_LOOP_BYTES else None
         elif verdict is not None:
             record.secret_name = verdict
         answer = own_answer(self.head, admit, self.gate, record.secret_name)

@@ -16,7 +16,7 @@ from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.particulars import Arrival
 from proxy.core.policy import BodyMode
 from proxy.core.record import ExchangeRecord
-from proxy.core.relay import CLAIM, DIAL, Relay
+from proxy.core.relay import CLAIM, DIAL, ON_LOOP_BYTES, Relay
 from proxy.core.states import ANSWER_HEARS, REQUEST_HEARS, AnswerState, Event, IllegalMoveError, RequestState, Then
 from proxy.reasons import Phase, Reason
 from tests.core.relaying import ANSWERS, APP, PEER, REQUESTS, RULE, Spill, converse
@@ -203,6 +203,15 @@ def test_an_observed_forgery_goes_on_and_is_explained() -> None:
     assert (relay.record.verdict, relay.record.observed) == ("observed", Reason.SIGNATURE_MISMATCH)
     relay.connected(APP, "app", NOW)
     assert b"Webhook-Verified" not in relay.to_upstream[0]
+
+
+@pytest.mark.parametrize(("size", "kept"), [(ON_LOOP_BYTES, True), (ON_LOOP_BYTES + 1, False)])
+def test_what_an_observed_forgery_keeps_for_its_cause_is_small(size: int, *, kept: bool) -> None:
+    relay = begun(FORGED, observe=True, hold_window=1 << 20)
+    relay.whole(bytes(size))
+    relay.connected(APP, "app", NOW)
+    assert relay.gate.held_bytes == 0, "the budget no longer knows of it"
+    assert (relay.body_in_memory() is not None) is kept
 
 
 def test_a_duplicate_is_asked_for_after_the_verdict() -> None:
