@@ -1,0 +1,163 @@
+"""The folder of a store on this host: ours alone, with the database, the large bodies, and the lock of the courier.
+
+A body has its name only once it is whole and on stable storage, and its folder is synced before a row speaks of it. So
+a row never speaks of what is not there; a file of which no row speaks is what a crash left, and is removed in time.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from proxy.queue.records import Parcel, QueueError
+
+DATABASE = "queue.sqlite3"
+BODIES = "bodies"
+LOCK = "courier.lock"
+#: Read back in pieces of this size: what a transport takes in one write.
+PIECE_BYTES = 64 * 1024
+#: A body of which no row speaks after so many seconds has none coming.
+ORPHAN_S = 3600.0
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class QueueFolder:
+    """The folder at ``path``; made where it is not there. Raises QueueError where it is not for us alone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.database = path / DATABASE
+        self.bodies = path / BODIES
+        try:
+            _make_private(path)
+            _make_private(self.bodies)
+            _check_file(self.database)
+        except OSError as error:
+            raise QueueError(f"{error.filename or path}: {error.strerror}") from None
+        self._lock = -1
+
+    # -- bodies
+
+    def keep(self, parcel: Parcel) -> None:
+        """Put the body of ``parcel`` on stable storage, under its id. Raises OSError, and then there is none."""
+        path = self._body(parcel.id)
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "there is a body of that id")
+        try:
+            if parcel.spill is None or not parcel.spill.link(str(path)):
+                _write(path, parcel)
+            _sync(path, os.O_RDONLY)
+            _sync(self.bodies, os.O_DIRECTORY)
+        except BaseException:
+            self.forget(parcel.id)
+            raise
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """The body of that id, in pieces. Raises QueueError where it cannot be read."""
+        try:
+            descriptor = os.open(self._body(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb", buffering=0) as file:
+                while piece := file.read(PIECE_BYTES):
+                    yield piece
+        except OSError as error:
+            raise QueueError(f"the body of {name}: {error.strerror}") from None
+
+    def forget(self, name: str) -> None:
+        """Remove the body of that id, where there is one."""
+        with suppress(OSError):
+            self._body(name).unlink(missing_ok=True)
+
+    def orphans(self, now: float) -> list[str]:
+        """The ids of bodies that are old enough to have a row."""
+        found = []
+        with os.scandir(self.bodies) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if now - entry.stat(follow_symlinks=False).st_mtime > ORPHAN_S:
+                        found.append(entry.name)
+        return found
+
+    def _body(self, name: str) -> Path:
+        if not name or "/" in name or name.startswith("."):
+            raise QueueError("no id of a body")
+        return self.bodies / name
+
+    # -- the courier's lock
+
+    def lock(self) -> bool:
+        """Become the one that delivers; False where another process is. It ends with the process."""
+        if self._lock >= 0:
+            return True
+        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+                return False
+            raise
+        self._lock = descriptor
+        return True
+
+    def unlock(self) -> None:
+        """Let another process deliver."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _write(path: Path, parcel: Parcel) -> None:
+    """Write the body under another name, and give it its own once it is there."""
+    pieces = iter([parcel.body]) if parcel.body is not None else parcel.spill.pieces() if parcel.spill else iter([])
+    draft = path.with_name(f"{path.name}.new")
+    try:
+        with os.fdopen(os.open(draft, _NEW, 0o600), "wb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+
+
+def _make_private(path: Path) -> None:
+    """A folder that is ours, and only for us. Raises OSError."""
+    with suppress(FileExistsError):
+        path.mkdir(0o700, parents=True)
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "it is a link or a file, and must be a folder", str(path))
+    if status.st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        path.chmod(0o700)
+
+
+def _check_file(path: Path) -> None:
+    """A regular file of ours with one name, made where there is none: SQLite gives its other files the mode of it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it is no file of ours alone", str(path))
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+    _sync(path.parent, os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

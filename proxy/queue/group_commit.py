@@ -1,0 +1,226 @@
+"""``GroupCommit``: the one thread that writes to a database, and shares each sync between all that came together.
+
+A job is a function of the database and of a ``Ledger`` of what it changes in the counts. Jobs that wait are done in one
+transaction, each in a savepoint of its own: one that fails fails alone. Their callers hear of it when the transaction
+is on stable storage, and never before. While a sync is under way the next jobs gather by themselves; where there are
+many, a moment more is waited for others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar
+
+from proxy.queue.records import QueueError
+
+T = TypeVar("T")
+
+#: What comes within this time of the first shares its sync, where several come at once.
+GATHER_S = 0.002
+#: Jobs of one transaction: beyond that those that wait gain nothing.
+MAX_BATCH = 256
+
+
+class Ledger:
+    """What jobs change in the counts of lanes, and what is to be done once it is on stable storage."""
+
+    def __init__(self, used: int = 0) -> None:
+        self.used = used  # bytes that are kept, the changes here included
+        self.changes: dict[str, Counter[str]] = {}
+        self.after: list[Callable[[], None]] = []
+
+    def add(self, lane: str, **changes: int) -> None:
+        """Count so much more of each in ``lane``."""
+        counter = self.changes.setdefault(lane, Counter())
+        for name, change in changes.items():
+            counter[name] += change
+        self.used += changes.get("bytes", 0)
+
+    def merge(self, other: Ledger) -> None:
+        """Take over what ``other`` has."""
+        for lane, counter in other.changes.items():
+            mine = self.changes.setdefault(lane, Counter())
+            for name, change in counter.items():
+                mine[name] += change
+        self.after += other.after
+        self.used = other.used
+
+
+@dataclass(slots=True, eq=False)
+class _Job(Generic[T]):
+    work: Callable[[sqlite3.Connection, Ledger], T]
+    future: asyncio.Future[T]
+    withdrawn: bool = False
+    result: T | None = None
+    error: BaseException | None = None
+
+
+@dataclass(slots=True)
+class CommitStatistics:
+    """What the thread has done; read by others, so each is written at once."""
+
+    commits: int = 0
+    jobs: int = 0
+    failures: int = 0
+    failing: bool = False  # the last commit failed
+    durations: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))  # seconds, not yet shown
+    sizes: deque[int] = field(default_factory=lambda: deque(maxlen=10_000))
+
+
+class GroupCommit:
+    """The thread of one database. ``open_`` opens it, in the thread, again after each failure of the disk; ``begin``
+    and ``end`` frame each transaction.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        open_: Callable[[], sqlite3.Connection],
+        begin: Callable[[sqlite3.Connection], Ledger],
+        end: Callable[[sqlite3.Connection, Ledger], None],
+    ) -> None:
+        """Open the database. Blocks for a moment; raises QueueError."""
+        self._loop = loop
+        self._open, self._begin, self._end = open_, begin, end
+        self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
+        self._database: sqlite3.Connection | None = open_()
+        self.statistics = CommitStatistics()
+        self._closed = loop.create_future()
+        self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
+        self._thread.start()
+
+    async def run(self, work: Callable[[sqlite3.Connection, Ledger], T]) -> T:
+        """Do ``work`` in the next transaction, and give its result once that is on stable storage. What is cancelled
+        before it began is not done. Raises QueueError.
+        """
+        job: _Job[T] = _Job(work, self._loop.create_future())
+        self._jobs.put(job)
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            job.withdrawn = True
+            raise
+
+    async def close(self) -> None:
+        """Do what waits, and close the database."""
+        self._jobs.put(None)
+        await self._closed
+
+    # -- in the thread
+
+    def _run(self) -> None:
+        several = False
+        while True:
+            batch, ends = self._gather(several=several)
+            several = len(batch) > 1
+            if batch:
+                self._commit(batch)
+                self._loop.call_soon_threadsafe(_tell, batch)
+            if ends:
+                break
+        if self._database is not None:
+            self._database.close()
+        self._loop.call_soon_threadsafe(self._closed.set_result, None)
+
+    def _gather(self, *, several: bool) -> tuple[list[_Job[Any]], bool]:
+        """The jobs of the next transaction, and whether none comes after them."""
+        batch: list[_Job[Any]] = []
+        job = self._jobs.get()
+        until = time.monotonic() + GATHER_S if several else 0.0
+        while job is not None:
+            batch.append(job)
+            if len(batch) == MAX_BATCH:
+                return batch, False
+            try:
+                left = until - time.monotonic() if several else 0.0
+                job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
+            except Empty:
+                return batch, False
+        return batch, True
+
+    def _commit(self, batch: list[_Job[Any]]) -> None:
+        begun = time.monotonic()
+        try:
+            if self._database is None:
+                self._database = self._open()
+            ledger = self._attempt(self._database, batch)
+        except (sqlite3.Error, OSError, QueueError) as error:
+            self._failed(batch, error)
+            return
+        statistics = self.statistics
+        statistics.commits += 1
+        statistics.jobs += len(batch)
+        statistics.failing = False
+        statistics.durations.append(time.monotonic() - begun)
+        statistics.sizes.append(len(batch))
+        for after in ledger.after:
+            after()
+
+    def _attempt(self, database: sqlite3.Connection, batch: list[_Job[Any]]) -> Ledger:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            ledger = self._begin(database)
+            for job in batch:
+                if not job.withdrawn:
+                    self._do(database, job, ledger)
+            self._end(database, ledger)
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+        return ledger
+
+    def _do(self, database: sqlite3.Connection, job: _Job[Any], ledger: Ledger) -> None:
+        own = Ledger(ledger.used)
+        database.execute("SAVEPOINT job")
+        try:
+            job.result = job.work(database, own)
+        except (QueueError, sqlite3.IntegrityError, sqlite3.DataError) as error:
+            database.execute("ROLLBACK TO job")
+            job.error = error if isinstance(error, QueueError) else QueueError(str(error))
+        else:
+            ledger.merge(own)
+        database.execute("RELEASE job")
+
+    def _failed(self, batch: list[_Job[Any]], error: Exception) -> None:
+        """Nothing of it has happened. After a failure of the disk nothing that this connection believes is relied on:
+        a new one reads what the disk has.
+        """
+        self.statistics.failures += 1
+        self.statistics.failing = True
+        for job in batch:
+            job.result, job.error = None, error if isinstance(error, QueueError) else QueueError(_text(error))
+        if self._database is not None and not _is_passing(error):
+            with suppress(sqlite3.Error):
+                self._database.close()
+            self._database = None
+
+
+def _tell(batch: list[_Job[Any]]) -> None:
+    for job in batch:
+        if job.future.done():
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return str(error)
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether it was a lock of another process, and says nothing of the disk."""
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)

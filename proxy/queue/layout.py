@@ -1,0 +1,132 @@
+"""The tables of a store in SQLite, version by version, and how a file of an older version becomes one of today.
+
+A new file is made by the same steps, so every start of a new store tries all of them. A migration is one transaction;
+before it, the file is copied beside itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from proxy.queue.records import QueueError
+
+#: How long a process waits for the transactions of others.
+BUSY_S = 5.0
+
+_V1 = (
+    """CREATE TABLE deliveries (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL,
+        lane TEXT NOT NULL,
+        condition INTEGER NOT NULL,
+        due REAL NOT NULL,
+        accepted REAL NOT NULL,
+        begun REAL NOT NULL,
+        attempts INTEGER NOT NULL,
+        sequence TEXT NOT NULL,
+        same TEXT NOT NULL,
+        cost INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        facts TEXT NOT NULL,
+        keys BLOB NOT NULL,
+        head BLOB NOT NULL,
+        body BLOB
+    )""",
+    "CREATE UNIQUE INDEX by_id ON deliveries (id)",
+    "CREATE INDEX by_due ON deliveries (lane, condition, due, number)",
+    "CREATE INDEX by_sequence ON deliveries (lane, sequence, number) WHERE sequence <> ''",
+    "CREATE INDEX by_same ON deliveries (lane, same) WHERE same <> ''",
+    """CREATE TABLE tries (
+        number INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        at REAL NOT NULL,
+        status INTEGER NOT NULL,
+        word TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        lasted REAL NOT NULL,
+        PRIMARY KEY (number, attempt)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE lanes (
+        lane TEXT PRIMARY KEY,
+        live INTEGER NOT NULL DEFAULT 0,
+        dead INTEGER NOT NULL DEFAULT 0,
+        bytes INTEGER NOT NULL DEFAULT 0,
+        accepted INTEGER NOT NULL DEFAULT 0,
+        delivered INTEGER NOT NULL DEFAULT 0,
+        died INTEGER NOT NULL DEFAULT 0,
+        dropped INTEGER NOT NULL DEFAULT 0,
+        paused INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID""",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_V1,)
+VERSION = len(STEPS)
+
+
+def open_database(path: Path, *, steps: tuple[tuple[str, ...], ...] = STEPS) -> sqlite3.Connection:
+    """The database at ``path``, of today's version. Blocks. Raises QueueError."""
+    try:
+        database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            # Each commit waits for the disk: what was told 2xx is there.
+            database.execute("PRAGMA synchronous = FULL")
+            database.execute("PRAGMA wal_autocheckpoint = 4000")
+            _migrate(database, path, steps)
+        except BaseException:
+            database.close()
+            raise
+    except sqlite3.Error as error:
+        raise QueueError(f"{path}: {error}") from None
+    return database
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Another connection, which changes nothing. Raises QueueError."""
+    try:
+        database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        database.execute("PRAGMA query_only = ON")
+    except sqlite3.Error as error:
+        raise QueueError(f"{path}: {error}") from None
+    return database
+
+
+def _migrate(database: sqlite3.Connection, path: Path, steps: tuple[tuple[str, ...], ...]) -> None:
+    [version] = database.execute("PRAGMA user_version").fetchone()
+    if version == len(steps):
+        return
+    if version > len(steps):
+        raise QueueError(f"{path} was written by a newer hookward (version {version}, not {len(steps)})")
+    if version:
+        _copy(database, path.with_name(f"{path.name}.v{version}"))
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have been faster.
+        [version] = database.execute("PRAGMA user_version").fetchone()
+        for step in steps[version:]:
+            for statement in step:
+                database.execute(statement)
+        database.execute(f"PRAGMA user_version = {len(steps)}")
+        database.execute("COMMIT")
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+
+
+def _copy(database: sqlite3.Connection, path: Path) -> None:
+    """A whole copy at ``path``, on stable storage; one that is there already stays, for it is of the first try."""
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.new")
+    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    copy = sqlite3.connect(draft)
+    try:
+        database.backup(copy)
+    finally:
+        copy.close()
+    descriptor = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
+    os.fsync(descriptor)
+    os.close(descriptor)
+    draft.rename(path)

@@ -1,0 +1,72 @@
+"""A file of another version: an older one is migrated, with a copy kept; a newer one is left alone."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from proxy.queue.layout import STEPS, VERSION, open_database, open_to_read
+from proxy.queue.records import QueueError
+
+NEXT = (*STEPS, ("ALTER TABLE deliveries ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'",))
+BROKEN = (*NEXT, ("CREATE TABLE more (x)", "SELECT nothing FROM nowhere"))
+ROW = """INSERT INTO deliveries (id, lane, condition, due, accepted, begun, attempts, sequence, same, cost, size, facts,
+keys, head, body) VALUES ('a', 'hook', 0, 1, 1, 1, 0, '', '', 1, 0, '{}', x'', x'', x'')"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database with one delivery."""
+    with closing(open_database(tmp_path / "queue.sqlite3")) as database:
+        database.execute(ROW)
+    return tmp_path / "queue.sqlite3"
+
+
+def count(database: sqlite3.Connection) -> int:
+    [number] = database.execute("SELECT count(*) FROM deliveries").fetchone()
+    assert isinstance(number, int)
+    return number
+
+
+def test_an_older_one_is_migrated_and_kept(path: Path) -> None:
+    with closing(open_database(path, steps=NEXT)) as database:
+        assert database.execute("SELECT id, colour FROM deliveries").fetchall() == [("a", "blue")]
+    copy = path.with_name(f"queue.sqlite3.v{VERSION}")
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with closing(open_database(copy)) as database:
+        assert count(database) == 1
+    with closing(open_database(path, steps=NEXT)) as database:
+        assert count(database) == 1, "and once"
+
+
+def test_a_newer_one_is_refused(path: Path) -> None:
+    open_database(path, steps=NEXT).close()
+    with pytest.raises(QueueError, match="newer hookward"):
+        open_database(path)
+
+
+def test_a_migration_that_breaks_changes_nothing(path: Path) -> None:
+    with pytest.raises(QueueError):
+        open_database(path, steps=BROKEN)
+    with closing(open_database(path)) as database:
+        assert count(database) == 1
+
+
+def test_what_is_no_database_is_said(tmp_path: Path) -> None:
+    (tmp_path / "queue.sqlite3").write_bytes(b"something else\n" * 1000)
+    with pytest.raises(QueueError, match="not a database"):
+        open_database(tmp_path / "queue.sqlite3")
+
+
+def test_who_reads_changes_nothing(path: Path) -> None:
+    with closing(open_to_read(path)) as database, pytest.raises(sqlite3.OperationalError):
+        database.execute("DELETE FROM deliveries")
+
+
+def test_each_commit_waits_for_the_disk(path: Path) -> None:
+    with closing(open_database(path)) as database:
+        assert database.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
