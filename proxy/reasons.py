@@ -72,6 +72,9 @@ class Reason(IdentityEnum):
     DUPLICATE_DELIVERED = ("duplicate_delivered", None, Ended.US)
     DUPLICATE_IN_FLIGHT = ("duplicate_in_flight", 409, Ended.US)
     HANDSHAKE_ANSWERED = ("handshake_answered", None, Ended.US)
+    ACCEPTED = ("accepted", 202, Ended.US)
+    QUEUE_FULL = ("queue_full", 503, Ended.US)
+    QUEUE_FAILED = ("queue_failed", 503, Ended.US)
 
     UPSTREAM_UNREACHABLE = ("upstream_unreachable", 502, Ended.UPSTREAM)
     UPSTREAM_RESET = ("upstream_reset", 502, Ended.UPSTREAM)

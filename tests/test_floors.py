@@ -20,10 +20,14 @@ WINGS = {"queue", "console", "agent"}
 ASKED_FOR = {
     "proxy.core.signing.extras": {"proxy.core.pubkey", "proxy.core.signing.private_key"},
     "proxy.net.acceptor": {"proxy.net.kernel_filter"},
-    "proxy.ops.commands": {name for name in MODULES if name.startswith(("proxy.ops.", "proxy.tools."))},
+    "proxy.ops.commands": {
+        *{name for name in MODULES if name.startswith(("proxy.ops.", "proxy.tools."))},
+        "proxy.queue.command",
+    },
     "proxy.ops.console": {"proxy.console.console"},
     "proxy.ops.duplicates": {"proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"},
     "proxy.ops.run_command": {"proxy.ops.supervisor", "proxy.tools.check"},
+    "proxy.ops.stores": {"proxy.queue.opening", "proxy.queue.records"},
 }
 WORLD = {"asyncio", "socket", "ssl", "time", "os", "logging", "random", "secrets", "threading", "subprocess", "signal"}
 

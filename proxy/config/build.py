@@ -14,6 +14,7 @@ from dataclasses import replace
 from proxy.config.admission import admitted_by, reserved_for, shut
 from proxy.config.allow import AllowReader
 from proxy.config.console import read_console
+from proxy.config.delivery import check_queue, read_queue
 from proxy.config.duplicates import check_memory, read_store
 from proxy.config.fixtures import read_fixtures
 from proxy.config.guards import GuardReader, slug_of
@@ -81,6 +82,7 @@ class _Build:
         check_memory(self.top, settings, routes)
         self._check_callers(routes, lists)
         self._check_token_paths(routes)
+        check_queue(self.top, settings, routes)
         self._check_proxies(settings, trusted)
         self._warn_of_lent_keys(routes)
         admitted = admitted_by(exposure, routes)
@@ -113,6 +115,7 @@ class _Build:
             "duplicates": read_store(top, self.environ),
             "console": read_console(top, self.environ),
             "config_path": None if self.config_path is None else os.path.abspath(self.config_path),  # noqa: PTH100 - text in and text out
+            "queue": read_queue(top, self.environ),
             "silence": self._silence(),
             "fixtures": read_fixtures(top),
             "sources": {path: entry.place for path, entry in top.leaves()},

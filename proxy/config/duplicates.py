@@ -84,7 +84,7 @@ def read_store(top: Table, environ: Mapping[str, str]) -> DuplicateSettings:
     if store == "sqlite":
         path = _path(top, view)
     elif store == "redis":
-        url = _url(view, environ)
+        url = read_url(view, environ)
         if importlib.util.find_spec("redis") is None:
             view.wrong("store", "the client for Redis is not installed", "pip install 'hookward[redis]'")
     return DuplicateSettings(
@@ -162,7 +162,8 @@ def _path(top: Table, view: Table) -> str | None:
     return path or beside(str(folder), FILE_NAME)
 
 
-def _url(view: Table, environ: Mapping[str, str]) -> str | None:
+def read_url(view: Table, environ: Mapping[str, str]) -> str | None:
+    """The URL of a Redis at ``url``, which may be a reference; None where there is none, which is a problem."""
     entry = view.entry("url")
     if entry is None:
         if not view.doubtful("url"):

@@ -23,6 +23,7 @@ from proxy.config.endpoints import (
 )
 from proxy.config.problems import suggestion
 from proxy.config.sizes import RATE_FORM, SIZE_FORM, TIME_FORM, parse_rate, parse_size, parse_time
+from proxy.core.delivery import failures_of
 from proxy.core.target import parse_target
 from proxy.errors import Mistake, ProtocolError
 from proxy.values import frozen
@@ -127,6 +128,13 @@ def _seconds(value: object) -> float:
 def _refusal(value: object) -> object:
     if not isinstance(value, int) or value not in {400, 401, 403, 404}:
         raise ValueError("is no status of a refusal")
+    return value
+
+
+def _failure(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("is no status")  # noqa: TRY004  # one kind of error for what a user wrote
+    failures_of([value])
     return value
 
 
@@ -361,4 +369,5 @@ LITERAL = Kind("text", "write it in quotes", _literal)
 SECONDS = Kind("time", TIME_FORM, _seconds)
 FIELDS = Kind("table", 'write { "X-Version" = "2" }', _fields)
 REFUSAL = Kind("number", "use one of 400, 401, 403, 404", _refusal)
+FAILURE = Kind("status", 'write a status such as 429, or "5xx" for all of a class', _failure, _count_from_text)
 TABLE = Kind("table", "write a table", _text)

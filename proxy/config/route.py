@@ -11,6 +11,7 @@ from math import ceil
 from typing import Any
 
 from proxy.config.allow import AllowReader
+from proxy.config.delivery import kept_body, read_delivery
 from proxy.config.duplicates import body_without_signature, read_rule
 from proxy.config.guards import GuardReader, Guards
 from proxy.config.handshakes import read_handshake
@@ -64,7 +65,7 @@ class RouteReader:
             token=guards.token,
             signature=guards.signature,
             events=self._events(view, guards),
-            body=self._body(view, guards),
+            body=kept_body(view, self._body(view, guards)),
             observe=observe,
             upstream=upstream,
             drained=drained,
@@ -79,6 +80,7 @@ class RouteReader:
             hold_s=self._hold(view, answer_s),
             refusal_status=guards.provider.refusal_status if guards.provider else None,
             duplicates=read_rule(view, guards, limits, observe=observe),
+            delivery=read_delivery(view),
             endpoint_check=guards.provider.handshake if guards.provider else None,
             handshake=read_handshake(view, guards.provider),
             verify_token=self.guards.read_one(view, "verify_token"),

@@ -14,6 +14,7 @@ from proxy.config import kinds
 from proxy.config.keys import Key, Section
 from proxy.config.kinds import choice
 from proxy.config.limits import LIMITS, TIGHTENED
+from proxy.config.queue_keys import DELIVERY, QUEUE, RETRY
 from proxy.config.store_url import STORE_URL
 from proxy.core.signing.scheme import Encoding, TimeFormat
 
@@ -91,6 +92,7 @@ _TOP = (
         table="duplicates"),
     Key("console", kinds.TABLE, "A page and an API: what came, why it was refused, and replay. Off unless it is there.",
         table="console"),
+    Key("queue", kinds.TABLE, "Where deliveries are kept, for routes that do not `deliver` directly.", table="queue"),
     Key("tcp", kinds.TABLE, "Plain TCP forwarding, by name.", table="tcp", named=True),
     Key("test", kinds.TABLE, "Saved deliveries, and what must come of them.", many=True, table="test"),
 )  # fmt: skip
@@ -171,6 +173,7 @@ _ROUTE = (
         "forward", flag="handshake"),
     Key("verify_token", kinds.REFERENCE, "For endpoint checks that need a token."),
     Key("open", kinds.BOOL, "This route needs no guard.", False),
+    *DELIVERY,
     *TIGHTENED,
     Key("limits", kinds.TABLE, "The same limits, as a table.", table="route_limits"),
 )  # fmt: skip
@@ -315,6 +318,9 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
                               "Changes with a restart only.", _DUPLICATES),
         "console": Section("[console]", "What came, and why it was refused; see [console.md](console.md). Changes with "
                            "a restart only.", _CONSOLE),
+        "retry": Section("[route.NAME.retry]", 'Written as `retry = { first = "5s", most = "10m" }` as well.', RETRY),
+        "queue": Section("[queue]", "Where deliveries are kept; see [queue.md](queue.md). Changes with a restart only.",
+                         QUEUE),
         "ip_set": Section("[ip_set.NAME]", "A published list of addresses, for `set:NAME`.", _IP_SET),
         "test": Section("[[test]]", "A delivery that `hookward check` takes through every check; it fails (exit 78) "
                         "where something else comes of it. Nothing is sent, and `run` does not look at them.", _TEST),

@@ -79,6 +79,17 @@ class ConsoleSettings:
 
 
 @frozen
+class QueueSettings:
+    """Where deliveries are kept; ``path`` is the folder of "sqlite", ``url`` of "redis", and may hold a password."""
+
+    store: str = "sqlite"  # or "redis"
+    path: str | None = None
+    url: str | None = field(default=None, repr=False)
+    max_bytes: int = 1 << 30
+    max_age_s: float = 7 * 86400.0
+
+
+@frozen
 class Fixture:
     """A ``[[test]]``: a saved delivery and what must come of it. ``at`` in seconds since the epoch."""
 
@@ -111,6 +122,7 @@ class Settings:
     group: str | None = None  # and of which group; the user's own where it is not said
     duplicates: DuplicateSettings = field(default_factory=DuplicateSettings)
     console: ConsoleSettings | None = None
+    queue: QueueSettings | None = None  # None: nothing is kept
     warnings: tuple[str, ...] = ()
     silence: tuple[str, ...] = ()  # ids of rules that are not spoken of
     fixtures: tuple[Fixture, ...] = ()

@@ -20,7 +20,7 @@ from proxy.core.particulars import Arrival
 from proxy.core.policy import Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Relay
-from proxy.core.tape import Ledger, Tape, TapedRelay
+from proxy.core.tape import Ledger, Tape, TapedKeepingRelay, TapedRelay
 from proxy.http1 import RequestHead
 from proxy.net.site import Site
 
@@ -89,10 +89,17 @@ class Capture:
         self.cut = 0  # of which not all was kept
 
     def relay(
-        self, record: ExchangeRecord, arrival: Arrival, now: float, head: RequestHead | None, data: bytes = b""
+        self,
+        record: ExchangeRecord,
+        arrival: Arrival,
+        now: float,
+        head: RequestHead | None,
+        data: bytes = b"",
+        *,
+        keeps: bool = False,
     ) -> TapedRelay:
         """The relay of an exchange that begins with a head, or with ``data`` that is none."""
-        relay = TapedRelay(record, arrival, now, Tape(self._ledger))
+        relay = (TapedKeepingRelay if keeps else TapedRelay)(record, arrival, now, Tape(self._ledger))
         relay.came(head, data[:MAX_BAD_BYTES])
         return relay
 

@@ -142,6 +142,11 @@ class DuplicateTable:
             if held is not None and held[0] == owner:
                 del self._claims[key]
 
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """What was told to be delivered was not, in the end: it may come again."""
+        for key in keys:
+            self._delivered.pop(key, None)
+
     def _look(self, keys: Keys, now: float) -> tuple[int, float] | None:
         found: tuple[int, float] | None = None
         for key in keys.every:

@@ -84,6 +84,8 @@ OURS_OR_UNSAFE = frozenset(
         b"content-length",
         b"proxy",
         b"webhook-replay",
+        b"webhook-accepted-at",
+        b"webhook-attempt",
         b"webhook-request-id",
         b"webhook-verified",
         b"x-http-method",

@@ -83,12 +83,12 @@ def note_decision(record: ExchangeRecord, head: RequestHead, decision: Admit | R
 
 
 #: Methods that change nothing (RFC 9110 section 9.2.1): asking twice is no delivery twice.
-_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
 def delivery_keys(rule: DuplicateRule, head: RequestHead, admit: Admit, record: ExchangeRecord) -> Keys:
     """What a delivery that has had its verdict is told by; no keys where it has nothing that could tell it."""
-    if head.method in _SAFE:
+    if head.method in SAFE:
         return Keys((), ())
     marks = admit.verification.marks() if admit.verification is not None and rule.by_signature else ()
     return keys_of(rule, admit.route.name, admit.target.partition(b"?")[0], record.delivery_id, marks)

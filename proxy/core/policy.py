@@ -11,6 +11,7 @@ from dataclasses import field
 from enum import Enum
 
 from proxy.core.addresses import AddressSet
+from proxy.core.delivery import DeliveryRule
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.metrics import Traits
 from proxy.core.path_map import TOKEN_SEGMENT, PathMap, map_of
@@ -167,6 +168,7 @@ class Route:
     answer_s: float = 0.0  # how long the provider waits for an answer; 0 where that is not known
     refusal_status: int | None = None  # a provider that demands 401 (Discord, Xero)
     duplicates: DuplicateRule | None = None  # None: no check for duplicates
+    delivery: DeliveryRule | None = None  # None: directly
     endpoint_check: Handshake | None = None  # the provider's, where it has one
     handshake: str = "forward"  # what becomes of it; or "answer", "refuse"
     verify_token: bytes | None = field(default=None, repr=False)

@@ -48,6 +48,8 @@ class ExchangeRecord:
     upstream_duration_s: float = 0.0
     bytes_in: int = 0  # content of the request
     bytes_out: int = 0  # content of the answer
+    attempt: int = 0  # of a delivery that was kept; 0 is an exchange
+    outcome: str = ""  # of an attempt: "delivered", "waiting" for another, or "dead"
 
     def refuse(self, reason: Reason, detail: str, status: int) -> None:
         """Note that a head was refused, by an answer of ``status``."""

@@ -4,6 +4,7 @@ Theory of operation. An exchange is two halves that move side by side, each with
 
     request   RECEIVING -> JUDGING -> CLAIMING -> ADMITTED -> CLOSED       what we have of the request
     answer    NONE -> DIALING -> SENDING -> AWAITING -> KEPT -> RELAYING -> CLOSED   how far we are with the upstream
+                   -> STORING -> CLOSED              or, in ``core.keeping``, with what keeps the delivery instead
 
 They are two because the order of events is not ours: an application may answer before the request has ended, a
 connection may stand before the verdict is known, and either end may vanish at any time. The shell tells a relay what
@@ -48,7 +49,7 @@ from proxy.http1 import Framing, RequestHead, ResponseHead, as_chunk
 from proxy.reasons import Ended, Phase, Reason
 
 RECEIVING, JUDGING, CLAIMING, ADMITTED, _ = RequestState
-NONE, DIALING, SENDING, AWAITING, KEPT, RELAYING, OUTCOME, CLOSED = AnswerState
+NONE, DIALING, SENDING, AWAITING, KEPT, RELAYING, STORING, OUTCOME, CLOSED = AnswerState
 CHUNKED = Framing.CHUNKED
 EOF = Framing.EOF
 

@@ -7,7 +7,7 @@ once, and never a silent one. Rule 2: what depends on a state is asked of the st
 Client:   HEAD -> (REFUSING | BODY -> ANSWER) -> HEAD | CLOSING -> CLOSED
 Upstream: DIALING -> IDLE -> SENDING -> AWAITING -> READING -> IDLE | CLOSED
 Request:  RECEIVING -> JUDGING -> CLAIMING -> ADMITTED -> CLOSED
-Answer:   NONE -> DIALING -> SENDING -> AWAITING -> KEPT -> RELAYING -> CLOSED
+Answer:   NONE -> DIALING -> SENDING -> AWAITING -> KEPT -> RELAYING -> CLOSED, or -> STORING -> CLOSED
 Service:  STARTING -> SERVING <-> (RELOADING | UPGRADING) -> LEAVING
 """
 
@@ -60,6 +60,7 @@ class AnswerState(IdentityEnum):
     AWAITING = "awaiting"  # the whole request is sent
     KEPT = "kept"  # an answer has come, and the client has seen nothing of it
     RELAYING = "relaying"  # the client has its head
+    STORING = "storing"  # it is being kept, to be delivered later
     OUTCOME = "outcome"  # the client has gone: of the answer only its status is awaited
     CLOSED = "closed"
 
@@ -153,12 +154,13 @@ REQUEST_MOVES = _table(
 
 ANSWER_MOVES = _table(
     {
-        AnswerState.NONE: [AnswerState.DIALING, AnswerState.CLOSED],
-        AnswerState.DIALING: [AnswerState.SENDING, AnswerState.AWAITING, AnswerState.CLOSED],
-        AnswerState.SENDING: [AnswerState.AWAITING, AnswerState.KEPT, AnswerState.CLOSED],
-        AnswerState.AWAITING: [AnswerState.KEPT, AnswerState.OUTCOME, AnswerState.CLOSED],
+        AnswerState.NONE: [AnswerState.DIALING, AnswerState.STORING, AnswerState.CLOSED],
+        AnswerState.DIALING: [AnswerState.SENDING, AnswerState.AWAITING, AnswerState.STORING, AnswerState.CLOSED],
+        AnswerState.SENDING: [AnswerState.AWAITING, AnswerState.KEPT, AnswerState.STORING, AnswerState.CLOSED],
+        AnswerState.AWAITING: [AnswerState.KEPT, AnswerState.OUTCOME, AnswerState.STORING, AnswerState.CLOSED],
         AnswerState.KEPT: [AnswerState.RELAYING, AnswerState.CLOSED],
         AnswerState.RELAYING: [AnswerState.CLOSED],
+        AnswerState.STORING: [AnswerState.CLOSED],
         AnswerState.OUTCOME: [AnswerState.CLOSED],
         AnswerState.CLOSED: [],
     }
@@ -187,6 +189,7 @@ class Event(IdentityEnum):
     ANSWER = "answer"
     MORE = "more"
     FAILED = "failed"
+    STORED = "stored"
 
 
 REQUEST_HEARS: dict[RequestState, frozenset[Event]] = {
@@ -204,6 +207,7 @@ ANSWER_HEARS: dict[AnswerState, frozenset[Event]] = {
     AnswerState.AWAITING: _ON_THE_WAY,
     AnswerState.KEPT: frozenset({Event.MORE, Event.FAILED}),
     AnswerState.RELAYING: frozenset({Event.MORE, Event.FAILED}),
+    AnswerState.STORING: frozenset({Event.STORED}),
     AnswerState.OUTCOME: frozenset({Event.ANSWER, Event.FAILED}),
     AnswerState.CLOSED: frozenset(),
 }

@@ -7,6 +7,7 @@ no more work than ever. It never judges, and knows no console.
 
 from __future__ import annotations
 
+from proxy.core.keeping import KeepingRelay
 from proxy.core.particulars import Arrival
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Relay
@@ -106,3 +107,9 @@ class TapedRelay(Relay):
     def _relay(self, content: list[bytes], *, ended: bool) -> None:
         self.tape.take_answer(content)
         super()._relay(content, ended=ended)
+
+
+class TapedKeepingRelay(TapedRelay, KeepingRelay):
+    """The same of a route that keeps what it is sent."""
+
+    __slots__ = ()

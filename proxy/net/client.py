@@ -23,9 +23,9 @@ from proxy.core.states import CLIENT_MOVES, ClientState, Then
 from proxy.errors import ProtocolError
 from proxy.net.certificate import client_names
 from proxy.net.clock import NEVER
-from proxy.net.exchange import Exchange
 from proxy.net.flow import BUFFER, LARGE_BUFFER, Pause, Reading, Writing
 from proxy.net.judge import HeadJudge
+from proxy.net.keeping import Exchange, exchange_for
 from proxy.net.site import Site
 from proxy.net.turn import STAGED_BYTES
 from proxy.net.upstream import WRITE_HIGH_BYTES
@@ -290,9 +290,9 @@ class ClientConnection(asyncio.BufferedProtocol):
             relay.answered_check(decision.answer)
             self._end(relay)
         else:
-            body = self._unread.whole_body(head)
+            body, new = self._unread.whole_body(head), exchange_for(decision.route)
             reading, writing = self._reading, self._writing
-            exchange = self._exchange = Exchange(self._site, self, reading, writing, relay, head, decision, body)
+            exchange = self._exchange = new(self._site, self, reading, writing, relay, head, decision, body)
             if body is None:
                 self._state = CLIENT_MOVES[self._state][BODY]
                 exchange.begin()

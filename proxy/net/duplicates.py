@@ -169,6 +169,13 @@ class Duplicates:
             self._told = False
             log.info("the store of duplicates answers again")
 
+    def forget(self, keys: tuple[bytes, ...]) -> None:
+        """What was taken for delivered is not, in the end: it may come again."""
+        store = self.store
+        self.table.forget(keys)
+        if store is not None and keys:
+            self.run(self.tell(lambda: store.delivered(Keys(keys, keys), "", 200, 0.0)))
+
     # -- for the worker
 
     async def close(self) -> None:
@@ -224,13 +231,18 @@ class Ticket:
         """Claim the delivery."""
         self._look(past=self._rule.remembers)
 
-    def delivered(self, status: int) -> None:
-        """The upstream took it."""
+    def delivered(self, status: int, *, may_be_forgotten: bool = False) -> None:
+        """The upstream took it; or ``may_be_forgotten``: it is kept, and another process may learn that it is not
+        delivered in the end. Then only what all share remembers it.
+        """
         if self._stage is not HELD:
             return
         self._stage = OVER
         desk, rule, status = self._desk, self._rule, recorded(status)
-        desk.table.delivered(self._keys, self._owner, status, desk.clock.now(), rule.keep_s)
+        if may_be_forgotten and desk.store is not None:
+            desk.table.released(self._keys, self._owner)
+        else:
+            desk.table.delivered(self._keys, self._owner, status, desk.clock.now(), rule.keep_s)
         self._tell_delivered(self._keys, status)
         desk.wake(self._owner)
 

@@ -23,7 +23,6 @@ from proxy.net.incoming import IncomingBody
 from proxy.net.outcomes import MAX_OUTCOMES, AwaitedOutcome
 from proxy.net.pool import RETRY_S, Dial
 from proxy.net.site import Site
-from proxy.net.spill import SpillFile
 from proxy.net.turn import Ready
 from proxy.net.upstream import UpstreamConnection
 from proxy.reasons import Reason
@@ -52,7 +51,7 @@ class Exchange:
     def __post_init__(self, head: RequestHead, admit: Admit) -> None:
         self._site.exchanges += 1
         spills = self._whole is None and admit.route.body is BodyMode.HOLD
-        spill = SpillFile(self._site.spill_space) if spills else None
+        spill = self._site.new_spill(admit.route) if spills else None
         self.relay.admitted(head, admit, spill)
         if self._whole is None:
             self._content = ContentReader(head, admit.route.limits.max_body)

@@ -32,7 +32,7 @@ class IncomingBody:
     _client: Ready  # is stepped when there is room, and when there is a verdict
     _reading: Reading
     _relay: Relay
-    _spill: SpillFile | None = None  # takes what memory does not
+    spill: SpillFile | None = None  # takes what memory does not
 
     verdict: tuple[Verdict] | None = field(init=False, default=None)  # of the thread, and not told yet
     _reservation: Reservation | None = field(init=False, default=None)
@@ -44,8 +44,8 @@ class IncomingBody:
         if self._reservation is None:
             party = self._site.party_of(self._relay.admit.client)
             self._reservation = self._site.budget.reserve(party, self._granted)
-            if self._spill is not None:
-                self._spill.party = party
+            if self.spill is not None:
+                self.spill.party = party
         return self._reservation
 
     def _granted(self) -> None:
@@ -71,7 +71,7 @@ class IncomingBody:
 
     def hold(self) -> bool:
         """Hold room for all that came and is not in the file. Whether there is as much."""
-        spilled = 0 if self._spill is None else self._spill.size
+        spilled = 0 if self.spill is None else self.spill.size
         return self.reserve().hold(self._relay.gate.received - spilled)
 
     def judge(self) -> bool:
@@ -115,5 +115,5 @@ class IncomingBody:
         reservation, self._reservation = self._reservation, None
         if reservation is not None:
             reservation.release()
-        if self._spill is not None:
-            self._spill.close()
+        if self.spill is not None:
+            self.spill.close()

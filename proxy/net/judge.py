@@ -9,6 +9,7 @@ from __future__ import annotations
 from proxy.core.addresses import Peer
 from proxy.core.exchange import Admit, Reject, decide
 from proxy.core.forwarding import clean_request_id
+from proxy.core.keeping import KeepingRelay
 from proxy.core.particulars import Arrival, note_decision
 from proxy.core.policy import Policy
 from proxy.core.record import ExchangeRecord
@@ -59,9 +60,10 @@ class HeadJudge:
         record.client = decision.client.text
         record.keep_alive = head.keep_alive and self.served < policy.server.max_requests_per_connection
         note_decision(record, head, decision)
+        keeps = decision.route is not None and decision.route.delivery is not None
         if site.capture is not None:
-            return decision, site.capture.relay(record, arrival, site.clock.now(), head)
-        return decision, Relay(record, arrival, site.clock.now())
+            return decision, site.capture.relay(record, arrival, site.clock.now(), head, keeps=keeps)
+        return decision, (KeepingRelay if keeps else Relay)(record, arrival, site.clock.now())
 
     def refuse(self, error: ProtocolError, data: bytes) -> Relay:
         """The relay of ``data``, which is no head that we take, refused."""

@@ -30,10 +30,14 @@ MAX_KEPT = 4096
 #: Names of hosts, which clients choose.
 MAX_HOSTS = 64
 
-_FINE = frozenset({Reason.DELIVERED, Reason.HANDSHAKE_ANSWERED, Reason.DUPLICATE_DELIVERED, Reason.DRAINED})
+_FINE = frozenset(
+    {Reason.DELIVERED, Reason.ACCEPTED, Reason.HANDSHAKE_ANSWERED, Reason.DUPLICATE_DELIVERED, Reason.DRAINED}
+)
 _OUR_TROUBLE = frozenset(
     {
         Reason.OVERLOADED,
+        Reason.QUEUE_FULL,
+        Reason.QUEUE_FAILED,
         Reason.UPSTREAM_UNREACHABLE,
         Reason.UPSTREAM_RESET,
         Reason.UPSTREAM_INVALID,
@@ -104,6 +108,7 @@ class _Fields:
     timestamp: str = '{"timestamp":"'
     severity: str = ',"severity":"'
     reason: str = ',"event.name":"hookward.exchange","webhook.reason":"'
+    reason_of_attempt: str = ',"event.name":"hookward.attempt","webhook.reason":"'
     ended_by: str = '","webhook.ended_by":"'
     phase: str = '","webhook.phase":"'
     verdict: str = ',"webhook.verdict":'
@@ -134,6 +139,8 @@ class _Fields:
     why: str = ',"webhook.why":'
     mend: str = ',"webhook.mend":'
     observed: str = ',"webhook.observed_reason":"'
+    attempt: str = ',"webhook.attempt":'
+    outcome: str = ',"webhook.outcome":"'
     upstream: str = ',"hookward.upstream.address":'
     upstream_duration: str = ',"hookward.upstream.duration":'
 
@@ -161,8 +168,9 @@ def _in_ecs(text: str) -> str:
     return re.sub(r'"([a-z_.]+)":', lambda match: f'"{_ECS.get(match[1], match[1])}":', text)
 
 
-#: What configuration and the course of an exchange choose: route, provider, reason, verdict, phase, a status of 500s.
-_Kind = tuple[str, str, Reason, str, Phase, bool]
+#: What configuration and the course of an exchange choose: route, provider, reason, verdict, phase, a status of 500s,
+#: and whether it is no exchange but an attempt to deliver what was kept.
+_Kind = tuple[str, str, Reason, str, Phase, bool, bool]
 
 
 class JsonLines:
@@ -184,7 +192,8 @@ class JsonLines:
         if whole != self._second:
             self._second = whole
             self._second_text = fields.timestamp + time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-        kind = (record.route, record.provider, record.reason, record.verdict, record.phase, record.status >= 500)
+        bad, later = record.status >= 500, record.attempt > 0
+        kind = (record.route, record.provider, record.reason, record.verdict, record.phase, bad, later)
         host = self._hosts.get(record.host)
         return (
             f'{self._second_text}.{int((ended - whole) * 1e6):06d}Z"'
@@ -229,6 +238,8 @@ class JsonLines:
             line += f"{fields.mend}{quote(record.mend)}"
         if record.observed is not None:
             line += f'{fields.observed}{record.observed.word}"'
+        if record.attempt:
+            line += f'{fields.attempt}{record.attempt}{fields.outcome}{record.outcome}"'
         if record.upstream:
             line += (
                 f"{fields.upstream}{quote(record.upstream[:MAX_VALUE])}"
@@ -237,9 +248,10 @@ class JsonLines:
         return line
 
     def _render_fixed(self, kind: _Kind, record: ExchangeRecord) -> str:
-        route, provider, reason, verdict, phase, _ = kind
+        route, provider, reason, verdict, phase, _, later = kind
         fields = self._fields
-        text = f"{self._judged(record)}{fields.reason}{reason.word}{fields.ended_by}{reason.ended_by.value}"
+        begun = fields.reason_of_attempt if later else fields.reason
+        text = f"{self._judged(record)}{begun}{reason.word}{fields.ended_by}{reason.ended_by.value}"
         text += f'{fields.phase}{phase.value}"'
         for name, value in ((fields.verdict, verdict), (fields.route, route), (fields.provider, provider)):
             text += f"{name}{quote(value)}" if value else ""
@@ -345,6 +357,8 @@ def _named(record: ExchangeRecord) -> list[str]:
         ("secret", record.secret_name),
         ("handshake", record.handshake),
         ("cause", record.cause if record.cause != record.detail else ""),
+        ("attempt", str(record.attempt or "")),
+        ("outcome", record.outcome),
         ("upstream", record.upstream),
         ("id", record.request_id),
     )

@@ -20,7 +20,12 @@ MINUTE_S = 60.0
 MAX_ADDRESSES = 1000
 OTHERS = "others"
 
-_NEVER_LESS = frozenset({Reason.DELIVERED, Reason.DUPLICATE_DELIVERED, Reason.INTERNAL_ERROR, Reason.OVERLOADED})
+_NEVER_LESS = frozenset(
+    {
+        *(Reason.DELIVERED, Reason.ACCEPTED, Reason.DUPLICATE_DELIVERED),
+        *(Reason.INTERNAL_ERROR, Reason.OVERLOADED, Reason.QUEUE_FULL, Reason.QUEUE_FAILED),
+    }
+)
 
 
 @mutable

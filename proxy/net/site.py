@@ -14,6 +14,7 @@ from typing import Protocol
 from proxy.core.addresses import Peer
 from proxy.core.budget import BufferBudget, Party
 from proxy.core.handshakes import HandshakeAnswer
+from proxy.core.keeping import KeepingRelay
 from proxy.core.metrics import Metrics
 from proxy.core.particulars import Arrival
 from proxy.core.policy import Policy, Route
@@ -27,7 +28,7 @@ from proxy.net.apart import MAX_RUNNING, Apart
 from proxy.net.clock import NEVER, Clock, Watched
 from proxy.net.duplicates import Duplicates
 from proxy.net.pool import UpstreamPool
-from proxy.net.spill import SpillSpace
+from proxy.net.spill import SpillFile, SpillSpace
 from proxy.net.turn import Turn
 from proxy.reasons import Reason
 
@@ -55,12 +56,38 @@ class Recorder(Protocol):
     """Keeps what came, for the console."""
 
     def relay(
-        self, record: ExchangeRecord, arrival: Arrival, now: float, head: RequestHead | None, data: bytes = b""
+        self,
+        record: ExchangeRecord,
+        arrival: Arrival,
+        now: float,
+        head: RequestHead | None,
+        data: bytes = b"",
+        *,
+        keeps: bool = False,
     ) -> Relay:
-        """The relay of an exchange that begins with a head, or with ``data`` that is none."""
+        """The relay of an exchange that begins with a head, or with ``data`` that is none; ``keeps`` where it may be
+        kept.
+        """
 
     def keep(self, relay: Relay) -> None:
         """The exchange of that relay has ended; never blocks."""
+
+
+class DeliveryQueue(Protocol):
+    """Keeps deliveries that are not delivered yet (``proxy.queue``)."""
+
+    folder: str | None  # where bodies are kept, for what may have to be
+
+    def keep(self, relay: KeepingRelay, spill: SpillFile | None, told: Callable[[Reason | None, str], None]) -> None:
+        """Keep what ``relay`` has, with the body in ``spill`` where it is large. ``told`` is called once, later: with
+        None once it is on stable storage, else with the reason and a detail.
+        """
+
+    def holds(self, route: Route) -> bool:
+        """Whether nothing is sent to the route's upstream now: it is paused, fails, or others must go first."""
+
+    def tried(self, route: Route, *, well: bool) -> None:
+        """An exchange has tried the route's upstream: whether it gave an answer, and none of the 5xx."""
 
 
 class Connection(Watched, Protocol):
@@ -109,6 +136,7 @@ class Site:
         self.diagnoser: CauseFinder | None = None
         self.capture: Recorder | None = None
         self.note: Callable[[SetupFault, str], None] = lambda _fault, _address: None
+        self.queue: DeliveryQueue | None = None
         self.kind = 0  # of connections: another where a reload asks more of them
         self.draining = False
         self.idle_until = NEVER  # while draining: when a connection without a request is closed
@@ -138,6 +166,11 @@ class Site:
 
     def _open_to_strangers(self, most: int) -> int:
         return self.policy.server.open_to_strangers(most) if self.policy.reserved_for else most
+
+    def new_spill(self, route: Route) -> SpillFile:
+        """A file for a body of ``route``: where it may have to be kept, one that can be given a name there."""
+        folder = self.queue.folder if self.queue is not None and route.delivery is not None else None
+        return SpillFile(self.spill_space, folder)
 
     def party_of(self, client: Peer) -> Party:
         """Whose bytes those of ``client`` are. Unix sockets and trusted proxies speak for many."""
@@ -270,6 +303,6 @@ def _extra(reason: Reason, retry: int) -> tuple[tuple[bytes, bytes], ...]:
         return ((b"Webhook-Duplicate", b"in-flight"), (b"Retry-After", b"5"))
     if reason is Reason.BASIC_AUTH_FAILED:
         return ((b"WWW-Authenticate", b'Basic realm="hookward", charset="UTF-8"'),)
-    if reason in (Reason.OVERLOADED, Reason.RATE_LIMITED):
+    if reason in (Reason.OVERLOADED, Reason.RATE_LIMITED, Reason.QUEUE_FULL, Reason.QUEUE_FAILED):
         return ((b"Retry-After", b"%d" % retry),)
     return ()

@@ -9,6 +9,7 @@ where temporary files lie in a tmpfs, its memory).
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from io import FileIO
@@ -62,13 +63,15 @@ class SpillSpace:
 class SpillFile:
     """An unlinked temporary file, made when the first byte comes."""
 
-    __slots__ = ("_directory", "_file", "_space", "party", "size")
+    __slots__ = ("_directory", "_file", "_linkable", "_space", "party", "size")
 
     def __init__(self, space: SpillSpace, directory: str | None = None) -> None:
+        """``directory`` is where it can be given a name (``link``), where it may have to be kept."""
         self._space = space
         self.party = ANYBODY  # whose bytes they are; to be told before the first
         self._directory = directory
         self._file: FileIO | None = None
+        self._linkable = False
         self.size = 0
 
     def write(self, data: bytes) -> None:
@@ -76,11 +79,32 @@ class SpillFile:
         self._space.take(len(data), self.party, self.size)
         self.size += len(data)
         if self._file is None:
-            # Without a buffer: a full disk then shows here, and not in the middle of reading or closing.
-            self._file = tempfile.TemporaryFile(buffering=0, prefix="hookward-", dir=self._directory)  # noqa: SIM115 - ``close`` ends it
+            self._file = self._open()
         rest = memoryview(data)
         while rest:
             rest = rest[self._file.write(rest) :]
+
+    def link(self, path: str) -> bool:
+        """Give it the name ``path``; False where it can have none there. Raises OSError where there is such a name."""
+        if self._file is None or not self._linkable:
+            return False
+        # The kernel's own link to what is open, followed (linkat(2), which Python calls only where a folder is named):
+        # nothing is copied.
+        descriptor = self._file.fileno()
+        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+        return True
+
+    def _open(self) -> FileIO:
+        if self._directory is not None:
+            try:
+                descriptor = os.open(self._directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            except OSError:  # not every file system has such files
+                pass
+            else:
+                self._linkable = True
+                return FileIO(descriptor, "r+")
+        # Without a buffer: a full disk then shows here, and not in the middle of reading or closing.
+        return tempfile.TemporaryFile(buffering=0, prefix="hookward-", dir=self._directory)
 
     def pieces(self) -> Iterator[bytes]:
         """What was written, in order and in pieces."""

@@ -111,6 +111,12 @@ def _providers() -> CommandModule:
     return providers
 
 
+def _queue() -> CommandModule:
+    from proxy.queue import command
+
+    return command
+
+
 def _unit() -> CommandModule:
     from proxy.tools import unit
 
@@ -139,6 +145,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "demo": Command("show hookward at work on this machine", _demo),
         "ip-sets": Command("show, compare and refresh the published address lists", _ip_sets),
         "providers": Command("list the senders that are known by name", _providers),
+        "queue": Command("show, replay and drop the deliveries that are kept, pause and resume routes", _queue),
         "reload": Command("have a service reload, and wait for what comes of it", _reload),
         "unit": Command("print hardened systemd units for a configuration", _unit, of_run=True),
         "completion": Command("print the completion for bash, zsh or fish", _completion),

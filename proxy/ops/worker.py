@@ -47,7 +47,6 @@ from proxy.ops import standard_error, status
 from proxy.ops.admin import AdminServer
 from proxy.ops.certificates import Certificates
 from proxy.ops.console import open_console
-from proxy.ops.duplicates import close_duplicates, open_duplicates
 from proxy.ops.gauges import Gauges
 from proxy.ops.journal import log
 from proxy.ops.listeners import Listeners, ListenerSpec
@@ -55,6 +54,7 @@ from proxy.ops.own_listeners import OwnListeners
 from proxy.ops.places import ADMIN, Held, SocketStore, own_places
 from proxy.ops.private import PrivateSocket
 from proxy.ops.privileges import become, owners_of
+from proxy.ops.stores import Stores
 
 #: How often is looked whether all have ended: often at first, when it is a matter of milliseconds.
 LOOK_S = (0.001, 0.25)
@@ -64,7 +64,7 @@ CUT_S = 1.0
 IDLE_GRACE_S = 1.0
 
 _LOG_KEYS = ("access_log", "log_format", "log_sample_refusals", "log_refusals_per_address")
-_LASTING_KEYS = ("workers", "admin", "duplicates", "console", "user", "group")
+_LASTING_KEYS = ("workers", "admin", "duplicates", "queue", "console", "user", "group")
 
 Gather = Callable[[], Awaitable[Snapshot]]
 
@@ -135,9 +135,9 @@ class Worker:
         self._parts.callback(lambda: self._own.close(unlink=self.listeners.unlink))
         for part in (self.site.clock, self._faults, self.site.apart, self._diagnoser, self.private):
             self._parts.callback(part.close)
-        self._parts.push_async_callback(close_duplicates, self.site)
+        self._stores = Stores(self.site)
         self._parts.callback(self._certificates.use, None)
-        for close in (self.site.pool.close, self._sets.close, self._health.close, self._cut):
+        for close in (self.site.pool.close, self._stores.close, self._sets.close, self._health.close, self._cut):
             self._parts.push_async_callback(close)
 
     # -- from start to end
@@ -155,7 +155,7 @@ class Worker:
         # From here to the end the loop does not turn: nothing is read of a client before we are the user to be, and
         # the files of the state are that user's.
         become(settings, [str(bound.address.path) for _, bound in self.held if bound.inode is not None])
-        open_duplicates(self.site, settings.duplicates)
+        self._stores.open(loaded)
         await self.private.open(settings.state_dir, os.environ)
         self._parts.callback(await open_console(settings, self.site, self._own, self.private, self.describe))
 
@@ -210,6 +210,7 @@ class Worker:
         had, and then nothing has changed.
         """
         contexts = load_certificates(loaded.settings)
+        self._stores.change(loaded)
         outdates = loaded.settings.asks_more_than(self.settings)
         self.listeners.change(self._specs(loaded.settings, self.site.kind + outdates))
         # Nothing has changed until here, and nothing below can fail.

@@ -1,9 +1,9 @@
 """``GroupCommit``: the one thread that writes to a database, and shares each sync between all that came together.
 
-A job is a function of the database and of a ``Ledger`` of what it changes in the counts. Jobs that wait are done in one
-transaction, each in a savepoint of its own: one that fails fails alone. Their callers hear of it when the transaction
-is on stable storage, and never before. While a sync is under way the next jobs gather by themselves; where there are
-many, a moment more is waited for others.
+A job is a function of the database and of a ``BatchLedger`` of what it changes in the counts. Jobs that wait are done
+in one transaction, each in a savepoint of its own: one that fails fails alone. Their callers hear of it when the
+transaction is on stable storage, and never before. While a sync is under way the next jobs gather by themselves; where
+there are many, a moment more is waited for others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GATHER_S = 0.002
 MAX_BATCH = 256
 
 
-class Ledger:
+class BatchLedger:
     """What jobs change in the counts of lanes, and what is to be done once it is on stable storage."""
 
     def __init__(self, used: int = 0) -> None:
@@ -44,7 +44,7 @@ class Ledger:
             counter[name] += change
         self.used += changes.get("bytes", 0)
 
-    def merge(self, other: Ledger) -> None:
+    def merge(self, other: BatchLedger) -> None:
         """Take over what ``other`` has."""
         for lane, counter in other.changes.items():
             mine = self.changes.setdefault(lane, Counter())
@@ -56,7 +56,7 @@ class Ledger:
 
 @dataclass(slots=True, eq=False)
 class _Job(Generic[T]):
-    work: Callable[[sqlite3.Connection, Ledger], T]
+    work: Callable[[sqlite3.Connection, BatchLedger], T]
     future: asyncio.Future[T]
     withdrawn: bool = False
     result: T | None = None
@@ -84,8 +84,8 @@ class GroupCommit:
         self,
         loop: asyncio.AbstractEventLoop,
         open_: Callable[[], sqlite3.Connection],
-        begin: Callable[[sqlite3.Connection], Ledger],
-        end: Callable[[sqlite3.Connection, Ledger], None],
+        begin: Callable[[sqlite3.Connection], BatchLedger],
+        end: Callable[[sqlite3.Connection, BatchLedger], None],
     ) -> None:
         """Open the database. Blocks for a moment; raises QueueError."""
         self._loop = loop
@@ -97,7 +97,7 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
         self._thread.start()
 
-    async def run(self, work: Callable[[sqlite3.Connection, Ledger], T]) -> T:
+    async def run(self, work: Callable[[sqlite3.Connection, BatchLedger], T]) -> T:
         """Do ``work`` in the next transaction, and give its result once that is on stable storage. What is cancelled
         before it began is not done. Raises QueueError.
         """
@@ -164,7 +164,7 @@ class GroupCommit:
         for after in ledger.after:
             after()
 
-    def _attempt(self, database: sqlite3.Connection, batch: list[_Job[Any]]) -> Ledger:
+    def _attempt(self, database: sqlite3.Connection, batch: list[_Job[Any]]) -> BatchLedger:
         database.execute("BEGIN IMMEDIATE")
         try:
             ledger = self._begin(database)
@@ -179,8 +179,8 @@ class GroupCommit:
             raise
         return ledger
 
-    def _do(self, database: sqlite3.Connection, job: _Job[Any], ledger: Ledger) -> None:
-        own = Ledger(ledger.used)
+    def _do(self, database: sqlite3.Connection, job: _Job[Any], ledger: BatchLedger) -> None:
+        own = BatchLedger(ledger.used)
         database.execute("SAVEPOINT job")
         try:
             job.result = job.work(database, own)

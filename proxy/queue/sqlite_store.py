@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from proxy.queue import statements as sql
 from proxy.queue.folder import QueueFolder
-from proxy.queue.group_commit import CommitStatistics, GroupCommit, Ledger
+from proxy.queue.group_commit import BatchLedger, CommitStatistics, GroupCommit
 from proxy.queue.layout import open_database, open_to_read
 from proxy.queue.records import (
     Choice,
@@ -176,12 +176,12 @@ class QueueFile:
 # -- the work, on a thread
 
 
-def _begin(database: sqlite3.Connection) -> Ledger:
+def _begin(database: sqlite3.Connection) -> BatchLedger:
     [used] = database.execute(sql.USED).fetchone()
-    return Ledger(used)
+    return BatchLedger(used)
 
 
-def _end(database: sqlite3.Connection, ledger: Ledger) -> None:
+def _end(database: sqlite3.Connection, ledger: BatchLedger) -> None:
     rows = [(lane, *(changes[name] for name in sql.COUNTED)) for lane, changes in ledger.changes.items()]
     _each(database, sql.COUNT, rows)
 
@@ -200,12 +200,12 @@ class _Insertion:
     max_bytes: int
     forget: Forget
 
-    def run(self, database: sqlite3.Connection, ledger: Ledger) -> list[int]:
+    def run(self, database: sqlite3.Connection, ledger: BatchLedger) -> list[int]:
         if ledger.used + sum(parcel.cost for parcel in self.parcels) > self.max_bytes:
             raise QueueFullError("it holds as much as it may")
         return [self._insert(parcel, database, ledger) for parcel in self.parcels]
 
-    def _insert(self, parcel: Parcel, database: sqlite3.Connection, ledger: Ledger) -> int:
+    def _insert(self, parcel: Parcel, database: sqlite3.Connection, ledger: BatchLedger) -> int:
         condition = self.condition
         if parcel.same:  # of those that wait and are the same, the last counts
             same = database.execute(sql.SAME, (parcel.lane, parcel.same)).fetchall()
@@ -223,7 +223,7 @@ class _Insertion:
         return number
 
 
-def _take(wanted: Mapping[str, int], now: float, database: sqlite3.Connection, _ledger: Ledger) -> list[Taken]:
+def _take(wanted: Mapping[str, int], now: float, database: sqlite3.Connection, _ledger: BatchLedger) -> list[Taken]:
     taken = []
     for lane, most in wanted.items():
         for row in database.execute(sql.TAKE, (lane, now, most)).fetchall():
@@ -232,7 +232,9 @@ def _take(wanted: Mapping[str, int], now: float, database: sqlite3.Connection, _
     return taken
 
 
-def _settle(settlements: Sequence[Settlement], forget: Forget, database: sqlite3.Connection, ledger: Ledger) -> None:
+def _settle(
+    settlements: Sequence[Settlement], forget: Forget, database: sqlite3.Connection, ledger: BatchLedger
+) -> None:
     for one in settlements:
         row = database.execute(sql.ROW, (one.number,)).fetchone()
         if row is None:
@@ -251,7 +253,7 @@ def _settle(settlements: Sequence[Settlement], forget: Forget, database: sqlite3
 
 def _remove(
     database: sqlite3.Connection,
-    ledger: Ledger,
+    ledger: BatchLedger,
     rows: Sequence[tuple[Any, ...]],
     counted: str,
     forget: Forget,
@@ -273,7 +275,7 @@ def _let_next(database: sqlite3.Connection, row: Sequence[object]) -> None:
         database.execute(sql.LET_NEXT, (row[sql.LANE], row[sql.SEQUENCE]))
 
 
-def _recover(now: float, database: sqlite3.Connection, _ledger: Ledger) -> int:
+def _recover(now: float, database: sqlite3.Connection, _ledger: BatchLedger) -> int:
     found = 0
     for (lane,) in database.execute(sql.LANES).fetchall():
         for number, attempts in database.execute(sql.TAKEN, (lane,)).fetchall():
@@ -283,7 +285,7 @@ def _recover(now: float, database: sqlite3.Connection, _ledger: Ledger) -> int:
     return found
 
 
-def _replay(numbers: Sequence[int], now: float, database: sqlite3.Connection, ledger: Ledger) -> int:
+def _replay(numbers: Sequence[int], now: float, database: sqlite3.Connection, ledger: BatchLedger) -> int:
     found = 0
     for number in numbers:
         row = database.execute(sql.ROW, (number,)).fetchone()
@@ -300,7 +302,7 @@ def _replay(numbers: Sequence[int], now: float, database: sqlite3.Connection, le
     return found
 
 
-def _drop(numbers: Sequence[int], forget: Forget, database: sqlite3.Connection, ledger: Ledger) -> int:
+def _drop(numbers: Sequence[int], forget: Forget, database: sqlite3.Connection, ledger: BatchLedger) -> int:
     rows = [database.execute(sql.ROW, (number,)).fetchone() for number in numbers]
     rows = [row for row in rows if row is not None and row[sql.CONDITION] != Condition.TAKEN]
     _remove(database, ledger, rows, "dropped", forget)

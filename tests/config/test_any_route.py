@@ -56,6 +56,16 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
     "client_names": st.just(["ci.example.com"]),
     "content_types": st.sampled_from(["application/json", ["application/json", "text/html; a=b"]]),
     "deny": st.sampled_from(["192.0.2.1", ["198.51.100.0/24", "unix:"], "10.0.0.0/8"]),
+    "accepted_status": st.sampled_from([200, 202, 302]),
+    "ambiguous": st.sampled_from(["refuse", "keep"]),
+    "coalesce": st.just("ref"),
+    "concurrency": st.sampled_from([1, 9]),
+    "deliver": st.sampled_from(["direct", "fallback", "queue"]),
+    "keep_authorization": st.booleans(),
+    "order": st.sampled_from(["none", "strict"]),
+    "order_by": st.just("X-Repo"),
+    "pace": st.sampled_from(["10/s", "100/m"]),
+    "retry": st.just({"first": "1s", "on": ["5xx", 404]}),
     "duplicates": st.sampled_from(["off", "in-flight", "refuse-delivered"]),
     "duplicates_by": st.sampled_from(["both", "id", "signature"]),
     "duplicates_window": TIMES,
@@ -128,7 +138,7 @@ def bare(policy: Policy, peer: Peer, path: bytes) -> Admit | None:
 @given(st.lists(routes(), max_size=2), st.sampled_from([False, False, True]))
 def test_no_route_without_a_guard_and_none_that_lets_a_stranger_through(tables: list[dict[str, Any]], is_open: bool):
     named = {f"r{number}": {"path": f"/{number}"} | table for number, table in enumerate(tables)}
-    policy = loaded({"listen": ":1", "upstream": "8000", "open": is_open, "route": named})
+    policy = loaded({"listen": ":1", "upstream": "8000", "state_dir": "state", "open": is_open, "route": named})
     event("refused" if policy is None else f"built {len(tables)}")
     if policy is None:
         return

@@ -13,6 +13,7 @@ from proxy.core.addresses import Peer
 from proxy.core.body import BodyGate
 from proxy.core.exchange import Admit, Reject
 from proxy.core.handshakes import HandshakeAnswer
+from proxy.core.keeping import KeepingRelay
 from proxy.core.particulars import Arrival
 from proxy.core.policy import BodyMode
 from proxy.core.record import ExchangeRecord
@@ -73,6 +74,7 @@ CALLS = {
     Event.ANSWER: lambda relay: relay.answered(ANSWERS[0], [], ended=True, now=NOW),
     Event.MORE: lambda relay: relay.more([], ended=True, now=NOW),
     Event.FAILED: lambda relay: relay.failed(Reason.UPSTREAM_RESET, "eof"),
+    Event.STORED: KeepingRelay.stored,
 }
 
 

@@ -1228,7 +1228,7 @@ class FullDisk(SpillFile):
 
 
 def test_a_full_disk_is_a_503(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.net.exchange.SpillFile", FullDisk)
+    monkeypatch.setattr("proxy.net.site.SpillFile", FullDisk)
     world = World()
     sender = world.sender()
     sender >> signed(BIG, path=b"/hold")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.queue.group_commit import GroupCommit, Ledger
+from proxy.queue.group_commit import BatchLedger, GroupCommit
 from proxy.queue.records import QueueError
 
 
@@ -20,7 +20,7 @@ class Database:
         self.path = folder / "database"
         self.opened = 0
         self.failing = ""
-        self.ledgers: list[Ledger] = []
+        self.ledgers: list[BatchLedger] = []
 
     def open(self) -> sqlite3.Connection:
         self.opened += 1
@@ -28,11 +28,11 @@ class Database:
         database.execute("CREATE TABLE IF NOT EXISTS words (word TEXT PRIMARY KEY)")
         return database
 
-    def begin(self, database: sqlite3.Connection) -> Ledger:
+    def begin(self, database: sqlite3.Connection) -> BatchLedger:
         del database
-        return Ledger()
+        return BatchLedger()
 
-    def end(self, database: sqlite3.Connection, ledger: Ledger) -> None:
+    def end(self, database: sqlite3.Connection, ledger: BatchLedger) -> None:
         del database
         if self.failing:
             raise sqlite3.OperationalError(self.failing)
@@ -43,8 +43,8 @@ class Database:
             return [word for (word,) in database.execute("SELECT word FROM words ORDER BY word")]
 
 
-def put(word: str) -> Callable[[sqlite3.Connection, Ledger], str]:
-    def work(database: sqlite3.Connection, ledger: Ledger) -> str:
+def put(word: str) -> Callable[[sqlite3.Connection, BatchLedger], str]:
+    def work(database: sqlite3.Connection, ledger: BatchLedger) -> str:
         database.execute("INSERT INTO words VALUES (?)", (word,))
         ledger.add("lane", live=1, bytes=len(word))
         if word == "bad":

@@ -1,0 +1,126 @@
+"""How routes deliver, and where the process keeps what is not delivered yet.
+
+What would look like a promise and be none is a problem: a route that keeps and no place to keep in, a body that streams
+and could not be kept whole, strangers who could fill the disk.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os.path
+from collections.abc import Mapping, Sequence
+
+from proxy.config.duplicates import read_url
+from proxy.config.settings import QueueSettings, Settings
+from proxy.config.tree import Table
+from proxy.core.delivery import Deliver, DeliveryRule, RetryRule, failures_of
+from proxy.core.policy import BodyMode, Route
+
+#: The name of the folder in ``state_dir``.
+FOLDER_NAME = "queue"
+#: Keys that mean nothing where nothing is kept.
+_OF_KEPT = ("accepted_status", "retry", "concurrency", "pace", "order", "order_by", "coalesce", "keep_authorization")
+
+
+def read_delivery(view: Table) -> DeliveryRule | None:
+    """The rule of a route; None where it delivers directly."""
+    deliver = Deliver(view.need("deliver", str))
+    if deliver is Deliver.DIRECT:
+        for key in (*_OF_KEPT, "ambiguous"):
+            if key in view and not view.doubtful("deliver"):
+                view.wrong(key, "has no effect: the route delivers directly", 'write deliver = "fallback" or "queue"')
+        return None
+    if deliver is Deliver.QUEUE and "ambiguous" in view:
+        view.wrong("ambiguous", 'has no effect with deliver = "queue", which tries all again', "remove it")
+    if "order_by" in view and view.need("order", str) != "strict" and not view.doubtful("order"):
+        view.wrong("order_by", "has no effect without an order", 'write order = "strict"')
+    return DeliveryRule(
+        deliver=deliver,
+        accepted_status=view.need("accepted_status", int),
+        ambiguous=view.need("ambiguous", str) == "keep",
+        retry=_retry(view.table("retry")),
+        concurrency=view.need("concurrency", int),
+        pace_per_s=view.get("pace", float) or 0.0,
+        strict=view.need("order", str) == "strict",
+        order_by=view.get("order_by", str) or "",
+        coalesce=view.get("coalesce", str) or "",
+        keeps_authorization=view.need("keep_authorization", bool),
+    )
+
+
+def kept_body(view: Table, mode: BodyMode) -> BodyMode:
+    """How the body goes where it may have to be kept: none of it before its verdict, for then it must be here whole."""
+    word = view.need("deliver", str)
+    if word == "direct":
+        return mode
+    asked = view.get("body", str)
+    if asked is not None and asked != "hold" and not view.doubtful("deliver"):
+        view.wrong(
+            "body",
+            f"{asked!r} would pass on a part of a body that must be here whole to be kept",
+            'write body = "hold", or leave `body` out',
+        )
+    return BodyMode.HOLD
+
+
+def _retry(view: Table) -> RetryRule:
+    first, most = view.need("first", float), view.need("most", float)
+    if first > most:
+        view.wrong("first" if "first" in view else "most", "the first pause is above the longest", "exchange them")
+    statuses, classes = failures_of(view.items("on", object))  # type: ignore[arg-type]  # the kind has read them
+    return RetryRule(first, most, view.need("for", float), statuses, classes)
+
+
+def read_queue(top: Table, environ: Mapping[str, str]) -> QueueSettings | None:
+    """Where the process keeps; None where no place is named."""
+    view = top.table("queue")
+    store = view.need("store", str)
+    for key, owner in (("path", "sqlite"), ("url", "redis")):
+        if key in view and store != owner and not view.doubtful("store"):
+            view.wrong(key, f"has no effect with store = {store!r}", f'write store = "{owner}"')
+    path = url = None
+    if store == "sqlite":
+        folder = top.file("state_dir")
+        path = view.file("path") or (os.path.join(folder, FOLDER_NAME) if folder else None)  # noqa: PTH118 - as for all paths here, text in and text out
+        if path is None:
+            return None
+    else:
+        url = read_url(view, environ)
+        if importlib.util.find_spec("redis") is None:
+            view.wrong("store", "the client for Redis is not installed", "pip install 'hookward[redis]'")
+    return QueueSettings(
+        store=store,
+        path=path,
+        url=url,
+        max_bytes=view.need("max_bytes", int),
+        max_age_s=view.need("max_age", float),
+    )
+
+
+def check_queue(top: Table, settings: Settings, routes: Sequence[Route]) -> None:
+    """Whether what is to be kept has a place, and only what was let in for a reason is."""
+    view, tables = top.table("queue"), top.named("route")
+    keeping = [route for route in routes if route.delivery is not None]
+    for route in keeping:
+        table = tables[route.name]
+        doubtful = top.doubtful("state_dir") or view.doubtful("path") or view.doubtful("url")
+        if settings.queue is None and not doubtful:
+            table.wrong(
+                "deliver",
+                "no place is named to keep deliveries in",
+                'add state_dir = "/var/lib/hookward" at the top level, or `path` in [queue] (flag: --state-dir PATH)',
+            )
+        if not is_guarded(route):
+            table.wrong(
+                "deliver",
+                "nothing guards this route, so anybody could fill the disk",
+                'add `provider` with `secrets`, `token` or `allow`, or write deliver = "direct"',
+            )
+    if view.exists and not keeping:
+        view.warn("", "", 'no route keeps deliveries: write deliver = "fallback" or "queue" in one')
+
+
+def is_guarded(route: Route) -> bool:
+    """Whether a route lets in only what has shown where it comes from."""
+    guards = (route.signature, route.token, route.allow, route.client_names)
+    return any(guard is not None for guard in guards)

@@ -1,0 +1,55 @@
+"""The keys of ``[queue]`` and of how a route delivers; part of ``config.schema``."""
+
+from __future__ import annotations
+
+from proxy.config import kinds
+from proxy.config.keys import Key
+from proxy.config.kinds import choice
+from proxy.config.store_url import STORE_URL
+
+DELIVERY = (
+    Key("deliver", choice("direct", "fallback", "queue"), "When the sender is told that a delivery is taken. `direct`: "
+        "by the application's answer. `queue`: once it is on stable storage; it is delivered afterwards. `fallback`: "
+        "by the application's answer, and where that cannot be had, as in `queue`. See [queue.md](queue.md).",
+        "direct", flag="deliver"),
+    Key("accepted_status", kinds.COUNT, "What the sender is told once a delivery is kept.", 202, minimum=200,
+        maximum=299),
+    Key("ambiguous", choice("refuse", "keep"), "For `fallback`, what was sent and got no answer: `keep` tries again, "
+        "and it may arrive twice.", "refuse"),
+    Key("retry", kinds.TABLE, "When a kept delivery is tried again.", table="retry"),
+    Key("concurrency", kinds.COUNT, "Kept deliveries of the route that are under way at once.", 4, minimum=1,
+        maximum=1000, at_limit="the next one waits"),
+    Key("pace", kinds.RATE, "How many kept deliveries the application gets in a time; left out, as fast as it takes "
+        "them.", at_limit="the next one waits"),
+    Key("order", choice("none", "strict"), "`strict`: one after the other, in the order they came. One that fails holds"
+        " up those behind it until it is delivered or dead.", "none"),
+    Key("order_by", kinds.TEXT, "With `strict`, a field whose every value has an order of its own: a header, or a path "
+        "into a JSON body such as `repository.full_name`."),
+    Key("coalesce", kinds.TEXT, "A path into a JSON body, such as `ref`: of the deliveries that wait and are equal in "
+        "it, event and repository included, only the last is delivered."),
+    Key("keep_authorization", kinds.BOOL, "Whether a field `Authorization`, `Cookie` or `Proxy-Authorization` that no "
+        "guard reads is stored with a kept delivery, and goes along.", False),
+)  # fmt: skip
+
+RETRY = (
+    Key("first", kinds.TIME, "The longest pause after the first failure; it doubles with each, and how much of it is "
+        "waited is left to chance.", "5s", minimum="10ms", maximum="1d"),
+    Key("most", kinds.TIME, "The longest pause of all.", "10m", minimum="10ms", maximum="7d"),
+    Key("for", kinds.TIME, "How long a delivery is tried again.", "24h", minimum="1s", maximum="30d",
+        at_limit="it is a dead letter"),
+    Key("on", kinds.FAILURE, "The statuses after which it is tried again, as after no answer; any other failure makes "
+        "it a dead letter at once.", ["5xx", 408, 425, 429], many=True),
+)  # fmt: skip
+
+QUEUE = (
+    Key("store", choice("sqlite", "redis"), "`sqlite` is a folder of this host; `redis` is for several hosts.",
+        "sqlite"),
+    Key("path", kinds.FILE, "The folder of `sqlite`, on a local disk; left out, `queue` in `state_dir`.",
+        flag="queue-path"),
+    Key("url", STORE_URL, "The Redis: `redis://HOST:PORT/DB`, `rediss://…` (TLS) or `unix:///run/redis.sock`. A URL "
+        "with a password comes by reference only."),
+    Key("max_bytes", kinds.SIZE, "What all kept deliveries may take, dead letters included.", "1GiB", minimum="64KiB",
+        maximum="64TiB", at_limit="503 `queue_full` with `Retry-After`; nothing is dropped"),
+    Key("max_age", kinds.TIME, "How long a delivery is kept at most, dead letters included.", "7d", minimum="1m",
+        maximum="365d", at_limit="it is removed, with a line in the log"),
+)  # fmt: skip

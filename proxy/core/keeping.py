@@ -1,0 +1,95 @@
+"""``KeepingRelay``: the exchange of a route that keeps deliveries. It decides what is kept, and when that is told.
+
+Rule 1: only what is proved is kept, and only as a whole: such a route holds its bodies. What is merely observed, an
+endpoint check, and a request whose answer is what its sender wants (GET) go directly, whatever the route says.
+Rule 2: the sender is told 2xx after ``stored``, which the shell calls when the delivery is on stable storage.
+Rule 3: what has been sent may have arrived. It is kept only where the route says ``ambiguous``.
+"""
+
+from __future__ import annotations
+
+from proxy.core.delivery import Deliver, DeliveryRule
+from proxy.core.particulars import SAFE, head_to_upstream
+from proxy.core.relay import ADMITTED, AWAITING, DIALING, SENDING, STORING, Relay
+from proxy.core.states import ANSWER_MOVES, Event, Then
+from proxy.reasons import Phase, Reason
+
+#: What an upstream may have, and has not answered.
+_SENT = frozenset({SENDING, AWAITING})
+
+
+class KeepingRelay(Relay):
+    """One exchange of a route with a ``delivery``. Where ``answer`` is STORING, the shell keeps the delivery, and calls
+    ``stored`` or ``not_stored``; the upstream is then no longer of use.
+    """
+
+    __slots__ = ()
+
+    @property
+    def body(self) -> bytes:
+        """The body of what may be kept, where it is not in the spill."""
+        return self._evidence or b""
+
+    @property
+    def rule(self) -> DeliveryRule:
+        """How the route delivers."""
+        rule = self.admit.route.delivery
+        assert rule is not None
+        return rule
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether the delivery is one that its route keeps."""
+        admit = self.admit
+        asks = admit.check is not None or self.head.method in SAFE
+        return self.rule.keeps and not asks and admit.observed is None and self.request is ADMITTED
+
+    @property
+    def kept_head(self) -> bytes:
+        """The head for the upstream, as it would have been sent to the first of the route."""
+        endpoint, length = self.admit.route.upstream[0], self.gate.received
+        return head_to_upstream(
+            self.head, self.admit, self.record, self.arrival, endpoint=endpoint, length=length, judged=True
+        )
+
+    def _dial(self, *, may_wait: bool) -> None:
+        if self.may_be_kept:
+            self._evidence = b"".join(self._pending)
+            if self.rule.deliver is Deliver.QUEUE:
+                self._store()
+                return
+        super()._dial(may_wait=may_wait)
+
+    def failed(self, reason: Reason, detail: str) -> None:
+        """The connection to the upstream is gone, and the answer is not complete."""
+        if self.answer in _SENT:
+            self.undelivered(reason, detail)
+        else:
+            super().failed(reason, detail)
+
+    def undelivered(self, reason: Reason, detail: str) -> None:
+        """The upstream cannot be had, or does not answer: keep the delivery where the route says so, else end it."""
+        if self.answer is STORING:
+            self.refuse(Reason.QUEUE_FAILED, "slow")
+        elif self.may_be_kept and (self.answer is DIALING or (self.answer in _SENT and self.rule.ambiguous)):
+            self._store()
+        else:
+            self.refuse(reason, detail)
+
+    def stored(self) -> None:
+        """It is on stable storage."""
+        self._hear_upstream(Event.STORED)
+        self.record.status = self.rule.accepted_status
+        self.record.phase = Phase.DONE
+        self._end(Reason.ACCEPTED, Then.ANSWER)
+
+    def not_stored(self, reason: Reason, detail: str) -> None:
+        """There was no room for it, or the store has failed."""
+        self._hear_upstream(Event.STORED)
+        self.refuse(reason, detail)
+
+    def _store(self) -> None:
+        self._spilled = None
+        self._pending = []
+        self.to_upstream = []
+        self.answer = ANSWER_MOVES[self.answer][STORING]

@@ -1,0 +1,161 @@
+"""``KeepingExchange``: an exchange whose delivery may be kept instead of sent, and ``Storing``, which outlives it.
+
+What has begun to be kept is kept: whether the client has heard of it or not, none can take it back. So what belongs
+to the delivery (its claim among duplicates, its body on the disk) is held until the store has said what came of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from proxy.core.keeping import KeepingRelay
+from proxy.core.policy import SPARE_S, Route
+from proxy.core.relay import DIALING, STORING
+from proxy.core.schemes import ANSWER_S
+from proxy.http1 import ResponseHead
+from proxy.net.duplicates import Ticket
+from proxy.net.exchange import Exchange
+from proxy.net.incoming import IncomingBody
+from proxy.net.site import Site
+from proxy.net.spill import SpillFile
+from proxy.reasons import Ended, Reason
+
+__all__ = ["Exchange", "KeepingExchange", "Storing", "exchange_for"]
+
+Told = Callable[[Reason | None, str], None]
+
+
+class Storing:
+    """One delivery that is being kept. ``told`` is called once, later, unless the exchange is over before."""
+
+    __slots__ = ("_incoming", "_status", "_ticket", "_told", "is_done")
+
+    def __init__(self, site: Site, relay: KeepingRelay, spill: SpillFile | None, told: Told) -> None:
+        self._status = relay.rule.accepted_status
+        self._told: Told | None = told
+        self._ticket: Ticket | None = None
+        self._incoming: IncomingBody | None = None
+        self.is_done = False
+        if site.queue is None:
+            site.loop.call_soon(self._done, Reason.QUEUE_FAILED, "not_open")
+        else:
+            site.queue.keep(relay, spill, self._done)
+
+    def adopt(self, ticket: Ticket | None, incoming: IncomingBody | None) -> None:
+        """The exchange is over: what it held is released once it is known what came of the delivery."""
+        self._told = None
+        self._ticket = ticket
+        self._incoming = incoming
+
+    def _done(self, reason: Reason | None, detail: str) -> None:
+        self.is_done = True
+        told, self._told = self._told, None
+        if told is not None:
+            told(reason, detail)
+            return
+        if self._ticket is not None:
+            if reason is None:
+                self._ticket.delivered(self._status, may_be_forgotten=True)
+            self._ticket.release()
+        if self._incoming is not None:
+            self._incoming.release()
+
+
+def exchange_for(route: Route) -> type[Exchange]:
+    """The class of exchanges of ``route``."""
+    return Exchange if route.delivery is None else KeepingExchange
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class KeepingExchange(Exchange):
+    """One exchange of a route with a ``delivery``; its relay is a ``KeepingRelay``."""
+
+    _storing: Storing | None = field(init=False, default=None)
+
+    @property
+    def _keeping(self) -> KeepingRelay:
+        assert isinstance(self.relay, KeepingRelay)
+        return self.relay
+
+    @property
+    def _route(self) -> Route:
+        return self.relay.admit.route
+
+    def refuse(self, reason: Reason, detail: str = "") -> None:
+        """End it, if it has not ended; or keep it, where the upstream is at fault and the route says so."""
+        if self.relay.then is None and reason.ended_by is Ended.UPSTREAM:
+            self._keeping.undelivered(reason, detail)
+            self._settle()
+        else:
+            Exchange.refuse(self, reason, detail)
+
+    def check(self, now: float) -> None:
+        """Judge the deadlines; called once a second. What may be kept waits for a connection only as long as its
+        sender does.
+        """
+        relay = self._keeping
+        patience_s = (self._route.answer_s or ANSWER_S) - SPARE_S
+        if relay.answer is DIALING and relay.may_be_kept and now - relay.started > patience_s:
+            self.refuse(Reason.UPSTREAM_UNREACHABLE, "patience")
+        else:
+            Exchange.check(self, now)
+
+    def release(self) -> None:
+        """Give everything back, once; what is being kept later."""
+        storing = self._storing
+        if storing is not None and not storing.is_done and not self._released:
+            storing.adopt(self._ticket, self._incoming)
+            self._ticket = self._incoming = None
+        Exchange.release(self)
+
+    def upstream_answer(self, head: ResponseHead, content: list[bytes], *, ended: bool) -> None:
+        """The final head has come, with ``content``; ``ended`` where that was all."""
+        self._tried(well=head.status < 500)
+        Exchange.upstream_answer(self, head, content, ended=ended)
+
+    def upstream_failed(self, reason: Reason, detail: str) -> None:
+        """The connection is gone, and the answer is not complete."""
+        self._tried(well=False)
+        Exchange.upstream_failed(self, reason, detail)
+
+    # -- inside
+
+    def _settle(self) -> None:
+        Exchange._settle(self)  # noqa: SLF001 - the class that this one is made of; slots forbid super()
+        relay = self._keeping
+        if relay.answer is STORING and self._storing is None:
+            dial, upstream = self._dial, self._upstream
+            self._dial = self._upstream = None
+            if dial is not None:
+                dial.cancel()
+            if upstream is not None:
+                upstream.abort()
+            spill = None if self._incoming is None else self._incoming.spill
+            self._storing = Storing(self._site, relay, spill, self._stored)
+
+    def _connect(self) -> None:
+        queue, relay = self._site.queue, self._keeping
+        if queue is not None and relay.may_be_kept and queue.holds(self._route):
+            relay.undelivered(Reason.UPSTREAM_UNREACHABLE, "held")
+        else:
+            Exchange._connect(self)  # noqa: SLF001 - as in ``_settle``
+
+    def _unreachable(self) -> None:
+        self._dial = None
+        self._tried(well=False)
+        Exchange._unreachable(self)  # noqa: SLF001 - as in ``_settle``
+
+    def _tried(self, *, well: bool) -> None:
+        if self._site.queue is not None:
+            self._site.queue.tried(self._route, well=well)
+
+    def _stored(self, reason: Reason | None, detail: str) -> None:
+        relay = self._keeping
+        if reason is None:
+            relay.stored()
+            if self._ticket is not None:
+                self._ticket.delivered(relay.record.status, may_be_forgotten=True)
+        else:
+            relay.not_stored(reason, detail)
+        self._settle()

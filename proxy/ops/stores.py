@@ -1,0 +1,48 @@
+"""What a worker keeps beyond its exchanges: the memory of deliveries, and the queue where a route asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from proxy.config.settings import Loaded
+from proxy.errors import ConfigError, Problem
+from proxy.net.site import Site
+from proxy.ops.duplicates import close_duplicates, open_duplicates
+
+
+class Stores:
+    """The stores of one worker."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._is_open = False
+        self._close_queue: Callable[[], Awaitable[None]] | None = None
+
+    def open(self, loaded: Loaded) -> None:
+        """Open them, as the user to be: what is made is that user's. Raises ConfigError."""
+        open_duplicates(self._site, loaded.settings.duplicates)
+        self._is_open = True
+        self.change(loaded)
+
+    def change(self, loaded: Loaded) -> None:
+        """Open the queue where a route of ``loaded`` is the first that keeps what it is sent. Raises ConfigError."""
+        keeps = any(route.delivery is not None and route.delivery.keeps for route in loaded.policy.routes)
+        settings = loaded.settings.queue
+        if not (self._is_open and keeps) or settings is None or self._close_queue is not None:
+            return
+        # The wing is imported where it is configured, and not at every start.
+        from proxy.queue import opening, records
+
+        try:
+            keeper = opening.open_keeper(self._site, settings)
+        except records.QueueError as error:
+            mend = "let the user that hookward runs as write there, or name another folder: `path` in [queue]"
+            raise ConfigError([Problem("queue", str(error), mend)]) from None
+        self._site.queue = keeper
+        self._close_queue = keeper.close
+
+    async def close(self) -> None:
+        """Write what is known, and close them."""
+        if self._close_queue is not None:
+            await self._close_queue()
+        await close_duplicates(self._site)

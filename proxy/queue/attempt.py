@@ -1,0 +1,165 @@
+"""``Attempt``: one try to deliver what was kept, over a connection of the pool that exchanges use as well.
+
+It is the sink of its upstream's answer, as an exchange is. The status says all; what content follows is read, within a
+bound, so that the connection can be used again. It ends once, in ``_end``, and tells the courier then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from proxy.core.addresses import Peer
+from proxy.core.policy import Route
+from proxy.core.proxy_protocol import header_for
+from proxy.http1 import ResponseHead
+from proxy.net.pool import Dial
+from proxy.net.site import Site
+from proxy.net.upstream import UpstreamConnection
+from proxy.queue.records import QueueError, Taken, Try
+from proxy.queue.retry_after import read_retry_after
+from proxy.queue.sealed import attempt_lines, method_of, unseal
+from proxy.reasons import Reason
+
+#: Of an answer's content so much is read; what is longer is cut off.
+MAX_ANSWER_BYTES = 1 << 20
+
+
+class Attempt:
+    """One delivery on its way. ``told`` is called once, later."""
+
+    __slots__ = ("_body", "_bytes", "_connection", "_dial", "_site", "_started", "_status", "_told", "_wall",
+                 "asked_s", "deadline", "last", "route", "taken", "upstream")  # fmt: skip
+
+    def __init__(
+        self, site: Site, route: Route, taken: Taken, *, body: Iterator[bytes], told: Callable[[Attempt], None]
+    ) -> None:
+        """``body`` gives the content in pieces."""
+        self._site = site
+        self.route = route
+        self.taken = taken
+        self._body: Iterator[bytes] | None = body
+        self._told = told
+        self._wall = site.clock.wall()
+        self._started = site.clock.now()
+        self._status = 0
+        self._bytes = 0  # of the body that were sent, then of the answer that were read
+        self._dial: Dial | None = None
+        self._connection: UpstreamConnection | None = None
+        self.asked_s = 0.0  # the pause that the application asks for
+        self.upstream = ""
+        self.last: Try | None = None  # once it has ended
+        self.deadline = site.clock.after(route.limits.request_timeout_s)
+
+    def start(self) -> None:
+        """Send it, or connect first."""
+        site, upstream = self._site, self.route.upstream
+        site.clock.watch(self)
+        connection = site.pool.acquire(upstream)
+        if connection is not None:
+            self._connected(connection)
+            return
+        preface = b""
+        if self.route.sends_proxy:
+            preface = header_for(Peer.of(self.taken.parcel.facts.get("client", "")), None)
+        dial = Dial(upstream, patience_s=0.0, ready=self._dialled, failed=self._unreachable, preface=preface)
+        self._dial = site.pool.dial(dial)
+
+    def abandon(self) -> None:
+        """Cut it off: the process ends. It may have arrived."""
+        self._end(Reason.DRAINED, "")
+
+    # -- the way there
+
+    def _dialled(self, connection: UpstreamConnection) -> None:
+        self._dial = None
+        self._connected(connection)
+
+    def _unreachable(self) -> None:
+        self._dial = None
+        self._end(Reason.UPSTREAM_UNREACHABLE, "")
+
+    def _connected(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        self.upstream = connection.endpoint_text
+        parcel, site = self.taken.parcel, self._site
+        self.deadline = site.clock.after(self.route.limits.upstream_timeout_s)
+        lines = attempt_lines(self.taken.attempts + 1, parcel.accepted)
+        head = unseal(parcel.head, self.route, parcel.facts.get("secret", ""), site.clock.wall(), lines)
+        complete = parcel.body is not None or not parcel.size
+        pieces = [head, parcel.body] if parcel.body else [head]
+        connection.start(self, method_of(head), pieces, complete=complete)
+        if complete:
+            self._body = None
+        else:
+            self._feed()
+
+    def _feed(self) -> None:
+        """What lies on the disk, as fast as the application takes it."""
+        connection, size = self._connection, self.taken.parcel.size
+        while self._body is not None and connection is not None and connection.writable:
+            try:
+                piece = next(self._body, b"")
+            except QueueError:
+                piece = b""
+            if not piece:
+                self._end(Reason.QUEUE_FAILED, "body")  # what the application has is no whole request
+                return
+            self._bytes += len(piece)
+            if self._bytes >= size:
+                self._body = None
+            self.deadline = self._site.clock.after(self.route.limits.upstream_timeout_s)
+            connection.send([piece], complete=self._bytes >= size)
+
+    # -- the answer (upstream.AnswerSink)
+
+    def upstream_answer(self, head: ResponseHead, content: list[bytes], *, ended: bool) -> None:
+        """The status says what has come of it."""
+        self._status = head.status
+        if head.status == 503 and self._connection is not None:
+            self._site.pool.endpoints.unavailable(self._connection.endpoint)
+        if head.status in {429, 503}:
+            self.asked_s = read_retry_after(head.get(b"retry-after"), self._site.clock.wall())
+        self._body, self._bytes = None, 0
+        self.upstream_content(content, ended=ended)
+
+    def upstream_content(self, content: list[bytes], *, ended: bool) -> None:
+        """What an application that is cut off while it writes would log as an error is read."""
+        self._bytes += sum(map(len, content))
+        if ended:
+            self._connection = None
+            self._end(Reason.DELIVERED, "")
+        elif self._bytes > MAX_ANSWER_BYTES:
+            self._end(Reason.DELIVERED, "")
+        else:
+            self.deadline = self._site.clock.after(self.route.limits.upstream_timeout_s)
+
+    def upstream_failed(self, reason: Reason, detail: str) -> None:
+        """The connection is gone; once there is a status, it counts."""
+        self._connection = None
+        self._end(Reason.DELIVERED if self._status else reason, "" if self._status else detail)
+
+    def upstream_writable(self, *, writable: bool) -> None:
+        """It takes more of a large body."""
+        if writable and self._body is not None:
+            self._feed()
+
+    def deadline_passed(self, now: float) -> None:
+        """The clock's call."""
+        del now
+        reason = Reason.UPSTREAM_TIMEOUT if self._dial is None else Reason.UPSTREAM_UNREACHABLE
+        self._end(Reason.DELIVERED if self._status else reason, "")
+
+    def _end(self, reason: Reason, detail: str) -> None:
+        if self.last is not None:
+            return
+        site = self._site
+        site.clock.unwatch(self)
+        dial, self._dial = self._dial, None
+        if dial is not None:
+            dial.cancel()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+        self._body = None
+        self.last = Try(self._wall, self._status, reason.word, detail, site.clock.now() - self._started)
+        self._told(self)

@@ -1,0 +1,289 @@
+"""``Courier``: sends what is kept. Of all processes that have a store open one does, and where it ends another goes on.
+
+Theory of operation. The store says what is due, a ``Lane`` for each route what may go, an ``Attempt`` what came of it.
+One loop fetches, as much as lanes want and a little ahead; whatever ends tells the loop by ``_wake``. What has come of
+attempts is written in the background and in batches: until it is, nothing is lost, for what is TAKEN and not settled
+when the process ends is tried again. So a delivery may arrive twice where a process ends between the two, and only
+there, or where an answer was lost on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable
+
+from proxy.core.policy import Route
+from proxy.net.site import Site
+from proxy.queue.attempt import Attempt
+from proxy.queue.attempt_record import record_of
+from proxy.queue.lane import Lane
+from proxy.queue.records import Condition, LaneCount, QueueError, Settlement, Taken
+from proxy.queue.store import QueueStore
+
+log = logging.getLogger(__name__)
+
+#: How often the store is asked for what others have brought, at most and at least.
+LOOK_FIRST_S, LOOK_MOST_S = 0.02, 1.0
+#: While another process is the courier, it is tried so often whether that has ended.
+LOCK_S = 0.5
+#: After a failure of the store.
+AGAIN_S = 1.0
+#: How often what is too old is looked for.
+EXPIRE_EVERY_S = 600.0
+#: At the end, attempts under way get this long; then they are cut, and tried again by the next process.
+STOP_S = 5.0
+
+
+class Courier:
+    """The courier of one process. ``lock`` tries to become the only one; ``log_attempt`` writes a line."""
+
+    def __init__(
+        self,
+        site: Site,
+        store: QueueStore,
+        *,
+        lock: Callable[[], bool],
+        max_age_s: float,
+        gone: Callable[[Taken], None],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """``gone`` is told of each that has died."""
+        self._site = site
+        self._store = store
+        self._lock = lock
+        self._max_age_s = max_age_s
+        self._gone = gone
+        self._chance = chance
+        self.is_active = False
+        self.lanes: dict[str, Lane] = {}
+        self.counts: list[LaneCount] = []  # as they were when the store was last asked
+        self._woken = asyncio.Event()
+        self._out: set[Attempt] = set()
+        self._settlements: list[Settlement] = []
+        self._settling: asyncio.Task[None] | None = None
+        self._looked = self._expired = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Begin, once the lock is had."""
+        self._task = self._site.loop.create_task(self._run())
+        self._task.add_done_callback(self._ended)
+
+    async def stop(self) -> None:
+        """Send nothing more, wait a moment for what is out, and write what has come of it."""
+        self._stopping = True
+        self._woken.set()
+        if self._task is None or not self.is_active:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+            return
+        await asyncio.gather(self._task, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                while self._out:
+                    self._woken.clear()
+                    await self._woken.wait()
+        for attempt in list(self._out):
+            attempt.abandon()
+        back = [taken.number for lane in self.lanes.values() for taken in lane.take_back()]
+        with contextlib.suppress(QueueError):
+            if self._settling is not None:
+                await self._settling
+            await self._write()
+            await self._store.give_back(back)
+        self.is_active = False
+
+    # -- told by others
+
+    def arrived(self, lane: str) -> None:
+        """The store has something new for ``lane``."""
+        if lane in self.lanes:
+            self.lanes[lane].may_have_more = True
+        self._wake()
+
+    def look(self) -> None:
+        """Another process has changed something."""
+        self._looked = 0.0
+        self._wake()
+
+    def takes(self, route: Route) -> Lane | None:
+        """The lane, where what is being kept for ``route`` may go at once, before the store is asked."""
+        if not self.is_active or self._stopping:
+            return None
+        lane = self.lane_of(route)
+        return lane if lane.is_idle else None
+
+    def take(self, lane: Lane, taken: Taken) -> None:
+        """Send this, which was kept a moment ago."""
+        lane.ready.append(taken)
+        self._send(lane)
+
+    def lane_of(self, route: Route) -> Lane:
+        """The lane of a route that keeps."""
+        return self._lane(route.name, route)
+
+    # -- the loop
+
+    async def _run(self) -> None:
+        while not self._lock():
+            await self._wait(LOCK_S)
+        while not self._stopping:
+            try:
+                if not self.is_active:
+                    found = await self._store.recover(self._site.clock.wall())
+                    if found:
+                        log.warning("%d deliveries were under way when a process ended: they are tried again", found)
+                    self.is_active = True
+                await self._round()
+                await self._wait(self._wakes_in())
+            except QueueError as error:
+                log.warning("the queue cannot be read: %s", error)
+                await self._wait(AGAIN_S)
+
+    async def _round(self) -> None:
+        clock = self._site.clock
+        if clock.now() - self._looked >= LOOK_MOST_S:
+            await self._look()
+        wanted = {}
+        now, wall = clock.now(), clock.wall()
+        for name, lane in self.lanes.items():
+            if self._use(lane) and (wants := lane.wants(now, wall)):
+                wanted[name] = wants
+                lane.fetching()
+        if wanted:
+            by_lane: dict[str, list[Taken]] = {name: [] for name in wanted}
+            for taken in await self._store.take(wanted, wall):
+                by_lane[taken.parcel.lane].append(taken)
+            for name, found in by_lane.items():
+                self.lanes[name].fetched(found, wanted[name])
+        for lane in self.lanes.values():
+            self._send(lane)
+
+    async def _look(self) -> None:
+        """Ask the store what there is: others bring something, pause and replay, too."""
+        wall = self._site.clock.wall()
+        self._looked = self._site.clock.now()
+        if self._looked - self._expired >= EXPIRE_EVERY_S or not self._expired:
+            self._expired = self._looked
+            if found := await self._store.expire(wall - self._max_age_s):
+                log.warning("%d kept deliveries were older than max_age, and are removed", found)
+        self.counts = await self._store.counts(wall)
+        for count in self.counts:
+            route = self._route(count.lane)
+            if route is None:
+                continue
+            lane = self._lane(count.lane, route)
+            lane.paused = count.paused
+            lane.next_due = count.next_due
+            if count.next_due is not None and count.next_due <= wall:
+                lane.may_have_more = True
+
+    def _wakes_in(self) -> float:
+        now, wall = self._site.clock.now(), self._site.clock.wall()
+        times = [lane.wakes_in(now, wall) for lane in self.lanes.values()]
+        soon = min((time for time in times if time is not None), default=LOOK_MOST_S)
+        if any(lane.wants(now, wall) for lane in self.lanes.values()):
+            return 0.0
+        return min(soon, max(0.0, LOOK_MOST_S - (now - self._looked)))
+
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(seconds, 0.001)):
+                await self._woken.wait()
+        self._woken.clear()
+
+    def _wake(self) -> None:
+        self._woken.set()
+
+    # -- lanes
+
+    def _route(self, lane: str) -> Route | None:
+        found = self._routes().get(lane)
+        return found if found is not None and found.delivery is not None else None
+
+    def _routes(self) -> dict[str, Route]:
+        return {route.name: route for route in self._site.policy.routes}
+
+    def _lane(self, name: str, route: Route) -> Lane:
+        assert route.delivery is not None
+        lane = self.lanes.get(name)
+        if lane is None:
+            lane = self.lanes[name] = Lane(name, route.delivery)
+        lane.rule = route.delivery
+        return lane
+
+    def _use(self, lane: Lane) -> bool:
+        """Whether the lane has a route still; its rule may be another since a reload."""
+        route = self._route(lane.name)
+        if route is not None and route.delivery is not None:
+            lane.rule = route.delivery
+        return route is not None
+
+    def _send(self, lane: Lane) -> None:
+        route = self._route(lane.name)
+        if route is None or self._stopping:
+            return
+        now = self._site.clock.now()
+        while (taken := lane.next(now)) is not None:
+            body = self._store.pieces(taken.parcel)
+            attempt = Attempt(self._site, route, taken, body=body, told=self._told)
+            self._out.add(attempt)
+            attempt.start()
+
+    # -- what has come of attempts
+
+    def _told(self, attempt: Attempt) -> None:
+        self._out.discard(attempt)
+        lane, last, site = self.lanes[attempt.taken.parcel.lane], attempt.last, self._site
+        assert last is not None
+        settlement = lane.ended(
+            attempt.taken,
+            last,
+            now=site.clock.now(),
+            wall=site.clock.wall(),
+            chance=self._chance(),
+            asked_s=attempt.asked_s,
+        )
+        self._settlements.append(settlement)
+        site.log.write(record_of(attempt, settlement))
+        if settlement.condition is Condition.DEAD:
+            self._gone(attempt.taken)
+        if self._settling is None:
+            self._settling = site.loop.create_task(self._settle())
+        self._send(lane)
+        self._wake()
+
+    async def _settle(self) -> None:
+        """Write what has come of attempts until nothing is left to be written."""
+        try:
+            while self._settlements:
+                try:
+                    await self._write()
+                except QueueError as error:
+                    log.warning("what has come of deliveries cannot be written, they may arrive again: %s", error)
+                    await asyncio.sleep(AGAIN_S)
+        finally:
+            self._settling = None
+
+    async def _write(self) -> None:
+        batch, self._settlements = self._settlements, []
+        if not batch:
+            return
+        try:
+            await self._store.settle(batch)
+        except QueueError:
+            self._settlements = batch + self._settlements
+            raise
+        for lane in self.lanes.values():
+            if lane.rule.strict and not lane.out:
+                lane.may_have_more = True  # the next of an order may go
+                self._wake()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self._site.loop.call_exception_handler({"message": "the courier has failed", "exception": bug})

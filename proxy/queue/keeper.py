@@ -1,0 +1,175 @@
+"""``DeliveryKeeper``: what exchanges know of the queue. It makes a parcel of what is to be kept, and has it stored.
+
+There is one in each process that serves a route which keeps; with it go a courier, which may be the one that delivers,
+and a look at the store each second: what it holds, and what is paused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.core.keeping import KeepingRelay
+from proxy.core.policy import Route
+from proxy.net.site import Site
+from proxy.net.spill import SpillFile
+from proxy.queue.breaker import PROBING
+from proxy.queue.courier import Courier
+from proxy.queue.records import LaneCount, Parcel, QueueError, QueueFullError
+from proxy.queue.sealed import seal
+from proxy.queue.store import QueueStore
+from proxy.queue.telling import facts_of, order_of, same_of
+from proxy.reasons import Reason
+
+log = logging.getLogger(__name__)
+
+Told = Callable[[Reason | None, str], None]
+
+#: How often the store is asked what it holds.
+LOOK_S = 1.0
+#: Failures of the store are told so often at most.
+QUIET_S = 10.0
+
+
+class Opened(Protocol):
+    """An open store, and what goes with it (``queue.opening``)."""
+
+    store: QueueStore
+    bodies: str | None  # where bodies are kept as files
+    ring: Callable[[], None]  # tells the courier of another process
+
+    async def close(self) -> None:
+        """Give everything back."""
+
+
+class DeliveryKeeper:
+    """The queue of one process (``net.site.DeliveryQueue``)."""
+
+    def __init__(self, site: Site, opened: Opened, courier: Courier) -> None:
+        self.folder = opened.bodies
+        self.store = opened.store
+        self.courier = courier
+        self.counts: dict[str, LaneCount] = {}
+        self.failure = ""  # why the store did not take the last one
+        self._site = site
+        self._opened = opened
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._probing: set[str] = set()
+        self._quiet_until = 0.0
+        self._looking = site.loop.create_task(self._look())
+
+    # -- for exchanges (net.site.DeliveryQueue)
+
+    def keep(self, relay: KeepingRelay, spill: SpillFile | None, told: Told) -> None:
+        """Keep what ``relay`` has."""
+        parcel = self._parcel(relay, spill)
+        task = self._site.loop.create_task(self._keep(parcel, relay.admit.route, told))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def holds(self, route: Route) -> bool:
+        """Whether nothing is sent to the route's upstream now."""
+        assert route.delivery is not None
+        count = self.counts.get(route.name)
+        if count is not None and (count.paused or (route.delivery.strict and count.live)):
+            return True
+        breaker = self.courier.lane_of(route).breaker
+        if not breaker.most(1, self._site.clock.now()):
+            return True
+        if breaker.state is not PROBING:
+            return False
+        probed = route.name in self._probing
+        self._probing.add(route.name)
+        return probed
+
+    def tried(self, route: Route, *, well: bool) -> None:
+        """An exchange has tried the route's upstream."""
+        assert route.delivery is not None
+        self._probing.discard(route.name)
+        breaker = self.courier.lane_of(route).breaker
+        if well:
+            breaker.succeeded(route.delivery.concurrency)
+        else:
+            breaker.failed(self._site.clock.now())
+
+    # -- for the process
+
+    async def close(self) -> None:
+        """Let what is being kept be kept, what is out end, and close the store."""
+        self._looking.cancel()
+        await asyncio.gather(self._looking, *self._tasks, return_exceptions=True)
+        await self.courier.stop()
+        await self._opened.close()
+
+    # -- inside
+
+    def _parcel(self, relay: KeepingRelay, spill: SpillFile | None) -> Parcel:
+        route, size = relay.admit.route, relay.gate.received
+        rule = route.delivery
+        assert rule is not None
+        spilled = spill is not None and spill.size > 0
+        body = None if spilled else relay.body
+        facts = facts_of(relay)
+        return Parcel(
+            # The id of a trusted proxy may come twice.
+            id=self._site.new_request_id() if relay.arrival.trusted else relay.record.request_id,
+            lane=route.name,
+            accepted=self._site.clock.wall(),
+            head=seal(relay.kept_head, route),
+            body=body,
+            size=size,
+            facts=facts,
+            order=order_of(rule, relay.head, body),
+            same=same_of(rule, facts, body),
+            keys=relay.keys.every,
+            spill=spill if spilled else None,
+        )
+
+    async def _keep(self, parcel: Parcel, route: Route, told: Told) -> None:
+        try:
+            await self._store(parcel, route, told)
+        except QueueFullError:
+            self.failure = "full"
+            told(Reason.QUEUE_FULL, "")
+        except QueueError as error:
+            self._complain(error)
+            told(Reason.QUEUE_FAILED, "store")
+        except Exception as bug:  # noqa: BLE001 - a bug of ours must not leave a sender without an answer
+            self._site.loop.call_exception_handler({"message": "a delivery could not be kept", "exception": bug})
+            told(Reason.QUEUE_FAILED, "internal_error")
+
+    async def _store(self, parcel: Parcel, route: Route, told: Told) -> None:
+        lane = self.courier.takes(route)
+        taken = None
+        if lane is None:
+            await self.store.append([parcel])
+        else:
+            lane.coming += 1
+            try:
+                taken = await self.store.append_taken(parcel)
+            finally:
+                lane.coming -= 1
+        self.failure = ""
+        told(None, "")
+        if lane is not None and taken is not None:
+            self.courier.take(lane, taken)
+        elif self.courier.is_active:
+            self.courier.arrived(parcel.lane)
+        else:
+            self._opened.ring()
+
+    def _complain(self, error: QueueError) -> None:
+        self.failure = str(error)
+        now = self._site.clock.now()
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET_S
+            log.error("deliveries cannot be kept, their senders are told 503: %s", error)
+
+    async def _look(self) -> None:
+        while True:
+            with contextlib.suppress(QueueError):
+                self.counts = {count.lane: count for count in await self.store.counts(self._site.clock.wall())}
+            await asyncio.sleep(LOOK_S)

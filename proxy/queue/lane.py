@@ -1,0 +1,108 @@
+"""``Lane``: one route's kept deliveries as the courier sees them: what is here to be sent, what is out, what may go.
+
+It decides, and does nothing: no store, no connection, no clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from proxy.core.delivery import SERVER_ERRORS, AttemptOutcome, DeliveryRule
+from proxy.queue.breaker import OPEN, Breaker, Pace
+from proxy.queue.records import Condition, Settlement, Taken, Try
+
+#: Beyond those that are out, so many are fetched ahead, so that none waits for the disk.
+AHEAD = 16
+#: No lane has more than so many here, whatever its concurrency: their bodies are in memory.
+MOST_HERE = 256
+
+
+class Lane:
+    """The lane called ``name``. Times are monotonic seconds, but for ``next_due`` (since the epoch)."""
+
+    def __init__(self, name: str, rule: DeliveryRule) -> None:
+        self.name = name
+        self.rule = rule
+        self.ready: deque[Taken] = deque()
+        self.out = 0
+        self.coming = 0  # are being kept, and will be here without being fetched
+        self.paused = False
+        self.may_have_more = True  # the store may have some that are due
+        self.next_due: float | None = None  # of those that are not due yet, as far as is known
+        self.breaker = Breaker()
+        self._pace = Pace()
+        self._not_before = 0.0  # the application asked for a pause
+
+    def wants(self, now: float, wall: float) -> int:
+        """How many to fetch from the store now; then call ``fetching``, and ``fetched`` with what there was."""
+        if self.next_due is not None and self.next_due <= wall:
+            self.may_have_more, self.next_due = True, None
+        if self.paused or not self.may_have_more or not self.breaker.most(self.rule.concurrency, now):
+            return 0
+        room = min(self.rule.concurrency + AHEAD, MOST_HERE) - len(self.ready) - self.out - self.coming
+        return room if room > AHEAD // 2 or not self.ready else 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether one that has just come may go before any other."""
+        few = len(self.ready) + self.out + self.coming < self.rule.concurrency + AHEAD
+        return few and not (self.paused or self.may_have_more or self.rule.strict or self.breaker.state is OPEN)
+
+    def fetching(self) -> None:
+        """The store is asked; what comes from now on is not in its answer."""
+        self.may_have_more = False
+
+    def fetched(self, taken: list[Taken], wanted: int) -> None:
+        """The store gave these of so many."""
+        self.ready.extend(taken)
+        self.may_have_more |= len(taken) == wanted
+
+    def next(self, now: float) -> Taken | None:
+        """The one to send now, if one may go."""
+        if not self.ready or self.paused or now < self._not_before:
+            return None
+        if self.out >= self.breaker.most(self.rule.concurrency, now) or self._pace.wait_s(self.rule.pace_per_s, now):
+            return None
+        self._pace.went(self.rule.pace_per_s, now)
+        self.out += 1
+        return self.ready.popleft()
+
+    def wakes_in(self, now: float, wall: float) -> float | None:
+        """In how many seconds something may go that may not now; None where only an event can change that."""
+        found = []
+        if self.next_due is not None:
+            found.append(self.next_due - wall)
+        if self.ready and not self.paused:
+            if (closes_at := self.breaker.closes_at) is not None:
+                found.append(closes_at - now)
+            elif self.out < self.breaker.most(self.rule.concurrency, now):
+                found.append(max(self._not_before - now, self._pace.wait_s(self.rule.pace_per_s, now)))
+        elif self.breaker.closes_at is not None and self.may_have_more:
+            found.append(self.breaker.closes_at - now)
+        return max(0.0, min(found)) if found else None
+
+    def ended(self, taken: Taken, last: Try, *, now: float, wall: float, chance: float, asked_s: float) -> Settlement:
+        """What becomes of one that was out. ``asked_s`` is the pause that the application asked for."""
+        self.out -= 1
+        rule, status = self.rule, last.status
+        if not status or status // 100 == SERVER_ERRORS:
+            self.breaker.failed(now)
+        else:
+            self.breaker.succeeded(rule.concurrency)
+        if asked_s:
+            self._not_before = max(self._not_before, now + min(asked_s, rule.retry.most_s))
+        outcome = rule.retry.judge(status)
+        if outcome is AttemptOutcome.DELIVERED:
+            return Settlement(taken.number, None, last)
+        attempts = taken.attempts + 1
+        due = rule.retry.due(taken.begun, wall, attempts, chance, asked_s) if outcome is AttemptOutcome.AGAIN else None
+        if due is None:
+            return Settlement(taken.number, Condition.DEAD, last)
+        self.next_due = due if self.next_due is None else min(self.next_due, due)
+        return Settlement(taken.number, Condition.WAITING, last, due)
+
+    def take_back(self) -> list[Taken]:
+        """What is here and was not sent: nothing is sent any more."""
+        back = list(self.ready)
+        self.ready.clear()
+        return back

@@ -1,0 +1,178 @@
+"""Kept deliveries for people and for programs: as records that search words are asked of, as lines, and as JSON.
+
+All that a sender chose is made visible (``config.commandline.visible``) before it is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from proxy.config.commandline import visible
+from proxy.queue.records import Condition, Kept, LaneCount
+
+Json = dict[str, object]
+
+_STEPS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
+_SIZES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+
+
+def searched_of(kept: Kept) -> Json:
+    """What the search words are asked of (``core.search``)."""
+    facts, last = kept.parcel.facts, kept.tries[-1] if kept.tries else None
+    return {
+        "route": kept.parcel.lane,
+        "provider": facts.get("provider", ""),
+        "event": facts.get("event", ""),
+        "reason": last.word if last is not None else "accepted",
+        "verdict": "admitted",
+        "id": kept.parcel.id,
+        "method": facts.get("method", ""),
+        "path": facts.get("path", ""),
+        "host": facts.get("host", ""),
+        "secret": facts.get("secret", ""),
+        "agent": facts.get("agent", ""),
+        "status": last.status if last is not None else 0,
+        "ip": facts.get("client", ""),
+        "duration_s": last.lasted_s if last is not None else 0.0,
+        "size": kept.parcel.size,
+        "time": kept.parcel.accepted,
+        "delivery_id": facts.get("delivery_id", ""),
+        "condition": kept.condition.name.lower(),
+    }
+
+
+def line_of(kept: Kept, now: float) -> str:
+    """One line of a list."""
+    record = searched_of(kept)
+    words = [
+        kept.parcel.id,
+        f"{record['condition']}",
+        f"{kept.parcel.lane}",
+        f"{record['event'] or '-'}",
+        show_size(kept.parcel.size),
+        f"{show_age(now - kept.parcel.accepted)} old",
+        f"{kept.attempts} attempts" if kept.attempts != 1 else "1 attempt",
+    ]
+    if kept.tries:
+        words.append(said(kept.tries[-1].word, kept.tries[-1].status))
+    if kept.condition is Condition.WAITING and kept.due > now:
+        words.append(f"again in {show_age(kept.due - now)}")
+    return one_line("  ".join(words))
+
+
+def json_of(kept: Kept) -> Json:
+    """All of it but the body."""
+    return {
+        **searched_of(kept),
+        "request_id": kept.parcel.facts.get("request_id", kept.parcel.id),
+        "accepted": instant(kept.parcel.accepted),
+        "due": instant(kept.due) if kept.condition is Condition.WAITING else None,
+        "attempts": [
+            {
+                "at": instant(each.at),
+                "status": each.status,
+                "reason": each.word,
+                "detail": each.detail,
+                "seconds": round(each.lasted_s, 6),
+            }
+            for each in kept.tries
+        ],
+        "attempts_made": kept.attempts,
+        "head": kept.parcel.head.decode("latin-1"),
+    }
+
+
+def page_of(kept: Kept, now: float) -> list[str]:
+    """All of it but the body, for people."""
+    facts = kept.parcel.facts
+    due = f", tried again in {show_age(kept.due - now)}" if kept.condition is Condition.WAITING else ""
+    lines = [
+        f"{kept.parcel.id}: {kept.condition.name.lower()}{due}",
+        f"    route {kept.parcel.lane}, accepted {instant(kept.parcel.accepted)}, {show_size(kept.parcel.size)}",
+        *(f"    {name} {value}" for name, value in facts.items() if name not in {"peer", "scheme"}),
+        "attempts:" if kept.tries else "no attempt yet",
+    ]
+    for number, each in enumerate(kept.tries, 1 + kept.attempts - len(kept.tries)):
+        detail = f" ({each.detail})" if each.detail else ""
+        lines.append(f"    {number}  {instant(each.at)}  {said(each.word, each.status)}{detail}, {each.lasted_s:.3f} s")
+    lines += ["head:", *(f"    {line}" for line in kept.parcel.head.decode("latin-1").splitlines() if line)]
+    return [one_line(line) for line in lines]
+
+
+def said(word: str, status: int) -> str:
+    """What an attempt came to."""
+    return f"answered {status}" if status else word
+
+
+def table_of(counts: Sequence[LaneCount], before: Sequence[LaneCount], seconds: float, now: float) -> list[str]:
+    """A line for each lane; rates are of the ``seconds`` since ``before``."""
+    earlier = {count.lane: count for count in before}
+    rows = [("ROUTE", "WAITING", "DEAD", "OLDEST", "IN/S", "OUT/S", "SIZE", "")]
+    for count in counts:
+        first = earlier.get(count.lane, count)
+        rows.append(
+            (
+                count.lane,
+                str(count.live),
+                str(count.dead),
+                show_age(now - count.oldest) if count.oldest is not None else "-",
+                f"{(count.accepted - first.accepted) / seconds:.1f}",
+                f"{(count.delivered - first.delivered) / seconds:.1f}",
+                show_size(count.bytes),
+                "paused" if count.paused else "",
+            )
+        )
+    return list(_columns(rows))
+
+
+def count_json(count: LaneCount, before: LaneCount, seconds: float, now: float) -> Json:
+    """One lane, for programs."""
+    return {
+        "route": count.lane,
+        "waiting": count.live,
+        "dead": count.dead,
+        "bytes": count.bytes,
+        "oldest_s": None if count.oldest is None else round(now - count.oldest, 3),
+        "accepted": count.accepted,
+        "delivered": count.delivered,
+        "died": count.died,
+        "dropped": count.dropped,
+        "accepted_per_s": round((count.accepted - before.accepted) / seconds, 3),
+        "delivered_per_s": round((count.delivered - before.delivered) / seconds, 3),
+        "paused": count.paused,
+    }
+
+
+def show_age(seconds: float) -> str:
+    """About how long: ``3h``, ``12s``."""
+    for unit, size in _STEPS:
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return "0s"
+
+
+def show_size(size: int) -> str:
+    """About how much: ``1.5MiB``."""
+    for unit, scale in _SIZES:
+        if size >= scale:
+            return f"{size / scale:.1f}{unit}"
+    return f"{size}B"
+
+
+def instant(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def one_line(text: str) -> str:
+    """``text`` as it may be printed: what a sender wrote begins no line."""
+    return visible(text).replace("\n", "\\n")
+
+
+def _columns(rows: Iterable[tuple[str, ...]]) -> Iterable[str]:
+    rows = list(rows)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for name, *numbers in rows:
+        right = [text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True)]
+        yield one_line("  ".join([name.ljust(widths[0]), *right]).rstrip())

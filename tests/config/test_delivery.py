@@ -1,0 +1,74 @@
+"""How a route delivers, as it is written; and what would look like a promise and be none."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.core.delivery import Deliver, RetryRule
+from proxy.core.policy import BodyMode
+from tests.config.loading import ENDS, Workplace
+
+KEEPS = f'state_dir = "state"\n{ENDS}[route.hook]\nprovider = "github"\nsecrets = ["file:github.secret"]\n'
+QUEUE = f'{KEEPS}deliver = "queue"\n'
+
+
+def test_a_route_delivers_directly_by_itself(place: Workplace) -> None:
+    assert place.routes(KEEPS)["hook"].delivery is None
+
+
+def test_all_of_it(place: Workplace) -> None:
+    text = f"""{KEEPS}deliver = "fallback"
+accepted_status = 200
+ambiguous = "keep"
+retry = {{ first = "1s", most = "1m", for = "2h", on = ["5xx", 409] }}
+concurrency = 9
+pace = "10/s"
+order = "strict"
+order_by = "X-Repo"
+coalesce = "ref"
+keep_authorization = true
+"""
+    loaded = place.load(text)
+    [route] = loaded.policy.routes
+    rule = route.delivery
+    assert rule is not None
+    assert (rule.deliver, rule.accepted_status, rule.ambiguous) == (Deliver.FALLBACK, 200, True)
+    assert rule.retry == RetryRule(1.0, 60.0, 7200.0, frozenset({409}), frozenset({5}))
+    assert (rule.concurrency, rule.pace_per_s, rule.strict, rule.order_by) == (9, 10.0, True, "X-Repo")
+    assert (rule.coalesce, rule.keeps_authorization, rule.keeps) == ("ref", True, True)
+    assert route.body is BodyMode.HOLD
+    queue = loaded.settings.queue
+    assert queue is not None
+    assert queue.path == str(place.folder / "state" / "queue")
+
+
+def test_a_folder_of_its_own(place: Workplace) -> None:
+    queue = place.load(f'{QUEUE}[queue]\npath = "kept"\nmax_bytes = "2MiB"\nmax_age = "1d"\n').settings.queue
+    assert queue is not None
+    assert (queue.path, queue.max_bytes, queue.max_age_s) == (str(place.folder / "kept"), 2 << 20, 86400.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        (QUEUE.replace('state_dir = "state"\n', ""), "deliver", "no place is named"),
+        (f'{QUEUE}body = "tail"\n', "body", "must be here whole"),
+        (f"{KEEPS}concurrency = 3\n", "concurrency", "delivers directly"),
+        (f'{KEEPS}ambiguous = "keep"\n', "ambiguous", "delivers directly"),
+        (f'{QUEUE}ambiguous = "keep"\n', "ambiguous", "tries all again"),
+        (f'{QUEUE}order_by = "X-Repo"\n', "order_by", "without an order"),
+        (f'{QUEUE}retry = {{ first = "2h" }}\n', "retry.first", "above the longest"),
+        (f'{QUEUE}retry = {{ on = ["2xx"] }}\n', "retry.on", "no status of a failure"),
+        (f"{QUEUE}accepted_status = 302\n", "accepted_status", "above the most"),
+        (f'{QUEUE}[queue]\nurl = "redis://127.0.0.1"\n', "queue.url", "has no effect"),
+        (f'state_dir = "s"\n{ENDS}[route.hook]\nopen = true\ndeliver = "queue"\n', "deliver", "anybody could fill"),
+    ],
+)
+def test_what_is_no_promise(place: Workplace, text: str, where: str, what: str) -> None:
+    [problem] = place.problems(text)
+    assert where in problem.where
+    assert what in problem.what
+
+
+def test_a_queue_that_nothing_uses_is_told(place: Workplace) -> None:
+    assert any("no route keeps" in one for one in place.load(f"{KEEPS}[queue]\n").settings.warnings)

@@ -1,0 +1,140 @@
+"""What exchanges know of the queue: that it is kept, that it is not, and when nothing goes to the application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from proxy.core.delivery import Deliver
+from proxy.core.exchange import Admit
+from proxy.core.keeping import KeepingRelay
+from proxy.core.particulars import Arrival
+from proxy.core.record import ExchangeRecord
+from proxy.core.request_head import read_request_head
+from proxy.queue.keeper import DeliveryKeeper
+from proxy.queue.records import QueueError, QueueFullError
+from proxy.reasons import Reason
+from tests.core.relaying import PEER
+from tests.policies import HEAD_LIMITS
+from tests.queue.conformance import count, names
+from tests.queue.staging import Stage, answer, staged, with_rule
+
+Act = Callable[[Stage, DeliveryKeeper], Awaitable[None]]
+FALLBACK = with_rule(deliver=Deliver.FALLBACK)
+
+
+def play(folder: Path, act: Act, **changed: object) -> None:
+    async def run() -> None:
+        async with staged(folder / "queue", with_rule(**changed)) as stage:
+            keeper = DeliveryKeeper(stage.site, stage.opened, stage.courier)
+            await act(stage, keeper)
+            await keeper.close()
+
+    asyncio.run(run())
+
+
+def relay(stage: Stage, name: str, body: bytes = b"body", *, trusted: bool = False) -> KeepingRelay:
+    text = b"POST /hook HTTP/1.1\r\nHost: h\r\nCookie: secret\r\nContent-Length: %d\r\n\r\n" % len(body)
+    parsed = read_request_head(text, HEAD_LIMITS)
+    assert parsed is not None
+    arrival = Arrival("192.0.2.7", secure=True)
+    arrival.trusted = trusted
+    one = KeepingRelay(ExchangeRecord(name, 0.0, "192.0.2.7", "192.0.2.7"), arrival, 0.0)
+    one.admitted(parsed[0], Admit(stage.route, PEER, b"/hook", None), None)
+    one.whole(body)
+    return one
+
+
+async def keep(keeper: DeliveryKeeper, what: KeepingRelay) -> tuple[Reason | None, str]:
+    told: asyncio.Future[tuple[Reason | None, str]] = asyncio.get_running_loop().create_future()
+    keeper.keep(what, None, lambda reason, detail: told.set_result((reason, detail)))
+    return await told
+
+
+def test_what_is_kept_is_sent(tmp_path: Path) -> None:
+    async def act(stage: Stage, keeper: DeliveryKeeper) -> None:
+        for number in range(20):
+            assert await keep(keeper, relay(stage, f"r{number}", b"%d" % number)) == (None, "")
+        await stage.until_empty()
+        assert sorted(stage.application.bodies) == sorted(b"%d" % number for number in range(20))
+        assert b"secret" not in b"".join(stage.application.requests)
+
+    play(tmp_path, act)
+
+
+def test_an_id_of_a_trusted_proxy_may_come_twice(tmp_path: Path) -> None:
+    async def act(stage: Stage, keeper: DeliveryKeeper) -> None:
+        await stage.opened.store.pause("hook", paused=True)
+        for _ in range(2):
+            assert await keep(keeper, relay(stage, "the same", trusted=True)) == (None, "")
+        assert len(set(await names(stage.opened.store))) == 2
+
+    play(tmp_path, act)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (QueueFullError("full"), (Reason.QUEUE_FULL, "")),
+        (QueueError("disk I/O error"), (Reason.QUEUE_FAILED, "store")),
+        (RuntimeError("a bug"), (Reason.QUEUE_FAILED, "internal_error")),
+    ],
+)
+def test_what_is_not_kept_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: tuple[Reason, str]
+) -> None:
+    async def act(stage: Stage, keeper: DeliveryKeeper) -> None:
+        async def fail(*_: object) -> None:
+            raise error
+
+        complaints: list[object] = []
+        stage.site.loop.set_exception_handler(lambda _, context: complaints.append(context["exception"]))
+        for name in ("append", "append_taken"):
+            monkeypatch.setattr(stage.opened.store, name, fail)
+        assert await keep(keeper, relay(stage, "a")) == told
+        assert complaints == ([error] if isinstance(error, RuntimeError) else [])
+
+    play(tmp_path, act)
+
+
+def test_a_paused_route_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.queue.keeper.LOOK_S", 0.01)
+
+    async def act(stage: Stage, keeper: DeliveryKeeper) -> None:
+        assert not keeper.holds(stage.route)
+        await stage.opened.store.pause("hook", paused=True)
+        await stage.until(lambda: keeper.holds(stage.route))
+        await stage.opened.store.pause("hook", paused=False)
+        await stage.until(lambda: not keeper.holds(stage.route))
+
+    play(tmp_path, act, deliver=Deliver.FALLBACK)
+
+
+def test_an_order_is_not_overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.queue.keeper.LOOK_S", 0.01)
+
+    async def act(stage: Stage, keeper: DeliveryKeeper) -> None:
+        stage.application.answers = [answer(500)]
+        assert await keep(keeper, relay(stage, "a")) == (None, "")
+        await stage.until(lambda: keeper.holds(stage.route))
+        assert (await count(stage.opened.store)).live == 1
+
+    play(tmp_path, act, deliver=Deliver.FALLBACK, strict=True)
+
+
+def test_an_application_that_fails_is_held_and_probed(tmp_path: Path) -> None:
+    async def act(stage: Stage, keeper: DeliveryKeeper) -> None:
+        for _ in range(5):
+            assert not keeper.holds(stage.route)
+            keeper.tried(stage.route, well=False)
+        assert keeper.holds(stage.route)
+        await stage.until(lambda: not keeper.holds(stage.route))
+        assert keeper.holds(stage.route), "one probe at a time"
+        keeper.tried(stage.route, well=True)
+        assert not keeper.holds(stage.route)
+        assert not keeper.holds(stage.route)
+
+    play(tmp_path, act, deliver=Deliver.FALLBACK)

@@ -1,0 +1,65 @@
+"""Kept deliveries as people and programs see them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from proxy.core.search import parse_query
+from proxy.queue import showing
+from proxy.queue.records import Condition, Kept, LaneCount, Parcel, Try
+
+NOW = 1_700_000_000.0
+FACTS = {"event": "push", "client": "192.0.2.7", "path": "/hook", "agent": "GitHub", "delivery_id": "d-1"}
+PARCEL = Parcel("abc1", "github", NOW - 3600, b"POST /hook HTTP/1.1\r\nHost: h\r\n\r\n", None, 2048, FACTS)
+KEPT = Kept(
+    7, PARCEL, Condition.WAITING, NOW + 30, 2, (Try(NOW - 60, 0, "upstream_timeout"), Try(NOW - 5, 503, "delivered"))
+)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["", "route:github", "event:push status:503", "id:abc1", "ip:192.0.2.0/24", "size>1k", "before:30m", "waiting",
+     "d-1", "-dead", 'agent:"GitHub"'],
+)  # fmt: skip
+def test_search_words_find_it(words: str) -> None:
+    assert parse_query(words, NOW).matches(showing.searched_of(KEPT))
+
+
+@pytest.mark.parametrize("words", ["route:gitlab", "dead", "after:30m", "status:200", "size<1k"])
+def test_search_words_leave_it_out(words: str) -> None:
+    assert not parse_query(words, NOW).matches(showing.searched_of(KEPT))
+
+
+def test_a_line() -> None:
+    line = "abc1  waiting  github  push  2.0KiB  1h old  2 attempts  answered 503  again in 30s"
+    assert showing.line_of(KEPT, NOW) == line
+
+
+def test_what_a_sender_wrote_drives_no_terminal() -> None:
+    hostile = replace(KEPT, parcel=replace(PARCEL, facts={"event": "\x1b[2J\n\u202e", "agent": "a\nb"}))
+    for line in (showing.line_of(hostile, NOW), *showing.page_of(hostile, NOW), json.dumps(showing.json_of(hostile))):
+        assert line.isprintable()
+
+
+def test_a_page_has_every_attempt() -> None:
+    page = "\n".join(showing.page_of(KEPT, NOW))
+    assert "upstream_timeout" in page
+    assert "answered 503" in page
+    assert "POST /hook HTTP/1.1" in page
+
+
+def test_json_is_whole() -> None:
+    found = json.loads(json.dumps(showing.json_of(KEPT)))
+    assert (found["id"], found["condition"], len(found["attempts"])) == ("abc1", "waiting", 2)
+
+
+def test_a_table_with_rates() -> None:
+    before = LaneCount("github", live=9, accepted=10, delivered=2)
+    after = LaneCount("github", live=8, dead=1, bytes=3 << 20, accepted=30, delivered=12, paused=True, oldest=NOW - 90)
+    [head, row] = showing.table_of([after], [before], 10.0, NOW)
+    assert head.split() == ["ROUTE", "WAITING", "DEAD", "OLDEST", "IN/S", "OUT/S", "SIZE"]
+    assert row.split() == ["github", "8", "1", "1m", "2.0", "1.0", "3.0MiB", "paused"]
+    assert showing.count_json(after, before, 10.0, NOW)["accepted_per_s"] == 2.0
