@@ -117,12 +117,24 @@ class TlsContexts:
         """Read those pairs again whose files have changed since they were last looked at."""
         return self._renew([i for i, pair in enumerate(self._pairs) if _stamp(pair) != self._stamps[i]])
 
-    async def watch(self, report: Callable[[list[Problem]], None], interval_s: float = WATCH_INTERVAL_S) -> None:
-        """Look at the files every ``interval_s``, for ever. ``report`` is told once of each bad change."""
+    async def watch(
+        self,
+        report: Callable[[list[Problem]], None],
+        interval_s: float = WATCH_INTERVAL_S,
+        *,
+        renewed: Callable[[Served], None] = lambda _: None,
+    ) -> None:
+        """Look at the files every ``interval_s``, for ever. ``report`` is told once of each bad change, ``renewed`` of
+        each certificate that came instead of another.
+        """
         while True:
             await asyncio.sleep(interval_s)
+            before = [one.served for one in self.loaded]
             if problems := self.reload_changed():
                 report(problems)
+            for one, old in zip(self.loaded, before, strict=True):
+                if one.served != old:
+                    renewed(one.served)
 
     def _renew(self, indices: Sequence[int]) -> list[Problem]:
         problems: list[Problem] = []

@@ -9,6 +9,8 @@ from proxy.core.metric_families import CERTIFICATE_EXPIRY
 from proxy.core.metrics import Metrics
 from proxy.errors import Problem
 from proxy.net.certificate import Served
+from proxy.net.certificate_notes import sentence
+from proxy.net.clock import Clock
 from proxy.net.tls import TlsContexts
 from proxy.ops.journal import log, problem_lines
 
@@ -58,7 +60,11 @@ class Certificates:
             self._watch = None
         self._contexts = contexts
         if contexts is not None:
-            self._watch = self._loop.create_task(contexts.watch(_report))
+            self._watch = self._loop.create_task(contexts.watch(_report, renewed=_renewed))
+
+
+def _renewed(one: Served) -> None:
+    log.info("certificate %s, taken over from its file", sentence(one, Clock.wall()))
 
 
 def _report(problems: list[Problem]) -> None:

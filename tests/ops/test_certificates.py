@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,28 @@ def test_a_renewal_is_taken_and_a_bad_one_is_told(
     with caplog.at_level(logging.ERROR, "proxy"):
         asyncio.run(main())
     assert "the old one stays" in caplog.text
+
+
+def test_a_renewal_is_told_with_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(tls.TlsContexts.watch, "__defaults__", (0.001,))
+    found = settings(tmp_path)
+    contexts = load_certificates(found)
+    pair = found.tls[0]
+
+    async def main() -> None:
+        certificates = Certificates(asyncio.get_running_loop())
+        certificates.use(contexts)
+        before = certificates.served
+        issued = trustme.CA().issue_cert("a.example.com", not_after=datetime(2031, 5, 6, tzinfo=UTC))
+        issued.private_key_pem.write_to_path(pair.key)
+        issued.cert_chain_pems[0].write_to_path(pair.cert)
+        async with asyncio.timeout(10):
+            while certificates.served == before:  # noqa: ASYNC110 - files tell nobody
+                await asyncio.sleep(0.001)
+        certificates.use(None)
+
+    with caplog.at_level(logging.INFO, "proxy"):
+        asyncio.run(main())
+    assert f"certificate {pair.cert}: a.example.com; until 2031-05-06" in caplog.text

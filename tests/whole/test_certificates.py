@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,13 +21,15 @@ TODAY = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
 
 
-def write(folder: Path, begin: dt.timedelta, end: dt.timedelta) -> tuple[str, str]:
-    issued = trustme.CA().issue_cert("hooks.example.com", not_before=TODAY + begin, not_after=TODAY + end)
+def write(folder: Path, begin: dt.timedelta, end: dt.timedelta) -> tuple[str, str, bytes]:
+    """The paths of a certificate and its key, and the authority."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("hooks.example.com", not_before=TODAY + begin, not_after=TODAY + end)
     cert, key = folder / "cert.pem", folder / "key.pem"
     cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     issued.private_key_pem.write_to_path(str(key))
     key.chmod(0o600)
-    return str(cert), str(key)
+    return str(cert), str(key), authority.cert_pem.bytes()
 
 
 def check(cert: str, key: str, *flags: str) -> tuple[int, str]:
@@ -54,7 +57,7 @@ def test_what_is_said_of_dates(
     state: str,
     rule: str,
 ) -> None:
-    cert, key = write(tmp_path, begin, end)
+    cert, key, authority = write(tmp_path, begin, end)
     until = (TODAY + end).strftime("%Y-%m-%d")
     code, said = check(cert, key, "--strict")
     assert code == (78 if rule else 0), said
@@ -67,13 +70,21 @@ def test_what_is_said_of_dates(
     found = json.loads(answer.content)
     [shown] = found["certificates"]
     assert (shown["state"], shown["names"]) == (state, ["hooks.example.com"])
+    ca = tmp_path / "ca.pem"
+    ran = ["openssl", "s_client", "-connect", f"127.0.0.1:{hookward.port}", "-verify_return_error", "-CAfile", str(ca)]
+    if state == "expired" and shutil.which("openssl"):
+        (tmp_path / "ca.pem").write_bytes(authority)
+        subprocess.run(
+            [*ran, "-CAfile", str(tmp_path / "ca.pem")], input=b"", capture_output=True, check=False, timeout=30
+        )
+        assert hookward.said("the client says that our certificate is out of its dates (from 127.0.0.1): renew it")
     warned = [one for one in found["configuration"]["warnings"] if cert in one]
     assert bool(warned) is bool(rule)
     assert all(f"warning: {one}" in hookward.err.text for one in found["configuration"]["warnings"])
 
 
 def test_key_and_certificate_that_are_swapped_are_said_to_be(tmp_path: Path) -> None:
-    cert, key = write(tmp_path, -DAY, 50 * DAY)
+    cert, key, _ = write(tmp_path, -DAY, 50 * DAY)
     code, said = check(key, cert)
     assert code == 78
     assert "they are swapped" in said
