@@ -22,10 +22,7 @@ MAX_IGNORES = 2
 #: What is still bigger than it may be, in code lines. A figure here only falls, and goes once it is within the bounds.
 BIG_CLASSES = {
     "proxy/net/client.py:ClientConnection": 273,
-    "proxy/core/relay.py:Relay": 275,
-}
-BIG_FILES = {
-    "proxy/core/relay.py": 311,
+    "proxy/core/relay.py:Relay": 266,
 }
 #: Of the whole package: what is measured, where it may stand today, and the aim. The second figure moves to the third.
 TANGLED_PER_100 = (Fraction(13, 10), Fraction(1))
@@ -54,7 +51,7 @@ def test_classes_are_small() -> None:
 
 
 def test_files_are_small() -> None:
-    within({source.name: len(source.code) for source in SOURCES}, MAX_FILE_LINES, BIG_FILES)
+    within({source.name: len(source.code) for source in SOURCES}, MAX_FILE_LINES, {})
 
 
 def test_few_functions_are_tangled() -> None:

@@ -169,6 +169,10 @@ class BodyGate:
         return pieces
 
 
+#: Of a head that is refused nothing is read.
+NO_BODY = BodyGate(FREE, 0, None, None)
+
+
 def gate_of(admit: Admit, spill: Spill | None) -> BodyGate:
     """The gate for the body of an admitted head. ``spill`` takes what does not fit the window, in HOLD alone."""
     mode = admit.route.body

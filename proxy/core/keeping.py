@@ -11,7 +11,7 @@ from __future__ import annotations
 from proxy.core.delivery import Deliver, DeliveryRule
 from proxy.core.particulars import SAFE, head_to_upstream
 from proxy.core.relay import ADMITTED, AWAITING, DIALING, SENDING, STORING, Relay
-from proxy.core.states import ANSWER_MOVES, Event, Then
+from proxy.core.states import ANSWER_HEARS, ANSWER_MOVES, Event, Then
 from proxy.reasons import Phase, Reason
 
 #: What an upstream may have, and has not answered.
@@ -78,18 +78,18 @@ class KeepingRelay(Relay):
 
     def stored(self) -> None:
         """It is on stable storage."""
-        self._hear_upstream(Event.STORED)
+        self._hear(ANSWER_HEARS[self.answer], Event.STORED)
         self.record.status = self.rule.accepted_status
         self.record.phase = Phase.DONE
         self._end(Reason.ACCEPTED, Then.ANSWER)
 
     def not_stored(self, reason: Reason, detail: str) -> None:
         """There was no room for it, or the store has failed."""
-        self._hear_upstream(Event.STORED)
+        self._hear(ANSWER_HEARS[self.answer], Event.STORED)
         self.refuse(reason, detail)
 
     def _store(self) -> None:
-        self._spilled = None
+        self.spilled = None
         self._pending = []
         self.to_upstream = []
         self.answer = ANSWER_MOVES[self.answer][STORING]

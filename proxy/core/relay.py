@@ -25,14 +25,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from proxy.core.body import BodyGate, Spill, gate_of
+from proxy.core.body import NO_BODY, BodyGate, Spill, gate_of
 from proxy.core.diagnosis import MAX_BODY_BYTES
 from proxy.core.duplicates import NO_KEYS, Keys
 from proxy.core.exchange import Admit, Reject
 from proxy.core.forwarding import answer_head
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.particulars import Arrival, delivery_keys, head_to_upstream, own_answer
-from proxy.core.policy import BodyMode, Endpoint, Route
+from proxy.core.policy import Endpoint, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.states import (
     ANSWER_HEARS,
@@ -52,9 +52,6 @@ RECEIVING, JUDGING, CLAIMING, ADMITTED, _ = RequestState
 NONE, DIALING, SENDING, AWAITING, KEPT, RELAYING, STORING, OUTCOME, CLOSED = AnswerState
 CHUNKED = Framing.CHUNKED
 EOF = Framing.EOF
-
-#: Of a head that is refused nothing is read.
-_NO_BODY = BodyGate(BodyMode.FREE, 0, None, None)
 
 #: A body that must be judged in one piece is judged on the loop up to this size: the worst takes 2 ms.
 ON_LOOP_BYTES = 16 * 1024
@@ -78,7 +75,7 @@ class Relay:
     head: RequestHead = field(init=False)
     admit: Admit = field(init=False)
     route: Route | None = None
-    gate: BodyGate = _NO_BODY
+    gate: BodyGate = NO_BODY
     is_free: bool = False  # nothing is to be proved by the body
 
     # the two halves, and what lies between them
@@ -88,7 +85,7 @@ class Relay:
     _since: float = 0.0  # when it got the request
     _pending: list[bytes] = field(default_factory=list)  # may leave, and waits for a connection
     _chunked: bool = False  # the request is sent in chunks
-    _spilled: Iterator[bytes] | None = None  # of the spill, what is still to be sent
+    spilled: Iterator[bytes] | None = None  # of the spill, what is still to be sent by ``upstream_takes``
     _kept: tuple[ResponseHead, list[bytes], bool] | None = None
     _framing: Framing = Framing.NONE  # how we end the answer
 
@@ -155,7 +152,7 @@ class Relay:
 
     def whole(self, body: bytes) -> None:
         """All of the content at once: the common case, in one step."""
-        self._hear(Event.CONTENT)
+        self._hear(REQUEST_HEARS[self.request], Event.CONTENT)
         self.request_read = True
         gate = self.gate
         if len(body) > ON_LOOP_BYTES and gate.wants_whole:
@@ -166,34 +163,33 @@ class Relay:
 
     def content(self, piece: bytes) -> None:
         """More of the content, in the order it came. Raises OSError where the spill does not take it."""
-        self._hear(Event.CONTENT)
+        self._hear(REQUEST_HEARS[self.request], Event.CONTENT)
         out = self.gate.feed(piece)
         if out:
             self._stream(out)
 
     def content_ended(self) -> None:
         """The framing of the content has ended without error: now there is a verdict (threats S10a)."""
-        self._hear(Event.CONTENT)
+        self._hear(REQUEST_HEARS[self.request], Event.CONTENT)
         self.request_read = True
-        gate = self.gate
-        if gate.received > ON_LOOP_BYTES and gate.wants_whole:
+        if self.gate.received > ON_LOOP_BYTES and self.gate.wants_whole:
             self._judge_apart()
         else:
-            self._judge(gate.finish())
+            self._judge(self.gate.finish())
 
     def judged(self, verdict: str | Reason | None) -> None:
         """What JUDGE has given."""
-        self._hear(Event.VERDICT)
+        self._hear(REQUEST_HEARS[self.request], Event.VERDICT)
         self._judge(verdict)
 
     def claimed(self) -> None:
         """No other exchange delivers this."""
-        self._hear(Event.CLAIM)
+        self._hear(REQUEST_HEARS[self.request], Event.CLAIM)
         self._deliver()
 
     def duplicate(self, reason: Reason, status: int) -> None:
         """It is a duplicate, or none can tell whether it is one (OVERLOADED); ``status`` is to be answered."""
-        self._hear(Event.CLAIM)
+        self._hear(REQUEST_HEARS[self.request], Event.CLAIM)
         if self.admit.route.observe and reason is not Reason.INTERNAL_ERROR:
             self._deliver()
             self.record.verdict, self.record.observed = "observed", reason
@@ -206,7 +202,7 @@ class Relay:
 
     def connected(self, endpoint: Endpoint, name: str, now: float) -> None:
         """A connection to ``endpoint`` stands, which the log calls ``name``: it gets what may leave."""
-        self._hear_upstream(Event.CONNECTED)
+        self._hear(ANSWER_HEARS[self.answer], Event.CONNECTED)
         self._since = self.touched = now
         self.record.upstream = name
         head, gate, judged = self.head, self.gate, self.request is ADMITTED
@@ -226,38 +222,33 @@ class Relay:
 
     def upstream_takes(self, now: float) -> None:
         """The upstream takes more of the request: give it the next piece of the spill, where there is one."""
-        self._hear_upstream(Event.TAKES)
+        self._hear(ANSWER_HEARS[self.answer], Event.TAKES)
         self.touched = now
-        if self._spilled is not None:
-            piece = next(self._spilled, None)
+        if self.spilled is not None:
+            piece = next(self.spilled, None)
             if piece is None:
-                self._spilled = None
+                self.spilled = None
                 self.answer = ANSWER_MOVES[self.answer][AWAITING]
             else:
                 self.to_upstream.append(piece)
-
-    @property
-    def has_more(self) -> bool:
-        """Whether some of the spill is still to be sent."""
-        return self._spilled is not None
 
     # -- the answer
 
     def answered(self, head: ResponseHead, content: list[bytes], *, ended: bool, now: float) -> None:
         """The final head has come, with ``content``; ``ended`` where that was all. It waits for ``relay_kept``."""
-        self._hear_upstream(Event.ANSWER)
+        self._hear(ANSWER_HEARS[self.answer], Event.ANSWER)
         self.touched = now
         if self.answer is OUTCOME:
             self.answer = ANSWER_MOVES[self.answer][CLOSED]
             return
         self.record.upstream_duration_s = now - self._since
-        self._spilled = None  # the upstream takes no more of the request
+        self.spilled = None  # the upstream takes no more of the request
         self._kept = (head, content, ended)
         self.answer = ANSWER_MOVES[self.answer][KEPT]
 
     def more(self, content: list[bytes], *, ended: bool, now: float) -> None:
         """More content of the answer; ``ended`` where that was all."""
-        self._hear_upstream(Event.MORE)
+        self._hear(ANSWER_HEARS[self.answer], Event.MORE)
         self.touched = now
         if self._kept is not None:
             head, before, _ = self._kept
@@ -267,7 +258,7 @@ class Relay:
 
     def failed(self, reason: Reason, detail: str) -> None:
         """The connection to the upstream is gone, and the answer is not complete."""
-        self._hear_upstream(Event.FAILED)
+        self._hear(ANSWER_HEARS[self.answer], Event.FAILED)
         if self.answer is OUTCOME:
             self.answer = ANSWER_MOVES[self.answer][CLOSED]
         else:
@@ -299,8 +290,7 @@ class Relay:
         """The body, to look for the cause of ``suspect`` in; None where it is large, or not here whole."""
         if self._evidence is not None:
             return self._evidence
-        gate = self.gate
-        return gate.whole_body() if gate.held_bytes <= MAX_BODY_BYTES else None
+        return self.gate.whole_body() if self.gate.held_bytes <= MAX_BODY_BYTES else None
 
     # -- an end before its time
 
@@ -370,7 +360,7 @@ class Relay:
             self._send(rest)
         elif answer is NONE or answer is DIALING:
             self._pending += rest
-            self._spilled = self.gate.spilled()
+            self.spilled = self.gate.spilled()
             if answer is NONE:
                 self._dial(may_wait=self.admit.route.hold_s > 0 and self.admit.observed is None)
 
@@ -392,7 +382,7 @@ class Relay:
 
     def _send(self, pieces: list[bytes]) -> None:
         """Give the upstream ``pieces``, and the end where they are the last."""
-        ends = self.request is ADMITTED and self._spilled is None
+        ends = self.request is ADMITTED and self.spilled is None
         self.to_upstream += as_chunk(pieces, last=ends) if self._chunked else pieces
         if ends:
             self.answer = ANSWER_MOVES[self.answer][AWAITING]
@@ -422,13 +412,9 @@ class Relay:
         self.answer = ANSWER_MOVES[self.answer][answer]
         self.then = then
         self.wishes = 0
-        self._kept = self._spilled = None
+        self._kept = self.spilled = None
         self._pending = []
 
-    def _hear(self, event: Event) -> None:
-        if event not in REQUEST_HEARS[self.request]:
-            raise IllegalMoveError(f"request: {event.value} while {self.request.value}")
-
-    def _hear_upstream(self, event: Event) -> None:
-        if event not in ANSWER_HEARS[self.answer]:
-            raise IllegalMoveError(f"answer: {event.value} while {self.answer.value}")
+    def _hear(self, heard: frozenset[Event], event: Event) -> None:
+        if event not in heard:
+            raise IllegalMoveError(f"{event.value} while {self}")

@@ -248,7 +248,7 @@ class Exchange:
         relay.connected(connection.endpoint, connection.endpoint_text, self._site.clock.now())
         pieces, relay.to_upstream = relay.to_upstream, []
         connection.start(self, relay.head.method, pieces, complete=relay.answer is AWAITING)
-        if relay.has_more:
+        if relay.spilled is not None:
             self._send_spilled()
 
     def _send(self) -> None:
@@ -260,7 +260,7 @@ class Exchange:
     def _send_spilled(self) -> None:
         """What lies in the spill, as fast as the upstream takes it."""
         relay = self.relay
-        while relay.has_more and self._upstream is not None and self._upstream.writable:
+        while relay.spilled is not None and self._upstream is not None and self._upstream.writable:
             relay.upstream_takes(self._site.clock.now())
             self._send()
 

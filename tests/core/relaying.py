@@ -211,7 +211,7 @@ class Exchange:
             found += ["connected"] * 3 + ["unreachable"]
         if relay.answer in (AnswerState.SENDING, AnswerState.AWAITING):
             found += ["answered", "answered", "failed"]
-            found += ["takes"] * 4 * relay.has_more
+            found += ["takes"] * 4 * (relay.spilled is not None)
         if relay.may_relay:
             found += ["relay"] * 4
         if relay.answer in (AnswerState.KEPT, AnswerState.RELAYING) and not self.answer_ended:

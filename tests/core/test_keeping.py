@@ -161,7 +161,7 @@ def drawn(rng: random.Random) -> None:
                 relay.not_stored(Reason.QUEUE_FAILED, "store")
         elif relay.may_relay:
             relay.relay_kept(b"date", persists=True)
-        elif relay.has_more and rng.random() < 0.7:
+        elif relay.spilled is not None and rng.random() < 0.7:
             relay.upstream_takes(NOW)
         elif relay.answer in (AnswerState.SENDING, AnswerState.AWAITING):
             if rng.random() < 0.5:
