@@ -71,6 +71,8 @@ class Reason(IdentityEnum):
     OVERLOADED = ("overloaded", 503, Ended.US)
     DUPLICATE_DELIVERED = ("duplicate_delivered", None, Ended.US)
     DUPLICATE_IN_FLIGHT = ("duplicate_in_flight", 409, Ended.US)
+    FILTERED = ("filtered", 200, Ended.US)
+    PAYLOAD_UNDECIDED = ("payload_undecided", 422, Ended.US)
     HANDSHAKE_ANSWERED = ("handshake_answered", None, Ended.US)
     ACCEPTED = ("accepted", 202, Ended.US)
     QUEUE_FULL = ("queue_full", 503, Ended.US)

@@ -48,6 +48,7 @@ def etc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     secrets += ["meta.secret", "meta.token"]
     for number, name in enumerate(secrets):
         (folder / name).write_text(f"a secret of the documents {number}")
+    (folder / "chat.token").write_text("a-token_of-the-documents")
     issued = trustme.CA().issue_cert("hooks.example.com")
     (folder / "fullchain.pem").write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
     issued.private_key_pem.write_to_path(str(folder / "key.pem"))

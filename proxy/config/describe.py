@@ -20,6 +20,7 @@ from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.where import PayloadRule
 
 _INDENT = "    "
 _BODIES = {
@@ -151,6 +152,8 @@ def _taken(route: Route, limits: Limits) -> list[str]:
     if route.content_types is not None:
         types = _list(sorted(name.decode("ascii") for name in route.content_types))
         lines.append(f"Content types: {types}; others are refused.")
+    if route.payload is not None:
+        lines += _selection(route.payload)
     tightened = [
         f"{key.name} {_limit(key.name, route.limits)}"
         for key in SECTIONS["route_limits"].keys
@@ -161,6 +164,14 @@ def _taken(route: Route, limits: Limits) -> list[str]:
     if route.rate is not None:
         lines.append(f"Each address: {show_rate(route.rate.per_s)}, at most {route.rate.burst} at once.")
     return lines
+
+
+def _selection(rule: PayloadRule) -> list[str]:
+    if not rule.where:
+        return []
+    conditions = "; ".join(f"{one.place.text} {one}" for one in rule.where)
+    undecided = "passed on" if rule.may_pass else "refused"
+    return [f"Passed on: {conditions}. Others are answered 200; what cannot be read is {undecided}."]
 
 
 def _mapped(path_map: PathMap) -> str:

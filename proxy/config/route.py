@@ -16,6 +16,7 @@ from proxy.config.duplicates import body_without_signature, read_rule
 from proxy.config.guards import GuardReader, Guards
 from proxy.config.handshakes import read_handshake
 from proxy.config.keys import Key
+from proxy.config.payloads import body_of_payloads, read_payload_rule
 from proxy.config.schema import FLAG_ROUTE, SECTIONS
 from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import Table
@@ -55,6 +56,7 @@ class RouteReader:
         limits, observe = self._limits(view, guards), self._observe(name, view)
         upstream, drained = read_upstreams(view, self.top)
         answer_s = guards.provider.answer_s if guards.provider else 0.0
+        payload, body = read_payload_rule(view, guards), self._body(view, guards)
         return Route(
             name=name,
             path=self._path(view, guards),
@@ -65,8 +67,9 @@ class RouteReader:
             token=guards.token,
             signature=guards.signature,
             events=self._events(view, guards),
-            body=kept_body(view, self._body(view, guards)),
+            body=kept_body(view, body if payload is None else body_of_payloads(view, view.get("body", str), body)),
             observe=observe,
+            payload=payload,
             upstream=upstream,
             drained=drained,
             answer_s=answer_s,
@@ -166,13 +169,13 @@ class RouteReader:
         if not events:
             return None
         known = guards.provider is not None or not view.doubtful("provider")
-        if known and (guards.provider is None or guards.provider.event_header is None):
-            who = guards.provider.title if guards.provider else "a route without a provider"
-            if guards.provider is not None or "provider" not in view:
+        provider = guards.provider
+        if known and (provider is None or not (provider.event_header or provider.event_place)):
+            who = provider.title if provider else "a route without a provider"
+            if provider is not None or "provider" not in view:
+                what = f"{who} has no header that names the event, and no place for it in its payloads is known"
                 view.wrong(
-                    "events",
-                    f"{who} has no header that names the event",
-                    "remove `events`, and let the application choose",
+                    "events", what, 'write where = { "PLACE" = ["NAME"] }, with the place where the event stands'
                 )
         return frozenset(events)
 

@@ -16,6 +16,7 @@ from proxy.config.kinds import choice
 from proxy.config.limits import LIMITS, TIGHTENED
 from proxy.config.queue_keys import DELIVERY, QUEUE, RETRY
 from proxy.config.store_url import STORE_URL
+from proxy.config.where import EVENT_PLACE, WHERE
 from proxy.core.signing.scheme import Encoding, TimeFormat
 
 #: The route that flags and the environment make or change.
@@ -141,6 +142,11 @@ _ROUTE = (
     Key("content_types", kinds.MEDIA_TYPE, "Refuse other types of content, and requests that name none or two. "
         "Parameters such as `charset` and the case of letters do not count.", many=True,
         at_limit="415 `content_type_refused`", flag="content-type"),
+    Key("where", WHERE, "Pass on only deliveries whose payload says this: a table of places in it and what must be "
+        "there. Others are answered 200 and logged `filtered`. See [guards.md](guards.md#where).",
+        at_limit="a payload larger than `hold_window` cannot be decided on"),
+    Key("undecided", choice("refuse", "pass"), "What becomes of a payload that `where` cannot decide on: too large, or "
+        "not readable in one way alone.", "refuse", at_limit="422 `payload_undecided`"),
     Key("body", choice("free", "tail", "hold"), "What the upstream may see before the verdict; left out, `tail` "
         "with a signature, else `free`.", flag="body"),
     Key("mode", choice("enforce", "observe"), "`observe` passes and counts what token, signature, "
@@ -212,6 +218,8 @@ _SCHEME = (
     Key("secret_encoding", choice("raw", "hex", "base64", "whsec"), "What must be decoded before it is a key.", "raw"),
     Key("required", kinds.FIELDS, "A table: headers that must have exactly this value."),
     Key("event_header", kinds.HEADER, "The header that names the event, for `events` and the log."),
+    Key("event_place", EVENT_PLACE, "Where the event stands in the payload, where no header has it: `event.type`.",
+        ""),
     Key("delivery_header", kinds.HEADER, "The header that names the delivery, for the log."),
     Key("refusal_status", kinds.REFUSAL, "The status that the provider demands instead of 403: 400, 401 or 404."),
     Key("docs", kinds.TEXT, "Where the provider describes it."),

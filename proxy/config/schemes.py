@@ -46,6 +46,7 @@ def read_scheme(name: str, view: Table) -> Provider | None:
         docs=view.get("docs", str) or "",
         scheme=scheme,
         event_header=view.get("event_header", bytes),
+        event_place=view.need("event_place", str),
         delivery_header=view.get("delivery_header", bytes),
         refusal_status=view.get("refusal_status", int),
     )

@@ -20,8 +20,10 @@ from typing import Protocol
 
 from proxy.core.exchange import Admit
 from proxy.core.policy import BodyMode
+from proxy.core.selection import PASSED, Selector, selector_of
 from proxy.core.signatures import Verification
-from proxy.reasons import Reason
+from proxy.http1 import RequestHead
+from proxy.reasons import OBSERVABLE, Reason
 
 #: Kept back in ``tail`` beyond the window. One byte would do to make the message incomplete; 16 KiB also keep the last
 #: records from an application that reads a stream record by record.
@@ -53,6 +55,8 @@ class BodyGate:
         "_held",
         "_mode",
         "_running",
+        "_select",
+        "_selected",
         "_spill",
         "_streaming",
         "_verification",
@@ -61,8 +65,17 @@ class BodyGate:
         "received",
     )
 
-    def __init__(self, mode: BodyMode, window: int, verification: Verification | None, spill: Spill | None) -> None:
-        """``window`` in bytes; ``spill`` is needed in HOLD only; without ``verification`` everything is admitted."""
+    def __init__(
+        self,
+        mode: BodyMode,
+        window: int,
+        verification: Verification | None,
+        spill: Spill | None,
+        select: Selector | None = None,
+    ) -> None:
+        """``window`` in bytes; ``spill`` is needed in HOLD only; without ``verification`` everything is admitted.
+        ``select`` says what becomes of a body that has its verdict.
+        """
         self._mode = mode
         self._window = window
         self._verification = verification
@@ -73,6 +86,8 @@ class BodyGate:
         self._held: deque[bytes] = deque()
         self.held_bytes = 0
         self.received = 0
+        self._select = select
+        self._selected = PASSED
 
     @property
     def streaming(self) -> bool:
@@ -102,6 +117,9 @@ class BodyGate:
                 self._spill.write(held)
             self._spill.write(piece)
             return []
+        if self.received > self._window and self._is_to_be_refused:
+            self.take()  # it is hashed to its end: nothing of it is needed
+            return []
         self._hold(piece)
         if self._mode is not TAIL or self.received <= self._window:
             return []
@@ -109,26 +127,61 @@ class BodyGate:
         return self._release()
 
     @property
+    def _is_to_be_refused(self) -> bool:
+        """Whether a body beyond the window is refused at its end, whatever its verdict."""
+        return self._select is not None and not self._select.lets_stream
+
+    @property
     def wants_whole(self) -> bool:
-        """Whether the verdict is made of the whole body at its end: work that grows with it."""
-        return self._verification is not None and self._running is None
+        """Whether the whole body is looked at once it has ended: work that grows with it."""
+        return (self._verification is not None and self._running is None) or self._select is not None
 
     def whole(self, body: bytes) -> str | Reason | None:
         """Take a body that came in one piece and give the verdict: ``feed`` and ``finish`` in one step."""
-        self.keep(body)
-        return None if self._verification is None else self._verification.verify(body)
+        self.received = self.held_bytes = len(body)
+        if body:
+            self._held.append(body)
+        verdict = None if self._verification is None else self._verification.verify(body)
+        return verdict if self._select is None else self._choose(self._select, verdict)
 
     def keep(self, body: bytes) -> None:
-        """Take a body that came in one piece; the verdict is ``judge_kept``'s."""
+        """Take a body that came in one piece; the verdict is ``finish``'s."""
         self.received = self.held_bytes = len(body)
+        if self._running is not None:
+            self._running.update(body)
         if body:
             self._held.append(body)
 
     def finish(self) -> str | Reason | None:
         """The verdict: the name of the secret that matched, None where nothing had to be proved, or why not."""
         if self._running is not None:
-            return self._running.finish()
-        return None if self._verification is None else self.judge_kept(self._verification)
+            verdict: str | Reason | None = self._running.finish()
+        else:
+            verdict = None if self._verification is None else self.judge_kept(self._verification)
+        return verdict if self._select is None else self._choose(self._select, verdict)
+
+    def _choose(self, select: Selector, verdict: str | Reason | None) -> str | Reason | None:
+        """The verdict, or why a body that is proved is refused all the same."""
+        self._selected = select(verdict, self)
+        reason = self._selected.reason
+        if reason is None or reason is Reason.FILTERED:
+            return verdict
+        # Of two proofs that fail, and are only observed, the first is told.
+        return verdict if isinstance(verdict, Reason) and reason in OBSERVABLE else reason
+
+    @property
+    def left_out(self) -> bool:
+        """Whether the body is taken, and not passed on."""
+        return self._selected.reason is Reason.FILTERED
+
+    @property
+    def detail(self) -> str:
+        """Of what is refused for its payload, or left out: the condition, or what stood in the way of deciding."""
+        return self._selected.detail
+
+    def body_in_window(self) -> bytes | None:
+        """The body in one piece, where it fits the window; it stays here."""
+        return self.whole_body() if self.received <= self._window else None
 
     def judge_kept(self, verification: Verification) -> str | Reason:
         """The verdict on what is held or spilled, in one piece; it changes nothing here, so a thread may ask for it."""
@@ -173,12 +226,12 @@ class BodyGate:
 NO_BODY = BodyGate(FREE, 0, None, None)
 
 
-def gate_of(admit: Admit, spill: Spill | None) -> BodyGate:
+def gate_of(head: RequestHead, admit: Admit, spill: Spill | None) -> BodyGate:
     """The gate for the body of an admitted head. ``spill`` takes what does not fit the window, in HOLD alone."""
-    mode = admit.route.body
+    mode, select = admit.route.body, None if admit.route.payload is None else selector_of(head, admit)
     if mode is not BodyMode.HOLD:
         # What streams freely is what has nothing (or, observed past the head, nothing more) to prove. What may be
-        # a duplicate keeps its end here until it is known to be none.
+        # a duplicate keeps its end here until it is known to be none, and what may be left out is looked at first.
         settled = admit.verification is None and (admit.route.duplicates is None or admit.observed is not None)
-        mode, spill = BodyMode.FREE if settled else BodyMode.TAIL, None
-    return BodyGate(mode, admit.route.limits.hold_window, admit.verification, spill)
+        mode, spill = BodyMode.FREE if settled and select is None else BodyMode.TAIL, None
+    return BodyGate(mode, admit.route.limits.hold_window, admit.verification, spill, select)

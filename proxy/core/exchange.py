@@ -22,6 +22,7 @@ from proxy.core.handshakes import (
     refuse_check,
 )
 from proxy.core.local_only import local_fault
+from proxy.core.payload import media_type
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.rate import RateLimiter
 from proxy.core.routes import RouteTable
@@ -48,6 +49,7 @@ class Admit:
     observed: Reason | None = None  # what would have been refused
     check: EndpointCheck | None = None  # the head is an endpoint check, which is not signed
     answer: HandshakeAnswer | None = None  # ours to that check: nothing goes to the upstream
+    event: str = ""  # where it stands in the body, once that was looked at
 
 
 @mutable
@@ -218,15 +220,6 @@ def _content(asked: _Asked, admit: Admit) -> Reason | None:
     return None
 
 
-def media_type(head: RequestHead) -> bytes:
-    """The type of the content in lower case, without parameters: they say how to read it (RFC 9110 section 8.3.1).
-    b"" where none is named, or more than one: the application may believe the other.
-    """
-    if b"content-type" in head.repeated:
-        return b""
-    return head.values.get(b"content-type", b"").partition(b";")[0].strip(b" \t").lower()
-
-
 def _token(asked: _Asked, admit: Admit) -> Reason | None:
     token = admit.route.token
     if token is None:
@@ -267,6 +260,8 @@ def _event(asked: _Asked, admit: Admit) -> Reason | None:
     events = admit.route.events
     if admit.route.event_header in asked.head.repeated:
         return Reason.EVENT_REFUSED  # the application may act on the other one
+    if admit.route.event_header is None and admit.route.payload is not None:
+        return None  # it stands in the body
     fits = events is None or admit.check is not None or event_of(asked.head, admit.route) in events
     return None if fits else Reason.EVENT_REFUSED
 

@@ -40,7 +40,9 @@ class EndpointCheck:
 
 @frozen
 class HandshakeAnswer:
-    """Our own answer to a check; also the refusal that one provokes, where it must have no content."""
+    """Our own answer to a check, and to a delivery that is not passed on; also the refusal that a check provokes, where
+    it must have no content.
+    """
 
     content: bytes
     content_type: bytes  # b"" where there is no content
@@ -109,15 +111,20 @@ def body_answer(route: Route, head: RequestHead, body: bytes, secret_name: str) 
 
     To be asked after the verdict only: ``secret_name`` is the secret that matched, and a MAC is made with it.
     """
-    handshake = route.endpoint_check
-    if handshake is None or not handshake.signed or handshake.form is Form.NONE or head.method != handshake.method:
-        return None
-    challenge = _challenge_in(body, handshake) if _is_marked(handshake, head) else None
-    if challenge is None:
+    handshake, challenge = route.endpoint_check, signed_challenge(route, head, body)
+    if handshake is None or challenge is None or handshake.form is Form.NONE:
         return None
     secrets = () if route.signature is None else route.signature.secrets
     key = next((secret.value for secret in secrets if secret.name == secret_name), b"")
     return _answer(route, handshake, head, challenge, key)
+
+
+def signed_challenge(route: Route, head: RequestHead, body: bytes) -> str | None:
+    """The challenge of a signed check, "" where it has none; None where ``body`` is a delivery like any other."""
+    handshake = route.endpoint_check
+    if handshake is None or not handshake.signed or head.method != handshake.method:
+        return None
+    return _challenge_in(body, handshake) if _is_marked(handshake, head) else None
 
 
 def _challenge_in(body: bytes, handshake: Handshake) -> str | None:

@@ -34,15 +34,27 @@ class Arrival:
         self.passes_duplicates = False  # by the operator's explicit choice
 
 
-def own_answer(head: RequestHead, admit: Admit, gate: BodyGate, secret_name: str) -> HandshakeAnswer | None:
-    """Our answer to a body that has had its verdict, where it is an endpoint check that we answer; else None.
+#: What the sender of a delivery that is not passed on hears: that it arrived, and no more.
+TAKEN = HandshakeAnswer(b"", b"")
 
-    What is only observed is never answered: its signature is not the provider's.
+
+def own_answer(head: RequestHead, admit: Admit, gate: BodyGate, record: ExchangeRecord) -> HandshakeAnswer | None:
+    """Our answer to a body that has had its verdict, where it is an endpoint check that we answer, or a delivery that
+    its route leaves out; else None. The record says which.
+
+    What is only observed is never answered as a check: its signature is not the provider's.
     """
+    if admit.route.payload is not None and gate.left_out:
+        record.leave_out(gate.detail, gate.received, admit.observed)
+        return TAKEN
     if admit.route.handshake != ANSWER or admit.verification is None or admit.observed is not None:
         return None
     body = gate.whole_body() if gate.received <= MAX_BODY_BYTES else None
-    return None if body is None else body_answer(admit.route, head, body, secret_name)
+    answer = None if body is None else body_answer(admit.route, head, body, record.secret_name)
+    if answer is not None:
+        record.bytes_in = gate.received
+        record.answer_handshake(answer.status, len(answer.content))
+    return answer
 
 
 def delivery_id_of(head: RequestHead, route: Route) -> str:
@@ -80,6 +92,8 @@ def note_decision(record: ExchangeRecord, head: RequestHead, decision: Admit | R
     if isinstance(decision, Admit):
         record.secret_name = decision.secret_name
         record.handshake = "" if decision.check is None else "forwarded"
+        if decision.answer is not None:
+            record.answer_handshake(decision.answer.status, len(decision.answer.content))
 
 
 #: Methods that change nothing (RFC 9110 section 9.2.1): asking twice is no delivery twice.

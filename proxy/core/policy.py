@@ -21,6 +21,7 @@ from proxy.core.schemes import find
 from proxy.core.schemes.handshake import Handshake
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.where import PayloadRule
 from proxy.values import frozen
 
 #: More than any machine can have.
@@ -172,6 +173,7 @@ class Route:
     endpoint_check: Handshake | None = None  # the provider's, where it has one
     handshake: str = "forward"  # what becomes of it; or "answer", "refuse"
     verify_token: bytes | None = field(default=None, repr=False)
+    payload: PayloadRule | None = None  # None: payloads are not looked at
     rewrite: bytes | None = None  # what stands for the path at the upstream; raw
     base: bytes = b""  # what stands before that at all its endpoints; no slash at its end
     path_map: PathMap | None = field(init=False)  # None: requests go to the path they came to

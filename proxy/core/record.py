@@ -70,3 +70,13 @@ class ExchangeRecord:
         self.handshake = "answered"
         self.status = status
         self.bytes_out = size
+
+    def leave_out(self, detail: str, size: int, observed: Reason | None) -> None:
+        """Note that a delivery of ``size`` bytes was taken and not passed on, for the condition ``detail``."""
+        self.reason = Reason.FILTERED
+        self.detail = detail
+        self.phase = Phase.DONE
+        self.verdict = "admitted" if observed is None else "observed"
+        self.observed = observed
+        self.status = Reason.FILTERED.status or 200
+        self.bytes_in = size

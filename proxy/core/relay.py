@@ -46,7 +46,7 @@ from proxy.core.states import (
     Then,
 )
 from proxy.http1 import Framing, RequestHead, ResponseHead, as_chunk
-from proxy.reasons import Ended, Phase, Reason
+from proxy.reasons import OBSERVABLE, Ended, Phase, Reason
 
 RECEIVING, JUDGING, CLAIMING, ADMITTED, _ = RequestState
 NONE, DIALING, SENDING, AWAITING, KEPT, RELAYING, STORING, OUTCOME, CLOSED = AnswerState
@@ -64,7 +64,7 @@ JUDGE = 4  # ``gate.finish`` beside the loop, where it would take too long: ``ju
 
 @dataclass(slots=True, eq=False)
 class Relay:
-    """One exchange. The first call is ``refused``, ``answered_check`` or ``admitted``. ``now`` is always the shell's
+    """One exchange. The first call is ``refused``, ``answered_here`` or ``admitted``. ``now`` is always the shell's
     monotonic time, in seconds.
     """
 
@@ -133,7 +133,7 @@ class Relay:
         self.head = head
         self.admit = admit
         self.route = admit.route
-        self.gate = gate_of(admit, spill)
+        self.gate = gate_of(head, admit, spill)
         self.record.phase = Phase.BODY
         if self.gate.streaming:
             self.is_free = True
@@ -141,11 +141,12 @@ class Relay:
         if admit.observed is not None:
             self.suspect = admit.observed
 
-    def answered_check(self, answer: HandshakeAnswer) -> None:
-        """An endpoint check, whole and right: we answer it, and nothing goes to the upstream."""
+    def answered_here(self, answer: HandshakeAnswer) -> None:
+        """An endpoint check, whole and right, or a delivery that is left out: we answer it, the record says why, and
+        nothing goes to the upstream.
+        """
         self.own = answer
         self.request_read = True
-        self.record.answer_handshake(answer.status, len(answer.content))
         self._close(Then.ANSWER)
 
     # -- the request
@@ -325,20 +326,20 @@ class Relay:
     def _judge(self, verdict: str | Reason | None) -> None:
         """The body has its verdict: the secret that matched, why none did, or None where nothing had to be proved."""
         admit, record = self.admit, self.record
+        record.event = record.event or admit.event
         if isinstance(verdict, Reason):
             self.suspect = verdict
-            if not admit.route.observe:
-                self.refuse(verdict)
+            if not (admit.route.observe and verdict in OBSERVABLE):
+                self.refuse(verdict, self.gate.detail)
                 return
             admit.observed = verdict
             # Kept until the exchange ends, beside the budget: a small one, which costs no more than its head.
             self._evidence = self.body_in_memory() if self.gate.held_bytes <= ON_LOOP_BYTES else None
         elif verdict is not None:
             record.secret_name = verdict
-        answer = own_answer(self.head, admit, self.gate, record.secret_name)
+        answer = own_answer(self.head, admit, self.gate, record)
         if answer is not None:
-            record.bytes_in = self.gate.received
-            self.answered_check(answer)
+            self.answered_here(answer)
             return
         if admit.route.duplicates is not None and admit.observed is None and not self.arrival.passes_duplicates:
             # Only now, so that a forged delivery can claim nothing.

@@ -17,6 +17,8 @@ from proxy.core.exchange import Admit, Reject, decide, event_of
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.routes import RouteTable
+from proxy.core.selection import selector_of
+from proxy.core.where import Selection
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
@@ -94,7 +96,7 @@ def walk(trip: Trip) -> Walk:
     found.route = decision.route.name
     _tell_head(trip, head, decision, found)
     if isinstance(decision, Admit):
-        _judge_body(trip, decision, found)
+        _judge_body(trip, head, decision, found)
     _diagnose(trip, head, decision.route, found, policy)
     return found
 
@@ -239,24 +241,53 @@ def _age(trip: Trip, head: RequestHead, route: Route) -> str:
     return "fresh" if said is None else f"signed {abs(trip.now - said):.0f} s {'ago' if said <= trip.now else 'ahead'}"
 
 
-def _judge_body(trip: Trip, admit: Admit, found: Walk) -> None:
+def _judge_body(trip: Trip, head: RequestHead, admit: Admit, found: Walk) -> None:
     route = admit.route
     found.secret = admit.secret_name
     if len(trip.body) > route.limits.max_body:
         found.refuse("body", Reason.BODY_TOO_LARGE, f"{len(trip.body)} bytes, and max_body is {route.limits.max_body}")
         return
-    if admit.verification is None:
-        found.word = found.word or ADMITTED
-        return
-    verdict = admit.verification.verify(trip.body)
-    if isinstance(verdict, Reason):
-        found.refuse(
-            "proof", verdict, f"for {len(trip.body)} bytes of body and {len(_live(route, trip.now))} secret(s)"
-        )
-        return
-    found.secret = verdict
-    found.note("proof", passed=True, said=f"the signature fits the body, with the secret {verdict}")
+    if admit.verification is not None:
+        verdict = admit.verification.verify(trip.body)
+        if isinstance(verdict, Reason):
+            secrets = len(_live(route, trip.now))
+            found.refuse("proof", verdict, f"for {len(trip.body)} bytes of body and {secrets} secret(s)")
+            return
+        found.secret = verdict
+        found.note("proof", passed=True, said=f"the signature fits the body, with the secret {verdict}")
+    selector = selector_of(head, admit)
+    if selector is not None:
+        _tell_selection(selector(None, _Kept(trip.body, route.limits.hold_window)), found)
     found.word = found.word or ADMITTED
+
+
+@frozen
+class _Kept:
+    """The body, as a gate would have it."""
+
+    body: bytes
+    window: int
+
+    def body_in_window(self) -> bytes | None:
+        return self.body if len(self.body) <= self.window else None
+
+
+_UNDECIDED = {
+    "hold_window": "it is larger than hold_window",
+    "unreadable": "it is not a JSON document or form that can be read in one way alone",
+    "too_many_values": "a place of `where` has more values than are looked at",
+    "": "its event is not among those of the route",
+}
+
+
+def _tell_selection(selection: Selection, found: Walk) -> None:
+    event = f"its event is {selection.event}" if selection.event else ""
+    if selection.reason is None:
+        found.note("payload", passed=True, said=event or "it is passed on")
+        return
+    left_out = f"{selection.detail} is not what `where` names: answered 200, and not passed on"
+    said = left_out if selection.reason is Reason.FILTERED else _UNDECIDED.get(selection.detail, selection.detail)
+    found.refuse("payload", selection.reason, f"{said}{' (' if event else ''}{event}{')' if event else ''}")
 
 
 def _live(route: Route, now: float) -> list[str]:

@@ -287,7 +287,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                 relay.skipped(body)
             self._end(relay)
         elif decision.answer is not None:
-            relay.answered_check(decision.answer)
+            relay.answered_here(decision.answer)
             self._end(relay)
         else:
             body, new = self._unread.whole_body(head), exchange_for(decision.route)

@@ -211,6 +211,9 @@ def _print(saved: Saved, found: Walk, as_of: str, paint: Paint) -> None:
         with_secret = f", with the secret {found.secret}" if found.secret else ""
         print(paint(_plain(f"admitted by the route {found.route}{with_secret}"), "green", "bold"))
         return
+    if found.word == Reason.FILTERED.word:
+        print(paint(f"{found.word}: taken by the route {found.route}, and not passed on", "yellow", "bold"))
+        return
     print(paint(f"refused: {found.word}", "red", "bold"))
     if found.diagnosis is not None:
         print(f"{paint(found.diagnosis.word, 'bold')}: {_plain(found.diagnosis.sentence)}")

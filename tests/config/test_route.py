@@ -201,8 +201,8 @@ BAD = [
     ("", "3: route.a", "nothing guards", "--allow"),
     (GITHUB + 'body = "free"', "6: route.a.body", "before its signature is checked", '"tail" or "hold"'),
     ('provider = "mailgun"\nsecrets = "file:token"\nbody = "tail"', "6: route.a.body", "whole body", '"hold"'),
-    (ALLOW + 'events = ["push"]', "5: route.a.events", "no header that names the event", "remove `events`"),
-    ('provider = "shippo"\nsecrets = "file:token"\nevents = ["x"]', "6: route.a.events", "no header", "remove"),
+    (ALLOW + 'events = ["push"]', "5: route.a.events", "no header that names the event", "where = {"),
+    ('provider = "lob"\nsecrets = "file:token"\nevents = ["x"]', "6: route.a.events", "no header", "where = {"),
     (
         ALLOW + 'max_body = "26MiB"',
         "5: route.a.max_body",

@@ -147,6 +147,7 @@ def test_what_is_no_tolerance(tolerance):
 
 KEYS_HERE = (
     "header, algorithm, encoding, prefix, signed, timestamp, list, id, nonce, secret_encoding, required, event_header, "
+    "event_place, "
     "delivery_header, refusal_status, docs"
 )
 ENCODINGS = "hex, hex_upper, hex_any_case, base64, base64url, hex_or_base64"

@@ -2,13 +2,15 @@
 
     python -m tests.core.relaying [--steps 1000000] [--seed N]
 
-The route is drawn too: body mode, signature, observe, duplicates, ``hold``, framing, a spill that may be full. Each
+The route is drawn too: body mode, signature, observe, duplicates, ``hold``, framing, a spill that may be full, and what
+its rule for payloads says. Each
 step is one event that the states allow, or now and then one that they do not, which must raise and change nothing. At
 the end of each exchange:
 
 * it ended once, with one reason, and every wish was answered or withdrawn;
 * the upstream has a complete request only if its verdict was right (or is only observed), and then it is the body to
   the byte; of what is held, or fits the window, it had nothing before, and of what streams not the end;
+* what the rule for payloads leaves out or refuses, the upstream has not a byte of, and no memory claims it;
 * nothing claims a verdict that was not there when the head was written;
 * the client had one answer at most: the upstream's, whole or visibly cut, or none of it.
 """
@@ -23,7 +25,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -39,8 +41,9 @@ from proxy.core.request_head import read_request_head
 from proxy.core.response_head import read_response_head
 from proxy.core.signing.whole import WholeVerification
 from proxy.core.states import ANSWER_HEARS, REQUEST_HEARS, AnswerState, Event, IllegalMoveError, RequestState, Then
+from proxy.core.where import PayloadRule, Selection
 from proxy.http1 import Framing, RequestHead, ResponseHead
-from proxy.reasons import Phase, Reason
+from proxy.reasons import OBSERVABLE, Phase, Reason
 from tests.net.dialogue import KEY, route
 from tests.policies import HEAD_LIMITS
 
@@ -78,6 +81,28 @@ def _routes() -> list[Route]:
 
 
 ROUTES = _routes()
+
+
+class DrawnRule(PayloadRule):
+    """Says what it was made to say of any body that it may look at; its ``events`` are none."""
+
+    reason: Reason | None = None
+
+    def judge(self, head: RequestHead, body: bytes | None) -> Selection:
+        return super().judge(head, None) if body is None else Selection(self.reason, "drawn", "event")
+
+
+def _rules() -> list[PayloadRule | None]:
+    rules: list[PayloadRule | None] = [None] * 5
+    for reason in (None, Reason.FILTERED, Reason.PAYLOAD_UNDECIDED, Reason.EVENT_REFUSED):
+        for passes in (False, True):
+            rule = DrawnRule(passes_undecided=passes)
+            object.__setattr__(rule, "reason", reason)
+            rules.append(rule)
+    return rules
+
+
+RULES = _rules()
 
 
 class Spill:
@@ -131,7 +156,8 @@ class Exchange:
 
     def __post_init__(self) -> None:
         rng = self.rng
-        self.route = rng.choice(ROUTES)
+        self.rule = rng.choice(RULES)
+        self.route = replace(rng.choice(ROUTES), payload=self.rule)
         self.head, self.body, self.good = rng.choice(REQUESTS)
         self.now = 1000.0
         self.relay = Relay(
@@ -148,7 +174,8 @@ class Exchange:
         admit = Admit(self.route, PEER, b"/hook", verification, observed=observed)
         self.proved = verification is None or self.good
         self.free = verification is None and (self.route.duplicates is None or observed is not None)
-        self.free = self.free and self.route.body is not BodyMode.HOLD
+        self.free = self.free and self.route.body is not BodyMode.HOLD and self.rule is None
+        self.goes_on = self._goes_on()
         self.given = 0
         self.dialing = self.judging = self.asking = self.connected = False
         self.upstream: list[bytes] = []
@@ -159,6 +186,14 @@ class Exchange:
         self.answer_ended = False
         self.relay.admitted(self.head, admit, spill)
         self.take()
+
+    def _goes_on(self) -> bool:
+        """Whether the rule for payloads lets the body pass."""
+        if not isinstance(self.rule, DrawnRule):
+            return True
+        if len(self.body) > WINDOW:
+            return self.rule.may_pass
+        return self.rule.reason is None or (self.rule.reason in OBSERVABLE and self.route.observe)
 
     # -- the shell
 
@@ -172,6 +207,7 @@ class Exchange:
         if wishes & CLAIM:
             assert not self.asking
             assert self.good, "a forged delivery claims nothing"
+            assert self.goes_on, "nor does one that is not passed on"
             self.asking = True
         if wishes & DIAL:
             assert not self.dialing
@@ -347,6 +383,7 @@ class Exchange:
     def _check_upstream(self) -> None:
         """As a server reads it: by its length, or by its last chunk."""
         sent = b"".join(self.upstream)
+        assert self.goes_on or not sent
         if not sent:
             assert not self.complete
             return
@@ -367,6 +404,10 @@ class Exchange:
             assert self.answer is not None
             assert told.startswith(b"HTTP/1.1 %d " % self.answer.status)
             assert self.proved or self.route.observe
+        if record.reason is Reason.FILTERED:
+            assert (relay.then, record.status, record.detail) == (Then.ANSWER, 200, "drawn")
+            assert record.verdict == ("admitted" if record.observed is None else "observed")
+            assert not self.goes_on
         if relay.then in (Then.GO_ON, Then.CLOSE):
             assert (record.reason, record.phase) == (Reason.DELIVERED, Phase.DONE)
             assert self.answer_ended

@@ -35,6 +35,10 @@ GOOD = META + WORD.decode()
 IN_QUERY = TokenCheck(TokenKind.QUERY, b"token", (Secret("url", b"word"),))
 
 
+def record(secret_name: str) -> ExchangeRecord:
+    return ExchangeRecord("id", 0.0, "192.0.2.7", "192.0.2.7", secret_name=secret_name)
+
+
 def ask(request: RequestHead, *routes: Route, peer: Peer = FRIEND) -> Admit | Reject:
     return decide(request, peer, policy(*routes), RouteTable(routes), NOW, trusted=False)
 
@@ -196,7 +200,7 @@ class TestSigned:
         size = -(-len(self.BODY) // pieces)
         for at in range(0, len(self.BODY), size):
             gate.feed(self.BODY[at : at + size])
-        answer = own_answer(head("POST", PATH), admit, gate, "s1")
+        answer = own_answer(head("POST", PATH), admit, gate, record("s1"))
         held = deque(gate.take())
         assert answer is None or b"".join(held) == self.BODY, "looking takes nothing away"
         return None if answer is None else answer.content
@@ -216,14 +220,14 @@ class TestSigned:
         gate.feed(self.BODY)
         assert gate.whole_body() is None
         admit = Admit(route("slack", "answer"), FRIEND, PATH.encode(), verification)
-        assert own_answer(head("POST", PATH), admit, gate, "s1") is None
+        assert own_answer(head("POST", PATH), admit, gate, record("s1")) is None
 
     def test_a_check_is_no_larger_than_this(self) -> None:
         for more, content in ((0, b"abc"), (1, None)):
             gate = BodyGate(BodyMode.HOLD, 1 << 20, FakeVerification(), None)
             gate.whole(self.BODY + b" " * (MAX_BODY_BYTES - len(self.BODY) + more))
             admit = Admit(route("slack", "answer"), FRIEND, PATH.encode(), FakeVerification())
-            answer = own_answer(head("POST", PATH), admit, gate, "s1")
+            answer = own_answer(head("POST", PATH), admit, gate, record("s1"))
             assert (None if answer is None else answer.content) == content
 
     def test_the_secret_that_matched_answers(self) -> None:
@@ -233,7 +237,7 @@ class TestSigned:
         gate = BodyGate(BodyMode.HOLD, 1000, FakeVerification(), None)
         gate.whole(b'{"payload":{"plainToken":"abc"},"event":"endpoint.url_validation"}')
         admit = Admit(replace(one, signature=both), FRIEND, PATH.encode(), FakeVerification())
-        answer = own_answer(head("POST", PATH), admit, gate, "old")
+        answer = own_answer(head("POST", PATH), admit, gate, record("old"))
         assert answer is not None
         assert json.loads(answer.content)["encryptedToken"] == hmac.digest(KEY, b"abc", "sha256").hex()
 

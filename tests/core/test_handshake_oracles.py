@@ -27,6 +27,7 @@ from proxy.core.body import BodyGate
 from proxy.core.exchange import Admit, decide
 from proxy.core.particulars import own_answer
 from proxy.core.policy import BodyMode, Route
+from proxy.core.record import ExchangeRecord
 from proxy.core.routes import RouteTable
 from proxy.core.schemes import PROVIDERS, Provider
 from proxy.core.schemes.handshake import PLAIN, Form, Made
@@ -115,7 +116,7 @@ def signed_answers(provider: Provider, route: Route, challenge: str) -> list[byt
     gate = BodyGate(BodyMode.TAIL, 65536, admit.verification, None)
     name = gate.whole(body)
     assert isinstance(name, str)
-    answer = own_answer(head("POST", PATH, fields), admit, gate, name)
+    answer = own_answer(head("POST", PATH, fields), admit, gate, ExchangeRecord("id", 0.0, "a", "a", secret_name=name))
     return [] if answer is None else [answer.content]
 
 

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from proxy.config.where import read_where
 from proxy.core import particulars
 from proxy.core import relay as relays
 from proxy.core.addresses import Peer
@@ -14,11 +15,12 @@ from proxy.core.body import BodyGate
 from proxy.core.exchange import Admit, Reject
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.keeping import KeepingRelay
-from proxy.core.particulars import Arrival
+from proxy.core.particulars import TAKEN, Arrival
 from proxy.core.policy import BodyMode
 from proxy.core.record import ExchangeRecord
-from proxy.core.relay import CLAIM, DIAL, ON_LOOP_BYTES, Relay
+from proxy.core.relay import CLAIM, DIAL, JUDGE, ON_LOOP_BYTES, Relay
 from proxy.core.states import ANSWER_HEARS, REQUEST_HEARS, AnswerState, Event, IllegalMoveError, RequestState, Then
+from proxy.core.where import PayloadRule
 from proxy.reasons import Phase, Reason
 from tests.core.relaying import ANSWERS, APP, PEER, REQUESTS, RULE, Spill, converse
 from tests.core.relaying import Exchange as Drawn
@@ -136,6 +138,14 @@ def _spoil_the_claim_of_a_verdict(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(particulars, "verified_value", lambda admit, record, *, judged: value(admit, record, judged=True))
 
 
+def _spoil_the_choice(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(BodyGate, "left_out", property(lambda _: False))
+
+
+def _spoil_what_cannot_be_decided(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(BodyGate, "_choose", lambda self, select, verdict: select(verdict, self) and verdict)
+
+
 def _spoil_the_end(patch: pytest.MonkeyPatch) -> None:
     refuse = Relay.refuse
 
@@ -153,6 +163,8 @@ def _spoil_the_end(patch: pytest.MonkeyPatch) -> None:
         _spoil_the_verdict,
         _spoil_the_gate,
         _spoil_the_claim_of_a_verdict,
+        _spoil_the_choice,
+        _spoil_what_cannot_be_decided,
         _spoil_the_end,
     ],
     ids=lambda spoil: spoil.__name__,
@@ -259,9 +271,28 @@ def test_bytes_that_are_no_head() -> None:
 def test_a_check_that_we_answer() -> None:
     relay = Relay(ExchangeRecord("id", 0.0, "a", "a"), Arrival("a", secure=False), NOW)
     answer = HandshakeAnswer(b"challenge", b"text/plain")
-    relay.answered_check(answer)
+    relay.record.answer_handshake(answer.status, len(answer.content))
+    relay.answered_here(answer)
     assert (relay.then, relay.own, relay.request_read) == (Then.ANSWER, answer, True)
     assert (relay.record.reason, relay.record.bytes_out) == (Reason.HANDSHAKE_ANSWERED, 9)
+
+
+@pytest.mark.parametrize("observed", [None, Reason.TOKEN_MISSING])
+def test_a_delivery_that_is_left_out_is_answered_and_dials_nothing(observed: Reason | None) -> None:
+    rule = PayloadRule(read_where({"a": "!x"}))
+    where = route(b"/hook", BodyMode.FREE, signed=False, payload=rule, duplicates=RULE)
+    relay = Relay(ExchangeRecord("id", 0.0, "a", "a", keep_alive=True), Arrival("a", secure=False), NOW)
+    relay.admitted(HEAD, Admit(where, PEER, b"/hook", observed=observed), None)
+    assert not relay.is_free
+    body = b'{"a": "x"}' + b" " * ON_LOOP_BYTES
+    relay.whole(body)
+    assert relay.wishes & JUDGE, "beside the loop, where it is large"
+    relay.judged(relay.gate.finish())
+    record = relay.record
+    assert (relay.then, relay.own, relay.request_read, relay.wishes) == (Then.ANSWER, TAKEN, True, 0)
+    assert (record.reason, record.status, record.detail, record.phase) == (Reason.FILTERED, 200, "a", Phase.DONE)
+    assert (record.verdict, record.observed) == ("observed" if observed else "admitted", observed)
+    assert (record.bytes_in, relay.to_upstream) == (len(body), [])
 
 
 def test_a_refusal_once_the_answer_has_begun_cuts_it() -> None:

@@ -19,6 +19,7 @@ PROVIDERS = (
             method=Method.JWT,
             claims=Claims(("HS256", "HS384", "HS512"), body="request_body_sha256", body_encoding=Encoding.BASE64),
         ),
+        event_place="event.type",
     ),
     Provider(
         "fusionauth_public_key",
@@ -34,6 +35,7 @@ PROVIDERS = (
                 body_encoding=Encoding.BASE64,
             ),
         ),
+        event_place="event.type",
     ),
     Provider(
         "kinde",
@@ -66,6 +68,7 @@ PROVIDERS = (
             ),
         ),
         note="The secret is written key:secret.",
+        event_place="event",
     ),
     Provider(
         "messagebird",
@@ -96,6 +99,7 @@ PROVIDERS = (
         handshake=Handshake(
             b"POST", signed=True, field="challenge", form=Form.JSON, values=(("challenge", Made.CHALLENGE),)
         ),
+        event_place="event.type",
     ),
     Provider(
         "netlify",
@@ -116,6 +120,7 @@ PROVIDERS = (
             claims=Claims(("ES256",), body="request_body_sha256", needed=("iat",), max_age_s=300),
         ),
         note="Keys are configured, not fetched: the JSON Web Key that Plaid's API shows, both while it rotates.",
+        event_place="webhook_code",
     ),
     Provider(
         "vonage",

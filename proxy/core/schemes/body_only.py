@@ -10,13 +10,6 @@ from proxy.core.signing.scheme import Encoding, Listing, SecretForm
 
 HEX_ANY_CASE = Encoding.HEX_ANY_CASE
 
-#: The app secret also signs what the browser of each user holds (``signed_request``, the cookie ``fbsr_``).
-_META = Scheme((b"x-hub-signature-256",), prefix=b"sha256=", opening=b"{")
-_META_DOCS = "https://developers.facebook.com/docs/graph-api/webhooks/getting-started"
-_META_NOTE = "The key is the app secret; the body is signed as sent, with its \\u escapes."
-
-_META_CHECK = Handshake(query="hub.challenge", fixed=(("hub.mode", "subscribe"),), verify="hub.verify_token")
-
 PROVIDERS = (
     Provider(
         "github",
@@ -51,26 +44,6 @@ PROVIDERS = (
         chosen=True,
         events=events.BITBUCKET_DC,
     ),
-    Provider(
-        "facebook_graph_api",
-        "Facebook Graph API",
-        _META_DOCS,
-        _META,
-        note=_META_NOTE,
-        handshake=_META_CHECK,
-        answer_s=20.0,
-    ),
-    Provider(
-        "facebook_messenger",
-        "Facebook Messenger",
-        _META_DOCS,
-        _META,
-        note=_META_NOTE,
-        handshake=_META_CHECK,
-        answer_s=20.0,
-    ),
-    Provider("instagram", "Instagram", _META_DOCS, _META, note=_META_NOTE, handshake=_META_CHECK, answer_s=20.0),
-    Provider("whatsapp", "WhatsApp", _META_DOCS, _META, note=_META_NOTE, handshake=_META_CHECK, answer_s=20.0),
     Provider(
         "gitea",
         "Gitea",
@@ -110,7 +83,14 @@ PROVIDERS = (
             reason="it hands over the key of all later signatures, which must be kept",
         ),
     ),
-    Provider("cal_com", "Cal.com", "https://cal.com/docs", Scheme((b"x-cal-signature-256",)), chosen=True),
+    Provider(
+        "cal_com",
+        "Cal.com",
+        "https://cal.com/docs",
+        Scheme((b"x-cal-signature-256",)),
+        chosen=True,
+        event_place="triggerEvent",
+    ),
     Provider(
         "chargify",
         "Maxio (Chargify)",
@@ -118,7 +98,14 @@ PROVIDERS = (
         Scheme((b"x-chargify-webhook-signature-hmac-sha-256",)),
         delivery_header=b"x-chargify-webhook-id",
     ),
-    Provider("checkout_com", "Checkout.com", "https://www.checkout.com/docs", Scheme((b"cko-signature",)), chosen=True),
+    Provider(
+        "checkout_com",
+        "Checkout.com",
+        "https://www.checkout.com/docs",
+        Scheme((b"cko-signature",)),
+        chosen=True,
+        event_place="type",
+    ),
     Provider(
         "circleci",
         "CircleCI",
@@ -128,12 +115,19 @@ PROVIDERS = (
         chosen=True,
         events=events.CIRCLECI,
     ),
-    Provider("clickup", "ClickUp", "https://developer.clickup.com/docs/webhooksignature", Scheme((b"x-signature",))),
+    Provider(
+        "clickup",
+        "ClickUp",
+        "https://developer.clickup.com/docs/webhooksignature",
+        Scheme((b"x-signature",)),
+        event_place="event",
+    ),
     Provider(
         "coinbase",
         "Coinbase Commerce",
         "https://docs.cdp.coinbase.com/commerce/docs/webhooks-security",
         Scheme((b"x-cc-webhook-signature",)),
+        event_place="event.type",
     ),
     Provider(
         "cursor",
@@ -152,7 +146,12 @@ PROVIDERS = (
         handshake=Handshake(query="challenge"),
     ),
     Provider(
-        "dwolla", "Dwolla", "https://developers.dwolla.com", Scheme((b"x-request-signature-sha-256",)), chosen=True
+        "dwolla",
+        "Dwolla",
+        "https://developers.dwolla.com",
+        Scheme((b"x-request-signature-sha-256",)),
+        chosen=True,
+        event_place="topic",
     ),
     Provider(
         "gocardless",
@@ -168,6 +167,7 @@ PROVIDERS = (
         delivery_header=b"x-atlassian-webhook-identifier",
         address_set="atlassian",
         chosen=True,
+        event_place="webhookEvent",
     ),
     Provider(
         "launch_darkly",
@@ -175,6 +175,7 @@ PROVIDERS = (
         "https://launchdarkly.com/docs/home/infrastructure/webhooks",
         Scheme((b"x-ld-signature",)),
         chosen=True,
+        event_place="kind",
     ),
     Provider(
         "lemonsqueezy",
@@ -222,6 +223,7 @@ PROVIDERS = (
         "https://developers.notion.com/reference/webhooks",
         Scheme((b"x-notion-signature",), prefix=b"sha256=", encoding=HEX_ANY_CASE),
         note="The key is the verification token.",
+        event_place="type",
     ),
     Provider(
         "npm",
@@ -238,6 +240,7 @@ PROVIDERS = (
         delivery_header=b"x-webhook-id",
         address_set="pagerduty",
         answer_s=16.0,
+        event_place="event.event_type",
     ),
     Provider(
         "pusher",
@@ -253,6 +256,7 @@ PROVIDERS = (
         Scheme((b"x-razorpay-signature",)),
         delivery_header=b"x-razorpay-event-id",
         chosen=True,
+        event_place="event",
     ),
     Provider(
         "sentry",
@@ -275,6 +279,7 @@ PROVIDERS = (
         "Squarespace",
         "https://developers.squarespace.com",
         Scheme((b"squarespace-signature",), secret=SecretForm.HEX),
+        event_place="topic",
     ),
     Provider(
         "trendmicro_conformity",

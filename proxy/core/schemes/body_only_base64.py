@@ -23,12 +23,14 @@ PROVIDERS = (
         "Adyen for Platforms",
         "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/",
         Scheme((b"hmacsignature",), encoding=BASE64, secret=SecretForm.HEX),
+        event_place="type",
     ),
     Provider(
         "adyen_management",
         "Adyen Management",
         "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/",
         Scheme((b"hmacsignature",), encoding=BASE64, secret=SecretForm.HEX),
+        event_place="type",
     ),
     Provider(
         "aftership",
@@ -62,6 +64,7 @@ PROVIDERS = (
         Scheme(tuple(b"x-docusign-signature-%d" % number for number in range(1, 101)), encoding=BASE64),
         note="One signature for each key that is active there; documents make large bodies, so raise max_body.",
         answer_s=100.0,
+        event_place="event",
     ),
     Provider(
         "heroku",
@@ -83,6 +86,7 @@ PROVIDERS = (
         "https://developers.line.biz/en/docs/messaging-api/verify-webhook-signature/",
         Scheme((b"x-line-signature",), encoding=BASE64),
         note="The key is the channel secret.",
+        event_place="events[].type",
     ),
     Provider(
         "microsoft_teams",
@@ -134,6 +138,7 @@ PROVIDERS = (
         "https://www.typeform.com/developers/webhooks/secure-your-webhooks/",
         Scheme((b"typeform-signature",), prefix=b"sha256=", encoding=BASE64),
         chosen=True,
+        event_place="event_type",
     ),
     Provider(
         "woocommerce",
@@ -178,5 +183,6 @@ PROVIDERS = (
             bare_refusals=True,
         ),
         answer_s=5.0,
+        event_place="events[].eventType",
     ),
 )

@@ -30,6 +30,7 @@ PROVIDERS = (
         "https://aps.autodesk.com/en/docs/webhooks/v1/tutorials/how-to-verify-payload-signature",
         Scheme((b"x-adsk-signature",), algorithm="sha1", prefix=b"sha1hash="),
         delivery_header=b"x-adsk-delivery-id",
+        event_place="hook.event",
     ),
     Provider(
         "autotask",
@@ -51,6 +52,7 @@ PROVIDERS = (
         Scheme((b"x-hub-signature",), algorithm="sha1", prefix=b"sha1="),
         note="The key is the client secret.",
         handshake=HEAD_ONLY,
+        event_place="topic",
     ),
     Provider(
         "mongodb",
@@ -61,7 +63,12 @@ PROVIDERS = (
         chosen=True,
     ),
     Provider(
-        "segment", "Segment", "https://segment.com/docs", Scheme((b"x-signature",), algorithm="sha1"), chosen=True
+        "segment",
+        "Segment",
+        "https://segment.com/docs",
+        Scheme((b"x-signature",), algorithm="sha1"),
+        chosen=True,
+        event_place="type",
     ),
     Provider(
         "sonatype",
@@ -77,6 +84,7 @@ PROVIDERS = (
         "Vercel",
         "https://vercel.com/docs/webhooks/webhooks-api",
         Scheme((b"x-vercel-signature",), algorithm="sha1"),
+        event_place="type",
     ),
     Provider(
         "webex",
@@ -98,6 +106,7 @@ PROVIDERS = (
             secret=SecretForm.HEX,
             opening=b"{",  # the same key signs "^field^field^" for the browser of each buyer
         ),
+        event_place="eventType",
     ),
     Provider(
         "onfleet",
@@ -111,6 +120,7 @@ PROVIDERS = (
         "Paystack",
         "https://paystack.com/docs/payments/webhooks/",
         Scheme((b"x-paystack-signature",), algorithm="sha512"),
+        event_place="event",
     ),
     Provider(
         "terraform",
@@ -118,5 +128,6 @@ PROVIDERS = (
         "https://developer.hashicorp.com/terraform/cloud-docs/workspaces/settings/notifications",
         Scheme((b"x-tfe-notification-signature",), algorithm="sha512"),
         chosen=True,
+        event_place="notifications[].trigger",
     ),
 )

@@ -53,6 +53,7 @@ PROVIDERS = (
             ),
         ),
         note="Eight fields are signed; the others are not.",
+        event_place="notificationItems[].NotificationRequestItem.eventCode",
     ),
     Provider(
         "braintree",
@@ -95,6 +96,7 @@ PROVIDERS = (
             document=Document("json", signature="signature.signature", timestamp="signature.timestamp"),
         ),
         note="Only a time and a token are signed, not the event: the body can be replaced within the tolerance.",
+        event_place="event-data.event",
     ),
     Provider(
         "microsoft_graph",
@@ -109,6 +111,7 @@ PROVIDERS = (
         note="No signature: every notification repeats the clientState of the subscription.",
         handshake=Handshake(b"POST", query="validationToken", shape=SENTENCE),
         chosen=True,
+        event_place="value[].changeType",
     ),
     Provider(
         "plivo",

@@ -28,8 +28,9 @@ class Provider:
     addresses, where there is one; ``note`` is what an operator should know, in a sentence; ``better`` is the slug of a
     provider whose scheme is to be preferred; ``handshake`` is how it checks the endpoint; ``answer_s`` is how long it
     waits for an answer, in seconds. ``chosen``: the operator makes the secret and enters it there, else the provider
-    shows one of its own; ``events`` are the types that it publishes, where it lists them all; ``methods`` are those of
-    its deliveries.
+    shows one of its own; ``event_place`` is where the event type stands in the payload (``event.type``,
+    ``[].subscriptionType``), where no header has it; ``events`` are the types that it publishes, where it lists them
+    all; ``methods`` are those of its deliveries.
     """
 
     slug: str
@@ -46,6 +47,7 @@ class Provider:
     answer_s: float = ANSWER_S
     better: str = ""
     chosen: bool = False
+    event_place: str = ""
     events: frozenset[str] = frozenset()
     methods: tuple[str, ...] = ("POST",)
 

@@ -40,6 +40,7 @@ PROVIDERS = (
         note="Keys are configured, not fetched: the public key that eBay's Notification API shows. It signs for all "
         "applications: anybody's delivery is genuine here, so compare in the body what is yours.",
         handshake=Handshake(query="challenge_code", form=Form.JSON, values=(("challengeResponse", Made.DIGEST_HEX),)),
+        event_place="metadata.topic",
     ),
     Provider(
         "paypal",
@@ -60,6 +61,7 @@ PROVIDERS = (
         note="The secret is written webhook-id:certificate (PEM). One certificate signs for all customers: the webhook "
         "id is what makes a delivery yours. Only a CRC-32 of the body is signed, and a body can be made for any: "
         "anybody with one delivery can replace its body, so fetch the object by its id before you believe it.",
+        event_place="event_type",
     ),
     Provider(
         "sendgrid",
@@ -75,6 +77,7 @@ PROVIDERS = (
             secret=SecretForm.PUBLIC_KEY,
         ),
         note="The secret is the verification key, in base64.",
+        event_place="[].event",
     ),
     Provider(
         "telnyx",
@@ -89,6 +92,7 @@ PROVIDERS = (
             secret=SecretForm.ED25519_BASE64,
         ),
         note="The secret is the public key, in base64.",
+        event_place="data.event_type",
     ),
     Provider(
         "wise",
@@ -98,5 +102,6 @@ PROVIDERS = (
         delivery_header=b"x-delivery-id",
         note="The secret is the public key that Wise publishes, in PEM. It signs for all customers: anybody's delivery "
         "is genuine here, so compare the profile id in the body with your own.",
+        event_place="event_type",
     ),
 )

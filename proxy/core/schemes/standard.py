@@ -36,8 +36,23 @@ _SVIX_ID = b"svix-id"
 _provider = partial(Provider, answer_s=15.0)
 
 PROVIDERS = (
-    _provider("standard_webhooks", "Standard Webhooks", _SPEC, STANDARD, delivery_header=_ID, chosen=True),
-    _provider("standard_webhooks_v1a", "Standard Webhooks (public key)", _SPEC, _ED25519, delivery_header=_ID),
+    _provider(
+        "standard_webhooks",
+        "Standard Webhooks",
+        _SPEC,
+        STANDARD,
+        delivery_header=_ID,
+        chosen=True,
+        event_place="type",
+    ),
+    _provider(
+        "standard_webhooks_v1a",
+        "Standard Webhooks (public key)",
+        _SPEC,
+        _ED25519,
+        delivery_header=_ID,
+        event_place="type",
+    ),
     _provider(
         "svix",
         "Svix",
@@ -46,13 +61,21 @@ PROVIDERS = (
         delivery_header=_SVIX_ID,
         address_set="svix",
     ),
-    _provider("clerk", "Clerk", "https://clerk.com/docs/webhooks/sync-data", SVIX, delivery_header=_SVIX_ID),
+    _provider(
+        "clerk",
+        "Clerk",
+        "https://clerk.com/docs/webhooks/sync-data",
+        SVIX,
+        delivery_header=_SVIX_ID,
+        event_place="type",
+    ),
     _provider(
         "resend",
         "Resend",
         "https://resend.com/docs/dashboard/webhooks/verify-webhooks-requests",
         SVIX,
         delivery_header=_SVIX_ID,
+        event_place="type",
     ),
     _provider("stytch", "Stytch", "https://stytch.com/docs/guides/webhooks", SVIX, delivery_header=_SVIX_ID),
     _provider("vanta", "Vanta", "https://developer.vanta.com/docs/webhooks", SVIX, delivery_header=_SVIX_ID),
@@ -63,6 +86,7 @@ PROVIDERS = (
         "https://platform.openai.com/docs/guides/webhooks",
         replace(STANDARD, secret=SecretForm.WHSEC_OR_RAW),
         delivery_header=_ID,
+        event_place="type",
     ),
     _provider(
         "replicate",
@@ -74,7 +98,14 @@ PROVIDERS = (
     _provider(
         "supabase", "Supabase", "https://supabase.com/docs/guides/auth/auth-hooks", STANDARD, delivery_header=_ID
     ),
-    _provider("render", "Render", "https://render.com/docs/webhooks", STANDARD, delivery_header=_ID),
+    _provider(
+        "render",
+        "Render",
+        "https://render.com/docs/webhooks",
+        STANDARD,
+        delivery_header=_ID,
+        event_place="type",
+    ),
     _provider(
         "polar",
         "Polar",
@@ -83,9 +114,15 @@ PROVIDERS = (
         delivery_header=_ID,
         note="The whole text of the secret is the key: nothing is decoded.",
         chosen=True,
+        event_place="type",
     ),
     _provider(
-        "liveblocks", "Liveblocks", "https://liveblocks.io/docs/platform/webhooks", STANDARD, delivery_header=_ID
+        "liveblocks",
+        "Liveblocks",
+        "https://liveblocks.io/docs/platform/webhooks",
+        STANDARD,
+        delivery_header=_ID,
+        event_place="type",
     ),
     _provider(
         "incident_io", "incident.io", "https://docs.incident.io/integrations/webhooks", STANDARD, delivery_header=_ID

@@ -25,6 +25,7 @@ PROVIDERS = (
         address_set="stripe",
         note="The whole text of the secret, with its whsec_, is the key.",
         answer_s=20.0,
+        event_place="type",
     ),
     Provider(
         "affirm",
@@ -61,6 +62,7 @@ PROVIDERS = (
             listing=_T_V1,
             timestamp=Timestamp(tolerance_s=180),
         ),
+        event_place="event",
     ),
     Provider(
         "elevenlabs",
@@ -120,6 +122,7 @@ PROVIDERS = (
         "Mux",
         "https://www.mux.com/docs/core/verify-webhook-signatures",
         Scheme((b"mux-signature",), signed="{timestamp}.{body}", listing=_T_V1, timestamp=Timestamp()),
+        event_place="type",
     ),
     Provider(
         "paddle",
@@ -132,6 +135,7 @@ PROVIDERS = (
             timestamp=Timestamp(tolerance_s=5),
         ),
         note="Five seconds are what its SDKs allow; a host whose clock drifts needs a longer tolerance.",
+        event_place="event_type",
     ),
     Provider(
         "persona",
@@ -143,6 +147,7 @@ PROVIDERS = (
             listing=Listing(timestamp=b"t", lists=b" "),
             timestamp=Timestamp(),
         ),
+        event_place="data.attributes.name",
     ),
     Provider(
         "recurly",
@@ -174,12 +179,14 @@ PROVIDERS = (
         "Shippo",
         "https://docs.goshippo.com/docs/tracking/webhooksecurity/",
         Scheme((b"shippo-auth-signature",), signed="{timestamp}.{body}", listing=_T_V1, timestamp=Timestamp()),
+        event_place="event",
     ),
     Provider(
         "tiktok",
         "TikTok",
         "https://developers.tiktok.com/doc/webhooks-verification",
         Scheme((b"tiktok-signature",), signed="{timestamp}.{body}", listing=_T_S, timestamp=Timestamp()),
+        event_place="event",
     ),
     Provider(
         "workos",
@@ -191,5 +198,6 @@ PROVIDERS = (
             listing=Listing(timestamp=b"t", blanks=True),
             timestamp=Timestamp(format=MILLISECONDS, tolerance_s=180),
         ),
+        event_place="event",
     ),
 )

@@ -24,6 +24,7 @@ _BEFORE_THE_BODY = (
         ),
         handshake=Handshake(b"POST", signed=True, field="challenge", marks=(("type", "url_verification"),)),
         answer_s=3.0,
+        event_place="event.type",
     ),
     Provider(
         "airship",
@@ -36,6 +37,7 @@ _BEFORE_THE_BODY = (
         "Airwallex",
         "https://www.airwallex.com/docs",
         Scheme((b"x-signature",), signed="{timestamp}{body}", timestamp=Timestamp(b"x-timestamp", MILLISECONDS)),
+        event_place="name",
     ),
     Provider(
         "contentful",
@@ -65,6 +67,7 @@ _BEFORE_THE_BODY = (
             prefix=b"v0=",
             timestamp=Timestamp(b"x-frameio-request-timestamp"),
         ),
+        event_place="type",
     ),
     Provider(
         "front",
@@ -137,6 +140,7 @@ _BEFORE_THE_BODY = (
             signed="{timestamp}:{body}",
             timestamp=Timestamp(b"x-webflow-timestamp", MILLISECONDS),
         ),
+        event_place="triggerType",
     ),
     Provider(
         "zendesk",
@@ -150,6 +154,7 @@ _BEFORE_THE_BODY = (
         ),
         delivery_header=b"x-zendesk-webhook-invocation-id",
         address_set="zendesk",
+        event_place="type",
     ),
     Provider(
         "zoom",
@@ -173,6 +178,7 @@ _BEFORE_THE_BODY = (
             values=(("plainToken", Made.CHALLENGE), ("encryptedToken", Made.HMAC_HEX)),
         ),
         answer_s=3.0,
+        event_place="event",
     ),
 )
 
@@ -191,6 +197,7 @@ _AFTER_THE_BODY = (
         ),
         delivery_header=b"box-delivery-id",
         answer_s=30.0,
+        event_place="trigger",
     ),
     Provider(
         "klaviyo",

@@ -65,6 +65,7 @@ PROVIDERS = (
         token=_OWN_HEADER,
         note=_OWN_HEADER_NOTE,
         chosen=True,
+        event_place="event",
     ),
     Provider(
         "datadog",
@@ -93,6 +94,7 @@ PROVIDERS = (
             header=b"x-okta-verification-challenge", form=Form.JSON, values=(("verification", Made.CHALLENGE),)
         ),
         chosen=True,
+        event_place="data.events[].eventType",
     ),
     Provider(
         "bitbucket_dc_basic",
@@ -112,6 +114,7 @@ PROVIDERS = (
         token=_BASIC,
         note=_BASIC_NOTE,
         chosen=True,
+        event_place="event_type",
     ),
     Provider(
         "mixpanel",
@@ -128,6 +131,7 @@ PROVIDERS = (
         token=_BASIC,
         note=_BASIC_NOTE,
         chosen=True,
+        event_place="RecordType",
     ),
     Provider(
         "sparkpost",
@@ -161,5 +165,6 @@ PROVIDERS = (
         note="Mailchimp does not sign: put ?token=... into the URL there.",
         handshake=Handshake(form=Form.EMPTY, values=()),
         chosen=True,
+        event_place="type",
     ),
 )

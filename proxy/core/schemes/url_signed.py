@@ -20,6 +20,7 @@ PROVIDERS = (
         note="A plain hash, open to length extension.",
         answer_s=5.0,
         better="hubspot_v3",
+        event_place="[].subscriptionType",
     ),
     Provider(
         "hubspot_v2",
@@ -49,12 +50,14 @@ PROVIDERS = (
             timestamp=Timestamp(b"x-hubspot-request-timestamp", TimeFormat.MILLISECONDS),
         ),
         answer_s=5.0,
+        event_place="[].subscriptionType",
     ),
     Provider(
         "square",
         "Square",
         "https://developer.squareup.com/docs/webhooks/step3validate",
         Scheme((b"x-square-hmacsha256-signature",), signed="{url}{body}", encoding=BASE64, json_body=True),
+        event_place="type",
     ),
     Provider(
         "trello",
@@ -63,5 +66,6 @@ PROVIDERS = (
         Scheme((b"x-trello-webhook",), signed="{body}{url}", algorithm="sha1", encoding=BASE64, json_body=True),
         address_set="atlassian",
         handshake=HEAD_ONLY,
+        event_place="action.type",
     ),
 )

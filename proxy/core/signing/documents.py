@@ -138,14 +138,23 @@ def read_claims(body: bytes) -> Tree | None:
     return _load(body, _NUMBER_DECODER)
 
 
+def read_document(body: bytes) -> object | None:
+    """As ``read_claims``, but a list may be the whole as well: several events that came together."""
+    return _decode(body, _NUMBER_DECODER)
+
+
 def _load(body: bytes, decoder: json.JSONDecoder) -> Tree | None:
+    tree = _decode(body, decoder)
+    return tree if isinstance(tree, dict) else None
+
+
+def _decode(body: bytes, decoder: json.JSONDecoder) -> object | None:
     if not _is_small(body):
         return None
     try:
-        tree = decoder.decode(body.decode("utf-8"))
+        return decoder.decode(body.decode("utf-8"))  # type: ignore[no-any-return]  # whatever JSON may say
     except (ValueError, RecursionError):
         return None
-    return tree if isinstance(tree, dict) else None
 
 
 def _is_small(body: bytes) -> bool:
