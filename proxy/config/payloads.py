@@ -7,12 +7,12 @@ from proxy.config.tree import Table
 from proxy.core.payload import Pointer
 from proxy.core.policy import BodyMode
 from proxy.core.schemes import Provider
-from proxy.core.where import Condition, PayloadRule
+from proxy.core.where import PayloadCondition, PayloadRule
 
 
 def read_payload_rule(view: Table, guards: Guards) -> PayloadRule | None:
     """What a route asks of payloads; None where it looks at none."""
-    where: tuple[Condition, ...] = view.get("where", tuple) or ()
+    where: tuple[PayloadCondition, ...] = view.get("where", tuple) or ()
     place = _event_place(guards.provider)
     events = frozenset(view.items("events", str)) if place is not None else frozenset()
     if not where and not events:

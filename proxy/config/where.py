@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from proxy.config.kinds import Kind
 from proxy.core.payload import Pointer
-from proxy.core.where import Condition, Glob, Wanted
+from proxy.core.where import Glob, PayloadCondition, Wanted
 from proxy.errors import Mistake
 
 FORM = 'write { "action" = ["opened"], "repository.full_name" = "org/*" }'
@@ -15,7 +15,7 @@ _PLACE_FORM = 'write keys with dots between them, such as "repository.full_name"
 MAX_CONDITIONS = 32
 
 
-def read_where(value: object) -> tuple[Condition, ...]:
+def read_where(value: object) -> tuple[PayloadCondition, ...]:
     """The conditions of a table; one in a table stands below its name. Mistake says which of them is wrong."""
     if not isinstance(value, Mapping):
         raise Mistake("is not a table", FORM)
@@ -48,7 +48,7 @@ def _flat(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str, o
             yield above + name, value
 
 
-def _condition(place: str, wanted: object) -> Condition:
+def _condition(place: str, wanted: object) -> PayloadCondition:
     shown = place[:80]
     try:
         pointer = Pointer.parse(place)
@@ -63,7 +63,7 @@ def _condition(place: str, wanted: object) -> Condition:
             none_of.append(_glob(shown, value[1:]))
         else:
             one_of.append(_wanted(shown, value))
-    return Condition(pointer, tuple(one_of), tuple(none_of))
+    return PayloadCondition(pointer, tuple(one_of), tuple(none_of))
 
 
 def _wanted(shown: str, value: object) -> Wanted:

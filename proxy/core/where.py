@@ -74,7 +74,7 @@ Wanted: TypeAlias = Glob | float | bool
 
 
 @frozen
-class Condition:
+class PayloadCondition:
     """What must be at a place: ``one_of``, where there are some, and ``none_of``."""
 
     place: Pointer
@@ -120,7 +120,7 @@ class Selection:
 class PayloadRule:
     """What a route asks of payloads: ``events`` stand at ``event_place``, and ``where`` must hold."""
 
-    where: tuple[Condition, ...] = ()
+    where: tuple[PayloadCondition, ...] = ()
     event_place: Pointer | None = None
     events: frozenset[str] | None = None  # None: any
     passes_undecided: bool = field(default=False)  # what ``where`` cannot decide on; never what ``events`` cannot

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.config.where import MAX_CONDITIONS, read_where
 from proxy.core.payload import Pointer
-from proxy.core.where import Condition, Glob
+from proxy.core.where import Glob, PayloadCondition
 from proxy.errors import Mistake
 
 
@@ -19,7 +19,7 @@ def test_tables_in_tables_are_places_with_dots() -> None:
 
 def test_values() -> None:
     [one] = read_where({"a": ["x", "!y", 1, True, "\\!z"]})
-    assert one == Condition(Pointer("a", ("a",)), (Glob(("x",)), 1, True, Glob(("!z",))), (Glob(("y",)),))
+    assert one == PayloadCondition(Pointer("a", ("a",)), (Glob(("x",)), 1, True, Glob(("!z",))), (Glob(("y",)),))
     assert str(one) == "is 'x' or 1 or true or '!z' and is not 'y'"
 
 
