@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from bench.newcomers.machine import Service
+from bench.newcomers.machine import Done, Service, quoted
 from bench.newcomers.mistaken import FOLDER, judge, make_fixtures
 from bench.newcomers.trial import GaveUpError, Trial
 
 #: The README's way without make.
 INSTALL = "cd hookward && python3 -m venv .venv && .venv/bin/pip install -q ."
 URL = "http://127.0.0.1:8080"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 #: An application as newcomers have one: it says yes, and prints what came.
 APPLICATION = """
 import http.server, socket, sys
@@ -41,15 +42,50 @@ def application(trial: Trial, host: str = "127.0.0.1") -> Service:
     return service
 
 
+@dataclass
+class Guard:
+    """hookward before their application, with one route: how it runs, and how a delivery is sent to it."""
+
+    trial: Trial
+    provider: str
+    path: str
+    service: Service
+    to: str  # the flags of ``send``
+
+    def send(self, words: str = "", url: str = "") -> Done:
+        """One delivery, to the listener, or to what stands in front of it at ``url``."""
+        to = self.to if not url else f"--url '{url}' --secret-file {self.provider}.secret"
+        return self.trial.does(f"hookward send {self.provider} {words} {to}")
+
+
+def guard(trial: Trial, provider: str, path: str, host: str = "127.0.0.1", more: Mapping[str, str] = NOTHING) -> Guard:
+    """Guard a path, by ``init`` where there is one. ``more`` are keys of the file, which are flags as well."""
+    if not trial.knows("init"):
+        return guard_by_flags(trial, provider, path, host, more)
+    where = "" if host == "127.0.0.1" else f"--listen '{host}:8080' --upstream 'http://{host}:8000'"
+    trial.must(f"hookward init {provider} --path {path} {where}")
+    if more:
+        text = "".join(f"{key} = {value}\n" for key, value in more.items())
+        trial.must(f"printf '%s' {quoted(text)} | cat - hookward.toml > both && mv both hookward.toml")
+    service = trial.starts("hookward run hookward.toml")
+    return Guard(trial, provider, path, service, "--config hookward.toml")
+
+
+def guard_by_flags(trial: Trial, provider: str, path: str, host: str, more: Mapping[str, str]) -> Guard:
+    """As the README had it first."""
+    if trial.machine.run(f"test -e {provider}.secret").code:
+        secret(trial, provider)
+    flags = f"--listen '{host}:8080' --upstream '{host}:8000' --path {path} --provider {provider}"
+    names = {"trusted_proxies": "--trusted-proxy", "proxy_protocol": "--proxy-protocol"}
+    flags += "".join(f" {names[key]} {value.strip('[]')}" for key, value in more.items())
+    service = trial.starts(f"hookward {flags} --secret-file {provider}.secret")
+    return Guard(trial, provider, path, service, f"--url 'http://{host}:8080{path}' --secret-file {provider}.secret")
+
+
 def secret(trial: Trial, provider: str = "github") -> str:
     """Make one, as tools.md says; the name of its file."""
     trial.must(f"hookward gen-secret {provider} --out {provider}.secret")
     return f"{provider}.secret"
-
-
-def send(trial: Trial, words: str, path: str, file: str) -> bool:
-    """One delivery to hookward; whether it was taken."""
-    return trial.does(f"hookward send {words} --url {URL}{path} --secret-file {file}").code == 0
 
 
 def administrator(trial: Trial) -> None:
@@ -74,7 +110,7 @@ token = {{ query = "token", secrets = ["file:legacy.token"] }}
     )
     trial.must("hookward check --config hookward.toml")
     service = trial.starts("hookward --config hookward.toml")
-    first = send(trial, "github push", path, file)
+    first = trial.does(f"hookward send github push --url {URL}{path} --secret-file {file}").code == 0
     old = trial.does(f'curl -fsS "{URL}{path}?token=$(cat legacy.token)" -d release=7')
     if first and old.code == 0:
         trial.succeeds()
@@ -135,17 +171,14 @@ def behind_a_tunnel(trial: Trial) -> None:
         found=service.says("forwarding_field", 2.0) or service.says("public_host", 0.1),
     )
     service.stop()
-    file = secret(trial)
-    flags = f"--path /hooks --provider github --secret-file {file} --trusted-proxy 127.0.0.1"
-    trial.starts(f"hookward --listen 127.0.0.1:8080 --upstream 127.0.0.1:8000 {flags}")
-    done = trial.does(f"hookward send github --url http://127.0.0.1:9000/hooks --secret-file {file}")
-    if done.code == 0:
+    guarded = guard(trial, "github", "/hooks", more={"trusted_proxies": '["127.0.0.1"]'})
+    if guarded.send(url="http://127.0.0.1:9000/hooks").code == 0:
         trial.succeeds()
     tunnel.stop()
     trial.machine.write(
         "tunnel.toml",
         'listen = ["127.0.0.1:8091"]\nupstream = "http://127.0.0.1:8000"\n[route.g]\npath = "/"\n'
-        f'provider = "github"\nsecrets = ["file:{file}"]\nallow = ["192.0.2.0/24"]\n',
+        'provider = "github"\nsecrets = ["file:github.secret"]\nallow = ["192.0.2.0/24"]\n',
     )
     checked = trial.tries("hookward check --strict --config tunnel.toml")
     trial.is_told("nobody can pass: loopback alone, and no proxy trusted", found=checked.code != 0)
@@ -189,17 +222,14 @@ def buildbot_team(trial: Trial) -> None:
     )
     trial.machine.write("master/master.cfg", BUILDBOT)
     trial.must(INSTALL, online=True)
-    file = secret(trial)
+    guarded = guard(trial, "github", "/change_hook/github")
     buildbot = trial.machine.start("bb/bin/buildbot start --nodaemon master")
     ready = "curl -fsS --retry 60 --retry-delay 1 --retry-connrefused http://127.0.0.1:8000/api/v2/builds"
     if trial.machine.run(ready).code:
         raise GaveUpError(buildbot.text)
-    flags = f"--path /change_hook/github --provider github --secret-file {file}"
-    trial.starts(f"hookward --listen 127.0.0.1:8080 --upstream 127.0.0.1:8000 {flags}")
-    if send(trial, "github push", "/change_hook/github", file) and trial.machine.run(BUILT).code == 0:
+    if guarded.send("push").code == 0 and trial.machine.run(BUILT).code == 0:
         trial.succeeds()
-    form = send(trial, "github push --form", "/change_hook/github", file)
-    trial.is_told("a push in a form", found=form)
+    trial.is_told("a push in a form", found=guarded.send("push --form").code == 0)
 
 
 DJANGO = """
@@ -232,10 +262,8 @@ def django_and_stripe(trial: Trial) -> None:
     if not shop.says("Starting development server"):
         raise GaveUpError(shop.text)
     trial.must(INSTALL, online=True)
-    flags = "--path /stripe/webhook/ --provider stripe --secret-file stripe.secret"
-    trial.starts(f"hookward --listen 127.0.0.1:8080 --upstream 127.0.0.1:8000 {flags}")
-    sent = trial.does(f"hookward send stripe --url {URL}/stripe/webhook/ --secret-file stripe.secret")
-    if "checkout.session.completed of checkout.session is verified" in sent.text:
+    guarded = guard(trial, "stripe", "/stripe/webhook/")
+    if "checkout.session.completed of checkout.session is verified" in guarded.send().text:
         trial.succeeds()
     made = trial.tries("hookward gen-secret stripe")
     trial.is_told("that Stripe makes the secret itself", found="Stripe" in made.text)
@@ -267,7 +295,8 @@ def operator(trial: Trial) -> None:
         trial.must("chgrp hookward /etc/hookward/github.secret && chmod 640 /etc/hookward/github.secret")
         service = trial.starts(as_service)
     trial.is_told("check and run agree", found=(checked.code == 0) == (not trial.report.stumbles))
-    if send(trial, "github", "/hooks/github", "/etc/hookward/github.secret"):
+    sent = trial.does(f"hookward send github --url {URL}/hooks/github --secret-file /etc/hookward/github.secret")
+    if sent.code == 0:
         trial.succeeds()
     service.stop()
     _expired(trial)
@@ -311,11 +340,7 @@ def without_uvloop(trial: Trial) -> None:
 
 
 def _one_route(trial: Trial, host: str = "127.0.0.1") -> None:
-    file = secret(trial)
-    flags = f"--path /hooks/github --provider github --secret-file {file}"
-    trial.starts(f"hookward --listen {host}:8080 --upstream {host}:8000 {flags}")
-    url = f"http://{host}:8080/hooks/github"
-    if trial.does(f"hookward send github --url '{url}' --secret-file {file}").code == 0:
+    if guard(trial, "github", "/hooks/github", host).send().code == 0:
         trial.succeeds()
 
 
@@ -350,15 +375,13 @@ def behind_proxy_protocol(trial: Trial) -> None:
     trial.machine.write("haproxy.cfg", HAPROXY)
     trial.machine.start("haproxy -f haproxy.cfg -db")
     trial.must(INSTALL, online=True)
-    file = secret(trial)
-    flags = f"--listen 127.0.0.1:8080 --upstream 127.0.0.1:8000 --path /hooks --provider github --secret-file {file}"
-    service = trial.starts(f"hookward {flags}")
-    trial.tries(f"hookward send github --url http://127.0.0.1:9000/hooks --secret-file {file}")
-    service.stop()
-    trial.is_told("that a PROXY header comes where none is expected", found="proxy_protocol" in service.text)
-    trial.starts(f"hookward {flags} --proxy-protocol require --trusted-proxy 127.0.0.1")
-    done = trial.does(f"hookward send github --url http://127.0.0.1:9000/hooks --secret-file {file}")
-    if done.code == 0:
+    guarded = guard(trial, "github", "/hooks")
+    trial.tries("hookward send github --url http://127.0.0.1:9000/hooks --secret-file github.secret")
+    guarded.service.stop()
+    trial.is_told("that a PROXY header comes where none is expected", found="proxy_protocol" in guarded.service.text)
+    trial.must("rm -f hookward.toml")
+    guarded = guard(trial, "github", "/hooks", more={"proxy_protocol": '"require"', "trusted_proxies": '["127.0.0.1"]'})
+    if guarded.send(url="http://127.0.0.1:9000/hooks").code == 0:
         trial.succeeds()
 
 
