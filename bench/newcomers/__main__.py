@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.newcomers.machine import HOME, machine, make_base
+from bench.newcomers.machine import HOME, cannot_make, machine, make_base
 from bench.newcomers.personas import PERSONAS, Persona
 from bench.newcomers.trial import GaveUpError, Report, Trial
 
@@ -54,8 +54,6 @@ def package(source: Path) -> Path:
 
 def attempt(name: str, persona: Persona, base: Path, source: Path, deb: Path | None, number: int) -> Report:
     """One newcomer at a machine of its own."""
-    if persona.act is None:
-        return Report(persona.title, skipped=persona.skipped)
     with machine(base, number) as one:
         shutil.copytree(source, one.root / HOME[1:] / "hookward", ignore=shutil.ignore_patterns("dist", "build"))
         if deb is not None:
@@ -98,9 +96,11 @@ def main() -> int:
         for number, (name, persona) in enumerate(chosen.items()):
             suite = persona.suite or arguments.suite
             base = (arguments.bases or Path(work)) / suite
-            if persona.act is not None:
+            if why := cannot_make(base, suite):
+                reports.append(Report(persona.title, skipped=why))
+            else:
                 make_base(base, suite)
-            reports.append(attempt(name, persona, base, source, deb, number))
+                reports.append(attempt(name, persona, base, source, deb, number))
             print(row(reports[-1]), flush=True)
             for line in reports[-1].stumbles:
                 print(f"    stumbled: {line}")

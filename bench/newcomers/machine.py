@@ -147,15 +147,47 @@ def machine(base: Path, number: int) -> Iterator[Machine]:
         yield one
 
 
+@dataclass(frozen=True)
+class Suite:
+    """A distribution's release: where from, by which of debootstrap's scripts, signed by which keys."""
+
+    mirror: str = ""
+    script: str = ""
+    keyring: str = ""
+    components: str = ""
+
+
+UBUNTU = Suite(
+    "http://archive.ubuntu.com/ubuntu",
+    "gutsy",
+    "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
+    "main,universe",
+)
+#: Those that need more than their name.
+SUITES = {"noble": UBUNTU, "forky": Suite(script="sid")}
+
+
+def cannot_make(base: Path, suite: str) -> str:
+    """Why a base cannot be made; "" where it can, or is there."""
+    keyring = SUITES.get(suite, Suite()).keyring
+    if (base / "made").exists() or not keyring or Path(keyring).exists():
+        return ""
+    return f"no {keyring} to check {suite} with"
+
+
 def make_base(folder: Path, suite: str, packages: Sequence[str] = PACKAGES) -> None:
-    """Make the Debian that machines begin as, in ``folder``, unless it is there."""
+    """Make the system that machines begin as, in ``folder``, unless it is there."""
     if (folder / "made").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    include = f"--include={','.join(packages)}"
-    mirror = [os.environ["MIRROR"]] if os.environ.get("MIRROR") else []
-    command = ["debootstrap", "--variant=minbase", include, suite, str(folder), *mirror]
+    how = SUITES.get(suite, Suite())
+    options = ["--variant=minbase", f"--include={','.join(packages)}"]
+    options += [f"--components={how.components}"] if how.components else []
+    options += [f"--keyring={how.keyring}"] if how.keyring else []
+    mirror = how.mirror or os.environ.get("MIRROR") or "http://deb.debian.org/debian"
+    script = [f"/usr/share/debootstrap/scripts/{how.script}"] if how.script else []
+    command = ["debootstrap", *options, suite, str(folder), mirror, *script]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     shutil.copyfile("/etc/resolv.conf", folder / "etc/resolv.conf")
     if certificates := os.environ.get("PIP_CERT"):

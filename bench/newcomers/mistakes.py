@@ -72,7 +72,7 @@ CONFIGURATIONS: list[tuple[str, str, tuple[str, ...]]] = [
     (
         "events of a provider without",
         route('events = ["x"]\n').replace('"github"', '"heroku"'),
-        (":7", "events", "remove"),
+        (":7", "events", "where"),
     ),
     ("a free body under a signature", route('body = "free"\n'), (":7", "body", '"tail"')),
     ("a body mode unknown", route('body = "tial"\n'), (":7", "body", "tail")),
