@@ -21,7 +21,7 @@ from proxy.config.guards import GuardReader, slug_of
 from proxy.config.listeners import ListenerReader
 from proxy.config.notes import audible
 from proxy.config.problems import suggestion
-from proxy.config.reach import clashes, shut_out
+from proxy.config.reach import clashes, shut_forwards, shut_out
 from proxy.config.route import RouteReader
 from proxy.config.rules import RULES
 from proxy.config.schema import FLAG_ROUTE
@@ -258,6 +258,9 @@ class _Build:
         ):
             view = tables.get(route.name, self.top)
             view.warn("H310", "allow" if "allow" in view else "", f"nothing can call route {route.name!r}: {why}")
+        forwards = self.top.named("tcp")
+        for forward, why in shut_forwards(settings.tcp):
+            forwards[forward.name].warn("H310", "allow", f"nothing can connect to tcp {forward.name!r}: {why}")
         for route in routes:
             if why := clashes(route):
                 tables.get(route.name, self.top).warn("H311", "", f"route {route.name!r} admits nothing: {why}")

@@ -27,6 +27,7 @@ def loading(tmp_path: Path, text: str, *rules: str) -> list[str]:
     ("listen", "inside", "outside"),
     [
         ("127.0.0.1:80", ["127.0.0.1", "127.9.9.9", "::1"], ["192.0.2.1", "2001:db8::1"]),
+        ("unix:/run/h.sock", [], ["127.0.0.1", "192.0.2.1"]),
         ("[::1]:80", ["::1"], ["2001:db8::1"]),
         ("0.0.0.0:80", ["127.0.0.1", "192.0.2.1"], ["::1"]),
         ("192.0.2.9:80", ["192.0.2.1"], ["2001:db8::1"]),
@@ -55,6 +56,10 @@ def test_which_addresses_can_come(listen: str, inside: list[str], outside: list[
             'listen = "127.0.0.1:80"\ntrusted_proxies = ["10.0.0.0/8"]\nproxy_protocol = "require"\n' + ROUTE,
             "`trusted_proxies` has none of them",
         ),
+        (
+            'listen = "unix:/run/h.sock"\ntrusted_proxies = ["10.0.0.0/8"]\nproxy_protocol = "require"\n' + ROUTE,
+            "all peers are of this host, and `trusted_proxies` has none of them",
+        ),
         ('listen = "127.0.0.1:80"\n' + ROUTE + 'allow = ["127.0.0.1", "192.0.2.0/24"]\ndeny = ["127.0.0.1"]\n', "loop"),
     ],
 )
@@ -79,6 +84,22 @@ def test_a_route_that_nothing_can_call(tmp_path: Path, text: str, why: str) -> N
 )
 def test_a_route_that_something_can_call(tmp_path: Path, text: str) -> None:
     assert loading(tmp_path, text, "H310") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('listen = "127.0.0.1:22"\nupstream = "127.0.0.1:23"\nallow = ["192.0.2.7"]\n', True),
+        ('listen = "0.0.0.0:22"\nupstream = "127.0.0.1:23"\nallow = ["2001:db8::7"]\n', True),
+        ('listen = "unix:/run/s"\nupstream = "127.0.0.1:23"\nallow = ["192.0.2.7"]\n', True),
+        ('listen = "127.0.0.1:22"\nupstream = "127.0.0.1:23"\nallow = ["127.0.0.1", "192.0.2.7"]\n', False),
+        ('listen = "0.0.0.0:22"\nupstream = "127.0.0.1:23"\nallow = ["192.0.2.7"]\n', False),
+    ],
+)
+def test_a_forward_to_which_nothing_can_connect(tmp_path: Path, text: str, *, told: bool) -> None:
+    found = loading(tmp_path, f'listen = "0.0.0.0:80"\n{ROUTE}[tcp.ssh]\n{text}', "H310")
+    assert bool(found) is told
+    assert all("nothing can connect to tcp 'ssh': it listens on " in one for one in found)
 
 
 def test_each_route_is_told_of_by_itself(tmp_path: Path) -> None:
