@@ -135,11 +135,11 @@ def test_tls(secret: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         receiver.close()
 
 
-def tls_files(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
-    """The file of a certificate for ``name`` with its key, and a server's context of it."""
-    issued = trustme.CA().issue_cert(name)
+def tls_files(folder: Path, name: str, authority: trustme.CA) -> tuple[Path, ssl.SSLContext]:
+    """The file of a certificate for ``name`` with its key and its authority's, and a server's context of it."""
+    issued = authority.issue_cert(name)
     path = folder / f"{name}.pem"
-    path.write_bytes(issued.private_key_and_cert_chain_pem.bytes())
+    path.write_bytes(issued.private_key_and_cert_chain_pem.bytes() + authority.cert_pem.bytes())
     path.chmod(0o600)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
@@ -147,9 +147,10 @@ def tls_files(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
 
 
 def test_our_own_listener_is_known_by_its_certificate(secret: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Under the public name, which is not called here, and signed by an authority that nobody knows."""
-    own, context = tls_files(tmp_path, "hooks.example.com")
-    other, _ = tls_files(tmp_path, "other.example.com")
+    """Under the public name, which is not called here; not by its authority, which has certified others too."""
+    authority = trustme.CA()
+    own, context = tls_files(tmp_path, "hooks.example.com", authority)
+    other, _ = tls_files(tmp_path, "other.example.com", authority)
     receiver = Receiver(context)
     secret.chmod(0o600)
     try:
