@@ -68,7 +68,11 @@ class Application:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
                 """Say nothing; the demo tells what was seen."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        except OSError as error:
+            why = f"the demonstration needs 127.0.0.1, where nothing can listen here: {error.strerror}"
+            raise StageError(f"{why}; hookward itself does not") from None
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self.port: int = self._server.server_address[1]

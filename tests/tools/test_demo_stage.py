@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 from pathlib import Path
 
 import pytest
 
+from proxy.tools import demo_stage
 from proxy.tools.demo_stage import Application, StageError, _environment, stage
 
 
@@ -22,6 +24,15 @@ def test_the_application_thanks_and_remembers():
     finally:
         application.close()
     assert (seen.method, seen.target, seen.size, seen.verified) == ("POST", "/a?b=c", 5, "github")
+
+
+def test_a_host_without_ipv4_is_told(monkeypatch: pytest.MonkeyPatch):
+    def without(*_: object) -> None:
+        raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+
+    monkeypatch.setattr(demo_stage, "ThreadingHTTPServer", without)
+    with pytest.raises(StageError, match=r"needs 127\.0\.0\.1, where nothing can listen here: Cannot assign"):
+        Application()
 
 
 def test_settings_of_another_hookward_do_not_reach_it(monkeypatch: pytest.MonkeyPatch):
