@@ -15,18 +15,20 @@ from typing import Protocol
 from proxy.config.settings import ConsoleSettings
 from proxy.console.kept import OVERHEAD_BYTES, KeptExchange
 from proxy.console.masking import Maskings
-from proxy.console.rings import Rings
+from proxy.console.rings import ADMITTED, REFUSED_PART, Rings
 from proxy.core.particulars import Arrival
 from proxy.core.policy import Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Relay
-from proxy.core.tape import Ledger, Tape, TapedKeepingRelay, TapedRelay
+from proxy.core.tape import Ledger, TapedKeepingRelay, TapedRelay, head_bytes
 from proxy.http1 import RequestHead
 from proxy.net.site import Site
 
 #: Of ``keep_bytes``, what exchanges under way may take; and what one delivery may take.
 UNDER_WAY_PART = 4
 ONE_PART = 8
+#: What is kept is not pushed out in less than so many seconds; but so many a second are kept in any case.
+TURN_S, LEAST_RATE = 5.0, 100.0
 #: What one that looks on may be behind.
 MAX_BEHIND = 1000
 MAX_VIEWERS = 32
@@ -72,6 +74,29 @@ class Viewer:
         return missed
 
 
+class IntakePace:
+    """How many are kept: so many at once, and a fifth of that a second, but no less than ``LEAST_RATE``. To keep all of
+    a flood would cost most where nobody can look at it: each pushes another one out within moments.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = max(float(most), LEAST_RATE)
+        self._rate = max(most / TURN_S, LEAST_RATE)
+        self._left = self._most
+        self._at = 0.0
+
+    def takes(self, now: float) -> bool:
+        """Whether one more is kept, at ``now`` in monotonic seconds."""
+        left = self._left + (now - self._at) * self._rate
+        self._at = now
+        left = min(self._most, left)
+        if left < 1:
+            self._left = left
+            return False
+        self._left = left - 1
+        return True
+
+
 class Capture:
     """What one worker keeps."""
 
@@ -85,7 +110,10 @@ class Capture:
         self.maskings = Maskings()
         self.viewers: set[Viewer] = set()
         self.store: KeptStore | None = None
+        self._admitted = IntakePace(settings.keep)
+        self._refused = IntakePace(max(settings.keep // REFUSED_PART, 1))
         self.seen = 0
+        self.skipped = 0  # too many came at once
         self.cut = 0  # of which not all was kept
 
     def relay(
@@ -99,25 +127,37 @@ class Capture:
         keeps: bool = False,
     ) -> TapedRelay:
         """The relay of an exchange that begins with a head, or with ``data`` that is none."""
-        relay = (TapedKeepingRelay if keeps else TapedRelay)(record, arrival, now, Tape(self._ledger))
-        relay.came(head, data[:MAX_BAD_BYTES])
+        relay = (TapedKeepingRelay if keeps else TapedRelay)(record, arrival, now)
+        relay.tape = KeptExchange(self._ledger)
+        if head is not None:
+            relay.head = head
+        else:
+            relay.tape.take(bytes(data[:MAX_BAD_BYTES]))
         return relay
 
     def keep(self, relay: Relay) -> None:
         """An exchange has ended."""
         if not isinstance(relay, TapedRelay):
             return  # it began before there was a console
-        tape = relay.tape
-        tape.wind_up()
+        kept = relay.tape
+        assert isinstance(kept, KeptExchange)
+        kept.wind_up()
         self.seen += 1
+        pace = self._admitted if relay.record.verdict in ADMITTED else self._refused
+        if not pace.takes(relay.started + relay.record.duration_s):
+            self.skipped += 1
+            for viewer in self.viewers:
+                viewer.missed += 1
+            return
+        kept.tag, kept.number = self.tag, self.seen
+        kept.record = relay.record
+        kept.route = relay.route or self._route(relay.record.route)
+        kept.replay_of = relay.arrival.replay.decode()
         head: RequestHead | None = getattr(relay, "head", None)  # bytes that were none have none
-        size = OVERHEAD_BYTES + tape.taken
-        if head is not None:
-            size += len(head.target) + 2 * sum([len(line) for _, line in head.fields])
-        if tape.cut:
+        kept.raw = b"" if head is None else head_bytes(head)
+        kept.size = OVERHEAD_BYTES + kept.taken + len(kept.raw)
+        if kept.cut:
             self.cut += 1
-        route = relay.route if relay.route is not None else self._route(relay.record.route)
-        kept = KeptExchange(self.tag, self.seen, relay.record, route, head, tape, size, relay.arrival.replay.decode())
         self.rings.add(kept)
         for viewer in self.viewers:
             viewer.tell(kept)

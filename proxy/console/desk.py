@@ -104,6 +104,7 @@ class Desk:
             "bytes": rings.bytes,
             "seen": self.capture.seen,
             "cut": self.capture.cut,
+            "skipped": self.capture.skipped,
             "dropped_for_age": rings.dropped["age"],
             "dropped_for_address": rings.dropped["address"],
             "viewers": len(self.capture.viewers),

@@ -12,7 +12,6 @@ from proxy.console.kept import Json, KeptExchange
 from proxy.core.addresses import Peer
 from proxy.core.policy import Policy
 from proxy.core.walk import Trip, Walk, walk
-from proxy.http1 import RequestHead
 from proxy.reasons import Ended, Reason
 
 _TOLD = {
@@ -23,16 +22,9 @@ _TOLD = {
 }
 
 
-def raw_head(head: RequestHead) -> bytes:
-    """A request head as bytes, from its parts."""
-    lines = [b"%b %b HTTP/1.%d" % (head.method, head.target, head.minor), *(line for _, line in head.fields)]
-    return b"\r\n".join([*lines, b"", b""])
-
-
 def find(kept: KeptExchange, policy: Policy) -> Json:
     """What each check finds, the cause where one is found, and the verdict in a sentence. Takes up to 0.1 s."""
-    head = kept.body if kept.head is None else raw_head(kept.head)
-    body = b"" if kept.head is None else kept.body
+    head, body = (kept.raw, kept.content) if kept.raw else (kept.content, b"")
     found = walk(Trip(head, body, policy, kept.record.started, _peer(kept)))
     cause = None if found.diagnosis is None else {"word": found.diagnosis.word, "sentence": found.diagnosis.sentence}
     return {

@@ -13,8 +13,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from proxy.console.evidence import raw_head
-from proxy.console.kept import Json, KeptExchange, content
+from proxy.console.kept import Json, KeptExchange, content, shown_target
 from proxy.console.masking import Masking
 from proxy.http1 import Framing, RequestHead, write_request_head
 
@@ -27,9 +26,10 @@ _MAX_ARGUMENT = 64 * 1024
 def export(kept: KeptExchange, masking: Masking, form: str) -> Json | None:
     """The delivery in a form of ``FORMS``; None where there is no such form."""
     write = FORMS.get(form)
-    if write is None or kept.head is None:
+    head = kept.head
+    if write is None or head is None:
         return None
-    data = write(kept, kept.head, masking)
+    data = write(kept, head, masking)
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -43,16 +43,23 @@ def as_raw(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
     fields = masking.fields(head.fields)
     if head.framing is Framing.CHUNKED:
         fields = [pair for pair in fields if pair[0].lower() != b"transfer-encoding"]
-        fields.append((b"Content-Length", b"%d" % len(kept.body)))
-    return write_request_head(head.method, masking.target(head.target), fields) + masking.body(kept.body)
+        fields.append((b"Content-Length", b"%d" % len(kept.content)))
+    return write_request_head(head.method, shown_target(kept, head, masking), fields) + masking.body(kept.content)
 
 
 def as_curl(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
     """One command of a shell that sends the request."""
-    body = masking.body(kept.body)
+    body = masking.body(kept.content)
     url = b"%b://%b/" % (kept.record.scheme.encode("ascii"), head.host or b"localhost")
     method = [b"--head"] if head.method == b"HEAD" else [b"-X", quoted(head.method)]
-    words = [b"curl", b"--globoff", b"--path-as-is", *method, b"--request-target", quoted(masking.target(head.target))]
+    words = [
+        b"curl",
+        b"--globoff",
+        b"--path-as-is",
+        *method,
+        b"--request-target",
+        quoted(shown_target(kept, head, masking)),
+    ]
     given = {name for name, _ in head.fields}
     # What curl adds of itself is taken out where it did not come.
     words += [part for name in (b"User-Agent", b"Accept", b"Content-Type", b"Expect") if name.lower() not in given
@@ -94,10 +101,10 @@ def _needs_escapes(word: bytes) -> bool:
 
 def as_har(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
     """An HTTP archive (HAR 1.2) of one entry."""
-    record, answer = kept.record, kept.tape.head
-    body = content(masking.body(kept.body), record.bytes_in, cut=kept.tape.cut, fields=head)
-    reply = content(masking.text(b"".join(kept.tape.answer)), record.bytes_out, cut=kept.tape.answer_cut, fields=answer)
-    target = masking.target(head.target).decode("latin-1")
+    record, answer = kept.record, kept.reply
+    body = content(masking.body(kept.content), record.bytes_in, cut=kept.cut, fields=head)
+    reply = content(masking.text(kept.answer_content), record.bytes_out, cut=kept.answer_cut, fields=answer)
+    target = shown_target(kept, head, masking).decode("latin-1")
     entry = {
         "startedDateTime": datetime.fromtimestamp(record.started, UTC).isoformat(),
         "time": round(record.duration_s * 1000, 3),
@@ -108,7 +115,7 @@ def as_har(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
             "headers": _named(masking.fields(head.fields)),
             "queryString": [],
             "cookies": [],
-            "headersSize": len(raw_head(head)),
+            "headersSize": len(kept.raw),
             "bodySize": record.bytes_in,
             "postData": {
                 "mimeType": (head.get(b"content-type") or b"").decode("latin-1"),

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from proxy.config.guarded_files import make_folder, write_private
-from proxy.console.evidence import raw_head
 from proxy.console.kept import Json, KeptExchange
 from proxy.http1 import Framing
 
@@ -26,20 +25,21 @@ def keep(kept: KeptExchange, how: Mapping[str, Any], state_dir: str | None) -> J
     name, expect = how.get("name", kept.id), how.get("expect", _expected(kept))
     if state_dir is None:
         return {"what": "there is no folder for it", "mend": "set state_dir"}
-    if not kept.is_whole or kept.head is None:
+    head = kept.head
+    if not kept.is_whole or head is None:
         return {"what": "not all of this delivery was kept", "mend": "a larger keep_bytes keeps larger deliveries"}
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         return {"what": "the name is none for a file", "mend": "write small letters, digits, dots and dashes"}
     if not isinstance(expect, str) or _WORD.fullmatch(expect) is None:
         return {"what": "expect is no word", "mend": 'write "admitted", or the word of a reason'}
     path = f"{state_dir}/{FOLDER}/{name}.http"
-    head = raw_head(kept.head)
-    if kept.head.framing is Framing.CHUNKED:
+    raw = kept.raw
+    if head.framing is Framing.CHUNKED:
         # A file has no chunks: its body is what the checks are asked of.
-        head = re.sub(rb"(?im)^transfer-encoding:.*\r\n", b"Content-Length: %d\r\n" % len(kept.body), head)
+        raw = re.sub(rb"(?im)^transfer-encoding:.*\r\n", b"Content-Length: %d\r\n" % len(kept.content), raw)
     try:
         make_folder(f"{state_dir}/{FOLDER}")
-        write_private(path, head + kept.body)
+        write_private(path, raw + kept.content)
     except OSError as error:
         return {"what": f"{path} cannot be written: {error.strerror}", "mend": "let the user of hookward write there"}
     return {"file": path, "stanza": _stanza(path, expect, kept)}

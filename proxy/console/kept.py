@@ -8,36 +8,43 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from dataclasses import field
 
 from proxy.console.masking import Masking
 from proxy.core.policy import Route
 from proxy.core.record import ExchangeRecord
+from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.tape import Tape
 from proxy.http1 import RequestHead, ResponseHead, phrase_of
 from proxy.reasons import Reason
-from proxy.values import mutable
 
 Json = dict[str, object]
 
 #: Of a body, so much is searched; longer ones are hardly read by people.
 SEARCHED_BYTES = 256 * 1024
+_ANY_HEAD = HeadLimits(max_head=1 << 22, max_target=1 << 20, max_fields=1000)
 #: What one takes besides its bytes, about.
 OVERHEAD_BYTES = 3000
 
 
-@mutable
-class KeptExchange:
-    """One exchange that has ended. ``head`` is None where the bytes were none; then ``body`` is what came."""
+class KeptExchange(Tape):
+    """One exchange: its tape, and once it has ended what is known of it."""
+
+    __slots__ = ("number", "raw", "record", "replay_of", "route", "size", "tag")
 
     tag: str  # of the worker
     number: int  # from 1, in the order of that worker
     record: ExchangeRecord
     route: Route | None
-    head: RequestHead | None = field(repr=False)
-    tape: Tape = field(repr=False)
+    raw: bytes  # the head; b"" where the bytes were none, and then the body is what came
     size: int  # in bytes, of all of it
-    replay_of: str = ""  # the id of the delivery that it repeats
+    replay_of: str  # the id of the delivery that it repeats
+
+    @property
+    def head(self) -> RequestHead | None:
+        """The head, read once more; None where the bytes were none."""
+        # As bytes it is one object, and not some fifty that are cold when they are freed.
+        parsed = read_request_head(self.raw, _ANY_HEAD) if self.raw else None
+        return None if parsed is None else parsed[0]
 
     @property
     def id(self) -> str:
@@ -50,14 +57,19 @@ class KeptExchange:
         return self.record.started + self.record.duration_s
 
     @property
-    def body(self) -> bytes:
+    def content(self) -> bytes:
         """The content that was kept, as it came."""
-        return b"".join(self.tape.body)
+        return b"".join(self.body)
+
+    @property
+    def answer_content(self) -> bytes:
+        """The beginning of the answer's content."""
+        return b"".join(self.answer)
 
     @property
     def is_whole(self) -> bool:
         """Whether all of the request is here, so that it can be sent again."""
-        return self.head is not None and not self.tape.cut and self.tape_bytes == self.record.bytes_in
+        return bool(self.raw) and not self.cut and self.tape_bytes == self.record.bytes_in
 
     @property
     def content_bytes(self) -> int:
@@ -67,7 +79,14 @@ class KeptExchange:
     @property
     def tape_bytes(self) -> int:
         """How much of the content is here."""
-        return sum(map(len, self.tape.body))
+        return sum(map(len, self.body))
+
+
+def shown_target(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
+    """The target, with what is secret in it masked; the path as the log has it, where a token is in that."""
+    path, mark, query = head.target.partition(b"?")
+    shown = kept.record.path.encode("ascii", "backslashreplace")
+    return masking.target((shown or path) + mark + query)
 
 
 def summary(kept: KeptExchange) -> Json:
@@ -123,10 +142,11 @@ def searched(kept: KeptExchange, masking: Masking, *, text: bool) -> Json:
         "time": record.started,
     }
     if text:
-        pieces = [masking.target(kept.head.target)] if kept.head is not None else []
-        if kept.head is not None:
-            pieces += [b"%b: %b" % pair for pair in masking.fields(kept.head.fields)]
-        pieces += [masking.body(kept.body[:SEARCHED_BYTES]), masking.text(b"".join(kept.tape.answer))]
+        head = kept.head
+        pieces = [] if head is None else [shown_target(kept, head, masking)]
+        if head is not None:
+            pieces += [b"%b: %b" % pair for pair in masking.fields(head.fields)]
+        pieces += [masking.body(kept.content[:SEARCHED_BYTES]), masking.text(kept.answer_content)]
         found["text"] = b"\n".join(pieces).decode("utf-8", "replace")
         found |= {"request_id": record.request_id, "client": record.client, "kept_id": kept.id}
     return found
@@ -146,26 +166,28 @@ def detail(kept: KeptExchange, masking: Masking) -> Json:
         "whole": kept.is_whole,
         "request": {
             "method": record.method,
-            "target": None if head is None else _text(masking.target(head.target)),
+            "target": None if head is None else _text(shown_target(kept, head, masking)),
             "version": f"HTTP/1.{record.minor}",
             "fields": [] if head is None else _fields(masking.fields(head.fields)),
-            "body": content(masking.body(kept.body), kept.content_bytes, cut=kept.tape.cut, fields=head),
+            "body": content(masking.body(kept.content), kept.content_bytes, cut=kept.cut, fields=head),
         },
         "answer": _answer(kept, masking),
     }
 
 
 def _answer(kept: KeptExchange, masking: Masking) -> Json | None:
-    record, head = kept.record, kept.tape.head
+    record, head = kept.record, kept.reply
     if not record.status:
         return None
-    body = masking.text(b"".join(kept.tape.answer))
+    if head is not None and head.status != record.status:
+        head = None  # it came, and the client was told something else
+    body = b"" if head is None else masking.text(kept.answer_content)
     return {
         "by": "us" if head is None else "application",
         "status": record.status,
         "phrase": _text(phrase_of(record.status) if head is None else masking.text(head.phrase)),
         "fields": [] if head is None else _fields(masking.fields(head.fields)),
-        "body": content(body, record.bytes_out, cut=kept.tape.answer_cut, fields=head),
+        "body": content(body, record.bytes_out, cut=kept.answer_cut and head is not None, fields=head),
     }
 
 

@@ -12,7 +12,7 @@ from binascii import Error as Base64Error
 from collections.abc import Mapping
 from typing import Any, cast
 
-from proxy.console.kept import Json, KeptExchange
+from proxy.console.kept import Json, KeptExchange, shown_target
 from proxy.console.masking import Masking
 from proxy.core.policy import Policy, Route
 from proxy.core.signing.anew import sign_anew
@@ -56,10 +56,11 @@ class ReplayOrder:
 
 def read_order(how: Mapping[str, Any], kept: KeptExchange, masking: Masking, policy: Policy, now: float) -> ReplayOrder:
     """What is asked for. MistakenOrderError."""
-    if not kept.is_whole or kept.head is None:
+    head = kept.head
+    if not kept.is_whole or head is None:
         raise MistakenOrderError("not all of this delivery was kept", "a larger keep_bytes keeps larger deliveries")
     _check_words(how)
-    method, target, fields, body = _edited(cast("Mapping[str, Any]", how.get("edit") or {}), kept, kept.head, masking)
+    method, target, fields, body = _edited(cast("Mapping[str, Any]", how.get("edit") or {}), kept, head, masking)
     order = ReplayOrder(
         method,
         target,
@@ -119,13 +120,13 @@ def _edited(
     edit: Mapping[str, Any], kept: KeptExchange, head: RequestHead, masking: Masking
 ) -> tuple[bytes, bytes, Fields, bytes]:
     method = _bytes(edit.get("method"), "method") or head.method
-    target = _unmasked(_bytes(edit.get("target"), "target"), head.target, masking.target(head.target), "target")
+    target = _unmasked(_bytes(edit.get("target"), "target"), head.target, shown_target(kept, head, masking), "target")
     fields = [(entry[1][: len(entry[0])], value_of(entry)) for entry in head.fields]
     if "fields" in edit:
         fields = _fields(edit["fields"], fields, masking)
-    body = kept.body
+    body = kept.content
     if "body" in edit:
-        body = _unmasked(_content(edit), kept.body, masking.body(kept.body), "body")
+        body = _unmasked(_content(edit), kept.content, masking.body(kept.content), "body")
     return method, target, [one for one in fields if one[0].lower() not in _FRAMING], body
 
 
@@ -190,9 +191,10 @@ def _unmasked(given: bytes | None, came: bytes, shown: bytes, what: str) -> byte
 
 def difference(order: ReplayOrder, kept: KeptExchange, masking: Masking) -> str:
     """What came and what is to be sent, as a unified diff, masked."""
-    assert kept.head is not None
-    came = [(entry[1][: len(entry[0])], value_of(entry)) for entry in kept.head.fields if entry[0] not in _FRAMING]
-    before = _lines(kept.head.method, kept.head.target, came, kept.body, masking)
+    head = kept.head
+    assert head is not None
+    came = [(entry[1][: len(entry[0])], value_of(entry)) for entry in head.fields if entry[0] not in _FRAMING]
+    before = _lines(head.method, head.target, came, kept.content, masking)
     after = _lines(order.method, order.target, list(order.fields), order.body, masking)
     if max(len(before), len(after)) > MAX_DIFF_LINES:
         return "too long to be compared\n" if before != after else ""

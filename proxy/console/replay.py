@@ -147,6 +147,8 @@ def _written(kept: KeptExchange, order: ReplayOrder, head: RequestHead, route: R
     """The head that the application gets."""
     token = route.token
     target = order.target if token is None else token.strip(order.target)
+    if route.path_map is not None:
+        target = route.path_map.of(target)
     was_admitted = kept.record.verdict == "admitted" and not order.is_edited
     admit = Admit(route, Peer.unix(), target)
     verified = provenance_value(admit, kept.record.secret_name, kept.record.delivery_id) if was_admitted else b""

@@ -8,14 +8,14 @@ no more work than ever. It never judges, and knows no console.
 from __future__ import annotations
 
 from proxy.core.keeping import KeepingRelay
-from proxy.core.particulars import Arrival
-from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Relay
 from proxy.http1 import RequestHead, ResponseHead
 from proxy.values import mutable
 
 #: Of an answer, so much is kept: what is wrong stands in its beginning.
 ANSWER_BYTES = 64 * 1024
+#: What a piece takes besides its bytes: of crumbs it is the most.
+PIECE_BYTES = 64
 
 
 @mutable
@@ -27,25 +27,27 @@ class Ledger:
 
 
 class Tape:
-    """One exchange's. ``cut`` and ``answer_cut`` say that not all was kept."""
+    """One exchange's. ``cut`` and ``answer_cut`` say that not all was kept; ``reply`` is the head of the answer, as the
+    upstream sent it.
+    """
 
-    __slots__ = ("_ledger", "answer", "answer_cut", "body", "cut", "head", "taken")
+    __slots__ = ("_ledger", "answer", "answer_cut", "body", "cut", "reply", "taken")
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self.taken = 0
         self.body: list[bytes] = []
         self.cut = False
-        self.head: ResponseHead | None = None  # of the answer, as the upstream sent it
+        self.reply: ResponseHead | None = None
         self.answer: list[bytes] = []
         self.answer_cut = False
 
     def take(self, piece: bytes) -> None:
         """A piece of the request's content, in order."""
-        size = len(piece)
+        size = len(piece) + PIECE_BYTES
         ledger = self._ledger
         if self.cut or size > ledger.free or self.taken + size > ledger.most:
-            self.cut = self.cut or size > 0
+            self.cut = True
             return
         ledger.free -= size
         self.taken += size
@@ -56,11 +58,12 @@ class Tape:
         for piece in content:
             if self.answer_cut:
                 return
-            room = max(min(ANSWER_BYTES - sum(map(len, self.answer)), self._ledger.free), 0)
+            room = max(min(ANSWER_BYTES - sum(map(len, self.answer)), self._ledger.free - PIECE_BYTES), 0)
             self.answer_cut = len(piece) > room
             begins = piece[:room]
-            self._ledger.free -= len(begins)
-            self.taken += len(begins)
+            size = len(begins) + min(PIECE_BYTES, self._ledger.free)
+            self._ledger.free -= size
+            self.taken += size
             self.answer.append(begins)
 
     def wind_up(self) -> None:
@@ -72,25 +75,18 @@ class TapedRelay(Relay):
     """A relay that has a tape run along. It decides nothing else than any relay, and does nothing more."""
 
     __slots__ = ("tape",)
-
-    def __init__(self, record: ExchangeRecord, arrival: Arrival, started: float, tape: Tape) -> None:
-        super().__init__(record, arrival, started)
-        self.tape = tape
-
-    def came(self, head: RequestHead | None, data: bytes = b"") -> None:
-        """What came: a head, or ``data`` that is none."""
-        if head is not None:
-            self.head = head
-        self.tape.take(bytes(data))
+    tape: Tape
 
     def skipped(self, body: bytes) -> None:
         """The body of a refused head came along."""
-        self.tape.take(body)
+        if body:
+            self.tape.take(body)
         super().skipped(body)
 
     def whole(self, body: bytes) -> None:
         """All of the content at once."""
-        self.tape.take(body)
+        if body:
+            self.tape.take(body)
         super().whole(body)
 
     def content(self, piece: bytes) -> None:
@@ -98,18 +94,26 @@ class TapedRelay(Relay):
         self.tape.take(piece)
         super().content(piece)
 
-    def relay_kept(self, date: bytes, *, persists: bool) -> None:
-        """Pass on the answer that is kept."""
-        if self._kept is not None:
-            self.tape.head = self._kept[0]
-        super().relay_kept(date, persists=persists)
+    def answered(self, head: ResponseHead, content: list[bytes], *, ended: bool, now: float) -> None:
+        """The final head of the answer has come."""
+        self.tape.reply = head
+        if content:
+            self.tape.take_answer(content)
+        super().answered(head, content, ended=ended, now=now)
 
-    def _relay(self, content: list[bytes], *, ended: bool) -> None:
+    def more(self, content: list[bytes], *, ended: bool, now: float) -> None:
+        """More content of the answer."""
         self.tape.take_answer(content)
-        super()._relay(content, ended=ended)
+        super().more(content, ended=ended, now=now)
 
 
 class TapedKeepingRelay(TapedRelay, KeepingRelay):
     """The same of a route that keeps what it is sent."""
 
     __slots__ = ()
+
+
+def head_bytes(head: RequestHead) -> bytes:
+    """A request head as bytes, from its parts."""
+    lines = [b"%b %b HTTP/1.%d" % (head.method, head.target, head.minor), *[line for _, line in head.fields]]
+    return b"\r\n".join([*lines, b"", b""])

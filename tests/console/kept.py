@@ -11,7 +11,7 @@ from proxy.core.request_head import read_request_head
 from proxy.core.schemes import find
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
-from proxy.core.tape import Ledger, Tape
+from proxy.core.tape import Ledger, head_bytes
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
@@ -60,8 +60,9 @@ def keep(
     **record: Any,
 ) -> KeptExchange:
     """One exchange that has ended."""
-    tape = Tape(Ledger(room, room))
-    tape.take(body)
+    kept = KeptExchange(Ledger(room, room))
+    if body:
+        kept.take(body)
     parsed = None if head is None else head_of(head)
     known: dict[str, Any] = {"request_id": f"r{number}", "started": NOW + number, "peer": "192.0.2.7"}
     if parsed is not None:
@@ -69,5 +70,8 @@ def keep(
     if route is not None:
         known |= {"route": route.name, "provider": route.provider}
     known |= {"client": "192.0.2.7", "bytes_in": len(body), "verdict": "admitted", "reason": Reason.DELIVERED}
-    found = ExchangeRecord(**{**known, **record})
-    return KeptExchange(tag, number, found, route, parsed, tape, OVERHEAD_BYTES + len(body))
+    kept.record = ExchangeRecord(**{**known, **record})
+    kept.tag, kept.number, kept.route, kept.replay_of = tag, number, route, ""
+    kept.raw = b"" if parsed is None else head_bytes(parsed)
+    kept.size = OVERHEAD_BYTES + kept.taken + len(kept.raw)
+    return kept

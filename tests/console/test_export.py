@@ -145,7 +145,7 @@ def test_raw_is_what_came() -> None:
 def test_har_has_both_sides() -> None:
     kept = keep(*post(b"/hook?a=1", {b"Content-Type": b"text/plain"}, b"\xff\x00"), status=200)
     assert kept.head is not None
-    kept.tape.take_answer([b"ok"])
+    kept.take_answer([b"ok"])
     [entry] = json.loads(as_har(kept, kept.head, PLAIN))["log"]["entries"]
     assert entry["request"]["url"] == "http://hooks.example.com/hook?a=1"
     assert base64.b64decode(entry["request"]["postData"]["text"]) == b"\xff\x00"

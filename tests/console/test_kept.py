@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.console.evidence import find, raw_head, sentence
+from proxy.console.evidence import find, sentence
 from proxy.console.kept import detail, form_of, searched, summary
 from proxy.console.masking import Masking
 from proxy.core.search import parse_query
@@ -25,7 +25,7 @@ MASKING = Masking(ROUTE)
 def test_whatever_came_is_shown_as_the_document_says(body: bytes, kind: bytes) -> None:
     fields = {b"Content-Type": kind, b"X-Hub-Signature-256": b"sha256=" + b"0" * 64} if kind else {}
     for kept in (keep(*post(b"/hook?a=1", fields, body), route=ROUTE, status=200), keep(None, body, verdict="refused")):
-        kept.tape.take_answer([body])
+        kept.take_answer([body])
         shown = {**detail(kept, MASKING), **find(kept, policy(ROUTE)), "replays": []}
         judge(json.loads(json.dumps(shown)), "Delivery")
         judge(json.loads(json.dumps(summary(kept))), "Summary")
@@ -94,7 +94,7 @@ def test_a_head_is_written_as_it_came() -> None:
     head, _ = post(b"/hook?a=1", {b"X-A": b"b"})
     kept = keep(head)
     assert kept.head is not None
-    assert raw_head(kept.head) == head
+    assert kept.raw == head
 
 
 def test_what_is_not_kept_whole_says_so() -> None:

@@ -15,7 +15,7 @@ from proxy.config.endpoints import ListenAddress
 from proxy.config.settings import ConsoleSettings
 from proxy.console import assets, desk, fixture
 from proxy.console.api import _positions
-from proxy.console.capture import MAX_BEHIND, Capture, Viewer
+from proxy.console.capture import MAX_BEHIND, Capture, IntakePace, Viewer
 from proxy.console.crew import Crew
 from proxy.console.desk import Desk, TooManyViewersError
 from proxy.console.key import SIZE, session_key
@@ -228,3 +228,11 @@ def test_a_test_is_kept_where_it_can_be(tmp_path: Path) -> None:
 )
 def test_where_a_stream_goes_on(text: str, found: dict[str, int] | None) -> None:
     assert _positions(text) == found
+
+
+def test_a_flood_is_kept_in_part_and_counted() -> None:
+    pace = IntakePace(500)
+    assert sum(pace.takes(1000.0) for _ in range(2000)) == 500
+    assert sum(pace.takes(1001.0) for _ in range(2000)) == 100
+    assert sum(pace.takes(1001.1 + number / 50) for number in range(1000)) == 1000
+    assert sum(IntakePace(1_000_000).takes(number / 10_000) for number in range(100_000)) == 100_000

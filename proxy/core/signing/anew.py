@@ -47,8 +47,10 @@ def sign_anew(
     if signs_inside(provider):
         made = sign_inside(provider, live.value, body, now, message_id.decode("latin-1"))
         return Signed(target, tuple(given), made, live.name)
-    if provider.token is not None and provider.token.kind is TokenKind.QUERY:
-        return Signed(_with_token(target, provider.token.name, live.value), tuple(given), body, live.name)
+    if provider.token is not None and provider.token.kind in _IN_TARGET:
+        return Signed(
+            _IN_TARGET[provider.token.kind](target, provider.token.name, live.value), tuple(given), body, live.name
+        )
     proof = sign(
         provider,
         live.value,
@@ -107,8 +109,19 @@ def _replaced(fields: Fields, proof: Iterable[tuple[bytes, bytes]]) -> Fields:
     return placed + list(fresh.items())
 
 
-def _with_token(target: bytes, name: bytes, token: bytes) -> bytes:
+def _in_path(target: bytes, before: bytes, token: bytes) -> bytes:
+    path, mark, query = target.partition(b"?")
+    if not path.startswith(before):
+        raise ValueError("the path is not one of this route's")
+    _, slash, rest = path[len(before) :].partition(b"/")
+    return before + quote(token, safe="").encode("ascii") + slash + rest + mark + query
+
+
+def _in_query(target: bytes, name: bytes, token: bytes) -> bytes:
     path, _, query = target.partition(b"?")
     pairs = [pair for pair in query.split(b"&") if pair and pair.partition(b"=")[0] != name]
     pairs.append(b"%b=%b" % (name, quote(token, safe="").encode("ascii")))
     return path + b"?" + b"&".join(pairs)
+
+
+_IN_TARGET = {TokenKind.QUERY: _in_query, TokenKind.PATH: _in_path}
