@@ -82,6 +82,10 @@ _GITHUB = (
     Sample("ping", "github.ping"),
     Sample("pull_request", "github.pull_request"),
     Sample("issues", "github.issues"),
+    Sample("issue_comment", "github.issue_comment"),
+    Sample("release", "github.release"),
+    Sample("create", "github.create"),
+    Sample("delete", "github.delete"),
 )
 _GITEA = (Sample("push", "gitea.push"),)
 _GITLAB = (

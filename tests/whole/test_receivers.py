@@ -63,8 +63,15 @@ SENT_TO_NODE = {
     ("shopify", "app/uninstalled"): "APP_UNINSTALLED example.myshopify.com 2025-01",
 }
 #: The definition in GitHub's schema of its events.
-GITHUB_EVENTS = {"push": "push$event", "ping": "ping$event", "pull_request": "pull_request$opened"} | {
-    "issues": "issues$opened"
+GITHUB_EVENTS = {
+    "push": "push$event",
+    "ping": "ping$event",
+    "pull_request": "pull_request$opened",
+    "issues": "issues$opened",
+    "issue_comment": "issue_comment$created",
+    "release": "release$published",
+    "create": "create$event",
+    "delete": "delete$event",
 }
 
 
