@@ -27,7 +27,7 @@ ASKED_FOR = {
     "proxy.ops.console": {"proxy.console.console"},
     "proxy.ops.duplicates": {"proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"},
     "proxy.ops.run_command": {"proxy.ops.supervisor", "proxy.tools.check"},
-    "proxy.ops.stores": {"proxy.queue.opening", "proxy.queue.records"},
+    "proxy.ops.stores": {"proxy.queue.asked", "proxy.queue.opening", "proxy.queue.records"},
 }
 WORLD = {"asyncio", "socket", "ssl", "time", "os", "logging", "random", "secrets", "threading", "subprocess", "signal"}
 

@@ -171,7 +171,7 @@ class Api:
 
     async def _routes(self, _request: Request, _visitor: Visitor) -> Answer:
         described, found = await asyncio.gather(self._worker.describe(), self._crew.ask_all("history"))
-        hours, paused = merge(one["points"] for one in found), await self._ask_queue("GET", "/queue/paused")
+        hours, paused = merge(one["points"] for one in found), await self._ask_queue("/queue/paused")
         nothing: Json = {"hour": None, "points": []}
         rows = [
             {**route, **hours.get(str(route["name"]), nothing), "paused": route["name"] in (paused or ())}
@@ -185,7 +185,7 @@ class Api:
         described = await self._worker.describe()
         if name not in {route["name"] for route in _list(described["routes"])}:
             raise ApiProblem(404, f"there is no route {name!r}", "GET /api/v1/routes lists them")
-        found = await self._ask_queue("POST", f"/queue/{word}", {"route": name})
+        found = await self._ask_queue(f"/queue/{word}", {"route": name})
         self._audit_of(visitor, f"{word}d the route", name, "done" if found is not None else "there is no queue")
         if found is None:
             raise ApiProblem(409, "there is no queue that could keep what comes meanwhile", "configure [queue]")
@@ -195,19 +195,20 @@ class Api:
         asked = request.query
         limit = _number(asked, "limit", 100, MAX_LIMIT)
         query = self._query(asked.get("q", ""))
-        found = await self._ask_queue("GET", "/queue", {"q": query, "limit": limit, "after": asked.get("after", "")})
+        found = await self._ask_queue("/queue/list", {"q": query, "limit": limit, "after": asked.get("after", "")})
         return _json(found if found is not None else {"configured": False, "records": [], "next": None})
 
     async def _queue_act(self, request: Request, visitor: Visitor) -> Answer:
         name, word = request.params["id"], request.head.path.decode("latin-1").rpartition("/")[2]
-        found = await self._ask_queue("POST", f"/queue/{word}", {"ids": [name]})
+        found = await self._ask_queue(f"/queue/{word}", {"ids": [name]})
         self._audit_of(visitor, f"{word} of the queue's", name, "done" if found else "there is none")
         if not found:
             raise ApiProblem(404, f"the queue has no delivery {name[:80]!r}", "GET /api/v1/queue lists them")
         return _json(found)
 
-    async def _ask_queue(self, method: str, place: str, content: object = None) -> Any:
-        return await self._crew.ask_here(method, place, content)
+    async def _ask_queue(self, place: str, content: object = None) -> Any:
+        """What the queue answers; None where there is none, or it has no such thing."""
+        return await self._crew.ask_here("POST", place, {} if content is None else content)
 
     async def _reload(self, _request: Request, visitor: Visitor) -> Answer:
         try:

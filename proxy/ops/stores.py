@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from proxy.config.settings import Loaded
 from proxy.errors import ConfigError, Problem
+from proxy.net.http_server import Paths
 from proxy.net.site import Site
 from proxy.ops.duplicates import close_duplicates, open_duplicates
 
@@ -13,8 +14,10 @@ from proxy.ops.duplicates import close_duplicates, open_duplicates
 class Stores:
     """The stores of one worker."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, paths: Paths) -> None:
+        """``paths`` is where commands ask the process."""
         self._site = site
+        self._paths = paths
         self._is_open = False
         self._close_queue: Callable[[], Awaitable[None]] | None = None
 
@@ -31,7 +34,7 @@ class Stores:
         if not (self._is_open and keeps) or settings is None or self._close_queue is not None:
             return
         # The wing is imported where it is configured, and not at every start.
-        from proxy.queue import opening, records
+        from proxy.queue import asked, opening, records
 
         try:
             keeper = opening.open_keeper(self._site, settings)
@@ -39,6 +42,8 @@ class Stores:
             mend = "let the user that hookward runs as write there, or name another folder: `path` in [queue]"
             raise ConfigError([Problem("queue", str(error), mend)]) from None
         self._site.queue = keeper
+        for place, handler in asked.QueueDesk(keeper.store, keeper.ring, self._site.clock.wall).places.items():
+            self._paths.add(place, handler)
         self._close_queue = keeper.close
 
     async def close(self) -> None:

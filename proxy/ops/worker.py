@@ -135,7 +135,7 @@ class Worker:
         self._parts.callback(lambda: self._own.close(unlink=self.listeners.unlink))
         for part in (self.site.clock, self._faults, self.site.apart, self._diagnoser, self.private):
             self._parts.callback(part.close)
-        self._stores = Stores(self.site)
+        self._stores = Stores(self.site, self.private.paths)
         self._parts.callback(self._certificates.use, None)
         for close in (self.site.pool.close, self._stores.close, self._sets.close, self._health.close, self._cut):
             self._parts.push_async_callback(close)

@@ -61,6 +61,10 @@ class DeliveryKeeper:
         self._quiet_until = 0.0
         self._looking = site.loop.create_task(self._look())
 
+    def ring(self) -> None:
+        """Have the courier look at the store, in whichever process it is."""
+        self._opened.ring()
+
     # -- for exchanges (net.site.DeliveryQueue)
 
     def keep(self, relay: KeepingRelay, spill: SpillFile | None, told: Told) -> None:

@@ -12,6 +12,7 @@ import pytest
 from proxy.config.load import load
 from proxy.core.metrics import Metrics
 from proxy.errors import ConfigError
+from proxy.net.http_server import Paths
 from proxy.net.site import Site
 from proxy.ops.stores import Stores
 
@@ -34,7 +35,7 @@ async def _open(folder: Path, *texts: str) -> bool:
         loads.append(load(["--config", str(folder / "hookward.toml")], {}))
     loop = asyncio.get_running_loop()
     site = Site(loop=loop, policy=loads[0].policy, log=_Nothing(), metrics=Metrics(), instance="test")
-    stores = Stores(site)
+    stores = Stores(site, Paths({}))
     stores.change(loads[-1])
     assert site.queue is None, "not before we are the user to be"
     try:
