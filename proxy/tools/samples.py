@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from proxy.config.problems import suggestion
+from proxy.core.payload import Pointer
 from proxy.core.schemes import Provider
 from proxy.errors import Mistake
 from proxy.values import frozen
@@ -39,6 +40,7 @@ class Sample:
     fields: tuple[tuple[str, str], ...] = ()  # further headers
     indent: int | None = None  # how far JSON is indented; None: it is compact
     carrier: str = ""  # the field of a form that carries the JSON; "" where the content is no such form
+    place: str = ""  # where the event is written into the document; "" where it says its event itself
 
     @property
     def is_form(self) -> bool:
@@ -186,7 +188,7 @@ def choose(provider: Provider, event: str | None) -> Sample:
     if event is None:
         return known[0]
     if known == (GENERIC,):
-        return Sample(event, GENERIC.file)
+        return Sample(event, GENERIC.file, place=provider.event_place)
     for sample in known:
         if event.lower() in (sample.event.lower(), sample.header.lower()):
             return sample
@@ -198,6 +200,8 @@ def choose(provider: Provider, event: str | None) -> Sample:
 def body_of(sample: Sample, moment: Moment) -> bytes:
     """The sample's content, as it is sent at ``moment``."""
     tree = _filled(_read(sample.file), moment)
+    if sample.place:
+        tree = _with_event(tree, Pointer.parse(sample.place).steps, sample.event)
     if sample.is_form and not sample.carrier:
         return urlencode(tree).encode("ascii")
     separators = (",", ":") if sample.indent is None else None
@@ -225,6 +229,17 @@ def _filled(node: Any, moment: Moment) -> Any:
         mark, _, rest = node[1:].partition(":")
         return _MARKS[mark](moment, rest)
     return node
+
+
+def _with_event(node: Any, steps: tuple[str, ...], event: str) -> Any:
+    """``node`` with the event at a place of it, which is made where there is none."""
+    if not steps:
+        return event
+    step, rest = steps[0], steps[1:]
+    if step == "[]":
+        return [_with_event(one, rest, event) for one in (node if isinstance(node, list) and node else [None])]
+    whole = node if isinstance(node, dict) else {}
+    return whole | {step: _with_event(whole.get(step), rest, event)}
 
 
 def _letters(moment: Moment, rest: str) -> str:

@@ -142,7 +142,7 @@ def _sample(arguments: argparse.Namespace, target: RouteTarget, problems: list[P
     known = samples_of(target.provider)
     if arguments.event is None and target.events is not None:
         taken = [sample for sample in known if (sample.header or sample.event) in target.events]
-        return taken[0] if taken else Sample(min(target.events), known[0].file)
+        return taken[0] if taken else Sample(min(target.events), known[0].file, place=target.provider.event_place)
     try:
         return choose(target.provider, arguments.event)
     except Mistake as mistake:

@@ -59,7 +59,7 @@ def read_route(
         certificate=loaded.settings.tls[0].cert if loaded.settings.tls and url is None else None,
         public_url=chosen.signature.public_url if chosen.signature is not None else None,
         method=method,
-        events=chosen.events,
+        events=chosen.events or (chosen.payload.events if chosen.payload is not None else None),
     )
 
 
@@ -101,6 +101,7 @@ def _proof(route: Route, now: float) -> tuple[Provider, bytes | None, OwnToken |
             docs="",
             scheme=signature.scheme,
             event_header=route.event_header,
+            event_place=_event_place(route),
             delivery_header=route.delivery_header,
         )
         own = None if token is None else OwnToken(TokenSpec(token.kind, token.name), _live(token.secrets, now))
@@ -110,6 +111,11 @@ def _proof(route: Route, now: float) -> tuple[Provider, bytes | None, OwnToken |
         return Provider(slug="generic", title="the route", docs=""), b"", None
     spec = TokenSpec(token.kind, token.name)
     return find(route.provider) or Provider("token", "the route", "", token=spec), _live(token.secrets, now), None
+
+
+def _event_place(route: Route) -> str:
+    place = route.payload.event_place if route.payload is not None else None
+    return "" if place is None else place.text
 
 
 def _live(secrets: Sequence[Secret], now: float) -> bytes:

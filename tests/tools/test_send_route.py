@@ -43,6 +43,7 @@ secrets = ["file:whsec"]
 token = { header = "X-Own", secrets = ["file:token"] }
 """
 IN_PATH = '[route.in_path]\npath = "/in/{token}"\ntoken = { path = true, secrets = ["file:word"] }\n'
+PUBLIC = 'public_url = "https://hooks.example.com/code"\n'
 Write = Callable[[str], str]
 
 
@@ -89,6 +90,14 @@ ADMITTED = [
     (BOTH, ["gitlab-signing-token", "merge_request"]),
     (GITHUB + 'events = ["issues"]\n', []),
     (ACME + 'events = ["no.sample"]\n', []),
+    (GITHUB.replace('"github"', '"heroku"') + 'where = { "type" = ["test"] }\n', ["heroku"]),
+    (GITHUB.replace('"github"', '"hubspot_v3"') + PUBLIC + 'events = ["deal.deletion", "x.y"]\n', []),
+    (GITHUB.replace('"github"', '"checkout_com"') + 'events = ["payment_paid"]\n', []),
+    (
+        GITHUB.replace('"github"', '"checkout_com"') + 'events = ["a", "payment_paid"]\n',
+        ["checkout_com", "payment_paid"],
+    ),
+    (ACME.replace('event_header = "X-Acme-Event"', 'event_place = "a.b[].c"') + 'events = ["placed"]\n', []),
     ('[route.net]\npath = "/net"\nallow = ["127.0.0.0/8"]\n', ["--route", "net"]),
 ]
 
