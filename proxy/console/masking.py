@@ -53,6 +53,7 @@ class Masking:
         self._names: frozenset[bytes] = frozenset()
         self._params: frozenset[bytes] = frozenset()
         self._document: Document | None = None
+        self._path_map = None if route is None else route.path_map
         self._secrets: tuple[bytes, ...] = ()
         if route is not None:
             self._learn(route)
@@ -85,6 +86,10 @@ class Masking:
     def target(self, target: bytes) -> bytes:
         """A request target, with the values of its credentials masked."""
         path, mark, query = target.partition(b"?")
+        if self._path_map is not None and self._path_map.owns(path):
+            # What is no secret of ours may be one with a letter too few, and then what follows is not shown either.
+            token = path[len(self._path_map.prefix) :].partition(b"/")[0]
+            path = self._path_map.shown(path, proved=unquote_to_bytes(token) in self._secrets)
         pairs = [self._pair(pair) for pair in query.split(b"&")] if mark else []
         return self.text(path + mark + b"&".join(pairs))
 

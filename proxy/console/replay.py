@@ -18,7 +18,7 @@ from proxy.console.capture import Capture, Viewer
 from proxy.console.kept import Json, KeptExchange
 from proxy.console.order import MistakenOrderError, ReplayOrder, difference, outcome, read_order, route_of
 from proxy.core.addresses import Peer
-from proxy.core.exchange import Admit
+from proxy.core.exchange import Admit, forwarded_target
 from proxy.core.forwarding import Provenance, upstream_head
 from proxy.core.particulars import provenance_value
 from proxy.core.policy import Route
@@ -145,10 +145,7 @@ async def _discard(reader: asyncio.StreamReader) -> None:
 
 def _written(kept: KeptExchange, order: ReplayOrder, head: RequestHead, route: Route, request_id: str) -> bytes:
     """The head that the application gets."""
-    token = route.token
-    target = order.target if token is None else token.strip(order.target)
-    if route.path_map is not None:
-        target = route.path_map.of(target)
+    target = forwarded_target(route, order.target)
     was_admitted = kept.record.verdict == "admitted" and not order.is_edited
     admit = Admit(route, Peer.unix(), target)
     verified = provenance_value(admit, kept.record.secret_name, kept.record.delivery_id) if was_admitted else b""

@@ -140,7 +140,7 @@ def _judge(asked: _Asked, route: Route) -> Admit | Reject:
     head, token = asked.head, route.token
     target = head.target if token is None else token.strip(head.target)
     if route.path_map is not None:
-        target = route.path_map.of(target)
+        target = forwarded_target(route, target)
         if _is_off_the_map(asked, route, target.partition(b"?")[0]):
             return Reject(Reason.PATH_NOT_MATCHED, asked.client, route, detail="mapped_path")
     admit = Admit(route, asked.client, target, None, "", None, find_check(route, head))
@@ -151,6 +151,15 @@ def _judge(asked: _Asked, route: Route) -> Admit | Reject:
                 return _observe(asked, admit, check, refused)
             return _reject(asked, admit, check, refused)
     return admit
+
+
+def forwarded_target(route: Route, target: bytes) -> bytes:
+    """What the upstream is asked for, where ``route`` takes a request for ``target``: without tokens, and mapped. What
+    is not the route's own stays where it is.
+    """
+    target = target if route.token is None else route.token.strip(target)
+    mapped = route.path_map
+    return target if mapped is None or not mapped.owns(target.partition(b"?")[0]) else mapped.of(target)
 
 
 def _is_off_the_map(asked: _Asked, route: Route, path: bytes) -> bool:

@@ -29,6 +29,10 @@ class PathMap:
     place: bytes
     has_token: bool = False
 
+    def owns(self, path: bytes) -> bool:
+        """Whether the prefix owns ``path``, by whole segments."""
+        return path == self.prefix or path.startswith(self.prefix.rstrip(b"/") + b"/")
+
     def of(self, target: bytes) -> bytes:
         """What is sent for ``target``, whose path the prefix owns."""
         path, mark, query = target.partition(b"?")

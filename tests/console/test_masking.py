@@ -7,10 +7,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.console.masking import Masking, Maskings, masked
-from proxy.core.tokens import TokenKind
+from proxy.core.secrets import Secret
+from proxy.core.tokens import TokenCheck, TokenKind
+from tests import policies
 from tests.console.kept import SECRET, head_of, post, signed_route, token_route
 
+WORD = b"a-token-of-some-length"
 LONG = b"0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        (WORD, b"/in/{token}"),
+        (WORD + b"/below", b"/in/{token}/below"),
+        (WORD[:-1] + b"/below", b"/in/{token}"),
+        (b"x/" + WORD, b"/in/{token}"),
+        (b"", b"/in/"),
+    ],
+)
+def test_a_token_in_the_path(path: bytes, shown: bytes) -> None:
+    hides = policies.route(path=b"/in/", token=TokenCheck(TokenKind.PATH, b"/in/", (Secret("s1", WORD),)))
+    assert Masking(hides).target(b"/in/" + path + b"?x=1") == shown + b"?x=1"
+    assert Masking(hides).target(b"/elsewhere/" + LONG) == b"/elsewhere/" + LONG
 
 
 @pytest.mark.parametrize(

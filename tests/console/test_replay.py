@@ -39,6 +39,28 @@ class TestReplay:
         assert [one["replay_of"] for one in shown["replays"]] == [row["id"]]
         assert hookward.said("replayed the delivery")
 
+    def test_it_goes_where_the_route_maps_it_and_shows_no_token(
+        self, begin: Start, upstream: RecordingUpstream, tmp_path: Path
+    ) -> None:
+        word = "t0ken-of.24_characters~~"
+        (tmp_path / "word").write_text(word)
+        (tmp_path / "word").chmod(0o600)
+        more = (
+            f'[route.chat]\npath = "/chat/{{token}}"\nrewrite = "/in"\n'
+            f'token = {{ path = true, secrets = ["file:{tmp_path}/word"] }}\n'
+        )
+        hookward = begin(more=more)
+        once(hookward.address, request("POST", f"/chat/{word}/a?x=1", {}, BODY))
+        once(hookward.address, request("POST", f"/chat/{word[:-1]}/a?x=1", {}, BODY))
+        visitor = token(hookward)
+        wrong, right = visitor.get("deliveries")["deliveries"]
+        for order in ({}, {"to": "application"}):
+            assert visitor.post(f"deliveries/{right['id']}/replay", order).json["status"] == 200
+        assert [one.target for one in upstream.wait_complete(3)] == [b"/in/a?x=1"] * 3
+        shown = [visitor.get(f"deliveries/{row['id']}") for row in (right, wrong)]
+        assert [one["request"]["target"] for one in shown] == ["/chat/{token}/a?x=1", "/chat/{token}?x=1"]
+        assert word[:-1] not in repr(shown) + repr([wrong, right])
+
     def test_no_client_can_mark_its_own(self, begin: Start, upstream: RecordingUpstream) -> None:
         hookward = begin()
         content = BODY

@@ -11,7 +11,7 @@ from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
 from proxy.core.addresses import AddressSet, Peer
-from proxy.core.exchange import Admit, Reject, decide
+from proxy.core.exchange import Admit, Reject, decide, forwarded_target
 from proxy.core.particulars import note_decision, shown_path
 from proxy.core.path_map import PathMap
 from proxy.core.policy import Endpoint, Policy, Route
@@ -148,6 +148,14 @@ def path_token(path: bytes = b"/hooks/", **more: Any) -> Route:
 )
 def test_what_is_forwarded(changed: dict[str, Any], target: bytes, forwarded: bytes) -> None:
     assert sent(target, policies.route(**changed)) == forwarded
+
+
+def test_what_is_not_the_routes_own_stays_where_it_is() -> None:
+    """A replay may name any target."""
+    mapped = policies.route(rewrite=b"/new")
+    assert forwarded_target(mapped, b"/hook/a?b") == b"/new/a?b"
+    for target in (b"/hooks/a", b"/", b"/x/hook"):
+        assert forwarded_target(mapped, target) == target
 
 
 def test_a_query_token_is_left_out_as_well() -> None:
