@@ -79,6 +79,16 @@ class Pointer:
                 return None
         return [value for value in found if value is not None]
 
+    def of_all(self, document: object) -> list[object]:
+        """As ``values``, but none at all where an element on the way has nothing there, or where there are too many."""
+        found = [document]
+        for step in self.steps:
+            parts = [list(_step_into([value], step)) for value in found]
+            if not all(parts) or sum(map(len, parts)) > MAX_VALUES:
+                return []
+            found = [value for part in parts for value in part]
+        return found
+
 
 def _step_into(values: list[object], step: str) -> Iterator[object]:
     for value in values:

@@ -150,10 +150,10 @@ class PayloadRule:
         return Selection(event=event)
 
     def _events_of(self, document: object) -> Sequence[str]:
-        """The event types: one, or those of all events that came together. None of them where one is no text."""
-        values = self.event_place.values(document) if self.event_place is not None else None
-        texts = [value for value in values or () if isinstance(value, str)]
-        return texts if values is not None and len(texts) == len(values) else []
+        """The event types: one, or those of all events that came together. None of them where one has no text there."""
+        values = [] if self.event_place is None else self.event_place.of_all(document)
+        texts: list[str] = [value for value in values if isinstance(value, str)]
+        return texts if len(texts) == len(values) else []
 
     def _undecided(self, why: str, event: str = "") -> Selection:
         if self.may_pass:

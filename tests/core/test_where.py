@@ -164,13 +164,33 @@ class TestEvents:
             (["paid"], None),
             (["refunded", "paid"], None),
             (["paid", "other"], REFUSED),
-            (["paid", None], None),
+            (["paid", None], REFUSED),
             (["paid", 1], REFUSED),
             ([], REFUSED),
         ],
     )
     def test_all_that_came_together_must_be_listed(self, types: list[object], reason: Reason | None) -> None:
         assert judged(self.batch, [{"type": each} for each in types]).reason is reason
+
+    @pytest.mark.parametrize(
+        "document",
+        [
+            [{"type": "paid"}, {}],
+            [{"type": "paid"}, 1],
+            [{"type": "paid"}] * 1001,
+        ],
+        ids=["missing", "no object", "too many"],
+    )
+    def test_an_element_without_an_event_is_one_that_is_not_listed(self, document: object) -> None:
+        assert judged(self.batch, document).reason is REFUSED
+
+    def test_on_each_level_of_a_place(self) -> None:
+        deep = PayloadRule((), Pointer.parse("entry[].changes[].field"), frozenset({"feed"}))
+        good = {"changes": [{"field": "feed"}, {"field": "feed"}]}
+        assert judged(deep, {"entry": [good, good]}).reason is None
+        others: list[dict[str, object]] = [{}, {"changes": []}, {"changes": [{}]}, {"messaging": [1]}]
+        for other in [*others, {"changes": [{"field": "other"}]}]:
+            assert judged(deep, {"entry": [good, other]}).reason is REFUSED
 
     def test_what_cannot_be_read_is_refused_whatever_where_says(self) -> None:
         lenient = PayloadRule((), Pointer.parse("type"), frozenset({"paid"}), passes_undecided=True)
