@@ -154,8 +154,6 @@ class Capture:
         kept.route = relay.route or self._route(relay.record.route)
         kept.replay_of = relay.arrival.replay.decode()
         head: RequestHead | None = getattr(relay, "head", None)  # bytes that were none have none
-        if kept.route is None and head is not None:
-            kept.route = self._hiding(head.path)
         kept.raw = b"" if head is None else head_bytes(head)
         kept.size = OVERHEAD_BYTES + kept.taken + len(kept.raw)
         if kept.cut:
@@ -165,11 +163,6 @@ class Capture:
             viewer.tell(kept)
         if self.store is not None:
             self.store.add(kept)
-
-    def _hiding(self, path: bytes) -> Route | None:
-        """The route that knows of a token in the path of a head that no route was asked about."""
-        owners = self._site.policy.table.candidates(path)
-        return owners[0] if owners and owners[0].path_map is not None and owners[0].path_map.has_token else None
 
     def _route(self, name: str) -> Route | None:
         """The route of that name: its relay does not know it where we answered the head."""

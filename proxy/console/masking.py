@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
+from proxy.core.path_map import TOKEN_SEGMENT
 from proxy.core.policy import Route
 from proxy.core.signing.scheme import Document
 from proxy.core.tokens import TokenKind
@@ -88,8 +89,8 @@ class Masking:
         path, mark, query = target.partition(b"?")
         if self._path_map is not None and self._path_map.owns(path):
             # What is no secret of ours may be one with a letter too few, and then what follows is not shown either.
-            token = path[len(self._path_map.prefix) :].partition(b"/")[0]
-            path = self._path_map.shown(path, proved=unquote_to_bytes(token) in self._secrets)
+            token = unquote_to_bytes(path[len(self._path_map.prefix) :].partition(b"/")[0])
+            path = self._path_map.shown(path, proved=token == TOKEN_SEGMENT or token in self._secrets)
         pairs = [self._pair(pair) for pair in query.split(b"&")] if mark else []
         return self.text(path + mark + b"&".join(pairs))
 
