@@ -1,6 +1,7 @@
 """From flags, environment and file to the policy and the settings of a process, in four rooms.
 
-* base: what all others speak in: commandline, endpoints, feed, host, notes, paths, problems, rules, sizes.
+* base: what all others speak in: commandline, endpoints, feed, host, installation, notes, paths, problems, rules,
+  sizes.
 * read: text to a tree of tables, each value of its kind and with its place: as_file, flag_names, flags, guarded_files,
   keys, kinds, limits, locate, parse, queue_keys, schema, scheme_keys, secret_files, store_url,
   tree, where.

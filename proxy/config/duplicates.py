@@ -10,6 +10,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 
 from proxy.config.guards import Guards
+from proxy.config.installation import how_to_add
 from proxy.config.paths import beside
 from proxy.config.secret_files import read_reference
 from proxy.config.settings import DuplicateSettings, Settings
@@ -86,7 +87,7 @@ def read_store(top: Table, environ: Mapping[str, str]) -> DuplicateSettings:
     elif store == "redis":
         url = read_url(view, environ)
         if importlib.util.find_spec("redis") is None:
-            view.wrong("store", "the client for Redis is not installed", "pip install 'hookward[redis]'")
+            view.wrong("store", "the client for Redis is not installed", how_to_add("redis"))
     return DuplicateSettings(
         store=store,
         path=path,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 
+from proxy.config.installation import how_to_add
 from proxy.config.problems import suggestion
 from proxy.config.secret_files import FoundSecret, read_reference
 from proxy.config.tree import Table
@@ -18,6 +19,7 @@ from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.borders import open_borders
 from proxy.core.signing.evidence import target_of
+from proxy.core.signing.extras import NeedsPackageError
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.errors import Mistake
 from proxy.values import frozen
@@ -127,6 +129,9 @@ class GuardReader:
         tolerance_s = route.get("tolerance", float)
         try:
             return SignatureCheck(provider.scheme, tuple(secrets), tolerance_s, public_url, topics)
+        except NeedsPackageError as needs:
+            route.wrong("provider", f"{provider.title} signs with a public key", how_to_add(needs.package))
+            return None
         except ValueError as error:
             route.wrong("provider", f"{provider.title} cannot be checked so", str(error))
             return None

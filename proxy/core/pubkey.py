@@ -1,6 +1,6 @@
 """Signatures with public keys: Ed25519 (RFC 8032), ECDSA, RSA PKCS#1 v1.5, over pyca/cryptography.
 
-Loaded only where such a scheme is configured (extra ``hookward[pubkey]``). RSA and ECDSA are over a digest, so the body
+Loaded only where such a scheme is configured (it needs cryptography). RSA and ECDSA are over a digest, so the body
 streams; Ed25519 wants its message in one piece. Keys are configured, never fetched: no address in a delivery decides
 which key is believed.
 """

@@ -3,7 +3,7 @@
 ``begin`` reads the head and refuses what is missing, malformed or stale; the ``Verification`` it gives takes the body
 chunk by chunk and says at the end which secret matched. Raw bytes only: nothing is parsed, decompressed or decoded
 before it is hashed. ``begin``, ``update`` and ``finish`` never raise, whatever a client writes. Schemes with public
-keys need the extra ``hookward[pubkey]``.
+keys need the package cryptography.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A store of duplicates in Redis (or what speaks like it), shared by any number of hosts: extra ``hookward[redis]``.
+"""A store of duplicates in Redis (or what speaks like it), shared by any number of hosts: it needs the package redis.
 
 A claim is ``SET … PX``, made by a script, because all keys of a delivery are claimed or none: Redis runs a script as
 one step, which is what ``NX`` gives to a single key. A claim holds the name of its exchange, and only that exchange can

@@ -87,6 +87,12 @@ def _explain() -> CommandModule:
     return explain
 
 
+def _init() -> CommandModule:
+    from proxy.tools import init
+
+    return init
+
+
 def _gen_secret() -> CommandModule:
     from proxy.tools import gen_secret
 
@@ -138,6 +144,7 @@ def _man() -> CommandModule:
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "run": Command("guard the application: the default, which takes the flags below", _run),
+        "init": Command("write a first configuration, with a secret, for your provider", _init),
         "check": Command("say what a configuration means, and listen nowhere", _check, of_run=True),
         "send": Command("send a test delivery, signed as a provider would sign it", _send),
         "explain": Command("say what every check finds in a saved delivery, and why it failed", _explain, of_run=True),

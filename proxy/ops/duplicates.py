@@ -9,6 +9,7 @@ from types import ModuleType
 
 from proxy.config.duplicates import FILE_NAME
 from proxy.config.guarded_files import reach
+from proxy.config.installation import how_to_add
 from proxy.config.settings import DuplicateSettings
 from proxy.core.duplicates import Keys
 from proxy.errors import ConfigError, Problem
@@ -90,6 +91,6 @@ def _redis_store(url: str) -> SharedStore:
     try:
         from proxy.net.duplicates_redis import RedisStore
     except ImportError:
-        problem = Problem("duplicates.store", "the client for Redis is not installed", "pip install 'hookward[redis]'")
+        problem = Problem("duplicates.store", "the client for Redis is not installed", how_to_add("redis"))
         raise ConfigError([problem]) from None
     return RedisStore(url)

@@ -15,11 +15,15 @@ from typing import TextIO
 
 from proxy.config.commandline import ExitCode, visible
 from proxy.config.flags import FlagError
+from proxy.config.installation import how_to_install
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import ListenError
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _HANDLER_NAME = "hookward-journal"
+
+#: What every start needs; a checkout that was not installed has none of it.
+NEEDED = {"h11"}
 
 log = logging.getLogger("proxy")
 #: What was done and seen through the console, whatever level the log has.
@@ -71,6 +75,12 @@ def outcome(run: Callable[[], int]) -> int:
         return ExitCode.OK
     except KeyboardInterrupt:
         return 128 + 2  # as a shell says of SIGINT
+    except ModuleNotFoundError as error:
+        if error.name not in NEEDED:
+            traceback.print_exc()
+            return ExitCode.SOFTWARE
+        print(f"hookward: the Python package {error.name} is not installed here: {how_to_install()}", file=sys.stderr)
+        return ExitCode.CONFIG
     except Exception:  # noqa: BLE001 - the last resort: a bug of ours
         traceback.print_exc()
         return ExitCode.SOFTWARE

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from proxy.config.accounts import identity_of
 from proxy.config.guarded_files import reach
+from proxy.config.installation import how_to_add
 from proxy.config.settings import Settings
 from proxy.errors import Problem
 from proxy.net.holder import holder_of
@@ -74,7 +75,7 @@ def problems_with_store(settings: Settings) -> Iterator[Problem]:
         if why is not None:
             yield Problem("duplicates.path", f"{path} cannot be used ({why})", f"{_LET_WRITE}, or name another file")
     if settings.duplicates.url is not None and find_spec("redis") is None:
-        yield Problem("duplicates.store", "the client for Redis is not installed", "install the package redis")
+        yield Problem("duplicates.store", "the client for Redis is not installed", how_to_add("redis"))
 
 
 def _why_no_database(path: str, *, stays_root: bool) -> str | None:

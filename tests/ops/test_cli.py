@@ -71,7 +71,7 @@ def test_argv_is_that_of_the_process_unless_given(monkeypatch: pytest.MonkeyPatc
     assert "hookward" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("word", "mend"), [("chek", "did you mean 'check'?"), ("xyzzy", "commands: run, check")])
+@pytest.mark.parametrize(("word", "mend"), [("chek", "did you mean 'check'?"), ("xyzzy", "commands: run, init, check")])
 def test_an_unknown_command(word: str, mend: str, capsys: pytest.CaptureFixture[str]):
     assert main([word]) == 64
     captured = capsys.readouterr()
@@ -166,3 +166,15 @@ def test_without_a_word_or_a_variable_it_says_how_to_begin(
     assert main([]) == 64
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines] == ["init", "demo", "--help"]
+
+
+def test_a_checkout_that_was_not_installed_says_what_to_do(tmp_path: Path):
+    (tmp_path / "h11.py").write_text("raise ModuleNotFoundError('No module named h11', name='h11')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy", "--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1"],
+        capture_output=True, text=True, cwd=ROOT, check=False, timeout=60,
+        env=environment({"PYTHONPATH": str(tmp_path)}),
+    )  # fmt: skip
+    assert done.returncode == 78
+    assert "h11 is not installed here" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -55,6 +55,26 @@ def block(mark: str) -> str:
     return str(found)
 
 
+def test_the_first_route_of_the_page(tmp_path: Path):
+    """And its next commands do what they say: a check, a start, and a delivery that arrives."""
+    printed = run(block("init"), tmp_path).replace(f"{sys.executable} -m proxy", "hookward")
+    [shown] = re.findall(r"^```text init\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert [line for line in shown.splitlines() if line not in printed] == []
+    check, start, send = printed.strip().splitlines()[-3:]
+    assert start.split() == ["hookward", "run", "hookward.toml"]
+    config = tmp_path / "hookward.toml"
+    with RecordingUpstream() as upstream:
+        config.write_text(config.read_text().replace("http://127.0.0.1:8000", upstream.url).replace(":8080", ":0"))
+        assert "signature of github" in run(check, tmp_path)
+        hookward = Hookward("run", str(config), secrets=[(tmp_path / "github.secret").read_bytes()])
+        try:
+            config.write_text(config.read_text().replace('"127.0.0.1:0"', f'"127.0.0.1:{hookward.port}"'))
+            assert "200 OK" in run(send, tmp_path)
+        finally:
+            hookward.stop()
+        assert len(upstream.complete) == 1
+
+
 def test_routes_and_key_pairs_of_the_page(tmp_path: Path):
     """``--config`` calls the listener of the file; a key pair of one's own proves a delivery of Discord."""
     *openssl, send = block("keys").splitlines()

@@ -1,4 +1,4 @@
-"""Providers that sign with a private key of theirs; needs the extra ``hookward[pubkey]``. The key is configured."""
+"""Providers that sign with a private key of theirs; needs the package cryptography. The key is configured."""
 
 from __future__ import annotations
 

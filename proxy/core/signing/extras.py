@@ -10,6 +10,14 @@ from proxy.errors import Mistake
 _PUBLIC_KEY_FORMS = frozenset({SecretForm.PUBLIC_KEY, SecretForm.ED25519_HEX, SecretForm.ED25519_BASE64})
 
 
+class NeedsPackageError(Mistake):
+    """A package that not every installation has is needed, and is not there. ``package`` is its name."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__("this provider signs with a public key", f"install the Python package {package}")
+        self.package = package
+
+
 def needs_public_keys(scheme: Scheme) -> bool:
     """Whether ``scheme`` cannot be checked with the standard library."""
     return scheme.method in PUBLIC_KEY_METHODS or scheme.secret in _PUBLIC_KEY_FORMS
@@ -20,7 +28,7 @@ def load_pubkey() -> ModuleType:
     try:
         from proxy.core import pubkey
     except ImportError:
-        raise Mistake("this provider signs with a public key", "pip install 'hookward[pubkey]'") from None
+        raise NeedsPackageError("cryptography") from None
     return pubkey
 
 

@@ -1,0 +1,199 @@
+"""``init``: a first configuration for a provider, its secret, and what to do next.
+
+On a terminal it asks for what was not said; with a provider it asks nothing. Files are new: what is there already is
+never written to. Where the provider makes the secret itself, how to put it into the file is told instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from proxy.config.commandline import ExitCode, Parser
+from proxy.config.flags import FlagError
+from proxy.config.installation import command
+from proxy.config.kinds import LISTEN, ROUTE_PATH, UPSTREAM_URL, URL, Kind, read_within
+from proxy.core.schemes import Provider, find
+from proxy.core.signing.extras import needs_public_keys
+from proxy.errors import Mistake, Problem
+from proxy.tools.first_file import FirstFile
+from proxy.tools.gen_secret import issued, make_secret, write_secret
+from proxy.tools.providers import provider_named
+from proxy.values import frozen
+
+DEFAULT_PROVIDER = "github"
+DEFAULT_LISTEN = "127.0.0.1:8080"
+DEFAULT_UPSTREAM = "http://127.0.0.1:8000"
+_FILE = "hookward.toml"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the files and say what is next. Raises FlagError."""
+    arguments = build_parser().parse_args(argv)
+    words = list(arguments.words)
+    # A word that is no name of a provider and looks like a path is one.
+    path = words.pop() if len(words) > 1 or (words and _is_path(words[0])) else None
+    named = words[0] if words else None
+    asks = named is None and sys.stdin.isatty() and sys.stdout.isatty() and not arguments.yes
+    ask = _ask if asks else _take
+    provider = provider_named(named or ask("provider (hookward providers lists them)", DEFAULT_PROVIDER, _provider))
+    wanted = FirstFile(
+        provider=provider,
+        listen=arguments.listen or ask("listen on", DEFAULT_LISTEN, _reader(LISTEN)),
+        upstream=arguments.upstream or ask("the application is at", DEFAULT_UPSTREAM, _reader(UPSTREAM_URL)),
+        path=arguments.path or ask("deliveries arrive at", f"/hooks/{provider.slug}", _reader(ROUTE_PATH)),
+        public_url=arguments.public_url or ask("this host is known as", "https://hooks.example.com", _reader(URL)),
+    )
+    _check(wanted)
+    made = _write(wanted, _target(path or ask("write the file", _FILE, str)))
+    print(_told(wanted, made))
+    return ExitCode.OK
+
+
+def build_parser() -> Parser:
+    """The parser of the command."""
+    parser = Parser(
+        prog="hookward init",
+        usage="hookward init [PROVIDER] [PATH] [--listen ADDRESS] [--upstream ADDRESS]\n"
+        "                     [--path PATH] [--public-url URL] [--yes]",
+        description="Write a first configuration and its secret, and say what to enter at the provider. Without a "
+        "provider it asks on a terminal; what is there already is never overwritten.",
+    )
+    parser.add_argument("words", metavar="PROVIDER PATH", nargs="*", help=f"whose deliveries, and the file: ./{_FILE}")
+    parser.add_argument("--listen", metavar="ADDRESS", help=f"where to listen: {DEFAULT_LISTEN}")
+    parser.add_argument("--upstream", metavar="ADDRESS", help=f"the application: {DEFAULT_UPSTREAM}")
+    parser.add_argument("--path", metavar="PATH", help="where deliveries arrive: /hooks/PROVIDER")
+    parser.add_argument("--public-url", metavar="URL", help="how the world calls this host: https://hooks.example.com")
+    parser.add_argument("--yes", action="store_true", help="ask nothing: take what is usual")
+    return parser
+
+
+@frozen
+class FilesMade:
+    """What was written: the file, the secret's (as it is typed), and how that one came about; "" where it did not."""
+
+    file: str
+    secret: str
+    said: str
+
+
+def _is_path(word: str) -> bool:
+    return find(word) is None and ("/" in word or word.endswith(".toml") or Path(word).is_dir())
+
+
+def _target(path: str) -> Path:
+    target = Path(path)
+    return target / _FILE if target.is_dir() or path.endswith("/") else target
+
+
+def _check(wanted: FirstFile) -> None:
+    """FlagError with every value that cannot be used."""
+    problems = []
+    kinds = {"--listen": (LISTEN, wanted.listen), "--upstream": (UPSTREAM_URL, wanted.upstream)}
+    kinds |= {"--path": (ROUTE_PATH, wanted.path), "--public-url": (URL, wanted.public_url)}
+    for flag, (kind, text) in kinds.items():
+        try:
+            read_within(kind, text, None, None)
+        except Mistake as mistake:
+            problems.append(Problem(flag, mistake.what, mistake.mend))
+    if problems:
+        raise FlagError(problems)
+
+
+def _write(wanted: FirstFile, target: Path) -> FilesMade:
+    """Write the secret and the file. FlagError, and nothing is written, where the file is there already."""
+    if target.exists() or target.is_symlink():
+        what = f"{target} is there already, and is not overwritten"
+        raise FlagError([Problem("PATH", what, f"name another file, or add the route of {wanted.provider.slug} to it")])
+    secret = target.parent / wanted.secret_name
+    try:
+        said = _make(wanted.provider, secret)
+        write_secret(str(target), wanted.text())
+    except ValueError as error:
+        raise FlagError([Problem("PATH", str(error), "name a file in a folder that may be written to")]) from None
+    return FilesMade(str(target), str(secret), said)
+
+
+def _make(provider: Provider, path: Path) -> str:
+    """Make the secret, and say so; "" where the provider makes it."""
+    if path.exists():
+        return "it was there already, and is used"
+    makes_it = provider.chosen and not (provider.scheme is not None and needs_public_keys(provider.scheme))
+    return f"new: {write_secret(str(path), make_secret(provider))}" if makes_it else ""
+
+
+def _told(wanted: FirstFile, made: FilesMade) -> str:
+    provider = wanted.provider
+    lines = [f"written: {made.file}"]
+    if made.said:
+        lines.append(f"secret:  {made.secret} ({made.said})")
+    lines += ["", f"Enter at {provider.title} ({provider.docs}):", f"  URL      {wanted.shown_url}"]
+    shown = shlex.quote(made.secret)
+    if made.said:
+        lines.append(f"  secret   what `cat {shown}` shows")
+    if provider.event_header is not None:
+        lines.append("  events   those that you need; `events` of the route refuses others")
+    if not made.said:
+        lines += [
+            "",
+            f"{issued(provider)}.",
+            "Put it into its file, and end with Ctrl-D:",
+            f"  install -m 600 /dev/stdin {shown}",
+        ]
+    if wanted.shown_url.startswith("https://hooks.example.com"):
+        lines += ["", "hooks.example.com stands for the name of this host, or of the tunnel before it."]
+    hookward, file = command(), shlex.quote(made.file)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "Next:",
+            f"  {hookward} check {file}",
+            f"  {hookward} run {file}",
+            f"  {hookward} send {provider.slug} --config {file}",
+        ]
+    )
+
+
+def _install(path: str) -> str:
+    """The command that takes a secret from the terminal; the service of root reads it by the group of the folder."""
+    mode = "600"
+    if os.geteuid() == 0:
+        mode = f"640 -g {Path(path).absolute().parent.stat().st_gid}"
+    return f"install -m {mode} /dev/stdin {shlex.quote(path)}"
+
+
+# -- asking
+
+
+def _ask(question: str, default: str, read: Callable[[str], object]) -> str:
+    """The answer to a question on the terminal, asked again until it can be used; ``default`` for an empty one."""
+    while True:
+        try:
+            answer = input(f"{question} [{default}]: ").strip() or default
+            read(answer)
+        except EOFError:
+            raise FlagError(
+                [Problem("init", "there was no answer", "name the provider: hookward init github")]
+            ) from None
+        except FlagError as error:
+            print(f"  {error.problems[0].what}: {error.problems[0].mend}")
+        except Mistake as mistake:
+            print(f"  {mistake.what}: {mistake.mend}")
+        else:
+            return answer
+
+
+def _take(_question: str, default: str, _read: Callable[[str], object]) -> str:
+    return default
+
+
+def _provider(name: str) -> object:
+    return provider_named(name)
+
+
+def _reader(kind: Kind) -> Callable[[str], object]:
+    return lambda text: read_within(kind, text, None, None)
