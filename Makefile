@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,14 +99,18 @@ states: .venv/run.stamp ## Draw the state machines of docs/life-of-a-request.md 
 changelog: .venv/test.stamp ## Move the fragments to CHANGELOG.md, under the version of the package (ARGS=--draft shows it)
 	$(BIN)/towncrier build --yes $(ARGS)
 
-dist: .venv/test.stamp ## Build the wheel and the source archive
+dist: .venv/test.stamp .venv/sbom.stamp ## Build the wheel, the source archive, and the list of what is inside (CycloneDX)
 	$(BIN)/python -m hatchling build
+	$(BIN)/python packaging/sbom.py
 
 pyz: .venv/test.stamp ## Build hookward.pyz with uvloop inside, and hookward-pure.pyz for any Python
 	$(BIN)/python packaging/pyz.py
 
 deb: .venv/test.stamp ## Build the Debian package
 	$(BIN)/python packaging/deb.py
+
+rpm: .venv/test.stamp ## Build the RPM, and lint it (needs rpmbuild and rpmlint)
+	$(BIN)/python packaging/rpm.py
 
 deb-test: deb ## Install, use, remove and purge the package in a fresh Debian (as root, with debootstrap; ROOT=FOLDER has one)
 	packaging/deb_test.sh dist/hookward_*.deb $(ROOT)
@@ -145,6 +149,11 @@ clean: ## Remove what was built, .venv too
 	@$(BIN)/python scripts/groups.py receivers > .venv/receivers.txt
 	.venv/receivers/bin/pip install -q -r .venv/receivers.txt
 	-mkdir -p .venv/receivers/node && cd .venv/receivers/node && npm install --no-audit --no-fund --silent @octokit/webhooks @octokit/webhooks-schemas @shopify/shopify-api
+	@touch $@
+
+.venv/sbom.stamp: .venv/test.stamp
+	@$(BIN)/python scripts/groups.py sbom > .venv/sbom.txt
+	$(BIN)/pip install -q -r .venv/sbom.txt
 	@touch $@
 
 .venv/mutants.stamp: .venv/test.stamp

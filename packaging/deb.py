@@ -12,13 +12,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from email.utils import formatdate
 from pathlib import Path
 
 from collect import BUILD, ROOT, VERSIONS, collect, epoch, run, version
 
-from proxy.tools.units import Needs, service_unit
+from proxy.tools.units import OLDEST, Needs, service_unit
 
 RECIPES = ROOT / "packaging" / "debian"
 CONFIG = ("--config", "/etc/hookward/hookward.toml")
@@ -30,6 +30,9 @@ PLACES = {
     "hookward.zsh": "usr/share/zsh/vendor-completions/_hookward",
     "hookward.fish": "usr/share/fish/vendor_completions.d/hookward.fish",
 }
+#: What the operator may change, and an upgrade keeps.
+CONFIGURATION = {"etc/hookward/hookward.toml": "hookward.toml", "etc/logrotate.d/hookward": "logrotate"}
+SCRIPTS = ("postinst", "prerm", "postrm")
 #: As for Debian's own tools.
 MAINTAINER = f"{os.environ.get('DEBFULLNAME', 'hookward')} <{os.environ.get('DEBEMAIL', 'hookward@localhost')}>"
 CHANGELOG = """\
@@ -69,8 +72,8 @@ def unit() -> str:
             supervised=True,
             low_port=True,
             environment_file="-/etc/hookward/environment",
-            directories=[("StateDirectory", "hookward"), ("RuntimeDirectory", "hookward")],
-            systemd=252,
+            directories=[(kind, "hookward") for kind in ("StateDirectory", "RuntimeDirectory", "LogsDirectory")],
+            systemd=OLDEST,
         )
     )
 
@@ -89,20 +92,31 @@ def texts() -> dict[str, str]:
         "usr/share/doc/hookward/copyright": (RECIPES / "copyright").read_text(encoding="utf-8"),
         "usr/lib/sysusers.d/hookward.conf": (RECIPES / "sysusers.conf").read_text(encoding="utf-8"),
         "usr/bin/hookward": (RECIPES / "hookward").read_text(encoding="utf-8"),
-        "etc/hookward/hookward.toml": (RECIPES / "hookward.toml").read_text(encoding="utf-8"),
-        "DEBIAN/conffiles": "/etc/hookward/hookward.toml\n",
-        **{f"DEBIAN/{name}": (RECIPES / name).read_text(encoding="utf-8") for name in ("postinst", "prerm", "postrm")},
+        **{place: (RECIPES / name).read_text(encoding="utf-8") for place, name in CONFIGURATION.items()},
+        **{f"usr/share/doc/hookward/{name}": (ROOT / name).read_text(encoding="utf-8") for name in documents()},
     }
 
 
-def lay_out(tree: Path) -> None:
-    """All files of the package."""
-    for name, text in texts().items():
+def documents() -> list[str]:
+    """The pages, the alerts with their tests, the dashboard: what one looks up on the host."""
+    found = [path for path in (ROOT / "docs").rglob("*") if path.suffix in {".md", ".yml", ".json", ".cfg"}]
+    return ["README.md", *sorted(str(path.relative_to(ROOT)) for path in found)]
+
+
+def of_debian() -> dict[str, str]:
+    """What dpkg alone asks for."""
+    scripts = {f"DEBIAN/{name}": (RECIPES / name).read_text(encoding="utf-8") for name in SCRIPTS}
+    return {"DEBIAN/conffiles": "".join(f"/{place}\n" for place in CONFIGURATION), **scripts}
+
+
+def lay_out(tree: Path, files: Mapping[str, str]) -> None:
+    """All files of a package, with their modes."""
+    for name, text in files.items():
         path = tree / name
         path.parent.mkdir(parents=True, exist_ok=True)
         content = text.encode()
         path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
-        path.chmod(0o755 if name.startswith("usr/bin/") or path.name in ("postinst", "prerm", "postrm") else 0o644)
+        path.chmod(0o755 if name.startswith("usr/bin/") or path.name in SCRIPTS else 0o644)
 
 
 def control(tree: Path, architecture: str) -> None:
@@ -133,7 +147,7 @@ def main() -> None:
     shutil.rmtree(BUILD / "deb", ignore_errors=True)
     tree = BUILD / "deb"
     shutil.copytree(collect(BUILD / "site", uvloop=True), tree / "usr" / "lib" / "hookward")
-    lay_out(tree)
+    lay_out(tree, texts() | of_debian())
     words = ["dpkg", "--print-architecture"]
     architecture = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
     control(tree, architecture)

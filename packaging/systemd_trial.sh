@@ -59,7 +59,7 @@ drain = "5s"
 [route.github]
 path = "/hooks/github"
 provider = "github"
-secrets = ["cred:github.secret"]
+secrets = ["file:/etc/hookward/github.secret"]
 TOML
 
 echo "the units that are printed:"
@@ -67,7 +67,6 @@ hookward unit --name hooks --socket --systemd "$version" --config $config --writ
 mkdir -p /etc/systemd/system/hooks.service.d
 cat > /etc/systemd/system/hooks.service.d/trial.conf << 'UNIT'
 [Service]
-LoadCredential=github.secret:/etc/hookward/github.secret
 WatchdogSec=4
 UNIT
 chmod 0755 $etc
@@ -151,7 +150,7 @@ systemctl reset-failed $unit
 
 echo "the unit of the package:"
 rm -r /etc/systemd/system/hooks.service /etc/systemd/system/hooks.socket /etc/systemd/system/hooks.service.d
-sed -i 's/cred:github.secret/file:\/etc\/hookward\/github.secret/; s/8080/443/' $config
+sed -i 's/8080/443/' $config
 unit=hookward.service
 url=http://127.0.0.1:443/hooks/github
 chgrp hookward $etc/github.secret

@@ -99,11 +99,18 @@ def deb(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_what_the_package_is_made_of(deb: ModuleType, tmp_path: Path):
-    deb.lay_out(tmp_path)
+    deb.lay_out(tmp_path, deb.texts() | deb.of_debian())
     deb.control(tmp_path, "amd64")
     unit = (tmp_path / "usr/lib/systemd/system/hookward.service").read_text()
     assert "ExecStart=/usr/bin/hookward --config /etc/hookward/hookward.toml\n" in unit
     assert "User=hookward\n" in unit
+    assert "LogsDirectory=hookward\nLogsDirectoryMode=0750\n" in unit
+    for place in ("etc/logrotate.d/hookward", "usr/share/doc/hookward/docs/log-reference.md"):
+        assert (tmp_path / place).is_file()
+    monitoring = tmp_path / "usr/share/doc/hookward/docs/monitoring"
+    assert {path.name for path in monitoring.iterdir()} >= {"alerts.yml", "dashboard.json"}
+    kept = (tmp_path / "DEBIAN/conffiles").read_text().splitlines()
+    assert kept == ["/etc/hookward/hookward.toml", "/etc/logrotate.d/hookward"]
     assert str(tmp_path) not in unit
     control = (tmp_path / "DEBIAN/control").read_text()
     assert "Depends: python3 (>= 3.11), python3 (<< 3.15~)" in control
@@ -116,6 +123,39 @@ def test_what_the_package_is_made_of(deb: ModuleType, tmp_path: Path):
         page = tmp_path / "usr/share/man/man1/hookward.1.gz"
         shown = subprocess.run(["man", "-l", "-P", "cat", str(page)], capture_output=True, text=True, check=True)
         assert "--secret-file PATH" in shown.stdout
+
+
+def test_the_rpm_has_the_same_files(deb: ModuleType, tmp_path: Path):
+    """And each is told as what it is: configuration, which an upgrade keeps, or documents."""
+    rpm = importlib.import_module("rpm")
+    tree = tmp_path / "tree"
+    deb.lay_out(tree, deb.texts())
+    (tree / "usr/lib/hookward/proxy").mkdir(parents=True)
+    (tree / "usr/lib/hookward/proxy/__init__.py").touch()
+    lines = rpm.listed(tree)
+    assert {line.split()[-1] for line in lines if "%dir" not in line} == {
+        f"/{path.relative_to(tree)}" for path in tree.rglob("*") if path.is_file()
+    }
+    assert "%config(noreplace) /etc/logrotate.d/hookward" in lines
+    assert "%config(noreplace) %attr(0640, root, hookward) /etc/hookward/hookward.toml" in lines
+    assert "%doc /usr/share/doc/hookward/README.md" in lines
+    recipe = tmp_path / "hookward.spec"
+    recipe.write_text(rpm.spec(tree))
+    if rpmspec := shutil.which("rpmspec"):
+        words = [rpmspec, "-q", "--qf", "%{name} %{version} %{license}", str(recipe)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, f"hookward {deb.version()} MIT"), done.stderr
+    lint = tomllib.loads((PACKAGING / "rpmlint.toml").read_text())
+    assert all(isinstance(one, str) for one in lint["Filters"])
+
+
+def test_rotation_is_of_the_services_own_folder():
+    """Root that followed links there would be led by the service's user: CVE-2016-1247 was of this kind."""
+    text = (PACKAGING / "debian" / "logrotate").read_text()
+    assert text.startswith("/var/log/hookward/access.log {")
+    assert "    su hookward hookward\n" in text
+    page = (ROOT / "docs" / "operations.md").read_text()
+    assert text.replace("    su hookward hookward\n", "") in page
 
 
 def test_uvloop_is_there_for_every_python_that_is_promised(deb: ModuleType):

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from proxy.config.build import build
 from proxy.config.feed import Feed
 from proxy.config.flags import CONFIG_VARIABLE, environment_tree, flag_tree, parse_flags, unknown_variables
+from proxy.config.handed_over import use_credentials
 from proxy.config.parse import parse_text
 from proxy.config.paths import folder_of
 from proxy.config.problems import Problems
@@ -56,6 +57,7 @@ def load_namespace(
     problems = Problems()
     tree, path = load_tree(namespace, environ, problems)
     unknown_variables(environ, _referenced(tree), problems)
+    use_credentials(tree, environ)
     when = dt.datetime.now(dt.UTC).timestamp() if now is None else now
     try:
         return build(

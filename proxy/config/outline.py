@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Iterable, Iterator, Mapping
 
 from proxy.config.endpoints import ListenAddress
+from proxy.config.handed_over import named_files
 from proxy.config.load import load_tree
 from proxy.config.paths import beside
 from proxy.config.problems import Problems
@@ -47,6 +48,7 @@ def load_outline(namespace: argparse.Namespace, environ: Mapping[str, str]) -> O
     workers = tree.get("workers", object)
     leaves = list(tree.leaves())
     references = [(entry, str(entry.value)) for at, entry in leaves if at[-1] in REFERENCES]
+    named = [one for one in named_files(tree) if _is_in(path, one.entry)]
     # A flag and a variable are their own place; what is in the file is placed there.
     return Outline(
         config=path,
@@ -58,10 +60,8 @@ def load_outline(namespace: argparse.Namespace, environ: Mapping[str, str]) -> O
         drain_s=tree.need("drain", float),
         access_log=tree.need("access_log", str),
         state_dir=tree.file("state_dir"),
-        secret_files=_once(
-            _full(entry, value[5:]) for entry, value in references if value[:5] == "file:" and _is_in(path, entry)
-        ),
-        key_files=_once(_full(entry, str(entry.value)) for entry in _key_files(leaves) if _is_in(path, entry)),
+        secret_files=_once(one.path for one in named if one.is_secret),
+        key_files=_once(one.path for one in named if not one.is_secret),
         variables=_once(value[4:] for _, value in references if value[:4] == "env:"),
     )
 

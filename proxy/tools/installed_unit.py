@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from proxy.config.accounts import Identity, identity
+from proxy.config.handed_over import credential_name
 from proxy.config.secret_files import MAX_SECRET_BYTES, read_bounded
 from proxy.values import frozen
 
@@ -79,6 +80,8 @@ class InstalledUnit:
         anonymous files of ``owner``. Only root can make it; else there is none.
         """
         pairs = [value.partition(":")[::2] for value in self.settings.get("LoadCredential", ())]
+        if owner is None:  # root reads what is only handed over where it lies, and is told of it by that name
+            pairs = [(name, path) for name, path in pairs if name != credential_name(path)]
         if not pairs or os.geteuid() != 0:
             yield {}
             return

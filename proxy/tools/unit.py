@@ -1,8 +1,8 @@
 """``unit``: print systemd units for a configuration, with the flags that ``run`` would be given.
 
 The configuration is read, not used: no secret is opened, so the units can be made before the secrets exist. Secrets and
-keys that flags name become credentials, which systemd reads as root and gives to the service alone; for those that a
-file names, a comment says what to write there.
+keys become credentials, which systemd reads as root and gives to the service alone (``config.handed_over``), unless the
+configuration names a user: then that one reads the files itself.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
 
@@ -21,10 +24,11 @@ from proxy.config.commandline import ExitCode
 from proxy.config.endpoints import ListenAddress
 from proxy.config.flag_names import FLAGS
 from proxy.config.flags import FlagError, RunParser, parse_flags
+from proxy.config.handed_over import credential_name
 from proxy.config.host import command_line, worker_count
 from proxy.config.outline import Outline, load_outline
 from proxy.errors import Problem
-from proxy.tools.units import Needs, literal, service_unit, socket_unit
+from proxy.tools.units import OLDEST, Needs, literal, service_unit, socket_unit
 from proxy.values import mutable
 
 EPILOG = """\
@@ -57,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
         print(text, end="")
         return ExitCode.OK
     own, flags = parser.parse_known_args(list(argv))
-    flags = flags[1:] if flags[:1] == ["run"] else flags
+    flags = _with_flag(flags[1:] if flags[:1] == ["run"] else flags)
     if not _NAME.fullmatch(own.name):
         raise FlagError([Problem("--name", "is no name for a unit", "use letters, digits, '_' and '-'")])
     outline = load_outline(parse_flags(flags), {})
@@ -70,6 +74,27 @@ def main(argv: Sequence[str]) -> int:
         texts[f"{own.name}.socket"] = socket_unit(own.name, streams, v6_only=v6_only)
     _put(texts, own.write)
     return ExitCode.OK
+
+
+def _with_flag(flags: list[str]) -> list[str]:
+    """The words, with ``--config`` before a file that was named without it."""
+    if parse_flags(flags).config and not any(word.startswith(("-c", "--config")) for word in flags):
+        at = next(index for index, word in enumerate(flags) if parse_flags(flags).config == word)
+        return [*flags[:at], "--config", *flags[at:]]
+    return flags
+
+
+def host_systemd() -> int:
+    """The version of this host's systemd; where it has none, the oldest that the units are written for."""
+    systemctl = shutil.which("systemctl")
+    if systemctl is None:
+        return OLDEST
+    with suppress(OSError, subprocess.SubprocessError):
+        words = [systemctl, "--version"]
+        said = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 - the host's own
+        if (found := re.match(r"systemd ([0-9]+)", said.stdout)) is not None:
+            return int(found[1])
+    return OLDEST
 
 
 def build_parser() -> RunParser:
@@ -87,9 +112,7 @@ def build_parser() -> RunParser:
         "--socket", action="store_true", help="let systemd hold the sockets: a restart loses no connection"
     )
     parser.add_argument("--name", default="hookward", help="the name of the units (hookward)")
-    parser.add_argument(
-        "--systemd", type=int, default=253, metavar="VERSION", help="the host's systemd, if it is older than 253"
-    )
+    parser.add_argument("--systemd", type=int, metavar="VERSION", help="the systemd that they are for [this host's]")
     parser.add_argument("--write", metavar="FOLDER", help="write the units there instead of printing them")
     return parser
 
@@ -111,7 +134,12 @@ def _put(texts: dict[str, str], folder: str | None) -> None:
             print(f"# /etc/systemd/system/{name}\n{text}")
         else:
             path = Path(folder, name)
-            path.write_text(text, encoding="utf-8")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            except OSError as error:
+                problem = Problem("--write", f"{path} cannot be written: {error.strerror}", "name a folder of units")
+                raise FlagError([problem]) from None
             print(f"written: {path}", file=sys.stderr)
 
 
@@ -140,6 +168,12 @@ class _Words:
         self.credentials.append((name, path))
         return name
 
+    def hand_over(self, path: str) -> None:
+        """Give a file that the configuration names to the service, under the name by which it is found there."""
+        path = str(Path(path).absolute())
+        if (credential_name(path), path) not in self.credentials:
+            self.credentials.append((credential_name(path), path))
+
 
 def _numbered(stem: str) -> Iterable[str]:
     yield stem
@@ -151,8 +185,9 @@ def _numbered(stem: str) -> Iterable[str]:
 
 def _needs(outline: Outline, own: argparse.Namespace, flags: Sequence[str]) -> Needs:
     words = _translated(flags, socket=f"fd:{own.name}" if own.socket else None)
-    files = [(words.credential(path), path) for path in outline.secret_files]
-    keys = [(words.credential(path), path) for path in outline.key_files]
+    files = [*outline.secret_files, *outline.key_files]
+    for path in files if outline.user is None else ():
+        words.hand_over(path)
     bound = outline.others if own.socket else (*outline.listen, *outline.others)
     program, home = _program()
     directories, writable = _folders(outline, own.name, bound)
@@ -162,7 +197,7 @@ def _needs(outline: Outline, own: argparse.Namespace, flags: Sequence[str]) -> N
         name=own.name,
         program=[literal(word) for word in program],
         command=words.flags,
-        notes=_notes(outline, own, files, keys),
+        notes=_notes(outline, own, files),
         drain_s=outline.drain_s,
         supervised=worker_count(outline.workers) > 1,
         low_port=any(address.is_tcp and 0 < address.port < 1024 for address in bound),
@@ -176,7 +211,7 @@ def _needs(outline: Outline, own: argparse.Namespace, flags: Sequence[str]) -> N
         directories=directories,
         writable=writable,
         credentials=words.credentials,
-        systemd=own.systemd,
+        systemd=own.systemd or host_systemd(),
     )
 
 
@@ -238,17 +273,23 @@ def _folders(outline: Outline, name: str, bound: Sequence[ListenAddress]) -> tup
     return list(dict.fromkeys(made)), list(dict.fromkeys(writable))
 
 
-def _notes(
-    outline: Outline, own: argparse.Namespace, secrets: Sequence[tuple[str, str]], keys: Sequence[tuple[str, str]]
-) -> list[str]:
+def _notes(outline: Outline, own: argparse.Namespace, files: Sequence[str]) -> list[str]:
     notes = [f"Made by `hookward unit` {proxy.__version__}."]
-    if secrets or keys:
-        notes.append(f"The service cannot read these files; systemd does. Write into {outline.config}:")
-        notes += [f"    cred:{name} instead of file:{path}" for name, path in secrets]
-        notes += [f"    /run/credentials/{own.name}.service/{name} instead of {path}" for name, path in keys]
+    if files and outline.user is None:
+        notes.append(
+            "The service cannot read the files that its configuration names; systemd does, and hands them over."
+        )
+        notes.append(f"For others make this unit anew: {' '.join(_again(own, outline))}")
+    elif files:
+        notes.append(f"{outline.user} must be able to read {', '.join(files)}.")
     if outline.variables:
         names = ", ".join(outline.variables)
         notes.append(f"Put {names} into /etc/{own.name}/environment (NAME=value), readable by root alone.")
-    if secrets or keys or outline.variables or own.socket:
+    if (files and outline.user is None) or outline.variables or own.socket:
         notes.append("Credentials and variables are read when the service starts: after a change, restart it.")
     return notes
+
+
+def _again(own: argparse.Namespace, outline: Outline) -> list[str]:
+    name = ["--name", own.name] if own.name != "hookward" else []
+    return ["hookward unit", *["--socket"] * own.socket, *name, "--config", outline.config or "FILE"]

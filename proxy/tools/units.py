@@ -12,6 +12,8 @@ from proxy.values import frozen
 
 #: The first systemd that knows Type=notify-reload.
 NOTIFY_RELOAD = 253
+#: The oldest in a Debian with a Python that is new enough.
+OLDEST = 252
 #: After the drain: the supervisor kills workers that are late before systemd kills everything.
 STOP_MARGIN_S = 15
 
@@ -170,6 +172,8 @@ def _identity(needs: Needs) -> list[str]:
 
 def _files(needs: Needs) -> list[str]:
     lines = [f"{kind}={name}" for kind, name in needs.directories]
+    if any(kind == "LogsDirectory" for kind, _ in needs.directories):
+        lines.append("LogsDirectoryMode=0750")
     if not needs.state_dir_set:
         lines.append("Environment=HOOKWARD_STATE_DIR=%S/" + literal(needs.name))
     lines += [f"ReadWritePaths={literal(path)}" for path in needs.writable]

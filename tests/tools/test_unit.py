@@ -85,12 +85,11 @@ def test_flags_become_those_of_the_service(capsys: pytest.CaptureFixture[str], t
 def test_a_file_has_its_own_needs(capsys: pytest.CaptureFixture[str], config: Path):
     [text] = printed(capsys, "--config", str(config), "--name", "hooks").values()
     assert setting(text, "LoadCredential") == [
-        "a.secret:/etc/hookward/a.secret",
-        "chain.pem:/etc/tls/chain.pem",
-        "key.pem:/etc/tls/key.pem",
+        "etc-hookward-a.secret:/etc/hookward/a.secret",
+        "etc-tls-chain.pem:/etc/tls/chain.pem",
+        "etc-tls-key.pem:/etc/tls/key.pem",
     ]
-    assert "#     cred:a.secret instead of file:/etc/hookward/a.secret\n" in text
-    assert "#     /run/credentials/hooks.service/key.pem instead of /etc/tls/key.pem\n" in text
+    assert f"# For others make this unit anew: hookward unit --name hooks --config {config}\n" in text
     assert "Put OLD_SECRET into /etc/hooks/environment" in text
     assert setting(text, "EnvironmentFile") == ["/etc/hooks/environment"]
     assert setting(text, "LogsDirectory") == ["hookward"]
@@ -98,6 +97,34 @@ def test_a_file_has_its_own_needs(capsys: pytest.CaptureFixture[str], config: Pa
     assert setting(text, "ReadWritePaths") == ["/srv/hookward"]
     assert setting(text, "OOMPolicy") == ["continue"]
     assert str(config) in setting(text, "ExecStart")[0]
+
+
+def test_a_user_reads_the_files_itself(capsys: pytest.CaptureFixture[str], config: Path):
+    [text] = printed(capsys, "--config", str(config), "--user", "hookward").values()
+    assert setting(text, "LoadCredential") == []
+    assert "# hookward must be able to read /etc/hookward/a.secret, " in text
+
+
+def test_a_file_needs_no_flag(capsys: pytest.CaptureFixture[str], config: Path):
+    [text] = printed(capsys, str(config), "--workers", "3").values()
+    assert setting(text, "ExecStart")[0].endswith(f" --config {config} --workers 3")
+
+
+def test_it_is_for_the_systemd_of_this_host(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    systemctl = tmp_path / "systemctl"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for said, kind in (("systemd 252 (252.30-1)", "notify"), ("systemd 257 (257.1)", "notify-reload"), ("", "notify")):
+        systemctl.write_text(f"#!/bin/sh\necho '{said}'\n")
+        systemctl.chmod(0o755)
+        [text] = printed(capsys, "--listen", ":443", *BASE).values()
+        assert setting(text, "Type") == [kind]
+    systemctl.unlink()
+    assert setting(printed(capsys, "--listen", ":443", *BASE)["hookward.service"], "Type") == ["notify"]
+    assert setting(printed(capsys, "--systemd", "254", "--listen", ":443", *BASE)["hookward.service"], "Type") == [
+        "notify-reload"
+    ]
 
 
 def test_a_file_may_stand_right_behind_its_flag(capsys: pytest.CaptureFixture[str], config: Path):
@@ -123,6 +150,14 @@ def test_with_a_socket_the_service_binds_nothing(capsys: pytest.CaptureFixture[s
     [service, socket] = printed(capsys, "--socket", "--listen", ":443", *BASE).values()
     assert setting(socket, "ListenStream") == ["443"]
     assert "--listen :443" not in service
+
+
+def test_a_folder_that_is_missing_is_made_and_a_file_in_its_place_told(tmp_path: Path):
+    assert main(["--listen", ":443", *BASE, "--write", str(tmp_path / "new" / "deep")]) == 0
+    assert (tmp_path / "new" / "deep" / "hookward.service").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(FlagError, match="cannot be written: File exists"):
+        main(["--listen", ":443", *BASE, "--write", str(tmp_path / "file")])
 
 
 def test_they_can_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

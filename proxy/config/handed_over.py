@@ -1,0 +1,86 @@
+"""Files that systemd hands over as credentials, in the place of those that the configuration names.
+
+A service that has a user made for it reads no file of root's; systemd reads them, and puts copies into the folder of
+the service's credentials. A copy is found by the path that the configuration has, so that one file serves the service
+and whoever checks it by hand. `hookward unit` writes the names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from proxy.config import kinds
+from proxy.config.tree import Entry, Table
+from proxy.errors import Path as KeyPath
+from proxy.values import frozen
+
+VARIABLE = "CREDENTIALS_DIRECTORY"
+_OTHER = re.compile(r"[^A-Za-z0-9._-]")
+#: Of the tables with certificates: what a service must have a copy of.
+_KEY_FILES = {"tls": ("cert", "key"), "upstream_tls": ("cert", "key")}
+
+
+@frozen
+class NamedFile:
+    """A file that a key names: ``table`` holds the ``entry`` under ``name``; ``path`` is whole, ``is_secret`` says that
+    the key takes a reference to a secret.
+    """
+
+    table: Table
+    name: str
+    entry: Entry
+    path: str
+    is_secret: bool
+
+
+def credential_name(path: str) -> str:
+    """The name of the credential for a file: ``etc-hookward-github.secret``."""
+    return _OTHER.sub("_", os.path.abspath(path).lstrip("/").replace("/", "-"))[-255:]  # noqa: PTH100  # links stay
+
+
+def named_files(tree: Table) -> Iterator[NamedFile]:
+    """The secrets, certificates and private keys that a tree names as files."""
+    for table in _tables(tree):
+        for name, entry in list(table.entries.items()):
+            key, value = table.section.key(name), entry.value
+            if key is None or not isinstance(value, str):
+                continue
+            if key.kind is kinds.REFERENCE and value.startswith("file:"):
+                yield NamedFile(table, name, entry, _whole(entry, value[5:]), is_secret=True)
+            elif name in _KEY_FILES.get(_section(table.path), ()):
+                yield NamedFile(table, name, entry, _whole(entry, value), is_secret=False)
+
+
+def use_credentials(tree: Table, environ: Mapping[str, str]) -> None:
+    """Put what systemd has handed over into the place of the files that are named. A file without a copy stays."""
+    folder = environ.get(VARIABLE, "")
+    if not folder:
+        return
+    for one in named_files(tree):
+        copy = credential_name(one.path)
+        if Path(folder, copy).exists():
+            value = f"cred:{copy}" if one.is_secret else f"{folder}/{copy}"
+            one.table.entries[one.name] = Entry(value, one.entry.place, "")
+
+
+def _tables(table: Table) -> Iterator[Table]:
+    yield table
+    for entry in table.entries.values():
+        inner = entry.value
+        below = inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else [inner]
+        for one in below:
+            if isinstance(one, Table):
+                yield from _tables(one)
+
+
+def _section(path: KeyPath) -> str:
+    """The last word of a path: "tls" of ``tls[0]``."""
+    words = [part for part in path if isinstance(part, str)]
+    return words[-1] if words else ""
+
+
+def _whole(entry: Entry, name: str) -> str:
+    return os.path.join(entry.base, name)  # noqa: PTH118  # "" keeps a relative path as it was typed

@@ -1,0 +1,43 @@
+"""Credentials in the place of the files that a configuration names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy.config.handed_over import credential_name
+from tests.config.loading import ENDS, SECRET, Workplace
+
+ROUTE = '[route.a]\nprovider = "github"\nsecrets = ["file:other.secret"]\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/etc/hookward/github.secret", "etc-hookward-github.secret"),
+        ("/etc/hookward/../x y/ü", "etc-x_y-_"),
+        ("/" + "a" * 300, "a" * 255),
+    ],
+)
+def test_names(path: str, name: str) -> None:
+    assert credential_name(path) == name
+
+
+def test_what_was_handed_over_is_read_in_the_place_of_the_file(place: Workplace, tmp_path: Path) -> None:
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    environ = {"CREDENTIALS_DIRECTORY": str(folder)}
+    assert "does not exist" in place.problems(ENDS + ROUTE, environ=environ)[0].what
+    copy = folder / credential_name(f"{place.folder}/other.secret")
+    copy.write_bytes(SECRET)
+    copy.chmod(0o400)
+    [route] = place.load(ENDS + ROUTE, environ=environ).policy.routes
+    assert route.signature is not None
+    assert [secret.value for secret in route.signature.secrets] == [SECRET]
+
+
+def test_a_file_without_a_copy_stays(place: Workplace, tmp_path: Path) -> None:
+    text = ENDS + '[route.a]\nprovider = "github"\nsecrets = ["file:github.secret"]\n'
+    [route] = place.load(text, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}).policy.routes
+    assert route.signature is not None
