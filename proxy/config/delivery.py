@@ -11,6 +11,7 @@ import os.path
 from collections.abc import Mapping, Sequence
 
 from proxy.config.duplicates import read_url
+from proxy.config.installation import how_to_add
 from proxy.config.settings import QueueSettings, Settings
 from proxy.config.tree import Table
 from proxy.core.delivery import Deliver, DeliveryRule, RetryRule, failures_of
@@ -87,7 +88,7 @@ def read_queue(top: Table, environ: Mapping[str, str]) -> QueueSettings | None:
     else:
         url = read_url(view, environ)
         if importlib.util.find_spec("redis") is None:
-            view.wrong("store", "the client for Redis is not installed", "pip install 'hookward[redis]'")
+            view.wrong("store", "the client for Redis is not installed", how_to_add("redis"))
     return QueueSettings(
         store=store,
         path=path,
