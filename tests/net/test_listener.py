@@ -9,8 +9,11 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.core import setup_faults as faults
 from proxy.core.addresses import AddressSet, Peer
+from proxy.core.setup_faults import SetupFault
 from proxy.net import listener as module
+from proxy.net.admission import ConnectionSlots
 from proxy.net.listener import Listener
 from proxy.net.reset import close_by_reset
 from proxy.net.tls import KeyPair, TlsContexts
@@ -36,7 +39,8 @@ class Started:
     """A listener with its site, its factory and its address."""
 
     def __init__(self, policy=None, *, tls=None, proxy_protocol=False, entry="127.0.0.1:0") -> None:
-        self.site = FakeSite(policy or policy_of())
+        self.noted: list[tuple[SetupFault, str]] = []
+        self.site = FakeSite(policy or policy_of(), ConnectionSlots(lambda *noted: self.noted.append(noted)))
         self.made = Made()
         sock = listening(entry)
         self.address = sock.getsockname()
@@ -523,6 +527,38 @@ class TestProxyProtocol:
             await send(client, data)
             assert await is_reset(client)
             assert started.counters.proxy_header_failed == 1
+            assert started.noted == [(faults.LATE_HEADER, "127.0.0.1")]
+            await started.end()
+
+        run(main())
+
+    @pytest.mark.parametrize(
+        ("data", "fault"),
+        [
+            (b"GET / HTTP/1.1\r\n\r\n", faults.HTTP_FOR_HEADER),
+            (b"\x16\x03\x01\x02\x00\x01", faults.TLS_FOR_HEADER),
+            (b"PROXY nonsense\r\n", faults.BROKEN_HEADER),
+            (b"SSH-2.0-x\r\n", faults.NO_HEADER),
+            (V1.replace(b"192.0.2.7", b"192.0.2.8"), faults.NAMED_NOT_LISTED),
+        ],
+    )
+    def test_what_came_instead_is_noted(self, run, data, fault):
+        async def main():
+            started = behind()
+            client = dial(started.address)
+            await send(client, data)
+            assert await is_reset(client)
+            named = "192.0.2.8" if fault is faults.NAMED_NOT_LISTED else "127.0.0.1"
+            assert started.noted == [(fault, named)]
+            await started.end()
+
+        run(main())
+
+    def test_a_peer_that_is_no_proxy_is_noted(self, run):
+        async def main():
+            started = behind(trusted=NAMED)
+            assert await is_reset(dial(started.address))
+            assert started.noted == [(faults.NO_TRUSTED_PROXY, "127.0.0.1")]
             await started.end()
 
         run(main())
@@ -537,6 +573,7 @@ class TestProxyProtocol:
                 await send(second, V2)
                 assert await is_reset(second)
                 assert started.counters.refused_per_address == 1
+                assert started.noted == [(faults.MANY_OF_ADDRESS, "192.0.2.7")], "the address inside"
             await started.end()
 
         run(main())
@@ -548,6 +585,7 @@ class TestProxyProtocol:
                 await until(lambda: started.listener.setting_up == 1)
                 assert await is_reset(dial(started.address))
                 assert started.counters.refused_full == 1
+                assert started.noted == [(faults.FULL, "127.0.0.1")]
             await started.end()
 
         run(main())
