@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from fuzz.conversation import converse
 from fuzz.witness import check_request, check_response
+from proxy.config.where import read_where
 from proxy.core import search as search_words
 from proxy.core.addresses import AddressSet, Peer, client_address
 from proxy.core.chunked import ChunkedDecoder
@@ -23,6 +24,7 @@ from proxy.core.feed_paths import FeedError, Shape
 from proxy.core.forwarding import Provenance, answer_head, upstream_head
 from proxy.core.handshakes import find_check
 from proxy.core.ip_sets import parse_query, read_document
+from proxy.core.payload import Pointer, read_payload
 from proxy.core.proxy_protocol import Header
 from proxy.core.proxy_protocol import parse as parse_proxy_header
 from proxy.core.pubkey import decode_public_key
@@ -32,6 +34,7 @@ from proxy.core.routes import RouteTable
 from proxy.core.schemes import PROVIDERS, decode_secret
 from proxy.core.secrets import Secret
 from proxy.core.signing.documents import both_ports, read_claims, read_form, read_json, sorted_url
+from proxy.core.signing.documents import read_document as read_json_document
 from proxy.core.signing.encodings import decode, decode_base64, decode_base64url, decode_hex
 from proxy.core.signing.escapes import AsciiJson, Crc32, JsonString
 from proxy.core.signing.jwt import open_token
@@ -40,6 +43,7 @@ from proxy.core.signing.times import parse_time
 from proxy.core.target import check_host, parse_target
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.core.trace_context import read_traceparent
+from proxy.core.where import PayloadRule
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, RequestHead
 from proxy.net.certificate import parse_certificate, read_certificate
@@ -56,6 +60,8 @@ SIGNING = [slug for slug, provider in PROVIDERS.items() if provider.scheme is no
 CHECKS = {slug: check_for(PROVIDERS[slug], make(slug).secret) for slug in SIGNING}
 POLICY = policy(*ROUTES, route(b"/hook/deep", provider="slack"), route(b"/", signed=False, exact=True))
 TABLE = RouteTable(POLICY.routes)
+PAYLOAD_TYPES = (b"application/json", b"application/x-www-form-urlencoded", b"text/plain; charset=x")
+PAYLOAD_RULE = PayloadRule(read_where({"a.b": "x*", "c[].d": [1, True, "!y"], "[]": "*"}), Pointer.parse("a[].t"))
 PROVENANCE = Provenance(client=b"192.0.2.1", scheme=b"https", request_id=b"r-1", trusted=False, verified=b"x; id=1")
 
 
@@ -247,6 +253,19 @@ def documents(data: bytes) -> None:
         assert whole.feed(data) + whole.finish() == cut.feed(data[:7]) + cut.feed(data[7:]) + cut.finish()
 
 
+def payloads(data: bytes) -> None:
+    """The first byte chooses the type of the content; what is left is the body."""
+    kind = PAYLOAD_TYPES[data[0] % len(PAYLOAD_TYPES)] if data else b""
+    parsed = read_request_head(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Type: %b\r\n\r\n" % kind, LIMITS)
+    assert parsed is not None
+    head, body = parsed[0], data[1:]
+    document = read_payload(head, body)
+    assert read_json_document(body) is None or kind.endswith(b"urlencoded") or document is not None
+    selection = PAYLOAD_RULE.judge(head, body)
+    assert (document is None) <= (selection.reason is not None)
+    selection.event.encode("utf-8")
+
+
 def decisions(data: bytes) -> None:
     found = outcome(lambda: read_request_head(data, LIMITS))
     if isinstance(found, tuple) and isinstance(found[0], RequestHead):
@@ -352,8 +371,9 @@ READERS: dict[str, Row] = {
         ),
     ),
     "decisions": Row(decisions, (), ("core.exchange.decide", "core.handshakes.find_check")),
-    "conversation": Row(converse, (), ("core.body.BodyGate.feed", "net.exchange.Exchange.begin_whole")),
+    "conversation": Row(converse, (), ("core.body.BodyGate.feed",)),
     "saved": Row(saved, (ValueError,), ("tools.saved_delivery.read_saved", "tools.curl_line.read_curl")),
+    "payloads": Row(payloads, (), ("core.payload.read_payload", "core.signing.documents.read_document")),
     "search": Row(search, (search_words.SearchError,), ("core.search.parse_query",)),
     "keys": Row(
         keys,

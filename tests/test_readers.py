@@ -28,7 +28,10 @@ CALLED = re.compile(
 )
 GIVEN = re.compile(r"\b(?:bytes|str|RequestHead|Case)\b")
 #: What is called like a reader and is given nothing of a peer.
-OTHERS = {"net.log_sink.LogSink.open", "net.pipe.PipeEnd.begin_with"}
+OTHERS = {
+    *("net.log_sink.LogSink.open", "net.pipe.PipeEnd.begin_with"),
+    *("core.payload.Pointer.parse", "core.where.Glob.parse"),  # the configuration's
+}
 PLACES = [
     *(ROOT / "proxy" / "core").rglob("*.py"),
     *(ROOT / "proxy" / "net").rglob("*.py"),
