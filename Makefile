@@ -12,7 +12,7 @@ ARGS   ?=
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/run.stamp ## Start hookward before a small application and send it deliveries (ARGS=--once ends by itself)
+demo: .venv/run.stamp ## Start hookward before a small application and send it deliveries; Ctrl-C leaves it (ARGS=--once: by itself)
 	@$(BIN)/python -m proxy demo $(ARGS)
 
 test: .venv/test.stamp ## Run the tests (ARGS="-k slack" chooses)

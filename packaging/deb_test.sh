@@ -36,9 +36,33 @@ expect 'bash -c ". /usr/share/bash-completion/completions/hookward && complete -
 expect 'dpkg -L hookward | grep -q /man1/hookward.1.gz && dpkg -L hookward | grep -q /man5/hookward.toml.5.gz'
 expect 'dpkg -L hookward | grep -q /system/hookward.service'
 expect 'dpkg --verify hookward'
+expect 'test -e /etc/logrotate.d/hookward && test -e /usr/share/doc/hookward/docs/monitoring/alerts.yml'
+expect 'grep -q signature_mismatch /usr/share/doc/hookward/docs/log-reference.md'
+
+echo "the first route, by root, for the service:"
+inside sh -c 'cat >> /etc/hookward/hookward.toml' << 'TOML'
+access_log = "/var/log/hookward/access.log"
+[route.github]
+path = "/hooks/github"
+provider = "github"
+secrets = ["file:/etc/hookward/github.secret"]
+TOML
+config=/etc/hookward/hookward.toml
+expect "! hookward check $config 2> /tmp/said && grep -q 'hookward gen-secret github --out /etc/hookward/github.secret' /tmp/said"
+expect 'hookward gen-secret github --out /etc/hookward/github.secret'
+expect 'test "$(stat -c "%U:%G %a" /etc/hookward/github.secret)" = "root:hookward 640"'
+expect "hookward check $config | grep -q 'Judged as the user hookward'"
+expect "runuser -u hookward -- hookward check --config $config --access-log off --listen 127.0.0.1:0 > /dev/null"
+inside chown root:root /etc/hookward/github.secret
+expect "! hookward check $config > /dev/null 2> /tmp/said && grep -q 'chown root:hookward' /tmp/said"
+inside sh -c "$(inside sed -n 's/.*as root: //p' /tmp/said)"
+expect "hookward check $config > /dev/null"
+inside sed -i 's#/var/log/hookward/#/var/log/other/#' $config
+expect "! hookward check $config > /dev/null 2> /tmp/said && grep -q 'add LogsDirectory=' /tmp/said"
+inside sed -i 's#/var/log/other/#/var/log/hookward/#' $config
 
 echo "installed again, over a configuration that was changed:"
-inside sh -c 'echo "drain = \"5s\"" >> /etc/hookward/hookward.toml; touch /etc/hookward/github.secret'
+inside sh -c 'sed -i "1i drain = \"5s\"" /etc/hookward/hookward.toml'
 quietly dpkg -i /tmp/hookward.deb
 expect 'grep -q drain /etc/hookward/hookward.toml'
 
@@ -49,4 +73,4 @@ expect 'test ! -e /usr/lib/hookward && test ! -e /usr/bin/hookward && test -e /e
 echo "purged:"
 quietly apt-get purge -y hookward
 expect 'test ! -e /etc/hookward/hookward.toml && test -e /etc/hookward/github.secret'
-inside rm -r /etc/hookward /tmp/hookward.deb /tmp/log
+inside rm -r /etc/hookward /tmp/hookward.deb /tmp/log /tmp/said

@@ -82,8 +82,9 @@ def commands() -> list[object]:
 def test_commands_are_accepted(line: str, etc: Path) -> None:
     words = shlex.split(here(line, etc), comments=True)
     arguments = words[3:] if words[0] == "python" else words[1:]
-    if arguments and arguments[0].startswith("-"):
-        arguments.append("--check-config")
+    if arguments and (arguments[0].startswith("-") or arguments[0] in {"run", "check"}):
+        # Its ports may be another program's on this host.
+        arguments = ["check", "--elsewhere", *arguments[arguments[0] in {"run", "check"} :]]
     done = subprocess.run(
         [sys.executable, "-m", "proxy", *arguments],
         cwd=etc,

@@ -17,11 +17,13 @@ import shlex
 import signal
 import sys
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from proxy.config.commandline import ExitCode, Paint, Parser
+from proxy.config.installation import command
 from proxy.tools.demo_stage import PATH, Application, Guard, Seen, StageError, stage
 from proxy.values import frozen, mutable
 
@@ -46,6 +48,7 @@ class Promise:
     body: bytes = BODY
     signed: bytes | None = BODY  # what the signature is of; None sends none
     source: str = "127.0.0.1"
+    behind: bytes = b""  # what the sender has behind the secret by mistake
 
 
 PROMISES = (
@@ -54,6 +57,7 @@ PROMISES = (
     Promise("a push without a signature", 403, "signature_missing", signed=None),
     Promise("a signed push to another path of the application", 404, "path_not_matched", path="/admin"),
     Promise("a signed push from an address that is not allowed", 0, "", source="127.0.0.2"),
+    Promise("a push signed by a sender whose secret has a newline behind it", 403, "signature_mismatch", behind=b"\n"),
 )
 
 
@@ -78,11 +82,13 @@ class Outcome:
 def main(argv: Sequence[str]) -> int:
     """Run the demo. 0 if every promise was kept, 1 if not, 70 if hookward did not start."""
     arguments = build_parser().parse_args(argv)
+    # In a pipe or a script nobody could end it.
+    once = arguments.once or not sys.stdout.isatty()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     paint = Paint.on(sys.stdout)
     try:
         with tempfile.TemporaryDirectory(prefix="hookward-demo-") as folder:
-            return _perform(Path(folder), paint, once=arguments.once)
+            return _perform(Path(folder), paint, once=once)
     except StageError as error:
         print(f"hookward did not start:\n{error}", file=sys.stderr)
         return ExitCode.SOFTWARE
@@ -94,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the command."""
     parser = Parser(prog="hookward demo", description="Show hookward at work before a small application.")
-    parser.add_argument("--once", action="store_true", help="end by itself after the deliveries")
+    parser.add_argument("--once", action="store_true", help="end by itself, as where its output is no terminal")
     return parser
 
 
@@ -104,7 +110,7 @@ def _perform(folder: Path, paint: Paint, *, once: bool) -> int:
     secret_file.touch(mode=0o600)
     secret_file.write_bytes(secret)
     with stage(secret_file) as (application, guard):
-        _introduce(application, guard, paint)
+        _introduce(application, guard, paint, once=once)
         kept = True
         for number, promise in enumerate(PROMISES, 1):
             outcome = _play(promise, secret, application, guard)
@@ -120,12 +126,14 @@ def _perform(folder: Path, paint: Paint, *, once: bool) -> int:
     return ExitCode.OK if kept else ExitCode.FAILED
 
 
-def _introduce(application: Application, guard: Guard, paint: Paint) -> None:
-    command = shlex.join(["python", *guard.argv[1:]])
-    print(paint("hookward demo", "bold"))
+def _introduce(application: Application, guard: Guard, paint: Paint, *, once: bool) -> None:
+    line = shlex.join(guard.argv[3:])
+    print(f"{paint('hookward demo', 'bold')}: {'it ends by itself' if once else 'Ctrl-C leaves it'}")
+    print("  Look at what the application saw: what is genuine, and nothing else.")
+    print("  The sender of the rest learns one word; the operator, why.")
     print(f"  application  http://127.0.0.1:{application.port}")
     print(f"  hookward     http://127.0.0.1:{guard.port}")
-    print(f"  started by   {paint(command, 'dim')}")
+    print(f"  started by   {paint(f'{command()} {line}', 'dim')}")
 
 
 def _headers(promise: Promise, secret: bytes) -> dict[str, str]:
@@ -136,7 +144,8 @@ def _headers(promise: Promise, secret: bytes) -> dict[str, str]:
         "X-GitHub-Delivery": f"demo-{secrets.token_hex(4)}",
     }
     if promise.signed is not None:
-        headers["X-Hub-Signature-256"] = "sha256=" + hmac.new(secret, promise.signed, hashlib.sha256).hexdigest()
+        mac = hmac.new(secret + promise.behind, promise.signed, hashlib.sha256)
+        headers["X-Hub-Signature-256"] = f"sha256={mac.hexdigest()}"
     return headers
 
 
@@ -182,6 +191,10 @@ def _tell(number: int, promise: Promise, outcome: Outcome, paint: Paint) -> None
         print("   answer       none: the connection was reset at accept, not a byte was read")
     print(f"   application  {_seen(outcome.seen)}")
     print(f"   log          {_line(outcome.line)}")
+    if outcome.line and "webhook.cause" in outcome.line:
+        why = " ".join(outcome.line[f"webhook.{word}"] for word in ("why", "mend"))
+        text = f"{outcome.line['webhook.cause']}: {why}"
+        print(textwrap.fill(text, 80, initial_indent="   why          ", subsequent_indent=" " * 16))
     if not outcome.keeps(promise):
         promised = f"{promise.status} {promise.reason}" if promise.status else "a reset connection"
         print(paint(f"   promised was {promised}", "red"))
@@ -213,7 +226,7 @@ def _invite(guard: Guard, secret_file: Path, paint: Paint) -> None:
         '     -H "X-GitHub-Event: ping" -H "Content-Type: application/json" --data-binary "$body"',
     ):
         print(f"  {paint(line, 'cyan')}")
-    print("\nBoth keep running until Ctrl-C. What arrives is shown here.\n", flush=True)
+    print("\nBoth keep running until Ctrl-C, which leaves the demo. What arrives is shown here.\n", flush=True)
 
 
 def _watch(application: Application, guard: Guard, paint: Paint) -> None:

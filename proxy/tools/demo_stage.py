@@ -156,7 +156,10 @@ class Guard:
 @contextlib.contextmanager
 def stage(secret_file: Path) -> Iterator[tuple[Application, Guard]]:
     """Both, running. Raises StageError where hookward does not start."""
-    application = Application()
+    try:
+        application = Application()
+    except OSError as error:
+        raise StageError(f"this host has no 127.0.0.1 to listen on ({error.strerror}), and the demo needs it") from None
     try:
         guard = Guard(application.port, secret_file)
         try:

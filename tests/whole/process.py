@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -44,10 +45,11 @@ class Output:
         self._thread.start()
 
     def _read(self) -> None:
-        for line in self._stream:
-            with self._changed:
-                self.lines.append(line.rstrip("\n"))
-                self._changed.notify_all()
+        with suppress(OSError):  # so a terminal says that its other end is closed
+            for line in self._stream:
+                with self._changed:
+                    self.lines.append(line.rstrip("\n"))
+                    self._changed.notify_all()
         with self._changed:
             self.ended = True
             self._changed.notify_all()

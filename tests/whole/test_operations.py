@@ -54,15 +54,17 @@ class TestDemo:
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_it_stays_until_it_is_interrupted(self, tmp_path: Path, number: signal.Signals) -> None:
+        ours, theirs = pty.openpty()
         process = subprocess.Popen(
             [sys.executable, "-m", "proxy", "demo"],
-            stdout=subprocess.PIPE,
+            stdout=theirs,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment({"TMPDIR": str(tmp_path)}),
+            env=environment({"TMPDIR": str(tmp_path), "NO_COLOR": "1"}),
             cwd=ROOT,
         )
-        out, err = Output(process.stdout), Output(process.stderr)
+        os.close(theirs)
+        out, err = Output(os.fdopen(ours, encoding="utf-8", errors="replace")), Output(process.stderr)
         found = out.wait(lambda lines: re.search(r"curl -i http://127\.0\.0\.1:(\d+)(\S+)", "\n".join(lines)))
         assert found, out.text + err.text
         assert out.wait(lambda lines: "Ctrl-C" in "\n".join(lines))

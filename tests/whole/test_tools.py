@@ -60,7 +60,9 @@ def test_the_first_route_of_the_page(tmp_path: Path):
     printed = run(block("init"), tmp_path).replace(f"{sys.executable} -m proxy", "hookward")
     [shown] = re.findall(r"^```text init\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert [line for line in shown.splitlines() if line not in printed] == []
-    check, start, send = printed.strip().splitlines()[-3:]
+    check, start, send = (line.strip() for line in printed.strip().splitlines()[-3:])
+    readme = re.findall(r"^```sh first\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert "".join(readme).splitlines() == ["hookward init github", start, send]
     assert start.split() == ["hookward", "run", "hookward.toml"]
     config = tmp_path / "hookward.toml"
     with RecordingUpstream() as upstream:
