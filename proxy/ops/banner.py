@@ -116,6 +116,8 @@ def _route_line(route: Route, paint: Paint) -> str:
     path = route.shown_path + (" (exactly)" if route.exact else "")
     methods = ",".join(sorted(method.decode("ascii") for method in route.methods))
     to = ", ".join(str(endpoint) for endpoint in route.upstream)
+    if route.path_map is not None:
+        to += f" as {route.path_map.place.decode('ascii')}"
     found = guards(route)
     protected = ", ".join(found) if found else paint("NOTHING PROTECTS IT", "red", "bold")
     observed = paint(" (ONLY OBSERVED: a proof that fails is counted, and let pass)", "yellow") if route.observe else ""
@@ -134,6 +136,10 @@ def guards(route: Route) -> list[str]:
         found.append(f"client certificate of {', '.join(sorted(route.client_names))}")
     if route.allow is not None or route.deny:
         found.append(f"{'' if route.allow is None else 'only '}{senders(route.allow, route.deny)}")
+    if route.content_types is not None:
+        found.append(b", ".join(sorted(route.content_types)).decode("ascii"))
+    if route.payload is not None and route.payload.where:
+        found.append(f"where {', '.join(one.place.text for one in route.payload.where)}")
     if route.events is not None:
         found.append(f"events {', '.join(sorted(route.events))}")
     return found

@@ -70,6 +70,8 @@ def _route(route: Route, well: Mapping[str, bool], snapshot: Snapshot) -> Json:
         + [_upstream(one, well, drained=True) for one in route.drained],
         "events": _sorted(route.events),
         "content_types": _sorted(route.content_types),
+        "upstream_path": None if route.path_map is None else route.path_map.place.decode("ascii"),
+        "where": [] if route.payload is None else [f"{one.place.text} {one}" for one in route.payload.where],
         "client_names": _sorted(route.client_names),
         "limits": dataclasses.asdict(route.limits),
     }

@@ -134,7 +134,7 @@ def _told(wanted: FirstFile, made: FilesMade) -> str:
     shown = shlex.quote(made.secret)
     if made.said:
         lines.append(f"  secret   what `cat {shown}` shows")
-    if provider.event_header is not None:
+    if provider.event_header is not None or provider.event_place:
         lines.append("  events   those that you need; `events` of the route refuses others")
     if not made.said:
         lines += [

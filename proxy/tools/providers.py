@@ -45,6 +45,7 @@ class Row:
     note: str
     events: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
+    event: str = ""  # where it stands
 
     def as_json(self) -> dict[str, object]:
         """It as JSON has it."""
@@ -131,7 +132,14 @@ def row_of(provider: Provider) -> Row:
         note=provider.advice,
         events=tuple(sorted(provider.events)),
         methods=provider.methods,
+        event=_event(provider),
     )
+
+
+def _event(provider: Provider) -> str:
+    if provider.event_header is not None:
+        return provider.event_header.decode("ascii")
+    return f"{provider.event_place} (in the payload)" if provider.event_place else "-"
 
 
 def _secret(provider: Provider) -> str:
@@ -215,6 +223,7 @@ def page(provider: Provider) -> str:
         "handshake": row.handshake,
         "addresses": row.addresses,
         "methods": ", ".join(row.methods),
+        "event": row.event,
         "events": ", ".join(row.events) or "-",
         "waits": f"{provider.answer_s:g} s for an answer",
         "documents": row.docs,

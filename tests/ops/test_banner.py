@@ -67,6 +67,13 @@ def test_each_route_and_what_protects_it(secret: Path, tmp_path: Path):
         [route.free]
         path = "/free"
         open = true
+        [route.mapped]
+        path = "/mapped/{{token}}"
+        rewrite = "/in"
+        token = {{ path = true, secrets = ["file:{secret}"] }}
+        content_types = ["application/json"]
+        where = {{ "action" = "opened" }}
+        deny = ["192.0.2.1"]
         [tcp.ssh]
         listen = "127.0.0.1:0"
         upstream = "127.0.0.1:22"
@@ -83,6 +90,10 @@ def test_each_route_and_what_protects_it(secret: Path, tmp_path: Path):
     assert "token in header x-key (1 secret)" in lines["route header"].lower()
     assert "token in Authorization: Bearer" in lines["route bearer"]
     assert "NOTHING PROTECTS IT" in lines["route free"]
+    assert (
+        "POST /mapped/{token} to http://127.0.0.1:8000 as /in: token in path behind /mapped/" in lines["route mapped"]
+    )
+    assert lines["route mapped"].endswith("every address, but not 192.0.2.1, application/json, where action")
     assert lines["tcp ssh"] == "tcp ssh: 127.0.0.1:0 to 127.0.0.1:22; only 127.0.0.1 may connect"
     assert "everything else is answered 404; every address may connect" in text
     assert any(line.startswith("warning") for line in lines)

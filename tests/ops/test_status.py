@@ -26,6 +26,9 @@ secrets = [{{ name = "2026-q4", from = "file:secret", not_after = 2031-12-15 }}]
 [route.legacy]
 path = "/legacy"
 token = {{ query = "token", secrets = ["file:secret"] }}
+rewrite = "/in"
+where = {{ "action" = ["opened", 1] }}
+deny = ["192.0.2.1", "192.0.2.3"]
 """
 
 
@@ -67,6 +70,8 @@ def test_the_whole_document(start: Callable[..., Hookward], tmp_path: Path, work
         ("http://127.0.0.1:2", True),
     ]
     assert legacy["token"]["kind"] == "query"
+    assert (github["upstream_path"], github["where"], github["deny"]) == (None, [], 0)
+    assert (legacy["upstream_path"], legacy["where"], legacy["deny"]) == ("/in", ["action is 'opened' or 1"], 2)
     assert sum(found["workers"].values()) == workers
     status, kind, content = ask(hookward, "/metrics", Accept="application/openmetrics-text;version=1.0.0")
     assert (status, kind) == (200, "application/openmetrics-text; version=1.0.0; charset=utf-8")

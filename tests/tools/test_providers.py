@@ -49,6 +49,11 @@ def test_json_has_all_that_is_known(capsys: pytest.CaptureFixture[str]):
     assert rows["github"]["algorithm"] == "HMAC-SHA256 hex"
     assert rows["github"]["signed"] == "{body}"
     assert "push" in rows["github"]["events"]
+    assert [rows[name]["event"] for name in ("github", "stripe", "svix")] == [
+        "x-github-event",
+        "type (in the payload)",
+        "-",
+    ]
     assert rows["slack"]["window"] == "300 s"
     assert rows["slack"]["handshake"] == "signed POST type=url_verification challenge="
     assert rows["github"]["handshake"] == "-"
