@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from importlib.resources import files
 from typing import Any, Protocol
@@ -329,7 +329,7 @@ def _positions(text: str) -> dict[str, int] | None:
     return found or None
 
 
-async def _as_events(events: AsyncGenerator[Json, None], seen: dict[str, int]) -> AsyncIterator[bytes]:
+async def _as_events(events: AsyncGenerator[Json, None], seen: dict[str, int]) -> AsyncGenerator[bytes, None]:
     yield b"retry: 1000\n\n"
     async with aclosing(events):
         async for event in events:

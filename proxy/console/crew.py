@@ -11,12 +11,12 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import Any, Protocol
 
 from proxy.console.desk import Desk
 from proxy.console.kept import Json
-from proxy.core.search import SearchError
+from proxy.console.lent import stream_of
 from proxy.net.http_server import JSON, TEXT, Answer, Paths, Request
 from proxy.net.private import GoneError, PrivateEnd, PrivateError, ask, find, stream
 
@@ -51,7 +51,7 @@ class Crew:
         self._private = private
         self._questions = questions
         private.paths.add(f"POST {PLACE}/ask/{{question}}", self._asked)
-        private.paths.add(f"POST {PLACE}/stream", self._streamed)
+        private.paths.add(f"POST {PLACE}/stream", lambda request: stream_of(desk, request))
 
     # -- asking
 
@@ -125,20 +125,6 @@ class Crew:
             for reader in readers.values():
                 reader.cancel()
             await asyncio.gather(*readers.values(), return_exceptions=True)
-
-    async def _streamed(self, request: Request) -> Answer:
-        params = json.loads(request.content)
-        try:
-            query = self.desk.read(params["query"])
-        except SearchError as error:
-            return Answer(400, TEXT, str(error).encode())
-
-        async def lines() -> AsyncIterator[bytes]:
-            async with aclosing(self.desk.stream(query, _since(params["since"], self.desk.capture.tag))) as events:
-                async for event in events:
-                    yield json.dumps(event).encode("ascii") + b"\n"
-
-        return Answer(200, JSON, stream=lines())
 
 
 def _since(since: Mapping[str, int] | None, tag: str) -> int | None:

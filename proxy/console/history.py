@@ -48,12 +48,17 @@ class Totals:
         """As JSON carries it to another worker."""
         return {"reasons": dict(self.reasons), "buckets": self.buckets}
 
+    @property
+    def refusals(self) -> Counter[str]:
+        """The reasons that are refusals or failures."""
+        return Counter({word: count for word, count in self.reasons.items() if word not in _GOOD})
+
     def figures(self) -> Json:
         """As it is shown: counts, and the times that a half and 99 % stayed under, in seconds."""
         count = sum(self.reasons.values())
         return {
             "requests": count,
-            "refused": sum(number for word, number in self.reasons.items() if word not in _GOOD),
+            "refused": self.refusals.total(),
             "reasons": dict(self.reasons.most_common()),
             "p50_s": quantile(self.buckets, 0.5),
             "p99_s": quantile(self.buckets, 0.99),

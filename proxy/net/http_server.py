@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import field, replace
 from ipaddress import ip_address
 from typing import Generic, TypeAlias, TypeVar, cast
@@ -77,7 +77,7 @@ class Answer:
     kind: bytes = TEXT
     content: bytes = b""
     fields: Sequence[tuple[bytes, bytes]] = ()
-    stream: AsyncIterator[bytes] | None = None
+    stream: AsyncGenerator[bytes, None] | None = None
 
 
 Answering: TypeAlias = Answer | Coroutine[None, None, Answer]
@@ -220,14 +220,15 @@ class HttpConnection(asyncio.Protocol):
             if answer.stream is not None:
                 await self._pass_on(answer.stream)
 
-    async def _pass_on(self, stream: AsyncIterator[bytes]) -> None:
+    async def _pass_on(self, stream: AsyncGenerator[bytes, None]) -> None:
         assert self._transport is not None
         self._untimed()
         try:
-            async for piece in stream:
-                self._transport.write(piece)
-                async with asyncio.timeout(STALLED_S):
-                    await self._writable.wait()
+            async with contextlib.aclosing(stream):
+                async for piece in stream:
+                    self._transport.write(piece)
+                    async with asyncio.timeout(STALLED_S):
+                        await self._writable.wait()
         except TimeoutError:
             self.abort()
         else:

@@ -14,7 +14,7 @@ import os
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +67,12 @@ def socket_name(process: int, worker: int) -> str:
     return f"hookward-{process}-{worker}.sock"
 
 
-def find(places: Iterable[str], process: int | None = None) -> list[PrivateEnd]:
-    """The sockets in some folders, of one process or of all. Of a process that is named, those in other folders too,
-    where the kernel tells (Linux). Some may be left over from processes that were killed.
+def find(places: Iterable[str], process: int | None = None, *, everywhere: bool = False) -> list[PrivateEnd]:
+    """The sockets in some folders, of one process or of all; ``everywhere``: those in other folders too, where the
+    kernel tells (Linux). Some may be left over from processes that were killed.
     """
     paths = [path for place in places for path in _listed(place)]
-    if process is not None:
+    if everywhere:
         paths += _bound()
     ends = {}
     for path in paths:
@@ -135,7 +135,7 @@ class GoneError(PrivateError):
     """Nothing listens there any more."""
 
 
-async def stream(end: PrivateEnd, method: str, target: str, content: object = None) -> AsyncIterator[bytes]:
+async def stream(end: PrivateEnd, method: str, target: str, content: object = None) -> AsyncGenerator[bytes, None]:
     """The content of a worker's answer, as it comes. Raises PrivateError; where nothing listens, GoneError."""
     reader, writer = await _connect(end)
     try:
@@ -156,7 +156,7 @@ async def stream(end: PrivateEnd, method: str, target: str, content: object = No
         writer.close()
 
 
-async def _content(connection: h11.Connection, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _content(connection: h11.Connection, reader: asyncio.StreamReader) -> AsyncGenerator[bytes, None]:
     status, refused = 0, b""
     while True:
         event = connection.next_event()

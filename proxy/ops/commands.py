@@ -129,6 +129,24 @@ def _unit() -> CommandModule:
     return unit
 
 
+def _console() -> CommandModule:
+    from proxy.tools import console
+
+    return console
+
+
+def _tail() -> CommandModule:
+    from proxy.tools import tail
+
+    return tail
+
+
+def _top() -> CommandModule:
+    from proxy.tools import top
+
+    return top
+
+
 def _completion() -> CommandModule:
     from proxy.tools.pages import COMPLETION
 
@@ -153,6 +171,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "ip-sets": Command("show, compare and refresh the published address lists", _ip_sets),
         "providers": Command("list the senders that are known by name", _providers),
         "queue": Command("show, replay and drop the deliveries that are kept, pause and resume routes", _queue),
+        "console": Command("print a link that lets a browser into the console, once", _console),
+        "tail": Command("print what comes, as it comes, by search words", _tail),
+        "top": Command("show the routes live: rates, refusals, times", _top),
         "reload": Command("have a service reload, and wait for what comes of it", _reload),
         "unit": Command("print hardened systemd units for a configuration", _unit, of_run=True),
         "completion": Command("print the completion for bash, zsh or fish", _completion),

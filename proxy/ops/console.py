@@ -5,12 +5,15 @@ It is the only one that knows both; the console asks of the worker what its prot
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
 from types import ModuleType
 
 from proxy.config.settings import Settings
+from proxy.core.exposition import plain_snapshot
+from proxy.net.http_server import JSON, TEXT, Answer, Request
 from proxy.net.site import Site
 from proxy.ops.journal import audit
 from proxy.ops.own_listeners import OwnListeners
@@ -48,7 +51,10 @@ async def open_console(
     settings: Settings, site: Site, own: OwnListeners, private: PrivateSocket, describe: Describe
 ) -> Callable[[], None]:
     """Keep what comes from now on, and serve it, where that is configured. Gives what ends it."""
+    paths = private.paths
+    paths.add("GET /metrics", lambda _: Answer(200, JSON, json.dumps(plain_snapshot(site.metrics.snapshot())).encode()))
     if settings.console is None:
+        paths.add("POST /console/stream", lambda request: _lend(site, request))
         return lambda: None
     from proxy.console import console as wing
 
@@ -66,3 +72,12 @@ async def open_console(
     console.places += [f"{scheme}://{bound}" for place, bound in own.held if place.use == CONSOLE]
     await own.serve(CONSOLE, console.server, secure=not listen.is_local)
     return console.close
+
+
+def _lend(site: Site, request: Request) -> Answer:
+    """What comes from now on, of a worker without a console."""
+    try:
+        from proxy.console import lent
+    except ImportError:
+        return Answer(503, TEXT, b"the user that serves cannot read the package: configure [console]\n")
+    return lent.stream_without_console(site, request)

@@ -75,7 +75,8 @@ class PrivateSocket:
         )
 
 
-def _bind(place: str, name: str) -> BoundSocket:
+def _bind(folder: str, name: str) -> BoundSocket:
+    place = str(Path(folder).absolute())  # what the kernel tells of it must say where it is
     with suppress(FileExistsError):
         Path(place).mkdir(0o700)  # its parents are the host's to make
     with reach(f"{place}/{name}") as spot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from proxy.config.endpoints import ListenAddress
 from proxy.config.settings import ConsoleSettings
-from proxy.console import assets, desk, fixture
+from proxy.console import assets, desk, fixture, lent
 from proxy.console.api import _positions
 from proxy.console.capture import MAX_BEHIND, Capture, IntakePace, Viewer
 from proxy.console.crew import Crew
@@ -236,3 +237,25 @@ def test_a_flood_is_kept_in_part_and_counted() -> None:
     assert sum(pace.takes(1001.0) for _ in range(2000)) == 100
     assert sum(pace.takes(1001.1 + number / 50) for number in range(1000)) == 1000
     assert sum(IntakePace(1_000_000).takes(number / 10_000) for number in range(100_000)) == 100_000
+
+
+def test_a_worker_without_a_console_lends_one_while_something_looks() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        site: Any = SimpleNamespace(instance="aa", loop=loop, clock=SimpleNamespace(wall=lambda: NOW), capture=None)
+        asked: Any = SimpleNamespace(content=b'{"query": "route:github"}')
+        streams = [lent.stream_without_console(site, asked).stream for _ in range(2)]
+        assert site.capture is None
+        for stream in streams:
+            assert stream is not None
+            assert json.loads(await anext(stream))["tag"] == "aa"
+        first: Any = site.capture
+        assert len(first.viewers) == 2
+        for left, stream in ((first, streams[0]), (None, streams[1])):
+            assert stream is not None
+            await stream.aclose()
+            assert site.capture is left
+        wrong: Any = SimpleNamespace(content=b'{"query": "nope:x"}')
+        assert lent.stream_without_console(site, wrong).status == 400
+
+    asyncio.run(main())

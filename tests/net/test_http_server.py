@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 
 import pytest
 from hypothesis import given
@@ -87,7 +87,7 @@ def test_content_is_asked_for_where_it_waits_for_that() -> None:
 def test_a_stream_goes_out_as_it_comes_and_ends_with_the_connection() -> None:
     gate = asyncio.Event()
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def pieces() -> AsyncGenerator[bytes, None]:
         yield b"first"
         await gate.wait()
         yield b"second"
@@ -108,7 +108,7 @@ def test_what_takes_nothing_of_a_stream_is_cut(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(http_server, "STALLED_S", 0.05)
     ended = asyncio.Event()
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def pieces() -> AsyncGenerator[bytes, None]:
         try:
             while True:
                 yield bytes(1 << 20)

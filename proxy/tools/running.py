@@ -1,0 +1,55 @@
+"""Which running hookward a command means: the sockets of its workers, found by process, by path or by place."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+from proxy.config.flags import FlagError
+from proxy.errors import Problem
+from proxy.net.private import PrivateEnd, find, folders
+from proxy.values import frozen
+
+_STATE_DIR = "HOOKWARD_STATE_DIR"
+_NAME = re.compile(r"hookward-([0-9]+)-([0-9]+)\.sock")
+
+
+@frozen
+class Running:
+    """One process and the sockets of its workers, as they are now."""
+
+    process: int
+    places: tuple[str, ...]
+
+    def ends(self) -> list[PrivateEnd]:
+        """The sockets of its workers now: workers come and go with each reload."""
+        return find(self.places, self.process, everywhere=True)
+
+
+def add_process_flags(parser: argparse.ArgumentParser, *, metavar: str = "PID") -> None:
+    """Add the flags that say which process is meant."""
+    help_text = "which process: its PID, or the path of a private socket of it; left out, the only one there is"
+    parser.add_argument("--follow", metavar=metavar, help=help_text)
+    parser.add_argument("--state-dir", metavar="PATH", help="where its private sockets lie, if it is not found without")
+
+
+def running_process(follow: str | None, state_dir: str | None) -> Running:
+    """The process that is meant. FlagError where there is none, or more than one."""
+    places = folders(state_dir or os.environ.get(_STATE_DIR), os.environ)
+    if follow is not None and not follow.isdecimal():
+        named = _NAME.fullmatch(Path(follow).name)
+        if named is None:
+            raise FlagError([Problem("--follow", f"{follow[:80]!r} is no private socket", "name a PID or the socket")])
+        return Running(int(named[1]), (str(Path(follow).parent), *places))
+    ends = find(places, None if follow is None else int(follow), everywhere=True)
+    processes = sorted({end.process for end in ends if os.access(end.path, os.R_OK | os.W_OK)})
+    if not processes:
+        which = "no hookward of yours" if follow is None else f"no hookward with the PID {follow}"
+        mend = "start it with state_dir (or as a unit, which has a folder for its sockets), or run this as its user"
+        raise FlagError([Problem("--follow", f"{which} was found that could be asked", mend)])
+    if len(processes) > 1:
+        found = ", ".join(map(str, processes))
+        raise FlagError([Problem("--follow", f"several are running: {found}", f"write --follow {processes[0]}")])
+    return Running(processes[0], tuple(places))

@@ -1,0 +1,151 @@
+"""``top``: the routes of a running hookward, live: how much comes, what is refused and why, how long it takes.
+
+The figures are differences of the totals that every worker counts anyway, asked over their private sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+
+from proxy.config.commandline import ExitCode, Paint, Parser, visible
+from proxy.config.flags import FlagError
+from proxy.console.history import Totals, totals
+from proxy.core.exposition import read_snapshot
+from proxy.core.metrics import merge
+from proxy.errors import Problem
+from proxy.net.private import PrivateError, ask_all
+from proxy.tools.running import Running, add_process_flags, running_process
+from proxy.tools.screen import AskedToEnd, Screen
+
+_NO_ROUTE = "(no route)"
+_HEAD = ("ROUTE", "REQ/S", "REFUSED/S", "P50", "P99", "TOTAL", "REFUSED", "MOST REFUSALS")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Show the routes until ``q``, a signal, or the end of the process."""
+    arguments = build_parser().parse_args(argv)
+    if not 0.1 <= arguments.interval <= 3600:
+        raise FlagError([Problem("--interval", "is no time from 0.1 to 3600 seconds", "write --interval 1")])
+    running = running_process(arguments.follow, arguments.state_dir)
+    show = _OnScreen(running, arguments.interval) if _wants_screen(arguments.once) else _Printed(running, arguments)
+    try:
+        return show.run()
+    except AskedToEnd as end:
+        return end.code
+    except KeyboardInterrupt:
+        return ExitCode.OK
+    except (PrivateError, ValueError) as error:
+        print(f"hookward top: {visible(str(error))}", file=sys.stderr)
+        return ExitCode.FAILED
+
+
+def build_parser() -> Parser:
+    """The parser of the command."""
+    parser = Parser(prog="hookward top", description="Show the routes of a running hookward, live. The key q ends it.")
+    add_process_flags(parser)
+    parser.add_argument("--interval", metavar="SECONDS", type=float, default=1.0, help="how often it is looked [1]")
+    parser.add_argument("--once", action="store_true", help="print one table and end")
+    return parser
+
+
+def _wants_screen(once: bool) -> bool:  # noqa: FBT001 - as it was asked for
+    return not once and Screen.is_there()
+
+
+def _now(running: Running) -> dict[str, Totals]:
+    """What all workers have counted. PrivateError where none is left."""
+    found = asyncio.run(ask_all(running.ends(), "GET", "/metrics"))
+    if not found:
+        raise PrivateError(f"process {running.process} is gone")
+    return totals(merge([read_snapshot(one) for one in found]))
+
+
+def table(now: dict[str, Totals], before: dict[str, Totals], seconds: float) -> list[tuple[str, ...]]:
+    """The rows, the busiest first: what each route has counted, and the rates since ``before``."""
+    rows = [(name, one, one.less(before.get(name))) for name, one in now.items()]
+    rows.sort(key=lambda row: (-sum(row[2].reasons.values()), -sum(row[1].reasons.values()), row[0]))
+    return [_HEAD, *(_row(name, one, lately, seconds) for name, one, lately in rows)]
+
+
+def _row(name: str, one: Totals, lately: Totals, seconds: float) -> tuple[str, ...]:
+    all_time, recent = one.figures(), lately.figures()
+    refusals = [f"{word} {count}" for word, count in one.refusals.most_common(3)]
+    return (
+        visible(name)[:40].replace("\n", " ") or _NO_ROUTE,
+        _rate(recent["requests"], seconds),
+        _rate(recent["refused"], seconds),
+        _time(recent["p50_s"]),
+        _time(recent["p99_s"]),
+        str(all_time["requests"]),
+        str(all_time["refused"]),
+        ", ".join(refusals),
+    )
+
+
+def _rate(count: object, seconds: float) -> str:
+    return f"{int(str(count)) / seconds:.1f}"
+
+
+def _time(seconds: object) -> str:
+    if not isinstance(seconds, int | float):
+        return "-"
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
+
+
+def lines_of(rows: Sequence[tuple[str, ...]], paint: Paint, columns: int) -> list[str]:
+    """The rows as lines of a table that is no wider than the screen."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    lines = []
+    for number, (name, *figures, reasons) in enumerate(rows):
+        cells = [name.ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(figures, widths[1:], strict=False)]
+        line = "  ".join([*cells, reasons])[:columns].rstrip()
+        lines.append(paint(line, "bold") if number == 0 else line)
+    return lines
+
+
+class _OnScreen:
+    """On a terminal, until a key or a signal says otherwise."""
+
+    def __init__(self, running: Running, interval_s: float) -> None:
+        self._running = running
+        self._interval_s = interval_s
+
+    def run(self) -> int:
+        """Draw it again and again."""
+        paint = Paint.on(sys.stdout)
+        before, at = _now(self._running), time.monotonic()
+        with Screen() as screen:
+            rows = table(before, before, 1.0)
+            while True:
+                columns, _ = screen.size
+                head = f"hookward, process {self._running.process}: every {self._interval_s:g} s, q ends"
+                screen.draw([paint(head[:columns], "dim"), "", *lines_of(rows, paint, columns)])
+                if screen.key(self._interval_s) in {"q", "Q", "\x1b", "\x04"}:
+                    return ExitCode.OK
+                now, then = _now(self._running), time.monotonic()
+                rows = table(now, before, max(then - at, 0.001))
+                before, at = now, then
+
+
+class _Printed:
+    """Where there is no terminal: a table each time."""
+
+    def __init__(self, running: Running, arguments: object) -> None:
+        self._running = running
+        self._interval_s = float(getattr(arguments, "interval", 1.0))
+        self._once = bool(getattr(arguments, "once", False))
+
+    def run(self) -> int:
+        """Print it again and again, or once."""
+        before, at = _now(self._running), time.monotonic()
+        while True:
+            time.sleep(self._interval_s)
+            now, then = _now(self._running), time.monotonic()
+            rows = table(now, before, max(then - at, 0.001))
+            print("\n".join(lines_of(rows, Paint(colour=False), 200)), flush=True)
+            if self._once:
+                return ExitCode.OK
+            before, at = now, then
