@@ -73,6 +73,7 @@ class Service:
         self.state = ServiceState.STARTING
         self.how = Leave.STAY
         self.is_handed_over = False
+        self.has_served = False
         self._launch = launch
         self._notifier = launch.notifier
         self._loop = loop
@@ -137,6 +138,7 @@ class Service:
 
     def serves(self) -> None:
         """Deliveries are taken: say so, in an upgrade first to the old process, which then lets us speak for both."""
+        self.has_served = True
         loaded, old = self._engine.loaded, self._launch.old
         banner.announce(loaded.policy, loaded.settings, shown(self._engine.held), self._launch.loop)
         if old is None:

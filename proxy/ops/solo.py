@@ -47,7 +47,7 @@ class Solo:
                 self._reload.cancel()
             self.service.close()
             await self.worker.close()
-            log.info("stopped")
+        log.info("stopped")  # not of a start that failed: why it did is told next
 
     # -- asked by the service
 

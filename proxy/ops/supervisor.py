@@ -288,7 +288,8 @@ class Supervisor:
         self._service.close()
         self._loop.close()
         self._sets.close()
-        log.info("stopped")
+        if self._service.has_served:  # of a start that failed, why it did is told next
+            log.info("stopped")
 
     def _close_sockets(self, *, unlink: bool) -> None:
         for plan in (self._next, self._plan):

@@ -51,6 +51,7 @@ BROKEN: dict[str, tuple[tuple[str, ...], int, str]] = {
     "user that is unknown": ((*OPEN, "--open", "--user", "no-such-user"), 78, "no user 'no-such-user'"),
     "group that is unknown": ((*OPEN, "--open", "--group", "no-such-group"), 78, "no group 'no-such-group'"),
     "port in use": ((*UPSTREAM, "--open", "--listen", "127.0.0.1:{taken}"), 69, TAKEN),
+    "port in use, for workers": ((*UPSTREAM, "--open", "--workers", "2", "--listen", "127.0.0.1:{taken}"), 69, TAKEN),
     "admin's port in use": ((*OPEN, "--open", "--admin", "127.0.0.1:{taken}"), 69, TAKEN),
     "forward's port in use": ((*OPEN, "--open", "--tcp", "127.0.0.1:{taken}=127.0.0.1:1"), 69, "cannot listen"),
     "address of another host": ((*UPSTREAM, "--open", "--listen", "192.0.2.1:0"), 78, "`ip address`"),
@@ -98,6 +99,7 @@ def test_run_and_check_refuse_alike(name: str, place: Path, taken: int, capsys: 
     word = word.format(place=place, taken=taken)
     started = run("run", *filled)
     assert (started.returncode, word in started.stderr) == (code, True), started.stderr
+    assert "stopped" not in started.stderr, "it never ran"
     assert main(["check", *filled]) == code
     said = capsys.readouterr().err
     assert word in said
