@@ -170,7 +170,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "demo": Command("show hookward at work on this machine", _demo),
         "ip-sets": Command("show, compare and refresh the published address lists", _ip_sets),
         "providers": Command("list the senders that are known by name", _providers),
-        "queue": Command("show, replay and drop the deliveries that are kept, pause and resume routes", _queue),
+        "queue": Command("show, replay and drop what is kept, pause and resume routes", _queue),
         "console": Command("print a link that lets a browser into the console, once", _console),
         "tail": Command("print what comes, as it comes, by search words", _tail),
         "top": Command("show the routes live: rates, refusals, times", _top),

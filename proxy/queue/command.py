@@ -16,6 +16,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from textwrap import fill
 
 from proxy.config.commandline import ExitCode, Parser
 from proxy.config.flags import FlagError
@@ -37,16 +38,17 @@ BATCH = 500
 _ACTIONS = ("status", "list", "show", "replay", "drop", "pause", "resume", "export")
 _EXAMPLES = f"""
 actions:
-  status            depth, oldest, rate and size by route (what is done without an action)
+  status            depth, oldest, rate and size by route (without an action)
   list WORD...      what is kept, the oldest first; the words search
-  show ID...        all that is known of a delivery: its attempts, and why they failed
+  show ID...        all that is known: attempts, and why they failed
   replay ID...      try these again now; or --dead, --since, --search
-  drop ID...        remove these for good; or --dead, --since, --search, with --yes
+  drop ID...        remove these for good; or --dead, --since, --search (--yes)
   pause ROUTE       deliver nothing of a route; what comes is kept
   resume ROUTE      go on
   export ID|WORD... heads and bodies as lines of JSON
 
-search words: {FORMS}
+search words:
+{fill(FORMS, 78, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)}
 """
 
 
@@ -69,7 +71,7 @@ def build_parser() -> Parser:
     """The parser of the command."""
     parser = Parser(
         prog="hookward queue",
-        description="Look at the deliveries that are kept, and change them, in a running process or at rest.",
+        description="Look at the deliveries that are kept, and change them, in a\nrunning process or at rest.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
