@@ -11,11 +11,12 @@ from contextlib import suppress
 from proxy.console.kept import Json, KeptExchange
 from proxy.core.addresses import Peer
 from proxy.core.policy import Policy
-from proxy.core.walk import Trip, Walk, walk
+from proxy.core.walk import ADMITTED, Trip, Walk, walk
 from proxy.reasons import Ended, Reason
 
 _TOLD = {
     Reason.DELIVERED: "the application answered",
+    Reason.FILTERED: "what it says is not what `where` names, so it was answered and not passed on",
     Reason.HANDSHAKE_ANSWERED: "an endpoint check of the provider, which hookward answered",
     Reason.DUPLICATE_DELIVERED: "a duplicate of one that was delivered before",
     Reason.DUPLICATE_IN_FLIGHT: "a duplicate of one that was under way",
@@ -32,8 +33,15 @@ def find(kept: KeptExchange, policy: Policy) -> Json:
         "checks": [{"name": step.name, "passed": step.passed, "said": step.said} for step in found.steps],
         "cause": cause,
         # Another configuration, or a body that is not here whole, may judge otherwise than was judged then.
-        "agrees": found.word == ("admitted" if kept.record.verdict == "admitted" else kept.record.reason.word),
+        "agrees": found.word == _expected(kept),
     }
+
+
+def _expected(kept: KeptExchange) -> str:
+    """The word that the same checks would end with."""
+    record = kept.record
+    is_left_out = record.reason is Reason.FILTERED
+    return ADMITTED if record.verdict == "admitted" and not is_left_out else record.reason.word
 
 
 def sentence(kept: KeptExchange, found: Walk | None = None) -> str:

@@ -30,9 +30,10 @@ MAX_KEPT = 4096
 #: Names of hosts, which clients choose.
 MAX_HOSTS = 64
 
-_FINE = frozenset(
-    {Reason.DELIVERED, Reason.ACCEPTED, Reason.HANDSHAKE_ANSWERED, Reason.DUPLICATE_DELIVERED, Reason.DRAINED}
+_TAKEN = frozenset(
+    {Reason.DELIVERED, Reason.ACCEPTED, Reason.FILTERED, Reason.HANDSHAKE_ANSWERED, Reason.DUPLICATE_DELIVERED}
 )
+_FINE = _TAKEN | {Reason.DRAINED}
 _OUR_TROUBLE = frozenset(
     {
         Reason.OVERLOADED,
@@ -291,7 +292,7 @@ class EcsLines(JsonLines):
         )
 
     def _judged(self, record: ExchangeRecord) -> str:
-        outcome = "success" if record.reason is Reason.DELIVERED and record.status < 500 else "failure"
+        outcome = "success" if record.reason in _TAKEN and record.status < 500 else "failure"
         return (
             f'{self._fields.severity}{severity(record).lower()}","ecs.version":"{ECS_VERSION}","event.kind":"event"'
             f',"event.category":["web"],"event.type":["access"],"event.outcome":"{outcome}"'

@@ -22,7 +22,7 @@ OTHERS = "others"
 
 _NEVER_LESS = frozenset(
     {
-        *(Reason.DELIVERED, Reason.ACCEPTED, Reason.DUPLICATE_DELIVERED),
+        *(Reason.DELIVERED, Reason.ACCEPTED, Reason.FILTERED, Reason.DUPLICATE_DELIVERED),
         *(Reason.INTERNAL_ERROR, Reason.OVERLOADED, Reason.QUEUE_FULL, Reason.QUEUE_FAILED),
     }
 )

@@ -49,6 +49,17 @@ class TestWhatIsKept:
         assert broken["request"]["target"] is None
         assert "bad" in broken["request"]["body"]["text"]
 
+    def test_what_its_route_leaves_out(self, begin: Start, upstream: RecordingUpstream) -> None:
+        hookward = begin(route='where = { "action" = "closed" }')
+        assert once(hookward.address, delivery()).status == 200
+        assert upstream.seen == []
+        visitor = token(hookward)
+        [row] = visitor.get("deliveries?q=reason:filtered")["deliveries"]
+        shown = visitor.get(f"deliveries/{row['id']}")
+        assert (row["verdict"], row["detail"], shown["agrees"]) == ("admitted", "action", True)
+        assert "answered and not passed on" in shown["sentence"]
+        assert shown["checks"][-1]["said"].startswith("filtered: action is not what `where` names")
+
     def test_search_pages_and_mistakes(self, begin: Start) -> None:
         hookward = begin()
         for number in range(5):

@@ -33,6 +33,8 @@ def test_a_line_in_elastics_names() -> None:
         "token_missing",
     )
     assert "trace.id" not in refused
+    left_out = json.loads(EcsLines()(record(reason=Reason.FILTERED, status=200, detail="action")))
+    assert (left_out["event.outcome"], left_out["log.level"]) == ("success", "info")
 
 
 def test_both_json_forms_have_the_same_fields() -> None:
