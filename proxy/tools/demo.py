@@ -226,6 +226,8 @@ def _invite(guard: Guard, secret_file: Path, paint: Paint) -> None:
         '     -H "X-GitHub-Event: ping" -H "Content-Type: application/json" --data-binary "$body"',
     ):
         print(f"  {paint(line, 'cyan')}")
+    print("\nSee each of them, and why it was refused, in a browser (this link opens once):\n")
+    print(f"  {paint(guard.console_link(), 'cyan')}")
     print("\nBoth keep running until Ctrl-C, which leaves the demo. What arrives is shown here.\n", flush=True)
 
 

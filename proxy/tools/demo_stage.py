@@ -6,6 +6,7 @@ standard library's server on a thread. Both listen on loopback, on ports that th
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -19,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any
 
+from proxy.net.private import PrivateError, ask_all, find
 from proxy.values import frozen
 
 PATH = "/hooks/github"
@@ -27,6 +29,7 @@ START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 
 _LISTENING = re.compile(r"listening on (?:http://)?127\.0\.0\.1:(\d+)")
+_CONSOLE = re.compile(r"listening on 127\.0\.0\.1:(\d+) \(the console")
 
 
 class StageError(Exception):
@@ -95,10 +98,12 @@ class Guard:
             *(sys.executable, "-m", "proxy"),
             *("--listen", "127.0.0.1:0", "--upstream", f"http://127.0.0.1:{upstream_port}"),
             *("--path", PATH, "--provider", "github", "--secret-file", str(secret_file), "--allow", "127.0.0.1"),
+            *("--console", "127.0.0.1:0", "--state-dir", str(secret_file.parent)),
         ]
+        self._folder = str(secret_file.parent)
         self._said: list[str] = []
         self._ready = threading.Event()
-        self.port = 0
+        self.port = self.console_port = 0
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and flags
             [*self.argv, "--log-format", "json", "--drain", "1s"],
             stdin=subprocess.DEVNULL,
@@ -125,6 +130,14 @@ class Guard:
         """Whether the process is still there."""
         return self._process.poll() is None
 
+    def console_link(self) -> str:
+        """A link that lets a browser into the console, once; "" where none can be had."""
+        ends = find([self._folder], self._process.pid)
+        with contextlib.suppress(PrivateError):
+            for answer in asyncio.run(ask_all(ends, "POST", "/console/link", {"scope": "act"})):
+                return f"http://127.0.0.1:{self.console_port}/enter?link={answer['token']}"
+        return ""
+
     def _read_log(self, stream: IO[str]) -> None:
         for line in stream:
             with contextlib.suppress(ValueError):
@@ -135,6 +148,8 @@ class Guard:
             self._said.append(line.rstrip("\n"))
             if not self.port and (found := _LISTENING.search(line)):
                 self.port = int(found[1])
+            if found := _CONSOLE.search(line):
+                self.console_port = int(found[1])
                 self._ready.set()
         self._ready.set()
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import http.client
+import json
+import os
+import pty
+import re
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -12,6 +19,7 @@ from proxy.config.commandline import Paint
 from proxy.tools import demo
 from proxy.tools.demo import PROMISES, Outcome, Promise, main
 from proxy.tools.demo_stage import Seen, StageError
+from tests.whole.process import environment
 
 SEEN = Seen("POST", "/hooks/github", 10, "github; secret=a; id=b")
 
@@ -92,3 +100,34 @@ def test_bad_flags():
     with pytest.raises(SystemExit) as ended:
         main(["--twice"])
     assert ended.value.code == 64
+
+
+def test_on_a_terminal_it_ends_on_the_console():
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "proxy", "demo"]
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(), start_new_session=True
+    )
+    os.close(theirs)
+    try:
+        seen, link = b"", None
+        while link is None:
+            seen += os.read(ours, 65536)
+            link = re.search(rb"http://127\.0\.0\.1:(\d+)(/enter\?link=[\w-]+)[^\w-]", seen)
+        connection = http.client.HTTPConnection("127.0.0.1", int(link[1]), timeout=20)
+        connection.request("GET", link[2].decode())
+        cookie = connection.getresponse().headers["Set-Cookie"].partition(";")[0]
+        connection = http.client.HTTPConnection("127.0.0.1", int(link[1]), timeout=20)
+        connection.request("GET", "/api/v1/deliveries", headers={"Cookie": cookie})
+        found = json.loads(connection.getresponse().read())
+        assert {row["reason"] for row in found["deliveries"]} >= {
+            "delivered",
+            "signature_mismatch",
+            "signature_missing",
+        }
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
