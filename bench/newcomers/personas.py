@@ -6,6 +6,7 @@ things that cost the newcomers of a trial most of their time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,6 +18,8 @@ from bench.newcomers.trial import GaveUpError, Trial
 #: The README's way without make.
 INSTALL = "cd hookward && python3 -m venv .venv && .venv/bin/pip install -q ."
 URL = "http://127.0.0.1:8080"
+ETC_SECRET = "/etc/hookward/github.secret"
+_FENCE = re.compile(r"^```sh[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOTHING: Mapping[str, str] = MappingProxyType({})
 #: An application as newcomers have one: it says yes, and prints what came.
 APPLICATION = """
@@ -86,6 +89,40 @@ def secret(trial: Trial, provider: str = "github") -> str:
     """Make one, as tools.md says; the name of its file."""
     trial.must(f"hookward gen-secret {provider} --out {provider}.secret")
     return f"{provider}.secret"
+
+
+def reader(trial: Trial) -> None:
+    """Somebody who types what the README says, from the first line to a delivery of their own, and then the demo."""
+    application(trial)
+    trial.must(INSTALL, online=True)
+    page = (trial.machine.root / "root/hookward/README.md").read_text()
+    scripts = [text for text in _FENCE.findall(page) if "hookward init" in text]
+    if not scripts:
+        # What the README had before ``init``; where its secret comes from, only tools.md says.
+        scripts = [text for text in _FENCE.findall(page) if "--path /hooks/github" in text][:1]
+    for line in _lines("\n".join(scripts)):
+        _types(trial, line)
+    if trial.report.seconds is None:
+        trial.must("mkdir -p /etc/hookward && hookward gen-secret github --out /etc/hookward/github.secret")
+        for line in (*_lines(scripts[0]), f"hookward send github --url {URL}/hooks/github --secret-file {ETC_SECRET}"):
+            _types(trial, line)
+    demo = trial.tries("set -o pipefail; timeout 60 hookward demo < /dev/null | cat")
+    trial.is_told(
+        "that the demo is over, where no terminal is", found="Every promise was kept" in demo.text and demo.code == 0
+    )
+
+
+def _types(trial: Trial, line: str) -> None:
+    if re.match(r"hookward run |(hookward|python -m proxy) --", line):
+        trial.starts(line.removesuffix("&"))
+    elif trial.does(line).code == 0 and line.startswith("hookward send "):
+        trial.succeeds()
+
+
+def _lines(script: str) -> list[str]:
+    """The commands of a script, each on one line; comments left out."""
+    whole = [re.sub(r"\s+# .*", "", line).strip() for line in script.replace("\\\n", " ").splitlines()]
+    return [line for line in whole if line and not line.startswith("#")]
 
 
 def administrator(trial: Trial) -> None:
@@ -317,6 +354,7 @@ def mistaken(trial: Trial) -> None:
     """All the mistakes that people make: each must be told with its place and its mend."""
     trial.must(INSTALL, online=True)
     trial.report.told, trial.report.not_told = judge(trial.machine)
+    trial.report.commands += len(trial.report.told) + len(trial.report.not_told)
     trial.succeeds()
 
 
@@ -396,6 +434,7 @@ class Persona:
 
 PERSONAS: Mapping[str, Persona] = MappingProxyType(
     {
+        "reader": Persona("somebody who types what the README says", reader),
         "administrator": Persona("FlexDeploy administrator: GitHub and an old token sender on one path", administrator),
         "tunnel": Persona("developer behind a tunnel", behind_a_tunnel),
         "buildbot": Persona("buildbot team", buildbot_team),

@@ -7,7 +7,7 @@ from time import monotonic
 
 from bench.newcomers.machine import Done, Machine, Service
 
-_ENDS = ("|", "\\", "&&", "{")
+_ENDS = ("|", "\\", "{")
 
 
 @dataclass
@@ -96,7 +96,8 @@ class Trial:
         if self._began is None:
             self._began = monotonic()
         lines = [line.strip() for line in script.strip().splitlines() if line.strip()]
-        self.report.commands += 1 + sum(not line.endswith(_ENDS) for line in lines[:-1])
+        typed = [line for line in lines[:-1] if not line.endswith(_ENDS)] + lines[-1:]
+        self.report.commands += sum(1 + line.count(" && ") for line in typed)
 
 
 def _told(script: str, done: Done) -> str:

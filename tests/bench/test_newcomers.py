@@ -46,8 +46,9 @@ def test_lines_are_commands_and_what_is_continued_is_one(trial: Trial, paper: Pa
     trial.does("one")
     trial.does("one \\\n  --flag\ntwo |\n wc\n\nthree", online=True)
     trial.writes("file", "text")
-    assert trial.report.commands == 5
-    assert paper.online == [True, False, True]
+    trial.does("cd there && four")
+    assert trial.report.commands == 7
+    assert paper.online == [True, False, True, False]
 
 
 def test_a_failure_is_a_stumble_but_where_it_is_tried(trial: Trial) -> None:
