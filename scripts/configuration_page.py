@@ -43,7 +43,9 @@ configuration means.
   64 MiB) and `"set:NAME"` or `"set:NAME?query"` (published lists).
 - **Listening addresses**: `"0.0.0.0:443"`, `"[::]:443"`, `":443"` (every address), `"unix:/run/hookward.sock"`,
   `"fd:NAME"` (socket activation).
-- **Upstreams**: `"http://127.0.0.1:8000"`, `"127.0.0.1:8000"`, `"https://app:8443"`, `"unix:/run/app.sock"`.
+- **Upstreams**: `"http://127.0.0.1:8000"`, `"127.0.0.1:8000"`, `"https://app:8443"`, `"unix:/run/app.sock"`. A
+  path in it stands before all paths there: `"http://127.0.0.1:8000/base"`, `"unix:/run/app.sock:/base"`; see
+  [guards.md](guards.md#another-path-at-the-application).
 
 ## What the keys mean together
 

@@ -25,6 +25,7 @@ import trustme
 from proxy.config.load import load
 from proxy.core.metric_families import FAMILIES
 from proxy.core.states import ANSWER_MOVES, CLIENT_MOVES, REQUEST_MOVES, UPSTREAM_MOVES
+from proxy.reasons import Reason
 from tests.deliveries import keys
 from tests.kustomized import of_kind, rendered
 from tests.pages import PAGES, ROOT, anchors, blocks
@@ -240,3 +241,8 @@ def test_make_lists_its_targets() -> None:
     command = [make, "--no-print-directory"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("  make help ")
+
+
+def test_the_readme_knows_how_many_reasons_there_are() -> None:
+    [number] = re.findall(r"one of (\d+) words", (ROOT / "README.md").read_text())
+    assert int(number) == len(Reason)

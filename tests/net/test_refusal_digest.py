@@ -39,7 +39,11 @@ def test_one_in_so_many_has_a_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "reason", [Reason.DELIVERED, Reason.UPSTREAM_TIMEOUT, Reason.INTERNAL_ERROR, Reason.OVERLOADED, Reason.SENDER_GONE]
+    "reason",
+    [
+        *(Reason.DELIVERED, Reason.FILTERED, Reason.UPSTREAM_TIMEOUT, Reason.INTERNAL_ERROR),
+        *(Reason.OVERLOADED, Reason.SENDER_GONE),
+    ],
 )
 def test_what_is_no_refusal_always_has_its_line(reason: Reason) -> None:
     one, told = digest(sample=1000, per_minute=1)
