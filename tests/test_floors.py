@@ -24,7 +24,7 @@ ASKED_FOR = {
         *{name for name in MODULES if name.startswith(("proxy.ops.", "proxy.tools."))},
         "proxy.queue.command",
     },
-    "proxy.ops.console": {"proxy.console.console", "proxy.console.lent"},
+    "proxy.ops.console": {"proxy.console.console", "proxy.console.lent", "proxy.console.store"},
     "proxy.ops.duplicates": {"proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"},
     "proxy.ops.run_command": {"proxy.ops.supervisor", "proxy.tools.check"},
     "proxy.ops.stores": {"proxy.queue.asked", "proxy.queue.opening", "proxy.queue.records"},

@@ -86,16 +86,19 @@ class Api:
         query = self._query(asked.get("q", ""))
         after = asked.get("after", "")
         found = await self._crew.ask_all("deliveries", query=query, limit=limit + 1, after=after)
-        rows = sorted((row for one in found for row in one["deliveries"]), key=lambda row: row["id"], reverse=True)
+        stored = await self._crew.desk.stored(self._crew.desk.read(query), limit + 1, after)
+        # What is both in memory and in the file is one.
+        known = {row["id"]: row for rows in (stored, *(one["deliveries"] for one in found)) for row in rows}
+        rows = [known[name] for name in sorted(known, reverse=True)]
         more = rows[limit - 1]["id"] if len(rows) > limit else None
         return _json({"deliveries": rows[:limit], "next": more, "counts": _summed(one["counts"] for one in found)})
 
     async def _delivery(self, request: Request, visitor: Visitor) -> Answer:
         name = request.params["id"]
-        found = await self._crew.ask_first("delivery", id=name)
+        found = await self._crew.ask_first("delivery", id=name) or await self._crew.desk.stored_one(name)
         if found is None:
             raise _no_delivery(name)
-        self._audit_of(visitor, "saw the delivery", found["id"], "shown")
+        self._audit_of(visitor, "saw the delivery", str(found["id"]), "shown")
         return _json(found)
 
     async def _wait(self, request: Request, visitor: Visitor) -> Answer:

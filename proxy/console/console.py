@@ -28,6 +28,7 @@ from proxy.console.kept import Json
 from proxy.console.key import session_key
 from proxy.console.order import MistakenOrderError
 from proxy.console.replay import Replayer
+from proxy.console.store import Bounds, DeliveryFile
 from proxy.http1 import RequestHead
 from proxy.net.http_server import JSON, TEXT, Answer, Answering, HttpServer, Paths, Places, Request
 from proxy.net.site import Site
@@ -52,11 +53,16 @@ class Console:
         audit: Callable[[str], None],
     ) -> None:
         """``state_dir`` is where tests are kept; ``hosts`` are names of this host besides those of loopback; ``audit``
-        takes a line for each act and each sight of a body.
+        takes a line for each act and each sight of a body. Raises StoreFailedError where the file cannot be used.
         """
         self.capture = site.capture = Capture(settings, site)
         self.server = HttpServer(self._judge, max_content=MAX_CONTENT)
         self._desk = Desk(self.capture, site)
+        if settings.store is not None:
+            bounds = Bounds(settings.keep, settings.keep_bytes, settings.max_age_s)
+            masks, now = self.capture.maskings, site.clock.wall
+            self._desk.file = DeliveryFile(settings.store, bounds, lambda kept: masks.of(kept.route), now, audit)
+            self.capture.store = self._desk.file
         self._replayer = Replayer(self.capture, site)
         self._state_dir = state_dir
         self._history = History(site.metrics, site.loop)

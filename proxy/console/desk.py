@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from proxy.console import evidence
 from proxy.console.capture import MAX_VIEWERS, Capture, Viewer
 from proxy.console.kept import Json, KeptExchange, detail, searched, summary
+from proxy.console.store import DeliveryFile
 from proxy.core.search import Query, parse_query
+from proxy.net.apart import SWITCH_S
 from proxy.net.site import Site
 
 #: A search gives way to traffic after so long.
@@ -38,12 +41,16 @@ class Desk:
     def __init__(self, capture: Capture, site: Site) -> None:
         self.capture = capture
         self._site = site
+        self.file: DeliveryFile | None = None  # what outlives the process
+        sys.setswitchinterval(SWITCH_S)  # what the threads of a console do is never waited for
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hookward-console")
         self._links: dict[str, tuple[float, str]] = {}  # token -> (until, scope)
 
     def close(self) -> None:
         """End the thread."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+        if self.file is not None:
+            self.file.close()
 
     @property
     def now(self) -> float:
@@ -65,6 +72,18 @@ class Desk:
                 await asyncio.sleep(0)
                 started = self._site.loop.time()
         return {"deliveries": found, "counts": self.counts()}
+
+    async def stored(self, query: Query, limit: int, before: str) -> list[Json]:
+        """Those in the file that match, of all workers and of before the start, the newest first."""
+        if self.file is None:
+            return []
+        return await self._site.loop.run_in_executor(self._thread, self.file.search, query, limit, before)
+
+    async def stored_one(self, name: str) -> Json | None:
+        """All of one that is in the file."""
+        if self.file is None:
+            return None
+        return await self._site.loop.run_in_executor(self._thread, self.file.find, name)
 
     def matches(self, query: Query, kept: KeptExchange) -> bool:
         """Whether search words find it. Nothing that is masked is found."""

@@ -13,6 +13,7 @@ from types import ModuleType
 
 from proxy.config.settings import Settings
 from proxy.core.exposition import plain_snapshot
+from proxy.errors import ConfigError, Problem
 from proxy.net.http_server import JSON, TEXT, Answer, Request
 from proxy.net.site import Site
 from proxy.ops.journal import audit
@@ -50,24 +51,30 @@ class _OfWorker:
 async def open_console(
     settings: Settings, site: Site, own: OwnListeners, private: PrivateSocket, describe: Describe
 ) -> Callable[[], None]:
-    """Keep what comes from now on, and serve it, where that is configured. Gives what ends it."""
+    """Keep what comes from now on, and serve it, where that is configured. Gives what ends it. Raises ConfigError."""
     paths = private.paths
     paths.add("GET /metrics", lambda _: Answer(200, JSON, json.dumps(plain_snapshot(site.metrics.snapshot())).encode()))
     if settings.console is None:
         paths.add("POST /console/stream", lambda request: _lend(site, request))
         return lambda: None
     from proxy.console import console as wing
+    from proxy.console import store
 
     listen = settings.console.listen
-    console = wing.Console(
-        settings.console,
-        site,
-        _OfWorker(describe, private.process),
-        private,
-        state_dir=settings.state_dir,
-        hosts={listen.host.lower(), *own.names} - {""},
-        audit=audit,
-    )
+    try:
+        console = wing.Console(
+            settings.console,
+            site,
+            _OfWorker(describe, private.process),
+            private,
+            state_dir=settings.state_dir,
+            hosts={listen.host.lower(), *own.names} - {""},
+            audit=audit,
+        )
+    except store.StoreFailedError as error:
+        mend = "let the user that hookward runs as write there, or name another file"
+        what = f"{settings.console.store} cannot be used ({error})"
+        raise ConfigError([Problem("console.store", what, mend)]) from None
     scheme = "http" if listen.is_local else "https"
     console.places += [f"{scheme}://{bound}" for place, bound in own.held if place.use == CONSOLE]
     await own.serve(CONSOLE, console.server, secure=not listen.is_local)
