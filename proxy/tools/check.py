@@ -39,7 +39,7 @@ from proxy.tools.explain import read_file
 from proxy.tools.installed_unit import installed_unit
 from proxy.tools.ip_sets import SetRow, sentence, show_age
 from proxy.tools.lint import lint
-from proxy.tools.start import check_user, errors_of_ports, problems_with_log, problems_with_store
+from proxy.tools.start import check_user, errors_of_ports, problems_with_log, problems_with_stores
 from proxy.values import frozen
 
 
@@ -117,7 +117,7 @@ def load_as_service(arguments: argparse.Namespace, shelf: SetShelf, *, elsewhere
             stack.enter_context(named.worn())
             loaded = load_namespace(arguments, environ, shelf=shelf)
             load_certificates(loaded.settings)
-        return Judged(loaded, (*problems, *problems_with_store(loaded.settings)))
+        return Judged(loaded, (*problems, *problems_with_stores(loaded)))
 
 
 def build_parser() -> RunParser:

@@ -16,7 +16,7 @@ from pathlib import Path
 from proxy.config.accounts import identity_of
 from proxy.config.guarded_files import reach
 from proxy.config.installation import how_to_add
-from proxy.config.settings import Settings
+from proxy.config.settings import Loaded, Settings
 from proxy.errors import Problem
 from proxy.net.holder import holder_of
 from proxy.net.sockets import AddressInUseError, ListenError, NotPermittedError, try_all
@@ -67,8 +67,30 @@ def _why_not_written(path: str) -> str | None:
         return error.strerror
 
 
-def problems_with_store(settings: Settings) -> Iterator[Problem]:
-    """What keeps the effective user from the memory of deliveries."""
+def problems_with_stores(loaded: Loaded) -> Iterator[Problem]:
+    """What keeps the effective user from the memory of deliveries, and from the queue where a route has one."""
+    settings = loaded.settings
+    yield from _of_memory(settings)
+    keeps = any(route.delivery is not None and route.delivery.keeps for route in loaded.policy.routes)
+    if keeps and settings.queue is not None and settings.queue.path is not None:
+        why = _why_no_folder(Path(settings.queue.path))
+        if why is not None:
+            what = f"{settings.queue.path} cannot be used ({why})"
+            yield Problem("queue", what, f"{_LET_WRITE}, or name another folder: `path` in [queue]")
+
+
+def _why_no_folder(folder: Path) -> str | None:
+    """Why the effective user could not keep files in a folder, made where it is missing; None where it could."""
+    try:
+        there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    except OSError as error:
+        return error.strerror
+    if not there.is_dir():
+        return "Not a directory"
+    return None if os.access(there, os.W_OK | os.X_OK, effective_ids=True) else "Permission denied"
+
+
+def _of_memory(settings: Settings) -> Iterator[Problem]:
     path = settings.duplicates.path
     if path is not None:
         why = _why_not_written(path) or _why_no_database(path, stays_root=settings.user is None)
@@ -96,6 +118,7 @@ def errors_of_ports(settings: Settings) -> tuple[list[ListenError], list[str]]:
     """
     wanted = [*settings.listen, *(forward.listen for forward in settings.tcp)]
     wanted += [settings.admin] if settings.admin is not None else []
+    wanted += [settings.console.listen] if settings.console is not None else []
     errors, warnings = [], []
     for address, error in try_all(wanted):
         holder = holder_of(address) if isinstance(error, AddressInUseError) else None

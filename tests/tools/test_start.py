@@ -8,7 +8,7 @@ import pytest
 
 from proxy.config.load import load
 from proxy.config.settings import Settings
-from proxy.tools.start import errors_of_ports, problems_with_log, problems_with_store
+from proxy.tools.start import errors_of_ports, problems_with_log, problems_with_stores
 
 ENDS = ("--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1", "--open")
 
@@ -34,4 +34,4 @@ def test_logs(tmp_path: Path, log: str, mend: str) -> None:
 
 def test_without_a_file_there_is_nothing_to_say() -> None:
     assert list(problems_with_log(settings("--access-log", "off"), None)) == []
-    assert list(problems_with_store(settings())) == []
+    assert list(problems_with_stores(load(ENDS, {}))) == []

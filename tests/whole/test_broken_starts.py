@@ -28,6 +28,8 @@ LOG = (*OPEN, "--open", "--access-log")
 TAKEN = "cannot listen on 127.0.0.1:{taken}"
 TLS = (*OPEN, "--open", "--tls-cert", "{place}/cert.pem", "--tls-key")
 
+TOP = "listen = '127.0.0.1:0'\nupstream = 'http://127.0.0.1:1'\n"
+
 #: name -> the command line, the exit code, and a word of the message
 BROKEN: dict[str, tuple[tuple[str, ...], int, str]] = {
     "flag that is unknown": (("--listn", "127.0.0.1:0"), 64, "--listen"),
@@ -48,6 +50,8 @@ BROKEN: dict[str, tuple[tuple[str, ...], int, str]] = {
     "log that is a folder": ((*LOG, "{place}"), 78, "cannot be opened"),
     "store in no folder": ((*STORE, "{place}/none/d.sqlite3"), 78, "d.sqlite3"),
     "store that is none": ((*STORE, "{place}/slip.toml"), 78, "not a database"),
+    "queue in no folder": (("{place}/queue.toml",), 78, "{place}/good/below"),
+    "console's port in use": (("{place}/console.toml",), 69, TAKEN),
     "user that is unknown": ((*OPEN, "--open", "--user", "no-such-user"), 78, "no user 'no-such-user'"),
     "group that is unknown": ((*OPEN, "--open", "--group", "no-such-group"), 78, "no group 'no-such-group'"),
     "port in use": ((*UPSTREAM, "--open", "--listen", "127.0.0.1:{taken}"), 69, TAKEN),
@@ -61,14 +65,17 @@ BROKEN: dict[str, tuple[tuple[str, ...], int, str]] = {
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, taken: int) -> Path:
     folder = tmp_path_factory.mktemp("broken")
     (folder / "slip.toml").write_text("listn = '127.0.0.1:0'\nupstream = 'http://127.0.0.1:1'\n")
     route = "[route.a]\npath = '/a'\nprovider = 'github'\nsecrets = ['cred:a']\n"
-    (folder / "credential.toml").write_text(f"listen = '127.0.0.1:0'\nupstream = 'http://127.0.0.1:1'\n{route}")
+    (folder / "credential.toml").write_text(f"{TOP}{route}")
     for name, text in (("empty", ""), ("good", "0123456789abcdef")):
         (folder / name).write_text(text)
         (folder / name).chmod(0o600)
+    kept = route.replace("['cred:a']", f"['file:{folder}/good']\ndeliver = 'fallback'")
+    (folder / "queue.toml").write_text(f"{TOP}[queue]\npath = '{folder}/good/below'\n{kept}")
+    (folder / "console.toml").write_text(f"{TOP}open = true\n[console]\nlisten = '127.0.0.1:{taken}'\n")
     authority = trustme.CA()
     for name in ("cert", "other"):
         issued = authority.issue_cert("hooks.example.com")
