@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,6 +111,9 @@ deb: .venv/test.stamp ## Build the Debian package
 
 rpm: .venv/test.stamp ## Build the RPM, and lint it (needs rpmbuild and rpmlint)
 	$(BIN)/python packaging/rpm.py
+
+rpm-test: rpm ## Install, use and remove the RPM in a fresh system with rpm (as root, with debootstrap; ROOT=FOLDER has one)
+	packaging/rpm_test.sh dist/hookward-*.rpm $(ROOT)
 
 deb-test: deb ## Install, use, remove and purge the package in a fresh Debian (as root, with debootstrap; ROOT=FOLDER has one)
 	packaging/deb_test.sh dist/hookward_*.deb $(ROOT)

@@ -75,6 +75,23 @@ def test_the_service_reads_what_root_makes(tmp_path: Path, capsys: pytest.Captur
     assert not (folder / "d").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root works in folders of others")
+def test_root_makes_no_secret_through_another_users_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    nobody = pwd.getpwnam("nobody")
+    theirs, treasure = tmp_path / "theirs", tmp_path / "treasure"
+    for folder in (theirs, treasure):
+        folder.mkdir()
+    (theirs / "keys").symlink_to(treasure)
+    (theirs / "file").symlink_to(treasure / "new")
+    for path in (theirs, theirs / "keys", theirs / "file"):
+        os.lchown(path, nobody.pw_uid, nobody.pw_gid)
+    assert gen_secret.main(["--out", str(theirs / "keys" / "new")]) == 1
+    assert gen_secret.main(["--out", str(theirs / "file")]) == 1
+    assert gen_secret.main(["--out", str(theirs / "keys" / "deep" / "new"), "--group", str(nobody.pw_gid)]) == 1
+    assert list(treasure.iterdir()) == []
+    assert "symbolic link that another user made" in capsys.readouterr().err
+
+
 def test_what_a_provider_makes_itself_is_said(capsys: pytest.CaptureFixture[str]):
     assert gen_secret.main(["slack"]) == 0
     assert "Slack makes the secret itself: copy it from there" in capsys.readouterr().err
