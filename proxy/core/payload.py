@@ -7,7 +7,8 @@ twice, two types of content) there is none: what we decide on must be what the a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
 
 from proxy.core.signing.documents import read_document, read_form
 from proxy.http1 import RequestHead
@@ -70,29 +71,46 @@ class Pointer:
             steps += [name] * bool(name) + ["[]"] * (len(marks) // 2)
         return cls(text, tuple(steps))
 
-    def values(self, document: object) -> list[object] | None:
+    def values(self, document: Payload) -> list[object] | None:
         """What is there, null left out: at most one value where no step is "[]". None where it is too much."""
-        found = [document]
+        found = [document.root]
         for step in self.steps:
-            found = list(_step_into(found, step))
+            found = [inner for value in found for inner in document.step_into(value, step)]
             if len(found) > MAX_VALUES:
                 return None
         return [value for value in found if value is not None]
 
-    def of_all(self, document: object) -> list[object]:
+    def of_all(self, document: Payload) -> list[object]:
         """As ``values``, but none at all where an element on the way has nothing there, or where there are too many."""
-        found = [document]
+        found = [document.root]
         for step in self.steps:
-            parts = [list(_step_into([value], step)) for value in found]
+            parts = [document.step_into(value, step) for value in found]
             if not all(parts) or sum(map(len, parts)) > MAX_VALUES:
                 return []
             found = [value for part in parts for value in part]
         return found
 
 
-def _step_into(values: list[object], step: str) -> Iterator[object]:
-    for value in values:
+class Payload:
+    """A document that is looked into. ``is_ambiguous`` once a key was looked at that equals another one of its object but
+    for the case of letters: many applications, Go's among them, take either.
+    """
+
+    __slots__ = ("_twice", "is_ambiguous", "root")
+
+    def __init__(self, root: object) -> None:
+        self.root = root
+        self.is_ambiguous = False
+        self._twice: dict[int, frozenset[str]] = {}  # by the identity of an object: its keys that are there twice so
+
+    def step_into(self, value: object, step: str) -> Sequence[object]:
+        """What ``step`` leads to: each element of a list, or what is at a key."""
         if step == "[]":
-            yield from value if isinstance(value, list) else ()
-        elif isinstance(value, dict) and step in value:
-            yield value[step]
+            return value if isinstance(value, list) else ()
+        if not isinstance(value, dict) or step not in value:
+            return ()
+        if id(value) not in self._twice:
+            folded = Counter(key.casefold() for key in value)
+            self._twice[id(value)] = frozenset(key for key, times in folded.items() if times > 1)
+        self.is_ambiguous |= step.casefold() in self._twice[id(value)]
+        return (value[step],)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import TypeAlias
 
-from proxy.core.payload import Pointer, read_payload
+from proxy.core.payload import Payload, Pointer, read_payload
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from proxy.values import frozen
@@ -88,7 +88,7 @@ class PayloadCondition:
         parts += [f"is not {' nor '.join(map(str, self.none_of))}"] * bool(self.none_of)
         return " and ".join(parts)
 
-    def holds(self, document: object) -> bool | None:
+    def holds(self, document: Payload) -> bool | None:
         """Whether it does; None where too much is there."""
         values = self.place.values(document)
         if not values:
@@ -134,22 +134,23 @@ class PayloadRule:
         """What becomes of a delivery; ``body`` None is one that was too large to be kept."""
         if body is None:
             return self._undecided("hold_window")
-        document = read_payload(head, body)
-        if document is None:
+        root = read_payload(head, body)
+        if root is None:
             return self._undecided("unreadable")
+        document = Payload(root)
         events = self._events_of(document)
         event = _printable(events[0])[:_MAX_EVENT] if events else ""
-        if self.events is not None and not (events and self.events.issuperset(events)):
+        if self.events is not None and (document.is_ambiguous or not (events and self.events.issuperset(events))):
             return Selection(Reason.EVENT_REFUSED, event=event)
         for condition in self.where:
             holds = condition.holds(document)
-            if holds is None:
-                return self._undecided("too_many_values", event)
+            if holds is None or document.is_ambiguous:
+                return self._undecided("too_many_values" if holds is None else "unreadable", event)
             if not holds:
                 return Selection(Reason.FILTERED, condition.place.text, event)
         return Selection(event=event)
 
-    def _events_of(self, document: object) -> Sequence[str]:
+    def _events_of(self, document: Payload) -> Sequence[str]:
         """The event types: one, or those of all events that came together. None of them where one has no text there."""
         values = [] if self.event_place is None else self.event_place.of_all(document)
         texts: list[str] = [value for value in values if isinstance(value, str)]

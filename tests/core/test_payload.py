@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.payload import MAX_VALUES, Pointer, media_type, read_payload
+from proxy.core.payload import MAX_VALUES, Payload, Pointer, media_type, read_payload
 from proxy.core.request_head import read_request_head
 from proxy.core.signing.documents import MAX_DEPTH, MAX_ELEMENTS, MAX_FIELDS
 from proxy.http1 import RequestHead
@@ -108,18 +108,18 @@ def test_what_json_writes_is_read_again(document: object) -> None:
 def test_places(place: str, values: list[object]) -> None:
     document = {"a": 1, "b": {"c": "x"}, "n": None, "l": [1, 2], "deep": [[1], [2, 3], 4]}
     document["o"] = [{"name": "p"}, {"name": "q"}, {"other": 1}, 5, {"name": None}]
-    assert Pointer.parse(place).values(document) == values
+    assert Pointer.parse(place).values(Payload(document)) == values
 
 
 def test_a_list_may_be_the_whole() -> None:
-    assert Pointer.parse("[].type").values([{"type": "a"}, {}, {"type": "b"}]) == ["a", "b"]
-    assert Pointer.parse("[]").values({"type": "a"}) == []
+    assert Pointer.parse("[].type").values(Payload([{"type": "a"}, {}, {"type": "b"}])) == ["a", "b"]
+    assert Pointer.parse("[]").values(Payload({"type": "a"})) == []
 
 
 def test_too_many_values_are_not_looked_at() -> None:
-    assert Pointer.parse("[]").values([1] * MAX_VALUES) == [1] * MAX_VALUES
-    assert Pointer.parse("[]").values([1] * (MAX_VALUES + 1)) is None
-    assert Pointer.parse("[][]").values([[1] * 100] * 100) is None
+    assert Pointer.parse("[]").values(Payload([1] * MAX_VALUES)) == [1] * MAX_VALUES
+    assert Pointer.parse("[]").values(Payload([1] * (MAX_VALUES + 1))) is None
+    assert Pointer.parse("[][]").values(Payload([[1] * 100] * 100)) is None
 
 
 @pytest.mark.parametrize("text", ["", ".", "a.", ".a", "a..b", "a.[]", "a[", "a]", "a[]]", "a[0]"])
@@ -130,7 +130,7 @@ def test_what_is_no_place(text: str) -> None:
 
 @given(JSON, st.lists(st.sampled_from(["a", "b", "[]"]), min_size=1, max_size=4))
 def test_any_document_has_values_anywhere(document: object, steps: list[str]) -> None:
-    found = Pointer("", tuple(steps)).values(document)
+    found = Pointer("", tuple(steps)).values(Payload(document))
     assert found is not None
     assert None not in found
 
@@ -138,3 +138,23 @@ def test_any_document_has_values_anywhere(document: object, steps: list[str]) ->
 def test_the_media_type() -> None:
     assert media_type(head("Text/HTML ;a=b")) == b"text/html"
     assert media_type(head()) == media_type(head("a/b", "a/b")) == b""
+
+
+@pytest.mark.parametrize(
+    ("document", "place", "ambiguous"),
+    [
+        ({"action": 1, "Action": 2}, "action", True),
+        ({"Action": 1, "action": 2}, "Action", True),
+        ({"action": 1, "Action": 2}, "other", False),
+        ({"action": 1, "Other": 1, "other": 2}, "action", False),
+        ({"a": {"b": 1, "B": 2}}, "a", False),
+        ({"a": {"b": 1, "B": 2}}, "a.b", True),
+        ({"a": [{"b": 1}, {"b": 1, "B": 2}]}, "a[].b", True),
+        ({"stra\u00dfe": 1, "STRASSE": 2}, "STRASSE", True),
+    ],
+)
+def test_keys_that_differ_in_case_alone(document: object, place: str, ambiguous: bool) -> None:
+    for look in (Pointer.values, Pointer.of_all):
+        payload = Payload(document)
+        look(Pointer.parse(place), payload)
+        assert payload.is_ambiguous is ambiguous

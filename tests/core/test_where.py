@@ -138,6 +138,18 @@ def test_doubt_is_refused_or_passed_as_the_route_says() -> None:
         assert PayloadRule(where, passes_undecided=True).judge(head(), body) == Selection()
 
 
+def test_a_key_in_two_cases_is_in_doubt_where_it_is_looked_at() -> None:
+    """Go's encoding/json takes either of them, and the last one wins."""
+    opened = read_where({"action": "opened", "inner.environment": "staging"})
+    good = {"action": "opened", "inner": {"environment": "staging", "Other": 1, "other": 2}}
+    assert judged(PayloadRule(opened), good) == Selection()
+    for bad in (good | {"Action": "closed"}, good | {"inner": {"environment": "staging", "Environment": "production"}}):
+        assert judged(PayloadRule(opened), bad) == Selection(UNDECIDED, "unreadable")
+        assert judged(PayloadRule(opened, passes_undecided=True), bad) == Selection()
+    events = PayloadRule((), Pointer.parse("type"), frozenset({"paid"}))
+    assert judged(events, {"type": "paid", "Type": "other"}).reason is REFUSED
+
+
 class TestEvents:
     rule = PayloadRule(read_where({"a": 1}), Pointer.parse("type"), frozenset({"paid", "refunded"}))
     batch = PayloadRule((), Pointer.parse("[].type"), frozenset({"paid", "refunded"}))
