@@ -92,8 +92,8 @@ class Pointer:
 
 
 class Payload:
-    """A document that is looked into. ``is_ambiguous`` once a key was looked at that equals another one of its object but
-    for the case of letters: many applications, Go's among them, take either.
+    """A document that is looked into. ``is_ambiguous`` once a key was looked at that differs from another one of its
+    object in the case of letters alone: many applications, Go's among them, take either.
     """
 
     __slots__ = ("_twice", "is_ambiguous", "root")
