@@ -151,7 +151,7 @@ clean: ## Remove what was built, .venv too
 	$(PYTHON) -m venv .venv/receivers
 	@$(BIN)/python scripts/groups.py receivers > .venv/receivers.txt
 	.venv/receivers/bin/pip install -q -r .venv/receivers.txt
-	-mkdir -p .venv/receivers/node && cd .venv/receivers/node && npm install --no-audit --no-fund --silent @octokit/webhooks @octokit/webhooks-schemas @shopify/shopify-api
+	-mkdir -p .venv/receivers/node && cd .venv/receivers/node && npm install --no-audit --no-fund --silent @octokit/webhooks @octokit/webhooks-schemas @shopify/shopify-api @linear/sdk
 	@touch $@
 
 .venv/sbom.stamp: .venv/test.stamp

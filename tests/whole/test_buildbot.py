@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from proxy.tools import send
 from tests.whole.process import Hookward
 from tests.whole.receivers.buildbot import Buildbot
@@ -30,6 +32,7 @@ PUSHES = {
 
 
 @needs(BUILDBOT)
+@pytest.mark.timeout(180)  # three programs in a row start, on a machine that may be busy
 def test_builds_start(configured: Callable[..., Hookward], tmp_path: Path) -> None:
     (tmp_path / "hook.secret").write_text(SECRET)
     (tmp_path / "hook.secret").chmod(0o600)

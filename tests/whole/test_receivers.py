@@ -59,6 +59,7 @@ SENT_TO_NODE = {
     ("github",): "push octo/hello",
     ("github", "--form"): "form octo/hello",
     ("github", "pull_request"): "pull_request octo/hello",
+    ("linear",): "Issue create HEL-7",
     ("shopify",): "ORDERS_CREATE example.myshopify.com 2025-01",
     ("shopify", "app/uninstalled"): "APP_UNINSTALLED example.myshopify.com 2025-01",
 }
@@ -180,7 +181,7 @@ def test_the_sdks_take_what_is_sent(judged: Callable[..., tuple[list[str], list[
 
 
 @needs(NODE)
-def test_octokit_and_shopify_take_what_is_sent(judged: Callable[..., tuple[list[str], list[str]]]) -> None:
+def test_the_sdks_for_node_take_what_is_sent(judged: Callable[..., tuple[list[str], list[str]]]) -> None:
     script = NODE.parent / "judge.mjs"  # beside the packages, which node looks for from there
     shutil.copyfile(HERE / "judge.mjs", script)
     expect(SENT_TO_NODE, judged(list(SENT_TO_NODE), [shutil.which("node"), script]))

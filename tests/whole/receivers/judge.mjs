@@ -1,5 +1,6 @@
-// Run by test_receivers.py: what Octokit and Shopify's library make of deliveries; as judge.py, for those of node.
+// Run by test_receivers.py: what the libraries of GitHub, Linear and Shopify make of deliveries; as judge.py, for those of node.
 import { Webhooks } from "@octokit/webhooks";
+import { LinearWebhookClient } from "@linear/sdk/webhooks";
 import "@shopify/shopify-api/adapters/node";
 import { shopifyApi, ApiVersion } from "@shopify/shopify-api";
 
@@ -17,6 +18,11 @@ const judges = {
       payload: body,
     });
     return seen;
+  },
+  async linear({ secret, fields, body }) {
+    // It wants a time of now, in the body.
+    const event = new LinearWebhookClient(secret).parseData(Buffer.from(body), fields["linear-signature"]);
+    return `${event.type} ${event.action} ${event.data.identifier}`;
   },
   async shopify({ secret, fields, body }) {
     const shopify = shopifyApi({
