@@ -14,7 +14,7 @@ from proxy.core.policy import Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.tape import Tape
-from proxy.http1 import RequestHead, ResponseHead, phrase_of
+from proxy.http1 import Framing, RequestHead, ResponseHead, phrase_of
 from proxy.reasons import Reason
 
 Json = dict[str, object]
@@ -69,7 +69,12 @@ class KeptExchange(Tape):
     @property
     def is_whole(self) -> bool:
         """Whether all of the request is here, so that it can be sent again."""
-        return bool(self.raw) and not self.cut and self.tape_bytes == self.record.bytes_in
+        head = self.head
+        if head is None or self.cut:
+            return False
+        # What a refusal by the head leaves unread is not counted: there the head says how much it would be.
+        length = head.content_length if head.framing is Framing.LENGTH else self.record.bytes_in
+        return self.tape_bytes == length and (head.framing is not Framing.CHUNKED or self.record.bytes_in > 0)
 
     @property
     def content_bytes(self) -> int:

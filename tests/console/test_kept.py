@@ -100,4 +100,6 @@ def test_a_head_is_written_as_it_came() -> None:
 def test_what_is_not_kept_whole_says_so() -> None:
     assert not keep(*post(body=b"x" * 50), room=10).is_whole
     assert keep(*post(body=b"x")).is_whole
+    assert keep(*post(body=b"x"), bytes_in=0).is_whole, "refused by its head"
+    assert not keep(post(body=b"x")[0], b"", bytes_in=0).is_whole, "and not read"
     assert keep(None, b"x", number=255, tag="ab").id.endswith("-ab-ff")
