@@ -145,7 +145,8 @@ class PayloadRule:
         for condition in self.where:
             holds = condition.holds(document)
             if holds is None or document.is_ambiguous:
-                return self._undecided("too_many_values" if holds is None else "unreadable", event)
+                why = "too_many_values" if holds is None else "unreadable"
+                return Selection(event=event) if self.may_pass else Selection(Reason.PAYLOAD_UNDECIDED, why, event)
             if not holds:
                 return Selection(Reason.FILTERED, condition.place.text, event)
         return Selection(event=event)
@@ -156,10 +157,11 @@ class PayloadRule:
         texts: list[str] = [value for value in values if isinstance(value, str)]
         return texts if len(texts) == len(values) else []
 
-    def _undecided(self, why: str, event: str = "") -> Selection:
+    def _undecided(self, why: str) -> Selection:
+        """What becomes of a payload that cannot be read at all."""
         if self.may_pass:
-            return Selection(event=event)
-        return Selection(Reason.EVENT_REFUSED if self.events is not None else Reason.PAYLOAD_UNDECIDED, why, event)
+            return Selection()
+        return Selection(Reason.EVENT_REFUSED if self.events is not None else Reason.PAYLOAD_UNDECIDED, why)
 
 
 def _printable(text: str) -> str:

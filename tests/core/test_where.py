@@ -204,6 +204,10 @@ class TestEvents:
         for other in [*others, {"changes": [{"field": "other"}]}]:
             assert judged(deep, {"entry": [good, other]}).reason is REFUSED
 
+    def test_a_listed_event_of_which_where_cannot_be_decided(self) -> None:
+        doubtful = {"type": "paid", "a": 1, "A": 2}
+        assert judged(self.rule, doubtful) == Selection(UNDECIDED, "unreadable", "paid")
+
     def test_what_cannot_be_read_is_refused_whatever_where_says(self) -> None:
         lenient = PayloadRule((), Pointer.parse("type"), frozenset({"paid"}), passes_undecided=True)
         for body in (b"{", None):
