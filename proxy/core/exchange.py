@@ -26,7 +26,7 @@ from proxy.core.payload import media_type
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.rate import RateLimiter
 from proxy.core.routes import RouteTable
-from proxy.core.setup_faults import SetupFault
+from proxy.core.setup_faults import DENIED, ROUTE_NOT_LISTED, UNTRUSTED_PROXY, SetupFault
 from proxy.core.signatures import Verification
 from proxy.http1 import Framing, RequestHead
 from proxy.reasons import OBSERVABLE, Reason
@@ -35,6 +35,8 @@ from proxy.values import mutable
 #: Methods whose content has a meaning (RFC 9110 section 9.3): without a length there is nothing to verify.
 _WITH_CONTENT = frozenset({b"POST", b"PUT", b"PATCH"})
 _NO_NAMES: frozenset[str] = frozenset()
+#: In which proxies name the client.
+_NAMING_FIELDS = frozenset({b"x-forwarded-for", b"forwarded", b"x-real-ip", b"cf-connecting-ip", b"true-client-ip"})
 
 
 @mutable
@@ -99,7 +101,7 @@ def decide(
     if not candidates:
         return Reject(Reason.PATH_NOT_MATCHED, client)
     if trusted and policy.allow is not None and client not in policy.allow:
-        return Reject(Reason.ADDRESS_REFUSED, client, owner=candidates[0])
+        return Reject(Reason.ADDRESS_REFUSED, client, owner=candidates[0], fault=ROUTE_NOT_LISTED)
     asked = _Asked(head, client, now, names, rates, policy)
     refused: list[Reject] = []
     for route in candidates:
@@ -107,7 +109,14 @@ def decide(
         if isinstance(answer, Admit):
             return answer
         refused.append(answer)
-    return _most_telling(head, refused)
+    return _most_telling(head, refused, trusted=trusted)
+
+
+def _address_fault(head: RequestHead, detail: str, *, trusted: bool) -> SetupFault:
+    """What in the set-up it may come from that a route refused an address."""
+    if not trusted and not _NAMING_FIELDS.isdisjoint(head.values):
+        return UNTRUSTED_PROXY
+    return DENIED if detail == DENIED.word else ROUTE_NOT_LISTED
 
 
 def _client(head: RequestHead, peer: Peer, trusted: AddressSet) -> Peer | None:
@@ -183,7 +192,7 @@ def _observe(asked: _Asked, admit: Admit, failed: Check, reason: Reason) -> Admi
 def _reject(asked: _Asked, admit: Admit, check: Check, reason: Reason) -> Reject:
     retry_s = asked.retry_s if reason is Reason.RATE_LIMITED else 0.0
     denied = reason is Reason.ADDRESS_REFUSED and _is_denied(asked.client, admit.route)
-    detail = "denied" if denied else ""
+    detail = DENIED.word if denied else ""
     return Reject(reason, asked.client, admit.route, retry_s=retry_s, detail=detail, stage=CHECKS.index(check))
 
 
@@ -289,13 +298,15 @@ CHECKS: tuple[Check, ...] = (_method, _address, _certificate, _rate, _content, _
 PROOFS: frozenset[Check] = frozenset({_certificate, _token, _signature, _event})
 
 
-def _most_telling(head: RequestHead, refused: list[Reject]) -> Reject:
+def _most_telling(head: RequestHead, refused: list[Reject], *, trusted: bool) -> Reject:
     """Of the refusals of all routes of a path, in the order of the file, the one to be told and logged."""
     told = refused[0]
     if len(refused) > 1:
         told = max(refused, key=lambda one: (one.stage > 0, _has_evidence(head, one.route), one.stage))
     if told.reason is Reason.METHOD_NOT_ALLOWED:
         told.allow = tuple(sorted({method for one in refused if one.route for method in one.route.methods}))
+    elif told.reason is Reason.ADDRESS_REFUSED:
+        told.fault = _address_fault(head, told.detail, trusted=trusted)
     return told
 
 

@@ -88,6 +88,21 @@ MANY_HANDSHAKES = SetupFault(
     "raise max_handshakes if this is no flood",
 )
 
+ROUTE_NOT_LISTED = SetupFault(
+    "not_listed",
+    "a request came from an address that its route does not allow",
+    "add it to the route's `allow` if it is a sender of yours",
+)
+DENIED = SetupFault(
+    "denied", "a request came from an address that `deny` names", "nothing, if that is meant; else make `deny` narrower"
+)
+UNTRUSTED_PROXY = SetupFault(
+    "untrusted_proxy",
+    "a request came from an address that its route does not allow, with fields in which proxies name the client: they "
+    "are not read, for the address is not in trusted_proxies",
+    "name it there if it is a proxy, tunnel or load balancer of yours; the client that it names is judged then",
+)
+
 NO_HEADER = SetupFault(
     "proxy_header",
     "a connection begins without the PROXY header that is required",

@@ -88,8 +88,7 @@ def walk(trip: Trip) -> Walk:
     if decision.route is None:
         assert isinstance(decision, Reject)
         found.refuse("local only" if is_local else "address", decision.reason, decision.detail)
-        if decision.fault is not None:
-            found.diagnosis = Diagnosis(decision.fault.word, *decision.fault.sentences)
+        found.diagnosis = _fault_of(decision)
         return found
     if is_local:
         found.note("local only", passed=True, said="nothing is configured, and the request is one of this host")
@@ -97,8 +96,15 @@ def walk(trip: Trip) -> Walk:
     _tell_head(trip, head, decision, found)
     if isinstance(decision, Admit):
         _judge_body(trip, head, decision, found)
+    found.diagnosis = _fault_of(decision)
     _diagnose(trip, head, decision.route, found, policy)
     return found
+
+
+def _fault_of(decision: Admit | Reject) -> Diagnosis | None:
+    """What is known at once of why a request was refused."""
+    fault = decision.fault if isinstance(decision, Reject) else None
+    return None if fault is None else Diagnosis(fault.word, *fault.sentences)
 
 
 def _policy_for(trip: Trip) -> Policy:
@@ -109,7 +115,7 @@ def _policy_for(trip: Trip) -> Policy:
 
 def _diagnose(trip: Trip, head: RequestHead, route: Route, found: Walk, policy: Policy) -> None:
     reason = next((one for one in Reason if one.word == found.word), None)
-    if reason is not None:
+    if reason is not None and found.diagnosis is None:
         found.diagnosis = diagnose(Case(reason, head, trip.body, route, policy.routes, trip.now))
         if reason in _TIME:
             _walk_in_time(trip, head, route, found)

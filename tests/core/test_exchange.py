@@ -259,6 +259,27 @@ class TestSeveralRoutes:
             assert answer.route is not None
             assert (answer.route.name, answer.reason) == told
 
+    @pytest.mark.parametrize(
+        ("fields", "trusted", "word"),
+        [
+            ({}, False, "not_listed"),
+            ({"X-Forwarded-For": "192.0.2.1"}, False, "untrusted_proxy"),
+            ({"Forwarded": "for=192.0.2.1"}, False, "untrusted_proxy"),
+            ({"X-Real-IP": "192.0.2.1"}, False, "untrusted_proxy"),
+            ({"X-Forwarded-For": "198.51.100.99"}, True, "not_listed"),
+        ],
+    )
+    def test_why_an_address_is_refused(self, fields: dict[str, str], word: str, *, trusted: bool) -> None:
+        proxies = AddressSet.parse(["198.51.100.7"] if trusted else [])
+        peer = Peer.of("198.51.100.7")
+        answer = ask(
+            route(allow=OFFICE, token=QUERY), peer=peer, trusted=trusted, trusted_proxies=proxies, fields=fields
+        )
+        assert isinstance(answer, Reject)
+        assert answer.reason is Reason.ADDRESS_REFUSED
+        assert answer.fault is not None
+        assert answer.fault.word == word
+
     def test_evidence_of_a_sender_from_elsewhere_is_told_as_its_address(self) -> None:
         listed = route("listed", token=QUERY, allow=OFFICE)
         answer = ask(listed, route("signed", signature=SIGNED), peer=STRANGER, fields={})

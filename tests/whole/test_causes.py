@@ -10,7 +10,8 @@ import pytest
 from tests.whole.conftest import SECRET
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
-from tests.whole.wire import github, once, request
+from tests.whole.servers import nginx
+from tests.whole.wire import Client, github, once, request
 
 BODY = b'{"zen":"Design for failure."}'
 GITHUB = '[route.github]\npath = "/hooks"\nprovider = "github"\nsecrets = ["file:{secret}"]\n'
@@ -97,3 +98,18 @@ def test_local_only_mode_says_why_and_what_mends_it(
     assert "--path, --provider, --secret-file" in line["webhook.mend"]
     assert hookward.said("nothing is configured, so only this host may pass, and ")
     assert upstream.connections == 0
+
+
+def test_a_proxy_that_is_not_trusted_is_said_to_be_that(begin: Callable[..., Hookward], tmp_path: Path) -> None:
+    """Real nginx in front, as one writes it first: the field is there, and `trusted_proxies` is forgotten."""
+    hookward = begin(GITHUB + 'allow = ["127.0.0.7"]\n[route.open]\npath = "/open"\nopen = true\n')
+    location = (
+        f"location / {{ proxy_pass http://127.0.0.1:{hookward.port}; proxy_http_version 1.1; "
+        "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; }"
+    )
+    with nginx(tmp_path, location) as port, Client(("127.0.0.1", port), source="127.0.0.7") as client:
+        assert client.ask(request("POST", "/hooks", github(SECRET, BODY), BODY)).status == 403
+    [line] = hookward.logged({"webhook.reason": "address_refused"})
+    assert (line["client.address"], line["webhook.cause"]) == ("127.0.0.1", "untrusted_proxy")
+    assert line["webhook.mend"].startswith("Name it there if it is a proxy")
+    assert hookward.said("they are not read, for the address is not in trusted_proxies (from 127.0.0.1)")
