@@ -423,6 +423,77 @@ def behind_proxy_protocol(trial: Trial) -> None:
         trial.succeeds()
 
 
+MIXED_UP = """
+listen   = ["127.0.0.1:{port}"]
+upstream = "http://127.0.0.1:8000"
+{more}
+[route.github]
+path     = "/hooks"
+provider = "github"
+secrets  = ["file:github.secret"]
+{tables}
+"""
+TLS = f'[tls]\ncert = "{FOLDER}/cert.pem"\nkey = "{FOLDER}/key.pem"\n'
+PROXIED = 'proxy_protocol = "require"\ntrusted_proxies = ["127.0.0.1"]\n'
+#: What is mixed up: keys and tables of the file, what is typed, and what of it is in the journal.
+MIX_UPS = {
+    "TLS on a plain port": ("", "", "curl -sSk https://127.0.0.1:{port}/hooks -d x", "TLS came to a port"),
+    "plain HTTP on a TLS port": ("", TLS, "curl -sS http://127.0.0.1:{port}/hooks -d x", "plain HTTP came to a port"),
+    "a client that does not know the authority": (
+        "",
+        TLS,
+        "curl -sS --resolve hooks.example.com:{port}:127.0.0.1 https://hooks.example.com:{port}/hooks -d x",
+        "TLS failed: ",
+    ),
+    "a PROXY header before HTTP": (
+        "",
+        "",
+        "curl -sS --haproxy-protocol http://127.0.0.1:{port}/hooks -d x",
+        "begins with a PROXY header, and none is expected",
+    ),
+    "a PROXY header before TLS": (
+        "",
+        TLS,
+        "curl -sSk --haproxy-protocol https://127.0.0.1:{port}/hooks -d x",
+        "begins with a PROXY header, and none is expected",
+    ),
+    "no PROXY header before HTTP": (
+        PROXIED,
+        "",
+        "curl -sS http://127.0.0.1:{port}/hooks -d x",
+        "with HTTP where a PROXY header is required",
+    ),
+    "no PROXY header before TLS": (
+        PROXIED,
+        TLS,
+        "curl -sSk https://127.0.0.1:{port}/hooks -d x",
+        "with TLS where a PROXY header is required",
+    ),
+}
+
+
+def mixed_up(trial: Trial) -> None:
+    """Protocols in the wrong place, each told in the journal; then a delivery over TLS."""
+    application(trial)
+    make_fixtures(trial.machine)
+    trial.must(INSTALL, online=True)
+    secret(trial)
+    for number, (what, (more, tables, script, said)) in enumerate(MIX_UPS.items()):
+        port = 8100 + number
+        trial.writes(f"mixed-{number}.toml", MIXED_UP.format(port=port, more=more, tables=tables))
+        service = trial.starts(f"hookward --config mixed-{number}.toml")
+        trial.tries(script.format(port=port))
+        trial.is_told(what, found=service.says(said, 3.0))
+        service.stop()
+    trial.writes("tls.toml", MIXED_UP.format(port=8443, more="", tables=TLS))
+    trial.starts("hookward --config tls.toml")
+    to = f"--url https://127.0.0.1:8443/hooks --secret-file github.secret --cafile {FOLDER}/cert.pem --insecure"
+    if trial.knows("send --config"):
+        to = "--config tls.toml"
+    if trial.does(f"hookward send github {to}").code == 0:
+        trial.succeeds()
+
+
 @dataclass(frozen=True)
 class Persona:
     """One newcomer: what is done, and on which release ("": the usual Debian)."""
@@ -441,6 +512,7 @@ PERSONAS: Mapping[str, Persona] = MappingProxyType(
         "django": Persona("Django and Stripe developer", django_and_stripe),
         "operator": Persona("operator with the Debian package", operator),
         "mistaken": Persona("someone who makes mistakes", mistaken),
+        "mixed-up": Persona("someone who mixes up protocols", mixed_up),
         "python-3.12": Persona("the Python of Ubuntu 24.04", newer_python, suite="noble"),
         "python-3.13": Persona("the Python of Debian 13", newer_python, suite="trixie"),
         "python-3.14": Persona("the Python of Debian's testing", newer_python, suite="forky"),
