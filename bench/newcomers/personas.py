@@ -19,7 +19,7 @@ from bench.newcomers.trial import GaveUpError, Trial
 INSTALL = "cd hookward && python3 -m venv .venv && .venv/bin/pip install -q ."
 URL = "http://127.0.0.1:8080"
 ETC_SECRET = "/etc/hookward/github.secret"
-_FENCE = re.compile(r"^```sh[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```sh([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOTHING: Mapping[str, str] = MappingProxyType({})
 #: An application as newcomers have one: it says yes, and prints what came.
 APPLICATION = """
@@ -96,10 +96,10 @@ def reader(trial: Trial) -> None:
     application(trial)
     trial.must(INSTALL, online=True)
     page = (trial.machine.root / "root/hookward/README.md").read_text()
-    scripts = [text for text in _FENCE.findall(page) if "hookward init" in text]
+    scripts = [text for mark, text in _FENCE.findall(page) if mark == " first"]
     if not scripts:
         # What the README had before ``init``; where its secret comes from, only tools.md says.
-        scripts = [text for text in _FENCE.findall(page) if "--path /hooks/github" in text][:1]
+        scripts = [text for _, text in _FENCE.findall(page) if "--path /hooks/github" in text][:1]
     for line in _lines("\n".join(scripts)):
         _types(trial, line)
     if trial.report.seconds is None:
