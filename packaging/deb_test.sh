@@ -48,6 +48,7 @@ provider = "github"
 secrets = ["file:/etc/hookward/github.secret"]
 TOML
 config=/etc/hookward/hookward.toml
+inside sed -i 's/127.0.0.1:8080/127.0.0.1:0/' $config # the ports are those of the host
 expect "! hookward check $config 2> /tmp/said && grep -q 'hookward gen-secret github --out /etc/hookward/github.secret' /tmp/said"
 expect 'hookward gen-secret github --out /etc/hookward/github.secret'
 expect 'test "$(stat -c "%U:%G %a" /etc/hookward/github.secret)" = "root:hookward 640"'

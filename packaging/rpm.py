@@ -1,8 +1,7 @@
 """Build the RPM: the very files of the Debian package, for Fedora, RHEL and what is made of them.
 
-Needs `rpmbuild`. Debian's Python is not theirs: every file is the same, but nothing is compiled for one Python, and the
-user is made before the files are there. `rpmlint` has nothing to say of it but what packaging/rpmlint.toml names, each
-with its reason.
+Needs `rpmbuild`. Every file is the same; the modules are compiled where they are installed, and the user is made before
+the files are there. `rpmlint` has nothing to say of it but what packaging/rpmlint.toml names, each with its reason.
 """
 
 from __future__ import annotations
@@ -54,6 +53,7 @@ getent passwd hookward > /dev/null || \\
     useradd -r -g hookward -d /nonexistent -s /sbin/nologin -c "hookward, the guard of webhooks" hookward
 
 %post
+/usr/bin/python3 -I -m compileall -q /usr/lib/hookward || :
 [ ! -d /run/systemd/system ] || systemctl daemon-reload
 
 %preun
@@ -62,6 +62,7 @@ if [ "$1" = 0 ] && [ -d /run/systemd/system ]; then
 fi
 
 %postun
+[ "$1" != 0 ] || rm -rf /usr/lib/hookward
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload
     [ "$1" = 0 ] || systemctl try-restart hookward.service

@@ -31,7 +31,7 @@ expect 'getent passwd hookward | grep -q nologin'
 expect 'test "$(stat -c "%U:%G %a" /etc/hookward)" = "root:hookward 750"'
 expect 'test "$(stat -c "%U:%G %a" /etc/hookward/hookward.toml)" = "root:hookward 640"'
 expect 'test "$(stat -c "%U:%G %a" /var/log/hookward)" = "hookward:hookward 750"'
-expect 'hookward check /etc/hookward/hookward.toml | grep -q "Judged as the user hookward"'
+expect 'hookward check /etc/hookward/hookward.toml --listen 127.0.0.1:0 | grep -q "Judged as the user hookward"'
 expect 'su -s /bin/sh hookward -c "hookward demo" | grep -q "Every promise was kept"'
 expect 'rpm -V --nodeps --nomtime hookward'
 

@@ -292,4 +292,10 @@ def _notes(outline: Outline, own: argparse.Namespace, files: Sequence[str]) -> l
 
 def _again(own: argparse.Namespace, outline: Outline) -> list[str]:
     name = ["--name", own.name] if own.name != "hookward" else []
-    return ["hookward unit", *["--socket"] * own.socket, *name, "--config", outline.config or "FILE"]
+    return [
+        "hookward unit",
+        *["--socket"] * own.socket,
+        *name,
+        "--config",
+        str(Path(outline.config or "FILE").absolute()),
+    ]
