@@ -120,6 +120,12 @@ def test_off_is_the_default_and_resets(configured: Configured, upstream: Recordi
     assert number(hookward, "hookward_kernel_filters") == 0
 
 
+@pytest.mark.parametrize("allow", ["127.0.0.0/8", "all"])
+def test_it_drops_what_is_denied(configured: Configured, upstream: RecordingUpstream, allow: str) -> None:
+    hookward = configured(text(upstream, allow, more='deny = ["127.0.0.2"]'), listeners=2)
+    assert [fate(hookward, source) for source in ("127.0.0.1", "127.0.0.2", "127.0.0.3")] == ["200", "dropped", "200"]
+
+
 def test_it_follows_address_sets(configured: Configured, upstream: RecordingUpstream, tmp_path: Path) -> None:
     feed = Feed(None)
     try:
