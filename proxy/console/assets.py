@@ -1,4 +1,4 @@
-"""The files of the page, as they lie in the package: read once, and served under fixed names.
+"""The files that go with the pages, as they lie in the package: read once, and served under fixed names.
 
 Nothing of them comes from elsewhere, and the policy that goes with each answer lets a browser load nothing else.
 """
@@ -11,7 +11,6 @@ from importlib.resources import files
 from proxy.net.http_server import Answer
 
 _KINDS: Mapping[str, bytes] = {
-    "html": b"text/html; charset=utf-8",
     "js": b"text/javascript; charset=utf-8",
     "css": b"text/css; charset=utf-8",
     "svg": b"image/svg+xml",
@@ -39,12 +38,10 @@ GUARDS: tuple[tuple[bytes, bytes], ...] = (
 
 
 def load() -> dict[str, Answer]:
-    """Every file of the page, by the path that it is served at."""
+    """Every file, by the path that it is served at."""
     found = {}
     for file in files("proxy.console").joinpath("static").iterdir():
         kind = _KINDS.get(file.name.rpartition(".")[2])
         if file.is_file() and kind is not None:
             found[f"/{file.name}"] = Answer(200, kind, file.read_bytes())
-    if "/index.html" in found:
-        found["/"] = found["/index.html"]
     return found

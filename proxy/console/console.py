@@ -27,6 +27,7 @@ from proxy.console.history import History
 from proxy.console.kept import Json
 from proxy.console.key import session_key
 from proxy.console.order import MistakenOrderError
+from proxy.console.pages.serve import Pages
 from proxy.console.replay import Replayer
 from proxy.console.store import Bounds, DeliveryFile
 from proxy.http1 import RequestHead
@@ -84,7 +85,9 @@ class Console:
         self._access = Access(settings, key, frozenset(hosts), os.geteuid(), site.clock.wall)
         self._audit = audit
         self._files = assets.load()
-        self._places = Places(Api(self._crew, worker, audit).places)
+        api = Api(self._crew, worker, audit)
+        pages = Pages(api, self._crew, site.clock.wall)
+        self._places = Places({**api.places, **pages.places})
         self._doors = Paths(
             {"GET /enter": self._enter, "POST /api/v1/session": self._sign_in, "DELETE /api/v1/session": _leave}
         )

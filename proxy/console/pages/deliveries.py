@@ -1,0 +1,94 @@
+"""The list of deliveries, the newest first. The script adds what comes; each row is made there as it is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from proxy.console.pages.frame import page, problem
+from proxy.console.pages.markup import Child, Markup, tag
+from proxy.console.pages.words import clock, counted, day, took
+
+Found = Mapping[str, Any]
+
+_EXAMPLES = 'route:github verdict:refused status:5xx >2s "text"'
+
+
+def render(found: Found, query: str, seen: str, *, may_act: bool) -> Markup:
+    """The page. ``seen`` is where the stream goes on from."""
+    rows = [row(one) for one in found["deliveries"]]
+    more = found["next"]
+    older = tag("a", "Older", id="older", href=f"/?{urlencode({'q': query, 'after': more})}") if more else None
+    nothing = "Nothing yet that matches." if query else "Nothing yet: send a delivery, and it is here."
+    return page(
+        "Deliveries",
+        "/",
+        tag("h1", "Deliveries"),
+        search(query),
+        tag("p", _counts(found["counts"]), id="counts"),
+        tag("p", nothing, id="nothing", hidden=bool(rows)),
+        tag("ol", rows, id="list", aria_label="Deliveries, the newest first"),
+        tag("p", older),
+        may_act=may_act,
+        page="list",
+        query=query,
+        seen=seen,
+    )
+
+
+def mistaken(query: str, what: str, mend: str, column: int) -> Markup:
+    """The page of a query that cannot be read."""
+    return page("Deliveries", "/", tag("h1", "Deliveries"), search(query), problem(f"Column {column}: {what}", mend))
+
+
+def search(query: str, action: str = "/") -> Markup:
+    """The filter. It stands in the address of the page."""
+    return tag(
+        "form",
+        tag("label", "Filter ", tag("kbd", "/"), for_="q"),
+        tag(
+            "input",
+            id="q",
+            name="q",
+            type="search",
+            value=query,
+            placeholder=_EXAMPLES,
+            autocomplete="off",
+            spellcheck="false",
+        ),
+        tag("button", "Find"),
+        role="search",
+        action=action,
+        class_="search",
+    )
+
+
+def row(one: Found) -> Markup:
+    """One delivery."""
+    verdict = one["verdict"] or "ended"
+    cells: tuple[tuple[str, Child], ...] = (
+        ("verdict", verdict),
+        ("status", one["status"] or "-"),
+        ("route", one["route"] or "-"),
+        ("event", one["event"] or "-"),
+        ("path", f"{one['method']} {one['path']}"),
+        ("reason", one["reason"].replace("_", " ")),
+        ("client", one["client"]),
+        ("took", took(one["duration_s"])),
+    )
+    at = tag("time", clock(one["time"]), title=day(one["time"]))
+    link = tag(
+        "a",
+        at,
+        ((" ", tag("span", text, class_=name)) for name, text in cells),
+        href=f"/deliveries/{one['id']}",
+        class_=verdict,
+    )
+    return tag("li", link, data_id=one["id"])
+
+
+def _counts(counts: Found) -> str:
+    lost = counts["skipped"] + counts["dropped_for_age"] + counts["dropped_for_address"]
+    gone = f", {lost:,} not kept" if lost else ""
+    return f"{counted(counts['kept'], 'delivery', 'deliveries')} kept of {counts['seen']:,} seen{gone}. Times are UTC."
