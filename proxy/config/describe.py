@@ -108,6 +108,8 @@ def _admission(policy: Policy, settings: Settings) -> str:
         return f"Only trusted proxies may connect.{off}"
     if policy.admission is None:
         return f"Every address may connect.{' The kernel filter drops nothing.' if settings.kernel_filter else ''}"
+    if not policy.admission:
+        return "Nobody may connect: no list has an address yet."
     others = "the kernel filter drops all others" if settings.kernel_filter else "all others are reset at accept"
     admitted = only(policy.admission)
     return f"{admitted[0].upper()}{admitted[1:]} may connect; {others}."

@@ -23,6 +23,7 @@ from pathlib import Path
 from proxy.config.guarded_files import open_for_reading
 from proxy.config.notes import Note
 from proxy.config.paths import beside
+from proxy.core.schemes import find
 from proxy.errors import Mistake
 from proxy.values import frozen
 
@@ -66,8 +67,11 @@ class _Wanted:
 
     @property
     def made(self) -> str:
-        """The command that makes the file with a new secret in it."""
-        return f"hookward gen-secret {f'{self.provider} ' if self.provider else ''}--out {shlex.quote(self.path)}"
+        """How to make the file: with a new secret in it, or with the one that the provider shows."""
+        path, provider = shlex.quote(self.path), find(self.provider) if self.provider else None
+        if provider is not None and not provider.chosen:
+            return f"copy what {provider.title} shows into it with `install -m 600 /dev/stdin {path}`"
+        return f"make it with `hookward gen-secret {f'{self.provider} ' if self.provider else ''}--out {path}`"
 
 
 def read_reference(reference: str, base: str, environ: Mapping[str, str], provider: str = "") -> FoundSecret:
@@ -138,7 +142,9 @@ def _from_file(wanted: _Wanted) -> FoundSecret:
             value = value.removesuffix(ending)
             notes.append(Note("H108", "one trailing newline was removed"))
             break
-    return _checked(value, notes, f"{_file(wanted)} is empty", f"rm {shlex.quote(wanted.path)} && {wanted.made}")
+    return _checked(
+        value, notes, f"{_file(wanted)} is empty", f"remove it (rm {shlex.quote(wanted.path)}), and {wanted.made}"
+    )
 
 
 def _file(wanted: _Wanted) -> str:
@@ -150,7 +156,7 @@ def _mistake(wanted: _Wanted, error: OSError) -> Mistake:
     named = may_be_shown(wanted.reference, wanted.base)
     why, mend = _WHY.get(error.errno or 0, ("cannot be read", "name a readable file"))
     if error.errno == errno.ENOENT and named:
-        mend = f"make it with `{wanted.made}`, or mend the path"
+        mend = f"{wanted.made}, or mend the path"
     elif error.errno in (errno.EACCES, errno.EPERM):
         why = f"may not be read by {user_name(os.geteuid())}"
         mend = _let_read(wanted.path) if named else mend

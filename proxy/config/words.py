@@ -80,7 +80,7 @@ def only(admitted: AddressSet | None) -> str:
     denied = EVERYBODY.without(admitted)
     if denied and len(denied) < len(admitted):
         return f"every address but {addresses(denied)}"
-    return addresses(admitted) if any(_whole(admitted)) else f"only {addresses(admitted)}"
+    return addresses(admitted) if any(_whole(admitted)) or not admitted else f"only {addresses(admitted)}"
 
 
 def token_place(kind: TokenKind, name: bytes) -> str:

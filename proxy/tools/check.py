@@ -96,8 +96,12 @@ def load_as_service(arguments: argparse.Namespace, shelf: SetShelf, *, elsewhere
     """
     environ = environment()
     config = arguments.config or environ.get(CONFIG_VARIABLE)
-    unit = installed_unit(config) if config and not elsewhere and os.geteuid() == 0 else None
+    unit = installed_unit(config) if config and not elsewhere else None
     identity = unit.identity if unit is not None else None
+    if os.geteuid() != 0:
+        if identity is not None and not identity.is_ours:
+            print(f"note: the service runs as {identity.name}; as root, check judges as it does", file=sys.stderr)
+        unit = identity = None
     with ExitStack() as stack:
         if unit is not None:
             environ = {**unit.environment(), **environ, **stack.enter_context(unit.credentials(identity))}
@@ -168,7 +172,10 @@ def _tell_sets(loaded: Loaded, shelf: SetShelf) -> None:
     if sets:
         print("\nPublished address sets:")
     for feed in sets:
-        print(f"    {sentence(SetRow(feed, shelf.get(feed)), Clock.wall())}")
+        written = [name for (name, _), one in loaded.sets.used.items() if one is feed and name != feed.name]
+        alias = f" (set:{', set:'.join(dict.fromkeys(written))})" if written else ""
+        told = sentence(SetRow(feed, shelf.get(feed)), Clock.wall())
+        print(f"    {told.replace(f'set:{feed.name}', f'set:{feed.name}{alias}', 1)}")
 
 
 def _tell_certificates(loaded: Loaded, now: float) -> list[Served]:

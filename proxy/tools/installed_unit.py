@@ -19,7 +19,12 @@ from proxy.config.handed_over import credential_name
 from proxy.config.secret_files import MAX_SECRET_BYTES, read_bounded
 from proxy.values import frozen
 
-FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+FOLDERS: tuple[str, ...] = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
 #: Where systemd makes the folder of each setting.
 MADE = {
     "StateDirectory": "/var/lib",
@@ -51,7 +56,8 @@ class InstalledUnit:
         """The variables that it has. Files that cannot be read have none."""
         found: dict[str, str] = {}
         for value in self.settings.get("Environment", ()):
-            found |= _pairs(shlex.split(value))
+            with suppress(ValueError):  # quotes that do not end: systemd ignores the line
+                found |= _pairs(shlex.split(value))
         for name in self.settings.get("EnvironmentFile", ()):
             with suppress(OSError, ValueError):
                 data, _ = read_bounded(name.removeprefix("-"), MAX_SECRET_BYTES, any_link=True)

@@ -171,7 +171,10 @@ def test_the_command_that_mends_it_is_there(tmp_path: Path) -> None:
         read(f"file:{tmp_path}")
     with pytest.raises(Mistake) as caught:
         read(put(tmp_path, b""))
-    assert caught.value.mend.startswith(f"rm {tmp_path}/secret && hookward gen-secret")
+    assert caught.value.mend.startswith(f"remove it (rm {tmp_path}/secret), and make it with `hookward gen-secret")
+    with pytest.raises(Mistake) as caught:
+        read_reference(f"file:{tmp_path}/new.secret", "", {}, "stripe")
+    assert "copy what Stripe shows into it with `install -m 600 /dev/stdin" in caught.value.mend
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -40,6 +40,7 @@ def test_what_is_denied_is_said_where_that_is_shorter() -> None:
     assert senders(None, denied) == "every address, but not 192.0.2.1"
     assert only(None) == "every address"
     assert only(AddressSet.parse(["0.0.0.0/0"])) == "everybody with an IPv4 address"
+    assert only(AddressSet.empty()) == "nobody"
     assert only(some) == f"only {addresses(some)}"
     assert only(AddressSet.parse(["all"]).without(some)) == f"every address but {addresses(some)}"
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import stat
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.errors import ConfigError
 from proxy.tools import check, installed_unit
@@ -82,6 +85,23 @@ def test_what_it_has(folders: tuple[Path, Path], config: Path, tmp_path: Path) -
     assert found.makes("/var/log/hookward/")
 
 
+@given(st.lists(st.text(max_size=40) | st.sampled_from(["[Service]", "ExecStart=/x '", "Environment='", "A=\\"])))
+def test_any_text_is_a_unit_or_none(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("units")
+    text = "\n".join(["[Service]", "ExecStart=/usr/bin/hookward --config /etc/h.toml", *lines])
+    (folder / "a.service").write_text(text, encoding="utf-8", errors="replace")
+    before, installed_unit.FOLDERS = installed_unit.FOLDERS, (str(folder),)
+    try:
+        found = installed_unit.installed_unit("/etc/h.toml")
+    finally:
+        installed_unit.FOLDERS = before
+    if found is not None:
+        found.environment()
+        found.writable("/var/log/x")
+        with contextlib.suppress(ConfigError):
+            assert found.identity is None or found.identity.uid
+
+
 @as_root
 def test_check_judges_as_its_user(
     folders: tuple[Path, Path], config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -96,6 +116,21 @@ def test_check_judges_as_its_user(
     (tmp_path / "github.secret").chmod(0o640)
     assert check.main([str(config)]) == 0
     assert "Judged as the user daemon" in capsys.readouterr().out
+
+
+@as_root
+def test_another_user_is_told_to_be_root(
+    folders: tuple[Path, Path], config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders[0] / "hookward.service").write_text(service(config, "User=daemon"))
+    nobody = pwd.getpwnam("nobody")
+    (config.parent / "github.secret").chmod(0o644)
+    os.seteuid(nobody.pw_uid)
+    try:
+        assert check.main([str(config)]) == 0
+    finally:
+        os.seteuid(0)
+    assert "note: the service runs as daemon; as root, check judges as it does" in capsys.readouterr().err
 
 
 @as_root
