@@ -57,6 +57,9 @@ bench-install: .venv/test.stamp ## Install the other proxies and wrk: apt as roo
 restart: .venv/test.stamp ## Restart an upstream for 5 s under load, and lose no delivery (ARGS=--help shows more)
 	$(BIN)/python -m bench.load.restart $(ARGS)
 
+page: .venv/test.stamp ## Measure the console's pages in a real Chromium (ARGS="--pictures docs/console" takes the pictures)
+	$(BIN)/python -m bench.page $(ARGS)
+
 soak: .venv/test.stamp ## Reload, kill and upgrade under load for a minute, and lose no delivery (ARGS=--help shows more)
 	$(BIN)/python -m bench.load.soak $(ARGS)
 

@@ -70,7 +70,7 @@ def targets(place: tuple[str, int]) -> list[tuple[str, str]]:
     return [("GET", "/"), ("GET", "/index.html"), ("GET", "/nothing"), *(one for one in found if one not in doors)]
 
 
-def test_c2_every_path_asks_for_a_credential(place: tuple[str, int]) -> None:
+def test_k2_every_path_asks_for_a_credential(place: tuple[str, int]) -> None:
     all_targets = targets(place)
     assert len(all_targets) > 15
     for method, target in all_targets:
@@ -87,7 +87,7 @@ def test_c2_every_path_asks_for_a_credential(place: tuple[str, int]) -> None:
     assert Visitor(place).ask("POST", "/api/v1/session", {"token": "wrong"}).status == 401
 
 
-def test_c2_a_link_lets_in_once_and_its_cookie_is_not_to_be_forged(
+def test_k2_a_link_lets_in_once_and_its_cookie_is_not_to_be_forged(
     hookward: Hookward, folder: Path, place: tuple[str, int]
 ) -> None:
     once_only = link(folder, hookward)
@@ -102,7 +102,7 @@ def test_c2_a_link_lets_in_once_and_its_cookie_is_not_to_be_forged(
     assert (folder / "hookward-console.key").stat().st_mode & 0o777 == 0o600
 
 
-def test_c3_who_reads_cannot_act(place: tuple[str, int]) -> None:
+def test_k3_who_reads_cannot_act(place: tuple[str, int]) -> None:
     reader = Visitor(place, Authorization=f"Bearer {READ}")
     for method, target in targets(place):
         if method == "POST":
@@ -110,7 +110,7 @@ def test_c3_who_reads_cannot_act(place: tuple[str, int]) -> None:
     assert reader.get("status")["visitor"]["may_act"] is False
 
 
-def test_c3_a_token_becomes_a_cookie_of_its_own_scope(place: tuple[str, int]) -> None:
+def test_k3_a_token_becomes_a_cookie_of_its_own_scope(place: tuple[str, int]) -> None:
     reply = Visitor(place).ask("POST", "/api/v1/session", {"token": READ})
     assert reply.json == {"scope": "read"}
     cookie = str(reply.headers["Set-Cookie"]).partition(";")[0]
@@ -133,7 +133,7 @@ def test_c3_a_token_becomes_a_cookie_of_its_own_scope(place: tuple[str, int]) ->
     ],
     ids=lambda fields: "-".join(*fields.items()),
 )
-def test_c4_other_hosts_and_origins_get_nothing(place: tuple[str, int], fields: dict[str, str]) -> None:
+def test_k4_other_hosts_and_origins_get_nothing(place: tuple[str, int], fields: dict[str, str]) -> None:
     visitor = Visitor(place, Authorization=f"Bearer {ACT}")
     for method, target in (("GET", "/"), ("GET", "/api/v1/deliveries"), ("POST", "/api/v1/reload"), ("GET", "/enter")):
         reply = visitor.ask(method, target, {} if method == "POST" else None, **fields)
@@ -142,7 +142,7 @@ def test_c4_other_hosts_and_origins_get_nothing(place: tuple[str, int], fields: 
     assert Visitor(place).ask("POST", "/api/v1/session", {"token": ACT}, **fields).status == 403
 
 
-def test_c4_what_a_form_of_another_site_can_send_acts_nothing(place: tuple[str, int]) -> None:
+def test_k4_what_a_form_of_another_site_can_send_acts_nothing(place: tuple[str, int]) -> None:
     visitor = Visitor(place, Authorization=f"Bearer {ACT}")
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
         connection = visitor.connect()
@@ -151,7 +151,7 @@ def test_c4_what_a_form_of_another_site_can_send_acts_nothing(place: tuple[str, 
         connection.close()
 
 
-def test_c5_every_answer_forbids_scripts_frames_and_guessing(place: tuple[str, int]) -> None:
+def test_k5_every_answer_forbids_scripts_frames_and_guessing(place: tuple[str, int]) -> None:
     visitor = Visitor(place, Authorization=f"Bearer {READ}")
     for target in ("/", "/api/v1/deliveries", "/api/v1/deliveries/x", "/nothing", "/api/v1/openapi.json"):
         for asked in (visitor, Visitor(place)):
@@ -167,7 +167,7 @@ def test_c5_every_answer_forbids_scripts_frames_and_guessing(place: tuple[str, i
             assert headers["Access-Control-Allow-Origin"] is None
 
 
-def test_c6_each_act_and_each_sight_of_a_body_is_a_line(hookward: Hookward, place: tuple[str, int]) -> None:
+def test_k6_each_act_and_each_sight_of_a_body_is_a_line(hookward: Hookward, place: tuple[str, int]) -> None:
     visitor = Visitor(place, Authorization=f"Bearer {ACT}")
     [row] = visitor.get("deliveries?q=route:github")["deliveries"][:1]
     visitor.get(f"deliveries/{row['id']}")
@@ -185,7 +185,7 @@ def test_c6_each_act_and_each_sight_of_a_body_is_a_line(hookward: Hookward, plac
         assert hookward.said(text), text
 
 
-def test_c6_the_audit_log_does_not_follow_the_level(start: Start, upstream: RecordingUpstream, folder: Path) -> None:
+def test_k6_the_audit_log_does_not_follow_the_level(start: Start, upstream: RecordingUpstream, folder: Path) -> None:
     hookward = start("-c", config(folder, upstream, 'listen = "127.0.0.1:0"'), "--log-level", "error", listeners=2)
     entered(folder, hookward, hookward.addresses[1])
     assert hookward.said("entered by a link (act): let in")
@@ -204,7 +204,7 @@ def test_c6_the_audit_log_does_not_follow_the_level(start: Start, upstream: Reco
         ('listen = "127.0.0.1:0"\nread_token = "file:missing"', "does not exist"),
     ],
 )
-def test_c7_what_other_hosts_reach_needs_tls_and_a_token(
+def test_k7_what_other_hosts_reach_needs_tls_and_a_token(
     folder: Path, lasting_upstream: RecordingUpstream, command: str, console: str, says: str, tmp_path: Path
 ) -> None:
     for name, value in (("read", READ), ("act", ACT), ("github", "g" * 20), ("short", "abc")):
@@ -218,7 +218,7 @@ def test_c7_what_other_hosts_reach_needs_tls_and_a_token(
     assert says in found.stderr + found.stdout
 
 
-def test_c7_with_tls_and_a_token_it_serves_them(
+def test_k7_with_tls_and_a_token_it_serves_them(
     start: Start, upstream: RecordingUpstream, folder: Path, certificates: Certificates
 ) -> None:
     path = config(folder, upstream, f'listen = "0.0.0.0:0"\n{TOKENS}')
@@ -234,7 +234,7 @@ def test_c7_with_tls_and_a_token_it_serves_them(
         connection.close()
 
 
-def test_c8_a_unix_socket_is_for_its_own_user(start: Start, upstream: RecordingUpstream, folder: Path) -> None:
+def test_k8_a_unix_socket_is_for_its_own_user(start: Start, upstream: RecordingUpstream, folder: Path) -> None:
     path = config(folder, upstream, f'listen = "unix:{folder}/console.sock"\n{TOKENS}')
     hookward = start("-c", path, listeners=2)
     assert Visitor(str(folder / "console.sock")).get("status")["visitor"]["may_act"] is True
@@ -243,7 +243,7 @@ def test_c8_a_unix_socket_is_for_its_own_user(start: Start, upstream: RecordingU
     assert not (folder / "console.sock").exists()
 
 
-def test_c9_looking_on_has_a_bound_and_a_stuck_one_holds_up_nothing(
+def test_k9_looking_on_has_a_bound_and_a_stuck_one_holds_up_nothing(
     start: Start, upstream: RecordingUpstream, folder: Path
 ) -> None:
     hookward = start("-c", config(folder, upstream, f'listen = "127.0.0.1:0"\n{TOKENS}'), listeners=2)

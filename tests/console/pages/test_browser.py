@@ -1,6 +1,6 @@
 """The pages in a real Chromium: what comes is seen, the keys suffice, and nothing that a stranger sent does anything.
 
-Each test is a visit of one browser, which is dear to start. ``scripts/console_page.py`` measures how fast they are.
+Each test is a visit of one browser, which is dear to start. ``make page`` measures how fast they are.
 """
 
 from __future__ import annotations
