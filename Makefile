@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet crash crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ soak-mixed: .venv/test.stamp ## Mixed traffic for ten minutes, in the clear and 
 
 fleet: .venv/test.stamp ## Kill one of three hookwards after the other behind HAProxy for a minute; nothing comes twice, nothing is lost
 	$(BIN)/python -m bench.load.fleet $(ARGS)
+
+crash: .venv/test.stamp ## Kill a loaded hookward that keeps deliveries, and lose none that was told 2xx (ARGS="--kills 1000")
+	$(BIN)/python -m bench.queue.crash $(ARGS)
 
 crowd: .venv/test.stamp ## Deliver through a crowd of 10,000 idle and trickling connections (ARGS=--help shows more)
 	$(BIN)/python -m bench.attack.crowd $(ARGS)

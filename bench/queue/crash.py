@@ -1,0 +1,243 @@
+"""SIGKILL at random moments of a loaded hookward, again and again; at the end nothing that was told 2xx may be missing.
+
+A sender and an application run all the time, each with a ledger of its own; a third program reads the two and judges
+(``bench.queue.checker``). Killed are the whole process group, one worker, or the supervisor; while it serves, while it
+starts, and right after a reload. Every process of hookward then goes through the same recovery as any user's.
+
+    python -m bench.queue.crash --kills 1000
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from sqlite3 import connect
+from time import monotonic, sleep
+
+from bench.load.delivery import SECRET
+from bench.load.process import family, free_port
+from bench.queue.checker import Findings, judge
+
+START_S = 30.0
+#: So long at most until all is delivered that waits at the end.
+DRAIN_S = 120.0
+CONFIG = """
+listen = ["127.0.0.1:{port}"]
+upstream = "http://127.0.0.1:{application}"
+workers = {workers}
+state_dir = "{folder}/state"
+access_log = "{folder}/access.log"
+[limits]
+hold_window = "128KiB"
+max_body = "{megabytes}MiB"
+max_connections_per_address = 100000
+"""
+ROUTE = """
+[route.{name}]
+path = "/{name}"
+provider = "github"
+secrets = ["file:{folder}/secret"]
+retry = {{ first = "100ms", most = "1s" }}
+concurrency = 16
+{more}
+"""
+ROUTES = {
+    "queue": 'deliver = "queue"',
+    "fallback": 'deliver = "fallback"',
+    "ambiguous": 'deliver = "fallback"\nambiguous = "keep"',
+}
+
+
+class Operator:
+    """Starts hookward and kills it, in ``folder``."""
+
+    def __init__(self, folder: Path, port: int, application: int, workers: int, generator: random.Random) -> None:
+        self.kills: Counter[str] = Counter()
+        self._folder, self._port, self._application, self._workers = folder, port, application, workers
+        self._generator = generator
+        self._process: subprocess.Popen[bytes] | None = None
+        self._generation = 0
+
+    def write(self) -> None:
+        """The configuration; each time another, and all mean the same for the load."""
+        self._generation += 1
+        values = {"port": self._port, "application": self._application, "folder": self._folder}
+        text = CONFIG.format(**values, workers=self._workers, megabytes=2 + self._generation % 20)
+        for name, more in ROUTES.items():
+            text += ROUTE.format(name=name, folder=self._folder, more=more)
+        draft = self._folder / "hookward.toml.new"
+        draft.write_text(text)
+        draft.replace(self._folder / "hookward.toml")
+
+    def start(self, *, wait: bool = True) -> None:
+        command = [sys.executable, "-m", "proxy", "--config", str(self._folder / "hookward.toml")]
+        with (self._folder / "hookward.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
+            )
+        if wait:
+            self.await_port()
+
+    def await_port(self) -> None:
+        assert self._process is not None
+        deadline = monotonic() + START_S
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
+                    return
+            if self._process.poll() is not None or monotonic() > deadline:
+                raise SystemExit("hookward does not start:\n" + (self._folder / "hookward.log").read_text()[-3000:])
+            sleep(0.005)
+
+    def _await_answers(self) -> None:
+        """Until the sender has been told something."""
+        ledger = self._folder / "sender.ledger"
+        before, deadline = ledger.stat().st_size if ledger.exists() else 0, monotonic() + START_S
+        while (not ledger.exists() or ledger.stat().st_size == before) and monotonic() < deadline:
+            sleep(0.005)
+
+    def reload(self) -> None:
+        assert self._process is not None
+        self.write()
+        self._process.send_signal(signal.SIGHUP)
+
+    def kill(self, kind: str) -> None:
+        """Kill what ``kind`` says. Where the supervisor lives, it mends the rest by itself."""
+        assert self._process is not None
+        self.kills[kind] += 1
+        if kind == "worker":
+            workers = family(self._process.pid)[1:]
+            with contextlib.suppress(ProcessLookupError, IndexError):
+                os.kill(self._generator.choice(workers), signal.SIGKILL)
+            return
+        if kind == "supervisor":
+            self._process.kill()
+            sleep(self._generator.random() / 20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # its own session, which start() began
+        self._process.wait()
+
+    def round(self) -> None:
+        """From a start to the end of all; up to four kills."""
+        chance = self._generator.random
+        if chance() < 0.15:
+            self.start(wait=False)
+            sleep(chance() * 0.8)
+            self.kill("while starting")
+            return
+        self.start()
+        self._await_answers()
+        for _ in range(self._generator.choice((0, 0, 1, 3))):
+            sleep(chance() * 0.6)
+            self.kill("worker")
+        if chance() < 0.3:
+            self.reload()
+            sleep(chance() * 0.3)
+        sleep(chance() * 0.8)
+        self.kill("supervisor" if chance() < 0.2 else "all")
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(30)
+
+    def kept(self) -> int:
+        """Deliveries that the store holds still."""
+        path = self._folder / "state" / "queue" / "queue.sqlite3"
+        with closing(connect(f"file:{path}?mode=ro", uri=True)) as database:
+            return int(database.execute("SELECT count(*) FROM deliveries").fetchone()[0])
+
+
+@contextmanager
+def running(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of ours beside hookward; ended at the end."""
+    process = subprocess.Popen([sys.executable, "-m", *command], stdin=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def crash(options: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> tuple[Findings, dict[str, object]]:
+    """Kill as often as asked; what was found."""
+    generator = random.Random(options.seed)
+    port, application_port = free_port(), free_port()
+    (folder / "secret").write_bytes(SECRET)
+    (folder / "secret").chmod(0o600)
+    told, got = folder / "sender.ledger", folder / "application.ledger"
+    operator = Operator(folder, port, application_port, options.workers, generator)
+    operator.write()
+    began = monotonic()
+    application = ["bench.queue.application", "--port", str(application_port), "--ledger", str(got), "--faults", "0.03"]
+    sender = ["bench.queue.sender", "--port", str(port), "--ledger", str(told), "--rate", str(options.rate)]
+    try:
+        with running(*application) as server:
+            with running(*sender, "--seed", str(options.seed)):
+                while (done := operator.kills.total()) < options.kills:
+                    operator.round()
+                    if operator.kills.total() // 100 > done // 100:
+                        say(f"{operator.kills.total()} kills in {monotonic() - began:.0f} s")
+                operator.start()
+            server.send_signal(signal.SIGUSR1)
+            deadline = monotonic() + DRAIN_S
+            while (judge(told, got).missing or operator.kept()) and monotonic() < deadline:
+                sleep(0.25)
+            operator.stop()
+            found = judge(told, got)
+    finally:
+        operator.stop()
+    log = (folder / "hookward.log").read_text()
+    run: dict[str, object] = {
+        "kills": operator.kills.total(),
+        "of": dict(operator.kills),
+        "seconds": round(monotonic() - began, 1),
+        "kept_at_the_end": operator.kept(),
+        "tracebacks": log.count("Traceback"),
+        "seed": options.seed,
+    }
+    return found, run
+
+
+def run(options: argparse.Namespace, say: Callable[[str], None] = print) -> int:
+    """Kill, tell; the exit code."""
+    with tempfile.TemporaryDirectory(prefix="hookward-crash-") as name:
+        found, about = crash(options, Path(name), say)
+        log = (Path(name) / "hookward.log").read_text()
+    say(json.dumps(about | asdict(found), indent=1))
+    wrong = [*found.wrong, *(name for name in ("kept_at_the_end", "tracebacks") if about[name])]
+    for each in wrong:
+        say(f"not as promised: {each}")
+    if wrong:
+        say(log[-5000:])
+    return 1 if wrong or not found.told_2xx else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.queue.crash", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--rate", type=float, default=150.0, help="deliveries per second")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 16))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(parser().parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
