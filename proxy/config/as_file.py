@@ -6,7 +6,7 @@ reference that may be a secret by mistake is left out.
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterable, Sequence
 
 from proxy.config import kinds
@@ -15,6 +15,8 @@ from proxy.config.secret_files import may_be_shown
 from proxy.errors import Path
 from proxy.values import frozen
 
+#: What a basic string of TOML must not have as it is: quotes, backslashes, controls.
+_ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
 _TCP = next(flag for flag in FLAGS if flag.path == ("tcp",))
 #: A flag and its text, as typed; "true" for a flag without a value.
 Given = tuple[Flag, str]
@@ -70,7 +72,7 @@ def _route(group: Sequence[Given]) -> list[str]:
 
 def quoted(text: str) -> str:
     """``text`` as TOML has it, in quotes."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return f'"{_ESCAPED.sub(lambda match: f"{chr(92)}u{ord(match[0]):04x}", text)}"'
 
 
 def _keys(given: Sequence[Given]) -> list[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
@@ -37,13 +36,19 @@ def command() -> str:
     if is_single_file():
         return shlex.quote(sys.argv[0])
     started = sys.argv[0] or "hookward"
-    return "hookward" if shutil.which("hookward") == started or "/" not in started else shlex.quote(started)
+    return "hookward" if _path_of("hookward") == started or "/" not in started else shlex.quote(started)
+
+
+def _path_of(program: str) -> str | None:
+    """Where the shell finds a program. (``shutil`` would be imported at every start for this alone.)"""
+    paths = (f"{folder}/{program}" for folder in os.get_exec_path())
+    return next((path for path in paths if os.access(path, os.X_OK)), None)
 
 
 def how_to_add(package: str) -> str:
     """What makes a Python package available to this copy, for the mend of a message."""
     if is_system_package():
-        tool = "apt install" if shutil.which("apt-get") else "dnf install"
+        tool = "apt install" if _path_of("apt-get") else "dnf install"
         return f"{tool} {_SYSTEM_NAMES.get(package, package)}"
     python = sys.executable or "python3"
     return (

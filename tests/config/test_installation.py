@@ -32,7 +32,7 @@ def test_what_adds_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert how_to_add("redis").endswith("-m pip install redis")
     monkeypatch.setattr(installation, "_OF_SYSTEM", installation._FOLDER)  # as if it had been built so
     for tool, said in (("apt-get", "apt install python3-cryptography"), ("dnf", "dnf install python3-cryptography")):
-        monkeypatch.setattr("shutil.which", lambda name, tool=tool: name if name == tool else None)
+        monkeypatch.setattr(installation, "_path_of", lambda name, tool=tool: name if name == tool else None)
         assert how_to_add("cryptography") == said
 
 
