@@ -7,6 +7,7 @@ and whoever checks it by hand. `hookward unit` writes the names.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -37,8 +38,12 @@ class NamedFile:
 
 
 def credential_name(path: str) -> str:
-    """The name of the credential for a file: ``etc-hookward-github.secret``."""
-    return _OTHER.sub("_", os.path.abspath(path).lstrip("/").replace("/", "-"))[-255:]  # noqa: PTH100  # links stay
+    """The name of the credential for a file: ``github.secret-6f1c09d2a4b7e835``. No two paths have one, lest a route be
+    given the secret of another.
+    """
+    whole = os.path.abspath(path)  # noqa: PTH100  # links stay
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return f"{_OTHER.sub('_', whole.rpartition('/')[2])[-200:]}-{digest}"
 
 
 def named_files(tree: Table) -> Iterator[NamedFile]:

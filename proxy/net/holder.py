@@ -21,10 +21,13 @@ _LISTENS = "0A"  # TCP_LISTEN of the kernel, as /proc/net/tcp has it
 
 @frozen
 class Holder:
-    """A process that listens. ``command``: the words that it was started with, cut; () where it cannot be seen."""
+    """A process that listens. ``command``: the words that it was started with, cut; () where it cannot be seen. ``uid``
+    is its user's number.
+    """
 
     pid: int | None
     command: tuple[str, ...] = ()
+    uid: int | None = None
 
     @property
     def is_hookward(self) -> bool:
@@ -51,7 +54,7 @@ def holder_of(address: ListenAddress) -> Holder | None:
         with suppress(OSError):
             if str(entry.readlink()) in inodes:
                 pid = int(entry.parts[2])
-                return Holder(pid, _command(pid))
+                return _holder(pid)
     return Holder(None)
 
 
@@ -60,8 +63,15 @@ def _of_unix(path: str) -> Holder | None:
         probe.setblocking(False)
         probe.connect(path)
         pid = struct.unpack("=3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-        return Holder(pid, _command(pid))
+        return _holder(pid)
     return None
+
+
+def _holder(pid: int) -> Holder:
+    uid = None
+    with suppress(OSError):
+        uid = (_PROC / str(pid)).stat().st_uid
+    return Holder(pid, _command(pid), uid)
 
 
 def _command(pid: int) -> tuple[str, ...]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from proxy.config.commandline import ExitCode, Parser
@@ -119,7 +121,11 @@ def _write(wanted: FirstFile, target: Path) -> FilesMade:
 
 def _make(provider: Provider, path: Path) -> str:
     """Make the secret, and say so; "" where the provider makes it."""
-    if path.exists():
+    with suppress(FileNotFoundError):
+        status = path.lstat()
+        # In a folder of everybody's, somebody could put there what is known to them.
+        if not stat.S_ISREG(status.st_mode) or status.st_uid not in {0, os.geteuid()}:
+            raise ValueError(f"{path} is there already, and is another user's: name a file in a folder of your own")
         return "it was there already, and is used"
     makes_it = provider.chosen and not (provider.scheme is not None and needs_public_keys(provider.scheme))
     return f"new: {write_secret(str(path), make_secret(provider))}" if makes_it else ""

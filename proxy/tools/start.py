@@ -13,17 +13,19 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from proxy.config.accounts import identity_of
+from proxy.config.accounts import find_user, identity_of
 from proxy.config.guarded_files import reach
 from proxy.config.installation import how_to_add
 from proxy.config.settings import Loaded, Settings
 from proxy.errors import Problem
-from proxy.net.holder import holder_of
+from proxy.net.holder import Holder, holder_of
 from proxy.net.sockets import AddressInUseError, ListenError, NotPermittedError, try_all
 from proxy.tools.installed_unit import InstalledUnit
 
 #: What every file of SQLite begins with.
 _SQLITE = b"SQLite format 3\0"
+#: The numbers of users that are services: of the system, and those that systemd makes (DynamicUser).
+_SERVICES = (range(1, 1000), range(61184, 65520))
 _LET_WRITE = "let the user that hookward runs as write there"
 
 
@@ -112,6 +114,15 @@ def _why_no_database(path: str, *, stays_root: bool) -> str | None:
     return "file is not a database" if begins not in {b"", _SQLITE} else None
 
 
+def _is_ours(holder: Holder, settings: Settings) -> bool:
+    """Whether it is a hookward, and of a user that may be the service's: anybody can call a process so."""
+    known = {0, os.geteuid()}
+    if settings.user is not None:
+        known.add(find_user(settings.user).pw_uid)
+    of_service = any(holder.uid in numbers for numbers in _SERVICES) if holder.uid is not None else False
+    return holder.is_hookward and (holder.uid in known or of_service)
+
+
 def errors_of_ports(settings: Settings) -> tuple[list[ListenError], list[str]]:
     """What keeps addresses from being listened on, and what is only said: that another user's process, which cannot be
     seen, has one. Those that a hookward holds are as they should be.
@@ -126,7 +137,7 @@ def errors_of_ports(settings: Settings) -> tuple[list[ListenError], list[str]]:
             errors.append(error)
         elif holder.pid is None:
             warnings.append(f"{address} is in use, by {holder}: where that is hookward, all is well")
-        elif not holder.is_hookward:
+        elif not _is_ours(holder, settings):
             what = f"cannot listen on {address}: {holder} does"
             errors.append(AddressInUseError(f"{what}\n    end it, or listen elsewhere"))
     return errors, warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,20 @@ ROUTE = '[route.a]\nprovider = "github"\nsecrets = ["file:other.secret"]\n'
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("/etc/hookward/github.secret", "etc-hookward-github.secret"),
-        ("/etc/hookward/../x y/ü", "etc-x_y-_"),
-        ("/" + "a" * 300, "a" * 255),
+        ("/etc/hookward/github.secret", r"github\.secret-[0-9a-f]{16}"),
+        ("/etc/hookward/../x y/ü", r"_-[0-9a-f]{16}"),
+        ("/" + "a" * 300, r"a{200}-[0-9a-f]{16}"),
     ],
 )
 def test_names(path: str, name: str) -> None:
-    assert credential_name(path) == name
+    assert re.fullmatch(name, credential_name(path))
+
+
+def test_no_two_paths_have_one_name() -> None:
+    """Else a route would be given the secret of another."""
+    paths = ["/a-b/c", "/a/b-c", "/a/b/c", "/a_b/c", "/a b/c", "/A-b/c"]
+    assert len({credential_name(path) for path in paths}) == len(paths)
+    assert credential_name("/a/../b/c") == credential_name("/b/c")
 
 
 def test_what_was_handed_over_is_read_in_the_place_of_the_file(place: Workplace, tmp_path: Path) -> None:

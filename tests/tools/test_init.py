@@ -69,6 +69,19 @@ def test_nothing_is_written_over(here: Path) -> None:
         init.main(["github", "link.toml"])
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's file")
+def test_a_secret_that_somebody_else_put_there_is_not_taken(here: Path) -> None:
+    (here / "github.secret").write_text("known to somebody else, and long")
+    os.chown(here / "github.secret", 65534, -1)
+    with pytest.raises(FlagError, match="is another user's"):
+        init.main(["github"])
+    (here / "github.secret").unlink()
+    (here / "github.secret").symlink_to("/dev/null")
+    with pytest.raises(FlagError, match="is another user's"):
+        init.main(["github"])
+    assert not (here / "hookward.toml").exists()
+
+
 def test_flags_are_in_the_file(here: Path) -> None:
     flags = ["--listen", "127.0.0.1:9999", "--upstream", "http://127.0.0.1:9000", "--path", "/in", "--public-url"]
     assert init.main(["twilio", *flags, "https://a.example"]) == 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.flags import FlagError
+from proxy.config.handed_over import credential_name
 from proxy.errors import ConfigError
 from proxy.tools import unit
 from proxy.tools.unit import main
@@ -85,9 +86,8 @@ def test_flags_become_those_of_the_service(capsys: pytest.CaptureFixture[str], t
 def test_a_file_has_its_own_needs(capsys: pytest.CaptureFixture[str], config: Path):
     [text] = printed(capsys, "--config", str(config), "--name", "hooks").values()
     assert setting(text, "LoadCredential") == [
-        "etc-hookward-a.secret:/etc/hookward/a.secret",
-        "etc-tls-chain.pem:/etc/tls/chain.pem",
-        "etc-tls-key.pem:/etc/tls/key.pem",
+        f"{credential_name(path)}:{path}"
+        for path in ("/etc/hookward/a.secret", "/etc/tls/chain.pem", "/etc/tls/key.pem")
     ]
     assert f"# For others make this unit anew: hookward unit --name hooks --config {config}\n" in text
     assert "Put OLD_SECRET into /etc/hooks/environment" in text
