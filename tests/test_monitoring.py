@@ -66,8 +66,8 @@ def test_the_dashboard_is_whole() -> None:
     assert used <= variables
 
 
-def test_there_are_four_alerts() -> None:
-    assert len(re.findall(r"- alert: (\w+)", (FOLDER / "alerts.yml").read_text())) == 4
+def test_there_are_five_alerts() -> None:
+    assert len(re.findall(r"- alert: (\w+)", (FOLDER / "alerts.yml").read_text())) == 5
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -95,7 +95,7 @@ def promtool(*words: str) -> str:
 
 
 def test_promtool_takes_the_rules() -> None:
-    assert "4 rules found" in promtool("check", "rules", "alerts.yml")
+    assert "5 rules found" in promtool("check", "rules", "alerts.yml")
 
 
 def test_each_alert_speaks_when_it_should_and_not_before() -> None:

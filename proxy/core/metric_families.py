@@ -92,6 +92,45 @@ DUPLICATES = Family(
 DUPLICATE_FAILURES = Family(
     "hookward_duplicate_store_failures_total", "counter", "Times that the store of duplicates could not be asked."
 )
+QUEUE_DELIVERIES = Family(
+    "hookward_queue_deliveries",
+    "gauge",
+    "Deliveries that are kept: waiting (those under way included), or dead letters.",
+    ("route", "state"),
+    "max",
+)
+QUEUE_OLDEST = Family(
+    "hookward_queue_oldest_age_seconds",
+    "gauge",
+    "Since the oldest delivery that still waits was accepted; 0 where none does.",
+    ("route",),
+    "max",
+)
+QUEUE_PAUSED = Family("hookward_queue_paused", "gauge", "1 where nothing of a route is delivered.", ("route",), "max")
+QUEUE_BYTES = Family(
+    "hookward_queue_bytes", "gauge", "What all kept deliveries take, dead letters included.", (), "max"
+)
+QUEUE_LIMIT = Family("hookward_queue_limit_bytes", "gauge", "The limit of hookward_queue_bytes: max_bytes.", (), "max")
+QUEUE_ATTEMPTS = Family(
+    "hookward_queue_attempts_total",
+    "counter",
+    "Attempts to deliver what was kept, by what came of them: delivered, waiting (for another one) or dead.",
+    ("route", "outcome"),
+)
+QUEUE_COMMIT = Family(
+    "hookward_queue_commit_duration_seconds",
+    "histogram",
+    "Transactions of the queue's store, until they were on stable storage.",
+)
+QUEUE_BATCH = Family(
+    "hookward_queue_commit_changes",
+    "histogram",
+    "Changes that shared one transaction.",
+    bounds=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+QUEUE_FAILURES = Family(
+    "hookward_queue_store_failures_total", "counter", "Transactions of the queue's store that failed."
+)
 CONNECTIONS = Family("hookward_connections", "gauge", "Open connections.", ("state",))
 UPSTREAM_WAITING = Family(
     "hookward_upstream_waiting_exchanges", "gauge", "Exchanges that wait for a connection to their upstream."

@@ -119,6 +119,12 @@ class Metrics:
         """What is known of a counter or gauge."""
         return self._values[family.name]
 
+    def observe(self, family: Family, value: float, *labels: str) -> None:
+        """Count a value of a histogram."""
+        series = self._histogram(family, *labels)
+        series[bisect_left(family.bounds, value)] += 1
+        series[-1] += value
+
     def _histogram(self, family: Family, *labels: str) -> list[float]:
         """The counts per bucket and the sum: for those that observe often and keep it."""
         return self._series[family.name].setdefault(labels, [0] * (len(family.bounds) + 2))

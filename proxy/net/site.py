@@ -77,6 +77,7 @@ class DeliveryQueue(Protocol):
     """Keeps deliveries that are not delivered yet (``proxy.queue``)."""
 
     folder: str | None  # where bodies are kept, for what may have to be
+    failure: str  # why the store does not take deliveries now; "" where it does
 
     def keep(self, relay: KeepingRelay, spill: SpillFile | None, told: Callable[[Reason | None, str], None]) -> None:
         """Keep what ``relay`` has, with the body in ``spill`` where it is large. ``told`` is called once, later: with
@@ -88,6 +89,9 @@ class DeliveryQueue(Protocol):
 
     def tried(self, route: Route, *, well: bool) -> None:
         """An exchange has tried the route's upstream: whether it gave an answer, and none of the 5xx."""
+
+    def measure(self) -> None:
+        """Bring its metrics up to date."""
 
 
 class Connection(Watched, Protocol):

@@ -33,6 +33,8 @@ class Gauges:
         put(of.WAITING, site.budget.waiting)
         put(of.DUPLICATES, len(site.duplicates.table))
         put(of.DUPLICATE_FAILURES, site.duplicates.failures)
+        if site.queue is not None:
+            site.queue.measure()
         put(of.ACCEPTED, counters.accepted)
         put(of.ACCEPT_REFUSED, counters.refused_address, "address")
         put(of.ACCEPT_REFUSED, counters.refused_full, "connections")

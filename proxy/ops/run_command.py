@@ -32,6 +32,7 @@ from proxy.ops.process import (
     settle,
 )
 from proxy.ops.solo import Solo
+from proxy.ops.stores import import_queue
 
 STATE_DIR_VARIABLE = "HOOKWARD_STATE_DIR"
 
@@ -68,6 +69,7 @@ def main(argv: Sequence[str]) -> int:
     open_journal(launch.loaded.settings.log_level)
     import_store(launch.loaded.settings.duplicates)
     import_console(launch.loaded.settings)
+    import_queue(launch.loaded)
     os.umask(privileges.UMASK)
     identity_of(launch.loaded.settings)
     server = launch.loaded.policy.server

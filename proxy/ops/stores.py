@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from types import ModuleType
 
 from proxy.config.settings import Loaded
 from proxy.errors import ConfigError, Problem
 from proxy.net.http_server import Paths
 from proxy.net.site import Site
 from proxy.ops.duplicates import close_duplicates, open_duplicates
+
+
+def import_queue(loaded: Loaded) -> ModuleType | None:
+    """The module of the queue, where a route asks for one. To be called while the package can be read for certain."""
+    if not _keeps(loaded):
+        return None
+    from proxy.queue import opening
+
+    return opening
+
+
+def _keeps(loaded: Loaded) -> bool:
+    return any(route.delivery is not None and route.delivery.keeps for route in loaded.policy.routes)
 
 
 class Stores:
@@ -29,9 +43,8 @@ class Stores:
 
     def change(self, loaded: Loaded) -> None:
         """Open the queue where a route of ``loaded`` is the first that keeps what it is sent. Raises ConfigError."""
-        keeps = any(route.delivery is not None and route.delivery.keeps for route in loaded.policy.routes)
         settings = loaded.settings.queue
-        if not (self._is_open and keeps) or settings is None or self._close_queue is not None:
+        if not (self._is_open and _keeps(loaded)) or settings is None or self._close_queue is not None:
             return
         # The wing is imported where it is configured, and not at every start.
         from proxy.queue import asked, opening, records

@@ -332,9 +332,12 @@ class Worker:
             missing["draining"] = "draining"
         if not self.listeners.open:
             missing["listener"] = "no listener"
-        upstreams = {route.upstream for route in self.site.policy.routes}
+        # What keeps needs no upstream to take a delivery.
+        upstreams = {one.upstream for one in self.site.policy.routes if one.delivery is None or not one.delivery.keeps}
         if upstreams and not any(self.site.pool.endpoints.reachable(endpoints) for endpoints in upstreams):
             missing["upstream"] = "no upstream accepts connections"
+        if self.site.queue is not None and self.site.queue.failure:
+            missing["queue"] = f"the queue takes no delivery: {self.site.queue.failure}"
         return missing
 
     def snapshot(self) -> Snapshot:

@@ -15,6 +15,7 @@ import logging
 import random
 from collections.abc import Callable
 
+from proxy.core.metric_families import QUEUE_ATTEMPTS
 from proxy.core.policy import Route
 from proxy.net.site import Site
 from proxy.queue.attempt import Attempt
@@ -250,7 +251,9 @@ class Courier:
             asked_s=attempt.asked_s,
         )
         self._settlements.append(settlement)
-        site.log.write(record_of(attempt, settlement))
+        record = record_of(attempt, settlement)
+        site.log.write(record)
+        site.metrics.inc(QUEUE_ATTEMPTS, record.route, record.outcome)
         if settlement.condition is Condition.DEAD:
             self._gone(attempt.taken)
         if self._settling is None:

@@ -72,7 +72,7 @@ class CommitStatistics:
     failures: int = 0
     failing: bool = False  # the last commit failed
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))  # seconds, not yet shown
-    sizes: deque[int] = field(default_factory=lambda: deque(maxlen=10_000))
+    sizes: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
 
 
 class GroupCommit:

@@ -13,11 +13,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from proxy.core.keeping import KeepingRelay
+from proxy.core.metric_families import QUEUE_LIMIT
 from proxy.core.policy import Route
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
 from proxy.queue.breaker import PROBING
 from proxy.queue.courier import Courier
+from proxy.queue.measuring import measure_commits, measure_lanes
 from proxy.queue.records import LaneCount, Parcel, QueueError, QueueFullError
 from proxy.queue.sealed import seal
 from proxy.queue.store import QueueStore
@@ -30,6 +32,8 @@ Told = Callable[[Reason | None, str], None]
 
 #: How often the store is asked what it holds.
 LOOK_S = 1.0
+#: A probe that has told nothing for so long, because its sender hung up, is followed by another one.
+PROBE_S = 10.0
 #: Failures of the store are told so often at most.
 QUIET_S = 10.0
 
@@ -57,7 +61,7 @@ class DeliveryKeeper:
         self._site = site
         self._opened = opened
         self._tasks: set[asyncio.Task[None]] = set()
-        self._probing: set[str] = set()
+        self._probing: dict[str, float] = {}  # since when
         self._quiet_until = 0.0
         self._looking = site.loop.create_task(self._look())
 
@@ -81,23 +85,30 @@ class DeliveryKeeper:
         if count is not None and (count.paused or (route.delivery.strict and count.live)):
             return True
         breaker = self.courier.lane_of(route).breaker
-        if not breaker.most(1, self._site.clock.now()):
+        now = self._site.clock.now()
+        if not breaker.most(1, now):
             return True
-        if breaker.state is not PROBING:
-            return False
-        probed = route.name in self._probing
-        self._probing.add(route.name)
-        return probed
+        if breaker.state is not PROBING or now - self._probing.get(route.name, -PROBE_S) < PROBE_S:
+            return breaker.state is PROBING
+        self._probing[route.name] = now
+        return False
 
     def tried(self, route: Route, *, well: bool) -> None:
         """An exchange has tried the route's upstream."""
         assert route.delivery is not None
-        self._probing.discard(route.name)
+        self._probing.pop(route.name, None)
         breaker = self.courier.lane_of(route).breaker
         if well:
             breaker.succeeded(route.delivery.concurrency)
         else:
             breaker.failed(self._site.clock.now())
+
+    def measure(self) -> None:
+        """Bring its metrics up to date."""
+        metrics = self._site.metrics
+        measure_lanes(metrics, self.counts.values(), self._site.clock.wall())
+        measure_commits(metrics, self.store.statistics)
+        metrics.set(QUEUE_LIMIT, self.store.max_bytes)
 
     # -- for the process
 

@@ -53,7 +53,7 @@ class QueueFile:
         """Open or make it. Blocks for a moment. Raises QueueError."""
         self.folder = folder
         self._loop = loop
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._writer = GroupCommit(loop, partial(open_database, folder.database), _begin, _end)
         self._reader = open_to_read(folder.database)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="queue-read")
@@ -83,7 +83,7 @@ class QueueFile:
                 if parcel.size > INLINE_BYTES:
                     await self._loop.run_in_executor(self._bodies, self.folder.keep, parcel)
                     filed.append(parcel.id)
-            insertion = _Insertion(parcels, condition, self._max_bytes, self.folder.forget)
+            insertion = _Insertion(parcels, condition, self.max_bytes, self.folder.forget)
             return await self._writer.run(insertion.run)
         except (QueueError, OSError) as error:
             for name in filed:

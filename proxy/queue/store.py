@@ -11,11 +11,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from proxy.queue.group_commit import CommitStatistics
 from proxy.queue.records import Choice, Kept, LaneCount, Parcel, Settlement, Taken
 
 
 class QueueStore(Protocol):
     """A store of kept deliveries."""
+
+    max_bytes: int
+
+    @property
+    def statistics(self) -> CommitStatistics:
+        """How its transactions fare."""
+        ...
 
     async def append(self, parcels: Sequence[Parcel]) -> None:
         """Keep ``parcels``, all or none. Raises QueueFullError where there is no room."""

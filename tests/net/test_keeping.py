@@ -30,6 +30,7 @@ class FakeQueue:
     """Keeps when it is told to."""
 
     folder: str | None = None
+    failure = ""
 
     def __init__(self) -> None:
         self.kept: list[tuple[KeepingRelay, SpillFile | None, Told]] = []
@@ -46,6 +47,9 @@ class FakeQueue:
     def tried(self, route: Route, *, well: bool) -> None:
         del route
         self.tries.append(well)
+
+    def measure(self) -> None:
+        """Nothing is to be measured."""
 
     def tell(self, reason: Reason | None = None, detail: str = "") -> None:
         self.kept.pop(0)[2](reason, detail)

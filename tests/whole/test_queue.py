@@ -267,3 +267,21 @@ def test_an_order_is_kept(place: Place, upstream: RecordingUpstream) -> None:
     assert until(lambda: place.conditions() == [])
     seen = list(dict.fromkeys(bodies(upstream)))
     assert seen == [b'{"n":%d}' % number for number in range(5)]
+
+
+def test_metrics_tell_of_it(place: Place, upstream: RecordingUpstream) -> None:
+    upstream.manner.answer = GONE
+    hookward = place.begin(top=f'admin = "unix:{place.folder}/admin.sock"')
+    assert sent(hookward).word == "accepted"
+    assert until(lambda: place.conditions() == [DEAD])
+
+    def told() -> bool:
+        answer = once(
+            str(place.folder / "admin.sock"), b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", method="GET"
+        )
+        return (
+            b'hookward_queue_deliveries{route="hook",state="dead"} 1' in answer.content
+            and b'hookward_queue_attempts_total{route="hook",outcome="dead"} 1' in answer.content
+        )
+
+    assert until(told)
