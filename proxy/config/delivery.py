@@ -23,13 +23,17 @@ FOLDER_NAME = "queue"
 _OF_KEPT = ("accepted_status", "retry", "concurrency", "pace", "order", "order_by", "coalesce", "keep_authorization")
 
 
+def _check_direct(view: Table) -> None:
+    for key in () if view.doubtful("deliver") else (*_OF_KEPT, "ambiguous"):
+        if key in view:
+            view.wrong(key, "has no effect: the route delivers directly", 'write deliver = "fallback" or "queue"')
+
+
 def read_delivery(view: Table) -> DeliveryRule | None:
     """The rule of a route; None where it delivers directly."""
     deliver = Deliver(view.need("deliver", str))
     if deliver is Deliver.DIRECT:
-        for key in (*_OF_KEPT, "ambiguous"):
-            if key in view and not view.doubtful("deliver"):
-                view.wrong(key, "has no effect: the route delivers directly", 'write deliver = "fallback" or "queue"')
+        _check_direct(view)
         return None
     if deliver is Deliver.QUEUE and "ambiguous" in view:
         view.wrong("ambiguous", 'has no effect with deliver = "queue", which tries all again', "remove it")

@@ -189,6 +189,19 @@ class Metrics:
         outcome = self._outcomes[key] = _Outcome(route)
         return outcome
 
+    def _of_secrets(self) -> tuple[dict[Labels, float], dict[Labels, float]]:
+        """How often, and when last, each secret was used."""
+        # What has not been used is shown from the start: that a secret is not used is what one wants to know.
+        uses: dict[Labels, float] = {
+            (name, secret): 0 for name, traits in self._traits.items() for secret in traits.secrets
+        }
+        used: dict[Labels, float] = {}
+        for name, secret, use in self._uses():
+            uses[name, secret] = use.count
+            if use.newest:
+                used[name, secret] = use.newest
+        return uses, used
+
     def snapshot(self) -> Snapshot:
         """All values now, as plain data that can be merged and rendered elsewhere."""
         values = self._values
@@ -201,12 +214,7 @@ class Metrics:
         values[DELIVERIES.name] = {
             (name, event): count for name, route in self._routes.items() for event, count in route.events.items()
         }
-        # What has not been used is shown from the start: that a secret is not used is what one wants to know.
-        uses: dict[Labels, float] = {
-            (name, secret): 0 for name, traits in self._traits.items() for secret in traits.secrets
-        }
-        values[SECRET_USES.name] = uses | {(name, secret): use.count for name, secret, use in self._uses()}
-        values[SECRET_USED.name] = {(name, secret): use.newest for name, secret, use in self._uses() if use.newest}
+        values[SECRET_USES.name], values[SECRET_USED.name] = self._of_secrets()
         found: Snapshot = {name: {**of_labels} for name, of_labels in values.items()}
         for name, series in self._series.items():
             found[name] = {labels: list(value) for labels, value in series.items()}

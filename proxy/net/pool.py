@@ -180,14 +180,21 @@ class UpstreamPool:
         until = self._clock.now() + dial.patience_s
         able = self.endpoints.ready(dial.endpoints) if dial.patience_s else dial.endpoints
         connection = None if dial.cancelled else await self._connect_any(able, dial.preface)
-        while connection is None and not dial.cancelled and (left := until - self._clock.now()) > 0:
-            await asyncio.sleep(min(RETRY_S, left))
-            if able := self.endpoints.ready(dial.endpoints):
-                connection = self.acquire(able) or await self._connect_again(able, until, dial.preface)
+        connection = connection or await self._wait_for(dial, until)
         if connection is not None:
             self.released(connection) if dial.cancelled else dial.ready(connection)
         elif not dial.cancelled:
             dial.failed()
+
+    async def _wait_for(self, dial: Dial, until: float) -> UpstreamConnection | None:
+        """Try again, now and then, while there is patience left."""
+        while not dial.cancelled and (left := until - self._clock.now()) > 0:
+            await asyncio.sleep(min(RETRY_S, left))
+            able = self.endpoints.ready(dial.endpoints)
+            connection = able and (self.acquire(able) or await self._connect_again(able, until, dial.preface))
+            if connection:
+                return connection
+        return None
 
     def _dialled(self, task: asyncio.Task[None], dial: Dial) -> None:
         self._dials.discard(task)

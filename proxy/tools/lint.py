@@ -7,6 +7,7 @@ two are equal is said, not what they are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from proxy.config.admission import callers
 from proxy.config.notes import Note, audible
@@ -67,6 +68,10 @@ def _of_route(route: Route, settings: Settings, now: float) -> Iterator[Note]:
     proves = route.signature is not None or route.token is not None or route.client_names is not None
     if route.allow is not None and not proves:
         yield Note("H202", "only the address is checked")
+    yield from _of_upstream(route)
+
+
+def _of_upstream(route: Route) -> Iterator[Note]:
     for endpoint in route.upstream:
         if endpoint.tls is None and endpoint.path is None and not _is_local_host(endpoint):
             yield Note("H403", f"deliveries go to {endpoint} in clear")
@@ -207,18 +212,17 @@ def _lets_all(first: Route, second: Route) -> bool:
 def _asks_no_more(first: Route, second: Route, *, by_head: bool) -> bool:
     """Whether every proof that the second route accepts is one for the first."""
     return (
-        (first.events is None or (second.events is not None and first.events >= second.events))
-        and (
-            first.content_types is None
-            or (second.content_types is not None and first.content_types >= second.content_types)
-        )
-        and (
-            first.client_names is None
-            or (second.client_names is not None and first.client_names >= second.client_names)
-        )
+        _includes(first.events, second.events)
+        and _includes(first.content_types, second.content_types)
+        and _includes(first.client_names, second.client_names)
         and _same_token(first.token, second.token)
         and _same_signature(first.signature, second.signature, by_head=by_head)
     )
+
+
+def _includes(first: frozenset[Any] | None, second: frozenset[Any] | None) -> bool:
+    """Whether what ``second`` takes is taken by ``first`` too; None takes all."""
+    return first is None or (second is not None and first >= second)
 
 
 def _same_token(first: TokenCheck | None, second: TokenCheck | None) -> bool:

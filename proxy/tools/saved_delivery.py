@@ -81,23 +81,27 @@ def _read_raw(data: bytes) -> Saved:
     notes: list[str] = []
     end = _END_OF_HEAD.search(data)
     text, rest = (data, b"") if end is None else (data[: end.start()], data[end.end() :])
-    lines = text.split(b"\n")
-    if any(not line.endswith(b"\r") for line in lines[:-1]):
-        notes.append("the line ends of the head were LF and were read as CRLF; those of the body are as they are")
-    lines = [line.removesuffix(b"\r") for line in lines]
-    if all(line.startswith(b"> ") for line in lines if line):
-        lines = [line[2:] for line in lines]
-        notes.append("the marks of `curl -v` before each line were removed")
+    lines = _raw_lines(text, notes)
     if _VERSION.search(lines[0]):
         lines[0] = _VERSION.sub(b" HTTP/1.1", lines[0])
         notes.append("the version was read as HTTP/1.1")
     fields = [_split(line) for line in lines[1:]]
-    names = {name for name, _ in fields}
-    if b"host" not in names:
+    if b"host" not in dict(fields):
         lines.append(b"Host: localhost")
         notes.append("there is no Host; localhost was put there")
     body, lines = _raw_body(rest, fields, lines, notes)
     return Saved(b"\r\n".join(lines) + b"\r\n\r\n", body, "raw HTTP", tuple(notes))
+
+
+def _raw_lines(text: bytes, notes: list[str]) -> list[bytes]:
+    lines = text.split(b"\n")
+    if any(not line.endswith(b"\r") for line in lines[:-1]):
+        notes.append("the line ends of the head were LF and were read as CRLF; those of the body are as they are")
+    lines = [line.removesuffix(b"\r") for line in lines]
+    if not all(line.startswith(b"> ") for line in lines if line):
+        return lines
+    notes.append("the marks of `curl -v` before each line were removed")
+    return [line[2:] for line in lines]
 
 
 def _split(line: bytes) -> tuple[bytes, bytes]:
@@ -186,23 +190,28 @@ def _choose(entries: list[object], entry: int | None, notes: list[str]) -> objec
 
 
 def _har_request(tree: object, notes: list[str]) -> CurlRequest:
-    method, url, headers = _at(tree, "method"), _at(tree, "url"), _at(tree, "headers")
+    method, url = _at(tree, "method"), _at(tree, "url")
     if not isinstance(method, str) or not isinstance(url, str):
         raise Mistake("the entry of the HAR file has no request", "choose another with --entry")
     request = CurlRequest(method, url)
-    for one in headers if isinstance(headers, list) else []:
-        name, value = _at(one, "name"), _at(one, "value")
+    for name, value in _har_pairs(_at(tree, "headers")):
         if isinstance(name, str) and isinstance(value, str) and not name.startswith(":"):
             request.fields.append((name, value))
-    post = _at(tree, "postData")
-    text, params = _at(post, "text"), _at(post, "params")
+    _har_content(_at(tree, "postData"), request, notes)
+    return request
+
+
+def _har_content(post: object, request: CurlRequest, notes: list[str]) -> None:
+    text, params = _at(post, "text"), _har_pairs(_at(post, "params"))
     if isinstance(text, str) and text:
         request.body = _har_body(text, _at(post, "encoding") or _at(post, "_encoding"), notes)
-    elif isinstance(params, list) and params:
-        pairs = [(_at(one, "name"), _at(one, "value")) for one in params]
-        request.body = urlencode([(str(name), str(value or "")) for name, value in pairs]).encode("ascii")
+    elif params:
+        request.body = urlencode([(str(name), str(value or "")) for name, value in params]).encode("ascii")
         notes.append("the form was written again from its fields, which may differ from what was sent")
-    return request
+
+
+def _har_pairs(tree: object) -> list[tuple[object, object]]:
+    return [(_at(one, "name"), _at(one, "value")) for one in tree] if isinstance(tree, list) else []
 
 
 def _har_body(text: str, encoding: object, notes: list[str]) -> bytes:

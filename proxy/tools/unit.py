@@ -43,7 +43,7 @@ example:
 _SECRET_FLAGS = {"--secret-file", "--token-file", "--verify-token-file", "--tls-cert", "--tls-key", "--upstream-key"}
 _PATH_FLAGS = {flag.option for flag in FLAGS if flag.key.kind is kinds.FILE} | {"--config", "-c"}
 #: Flags without a value.
-_SWITCHES = {flag.option for flag in FLAGS if flag.key.kind is kinds.BOOL} | {"--check-config", "-t"}
+_SWITCHES = {flag.option for flag in FLAGS if flag.key.kind is kinds.BOOL}
 #: Where systemd makes directories for a service, and with which setting.
 _MADE = {
     "/var/lib": "StateDirectory",
@@ -220,28 +220,24 @@ def _translated(flags: Sequence[str], socket: str | None) -> _Words:
     words = _Words()
     rest = iter(flags)
     for word in rest:
-        if word.startswith("-c") and len(word) > 2:
-            option, equals, value = "-c", "=", word[2:]
-        else:
-            option, equals, value = word.partition("=")
+        option, equals, value = ("-c", "=", word[2:]) if re.fullmatch("-c.+", word) else word.partition("=")
         if option in {"--check-config", "-t"}:
             continue
         if option in _SWITCHES:
             words.flags.append(option)
-            continue
-        value = value if equals else next(rest, "")
-        if option == "--listen" and socket is not None:
-            continue
-        if option in _SECRET_FLAGS:
-            value = f"%d/{words.credential(value)}"
-        elif option in _PATH_FLAGS:
-            value = literal(str(Path(value).absolute()))
         else:
-            value = literal(value)
-        words.flags += [option, value]
+            value = value if equals else next(rest, "")
+            if option != "--listen" or socket is None:
+                words.flags += [option, _as_served(option, value, words)]
     if socket is not None:
         words.flags += ["--listen", socket]
     return words
+
+
+def _as_served(option: str, value: str, words: _Words) -> str:
+    if option in _SECRET_FLAGS:
+        return f"%d/{words.credential(value)}"
+    return literal(str(Path(value).absolute()) if option in _PATH_FLAGS else value)
 
 
 def _program() -> tuple[list[str], str | None]:

@@ -120,17 +120,23 @@ class EvidenceReader:
     def read(self, head: RequestHead, now: float) -> Evidence | Reason:
         """The claim of ``head`` at ``now`` (seconds since the epoch), or why it is none."""
         scheme = self._scheme
-        if scheme.required and (refused := self._judge_required(head)) is not None:
+        refused = self._judge_required(head) if scheme.required else None
+        if refused is not None:
             return refused
         url = self.signed_url(head) if self._signs_url else b""
         context = Context(head, scheme, url or b"")
         signatures = self._signatures(head, context) if scheme.headers else []
         if isinstance(signatures, Reason):
             return signatures
-        if self._signs_url and (url is None or not self._reads_one_way(head.target)):
-            return Reason.SIGNATURE_MISMATCH if url is None else MALFORMED
-        refused = self._judge_time(head, context, now) if self._times_heads else None
+        refused = self._judge_url(head, url) if self._signs_url else None
+        if refused is None and self._times_heads:
+            refused = self._judge_time(head, context, now)
         return Evidence(signatures, context) if refused is None else refused
+
+    def _judge_url(self, head: RequestHead, url: bytes | None) -> Reason | None:
+        if url is None:
+            return Reason.SIGNATURE_MISMATCH
+        return None if self._reads_one_way(head.target) else MALFORMED
 
     def _judge_required(self, head: RequestHead) -> Reason | None:
         for name, wanted in self._scheme.required:
