@@ -253,9 +253,8 @@ class GuardReader:
     def _find(self, view: Table, key: str, reference: str, provider: Provider | None = None) -> FoundSecret | None:
         entry = view.entry(key)
         assert entry is not None
-        slug = "" if provider is None else provider.slug
         try:
-            found = read_reference(reference, entry.base, self.environ, slug)
+            found = read_reference(reference, entry.base, self.environ, _making(provider))
         except Mistake as mistake:
             view.wrong(key, mistake.what, mistake.mend)
             return None
@@ -282,6 +281,16 @@ class GuardReader:
         if before is not None and before > self.now:
             text = f"the secret {name!r} matches nothing before {show_instant(before)}"
             entry.warn("H106", "", text)
+
+
+def _making(provider: Provider | None) -> str:
+    """How the file of a secret, FILE, is made: it is ours to make, or the provider shows one."""
+    if provider is None:
+        return ""
+    if provider.slug in PROVIDERS and not provider.chosen:
+        return f"copy what {provider.title} shows into it with `install -m 600 /dev/stdin FILE`"
+    known = f"{provider.slug} " if provider.slug in PROVIDERS else ""
+    return f"make it with `hookward gen-secret {known}--out FILE`"
 
 
 def slug_of(name: str) -> str:

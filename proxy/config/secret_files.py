@@ -23,7 +23,6 @@ from pathlib import Path
 from proxy.config.guarded_files import open_for_reading
 from proxy.config.notes import Note
 from proxy.config.paths import beside
-from proxy.core.schemes import find
 from proxy.errors import Mistake
 from proxy.values import frozen
 
@@ -39,6 +38,7 @@ _WHY = {
     errno.EXDEV: ("has a symbolic link in it that another user made", "name the file that it leads to"),
     errno.ELOOP: ("is a loop of symbolic links", "mend the links"),
 }
+_MAKING = "make it with `hookward gen-secret --out FILE`"
 #: Names that people give to variables; a secret in capitals has digits between its letters.
 _NAMED = re.compile(r"[A-Z]+(?:_[A-Z]+)*(?:_?[0-9]{1,4})?")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}\.(?:secret|token|key|pem|crt|txt|pub)")
@@ -54,11 +54,11 @@ class FoundSecret:
 
 @frozen
 class _Wanted:
-    """A reference to a file. ``provider`` is the word for `hookward gen-secret`, or ""."""
+    """A reference to a file. ``making`` says how to make it, with FILE for its path."""
 
     reference: str
     base: str = ""
-    provider: str = ""
+    making: str = ""
 
     @property
     def path(self) -> str:
@@ -67,20 +67,17 @@ class _Wanted:
 
     @property
     def made(self) -> str:
-        """How to make the file: with a new secret in it, or with the one that the provider shows."""
-        path, provider = shlex.quote(self.path), find(self.provider) if self.provider else None
-        if provider is not None and not provider.chosen:
-            return f"copy what {provider.title} shows into it with `install -m 600 /dev/stdin {path}`"
-        return f"make it with `hookward gen-secret {f'{self.provider} ' if self.provider else ''}--out {path}`"
+        """How to make the file."""
+        return (self.making or _MAKING).replace("FILE", shlex.quote(self.path))
 
 
-def read_reference(reference: str, base: str, environ: Mapping[str, str], provider: str = "") -> FoundSecret:
-    """The secret behind a reference, of ``provider`` (a slug, or ""). Relative paths start from ``base``. Mistake where
-    there is none.
+def read_reference(reference: str, base: str, environ: Mapping[str, str], making: str = "") -> FoundSecret:
+    """The secret behind a reference. Relative paths start from ``base``. Mistake where there is none: ``making`` tells
+    how its file, FILE, is made.
     """
     prefix, _, name = reference.partition(":")
     if prefix == "file":
-        return _from_file(_Wanted(reference, base, provider))
+        return _from_file(_Wanted(reference, base, making))
     if prefix == "env":
         return _from_variable(name, environ)
     return _from_credential(name, environ)

@@ -194,6 +194,7 @@ BAD = [
     ),
     ('provider = "zzzz"\nsecrets = "file:token"', "4: route.a.provider", "no provider 'zzzz'", "hookward providers"),
     (GITHUB + 'secrets = "file:none"', "5: route.a.secrets", "does not exist", "mend the path"),
+    ('provider = "stripe"\nsecrets = "file:none.secret"', "5: route.a.secrets", "does not exist", "what Stripe shows"),
     (GITHUB + 'secrets = ["file:empty"]', "5: route.a.secrets[0]", "empty", "hookward gen-secret github --out"),
     (GITHUB + 'secrets = ["env:NONE"]', "5: route.a.secrets[0]", "no environment variable NONE is set", "set it"),
     (GITHUB + "secrets = [{ name = 'x' }]", "5: route.a.secrets[0]", "does not say where", "from ="),

@@ -59,7 +59,7 @@ def test_what_is_expected_comes_of_it(place: Path, stanza: str):
     [
         ('file = "newline.http"', "signature_mismatch, and admitted was expected", "secret_blank_there: "),
         ('file = "good.http"\nexpect = "signature_mismatch"', "admitted, and signature_mismatch", "hookward explain"),
-        ('file = "good.http"\nfrom = "198.51.100.1"', "address_refused, and admitted", "it failed at address"),
+        ('file = "good.http"\nfrom = "198.51.100.1"', "address_refused, and admitted", "not_listed: "),
         ('file = "none.http"', "cannot be read", "readable file"),
         ('file = "junk"', "no saved delivery", "raw HTTP"),
     ],
