@@ -9,10 +9,15 @@ An assertion that fails is a find.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from fuzz.conversation import converse
 from fuzz.witness import check_request, check_response
+from proxy.agent.code import read_code
+from proxy.agent.control import Side, read_message
+from proxy.agent.hello import read_agent, read_hello, read_relay, read_welcome
+from proxy.agent.lines import LineBuffer, TalkError
 from proxy.config.where import read_where
 from proxy.core import search as search_words
 from proxy.core.addresses import AddressSet, Peer, client_address
@@ -44,7 +49,7 @@ from proxy.core.target import check_host, parse_target
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.core.trace_context import read_traceparent
 from proxy.core.where import PayloadRule
-from proxy.errors import ProtocolError
+from proxy.errors import Mistake, ProtocolError
 from proxy.http1 import Framing, RequestHead
 from proxy.net.certificate import parse_certificate, read_certificate
 from proxy.ops.channel import ChannelError, Lines
@@ -338,6 +343,32 @@ def channel(data: bytes) -> None:
     lines.feed(data[len(data) // 3 :])
 
 
+def agent(data: bytes) -> None:
+    """All that an agent and its relay say to each other: the same lines however they are cut, and each read by both."""
+    whole = _lines([data])
+    assert _lines([data[:7], data[7:]]) == whole
+    for words in whole:
+        for read in (read_hello, read_relay, read_agent, read_welcome):
+            with suppress(TalkError):
+                read(words)
+        for side in Side:
+            with suppress(TalkError):
+                assert read_message(words, side).write().decode().split() == words
+    with suppress(Mistake):
+        code = read_code(data.decode("latin-1"))
+        assert read_code(code.write()) == code
+
+
+def _lines(pieces: list[bytes]) -> list[list[str]]:
+    buffer, found = LineBuffer(), []
+    with suppress(TalkError):
+        for piece in pieces:
+            buffer.feed(piece)
+            while (words := buffer.take()) is not None:
+                found.append(words)
+    return found
+
+
 PLANS = ("signing.mac.MacPlan", "signing.jwt.JwtPlan", "signing.whole.PlainPlan", "signing.whole.DocumentPlan")
 READERS: dict[str, Row] = {
     "request_head": Row(request_head, (), ("core.request_head.read_request_head",)),
@@ -387,6 +418,14 @@ READERS: dict[str, Row] = {
     ),
     "certificates": Row(
         certificates, (ValueError,), ("net.certificate.parse_certificate", "net.certificate.read_certificate")
+    ),
+    "agent": Row(
+        agent,
+        (),
+        (
+            *(f"agent.hello.read_{name}" for name in ("hello", "relay", "agent", "welcome")),
+            *("agent.control.read_message", "agent.code.read_code", "agent.lines.LineBuffer.feed"),
+        ),
     ),
     "channel": Row(channel, (ChannelError,), ("ops.channel.Lines.feed",)),
 }

@@ -79,6 +79,7 @@ class Reason(IdentityEnum):
     QUEUE_FAILED = ("queue_failed", 503, Ended.US)
 
     UPSTREAM_UNREACHABLE = ("upstream_unreachable", 502, Ended.UPSTREAM)
+    AGENT_AWAY = ("agent_away", 503, Ended.UPSTREAM)
     UPSTREAM_RESET = ("upstream_reset", 502, Ended.UPSTREAM)
     UPSTREAM_INVALID = ("upstream_invalid", 502, Ended.UPSTREAM)
     UPSTREAM_TIMEOUT = ("upstream_timeout", 504, Ended.UPSTREAM)

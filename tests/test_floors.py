@@ -20,13 +20,15 @@ WINGS = {"queue", "console", "agent"}
 ASKED_FOR = {
     "proxy.core.signing.extras": {"proxy.core.pubkey", "proxy.core.signing.private_key"},
     "proxy.net.acceptor": {"proxy.net.kernel_filter"},
+    "proxy.ops.agent_command": {"proxy.agent.enrol_command"},
+    "proxy.ops.agents": {"proxy.agent.relay", "proxy.agent.serve"},
     "proxy.ops.commands": {
-        *{name for name in MODULES if name.startswith(("proxy.ops.", "proxy.tools."))},
+        *{name for name in MODULES if name.startswith(("proxy.agent.", "proxy.ops.", "proxy.tools."))},
         "proxy.queue.command",
     },
     "proxy.ops.console": {"proxy.console.console", "proxy.console.lent", "proxy.console.store"},
     "proxy.ops.duplicates": {"proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"},
-    "proxy.ops.run_command": {"proxy.ops.supervisor", "proxy.tools.check"},
+    "proxy.ops.run_command": {"proxy.agent.join", "proxy.ops.supervisor", "proxy.tools.check"},
     "proxy.ops.stores": {"proxy.queue.asked", "proxy.queue.opening", "proxy.queue.records"},
 }
 WORLD = {"asyncio", "socket", "ssl", "time", "os", "logging", "random", "secrets", "threading", "subprocess", "signal"}

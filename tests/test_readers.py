@@ -29,12 +29,13 @@ CALLED = re.compile(
 GIVEN = re.compile(r"\b(?:bytes|str|RequestHead|Case)\b")
 #: What is called like a reader and is given nothing of a peer.
 OTHERS = {
-    *("net.log_sink.LogSink.open", "net.pipe.PipeEnd.begin_with"),
+    *("agent.hello.read_count", "net.log_sink.LogSink.open", "net.pipe.PipeEnd.begin_with"),
     *("core.payload.Pointer.parse", "core.where.Glob.parse"),  # the configuration's
 }
 PLACES = [
     *(ROOT / "proxy" / "core").rglob("*.py"),
     *(ROOT / "proxy" / "net").rglob("*.py"),
+    *(ROOT / "proxy/agent" / f"{name}.py" for name in ("code", "control", "hello", "lines")),
     ROOT / "proxy/ops/channel.py",
     ROOT / "proxy/tools/curl_line.py",
     ROOT / "proxy/tools/saved_delivery.py",

@@ -36,10 +36,25 @@ def admitted_by(exposure: Exposure, routes: Sequence[Route]) -> AddressSet | Non
     return None if is_all else united
 
 
-def reserved_for(admitted: AddressSet | None, routes: Sequence[Route], trusted: AddressSet) -> AddressSet:
-    """For which a share of the connections is kept: the listed addresses, where others may connect as well."""
+def admission_of(
+    admitted: AddressSet | None, trusted: AddressSet, doors: Sequence[AddressSet | None]
+) -> AddressSet | None:
+    """Which addresses are let in at accept, None for all: those of routes, of trusted proxies and of agents."""
+    listed = [admitted, trusted, *doors]
+    return None if admitted is None or None in doors else AddressSet.union([one for one in listed if one is not None])
+
+
+def reserved_for(
+    admitted: AddressSet | None,
+    routes: Sequence[Route],
+    trusted: AddressSet,
+    doors: Sequence[AddressSet | None] = (),
+) -> AddressSet:
+    """For which a share of the connections is kept: the listed addresses, where others may connect as well. Agents may
+    be let in from anywhere (``doors``), and so are others.
+    """
     listed = [one for one in _each([route for route in routes if route.allow is not None]) if one is not None]
-    if admitted is not None or not listed:
+    if (admitted is not None and not doors) or not listed:
         return AddressSet.empty()
     return AddressSet.union([*listed, trusted])
 

@@ -11,7 +11,8 @@ import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from proxy.config.admission import admitted_by, reserved_for, shut
+from proxy.config.admission import admission_of, admitted_by, reserved_for, shut
+from proxy.config.agents import AgentReader, check_listens_on_nothing
 from proxy.config.allow import AllowReader
 from proxy.config.console import read_console
 from proxy.config.delivery import check_queue, read_queue
@@ -48,11 +49,13 @@ def build(
     now: float,
     generation: int = 1,
     config_path: str | None = None,
+    dials: bool = False,
 ) -> Loaded:
     """The policy and settings of a tree. ``now`` is in seconds since the epoch, ``shelf`` has the published sets.
+    ``dials``: it is an agent's, which listens on nothing.
     ConfigError has these and all earlier problems, if there are any.
     """
-    return _Build(top, environ, shelf, now, config_path).loaded(generation)
+    return _Build(top, environ, shelf, now, config_path, dials).loaded(generation)
 
 
 @frozen
@@ -64,6 +67,7 @@ class _Build:
     shelf: SetShelf
     now: float
     config_path: str | None
+    dials: bool = False
 
     def loaded(self, generation: int) -> Loaded:
         sets = self._sets()
@@ -79,6 +83,12 @@ class _Build:
         reader = self._route_reader(lists, limits, server.buffer_budget, allow, deny)
         exposure, routes = self._routes(reader, has_http=bool(settings.listen) or not settings.tcp)
         self._check_ends(settings, exposure, routes, listeners)
+        if self.dials:
+            check_listens_on_nothing(self.top)
+        agents = AgentReader(lists, self.top, self.environ, deny)
+        settings = replace(settings, agents=agents.read())
+        agents.check(settings.agents, routes, secure=bool(settings.tls))
+        doors = tuple(rule.allow for rule in settings.agents.rules.values())
         check_memory(self.top, settings, routes)
         self._check_callers(routes, lists)
         self._check_token_paths(routes)
@@ -93,12 +103,13 @@ class _Build:
             generation=generation,
             routes=routes,
             exposure=exposure,
-            admission=None if admitted is None else admitted | trusted,
+            admission=admission_of(admitted, trusted, doors),
             allow=admitted,
             trusted_proxies=trusted,
             limits=limits,
             server=server,
-            reserved_for=reserved_for(admitted, routes, trusted),
+            reserved_for=reserved_for(admitted, routes, trusted, doors),
+            doors=doors,
         )
         use = SetUse(tuple(lists.uses), dict(sets.used), tuple(sets.missing.values()), sets.resolve)
         return Loaded(policy, replace(settings, warnings=audible(self.top.problems.warnings, settings.silence)), use)
@@ -174,6 +185,8 @@ class _Build:
             tables = {FLAG_ROUTE: Table(self.top.problems, "route", ("route", FLAG_ROUTE))}
         if tables:
             return Exposure.ROUTES, tuple(reader.read(name, table) for name, table in tables.items())
+        if self.dials:
+            return Exposure.OPEN, (reader.built_in("agent"),)
         if reader.open:
             if reader.allow is None:
                 self.top.problems.warn("", "open", "every request is forwarded without any check")
@@ -185,7 +198,7 @@ class _Build:
     ) -> None:
         """Both ends of every way: something listens, and every route goes somewhere."""
         if settings.listen or not settings.tcp or exposure is Exposure.ROUTES:
-            if not settings.listen and not self.top.doubtful("listen"):
+            if not (settings.listen or self.dials or self.top.doubtful("listen")):
                 mend = 'add listen = ["0.0.0.0:443"] (flag: --listen 0.0.0.0:443)'
                 self.top.problems.add(self._missing("listen"), "nothing listens", mend)
             tables = self.top.named("route")

@@ -14,7 +14,9 @@ from proxy.errors import Mistake, ProtocolError
 from proxy.values import frozen
 
 LISTEN_FORM = 'write "0.0.0.0:443", "[::]:443", ":443", "unix:/run/hookward.sock" or "fd:NAME" (socket activation)'
-UPSTREAM_FORM = 'write "http://127.0.0.1:8000", "https://app:8443", "127.0.0.1:8000" or "unix:/run/app.sock"'
+UPSTREAM_FORM = (
+    'write "http://127.0.0.1:8000", "https://app:8443", "127.0.0.1:8000", "unix:/run/app.sock" or "agent:NAME"'
+)
 TCP_FORM = 'write LISTEN=UPSTREAM, such as "0.0.0.0:2222=127.0.0.1:22", or NAME=LISTEN=UPSTREAM'
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -65,6 +67,7 @@ class UpstreamAddress:
     path: str | None = None
     secure: bool = False
     base: bytes = b""  # the path before all paths there; no slash at its end
+    agent: str = ""  # the name of an agent, which connects to us
 
 
 @frozen
@@ -110,6 +113,10 @@ def read_upstream(value: object) -> UpstreamAddress:
     if text.startswith("unix:"):
         socket, colon, base = text.removeprefix("unix:").partition(":/")
         return UpstreamAddress(path=_socket_path(f"unix:{socket}", UPSTREAM_FORM), base=_base(colon[1:] + base))
+    if text.startswith("agent:"):
+        if not _NAME.fullmatch(text[6:]):
+            raise Mistake(f"{text[:80]!r} names no agent", 'write "agent:ci" for the agent of [agent.ci]')
+        return UpstreamAddress(agent=text[6:])
     scheme, separator, rest = text.partition("://")
     if not separator:
         rest = f"127.0.0.1:{text}" if _PORT.fullmatch(text) else text
@@ -132,6 +139,8 @@ def read_tcp_upstream(value: object) -> UpstreamAddress:
     text = _text(value, UPSTREAM_FORM)
     if "://" in text:
         raise Mistake("plain TCP is forwarded to an address, not to a URL", 'write "127.0.0.1:22" or "unix:/path"')
+    if text.startswith("agent:"):
+        raise Mistake("an agent takes deliveries, and no plain TCP", 'write "127.0.0.1:22" or "unix:/path"')
     address = read_upstream(text)
     if address.base:
         raise Mistake("plain TCP has no paths", "remove the path")

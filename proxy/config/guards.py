@@ -61,10 +61,16 @@ class GuardReader:
         used: set[str] = set()
         own = self._own_token(route, used) if route.table("token").exists else None
         name = route.get("provider", str)
-        if name is None:
+        apart = route.need("verify", str) == "agent"
+        if apart:
+            self._check_unarmed(route)
+        if name is None and not apart:
             self._check_idle(route)
+        if name is None:
             return Guards(token=own)
         provider = self._provider(route, name)
+        if apart:
+            return Guards(provider, None, own)
         if provider is None:
             # For the mistakes in the secrets themselves.
             self._secrets(route, used, None, "provider", _GIVE_SECRETS)
@@ -100,6 +106,13 @@ class GuardReader:
             route.wrong("provider", f"{provider.title} proves nothing", provider.advice or "use a token")
             return None
         return provider
+
+    def _check_unarmed(self, route: Table) -> None:
+        for key in ("secrets", "tolerance", "topics", "public_url", "verify_token"):
+            if key in route:
+                at = route.tables(key)[0] if key == "secrets" and route.tables(key) else route
+                what = f"`{key}` has no effect here: the agent gives the verdict"
+                at.wrong("" if at is not route else key, what, 'set it at the agent, or remove verify = "agent"')
 
     def _check_idle(self, route: Table) -> None:
         """Keys that speak of a provider where there is none: better said than ignored."""

@@ -10,6 +10,7 @@ import argparse
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 
+from proxy.config.agents import of_agent
 from proxy.config.build import build
 from proxy.config.feed import Feed
 from proxy.config.flags import CONFIG_VARIABLE, environment_tree, flag_tree, parse_flags, unknown_variables
@@ -20,7 +21,7 @@ from proxy.config.problems import Problems
 from proxy.config.schema import FLAG_ROUTE
 from proxy.config.secret_files import read_bounded
 from proxy.config.set_shelf import SetShelf, all_feeds, set_tables
-from proxy.config.settings import Loaded
+from proxy.config.settings import Dials, Loaded
 from proxy.config.tree import Table
 from proxy.errors import Place
 from proxy.values import frozen
@@ -47,8 +48,9 @@ def load_namespace(
     generation: int = 1,
     now: float | None = None,
     shelf: SetShelf | None = None,
+    dials: Dials | None = None,
 ) -> Loaded:
-    """Load the configuration of parsed flags.
+    """Load the configuration of parsed flags; ``dials`` where it is that of an agent.
 
     ``generation`` numbers the policy; ``now`` (seconds since the epoch) judges the dates of secrets and is the present
     unless given; ``shelf`` holds the published address sets that were fetched since the process began. Raises FlagError
@@ -60,9 +62,16 @@ def load_namespace(
     use_credentials(tree, environ)
     when = dt.datetime.now(dt.UTC).timestamp() if now is None else now
     try:
-        return build(
-            tree, environ, SetShelf() if shelf is None else shelf, now=when, generation=generation, config_path=path
+        loaded = build(
+            tree,
+            environ,
+            SetShelf() if shelf is None else shelf,
+            now=when,
+            generation=generation,
+            config_path=path,
+            dials=dials is not None,
         )
+        return loaded if dials is None else of_agent(loaded, dials)
     finally:
         tree.clear()
 

@@ -23,7 +23,7 @@ from proxy.config.tree import Table
 from proxy.config.upstreams import read_base, read_upstreams
 from proxy.core.addresses import AddressSet
 from proxy.core.path_map import TOKEN_SEGMENT
-from proxy.core.policy import SPARE_S, BodyMode, Limits, Route
+from proxy.core.policy import SPARE_S, BodyMode, Endpoint, Limits, Route
 from proxy.core.rate import RateRule
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenKind
@@ -55,6 +55,7 @@ class RouteReader:
         self._check_guarded(name, view, allow)
         limits, observe = self._limits(view, guards), self._observe(name, view)
         upstream, drained = read_upstreams(view, self.top)
+        apart = self._apart(view, upstream)
         answer_s = guards.provider.answer_s if guards.provider else 0.0
         payload, body = read_payload_rule(view, guards), self._body(view, guards)
         return Route(
@@ -84,8 +85,8 @@ class RouteReader:
             refusal_status=guards.provider.refusal_status if guards.provider else None,
             duplicates=read_rule(view, guards, limits, observe=observe),
             delivery=read_delivery(view),
-            endpoint_check=guards.provider.handshake if guards.provider else None,
-            handshake=read_handshake(view, guards.provider),
+            endpoint_check=guards.provider.handshake if guards.provider and not apart else None,
+            handshake="forward" if apart else read_handshake(view, guards.provider),
             verify_token=self.guards.read_one(view, "verify_token"),
             rewrite=view.get("rewrite", bytes),
             base=read_base(view, self.top),
@@ -128,7 +129,8 @@ class RouteReader:
 
     def _check_guarded(self, name: str, view: Table, allow: AddressSet | None) -> None:
         named = allow is not None or "provider" in view or "client_names" in view or view.table("token").exists
-        if named or self.allow is not None or view.doubtful(*_GUARD_KEYS) or self.top.doubtful("allow"):
+        named = named or self.allow is not None or view.need("verify", str) == "agent"
+        if named or view.doubtful(*_GUARD_KEYS) or self.top.doubtful("allow"):
             return
         if self.open or view.need("open", bool):
             view.warn("H303", "", f"route {name!r} is open: it forwards without any check")
@@ -139,6 +141,14 @@ class RouteReader:
                 "add `allow`, `provider` with `secrets`, or `token` (with flags: --allow, --provider with "
                 "--secret-file, or --token-header with --token-file); `open = true` forwards without any check",
             )
+
+    def _apart(self, view: Table, upstream: tuple[Endpoint, ...]) -> bool:
+        """Whether the verdict is given at the agent."""
+        apart = view.need("verify", str) == "agent"
+        if apart and not all(endpoint.agent for endpoint in upstream):
+            what = "an upstream that is no agent would get deliveries that nothing has verified"
+            view.wrong("verify", what, 'let every upstream of this route be an agent, or remove verify = "agent"')
+        return apart
 
     def _client_names(self, view: Table) -> frozenset[str] | None:
         names = view.items("client_names", str)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from proxy.config import kinds
+from proxy.config.agent_keys import AGENT, AGENTS
 from proxy.config.keys import Key, Section
 from proxy.config.kinds import choice
 from proxy.config.limits import LIMITS, TIGHTENED
@@ -95,6 +96,8 @@ _TOP = (
         table="console"),
     Key("queue", kinds.TABLE, "Where deliveries are kept, for routes that do not `deliver` directly.", table="queue"),
     Key("tcp", kinds.TABLE, "Plain TCP forwarding, by name.", table="tcp", named=True),
+    Key("agents", kinds.TABLE, "How many connections agents keep.", table="agents"),
+    Key("agent", kinds.TABLE, "Agents that connect from beside an application, by name.", table="agent", named=True),
     Key("test", kinds.TABLE, "Saved deliveries, and what must come of them.", many=True, table="test"),
 )  # fmt: skip
 
@@ -136,6 +139,8 @@ _ROUTE = (
     Key("secrets", kinds.TABLE, "What it is checked with; several while one is rotated.", many=True, table="secret",
         bare="from"),
     Key("token", kinds.TABLE, "A token in the query, the path, a header, Bearer or Basic.", table="token"),
+    Key("verify", choice("here", "agent"), "`agent`: the agent behind this route has the provider's secrets and gives "
+        "the verdict; here addresses, path and limits are checked.", "here"),
     Key("tolerance", kinds.TIME, "How old or new a signed timestamp may be; left out, the provider's own window.",
         minimum="1s", maximum="7d", flag="tolerance"),
     Key("events", kinds.TEXT, "Refuse other event types.", many=True, flag="event"),
@@ -292,6 +297,9 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "queue": Section("[queue]", "Where deliveries are kept; see [queue.md](queue.md). Changes with a restart only.",
                          QUEUE),
         "ip_set": Section("[ip_set.NAME]", "A published list of addresses, for `set:NAME`.", _IP_SET),
+        "agents": Section("[agents]", "For all agents; see [reach.md](reach.md).", AGENTS),
+        "agent": Section("[agent.NAME]", "An agent: a hookward beside an application that nothing can connect to. It "
+                         'connects to us, and routes reach the application by `upstream = "agent:NAME"`.', AGENT),
         "test": Section("[[test]]", "A delivery that `hookward check` takes through every check; it fails (exit 78) "
                         "where something else comes of it. Nothing is sent, and `run` does not look at them.", _TEST),
         "tcp": Section("[tcp.NAME]", "Plain TCP: the address is checked, then bytes are piped.", _TCP),

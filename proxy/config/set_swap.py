@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from proxy.config.admission import admitted_by, reserved_for
+from proxy.config.admission import admission_of, admitted_by, reserved_for
 from proxy.config.settings import ListUse, Loaded
 from proxy.core.addresses import AddressSet
 
@@ -29,7 +29,7 @@ def with_current_sets(loaded: Loaded, generation: int) -> Loaded:
     routes = tuple(replace(route, allow=current(route.allow), deny=denied(route.deny)) for route in policy.routes)
     trusted = renewed.get(id(policy.trusted_proxies), policy.trusted_proxies)
     admitted = admitted_by(policy.exposure, routes)
-    admission = None if admitted is None else admitted | trusted
+    doors = tuple(map(current, policy.doors))
     forwards = loaded.settings.tcp
     tcp = tuple(replace(one, allow=current(one.allow), deny=denied(one.deny)) for one in forwards)
     return replace(
@@ -38,10 +38,11 @@ def with_current_sets(loaded: Loaded, generation: int) -> Loaded:
             policy,
             generation=generation,
             routes=routes,
-            admission=admission,
+            admission=admission_of(admitted, trusted, doors),
             allow=admitted,
             trusted_proxies=trusted,
-            reserved_for=reserved_for(admitted, routes, trusted),
+            reserved_for=reserved_for(admitted, routes, trusted, doors),
+            doors=doors,
         ),
         settings=replace(loaded.settings, tcp=tcp),
         sets=replace(loaded.sets, lists=uses),

@@ -101,6 +101,41 @@ class Fixture:
 
 
 @frozen
+class AgentRule:
+    """What a relay knows of an agent: where its key is (a file that may come and go, or the key itself), which routes
+    it serves, and from where it may connect (None: from anywhere).
+    """
+
+    name: str
+    key_path: str
+    key: bytes = field(repr=False)  # b"" where it is in a file
+    routes: frozenset[str]
+    allow: AddressSet | None = None
+
+
+@frozen
+class AgentSettings:
+    """The agents of a relay, by name; ``idle`` connections wait for deliveries at each worker, of at most ``most``."""
+
+    rules: Mapping[str, AgentRule] = field(default_factory=dict)
+    idle: int = 4
+    most: int = 64
+
+
+@frozen
+class Dials:
+    """How an agent reaches its relays. ``relays`` are ``host:port``; () are those that it has joined."""
+
+    state_dir: str
+    relays: tuple[str, ...] = ()
+    join: tuple[str, ...] = field(default=(), repr=False)  # one-time codes
+    proxy: str = ""  # ``host:port`` of an HTTP proxy that CONNECT is asked of
+    proxy_login: bytes = field(default=b"", repr=False)  # user:password
+    ca_file: str | None = None
+    health: str = ""  # the application's path that says whether it is well
+
+
+@frozen
 class Settings:
     """How the process runs; times in seconds."""
 
@@ -126,6 +161,8 @@ class Settings:
     warnings: tuple[str, ...] = ()
     silence: tuple[str, ...] = ()  # ids of rules that are not spoken of
     fixtures: tuple[Fixture, ...] = ()
+    agents: AgentSettings = field(default_factory=AgentSettings)  # that connect to us
+    dials: Dials | None = None  # we are an agent ourselves
     log_sample_refusals: int = 1  # one refusal in so many has a line
     log_refusals_per_address: int = 0  # refusals of one address in a minute that have a line each; 0: all
     sources: Mapping[Path, Place] = field(default_factory=dict)  # key -> where it was written

@@ -20,6 +20,7 @@ class _Common:
     tls: UpstreamTls
     send_proxy: bool
     idle_timeout_s: float
+    verifies: bool
 
 
 def read_upstreams(view: Table, top: Table) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
@@ -29,7 +30,7 @@ def read_upstreams(view: Table, top: Table) -> tuple[tuple[Endpoint, ...], tuple
     common = _common(view, top)
     view = view if "upstream" in view else top
     entries = list(_entries(view, common))
-    addresses = {(one.host, one.port, one.path, one.tls is None) for one, _ in entries}
+    addresses = {(one.host, one.port, one.path, one.tls is None, one.agent) for one, _ in entries}
     if len(addresses) < len(entries):
         view.wrong("upstream", "names the same upstream twice", "remove one of the two")
     drained = tuple(one for one, drain in entries if drain)
@@ -45,6 +46,7 @@ def _common(view: Table, top: Table) -> _Common:
         read_upstream_tls((view if "upstream_tls" in view else top).table("upstream_tls")),
         top.need("send_proxy", bool) if own is None else own,
         top.need("upstream_idle_timeout", float) if idle_s is None else idle_s,
+        view is not top and view.need("verify", str) == "agent",
     )
 
 
@@ -70,12 +72,16 @@ def read_base(view: Table, top: Table) -> bytes:
 def _endpoint(entry: Table, common: _Common) -> Endpoint:
     address = entry.need("url", UpstreamAddress)
     own = entry.get("send_proxy", bool)
+    if address.agent and own:
+        entry.wrong("send_proxy", "an agent's connection is not one client's", "remove it: X-Forwarded-For names them")
     return Endpoint(
         address.host,
         address.port,
         address.path,
         common.tls if address.secure else None,
-        send_proxy=common.send_proxy if own is None else own,
+        send_proxy=not address.agent and (common.send_proxy if own is None else own),
+        agent=address.agent,
+        verifies=common.verifies,
         weight=entry.need("weight", int),
         health=_health(entry.table("health")) if "health" in entry else None,
         idle_timeout_s=common.idle_timeout_s,

@@ -100,6 +100,9 @@ OURS_OR_UNSAFE = frozenset(
 _DROPPED = HOP_BY_HOP | FORWARDING | OURS_OR_UNSAFE
 _DROPPED_TRUSTED = HOP_BY_HOP | OURS_OR_UNSAFE | {b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"}
 
+#: A relay has taken out what must not cross, and has written what we would write.
+_DROPPED_RELAYED = HOP_BY_HOP | {b"content-length"}
+
 _REQUEST_ID_FIELD = b"x-request-id"
 
 #: Names that ``Connection`` cannot make hop-by-hop: every application relies on them (threats S3).
@@ -180,15 +183,24 @@ def clean_request_id(value: bytes | None) -> bytes | None:
 class Provenance:
     """What we tell the upstream about an exchange; all values are ours or validated."""
 
-    __slots__ = ("client", "replay", "request_id", "scheme", "trusted", "verified")
+    __slots__ = ("client", "relayed", "replay", "request_id", "scheme", "trusted", "verified")
 
     def __init__(
-        self, *, client: bytes, scheme: bytes, request_id: bytes, trusted: bool, verified: bytes, replay: bytes = b""
+        self,
+        *,
+        client: bytes,
+        scheme: bytes,
+        request_id: bytes,
+        trusted: bool,
+        verified: bytes,
+        replay: bytes = b"",
+        relayed: bool = False,
     ) -> None:
         self.client = client  # address of the connection's peer, as text
         self.scheme = scheme  # b"http" or b"https"
         self.request_id = request_id
         self.trusted = trusted  # the peer is a trusted proxy: its forwarding fields are kept and extended
+        self.relayed = relayed  # a relay has told all of this: it crosses as it came
         self.verified = verified  # value of Webhook-Verified; b"" writes none
         self.replay = replay  # likewise of Webhook-Replay: the id of the delivery that the operator has sent again
 
@@ -236,6 +248,8 @@ def upstream_head(
     because HTTP/1.1 demands one (RFC 9112 section 3.2).
     """
     dropped = _DROPPED_TRUSTED if provenance.trusted else _strangers(tuple(head.values))
+    if provenance.relayed:
+        dropped = _DROPPED_RELAYED | ({b"webhook-verified"} if provenance.verified else frozenset())
     if head.values.get(b"connection", b"keep-alive") not in _NAMES_NOTHING or b"connection" in head.repeated:
         listed = b",".join(head.get_all(b"connection"))
         dropped = dropped | hop_by_hop_named(listed, guarded, head.values)
@@ -246,7 +260,8 @@ def upstream_head(
     lines = [line for name, line in head.fields if name not in dropped]
     if not head.host:
         lines.insert(0, b"Host: %b" % authority)
-    lines += _forwarded_lines(head, provenance, id_name)
+    if not provenance.relayed:
+        lines += _forwarded_lines(head, provenance, id_name)
     if provenance.verified:
         lines.append(b"Webhook-Verified: %b" % provenance.verified)
     if provenance.replay:

@@ -148,6 +148,18 @@ TLS_FAILURES = Family(
     ("cause",),
     known=tuple((word,) for word in TLS_WORDS),
 )
+AGENTS_ALIVE = Family(
+    "hookward_agents_alive",
+    "gauge",
+    "Processes of an agent from which a probe of the application came through in the last 15 s.",
+    ("agent",),
+)
+AGENT_CONNECTIONS = Family(
+    "hookward_agent_connections", "gauge", "Connections that an agent has made and that serve its routes.", ("agent",)
+)
+RELAY_REACHED = Family(
+    "hookward_relay_reached", "gauge", "Whether every worker of a relay is reached, at an agent.", ("relay",), "min"
+)
 CERTIFICATE_EXPIRY = Family(
     "hookward_certificate_expiry_timestamp_seconds",
     "gauge",

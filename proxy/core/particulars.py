@@ -121,6 +121,7 @@ def head_to_upstream(
     """The head that ``endpoint`` gets, with the content's ``length``, None where it is sent in chunks. ``judged`` says
     that the whole body has had its verdict.
     """
+    route = admit.route
     provenance = Provenance(
         client=arrival.peer,
         scheme=arrival.scheme,
@@ -128,8 +129,8 @@ def head_to_upstream(
         trusted=arrival.trusted,
         verified=verified_value(admit, record, judged=judged),
         replay=arrival.replay,
+        relayed=route.relayed,
     )
-    route = admit.route
     authority = b"" if head.host else endpoint.authority.encode("ascii")
     guarded, signed = route.guarded_fields, route.signed_fields
     return upstream_head(head, admit.target, provenance, length, guarded, signed=signed, authority=authority)

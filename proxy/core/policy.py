@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from enum import Enum
 
-from proxy.core.addresses import AddressSet
+from proxy.core.addresses import AddressSet, Peer
 from proxy.core.delivery import DeliveryRule
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.metrics import Traits
@@ -115,6 +115,8 @@ class Endpoint:
     path: str | None = None  # of a unix socket
     tls: UpstreamTls | None = None
     send_proxy: bool = False  # a PROXY header comes first, so a connection belongs to one client
+    agent: str = ""  # an agent of this name connects to us; ``host`` is then "", or one process of it
+    verifies: bool = field(default=False, compare=False)  # of an agent: only one that guards again will do
     weight: int = field(default=1, compare=False)  # how many exchanges it gets while one of weight 1 gets one
     health: HealthCheck | None = field(default=None, compare=False)
     idle_timeout_s: float = field(default=4.0, compare=False)  # a connection that was idle for longer is not used
@@ -122,15 +124,22 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         # The pool asks for it twice with every exchange.
-        object.__setattr__(self, "_hash", hash((self.host, self.port, self.path, self.tls, self.send_proxy)))
+        object.__setattr__(
+            self, "_hash", hash((self.host, self.port, self.path, self.tls, self.send_proxy, self.agent))
+        )
 
     def __hash__(self) -> int:
         return self._hash
 
     @property
+    def secure(self) -> bool:
+        """Whether its connections are under TLS."""
+        return self.tls is not None or self.agent != ""
+
+    @property
     def authority(self) -> str:
-        """Host and port as a URI writes them; a unix socket has the name that no other host has."""
-        if self.path is not None:
+        """Host and port as a URI writes them; a unix socket or an agent has the name that no other host has."""
+        if self.path is not None or self.agent:
             return "localhost"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
@@ -138,6 +147,8 @@ class Endpoint:
     def __str__(self) -> str:
         if self.path is not None:
             return f"unix:{self.path}"
+        if self.agent:
+            return f"agent:{self.agent}/{self.host}" if self.host else f"agent:{self.agent}"
         return f"{'https' if self.tls else 'http'}://{self.authority}"
 
 
@@ -174,6 +185,7 @@ class Route:
     handshake: str = "forward"  # what becomes of it; or "answer", "refuse"
     verify_token: bytes | None = field(default=None, repr=False)
     payload: PayloadRule | None = None  # None: payloads are not looked at
+    relayed: bool = False  # a relay has judged what comes, and has told whose it is
     rewrite: bytes | None = None  # what stands for the path at the upstream; raw
     base: bytes = b""  # what stands before that at all its endpoints; no slash at its end
     path_map: PathMap | None = field(init=False)  # None: requests go to the path they came to
@@ -240,6 +252,7 @@ class Policy(_Referable):
     limits: Limits
     server: ServerLimits
     reserved_for: AddressSet = NO_ADDRESSES  # may use the reserved share; empty where no route lets every address in
+    doors: tuple[AddressSet | None, ...] = ()  # from where each agent may connect; None: from anywhere
     table: RouteTable[Route] = field(init=False, repr=False, compare=False)
     traits: Mapping[str, Traits] = field(init=False, repr=False, compare=False)  # of each route
     most_window: int = field(init=False, repr=False, compare=False)  # the largest ``hold_window`` of a route
@@ -261,6 +274,16 @@ class Policy(_Referable):
         }
         for name, value in made.items():
             object.__setattr__(self, name, value)
+
+    def is_client(self, peer: Peer) -> bool:
+        """Whether a client may connect from that address."""
+        return self.allow is None or peer in self.allow or peer in self.trusted_proxies
+
+    def may_arrive(self, peer: Peer) -> bool:
+        """Whether that address, which a PROXY header has named, may connect, as a client's or as an agent's."""
+        if self.allow is None or peer in self.allow:
+            return True
+        return any(door is None or peer in door for door in self.doors)
 
     def endpoints(self) -> frozenset[Endpoint]:
         """All that its routes may use, the drained left out."""

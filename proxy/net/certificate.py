@@ -7,6 +7,7 @@ it is loaded and when a client meets it.
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -46,6 +47,7 @@ class Certificate:
     names: tuple[str, ...]
     not_before: float
     not_after: float
+    fingerprint: bytes = b""  # SHA-256 of its DER
 
 
 @frozen
@@ -101,7 +103,7 @@ def parse_certificate(der: bytes) -> Certificate:
         raise ValueError("the certificate's validity is broken")
     extensions = [value for tag, value in fields[6:] if tag == _EXTENSIONS]
     names = _names(extensions[0]) if extensions else ()
-    return Certificate(tuple(names), _time(*times[0]), _time(*times[1]))
+    return Certificate(tuple(names), _time(*times[0]), _time(*times[1]), hashlib.sha256(der).digest())
 
 
 def _items(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -60,7 +60,8 @@ class Endpoints:
     def __getitem__(self, endpoint: Endpoint) -> EndpointState:
         state = self._states.get(endpoint)
         if state is None:
-            used = self._used is None or endpoint in self._used
+            # What agents have connected is theirs to end: see ``forget``.
+            used = self._used is None or endpoint in self._used or endpoint.agent != ""
             state = self._states[endpoint] = EndpointState(keeps=used and not endpoint.send_proxy)
         return state
 
@@ -71,13 +72,21 @@ class Endpoints:
         """Forget every endpoint but these: its idle connections are closed, those in use when they become idle."""
         self._used = frozenset(endpoints)
         for endpoint, state in list(self._states.items()):
-            state.keeps = endpoint in self._used and not endpoint.send_proxy
-            if endpoint in self._used:
+            if endpoint.agent:
                 continue
-            while state.idle:
-                state.idle[-1].close()
-            if not state.outstanding and not state.dialing:
-                del self._states[endpoint]
+            state.keeps = endpoint in self._used and not endpoint.send_proxy
+            if endpoint not in self._used:
+                self.forget(endpoint)
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Close its idle connections, and keep nothing of it unless one is in use."""
+        state = self._states.get(endpoint)
+        if state is None:
+            return
+        while state.idle:
+            state.idle[-1].close()
+        if not state.outstanding and not state.dialing:
+            self._states.pop(endpoint, None)
 
     # -- the choice
 
@@ -121,9 +130,10 @@ class Endpoints:
         return any(self[endpoint].is_well(now) for endpoint in endpoints)
 
     def conditions(self) -> dict[str, bool]:
-        """Whether each endpoint that was ever used is well now."""
+        """Whether each endpoint that was ever used is well now; agents, which come and go, are told of elsewhere."""
         now = self._clock.now()
-        return {str(endpoint): state.is_well(now) for endpoint, state in self._states.items()}
+        each = self._states.items()
+        return {str(endpoint): state.is_well(now) for endpoint, state in each if not endpoint.agent}
 
     # -- what is found out
 

@@ -238,9 +238,8 @@ class Exchange:
 
     def _unreachable(self) -> None:
         route = self.relay.admit.route
-        not_ready = route.hold_s > 0 and not self._site.pool.endpoints.ready(route.upstream)
         self.relay.record.upstream = ", ".join(map(str, route.upstream))  # all were tried
-        self.refuse(Reason.UPSTREAM_UNREACHABLE, "not_ready" if not_ready else "")
+        self.refuse(*self._site.pool.why_unreached(route.upstream, waited=route.hold_s > 0))
 
     def _connected(self, connection: UpstreamConnection) -> None:
         self._upstream = connection

@@ -75,8 +75,10 @@ class HealthChecks:
         self._tasks: dict[tuple[Endpoint, HealthCheck], asyncio.Task[None]] = {}
 
     def use(self, endpoints: Iterable[Endpoint]) -> None:
-        """Ask exactly those of ``endpoints`` that say how; one that is asked no longer counts as well."""
-        wanted = {(endpoint, endpoint.health) for endpoint in endpoints if endpoint.health is not None}
+        """Ask exactly those of ``endpoints`` that say how, but agents, which have their own means; one that is asked
+        no longer counts as well.
+        """
+        wanted = {(endpoint, endpoint.health) for endpoint in endpoints if endpoint.health and not endpoint.agent}
         for gone in self._tasks.keys() - wanted:
             self._tasks.pop(gone).cancel()
             self._endpoints.checked(gone[0], well=True, failing=False, asked=False)
@@ -95,7 +97,7 @@ class HealthChecks:
     async def _ask_for_ever(self, endpoint: Endpoint, check: HealthCheck) -> None:
         bad = 0
         while True:
-            status = await self._ask(endpoint, check)
+            status = await ask(self._pool, endpoint, check)
             bad = 0 if 0 < status < BAD_STATUS else bad + 1
             if bad == BAD_ANSWERS:
                 log.warning("%s is not well: %s", endpoint, f"it answers {status}" if status else "no answer")
@@ -110,25 +112,26 @@ class HealthChecks:
             async with asyncio.timeout(interval_s - least_s):
                 await self._endpoints.doubted(endpoint)
 
-    async def _ask(self, endpoint: Endpoint, check: HealthCheck) -> int:
-        """The status of the answer; 0 where there is none in time."""
-        connection: UpstreamConnection | None = None
-        answer: _CheckAnswer | None = None
-        try:
-            async with asyncio.timeout(check.timeout_s):
-                connection = await self._pool.open(endpoint)
-                if connection.state is CLOSED:
-                    return 0
-                answer = _CheckAnswer(connection)
-                request = f"GET {check.path} HTTP/1.1\r\nHost: {endpoint.authority}\r\nConnection: close\r\n"
-                head = f"{request}User-Agent: hookward-health\r\nAccept: */*\r\n\r\n".encode("ascii")
-                connection.start(answer, b"GET", [head], complete=True)
-                await answer.ended.wait()
-        except (OSError, UnicodeError, ConfigError):
-            pass  # what it has said so far counts
-        finally:
-            # A silent application may never notice that we have ended.
-            if connection is not None and connection.state is not CLOSED:
-                with contextlib.suppress(OSError):
-                    connection.abort()
-        return 0 if answer is None else answer.status
+
+async def ask(pool: UpstreamPool, endpoint: Endpoint, check: HealthCheck) -> int:
+    """The status of an endpoint's answer; 0 where there is none in time."""
+    connection: UpstreamConnection | None = None
+    answer: _CheckAnswer | None = None
+    try:
+        async with asyncio.timeout(check.timeout_s):
+            connection = await pool.open(endpoint)
+            if connection.state is CLOSED:
+                return 0
+            answer = _CheckAnswer(connection)
+            request = f"GET {check.path} HTTP/1.1\r\nHost: {endpoint.authority}\r\nConnection: close\r\n"
+            head = f"{request}User-Agent: hookward-health\r\nAccept: */*\r\n\r\n".encode("ascii")
+            connection.start(answer, b"GET", [head], complete=True)
+            await answer.ended.wait()
+    except (OSError, UnicodeError, ConfigError):
+        pass  # what it has said so far counts
+    finally:
+        # A silent application may never notice that we have ended.
+        if connection is not None and connection.state is not CLOSED:
+            with contextlib.suppress(OSError):
+                connection.abort()
+    return 0 if answer is None else answer.status

@@ -170,7 +170,7 @@ class Listener:
             reset(sock)
         elif check or peer is None:
             await self._hand_over(sock, proxy, slot, self._make_check)
-        elif policy.allow is not None and peer not in policy.allow:
+        elif not policy.may_arrive(peer):
             counters.refused_address += 1
             self._slots.note(NAMED_NOT_LISTED, peer.text)
             slot.release()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from proxy.core.policy import Endpoint
 from proxy.core.proxy_protocol import LOCAL
@@ -20,6 +21,7 @@ from proxy.net.connect import connect
 from proxy.net.endpoints import Endpoints
 from proxy.net.turn import Turn
 from proxy.net.upstream import CLOSED, UpstreamConnection
+from proxy.reasons import Reason
 
 #: Idle connections kept for one endpoint.
 MAX_IDLE = 256
@@ -61,6 +63,16 @@ class Dial:
         self.cancelled = True
 
 
+class Agents(Protocol):
+    """The agents that are connected (``proxy.agent.roster``)."""
+
+    def among(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        """The endpoints, with the processes of each agent in its place."""
+
+    async def open(self, endpoint: Endpoint) -> UpstreamConnection:
+        """A connection to such a process, lent to the caller. OSError where it is gone."""
+
+
 class UpstreamPool:
     """The connections of one worker to all its upstreams."""
 
@@ -69,6 +81,7 @@ class UpstreamPool:
         self.deadline = NEVER
         self.turn = turn
         self.endpoints = Endpoints(clock)
+        self.agents: Agents | None = None
         self._loop = loop
         self._clock = clock
         self._dials: set[asyncio.Task[None]] = set()
@@ -80,6 +93,8 @@ class UpstreamPool:
         """An idle connection to the best endpoint, or None where one must be dialled. ``waits`` where it may be waited
         for: then only an endpoint that is ready will do.
         """
+        if self.agents is not None and not (endpoints := self.agents.among(endpoints)):
+            return None
         if waits and not (endpoints := self.endpoints.ready(endpoints)):
             return None
         endpoint = self.endpoints.order(endpoints)[0] if len(endpoints) > 1 else endpoints[0]
@@ -121,6 +136,10 @@ class UpstreamPool:
         """A connection that is lent to the caller; ``preface`` goes first where the endpoint wants a PROXY header.
         Raises OSError, and for a name or a file that cannot be used UnicodeError and ConfigError.
         """
+        if endpoint.agent:
+            if self.agents is None:
+                raise ConnectionRefusedError("no agent is here")
+            return await self.agents.open(endpoint)
         return await connect(self._loop, endpoint, self, preface if endpoint.send_proxy else b"")
 
     async def close(self) -> None:
@@ -176,9 +195,21 @@ class UpstreamPool:
 
     # -- inside
 
+    def present(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        """Those of ``endpoints`` that can be connected to: of agents, what is there."""
+        return endpoints if self.agents is None else self.agents.among(endpoints)
+
+    def why_unreached(self, endpoints: tuple[Endpoint, ...], *, waited: bool) -> tuple[Reason, str]:
+        """Why there was no connection to any of them, and a word that tells more."""
+        present = self.present(endpoints)
+        if all(endpoint.agent for endpoint in endpoints):
+            return Reason.AGENT_AWAY, "no_connection" if present else ""
+        return Reason.UPSTREAM_UNREACHABLE, "not_ready" if waited and not self.endpoints.ready(present) else ""
+
     async def _dial(self, dial: Dial) -> None:
         until = self._clock.now() + dial.patience_s
-        able = self.endpoints.ready(dial.endpoints) if dial.patience_s else dial.endpoints
+        able = self.present(dial.endpoints)
+        able = self.endpoints.ready(able) if dial.patience_s else able
         connection = None if dial.cancelled else await self._connect_any(able, dial.preface)
         connection = connection or await self._wait_for(dial, until)
         if connection is not None:
@@ -190,7 +221,7 @@ class UpstreamPool:
         """Try again, now and then, while there is patience left."""
         while not dial.cancelled and (left := until - self._clock.now()) > 0:
             await asyncio.sleep(min(RETRY_S, left))
-            able = self.endpoints.ready(dial.endpoints)
+            able = self.endpoints.ready(self.present(dial.endpoints))
             connection = able and (self.acquire(able) or await self._connect_again(able, until, dial.preface))
             if connection:
                 return connection
@@ -243,7 +274,7 @@ class UpstreamPool:
             return None
         # An upstream that has hung up, or speaks first, gets no delivery. Over TLS the first bytes may be session
         # tickets.
-        if endpoint.tls is None and connection.is_stale:
+        if not endpoint.secure and connection.is_stale:
             connection.close()
             return None
         return connection

@@ -300,6 +300,12 @@ def retry_after(wait_s: float) -> int:
     return next((step for step in RETRY_STEPS_S if step >= wait_s), RETRY_STEPS_S[-1])
 
 
+#: Reasons whose answer says when to come back.
+_COME_BACK = frozenset(
+    {Reason.OVERLOADED, Reason.RATE_LIMITED, Reason.QUEUE_FULL, Reason.QUEUE_FAILED, Reason.AGENT_AWAY}
+)
+
+
 def _extra(reason: Reason, retry: int) -> tuple[tuple[bytes, bytes], ...]:
     if reason is Reason.DUPLICATE_DELIVERED:
         return ((b"Webhook-Duplicate", b"delivered"),)
@@ -307,6 +313,6 @@ def _extra(reason: Reason, retry: int) -> tuple[tuple[bytes, bytes], ...]:
         return ((b"Webhook-Duplicate", b"in-flight"), (b"Retry-After", b"5"))
     if reason is Reason.BASIC_AUTH_FAILED:
         return ((b"WWW-Authenticate", b'Basic realm="hookward", charset="UTF-8"'),)
-    if reason in (Reason.OVERLOADED, Reason.RATE_LIMITED, Reason.QUEUE_FULL, Reason.QUEUE_FAILED):
+    if reason in _COME_BACK:
         return ((b"Retry-After", b"%d" % retry),)
     return ()

@@ -25,6 +25,8 @@ from proxy.values import frozen
 WATCH_INTERVAL_S = 5.0
 
 _ALPN = ["http/1.1"]
+#: What an agent speaks, where a relay has agents (``proxy.agent.hello``).
+AGENT_PROTOCOL = "hookward-agent/1"
 
 #: TLS 1.2 only; OpenSSL chooses among its own three for 1.3. Mozilla's "intermediate" without finite-field DHE.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -55,6 +57,7 @@ class KeyPair:
     where: str = "tls"
     client_ca: str | None = None  # ask clients for a certificate of these authorities
     client_required: bool = False  # and let none in without
+    agents: bool = False  # may connect, too
 
 
 @frozen
@@ -183,7 +186,15 @@ def load_certificates(settings: Settings) -> TlsContexts | None:
     hush_server_names()
     return TlsContexts(
         [
-            KeyPair(one.cert, one.key, one.names, str(one.where), one.client_ca, one.client_required)
+            KeyPair(
+                one.cert,
+                one.key,
+                one.names,
+                str(one.where),
+                one.client_ca,
+                one.client_required,
+                bool(settings.agents.rules),
+            )
             for one in settings.tls
         ]
     )
@@ -222,13 +233,15 @@ def _load(pair: KeyPair) -> LoadedPair:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     context.num_tickets = 1  # OpenSSL's two, for clients that connect twice at once, cost each handshake 7 %
-    context.set_alpn_protocols(_ALPN)
+    context.set_alpn_protocols([*_ALPN, AGENT_PROTOCOL] if pair.agents else _ALPN)
     # Renegotiation lets a client spend our processor; compression tells the length of secrets (CRIME).
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     if pair.client_ca:
         _trust(context, pair.client_ca, pair.where)
         context.verify_mode = ssl.CERT_REQUIRED if pair.client_required else ssl.CERT_OPTIONAL
-    return LoadedPair(pair, _load_pair(context, pair), context)
+    certificate = _load_pair(context, pair)
+    context.fingerprint = certificate.fingerprint
+    return LoadedPair(pair, certificate, context)
 
 
 def _trust(context: ssl.SSLContext, path: str, where: str) -> None:

@@ -156,6 +156,7 @@ class ServerContext(ssl.SSLContext):
     """A context whose connections end as this module says."""
 
     sslobject_class = ServerSide
+    fingerprint = b""  # the SHA-256 of its certificate, in DER
 
     def wrap_bio(
         self,

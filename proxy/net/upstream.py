@@ -193,7 +193,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reusable = True
         self._buffer = b""
         self.state = UPSTREAM_MOVES[self.state][AWAITING if complete else SENDING]
-        write(self._transport, pieces, secure=self.endpoint.tls is not None)
+        write(self._transport, pieces, secure=self.endpoint.secure)
 
     def send(self, pieces: list[bytes], *, complete: bool) -> None:
         """More of the request. Nothing is written once the upstream has answered early (threats R6)."""
@@ -202,7 +202,7 @@ class UpstreamConnection(asyncio.Protocol):
         if complete:
             self.state = UPSTREAM_MOVES[self.state][AWAITING]
         assert self._transport is not None
-        write(self._transport, pieces, secure=self.endpoint.tls is not None)
+        write(self._transport, pieces, secure=self.endpoint.secure)
 
     def hand_over(self, sink: AnswerSink) -> None:
         """Tell ``sink`` of the answer from now on, and read it."""

@@ -17,7 +17,7 @@ from proxy.net.http_server import JSON, TEXT, Answer, Answering, HttpServer, Pat
 
 #: What readiness is made of. A probe may leave some of it out, as at the API server of Kubernetes:
 #: ``/readyz?exclude=upstream``.
-PARTS = ("draining", "listener", "upstream", "queue")
+PARTS = ("draining", "listener", "relay", "upstream", "queue")
 
 #: Gives status, kind and content.
 Page = Callable[["Status", Request], Coroutine[None, None, Answer]]

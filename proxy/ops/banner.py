@@ -68,7 +68,7 @@ def ready_lines(opened: Iterable[tuple[str, str]], *, secure: bool) -> list[str]
 
 def policy_lines(policy: Policy, settings: Settings, paint: Paint) -> list[str]:
     """The routes and what protects each, or how exposed the application is without any; then the warnings."""
-    lines = [*_exposure(policy, paint)]
+    lines = [*_exposure(policy, paint)] if settings.dials is None else [_agent_line(policy, settings)]
     if policy.exposure is Exposure.ROUTES:
         lines += [_route_line(route, paint) for route in policy.routes]
         if settings.listen:
@@ -90,6 +90,13 @@ def certificate_lines(policy: Policy, settings: Settings, paint: Paint) -> list[
     lines = [f"certificate {sentence(one, now)}" for one in served]
     notes = certificate_notes(served, policy, settings, now)
     return lines + [paint(f"warning: {text}", "yellow") for text in notes]
+
+
+def _agent_line(policy: Policy, settings: Settings) -> str:
+    assert settings.dials is not None
+    to = ", ".join(sorted({str(one) for one in policy.endpoints()}))
+    relays = ", ".join(settings.dials.relays) or f"the relays joined in {settings.dials.state_dir}"
+    return f"agent: what {relays} admits goes to {to}, and nowhere else"
 
 
 def _exposure(policy: Policy, paint: Paint) -> Sequence[str]:

@@ -147,6 +147,24 @@ def _top() -> CommandModule:
     return top
 
 
+def _agent() -> CommandModule:
+    from proxy.ops import agent_command
+
+    return agent_command
+
+
+def _agents() -> CommandModule:
+    from proxy.agent import agents_command
+
+    return agents_command
+
+
+def _enrol() -> CommandModule:
+    from proxy.agent import enrol_command
+
+    return enrol_command
+
+
 def _completion() -> CommandModule:
     from proxy.tools.pages import COMPLETION
 
@@ -174,6 +192,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "console": Command("print a link that lets a browser into the console, once", _console),
         "tail": Command("print what comes, as it comes, by search words", _tail),
         "top": Command("show the routes live: rates, refusals, times", _top),
+        "agent": Command("dial a relay from beside an application, and listen on nothing", _agent, of_run=True),
+        "agents": Command("say which agents are connected to the relay that runs here", _agents),
+        "enrol": Command("open a one-time code by which an agent joins this relay", _enrol),
         "reload": Command("have a service reload, and wait for what comes of it", _reload),
         "unit": Command("print hardened systemd units for a configuration", _unit, of_run=True),
         "completion": Command("print the completion for bash, zsh or fish", _completion),

@@ -16,7 +16,8 @@ from proxy.config.flags import RunParser, add_run_flags, parse_flags
 from proxy.config.host import LOOP_VARIABLE, environment, paused, worker_count
 from proxy.config.load import load_namespace
 from proxy.config.set_shelf import SetShelf
-from proxy.config.settings import Loaded
+from proxy.config.settings import Dials, Loaded
+from proxy.net.clock import Clock
 from proxy.ops import privileges, standard_error
 from proxy.ops.console import import_console
 from proxy.ops.duplicates import import_store
@@ -63,8 +64,13 @@ def main(argv: Sequence[str]) -> int:
         from proxy.tools import check
 
         return check.main(argv)
+    return serve(namespace)
+
+
+def serve(namespace: argparse.Namespace, dials: Dials | None = None) -> int:
+    """Serve until a signal says otherwise; with ``dials`` as an agent. Raises FlagError, ConfigError, ListenError."""
     hold_standard_descriptors()
-    launch = _launch(namespace)
+    launch = _launch(namespace, dials)
     standard_error.take_over()
     open_journal(launch.loaded.settings.log_level)
     import_store(launch.loaded.settings.duplicates)
@@ -76,7 +82,9 @@ def main(argv: Sequence[str]) -> int:
     for warning in raise_descriptor_limit(server.max_connections, server.max_exchanges):
         log.warning("%s", warning)
     factory = loop_factory(os.environ.get(LOOP_VARIABLE, ""))
-    if worker_count(launch.loaded.settings.workers) > 1:
+    if (joined := launch.loaded.settings.dials) is not None:
+        _join(joined)
+    elif worker_count(launch.loaded.settings.workers) > 1:
         return _supervise(launch, factory)
     settle()
     with asyncio.Runner(loop_factory=factory) as runner:
@@ -84,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
     return ExitCode.OK
 
 
-def _launch(namespace: argparse.Namespace) -> Launch:
+def _launch(namespace: argparse.Namespace, dials: Dials | None) -> Launch:
     old = receive(os.environ)
     environ = environment()
     shelf = SetShelf()
@@ -92,11 +100,17 @@ def _launch(namespace: argparse.Namespace) -> Launch:
     def load_again(generation: int, *, state_dir: str | None = None) -> Loaded:
         given = environ if state_dir is None else {STATE_DIR_VARIABLE: state_dir, **environ}
         with paused():
-            return load_namespace(namespace, given, generation=generation, shelf=shelf)
+            return load_namespace(namespace, given, generation=generation, shelf=shelf, dials=dials)
 
     loop = "asyncio" if loop_factory(os.environ.get(LOOP_VARIABLE, "")) is None else "uvloop"
     notifier = Notifier.of(os.environ, new=old is not None)
     return Launch(load_again(1), load_again, environ, shelf, notifier, old, loop)
+
+
+def _join(dials: Dials) -> None:
+    from proxy.agent import join
+
+    asyncio.run(join.join_all(dials, Clock.wall))
 
 
 def _supervise(launch: Launch, factory: LoopFactory) -> int:

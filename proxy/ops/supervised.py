@@ -34,14 +34,15 @@ def main(number: int, plan: WorkerPlan, shelf: SetShelf, channel: socket.socket,
     open_journal(plan.loaded.settings.log_level, name=f"worker {number + 1}: ")
     settle()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(SupervisedWorker(plan, shelf).run(channel))
+        runner.run(SupervisedWorker(plan, shelf, number).run(channel))
     return ExitCode.OK
 
 
 class SupervisedWorker(asyncio.Protocol):
     """The worker, and its end of the channel."""
 
-    def __init__(self, plan: WorkerPlan, shelf: SetShelf) -> None:
+    def __init__(self, plan: WorkerPlan, shelf: SetShelf, number: int = 0) -> None:
+        self._number = number
         self._plan = plan
         self._shelf = shelf
         self._lines = Lines()
@@ -54,7 +55,8 @@ class SupervisedWorker(asyncio.Protocol):
         """Serve until told to leave."""
         loop = asyncio.get_running_loop()
         store = SocketStore({}, self._plan.held)
-        self._worker = Worker(self._plan.loaded, store, self._shelf, gather=self.gather, siblings=True)
+        plan, number = self._plan, self._number
+        self._worker = Worker(plan.loaded, store, self._shelf, gather=self.gather, siblings=True, number=number)
         loop.add_signal_handler(signal.SIGTERM, self._worker.leave, Leave.RETIRE)
         await loop.create_unix_connection(lambda: self, sock=channel)
         try:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
@@ -23,21 +22,18 @@ from proxy.config.admission import callers
 from proxy.config.commandline import wants_colour
 from proxy.config.host import PYTHON_VERSION
 from proxy.config.set_shelf import SetShelf
-from proxy.config.settings import Loaded, Settings, TcpSettings
-from proxy.core.addresses import Peer
+from proxy.config.settings import Loaded, Settings
 from proxy.core.exposition import Snapshot, render, render_open_metrics
 from proxy.core.metric_families import JOURNAL_DROPPED, LOG_WITHHELD
 from proxy.core.metrics import Metrics
 from proxy.errors import ConfigError, Problem
 from proxy.net.access_log import AccessLog
 from proxy.net.admission import ConnectionSlots
-from proxy.net.client import ClientConnection
 from proxy.net.clock import NEVER
 from proxy.net.diagnose import Diagnoser
 from proxy.net.fault_digest import FaultDigest
 from proxy.net.feeds import SetRefresher
 from proxy.net.health import HealthChecks
-from proxy.net.listener import Listener
 from proxy.net.log_formats import formatter
 from proxy.net.log_sink import LogSink
 from proxy.net.site import Site
@@ -45,15 +41,17 @@ from proxy.net.tcp_forward import TcpForward
 from proxy.net.tls import load_certificates
 from proxy.ops import standard_error, status
 from proxy.ops.admin import AdminServer
+from proxy.ops.agents import AgentParts
 from proxy.ops.certificates import Certificates
 from proxy.ops.console import open_console
 from proxy.ops.gauges import Gauges
 from proxy.ops.journal import log
-from proxy.ops.listeners import Listeners, ListenerSpec
+from proxy.ops.listeners import Listeners
 from proxy.ops.own_listeners import OwnListeners
 from proxy.ops.places import ADMIN, Held, SocketStore, own_places
 from proxy.ops.private import PrivateSocket
 from proxy.ops.privileges import become, owners_of
+from proxy.ops.services import Services
 from proxy.ops.stores import Stores
 
 #: How often is looked whether all have ended: often at first, when it is a matter of milliseconds.
@@ -93,6 +91,7 @@ class Worker:
         *,
         gather: Gather | None = None,
         siblings: bool = False,
+        number: int = 0,
     ) -> None:
         self._first = loaded
         self._store = store
@@ -120,6 +119,8 @@ class Worker:
         self._certificates = Certificates(self._loop)
         self._own = OwnListeners(store, self._certificates)
         self.private = PrivateSocket(os.getppid() if siblings else os.getpid())
+        self._agents = AgentParts(self.site, self._slots, self._certificates, self.private.paths, number)
+        self._services = Services(self.site, self._slots, self._certificates, self._agents)
         self._leave = Leave.STAY
         self._leaving = asyncio.Event()
         #: What takes over a load of the configuration, at the start and later. None of these can fail.
@@ -129,6 +130,7 @@ class Worker:
             self._admit,
             self._sets.use,
             lambda loaded: self._health.use(loaded.policy.endpoints()),
+            self._agents.use,
         ]
         #: What is to be closed, the last one first.
         self._parts = AsyncExitStack()
@@ -137,7 +139,8 @@ class Worker:
             self._parts.callback(part.close)
         self._stores = Stores(self.site, self.private.paths)
         self._parts.callback(self._certificates.use, None)
-        for close in (self.site.pool.close, self._stores.close, self._sets.close, self._health.close, self._cut):
+        parts = (self.site.pool, self._stores, self._sets, self._health)
+        for close in (*(part.close for part in parts), self._cut, self._agents.close):
             self._parts.push_async_callback(close)
 
     # -- from start to end
@@ -158,12 +161,14 @@ class Worker:
         self._stores.open(loaded)
         await self.private.open(settings.state_dir, os.environ)
         self._parts.callback(await open_console(settings, self.site, self._own, self.private, self.describe))
+        self._agents.start(loaded)
 
     async def serve(self, left: Callable[[], None] = lambda: None) -> None:
         """Serve until told to leave, and return when the last connection has ended. ``left`` is called as soon as no
         new one is taken any more.
         """
         await self._leaving.wait()
+        self._agents.drain()
         if self._leave < Leave.NOW:
             self.listeners.take_queue()
         self.listeners.stop()
@@ -212,7 +217,7 @@ class Worker:
         contexts = load_certificates(loaded.settings)
         self._stores.change(loaded)
         outdates = loaded.settings.asks_more_than(self.settings)
-        self.listeners.change(self._specs(loaded.settings, self.site.kind + outdates))
+        self.listeners.change(self._services.specs(loaded, self.site.kind + outdates))
         # Nothing has changed until here, and nothing below can fail.
         self._certificates.use(contexts)
         for change in self._changes:
@@ -231,34 +236,6 @@ class Worker:
         return [(listener.spec.place, listener.bound) for listener in self.listeners.open] + self._own.held
 
     # -- the parts
-
-    def _specs(self, settings: Settings, kind: int) -> list[ListenerSpec]:
-        """``kind`` is that of the connections that come in from now on."""
-        secure, proxied = bool(settings.tls), settings.proxy_protocol == "require"
-
-        def make_connection(peer: Peer, *, secure: bool, on_close: Callable[[], None]) -> ClientConnection:
-            return ClientConnection(self.site, peer, secure=secure, on_close=on_close, named=proxied, kind=kind)
-
-        def serve_webhooks(sock: socket.socket) -> Listener:
-            return Listener(
-                sock,
-                site=self.site,
-                slots=self._slots,
-                factory=make_connection,
-                tls=self._certificates if secure else None,
-                proxy_protocol=proxied,
-            )
-
-        specs = [ListenerSpec("", address, (secure, proxied, kind), serve_webhooks) for address in settings.listen]
-        return specs + [self._forward_spec(forward) for forward in settings.tcp]
-
-    def _forward_spec(self, forward: TcpSettings) -> ListenerSpec:
-        allow = callers(forward.allow, forward.deny)
-
-        def serve_pipes(sock: socket.socket) -> TcpForward:
-            return TcpForward(sock, site=self.site, slots=self._slots, upstream=forward.upstream, allow=allow)
-
-        return ListenerSpec(forward.name, forward.listen, forward.upstream, serve_pipes)
 
     def _admit(self, loaded: Loaded) -> None:
         """Judge by this load from now on."""
@@ -330,11 +307,13 @@ class Worker:
         missing = {}
         if self.is_leaving:
             missing["draining"] = "draining"
-        if not self.listeners.open:
+        if unreached := self._agents.not_ready():
+            missing["relay"] = unreached
+        elif not self.listeners.open and self.settings.dials is None:
             missing["listener"] = "no listener"
         # What keeps needs no upstream to take a delivery.
         upstreams = {one.upstream for one in self.site.policy.routes if one.delivery is None or not one.delivery.keeps}
-        if upstreams and not any(self.site.pool.endpoints.reachable(endpoints) for endpoints in upstreams):
+        if upstreams and not any(map(self._agents.reachable, upstreams)):
             missing["upstream"] = "no upstream accepts connections"
         if self.site.queue is not None and self.site.queue.failure:
             missing["queue"] = f"the queue takes no delivery: {self.site.queue.failure}"
@@ -347,6 +326,7 @@ class Worker:
         self.metrics.set(JOURNAL_DROPPED, standard_error.dropped())
         self._sets.measure()
         self._certificates.measure(self.metrics)
+        self._agents.measure(self.metrics)
         return self.metrics.snapshot()
 
     async def expose(self) -> bytes:
@@ -365,6 +345,7 @@ class Worker:
             "version": proxy.__version__,
             "python": PYTHON_VERSION,
             "not_ready": list(self.not_ready().values()),
+            **self._agents.describe(),
             **status.document(self.loaded, snapshot, served, pool.endpoints.conditions(), now),
         }
 

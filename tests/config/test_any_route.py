@@ -99,6 +99,7 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
     "upstream_idle_timeout": TIMES,
     "upstream_timeout": TIMES,
     "upstream_tls": st.just({"server_name": "a.test"}),
+    "verify": st.sampled_from(["here", "agent"]),
     "where": st.sampled_from([{"action": "opened"}, {"a": {"b": [1, "!x*"]}}, {"a..b": 1}, {}]),
     "undecided": st.sampled_from(["pass", "refuse"]),
     "verify_token": st.sampled_from(["env:A", "env:NONE"]),

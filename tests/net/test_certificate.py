@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -55,11 +56,12 @@ def test_names_and_dates():
         ipaddress.ip_address("192.0.2.7"),
         ipaddress.ip_address("2001:db8::7"),
     )
-    read = parse_certificate(der(make(*names)))
-    assert read == Certificate(
+    made = der(make(*names))
+    assert parse_certificate(made) == Certificate(
         ("hooks.example.com", "*.example.org", "192.0.2.7", "2001:db8::7"),
         FROM.timestamp(),
         (FROM + timedelta(days=90)).timestamp(),
+        hashlib.sha256(made).digest(),
     )
 
 

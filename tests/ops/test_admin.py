@@ -137,8 +137,8 @@ def test_what_is_missing_is_named():
         ("?exclude=draining", 503, b"not ready: gone\n"),
         ("?exclude=upstream&exclude=draining", 200, b"ready\n"),
         ("?verbose", 503, b"not ready: draining\nnot ready: gone\n"),
-        ("?exclude=upstreams", 400, b"exclude knows draining, listener, upstream, queue\n"),
-        ("?exclude=upstream&exclude=", 400, b"exclude knows draining, listener, upstream, queue\n"),
+        ("?exclude=upstreams", 400, b"exclude knows draining, listener, relay, upstream, queue\n"),
+        ("?exclude=upstream&exclude=", 400, b"exclude knows draining, listener, relay, upstream, queue\n"),
     ],
 )
 def test_a_probe_may_leave_parts_out(query: str, status: int, content: bytes):

@@ -1,0 +1,308 @@
+"""One dial of an agent to its relay: the socket, a proxy on the way, TLS 1.3, and the agent's side of the hello.
+
+A relay is known by the SHA-256 of its certificate, which the one-time code carries and the relay tells anew before it
+renews; or, where the certificate is another one, by a public authority (or ``ca_file``) that vouches for its name. That
+alone opens nothing: the relay must then prove, over the certificate that we see, that it knows our key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import field
+from typing import cast
+
+from proxy.agent.hello import (
+    NONCE_BYTES,
+    Challenge,
+    Hello,
+    Purpose,
+    Refused,
+    Welcome,
+    read_relay,
+    read_welcome,
+    same,
+    write_agent,
+)
+from proxy.agent.lines import LineBuffer, TalkError
+from proxy.config.settings import Dials
+from proxy.errors import HookwardError
+from proxy.net.tls import AGENT_PROTOCOL
+from proxy.values import frozen
+
+#: For the socket: a first packet that was lost is sent again after one second and after three.
+CONNECT_S = 4.0
+#: For all of it.
+DIAL_S = 10.0
+_MAX_PROXY_ANSWER = 16 * 1024
+
+
+class DialError(HookwardError):
+    """A dial has not come through. ``refused``: the relay does not take us, or is not ours; to try again at once would
+    not help.
+    """
+
+    def __init__(self, what: str, *, refused: bool = False) -> None:
+        super().__init__(what)
+        self.refused = refused
+
+
+@frozen
+class Credential:
+    """What a hello is said with: who we are, by which key, and by which certificates the relay is known (SHA-256, in
+    hexadecimal).
+    """
+
+    kind: Purpose
+    name: str
+    instance: str
+    key: bytes = field(repr=False)
+    certificates: tuple[str, ...]
+
+
+@frozen
+class Reached:
+    """A connection on which both ends have proved themselves, and nothing was said since."""
+
+    transport: asyncio.Transport
+    welcome: Welcome
+    challenge: Challenge
+    address: str  # of the relay, or of the proxy on the way
+
+
+class AgentGreeting(asyncio.Protocol):
+    """The agent's side of a hello; ``over`` is the relay's word at its end."""
+
+    def __init__(
+        self, credential: Credential, fingerprint: bytes, *, before_proof: Callable[[Challenge], None]
+    ) -> None:
+        """``before_proof`` is called once the relay has proved itself, before we do: what must outlive a relay that
+        has heard us and is gone the next moment.
+        """
+        self.over: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
+        self.challenge: Challenge | None = None
+        self._credential = credential
+        self._fingerprint = fingerprint
+        self._before_proof = before_proof
+        self._hello = Hello(credential.kind, credential.name, credential.instance, secrets.token_bytes(NONCE_BYTES))
+        self._lines = LineBuffer()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._hello.write())
+
+    def data_received(self, data: bytes) -> None:
+        self._lines.feed(data)
+        try:
+            while not self.over.done() and (words := self._lines.take()) is not None:
+                self._hear(words)
+        except TalkError as error:
+            self._fail(DialError(f"it is not understood: {error.word}"))
+        except HookwardError as error:
+            self._fail(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._fail(DialError("it has closed during the hello"))
+
+    def _hear(self, words: list[str]) -> None:
+        if self.challenge is None:
+            self._judge(*read_relay(words))
+            return
+        said = read_welcome(words)
+        if isinstance(said, Refused):
+            raise DialError(f"it refuses us: {said.word.replace('_', ' ')}", refused=True)
+        self.over.set_result(said)
+
+    def _judge(self, nonce: bytes, proof: bytes) -> None:
+        credential = self._credential
+        challenge = Challenge(self._hello, nonce, self._fingerprint, credential.key)
+        if not same(proof, challenge.relay_proof()):
+            raise DialError(_STRANGER[credential.kind].format(name=credential.name), refused=True)
+        self.challenge = challenge
+        self._before_proof(challenge)
+        assert self._transport is not None
+        self._transport.write(write_agent(challenge.agent_proof()))
+
+    def _fail(self, error: HookwardError) -> None:
+        if not self.over.done():
+            self.over.set_exception(error)
+        if self._transport is not None:
+            self._transport.close()
+
+
+_STRANGER = {
+    Purpose.SERVE: "it does not know the key of agent {name!r}: it was revoked or enrolled anew there, or may not "
+    "connect from here, or this is not our relay",
+    Purpose.JOIN: "it does not take the code: it was used, or its time is over, or agent {name!r} may not connect "
+    "from here",
+}
+
+
+async def dial(
+    relay: str,
+    credential: Credential,
+    dials: Dials,
+    before_proof: Callable[[Challenge], None] = lambda _handshake: None,
+) -> Reached:
+    """A connection to ``relay`` (host:port) with the hello said. Raises DialError."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(DIAL_S):
+            try:
+                return await _dial(loop, relay, credential, dials, before_proof, verified=False)
+            except _OtherCertificateError:
+                return await _dial(loop, relay, credential, dials, before_proof, verified=True)
+    except TimeoutError:
+        raise DialError(f"no answer within {DIAL_S:g} s") from None
+    except ssl.SSLCertVerificationError as error:
+        what = f"its certificate is not the one that we know, and no authority vouches for it: {error.verify_message}"
+        raise DialError(what, refused=True) from None
+    except ssl.SSLError as error:
+        raise DialError(f"no TLS: {(error.reason or 'unknown').lower().replace('_', ' ')}") from None
+    except OSError as error:
+        # Not asyncio's own words, which repeat the address.
+        raise DialError(os.strerror(error.errno) if error.errno else str(error) or type(error).__name__) from None
+
+
+class _OtherCertificateError(Exception):
+    """The relay shows a certificate that is not pinned."""
+
+
+async def _dial(
+    loop: asyncio.AbstractEventLoop,
+    relay: str,
+    credential: Credential,
+    dials: Dials,
+    before_proof: Callable[[Challenge], None],
+    *,
+    verified: bool,
+) -> Reached:
+    host, port = split(relay)
+    sock = await _socket(loop, host, port, dials)
+    try:
+        transport, _ = await loop.create_connection(
+            asyncio.Protocol, sock=sock, ssl=_context(dials.ca_file, verified=verified), server_hostname=host
+        )
+    except BaseException:
+        sock.close()
+        raise
+    try:
+        fingerprint = _judged(transport, credential, verified=verified)
+        greeting = AgentGreeting(credential, fingerprint, before_proof=before_proof)
+        transport.set_protocol(greeting)
+        greeting.connection_made(transport)
+        welcome = await greeting.over
+    except BaseException:
+        transport.abort()
+        raise
+    assert greeting.challenge is not None
+    return Reached(transport, welcome, greeting.challenge, _address(transport))
+
+
+def _judged(transport: asyncio.BaseTransport, credential: Credential, *, verified: bool) -> bytes:
+    """The SHA-256 of the certificate that the other end shows, where it may be that of our relay."""
+    connection = transport.get_extra_info("ssl_object")
+    fingerprint = hashlib.sha256(connection.getpeercert(binary_form=True) or b"").digest()
+    if not verified and fingerprint.hex() not in credential.certificates:
+        raise _OtherCertificateError
+    if connection.selected_alpn_protocol() != AGENT_PROTOCOL:
+        raise DialError("it is no relay: it has no agents in its configuration, or is something else", refused=True)
+    return fingerprint
+
+
+def _address(transport: asyncio.BaseTransport) -> str:
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if isinstance(name, tuple) else "unknown"
+
+
+def _context(ca_file: str | None, *, verified: bool) -> ssl.SSLContext:
+    """With ``verified`` an authority must vouch for the name; else the certificate is judged by its fingerprint."""
+    context = ssl.create_default_context(cafile=ca_file)
+    if not verified:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols([AGENT_PROTOCOL])
+    return context
+
+
+async def _socket(loop: asyncio.AbstractEventLoop, host: str, port: int, dials: Dials) -> socket.socket:
+    """Connected to the relay, by a proxy where one is named. Names are looked up for each dial."""
+    if not dials.proxy:
+        return await _connected(loop, host, port)
+    sock = await _connected(loop, *split(dials.proxy))
+    try:
+        await _tunnel(loop, sock, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", dials.proxy_login)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+async def _connected(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
+    error = OSError(f"{host} has no address")
+    async with asyncio.timeout(CONNECT_S):
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for family, _, _, _, address in found:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            async with asyncio.timeout(CONNECT_S):
+                await loop.sock_connect(sock, address)
+        except OSError as refused:  # TimeoutError is one
+            error = refused if refused.strerror else OSError(f"{address[0]} does not answer")
+            sock.close()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                sock.close()
+            raise
+        else:
+            return sock
+    raise error
+
+
+async def _tunnel(loop: asyncio.AbstractEventLoop, sock: socket.socket, target: str, login: bytes) -> None:
+    """Ask a proxy for the way to ``target`` (RFC 9110 section 9.3.6)."""
+    fields = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    if login:
+        fields.append(f"Proxy-Authorization: Basic {base64.b64encode(login).decode('ascii')}")
+    await loop.sock_sendall(sock, ("\r\n".join(fields) + "\r\n\r\n").encode("ascii"))
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        # What comes behind it would be the relay's; in TLS that is nothing before we speak.
+        piece = await loop.sock_recv(sock, 1024)
+        answer += piece
+        if not piece or len(answer) > _MAX_PROXY_ANSWER:
+            raise DialError("the proxy on the way closes, or answers without end")
+    _judge_proxy(*answer.split(b"\r\n\r\n", 1))
+
+
+_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: |\r\n|$)")
+
+
+def _judge_proxy(head: bytes, rest: bytes) -> None:
+    """Whether the proxy's answer opens the way."""
+    found = _STATUS.match(head)
+    if found is None or rest:
+        raise DialError("the proxy on the way does not speak HTTP/1.1, or says more than it should")
+    status = int(found[1])
+    if not 200 <= status < 300:
+        what = "wants a login (--proxy-login)" if status == 407 else "refuses the way to the relay"
+        raise DialError(f"the proxy on the way {what}: status {status}")
+
+
+def split(address: str) -> tuple[str, int]:
+    """Host, without brackets, and port of ``host:port``."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)

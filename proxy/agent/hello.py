@@ -1,0 +1,212 @@
+"""The hello: how an agent and its relay prove to each other that they know the agent's key, before anything else.
+
+    agent   HELLO 1 KIND NAME INSTANCE NONCE       KIND is "serve", or "join" where the key is that of a one-time code
+    relay   RELAY NONCE PROOF
+    agent   AGENT PROOF
+    relay   WELCOME WORKER WORKERS PROCESS IDLE    or REFUSED WORD
+    agent   CONTROL GUARDS, or DATA                after "join": nothing, the connection ends
+
+It is spoken inside TLS 1.3 under a protocol name of its own (ALPN), so no byte of it is ever read as HTTP, or the other
+way round. A proof is an HMAC-SHA-256 over a fixed text, the side that makes it, and all that was said: kind, name,
+instance, both nonces, and the SHA-256 of the relay's certificate as each end sees it. So neither end signs what the
+other chose without a nonce of its own, a proof of one side is none of the other, one connection's is none of another's,
+and one that passes through a third party's TLS names another certificate (as RFC 5929's ``tls-server-end-point``).
+The relay proves itself first: the agent tells nothing to a stranger but its name. For a name that it does not know the
+relay makes a proof with a key that none has, so that names cannot be told apart.
+
+Sans-I/O: nonces come in as arguments, and nothing here knows a connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from dataclasses import field
+from enum import Enum
+
+from proxy.agent.lines import TalkError, line
+from proxy.values import frozen
+
+#: The name of the protocol in TLS (RFC 7301).
+ALPN = "hookward-agent/1"
+VERSION = "1"
+NONCE_BYTES = 32
+KEY_BYTES = 32
+PROOF_BYTES = 32
+#: More workers than any host has processors.
+MAX_WORKERS = 4096
+MAX_IDLE = 1024
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PROCESS = re.compile(r"[0-9a-f]{8}")
+_WORD = re.compile(r"[a-z_]{1,40}")
+_CONTEXT = b"hookward-agent/1 hello"
+_DERIVE = b"hookward-agent/1 key"
+
+
+class Purpose(Enum):
+    """What a connection is for, as far as its key tells."""
+
+    SERVE = "serve"  # the key is the agent's
+    JOIN = "join"  # the key is that of a one-time code, and the agent's is made of it
+
+
+@frozen
+class Hello:
+    """What the agent says first."""
+
+    kind: Purpose
+    name: str
+    instance: str  # of this process of the agent: a short text of its own
+    nonce: bytes
+
+    def write(self) -> bytes:
+        """Its line."""
+        return line("HELLO", VERSION, self.kind.value, self.name, self.instance, to_text(self.nonce))
+
+
+@frozen
+class Challenge:
+    """All that the proofs are made over. ``certificate`` is the SHA-256 of the relay's, in DER."""
+
+    hello: Hello
+    relay_nonce: bytes
+    certificate: bytes
+    key: bytes = field(repr=False)
+
+    def relay_proof(self) -> bytes:
+        """What the relay shows."""
+        return self._proof(_CONTEXT, b"relay")
+
+    def agent_proof(self) -> bytes:
+        """What the agent shows."""
+        return self._proof(_CONTEXT, b"agent")
+
+    def agent_key(self) -> bytes:
+        """After "join": the agent's key from now on. Neither end sends it."""
+        return self._proof(_DERIVE, b"")
+
+    def _proof(self, context: bytes, side: bytes) -> bytes:
+        hello = self.hello
+        parts = (
+            context,
+            side,
+            hello.kind.value.encode("ascii"),
+            hello.name.encode("ascii"),
+            hello.instance.encode("ascii"),
+            hello.nonce,
+            self.relay_nonce,
+            self.certificate,
+        )
+        # Each with its length: no two lists of parts make the same text.
+        text = b"".join(len(part).to_bytes(2, "big") + part for part in parts)
+        return hmac.digest(self.key, text, hashlib.sha256)
+
+
+@frozen
+class Welcome:
+    """What the relay says of itself: which of its workers this is, and how many connections it wants to have idle."""
+
+    worker: int
+    workers: int
+    process: str  # a short random word of the service: another one after a restart
+    idle: int
+
+    def write(self) -> bytes:
+        """Its line."""
+        return line("WELCOME", str(self.worker), str(self.workers), self.process, str(self.idle))
+
+
+@frozen
+class Refused:
+    """The relay does not take the agent."""
+
+    word: str
+
+    def write(self) -> bytes:
+        """Its line."""
+        return line("REFUSED", self.word)
+
+
+def same(one: bytes, other: bytes) -> bool:
+    """Whether two proofs are the same, in constant time."""
+    return hmac.compare_digest(one, other)
+
+
+def read_hello(words: list[str]) -> Hello:
+    """The first line. TalkError where it is none, or of a version that we do not speak."""
+    if len(words) != 6 or words[0] != "HELLO":
+        raise TalkError("hello_expected")
+    _, version, kind, name, instance, nonce = words
+    if version != VERSION:
+        raise TalkError("version_unknown")
+    if kind not in {each.value for each in Purpose}:
+        raise TalkError("kind_unknown")
+    if not _NAME.fullmatch(name) or not _NAME.fullmatch(instance):
+        raise TalkError("name_malformed")
+    return Hello(Purpose(kind), name, instance, from_text(nonce, NONCE_BYTES))
+
+
+def write_relay(nonce: bytes, proof: bytes) -> bytes:
+    """The relay's nonce and proof."""
+    return line("RELAY", to_text(nonce), to_text(proof))
+
+
+def read_relay(words: list[str]) -> tuple[bytes, bytes]:
+    """The relay's nonce and proof; TalkError where it says something else."""
+    if len(words) != 3 or words[0] != "RELAY":
+        raise TalkError("relay_expected")
+    return from_text(words[1], NONCE_BYTES), from_text(words[2], PROOF_BYTES)
+
+
+def write_agent(proof: bytes) -> bytes:
+    """The agent's proof."""
+    return line("AGENT", to_text(proof))
+
+
+def read_agent(words: list[str]) -> bytes:
+    """The agent's proof; TalkError where it says something else."""
+    if len(words) != 2 or words[0] != "AGENT":
+        raise TalkError("agent_expected")
+    return from_text(words[1], PROOF_BYTES)
+
+
+def read_welcome(words: list[str]) -> Welcome | Refused:
+    """How the relay ends its part; TalkError where it says something else."""
+    if len(words) == 2 and words[0] == "REFUSED" and _WORD.fullmatch(words[1]):
+        return Refused(words[1])
+    if len(words) != 5 or words[0] != "WELCOME" or not _PROCESS.fullmatch(words[3]):
+        raise TalkError("welcome_expected")
+    worker, workers, idle = (
+        read_count(words[at], most) for at, most in ((1, MAX_WORKERS), (2, MAX_WORKERS), (4, MAX_IDLE))
+    )
+    if worker >= workers:
+        raise TalkError("worker_unknown")
+    return Welcome(worker, workers, words[3], idle)
+
+
+def read_count(text: str, most: int) -> int:
+    """A number from 0 to ``most``; TalkError where it is none."""
+    if not _NUMBER.fullmatch(text) or int(text) > most:
+        raise TalkError("number_malformed")
+    return int(text)
+
+
+def to_text(value: bytes) -> str:
+    """Bytes as a word of a line."""
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
+
+
+def from_text(text: str, size: int) -> bytes:
+    """The bytes of a word, in its one form; TalkError where it has not ``size`` of them."""
+    try:
+        value = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise TalkError("value_malformed") from None
+    if len(value) != size or to_text(value) != text:
+        raise TalkError("value_malformed")
+    return value

@@ -1,0 +1,181 @@
+"""The files of an agent's identity: at the relay its key, and for minutes what a one-time code is checked by; at the
+agent what it has joined.
+
+A relay reads a key when an agent says hello, and looks at the file now and then: where it is gone or another one, the
+agent's connections end. Only the file counts, so removing it revokes the agent. A one-time code is used up by the one
+process that removes its file; all workers, of however many processes, see the same file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import field
+
+from proxy.agent.hello import KEY_BYTES, from_text, to_text
+from proxy.agent.lines import TalkError
+from proxy.config.guarded_files import make_folder, open_for_reading, replace_file
+from proxy.config.settings import AgentRule
+from proxy.errors import ConfigError, Problem
+from proxy.values import frozen
+
+#: Beside the key's file, while a code is open.
+JOIN_SUFFIX = ".join"
+#: A code is good for so long.
+CODE_S = 900.0
+STATE_FILE = "agent.json"
+_MAX_BYTES = 64 * 1024
+
+_Stamp = tuple[int, int, int] | None
+
+
+class KeyShelf:
+    """The keys of a relay's agents, as their files have them now. ``wall`` gives seconds since the epoch."""
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self._wall = wall
+        self._rules: Mapping[str, AgentRule] = {}
+        self._read: dict[str, tuple[_Stamp, bytes | None]] = {}
+
+    def use(self, rules: Mapping[str, AgentRule]) -> None:
+        """These are the agents from now on."""
+        self._rules = rules
+        self._read.clear()
+
+    def key(self, name: str) -> bytes | None:
+        """The key of an agent; None where it has none, or a file that is no key."""
+        rule = self._rules.get(name)
+        if rule is None:
+            return None
+        if not rule.key_path:
+            return _parsed(rule.key)
+        stamp = _stamp(rule.key_path)
+        known = self._read.get(name)
+        if known is None or known[0] != stamp:
+            known = self._read[name] = (stamp, _parsed(_read(rule.key_path)))
+        return known[1]
+
+    def open_code(self, name: str) -> bytes | None:
+        """The key of the hello that the open one-time code makes; None where there is none, or its time is over."""
+        rule = self._rules.get(name)
+        if rule is None or not rule.key_path:
+            return None
+        try:
+            found = json.loads(_read(rule.key_path + JOIN_SUFFIX))
+            key, until = from_text(found["key"], KEY_BYTES), float(found["until"])
+        except (ValueError, TypeError, KeyError, TalkError):
+            return None
+        return key if self._wall() < until else None
+
+    def join(self, name: str, key: bytes) -> str:
+        """Use the code up and keep ``key`` for the agent. A word says why not; "" where it is done."""
+        path = self._rules[name].key_path
+        try:
+            os.unlink(path + JOIN_SUFFIX)  # noqa: PTH108 - it is one of two that succeeds, whatever else is asked
+        except OSError:
+            return "code_used"
+        try:
+            replace_file(path, to_text(key).encode("ascii") + b"\n", self._wall())
+        except OSError:
+            return "key_not_kept"
+        self._read.pop(name, None)
+        return ""
+
+
+def offer_code(path: str, key: bytes, until: float, now: float) -> None:
+    """Open a one-time code for the agent whose key is at ``path``. Raises OSError."""
+    make_folder(os.path.dirname(path) or ".")  # noqa: PTH120 - text in, text out
+    text = json.dumps({"key": to_text(key), "until": until}) + "\n"
+    replace_file(path + JOIN_SUFFIX, text.encode("ascii"), now)
+
+
+def _read(path: str) -> bytes:
+    """At most ``_MAX_BYTES`` of a file; b"" where it cannot be read."""
+    try:
+        descriptor = open_for_reading(path)
+    except OSError:
+        return b""
+    with os.fdopen(descriptor, "rb") as file, suppress(OSError):
+        return file.read(_MAX_BYTES)
+    return b""
+
+
+def _parsed(text: bytes) -> bytes | None:
+    try:
+        return from_text(text.decode("ascii").strip(), KEY_BYTES)
+    except (ValueError, TalkError):
+        return None
+
+
+def _stamp(path: str) -> _Stamp:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - text in
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+@frozen
+class Membership:
+    """What an agent knows of one relay that it has joined. ``certificates`` are the SHA-256 of those it may show;
+    ``mark`` tells the code that it joined by.
+    """
+
+    relay: str  # host:port
+    name: str
+    key: bytes = field(repr=False)
+    certificates: tuple[str, ...]
+    mark: str = ""
+
+
+class MembershipFile:
+    """The file of an agent's memberships. Raises ConfigError where it cannot be read, OSError where not written."""
+
+    def __init__(self, state_dir: str) -> None:
+        self._folder = state_dir
+        self._path = f"{state_dir}/{STATE_FILE}"
+        self.found: dict[str, Membership] = self._load()
+
+    def keep(self, one: Membership, now: float) -> None:
+        """Write it down, in the place of what was known of that relay."""
+        self.found[one.relay] = one
+        make_folder(self._folder)
+        replace_file(self._path, json.dumps([_to_json(each) for each in self.found.values()]).encode("ascii"), now)
+
+    def of(self, relay: str) -> Membership | None:
+        """That of a relay; else the only one there is, for relays that share an agent's key."""
+        found = self.found.get(relay)
+        if found is None and len(self.found) == 1:
+            found = next(iter(self.found.values()))
+        return found
+
+    def _load(self) -> dict[str, Membership]:
+        text = _read(self._path)
+        if not text:
+            return {}
+        try:
+            members = [_of_json(each) for each in json.loads(text)]
+        except (ValueError, TypeError, KeyError, TalkError):
+            mend = "remove it, and join again with a new code"
+            raise ConfigError([Problem(self._path, "this is not what an agent has written", mend)]) from None
+        return {one.relay: one for one in members}
+
+
+def _to_json(one: Membership) -> dict[str, object]:
+    return {
+        "relay": one.relay,
+        "name": one.name,
+        "key": to_text(one.key),
+        "certificates": list(one.certificates),
+        "mark": one.mark,
+    }
+
+
+def _of_json(each: Mapping[str, object]) -> Membership:
+    certificates = each["certificates"]
+    if not isinstance(certificates, list):
+        raise TypeError
+    key = from_text(str(each["key"]), KEY_BYTES)
+    return Membership(str(each["relay"]), str(each["name"]), key, tuple(map(str, certificates)), str(each["mark"]))

@@ -1,0 +1,53 @@
+"""The lines that both ends of an agent's connection speak before HTTP, and beside it: words of ASCII, bounded.
+
+A line is a few words with one blank between them and a newline behind. What is longer than ``MAX_LINE`` bytes or has
+any other byte in it is no line. This module knows no word.
+"""
+
+from __future__ import annotations
+
+import re
+
+from proxy.errors import HookwardError
+
+#: The longest line is a hello: names, an instance and a nonce.
+MAX_LINE = 512
+_WORDS = re.compile(rb"[!-~]+(?: [!-~]+)*")
+
+
+class TalkError(HookwardError):
+    """The other end broke the rules. ``word`` is fixed and ours, never a byte of the peer."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(word)
+        self.word = word
+
+
+class LineBuffer:
+    """Bytes in, lines out. ``rest`` is what stands behind the lines that were taken."""
+
+    __slots__ = ("rest",)
+
+    def __init__(self) -> None:
+        self.rest = b""
+
+    def feed(self, data: bytes) -> None:
+        """More bytes of the peer."""
+        self.rest += data
+
+    def take(self) -> list[str] | None:
+        """The words of the next line, or None where it is incomplete. TalkError where it cannot become one."""
+        end = self.rest.find(b"\n", 0, MAX_LINE)
+        if end < 0:
+            if len(self.rest) >= MAX_LINE:
+                raise TalkError("line_too_long")
+            return None
+        line, self.rest = self.rest[:end], self.rest[end + 1 :]
+        if not _WORDS.fullmatch(line):
+            raise TalkError("line_malformed")
+        return line.decode("ascii").split(" ")
+
+
+def line(*words: str) -> bytes:
+    """The line of these words; they are ours."""
+    return " ".join(words).encode("ascii") + b"\n"

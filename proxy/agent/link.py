@@ -1,0 +1,354 @@
+"""``RelayLink``: what keeps one relay reached, for ever: a control connection to each of its workers, and as many
+others as each of them wants.
+
+Which worker takes a connection is the kernel's choice, so connections are made until each worker has its own; what one
+worker has enough of is closed again, and after too many of those we wait. Lost connections are made anew at once, then
+after longer and longer pauses at random. A relay that says that it leaves keeps its connections until it closes them,
+and others are made meanwhile: to the process that takes over, or to the relays that are left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from proxy.agent.control import Message, Side, Word, read_message
+from proxy.agent.dial import Credential, DialError, Reached, dial
+from proxy.agent.hello import Purpose, Welcome
+from proxy.agent.keys import Membership
+from proxy.agent.lines import LineBuffer, TalkError, line
+from proxy.agent.pulse import BACKOFF_FIRST_S, Backoff, Pulse, Sleep
+from proxy.agent.session import hold_fast
+from proxy.config.settings import Dials
+from proxy.net.reset import abort
+from proxy.values import mutable
+
+log = logging.getLogger(__name__)
+
+#: Dials of one relay at once.
+MAX_DIALS = 8
+#: Connections in a row that reached a worker which had enough of them.
+MAX_SURPLUS = 24
+SURPLUS_S = (0.5, 2.0)
+#: A machine that slept, or changed its network, is noticed within this time.
+LOOK_S = 1.0
+#: Dials that are under way at the end may take so long.
+CLOSE_S = 1.0
+#: The hello says how many are to be idle; a relay in an attacker's hand must not make us open more than this.
+MAX_WANTED = 1024
+
+
+class Serving(Protocol):
+    """What serves the connections of an agent."""
+
+    guards: bool  # it judges deliveries itself
+
+    def serve(self, reached: Reached, lost: Callable[[], None]) -> asyncio.Transport:
+        """Serve a connection; ``lost`` is called when it has ended."""
+
+    async def probe(self, path: str) -> str:
+        """Ask the application: "ok", or a word for what came of it."""
+
+    def renewed(self, relay: str, certificates: tuple[str, ...]) -> None:
+        """The relay shows these from now on."""
+
+
+@mutable
+class WorkerLink:
+    """What we have to one worker of the relay."""
+
+    control: AgentControl
+    data: set[asyncio.Transport]
+    wanted: int
+    leaving: bool = False
+
+
+class RelayLink:
+    """One relay. ``run`` ends only by being cancelled."""
+
+    def __init__(self, membership: Membership, relay: str, instance: str, dials: Dials, serving: Serving) -> None:
+        self.relay = relay
+        self.membership = membership
+        self.instance = instance
+        self.serving = serving
+        self.workers: dict[str, WorkerLink] = {}  # by their word
+        self.expected = 1
+        self.trouble = ""  # why it is not reached
+        self.is_leaving = False
+        self._dials = dials
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._backoff = Backoff(random.uniform)
+        self._pause_until = 0.0
+        self._surplus = 0
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep the relay reached."""
+        sleep = Sleep(time.monotonic(), _boot_time())
+        while True:
+            wait_s = self._dial_what_is_missing()
+            self._changed.clear()
+            before = asyncio.get_running_loop().time()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            expected_s = asyncio.get_running_loop().time() - before
+            if sleep.slept(time.monotonic(), _boot_time(), min(expected_s, wait_s)):
+                log.warning("time has passed that we did not see (sleep?): connecting anew to %s", self.relay)
+                self.cut("slept")
+                self._pause_until = 0.0
+
+    # -- what is missing
+
+    @property
+    def present(self) -> list[WorkerLink]:
+        """The workers that are reached and stay."""
+        return [one for one in self.workers.values() if not one.leaving]
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether every worker of the relay is."""
+        return len(self.present) >= self.expected
+
+    def missing(self) -> int:
+        """How many connections are to be made."""
+        present = self.present
+        data = sum(max(0, one.wanted - len(one.data)) for one in present)
+        return max(0, self.expected - len(present)) + data
+
+    def _dial_what_is_missing(self) -> float:
+        """Begin what may be begun; gives the seconds until it is to be looked at again."""
+        if self.is_leaving:
+            return LOOK_S
+        now = time.monotonic()
+        if now < self._pause_until:
+            return min(LOOK_S, self._pause_until - now)
+        missing = self.missing()
+        # To one that is not reached one dial at a time is enough: they would all fail alike.
+        most = min(missing, MAX_DIALS if self.workers else 1)
+        while len(self._tasks) < most:
+            task = asyncio.get_running_loop().create_task(self._dial())
+            self._tasks.add(task)
+            task.add_done_callback(self._dialled)
+        return LOOK_S
+
+    def _dialled(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._changed.set()
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            asyncio.get_running_loop().call_exception_handler({"message": "a dial has failed", "exception": bug})
+
+    async def _dial(self) -> None:
+        member = self.membership
+        credential = Credential(Purpose.SERVE, member.name, self.instance, member.key, member.certificates)
+        try:
+            reached = await dial(self.relay, credential, self._dials)
+        except DialError as error:
+            pause_s = self._backoff.refused() if error.refused else self._backoff.failed()
+            self._pause_until = time.monotonic() + pause_s
+            if self.trouble != str(error):
+                self.trouble = str(error)
+                log.warning("relay %s cannot be reached: %s", self.relay, error)
+            return
+        self._backoff.succeeded()
+        self._place(reached)
+
+    def _place(self, reached: Reached) -> None:
+        """Make of a connection what its worker lacks."""
+        welcome, transport = reached.welcome, reached.transport
+        self.expected = welcome.workers
+        worker = self.workers.get(welcome.process)
+        if self.is_leaving:
+            transport.close()
+        elif worker is None:
+            self._control(reached, welcome)
+        elif len(worker.data) < worker.wanted and not worker.leaving:
+            self._surplus = 0
+            transport.write(line("DATA"))
+            served = self.serving.serve(reached, lambda: self._data_lost(worker, transport))
+            worker.data.add(served)
+        else:
+            transport.close()
+            self._surplus += 1
+            if self._surplus >= MAX_SURPLUS:
+                self._surplus = 0
+                self._pause_until = time.monotonic() + self._backoff.between(*SURPLUS_S)
+
+    def _control(self, reached: Reached, welcome: Welcome) -> None:
+        self._surplus = 0
+        control = AgentControl(self, welcome.process)
+        self.workers[welcome.process] = WorkerLink(control, set(), welcome.idle)
+        reached.transport.write(line("CONTROL", "1" if self.serving.guards else "0"))
+        reached.transport.set_protocol(control)
+        control.connection_made(reached.transport)
+        self.trouble = ""
+        log.info(
+            "relay %s is reached as %r: worker %d of %d", self.relay, self.membership.name, welcome.worker + 1,
+            welcome.workers,
+        )  # fmt: skip
+
+    # -- from connections
+
+    def _data_lost(self, worker: WorkerLink, transport: asyncio.Transport) -> None:
+        worker.data.discard(transport)
+        self._changed.set()
+
+    def wants(self, process: str, count: int) -> None:
+        """That worker wants so many connections."""
+        worker = self.workers.get(process)
+        if worker is not None:
+            worker.wanted = min(count, MAX_WANTED)
+            self._changed.set()
+
+    def leaves(self, process: str) -> None:
+        """That worker says that it leaves."""
+        worker = self.workers.get(process)
+        if worker is not None and not worker.leaving:
+            worker.leaving = True
+            log.info("a worker of relay %s leaves: connecting elsewhere", self.relay)
+            self._pause_until = 0.0
+            self._changed.set()
+
+    def lost(self, process: str, why: str, *, cut: bool) -> None:
+        """The control connection of that worker is gone; ``cut``: all others are dead as well."""
+        worker = self.workers.pop(process, None)
+        if worker is None:
+            return
+        if cut:
+            for transport in list(worker.data):
+                transport.abort()
+        if not worker.leaving:
+            log.warning("relay %s: a worker is lost: %s", self.relay, why)
+            self._pause_until = min(self._pause_until, time.monotonic() + self._backoff.between(0.0, BACKOFF_FIRST_S))
+        self._changed.set()
+
+    # -- told by the agent
+
+    def drain(self) -> None:
+        """Tell every worker that we leave, and make no further connection."""
+        self.is_leaving = True
+        for worker in self.workers.values():
+            worker.control.say(Message(Word.DRAIN))
+
+    def cut(self, why: str) -> None:
+        """End every connection now, but those that are being made: they end by themselves, or are good."""
+        for worker in list(self.workers.values()):
+            worker.control.end(why, cut=True)
+
+    async def close(self) -> None:
+        """End all of it. A dial has a moment to come to its end: uvloop complains where TLS is cut as it begins."""
+        self.is_leaving = True
+        self.cut("stopping")
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_S)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def describe(self) -> dict[str, object]:
+        """How it is reached."""
+        return {
+            "relay": self.relay,
+            "agent": self.membership.name,
+            "reached": self.is_reached,
+            "workers": len(self.present),
+            "of": self.expected,
+            "connections": sum(len(one.data) for one in self.workers.values()),
+            "trouble": self.trouble,
+        }
+
+
+class AgentControl(asyncio.Protocol):
+    """The protocol of a control connection at the agent."""
+
+    def __init__(self, link: RelayLink, process: str) -> None:
+        self._link = link
+        self._process = process
+        self._lines = LineBuffer()
+        self._pulse = Pulse(time.monotonic())
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._probing: set[asyncio.Task[None]] = set()
+        self._over = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        hold_fast(transport)
+        self._look()
+
+    def data_received(self, data: bytes) -> None:
+        self._pulse.heard(time.monotonic())
+        self._lines.feed(data)
+        try:
+            while (words := self._lines.take()) is not None:
+                self._hear(read_message(words, Side.RELAY))
+        except TalkError as error:
+            self.end(error.word, cut=True)
+
+    def eof_received(self) -> bool:
+        self.end("it has closed")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.end("the connection was lost" if exc else "it has closed")
+
+    def say(self, message: Message) -> None:
+        """Send one."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(message.write())
+
+    def _hear(self, message: Message) -> None:
+        link = self._link
+        if message.word is Word.PING:
+            self.say(Message(Word.PONG, message.number))
+        elif message.word is Word.WANT:
+            link.wants(self._process, message.number)
+        elif message.word is Word.DRAIN:
+            link.leaves(self._process)
+        elif message.word is Word.CERTIFICATES:
+            link.serving.renewed(link.relay, message.texts)
+        elif message.word is Word.PROBE and len(self._probing) < MAX_DIALS:
+            task = asyncio.get_running_loop().create_task(self._probe(message.number, message.texts[0]))
+            self._probing.add(task)
+            task.add_done_callback(self._probing.discard)
+
+    async def _probe(self, number: int, path: str) -> None:
+        self.say(Message(Word.PROBED, number, (await self._link.serving.probe(path),)))
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if self._pulse.is_dead(now):
+            self.end("nothing was heard of it for 9 s", cut=True)
+            return
+        number = self._pulse.ping(now)
+        if number:
+            self.say(Message(Word.PING, number))
+        self._timer = asyncio.get_running_loop().call_later(min(LOOK_S, self._pulse.next_s(now)), self._look)
+
+    def end(self, why: str, *, cut: bool = False) -> None:
+        """It is over."""
+        if self._over:
+            return
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._probing:
+            task.cancel()
+        self._link.lost(self._process, why, cut=cut)
+        if self._transport is not None:
+            if cut:
+                abort(self._transport, self._transport.get_extra_info("socket"))
+            else:
+                self._transport.close()
+
+
+def _boot_time() -> float:
+    """Seconds since the machine began, the time that it slept included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
