@@ -58,11 +58,11 @@ class BodyGate:
         "_select",
         "_selected",
         "_spill",
-        "_streaming",
         "_verification",
         "_window",
         "held_bytes",
         "received",
+        "streaming",
     )
 
     def __init__(
@@ -82,17 +82,12 @@ class BodyGate:
         # A scheme that wants the body whole gets it from here: it is kept once.
         self._running = None if verification is None or verification.wants_whole else verification
         self._spill = spill
-        self._streaming = mode is FREE
+        self.streaming = mode is FREE  # content leaves before the verdict
         self._held: deque[bytes] = deque()
         self.held_bytes = 0
         self.received = 0
         self._select = select
         self._selected = PASSED
-
-    @property
-    def streaming(self) -> bool:
-        """Whether content leaves before the verdict."""
-        return self._streaming
 
     @property
     def takes_large_pieces(self) -> bool:
@@ -123,7 +118,7 @@ class BodyGate:
         self._hold(piece)
         if self._mode is not TAIL or self.received <= self._window:
             return []
-        self._streaming = True
+        self.streaming = True
         return self._release()
 
     @property
@@ -190,7 +185,7 @@ class BodyGate:
 
     def whole_body(self) -> bytes | None:
         """The body in one piece, where nothing of it has left memory; it stays here."""
-        if self._streaming or self.held_bytes != self.received:
+        if self.streaming or self.held_bytes != self.received:
             return None
         return b"".join(self._held)
 
