@@ -16,11 +16,22 @@ from proxy.config.settings import QueueSettings, Settings
 from proxy.config.tree import Table
 from proxy.core.delivery import Deliver, DeliveryRule, RetryRule, failures_of
 from proxy.core.policy import BodyMode, Route
+from proxy.core.signing.extras import needs_public_keys
 
 #: The name of the folder in ``state_dir``.
 FOLDER_NAME = "queue"
 #: Keys that mean nothing where nothing is kept.
-_OF_KEPT = ("accepted_status", "retry", "concurrency", "pace", "order", "order_by", "coalesce", "keep_authorization")
+_OF_KEPT = (
+    "resign",
+    "keep_authorization",
+    "accepted_status",
+    "retry",
+    "concurrency",
+    "pace",
+    "order",
+    "order_by",
+    "coalesce",
+)
 
 
 def _check_direct(view: Table) -> None:
@@ -48,6 +59,7 @@ def read_delivery(view: Table) -> DeliveryRule | None:
         pace_per_s=view.get("pace", float) or 0.0,
         strict=view.need("order", str) == "strict",
         order_by=view.get("order_by", str) or "",
+        resign=view.need("resign", bool),
         coalesce=view.get("coalesce", str) or "",
         keeps_authorization=view.need("keep_authorization", bool),
     )
@@ -121,8 +133,23 @@ def check_queue(top: Table, settings: Settings, routes: Sequence[Route]) -> None
                 "nothing guards this route, so anybody could fill the disk",
                 'add `provider` with `secrets`, `token` or `allow`, or write deliver = "direct"',
             )
+    for route in keeping:
+        if route.delivery is not None and route.delivery.resign:
+            _check_resigning(tables[route.name], route)
     if view.exists and not keeping:
         view.warn("", "", 'no route keeps deliveries: write deliver = "fallback" or "queue" in one')
+
+
+def _check_resigning(table: Table, route: Route) -> None:
+    if route.signature is None:
+        table.wrong("resign", "nothing signs what comes to this route", "leave `resign` out")
+    elif needs_public_keys(route.signature.scheme):
+        what = "signs with a private key, which only the provider has"
+        table.wrong(
+            "resign",
+            f"{route.provider} {what}",
+            "leave `resign` out, and let the application rely on `Webhook-Verified`",
+        )
 
 
 def is_guarded(route: Route) -> bool:

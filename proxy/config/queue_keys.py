@@ -27,6 +27,8 @@ DELIVERY = (
         "into a JSON body such as `repository.full_name`."),
     Key("coalesce", kinds.TEXT, "A path into a JSON body, such as `ref`: of the deliveries that wait and are equal in "
         "it, event and repository included, only the last is delivered."),
+    Key("resign", kinds.BOOL, "Whether each attempt is signed again, with the route's newest secret and the time of "
+        "then, for an application that checks for itself and would find what waited too old.", False),
     Key("keep_authorization", kinds.BOOL, "Whether a field `Authorization`, `Cookie` or `Proxy-Authorization` that no "
         "guard reads is stored with a kept delivery, and goes along.", False),
 )  # fmt: skip

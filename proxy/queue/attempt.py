@@ -16,6 +16,7 @@ from proxy.net.pool import Dial
 from proxy.net.site import Site
 from proxy.net.upstream import UpstreamConnection
 from proxy.queue.records import QueueError, Taken, Try
+from proxy.queue.resigned import sign_again
 from proxy.queue.retry_after import read_retry_after
 from proxy.queue.sealed import attempt_lines, method_of, unseal
 from proxy.reasons import Reason
@@ -85,8 +86,18 @@ class Attempt:
         self.deadline = site.clock.after(self.route.limits.upstream_timeout_s)
         lines = attempt_lines(self.taken.attempts + 1, parcel.accepted)
         head = unseal(parcel.head, self.route, parcel.facts.get("secret", ""), site.clock.wall(), lines)
-        complete = parcel.body is not None or not parcel.size
-        pieces = [head, parcel.body] if parcel.body else [head]
+        body = parcel.body
+        if self.route.delivery is not None and self.route.delivery.resign:
+            try:
+                whole = b"".join(self._body or ()) if body is None else body
+            except QueueError:
+                connection.abort()
+                self._connection = None
+                self._end(Reason.QUEUE_FAILED, "body")
+                return
+            head, body = sign_again(head, self.route, whole, site.clock.wall())
+        complete = body is not None or not parcel.size
+        pieces = [head, body] if body else [head]
         connection.start(self, method_of(head), pieces, complete=complete)
         if complete:
             self._body = None

@@ -65,6 +65,7 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
     "order": st.sampled_from(["none", "strict"]),
     "order_by": st.just("X-Repo"),
     "pace": st.sampled_from(["10/s", "100/m"]),
+    "resign": st.booleans(),
     "retry": st.just({"first": "1s", "on": ["5xx", 404]}),
     "duplicates": st.sampled_from(["off", "in-flight", "refuse-delivered"]),
     "duplicates_by": st.sampled_from(["both", "id", "signature"]),

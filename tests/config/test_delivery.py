@@ -27,6 +27,7 @@ order = "strict"
 order_by = "X-Repo"
 coalesce = "ref"
 keep_authorization = true
+resign = true
 """
     loaded = place.load(text)
     [route] = loaded.policy.routes
@@ -35,7 +36,7 @@ keep_authorization = true
     assert (rule.deliver, rule.accepted_status, rule.ambiguous) == (Deliver.FALLBACK, 200, True)
     assert rule.retry == RetryRule(1.0, 60.0, 7200.0, frozenset({409}), frozenset({5}))
     assert (rule.concurrency, rule.pace_per_s, rule.strict, rule.order_by) == (9, 10.0, True, "X-Repo")
-    assert (rule.coalesce, rule.keeps_authorization, rule.keeps) == ("ref", True, True)
+    assert (rule.coalesce, rule.keeps_authorization, rule.keeps, rule.resign) == ("ref", True, True, True)
     assert route.body is BodyMode.HOLD
     queue = loaded.settings.queue
     assert queue is not None
@@ -61,6 +62,13 @@ def test_a_folder_of_its_own(place: Workplace) -> None:
         (f'{QUEUE}retry = {{ on = ["2xx"] }}\n', "retry.on", "no status of a failure"),
         (f"{QUEUE}accepted_status = 302\n", "accepted_status", "above the most"),
         (f'{QUEUE}[queue]\nurl = "redis://127.0.0.1"\n', "queue.url", "has no effect"),
+        (
+            QUEUE.replace('provider = "github"', 'token = { header = "X-Token", secrets = ["file:token"] }').replace(
+                'secrets = ["file:github.secret"]\n', "resign = true\n"
+            ),
+            "resign",
+            "nothing signs",
+        ),
         (f'state_dir = "s"\n{ENDS}[route.hook]\nopen = true\ndeliver = "queue"\n', "deliver", "anybody could fill"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import signal
 import sqlite3
@@ -285,3 +286,15 @@ def test_metrics_tell_of_it(place: Place, upstream: RecordingUpstream) -> None:
         )
 
     assert until(told)
+
+
+def test_each_attempt_is_signed_again_on_request(place: Place, upstream: RecordingUpstream) -> None:
+    hookward = place.begin('deliver = "queue"\nresign = true')
+    large = b"x" * 200_000
+    for number, content in enumerate((b"small", large)):
+        assert sent(hookward, number, content).word == "accepted"
+    for got in upstream.wait_complete(2):
+        mac = hmac.new(SECRET, got.content, "sha256").hexdigest().encode()
+        assert got.get(b"X-Hub-Signature-256") == b"sha256=" + mac
+        assert (got.get(b"Webhook-Verified") or b"").endswith(b"; resigned")
+    assert set(bodies(upstream)) == {b"small", large}
