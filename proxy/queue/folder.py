@@ -38,6 +38,7 @@ class QueueFolder:
             _make_private(path)
             _make_private(self.bodies)
             _check_file(self.database)
+            _sync_above(path)
         except OSError as error:
             raise QueueError(f"{error.filename or path}: {error.strerror}") from None
         self._lock = -1
@@ -140,6 +141,15 @@ def _make_private(path: Path) -> None:
         raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
     if stat.S_IMODE(status.st_mode) & 0o077:
         path.chmod(0o700)
+
+
+def _sync_above(path: Path) -> None:
+    """Put the name of the folder itself on stable storage, and the names above it, which may be as new. What cannot be
+    synced by us was not made by us.
+    """
+    with suppress(OSError):
+        for folder in path.absolute().parents:
+            _sync(folder, os.O_DIRECTORY)
 
 
 def _check_file(path: Path) -> None:
