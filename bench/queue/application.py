@@ -1,8 +1,8 @@
 """The application of a proof: notes each whole request in a ledger, then answers; some it fails, as applications do.
 
 A line of the ledger is what arrived: delivery, ``Webhook-Attempt`` ("-": none, it came directly), SHA-256 of the
-content, path. It is written before the answer is. Some requests are answered 503 and not noted; some are noted and get
-no answer, so that they have to come again. SIGUSR1 makes it a good application.
+content, path, time (nanoseconds since the epoch). It is written before the answer is. Some requests are answered 503
+and not noted; some are noted and get no answer, so that they have to come again. SIGUSR1 makes it a good application.
 
     python -m bench.queue.application --port 8000 --ledger FILE
 """
@@ -16,6 +16,7 @@ import os
 import random
 import signal
 from pathlib import Path
+from time import time_ns
 
 import uvloop
 
@@ -52,7 +53,8 @@ class Application:
         name = fields.get(b"x-github-delivery", b"-").decode()
         attempt = fields.get(b"webhook-attempt", b"-").decode()
         digest = hashlib.sha256(body).hexdigest()
-        os.write(self._ledger, f"{name} {attempt} {digest} {head.split(b' ')[1].decode()}\n".encode())
+        path = head.split(b" ")[1].decode()
+        os.write(self._ledger, f"{name} {attempt} {digest} {path} {time_ns()}\n".encode())
         if random.random() < self.faults:
             return False
         if random.random() < self.faults:

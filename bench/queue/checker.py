@@ -48,10 +48,10 @@ def whole_lines(path: Path) -> list[list[str]]:
 def judge(sender: Path, application: Path) -> Findings:
     found = Findings()
     arrivals: dict[str, list[tuple[str, str, str]]] = {}
-    for name, attempt, digest, path in whole_lines(application):
+    for name, attempt, digest, path, *_ in whole_lines(application):
         arrivals.setdefault(name, []).append((attempt, digest, path))
     told: dict[str, tuple[int, str]] = {}
-    for name, word, digest, _ in whole_lines(sender):
+    for name, word, digest, *_ in whole_lines(sender):
         told[name] = int(word), digest
     found.sent = len(told)
     found.told_else = dict(Counter(str(status) for status, _ in told.values() if status // 100 != 2))

@@ -1,8 +1,8 @@
 """The sender of a proof: signs deliveries at a rate, sends each once, and notes in a ledger what it was told.
 
 A line of the ledger is one delivery: its id, the status (0: no answer, or nothing to connect to), SHA-256 of the
-content, path. It never sends one again, so that whatever arrives twice is hookward's doing. SIGTERM ends it once
-all that is out has been answered.
+content, path, ``X-Request-Id``. It never sends one again, so that whatever arrives twice is hookward's doing. SIGTERM
+ends it once all that is out has been answered, and so does --count.
 
     python -m bench.queue.sender --port 8080 --ledger FILE --rate 150
 """
@@ -66,9 +66,9 @@ class Sender:
     def stop(self) -> None:
         self._stopping = True
 
-    async def run(self, rate: float) -> None:
+    async def run(self, rate: float, most: int) -> None:
         for number in count():
-            if self._stopping:
+            if self._stopping or number == most:
                 break
             name = f"{self._prefix}-{number}"
             task = asyncio.get_running_loop().create_task(self._deliver(name))
@@ -83,15 +83,15 @@ class Sender:
     async def _deliver(self, name: str) -> None:
         path = self._generator.choice(self._paths)
         body = content(name, self._generator)
-        status = 0
+        status, mark = 0, "-"
         try:
             async with asyncio.timeout(PATIENCE_S):
-                status = await self._send(delivery(name, path, body))
+                status, mark = await self._send(delivery(name, path, body))
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
             pass
-        os.write(self._ledger, f"{name} {status} {hashlib.sha256(body).hexdigest()} {path}\n".encode())
+        os.write(self._ledger, f"{name} {status} {hashlib.sha256(body).hexdigest()} {path} {mark}\n".encode())
 
-    async def _send(self, data: bytes) -> int:
+    async def _send(self, data: bytes) -> tuple[int, str]:
         if self._idle:
             reader, writer = self._idle.pop()
         else:
@@ -107,7 +107,7 @@ class Sender:
             writer.close()
         else:
             self._idle.append((reader, writer))
-        return int(head.split(b" ")[1])
+        return int(head.split(b" ")[1]), head.partition(b"x-request-id: ")[2].partition(b"\r")[0].decode() or "-"
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while True:
@@ -122,12 +122,13 @@ async def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--ledger", type=Path, required=True)
     parser.add_argument("--rate", type=float, default=150.0)
+    parser.add_argument("--count", type=int, default=-1, metavar="DELIVERIES")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--paths", nargs="+", default=["/queue", "/fallback", "/ambiguous"])
     options = parser.parse_args()
     sender = Sender(options.port, options.ledger, options.paths, options.seed)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, sender.stop)
-    await sender.run(options.rate)
+    await sender.run(options.rate, options.count)
 
 
 if __name__ == "__main__":
