@@ -14,6 +14,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -87,6 +88,8 @@ def main() -> int:
     if os.geteuid() != 0 or shutil.which("debootstrap") is None:
         print("newcomers need root and debootstrap", file=sys.stderr)
         return 77
+    # So that what is mounted is unmounted, whatever ends this.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = {name: PERSONAS[name] for name in arguments.only.split(",")}
     reports: list[Report] = []
     with tempfile.TemporaryDirectory(prefix="hookward-newcomers.") as work:
