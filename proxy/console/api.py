@@ -310,11 +310,11 @@ def _summed(counts: Iterable[Json]) -> Json:
     return dict(found)
 
 
-async def _next_delivery(events: AsyncGenerator[Json, None]) -> str:
-    async for event in events:
-        delivery = event.get("delivery")
-        if isinstance(delivery, dict):
-            return str(delivery["id"])
+async def _next_delivery(events: AsyncGenerator[list[Json], None]) -> str:
+    async for batch in events:
+        for event in batch:
+            if "delivery" in event:
+                return str(json.loads(str(event["delivery"]))["id"])
     raise ApiProblem(503, "this worker ends", "ask again")
 
 
@@ -332,18 +332,22 @@ def _positions(text: str) -> dict[str, int] | None:
     return found or None
 
 
-async def _as_events(events: AsyncGenerator[Json, None], seen: dict[str, int]) -> AsyncGenerator[bytes, None]:
+async def _as_events(events: AsyncGenerator[list[Json], None], seen: dict[str, int]) -> AsyncGenerator[bytes, None]:
     yield b"retry: 1000\n\n"
     async with aclosing(events):
-        async for event in events:
-            if "tag" in event:
-                tag = str(event["tag"])
-                seen.pop(tag, None)  # the last that spoke stands last
-                seen[tag] = int(str(event["number"]))
-                mark = ",".join(f"{one}:{number}" for one, number in list(seen.items())[-MAX_POSITIONS:])
-                kind, data = ("delivery", event["delivery"]) if "delivery" in event else ("begin", {"worker": tag})
-                yield f"id: {mark}\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode("ascii")
-            elif "missed" in event:
-                yield f"event: gap\ndata: {json.dumps(event)}\n\n".encode("ascii")
-            else:
-                yield b": alive\n\n"
+        async for batch in events:
+            yield "".join([_as_event(event, seen) for event in batch]).encode("ascii")
+
+
+def _as_event(event: Json, seen: dict[str, int]) -> str:
+    if "tag" in event:
+        tag = str(event["tag"])
+        seen.pop(tag, None)  # the last that spoke stands last
+        seen[tag] = int(str(event["number"]))
+        mark = ",".join(f"{one}:{number}" for one, number in list(seen.items())[-MAX_POSITIONS:])
+        if "delivery" in event:
+            return f"id: {mark}\nevent: delivery\ndata: {event['delivery']}\n\n"
+        return f"id: {mark}\nevent: begin\ndata: {json.dumps({'worker': tag})}\n\n"
+    if "missed" in event:
+        return f"event: gap\ndata: {json.dumps(event)}\n\n"
+    return ": alive\n\n"

@@ -16,6 +16,7 @@ from proxy.config.settings import ConsoleSettings
 from proxy.console.kept import OVERHEAD_BYTES, KeptExchange
 from proxy.console.masking import Maskings
 from proxy.console.rings import ADMITTED, REFUSED_PART, Rings
+from proxy.core.keeping import KeepingRelay
 from proxy.core.particulars import Arrival
 from proxy.core.policy import Route
 from proxy.core.record import ExchangeRecord
@@ -85,6 +86,10 @@ class IntakePace:
         self._left = self._most
         self._at = 0.0
 
+    def has_room(self, now: float) -> bool:
+        """Whether one more would be kept, at ``now`` in monotonic seconds."""
+        return self._left + (now - self._at) * self._rate >= 1
+
     def takes(self, now: float) -> bool:
         """Whether one more is kept, at ``now`` in monotonic seconds."""
         left = self._left + (now - self._at) * self._rate
@@ -125,8 +130,13 @@ class Capture:
         data: bytes = b"",
         *,
         keeps: bool = False,
-    ) -> TapedRelay:
+    ) -> Relay:
         """The relay of an exchange that begins with a head, or with ``data`` that is none."""
+        if head is not None and not self._admitted.has_room(now) and not arrival.replay:
+            # A flood: most of it is not kept, and nothing is taken of it that would be thrown away.
+            plain = (KeepingRelay if keeps else Relay)(record, arrival, now)
+            plain.head = head
+            return plain
         relay = (TapedKeepingRelay if keeps else TapedRelay)(record, arrival, now)
         relay.tape = KeptExchange(self._ledger)
         if head is not None:
@@ -137,18 +147,23 @@ class Capture:
 
     def keep(self, relay: Relay) -> None:
         """An exchange has ended."""
-        if not isinstance(relay, TapedRelay):
-            return  # it began before there was a console
-        kept = relay.tape
-        assert isinstance(kept, KeptExchange)
-        kept.wind_up()
         self.seen += 1
-        pace = self._admitted if relay.record.verdict in ADMITTED else self._refused
-        if not pace.takes(relay.started + relay.record.duration_s):
-            self.skipped += 1
-            for viewer in self.viewers:
-                viewer.missed += 1
+        is_admitted = relay.record.verdict in ADMITTED
+        is_taped = isinstance(relay, TapedRelay)
+        if isinstance(relay, TapedRelay):
+            relay.tape.wind_up()
+        pace = self._admitted if is_admitted else self._refused
+        takes = (is_taped or not is_admitted) and pace.takes(relay.started + relay.record.duration_s)
+        if takes or relay.arrival.replay:
+            self._keep(relay)
             return
+        self.skipped += 1
+        for viewer in self.viewers:
+            viewer.missed += 1
+
+    def _keep(self, relay: Relay) -> None:
+        kept = relay.tape if isinstance(relay, TapedRelay) else self._untaped(relay)
+        assert isinstance(kept, KeptExchange)
         kept.tag, kept.number = self.tag, self.seen
         kept.record = relay.record
         kept.route = relay.route or self._route(relay.record.route)
@@ -163,6 +178,15 @@ class Capture:
             viewer.tell(kept)
         if self.store is not None:
             self.store.add(kept)
+
+    def _untaped(self, relay: Relay) -> KeptExchange:
+        """What is left of a refused one that had no tape: its body, while it is in memory."""
+        kept = KeptExchange(self._ledger)
+        body = relay.body_in_memory()
+        if body:
+            kept.take(body)
+            kept.wind_up()
+        return kept
 
     def _route(self, name: str) -> Route | None:
         """The route of that name: its relay does not know it where we answered the head."""

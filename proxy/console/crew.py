@@ -99,9 +99,10 @@ class Crew:
 
     # -- streams
 
-    async def stream(self, query: str, since: Mapping[str, int] | None) -> AsyncGenerator[Json, None]:
-        """The events of all workers (``Desk.stream``) as they come. ``since`` says of each worker's tag which number
-        was seen last; of one that it does not name, everything is new. None begins now.
+    async def stream(self, query: str, since: Mapping[str, int] | None) -> AsyncGenerator[list[Json], None]:
+        """The events of all workers (``Desk.stream``) as they come, those together that are there together. ``since``
+        says of each worker's tag which number was seen last; of one that it does not name, everything is new. None
+        begins now.
         """
         events: asyncio.Queue[Json] = asyncio.Queue(MAX_WAITING)
         readers: dict[str, asyncio.Task[None]] = {}
@@ -118,7 +119,10 @@ class Crew:
                             readers[end.path] = loop.create_task(_pass_on(_of(end, query, since), events))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_S):
-                        yield await events.get()
+                        batch = [await events.get()]
+                    while not events.empty():
+                        batch.append(events.get_nowait())
+                    yield batch
                 if readers[""].done():
                     return
         finally:

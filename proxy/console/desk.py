@@ -8,10 +8,13 @@ does not wait for either.
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
 from proxy.console import evidence
 from proxy.console.capture import MAX_VIEWERS, Capture, Viewer
@@ -21,6 +24,7 @@ from proxy.core.search import Query, parse_query
 from proxy.net.apart import SWITCH_S
 from proxy.net.site import Site
 
+T = TypeVar("T")
 #: A search gives way to traffic after so long.
 SLICE_S = 0.002
 #: Of a stream: what is sent at once, and how long it waits before the next. So a flood costs what people can read.
@@ -42,7 +46,6 @@ class Desk:
         self.capture = capture
         self._site = site
         self.file: DeliveryFile | None = None  # what outlives the process
-        sys.setswitchinterval(SWITCH_S)  # what the threads of a console do is never waited for
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hookward-console")
         self._links: dict[str, tuple[float, str]] = {}  # token -> (until, scope)
 
@@ -73,17 +76,22 @@ class Desk:
                 started = self._site.loop.time()
         return {"deliveries": found, "counts": self.counts()}
 
+    async def _apart(self, work: Callable[..., T], *given: object) -> T:
+        """Do it in the thread. While there is one, traffic does not wait for it."""
+        sys.setswitchinterval(SWITCH_S)
+        return await self._site.loop.run_in_executor(self._thread, partial(work, *given))
+
     async def stored(self, query: Query, limit: int, before: str) -> list[Json]:
         """Those in the file that match, of all workers and of before the start, the newest first."""
         if self.file is None:
             return []
-        return await self._site.loop.run_in_executor(self._thread, self.file.search, query, limit, before)
+        return await self._apart(self.file.search, query, limit, before)
 
     async def stored_one(self, name: str) -> Json | None:
         """All of one that is in the file."""
         if self.file is None:
             return None
-        return await self._site.loop.run_in_executor(self._thread, self.file.find, name)
+        return await self._apart(self.file.find, name)
 
     def matches(self, query: Query, kept: KeptExchange) -> bool:
         """Whether search words find it. Nothing that is masked is found."""
@@ -110,7 +118,7 @@ class Desk:
         if kept is None:
             return None
         shown = detail(kept, self.capture.maskings.of(kept.route))
-        found = await self._site.loop.run_in_executor(self._thread, evidence.find, kept, self._site.policy)
+        found = await self._apart(evidence.find, kept, self._site.policy)
         attempts = [summary(one) for one in self.capture.rings if one.replay_of == kept.id]
         return {**shown, **found, "replays": attempts[::-1]}
 
@@ -132,8 +140,8 @@ class Desk:
     # -- those that look on
 
     async def stream(self, query: Query, since: int | None) -> AsyncGenerator[Json, None]:
-        """What comes and matches, as events: ``{"delivery": …}``, ``{"missed": n}`` and, now and then, ``{}``. They
-        begin after the number ``since``; where it is None, now. TooManyViewersError.
+        """What comes and matches, as events: ``{"delivery": …}`` (a ``Summary`` in JSON), ``{"missed": n}`` and, now
+        and then, ``{}``. They begin after the number ``since``; where it is None, now. TooManyViewersError.
         """
         viewer = self.watch(query)
         try:
@@ -176,7 +184,9 @@ class Desk:
                 yield self._event(kept)
 
     def _event(self, kept: KeptExchange) -> Json:
-        return {"delivery": summary(kept), "tag": kept.tag, "number": kept.number}
+        if kept.line is None:
+            kept.line = json.dumps(summary(kept))
+        return {"delivery": kept.line, "tag": kept.tag, "number": kept.number}
 
     # -- one-time links
 

@@ -13,7 +13,7 @@ from proxy.console.masking import Masking
 from proxy.core.policy import Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import HeadLimits, read_request_head
-from proxy.core.tape import Tape
+from proxy.core.tape import Ledger, Tape
 from proxy.http1 import Framing, RequestHead, ResponseHead, phrase_of
 from proxy.reasons import Reason
 
@@ -29,7 +29,7 @@ OVERHEAD_BYTES = 3000
 class KeptExchange(Tape):
     """One exchange: its tape, and once it has ended what is known of it."""
 
-    __slots__ = ("number", "raw", "record", "replay_of", "route", "size", "tag")
+    __slots__ = ("line", "number", "raw", "record", "replay_of", "route", "size", "tag")
 
     tag: str  # of the worker
     number: int  # from 1, in the order of that worker
@@ -38,6 +38,11 @@ class KeptExchange(Tape):
     raw: bytes  # the head; b"" where the bytes were none, and then the body is what came
     size: int  # in bytes, of all of it
     replay_of: str  # the id of the delivery that it repeats
+    line: str | None  # its summary as JSON, for those that look on
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(ledger)
+        self.line = None
 
     @property
     def head(self) -> RequestHead | None:

@@ -12,6 +12,7 @@ import json
 import os
 import queue
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -21,6 +22,7 @@ from proxy.console.evidence import sentence
 from proxy.console.kept import Json, KeptExchange, detail, searched
 from proxy.console.masking import Masking
 from proxy.core.search import Query
+from proxy.net.apart import SWITCH_S
 from proxy.values import frozen
 
 #: What waits for the thread; then what comes is not written.
@@ -72,6 +74,7 @@ class DeliveryFile:
         self._told = False
         self.skipped = 0  # the thread was behind, or the disk did not take it
         _make(path)
+        sys.setswitchinterval(SWITCH_S)  # traffic does not wait for the thread
         self._thread = threading.Thread(target=self._run, name="hookward-console-store", daemon=True)
         self._thread.start()
 
@@ -133,7 +136,7 @@ class DeliveryFile:
                     database.executemany(
                         "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?)", [self._row(kept) for kept in batch]
                     )
-                    if since_tidy >= tidy_after:
+                    if since_tidy >= tidy_after or ends:
                         self._tidy(database)
                         since_tidy = 0
             except (sqlite3.Error, OSError) as error:

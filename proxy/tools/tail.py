@@ -146,7 +146,7 @@ async def _read(end: PrivateEnd, words: str, events: asyncio.Queue[Event | Priva
                 for line in lines:
                     event = json.loads(line)
                     if "delivery" in event:
-                        await events.put(event["delivery"])
+                        await events.put(json.loads(event["delivery"]))
                     elif "missed" in event:
                         await events.put(event)
     except PrivateError as error:
