@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable
 
 from proxy.core.metric_families import QUEUE_ATTEMPTS
-from proxy.core.policy import Route
+from proxy.core.policy import Policy, Route
 from proxy.net.site import Site
 from proxy.queue.attempt import Attempt
 from proxy.queue.attempt_record import record_of
@@ -61,6 +61,8 @@ class Courier:
         self.is_active = False
         self.lanes: dict[str, Lane] = {}
         self.counts: list[LaneCount] = []  # as they were when the store was last asked
+        self._known_by: Policy | None = None
+        self._keeping: dict[str, Route] = {}  # routes by name, of that policy
         self._woken = asyncio.Event()
         self._out: set[Attempt] = set()
         self._settlements: list[Settlement] = []
@@ -204,11 +206,11 @@ class Courier:
     # -- lanes
 
     def _route(self, lane: str) -> Route | None:
-        found = self._routes().get(lane)
-        return found if found is not None and found.delivery is not None else None
-
-    def _routes(self) -> dict[str, Route]:
-        return {route.name: route for route in self._site.policy.routes}
+        policy = self._site.policy
+        if policy is not self._known_by:
+            self._known_by = policy
+            self._keeping = {route.name: route for route in policy.routes if route.delivery is not None}
+        return self._keeping.get(lane)
 
     def _lane(self, name: str, route: Route) -> Lane:
         assert route.delivery is not None
@@ -259,7 +261,9 @@ class Courier:
         if self._settling is None:
             self._settling = site.loop.create_task(self._settle())
         self._send(lane)
-        self._wake()
+        # In the common case nothing waits for the loop: then it is left alone, which costs less than all else here.
+        if lane.may_have_more or lane.ready or settlement.condition is not None or self._stopping:
+            self._wake()
 
     async def _settle(self) -> None:
         """Write what has come of attempts until nothing is left to be written."""
