@@ -80,11 +80,9 @@ class ConsoleSettings:
 
 @frozen
 class QueueSettings:
-    """Where deliveries are kept; ``path`` is the folder of "sqlite", ``url`` of "redis", and may hold a password."""
+    """Where deliveries are kept: the folder ``path``, sizes in bytes and times in seconds."""
 
-    store: str = "sqlite"  # or "redis"
-    path: str | None = None
-    url: str | None = field(default=None, repr=False)
+    path: str
     max_bytes: int = 1 << 30
     max_age_s: float = 7 * 86400.0
 

@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = build_parser().parse_intermixed_args(argv)
     settings = _settings(arguments)
     _become_owner(settings)
-    if settings.path is not None and not Path(settings.path).is_dir():
+    if not Path(settings.path).is_dir():
         print(f"hookward queue: there is no folder {settings.path}: nothing was ever kept", file=sys.stderr)
         return ExitCode.FAILED
     try:
@@ -105,7 +105,7 @@ def _settings(arguments: argparse.Namespace) -> QueueSettings:
 
 def _become_owner(settings: QueueSettings) -> None:
     """Root opens no database in a folder of another user's: that user could put a link to any file there."""
-    if settings.path is None or os.geteuid() != 0:
+    if os.geteuid() != 0:
         return
     with suppress(FileNotFoundError):
         status = Path(settings.path).lstat()

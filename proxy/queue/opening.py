@@ -1,4 +1,4 @@
-"""Puts a queue together: folder or Redis, store, courier, keeper."""
+"""Puts a queue together: folder, store, courier, keeper."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxy.queue.bell import Bell
 from proxy.queue.courier import Courier
 from proxy.queue.folder import QueueFolder
 from proxy.queue.keeper import DeliveryKeeper
-from proxy.queue.records import QueueError, Taken
+from proxy.queue.records import Taken
 from proxy.queue.sqlite_store import QueueFile
 from proxy.queue.store import QueueStore
 
@@ -50,8 +50,6 @@ class OpenStore:
 
 def open_store(settings: QueueSettings, loop: asyncio.AbstractEventLoop) -> OpenStore:
     """The store of ``settings``. Blocks for a moment. Raises QueueError."""
-    if settings.path is None:
-        raise QueueError("this store is not known here")
     folder = QueueFolder(Path(settings.path))
     return OpenStore(QueueFile(folder, loop, max_bytes=settings.max_bytes), Bell(folder.path), folder)
 

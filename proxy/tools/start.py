@@ -74,7 +74,7 @@ def problems_with_stores(loaded: Loaded) -> Iterator[Problem]:
     settings = loaded.settings
     yield from _of_memory(settings)
     keeps = any(route.delivery is not None and route.delivery.keeps for route in loaded.policy.routes)
-    if keeps and settings.queue is not None and settings.queue.path is not None:
+    if keeps and settings.queue is not None:
         why = _why_no_folder(Path(settings.queue.path))
         if why is not None:
             what = f"{settings.queue.path} cannot be used ({why})"
