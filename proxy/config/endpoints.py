@@ -114,9 +114,7 @@ def read_upstream(value: object) -> UpstreamAddress:
         socket, colon, base = text.removeprefix("unix:").partition(":/")
         return UpstreamAddress(path=_socket_path(f"unix:{socket}", UPSTREAM_FORM), base=_base(colon[1:] + base))
     if text.startswith("agent:"):
-        if not _NAME.fullmatch(text[6:]):
-            raise Mistake(f"{text[:80]!r} names no agent", 'write "agent:ci" for the agent of [agent.ci]')
-        return UpstreamAddress(agent=text[6:])
+        return UpstreamAddress(agent=_agent(text.removeprefix("agent:")))
     scheme, separator, rest = text.partition("://")
     if not separator:
         rest = f"127.0.0.1:{text}" if _PORT.fullmatch(text) else text
@@ -132,6 +130,12 @@ def read_upstream(value: object) -> UpstreamAddress:
     has_port = re.search(r":[0-9]+$", authority) is not None
     dialled = _dialled(authority if has_port else f"{authority}:{443 if secure else 80}")
     return UpstreamAddress(*dialled, secure=secure, base=_base(slash + path))
+
+
+def _agent(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise Mistake(f"{name[:80]!r} names no agent", 'write "agent:ci" for the agent of [agent.ci]')
+    return name
 
 
 def read_tcp_upstream(value: object) -> UpstreamAddress:

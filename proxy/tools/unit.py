@@ -42,6 +42,8 @@ example:
 #: Flags whose file is secret: systemd reads it as root and hands it over.
 _SECRET_FLAGS = {"--secret-file", "--token-file", "--verify-token-file", "--tls-cert", "--tls-key", "--upstream-key"}
 _PATH_FLAGS = {flag.option for flag in FLAGS if flag.key.kind is kinds.FILE} | {"--config", "-c"}
+#: Of the command ``agent``; a code is used once, before there is a unit.
+_AGENT_FLAGS = ("--relay", "--relay-ca", "--proxy", "--proxy-login", "--health")
 #: Flags without a value.
 _SWITCHES = {flag.option for flag in FLAGS if flag.key.kind is kinds.BOOL}
 #: Where systemd makes directories for a service, and with which setting.
@@ -61,9 +63,8 @@ def main(argv: Sequence[str]) -> int:
         print(text, end="")
         return ExitCode.OK
     own, flags = parser.parse_known_args(list(argv))
+    own.name = _name(own)
     flags = _with_flag(flags[1:] if flags[:1] == ["run"] else flags)
-    if not _NAME.fullmatch(own.name):
-        raise FlagError([Problem("--name", "is no name for a unit", "use letters, digits, '_' and '-'")])
     outline = load_outline(parse_flags(flags), {})
     _check(outline, own)
     texts = {f"{own.name}.service": service_unit(_needs(outline, own, flags))}
@@ -74,6 +75,13 @@ def main(argv: Sequence[str]) -> int:
         texts[f"{own.name}.socket"] = socket_unit(own.name, streams, v6_only=v6_only)
     _put(texts, own.write)
     return ExitCode.OK
+
+
+def _name(own: argparse.Namespace) -> str:
+    name = str(own.name or ("hookward-agent" if own.agent else "hookward"))
+    if not _NAME.fullmatch(name):
+        raise FlagError([Problem("--name", "is no name for a unit", "use letters, digits, '_' and '-'")])
+    return name
 
 
 def _with_flag(flags: list[str]) -> list[str]:
@@ -101,8 +109,8 @@ def build_parser() -> RunParser:
     """The parser of the command."""
     parser = RunParser(
         prog="hookward unit",
-        usage="hookward unit [FILE] [--socket] [--name NAME] [--systemd VERSION]\n"
-        "                     [--write FOLDER] [flags of run]",
+        usage="hookward unit [FILE] [--socket | --agent] [--name NAME]\n"
+        "                     [--systemd VERSION] [--write FOLDER] [flags of run]",
         description="Print hardened systemd units for a configuration.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -111,13 +119,21 @@ def build_parser() -> RunParser:
     parser.add_argument(
         "--socket", action="store_true", help="let systemd hold the sockets: a restart loses no connection"
     )
-    parser.add_argument("--name", default="hookward", help="the name of the units (hookward)")
+    parser.add_argument("--agent", action="store_true", help="of an agent, which dials relays and listens on nothing")
+    parser.add_argument("--name", help="the name of the units (hookward, or hookward-agent)")
+    agent = parser.add_argument_group("with --agent")
+    for flag in _AGENT_FLAGS:
+        agent.add_argument(flag, metavar="VALUE", action="append", default=[], help="as of `hookward agent`")
     parser.add_argument("--systemd", type=int, metavar="VERSION", help="the systemd that they are for [this host's]")
     parser.add_argument("--write", metavar="FOLDER", help="write the units there instead of printing them")
     return parser
 
 
 def _check(outline: Outline, own: argparse.Namespace) -> None:
+    if own.agent:
+        if own.socket or outline.listen:
+            raise FlagError([Problem("--agent", "an agent listens on nothing", "leave --socket and --listen out")])
+        return
     problems = []
     if not outline.listen and not outline.others:
         problems.append(Problem("listen", "the service would listen nowhere", "add --listen or --config"))
@@ -196,7 +212,7 @@ def _needs(outline: Outline, own: argparse.Namespace, flags: Sequence[str]) -> N
     return Needs(
         name=own.name,
         program=[literal(word) for word in program],
-        command=words.flags,
+        command=[*_agent_words(own, words), *words.flags],
         notes=_notes(outline, own, files),
         drain_s=outline.drain_s,
         supervised=worker_count(outline.workers) > 1,
@@ -213,6 +229,17 @@ def _needs(outline: Outline, own: argparse.Namespace, flags: Sequence[str]) -> N
         credentials=words.credentials,
         systemd=own.systemd or host_systemd(),
     )
+
+
+def _agent_words(own: argparse.Namespace, words: _Words) -> list[str]:
+    """The command ``agent`` and its own flags, where the unit is one of an agent."""
+    found = ["agent"] if own.agent else []
+    for flag in _AGENT_FLAGS:
+        for value in getattr(own, flag.removeprefix("--").replace("-", "_")):
+            secret = flag == "--proxy-login" and value.startswith("file:")
+            shown = f"file:%d/{words.credential(value[5:])}" if secret else literal(value)
+            found += [flag, shown]
+    return found
 
 
 def _translated(flags: Sequence[str], socket: str | None) -> _Words:

@@ -40,5 +40,6 @@ def test_values():
 def test_a_command_has_its_own_apart_from_those_of_run():
     assert {option.names for option in own_options("unit", COMMANDS)} == {
         ("--socket",), ("--name",), ("--systemd",), ("--write",),
+        ("--agent",), ("--relay",), ("--relay-ca",), ("--proxy",), ("--proxy-login",), ("--health",),
     }  # fmt: skip
     assert own_options("version", COMMANDS) == []

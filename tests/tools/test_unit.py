@@ -248,3 +248,17 @@ def test_systemd_finds_them_right_and_tight(tmp_path: Path, config: Path, kind: 
         found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
         assert found, done.stdout + done.stderr
         assert float(found[1]) <= MOST_EXPOSED
+
+
+def test_the_unit_of_an_agent(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    login = tmp_path / "login"
+    words = ["--agent", "--upstream", "127.0.0.1:8000", "--relay", "a.test:443", "--relay", "b.test:443"]
+    assert unit.main([*words, "--proxy", "proxy.test:3128", "--proxy-login", f"file:{login}"]) == 0
+    text = capsys.readouterr().out
+    [start] = [line for line in text.splitlines() if line.startswith("ExecStart=")]
+    assert " agent --relay a.test:443 --relay b.test:443 --proxy proxy.test:3128 --proxy-login file:%d/login" in start
+    assert start.endswith("--upstream 127.0.0.1:8000")
+    assert f"LoadCredential=login:{login}" in text
+    assert "StateDirectory=hookward-agent" in text
+    with pytest.raises(FlagError, match="an agent listens on nothing"):
+        unit.main([*words, "--listen", "127.0.0.1:0"])

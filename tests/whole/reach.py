@@ -183,6 +183,7 @@ class HostileRelay:
         self._sock = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._sock.getsockname()[1]}"
         self._control: ssl.SSLSocket | None = None
+        self._said_on: ssl.SSLSocket | None = None
         self._all: list[ssl.SSLSocket] = []
         self._idle: list[ssl.SSLSocket] = []
         self._changed = threading.Condition()
@@ -231,12 +232,15 @@ class HostileRelay:
             data += sock.recv(1)
         return data.decode().split()
 
-    def say(self, *lines: str) -> None:
-        """Say this on the control connection, once there is one."""
+    def say(self, *lines: str, anew: bool = False) -> None:
+        """Say this on the control connection, once there is one; ``anew``: on another one than before."""
         with self._changed:
-            assert self._changed.wait_for(lambda: self._control is not None and len(self._idle) >= 4, PATIENCE_S)
-        assert self._control is not None
-        self._control.sendall("".join(f"{line}\n" for line in lines).encode())
+            assert self._changed.wait_for(
+                lambda: self._control is not None and not (anew and self._control is self._said_on), PATIENCE_S
+            )
+            control = self._said_on = self._control
+        assert control is not None
+        control.sendall("".join(f"{line}\n" for line in lines).encode())
 
     def ask(self, data: bytes) -> int:
         """The status of the answer to a request on a connection of the agent's."""

@@ -348,7 +348,7 @@ def test_a_hostile_relay_reaches_only_what_is_listed(upstream: RecordingUpstream
                 assert relay.ask(f"{head}\r\n\r\n".encode()) >= 400
             relay.say(f"PROBE 2 {other.url}/")
             assert agent.said("message_malformed"), "such a word ends it"
-            relay.say("WANT 1000000000")
+            relay.say("WANT 1000000000", anew=True)
             assert agent.said("number_malformed")
             assert other.seen == []
         assert upstream.seen == [], "nothing that has no signature"
