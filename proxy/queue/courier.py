@@ -273,6 +273,8 @@ class Courier:
                     await self._write()
                 except QueueError as error:
                     log.warning("what has come of deliveries cannot be written, they may arrive again: %s", error)
+                    if self._stopping:
+                        return
                     await asyncio.sleep(AGAIN_S)
         finally:
             self._settling = None

@@ -184,9 +184,11 @@ class GroupCommit:
         database.execute("SAVEPOINT job")
         try:
             job.result = job.work(database, own)
-        except (QueueError, sqlite3.IntegrityError, sqlite3.DataError) as error:
+        except Exception as error:  # a bug in one job must not end the thread that all wait for
+            if _is_of_the_disk(error):
+                raise
             database.execute("ROLLBACK TO job")
-            job.error = error if isinstance(error, QueueError) else QueueError(str(error))
+            job.error = QueueError(str(error)) if isinstance(error, sqlite3.Error) else error
         else:
             ledger.merge(own)
         database.execute("RELEASE job")
@@ -219,6 +221,12 @@ def _text(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     return str(error)
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether no job can be done after it; else it is of this job alone."""
+    alone = isinstance(error, sqlite3.IntegrityError | sqlite3.DataError)
+    return isinstance(error, sqlite3.Error | OSError) and not alone
 
 
 def _is_passing(error: Exception) -> bool:

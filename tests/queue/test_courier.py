@@ -15,7 +15,7 @@ from proxy.queue.attempt_record import record_of
 from proxy.queue.records import Choice, Condition, QueueError, Settlement, Taken
 from proxy.reasons import Reason
 from tests.queue.conformance import names
-from tests.queue.staging import OK, RULE, Stage, another_courier, answer, staged, with_rule
+from tests.queue.staging import OK, PATIENCE_S, RULE, Stage, another_courier, answer, staged, with_rule
 
 
 def play(folder: Path, act: Callable[[Stage], Awaitable[None]], rule: DeliveryRule = RULE) -> None:
@@ -255,5 +255,19 @@ def test_the_record_of_an_attempt_has_what_came(tmp_path: Path) -> None:
         record = record_of(attempt, Settlement(taken.number, None, attempt.last))
         assert (record.event, record.client, record.secret_name, record.request_id) == ("push", "192.0.2.7", "s1", "r")
         assert (record.attempt, record.outcome, record.status) == (5, "delivered", 200)
+
+    play(tmp_path, act)
+
+
+def test_it_ends_though_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_settlements: object) -> None:
+        raise QueueError("disk full")
+
+    async def act(stage: Stage) -> None:
+        monkeypatch.setattr(stage.opened.store, "settle", fail)
+        await stage.keep("a")
+        await stage.until(lambda: stage.outcomes == ["delivered"])
+        async with asyncio.timeout(PATIENCE_S):
+            await stage.courier.stop()
 
     play(tmp_path, act)

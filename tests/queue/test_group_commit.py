@@ -79,6 +79,22 @@ def test_a_job_that_fails_fails_alone(tmp_path: Path) -> None:
     assert sum(ledger.changes["lane"]["live"] for ledger in database.ledgers) == 3, "only what was done is counted"
 
 
+def test_a_bug_in_a_job_ends_that_job_alone(tmp_path: Path) -> None:
+    def bug(database: sqlite3.Connection, ledger: BatchLedger) -> None:
+        database.execute("INSERT INTO words VALUES ('bug')")
+        raise AttributeError("a bug")
+
+    async def check(thread: GroupCommit, database: Database) -> None:
+        found = await asyncio.gather(
+            thread.run(put("a")), thread.run(bug), thread.run(put("b")), return_exceptions=True
+        )
+        assert [type(one) for one in found] == [str, AttributeError, str]
+        assert await thread.run(put("c")) == "c"
+        assert database.words() == ["a", "b", "c"]
+
+    with_thread(tmp_path, check)
+
+
 @pytest.mark.parametrize(("error", "opened"), [("disk I/O error", 2), ("database is locked", 1)])
 def test_a_transaction_that_fails_has_not_happened(tmp_path: Path, error: str, opened: int) -> None:
     async def check(thread: GroupCommit, database: Database) -> None:
