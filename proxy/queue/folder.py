@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ from proxy.queue.records import Parcel, QueueError
 DATABASE = "queue.sqlite3"
 BODIES = "bodies"
 LOCK = "courier.lock"
+#: What the log of the database grows to (``wal_autocheckpoint`` pages in ``queue.layout``).
+LOG_BYTES = 4000 * 4096
 #: Read back in pieces of this size: what a transport takes in one write.
 PIECE_BYTES = 64 * 1024
 #: A body of which no row speaks after so many seconds has none coming.
@@ -42,6 +45,19 @@ class QueueFolder:
         except OSError as error:
             raise QueueError(f"{error.filename or path}: {error.strerror}") from None
         self._lock = -1
+
+    def spare(self) -> int:
+        """Bytes that are free on the disk beyond what delivering needs: taking and settling are written as well, into a
+        log that grows to ``LOG_BYTES`` before the database takes it in, and grows itself by as much.
+        """
+        disk = os.statvfs(self.path)
+        if not disk.f_blocks:  # a file system that does not say
+            return sys.maxsize
+        try:
+            log = self.database.with_name(f"{DATABASE}-wal").stat().st_size
+        except FileNotFoundError:
+            log = 0
+        return disk.f_bavail * disk.f_frsize - max(LOG_BYTES, log) - max(0, LOG_BYTES - log)
 
     # -- bodies
 

@@ -83,7 +83,7 @@ class QueueFile:
                 if parcel.size > INLINE_BYTES:
                     await self._loop.run_in_executor(self._bodies, self.folder.keep, parcel)
                     filed.append(parcel.id)
-            insertion = _Insertion(parcels, condition, self.max_bytes, self.folder.forget)
+            insertion = _Insertion(parcels, condition, self.max_bytes, self.folder)
             return await self._writer.run(insertion.run)
         except (QueueError, OSError) as error:
             for name in filed:
@@ -198,18 +198,20 @@ class _Insertion:
     parcels: Sequence[Parcel]
     condition: Condition
     max_bytes: int
-    forget: Forget
+    folder: QueueFolder
 
     def run(self, database: sqlite3.Connection, ledger: BatchLedger) -> list[int]:
         if ledger.used + sum(parcel.cost for parcel in self.parcels) > self.max_bytes:
             raise QueueFullError("it holds as much as it may")
+        if (spare := self.folder.spare()) < 0 and spare + database.execute(sql.FREE).fetchone()[0] < 0:
+            raise QueueFullError("the disk is nearly full, and delivering needs the rest")
         return [self._insert(parcel, database, ledger) for parcel in self.parcels]
 
     def _insert(self, parcel: Parcel, database: sqlite3.Connection, ledger: BatchLedger) -> int:
         condition = self.condition
         if parcel.same:  # of those that wait and are the same, the last counts
             same = database.execute(sql.SAME, (parcel.lane, parcel.same)).fetchall()
-            _remove(database, ledger, same, "dropped", self.forget)
+            _remove(database, ledger, same, "dropped", self.folder.forget)
         if parcel.order and database.execute(sql.IS_BEHIND, (parcel.lane, parcel.order)).fetchone() is not None:
             condition = Condition.BEHIND
         row = (

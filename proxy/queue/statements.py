@@ -6,6 +6,8 @@ from __future__ import annotations
 COUNTED = ("live", "dead", "bytes", "accepted", "delivered", "died", "dropped")
 
 USED = "SELECT coalesce(sum(bytes), 0) FROM lanes"
+#: Bytes of the file that were used once, and are used again before it grows.
+FREE = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size"
 COUNT = """INSERT INTO lanes (lane, live, dead, bytes, accepted, delivered, died, dropped)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (lane) DO UPDATE SET live = live + excluded.live, dead = dead + excluded.dead,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from proxy.queue.folder import QueueFolder
-from proxy.queue.records import QueueError
+from proxy.queue.folder import LOG_BYTES, QueueFolder
+from proxy.queue.records import QueueError, QueueFullError
 from proxy.queue.sqlite_store import QueueFile
 from tests.queue import conformance
-from tests.queue.conformance import MAX_BYTES, NOW, names, parcel, take
+from tests.queue.conformance import MAX_BYTES, NOW, delivered, names, parcel, take
 
 
 def with_store(folder: Path, check: Callable[[QueueFile], Awaitable[None]]) -> None:
@@ -96,3 +97,34 @@ def test_only_one_is_the_courier(tmp_path: Path) -> None:
     assert not other.lock()
     one.unlock()
     assert other.lock()
+
+
+def test_delivering_keeps_its_share_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(store: QueueFile) -> None:
+        await store.append([parcel("a", body=b"x" * 60_000), parcel("b")])
+        [taken] = await take(store, 1)
+        monkeypatch.setattr(store.folder, "spare", lambda: -40_000)
+        with pytest.raises(QueueFullError, match="nearly full"):
+            await store.append([parcel("c")])
+        await store.settle([delivered(taken)])
+        await store.append([parcel("c")])
+        assert await names(store) == ["b", "c"], "the file has room that is used again"
+
+    with_store(tmp_path / "queue", check)
+
+
+@pytest.mark.parametrize(
+    ("free", "log", "spare"),
+    [(10, 0, -2), (10, 4, 2), (12, 6, 6), (12, 9, 3), (0, 0, -12)],
+)
+def test_what_is_spare_goes_by_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, log: int, spare: int
+) -> None:
+    """In sixths of what the log grows to."""
+    folder, unit = QueueFolder(tmp_path / "queue"), LOG_BYTES // 6
+    with folder.database.with_name("queue.sqlite3-wal").open("wb") as file:
+        file.truncate(unit * log)
+    status = list(os.statvfs(tmp_path))
+    status[1], status[4] = 1, free * unit  # f_frsize, f_bavail
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(status))
+    assert abs(folder.spare() - spare * unit) < unit / 2
