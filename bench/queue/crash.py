@@ -70,6 +70,13 @@ class Operator:
         self._generator = generator
         self._process: subprocess.Popen[bytes] | None = None
         self._generation = 0
+        (folder / "secret").write_bytes(SECRET)
+        (folder / "secret").chmod(0o600)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def write(self) -> None:
         """The configuration; each time another, and all mean the same for the load."""
@@ -176,8 +183,6 @@ def crash(options: argparse.Namespace, folder: Path, say: Callable[[str], None])
     """Kill as often as asked; what was found."""
     generator = random.Random(options.seed)
     port, application_port = free_port(), free_port()
-    (folder / "secret").write_bytes(SECRET)
-    (folder / "secret").chmod(0o600)
     told, got = folder / "sender.ledger", folder / "application.ledger"
     operator = Operator(folder, port, application_port, options.workers, generator)
     operator.write()

@@ -17,6 +17,7 @@ import os
 import random
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -79,10 +80,22 @@ class Sender:
                 await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         while self._tasks:
             await asyncio.wait(self._tasks)
+        await self.close()
 
     async def _deliver(self, name: str) -> None:
-        path = self._generator.choice(self._paths)
-        body = content(name, self._generator)
+        await self.deliver(name, self._generator.choice(self._paths), content(name, self._generator))
+
+    async def close(self) -> None:
+        """Close the connections that are kept."""
+        for _, writer in self._idle:
+            writer.close()
+        for _, writer in self._idle:
+            with suppress(OSError):
+                await writer.wait_closed()
+        os.close(self._ledger)
+
+    async def deliver(self, name: str, path: str, body: bytes) -> int:
+        """Send one, and note it; the status."""
         status, mark = 0, "-"
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -90,6 +103,7 @@ class Sender:
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
             pass
         os.write(self._ledger, f"{name} {status} {hashlib.sha256(body).hexdigest()} {path} {mark}\n".encode())
+        return status
 
     async def _send(self, data: bytes) -> tuple[int, str]:
         if self._idle:
