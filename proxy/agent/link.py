@@ -36,8 +36,8 @@ MAX_SURPLUS = 24
 SURPLUS_S = (0.5, 2.0)
 #: A machine that slept, or changed its network, is noticed within this time.
 LOOK_S = 1.0
-#: Dials that are under way at the end may take so long.
-CLOSE_S = 1.0
+#: Dials that are under way at the end may take so long: longer than the making of a socket, which comes first.
+CLOSE_S = 5.0
 #: The hello says how many are to be idle; a relay in an attacker's hand must not make us open more than this.
 MAX_WANTED = 1024
 

@@ -85,10 +85,10 @@ async def follow_file(path: str, query: Query, *, last: int) -> AsyncGenerator[E
     with _open(path) as file:
         begins: deque[Event] = deque(maxlen=max(last, 0))
         rest = _take(file, b"", query, begins)
+        # Of what was read, not of what the name has now: it grows meanwhile.
+        at, position = os.fstat(file.fileno()), file.tell() - len(rest)
     for event in begins:
         yield event
-    at = os.stat(path)  # noqa: PTH116 - a local file, and numbers
-    position = at.st_size - len(rest)
     while True:
         now = _look(path)
         if now is not None and ((now.st_dev, now.st_ino) != (at.st_dev, at.st_ino) or now.st_size < position):

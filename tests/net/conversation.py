@@ -153,8 +153,8 @@ class Asked:
         way = self.delivery.way
         if way.body is BodyMode.HOLD or not self.passes_its_head:
             return False
-        if way.observe and not self.proved and not self.has_signature and way.proof != "none":
-            return self.flaw != "framing"
+        if way.observe and not self.has_token and not self.has_signature and way.proof != "none":
+            return True
         return way.proof != "signature" and way.duplicates is None
 
     @property

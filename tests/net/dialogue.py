@@ -384,6 +384,16 @@ class End:
         return self.transport.reading
 
 
+class StagedUpstream(UpstreamConnection):
+    """One whose other end has said what a kernel would show to a poll, though nothing has read it."""
+
+    @property
+    def is_stale(self) -> bool:
+        transport = self._transport
+        assert isinstance(transport, FakeTransport)
+        return bool(transport.inbox) or transport.inbox_ended or super().is_stale
+
+
 class StagedPool(UpstreamPool):
     """The pool with its own accounts; the test says when a dial succeeds. By itself it does at once."""
 
@@ -403,7 +413,7 @@ class StagedPool(UpstreamPool):
         """The oldest dial succeeds."""
         dial = self.waiting.pop(0)
         sock = FakeSocket()
-        connection = UpstreamConnection(dial.endpoints[0], self, sock)
+        connection = StagedUpstream(dial.endpoints[0], self, sock)
         self.world.upstreams.append(End(self.world, connection, sock=sock))
         self.world.upstream.preface = dial.preface
         if dial.cancelled:
