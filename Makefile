@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet reach crash power-loss disk-faults crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet reach crash power-loss disk-faults backlog queue-bench crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,12 @@ reach: .venv/test.stamp ## Break the network between a relay and its agent in si
 
 disk-faults: .venv/test.stamp ## Let each call of the queue's store fail, and its disk fill up; nothing is lost (needs strace, and root)
 	$(BIN)/python -m bench.queue.faults $(ARGS)
+
+backlog: .venv/test.stamp ## Start with a million kept deliveries: how soon, how fast, in how much memory (ARGS="--records 100000")
+	$(BIN)/python -m bench.queue.backlog $(ARGS)
+
+queue-bench: .venv/test.stamp ## Measure what keeping costs: queue beside direct, and beside a sync for each delivery
+	$(BIN)/python -m bench.queue.cost $(ARGS)
 
 crowd: .venv/test.stamp ## Deliver through a crowd of 10,000 idle and trickling connections (ARGS=--help shows more)
 	$(BIN)/python -m bench.attack.crowd $(ARGS)
