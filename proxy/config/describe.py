@@ -14,6 +14,7 @@ from proxy.config.schema import SECTIONS
 from proxy.config.settings import DuplicateSettings, ListUse, Loaded, Settings
 from proxy.config.sizes import show_rate, show_time
 from proxy.config.words import addresses, algorithm, only, senders, token_place
+from proxy.core.delivery import Deliver, DeliveryRule
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.path_map import PathMap
 from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
@@ -73,15 +74,22 @@ def _process(policy: Policy, settings: Settings) -> list[str]:
         lines.append(f"Answers for health and metrics on {settings.admin}.")
     if settings.console is not None:
         lines.append(f"Shows what came in a console on {settings.console.listen}.")
-    if any(route.duplicates is not None for route in policy.routes):
-        lines.append(f"Remembers deliveries {_memory(settings.duplicates)}.")
-    return lines
+    return lines + _stores(policy, settings)
 
 
 def _listening(address: ListenAddress) -> str:
     if address.is_tcp and not address.host:
         return f"port {address.port} of every address of this host, IPv4 and IPv6"
     return str(address)
+
+
+def _stores(policy: Policy, settings: Settings) -> list[str]:
+    lines = []
+    if settings.queue is not None and any(route.delivery is not None for route in policy.routes):
+        lines.append(f"Keeps deliveries in {settings.queue.path}.")
+    if any(route.duplicates is not None for route in policy.routes):
+        lines.append(f"Remembers deliveries {_memory(settings.duplicates)}.")
+    return lines
 
 
 def _memory(settings: DuplicateSettings) -> str:
@@ -132,18 +140,27 @@ def _route(route: Route, limits: Limits, allowed: str | None) -> list[str]:
         f"Body: {_BODIES[route.body].format(window=_limit('hold_window', route.limits))}",
     ]
     lines += _taken(route, limits)
+    lines += _passed_on(route)
+    lines += _handshake(route)
+    if route.observe:
+        lines.append("ONLY OBSERVED: a delivery whose proof fails is passed on and counted.")
+    return [lines[0], *(_INDENT + line for line in lines[1:])]
+
+
+def _passed_on(route: Route) -> list[str]:
+    """Where, when and how often the application gets what was taken."""
+    lines = []
     if route.path_map is not None:
         lines.append(_mapped(route.path_map))
     if route.drained:
         lines.append(f"Drained, so they get nothing: {_list([str(one) for one in route.drained])}.")
     if route.duplicates is not None:
         lines.append(_duplicates(route.duplicates))
+    if route.delivery is not None:
+        lines.append(_kept(route.delivery))
     if route.hold_s:
         lines.append(f"An upstream that is unreachable or not ready is waited for: {show_time(route.hold_s)}.")
-    lines += _handshake(route)
-    if route.observe:
-        lines.append("ONLY OBSERVED: a delivery whose proof fails is passed on and counted.")
-    return [lines[0], *(_INDENT + line for line in lines[1:])]
+    return lines
 
 
 def _taken(route: Route, limits: Limits) -> list[str]:
@@ -199,6 +216,12 @@ def _duplicates(rule: DuplicateRule) -> str:
     what = f"answered as delivered for {show_time(rule.window_s)}" if rule.remembers else "stopped while in flight only"
     by = " or ".join(word for word, told in (("id", rule.by_id), ("signature", rule.by_signature)) if told)
     return f"Duplicates: {what}, told by {by}."
+
+
+def _kept(rule: DeliveryRule) -> str:
+    when = "every delivery" if rule.deliver is Deliver.QUEUE else "what the application cannot be given now"
+    told = f"the sender is told {rule.accepted_status} once it is on stable storage"
+    return f"Kept: {when}; {told}, and it is tried for {show_time(rule.retry.for_s)}."
 
 
 def _proofs(route: Route) -> list[str]:

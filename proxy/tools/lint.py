@@ -73,7 +73,8 @@ def _of_route(route: Route, settings: Settings, now: float) -> Iterator[Note]:
 
 def _of_upstream(route: Route) -> Iterator[Note]:
     for endpoint in route.upstream:
-        if endpoint.tls is None and endpoint.path is None and not _is_local_host(endpoint):
+        is_open = endpoint.tls is None and endpoint.path is None and not endpoint.agent
+        if is_open and not _is_local_host(endpoint):
             yield Note("H403", f"deliveries go to {endpoint} in clear")
     kept_s = max((endpoint.idle_timeout_s for endpoint in route.upstream), default=0.0)
     if kept_s >= USUAL_IDLE_S:

@@ -141,3 +141,16 @@ def test_published_sets_are_called_by_their_names(place: Workplace) -> None:
     assert "    May call: set:github (8 networks, of 2 days ago), 198.51.100.7." in text.splitlines()
     route = '[route.a]\nallow = ["0.0.0.0/0"]\n'
     assert "    May call: everybody with an IPv4 address." in describe(place.load(ENDS + route)).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("deliver", "what"),
+    [("queue", "every delivery"), ("fallback", "what the application cannot be given now")],
+)
+def test_what_is_kept_is_told(place: Workplace, deliver: str, what: str) -> None:
+    guard = 'provider = "github"\nsecrets = "file:github.secret"\n'
+    rule = f'deliver = "{deliver}"\naccepted_status = 200\nretry = {{ for = "2h" }}\n'
+    lines = describe(place.load(f'state_dir = "/srv/h"\n{ENDS}[route.a]\n{guard}{rule}'))
+    assert "Keeps deliveries in /srv/h/queue." in lines
+    told = "the sender is told 200 once it is on stable storage, and it is tried for 2h."
+    assert f"    Kept: {what}; {told}" in lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trustme
 
 from proxy.config.notes import rule_of
 from proxy.errors import dotted
@@ -40,6 +41,12 @@ def said(place: Workplace, text: str) -> list[str]:
     """The ids of all that is said of a configuration."""
     loaded = place.load(text)
     return sorted(rule_of(one) for one in (*loaded.settings.warnings, *lint(loaded, NOW)))
+
+
+def test_an_agent_is_not_reached_in_clear(place: Workplace):
+    trustme.CA().issue_cert("a.test").private_key_and_cert_chain_pem.write_to_path(str(place.secret("pem", b"")))
+    agent = '[tls]\ncert = "pem"\nkey = "pem"\n[agent.ci]\nkey = "file:ci.key"\nroutes = ["a"]\n'
+    assert said(place, PUBLIC + agent + ROUTE + 'upstream = "agent:ci"\n') == []
 
 
 def test_a_good_configuration_is_silent(place: Workplace):
