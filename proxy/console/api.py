@@ -133,7 +133,7 @@ class Api:
         name, form = request.params["id"], request.query.get("as", "raw")
         found = await self._crew.ask_first("export", id=name, form=form)
         if found is None:
-            raise _no_delivery(name)
+            raise await self._not_in_memory(name)
         if "what" in found:
             raise ApiProblem(400, **found)
         self._audit_of(visitor, f"exported as {form} the delivery", name, "shown")
@@ -143,7 +143,7 @@ class Api:
         name = request.params["id"]
         found = await self._crew.ask_first("replay", id=name, how=_content(request), by=visitor.name)
         if found is None:
-            raise _no_delivery(name)
+            raise await self._not_in_memory(name)
         if "what" in found:
             self._audit_of(visitor, "asked to replay the delivery", name, found["what"])
             raise ApiProblem(409, **found)
@@ -155,7 +155,7 @@ class Api:
         name = request.params["id"]
         found = await self._crew.ask_first("keep", id=name, how=_content(request))
         if found is None:
-            raise _no_delivery(name)
+            raise await self._not_in_memory(name)
         self._audit_of(visitor, "kept as a test the delivery", name, found.get("file") or found["what"])
         if "what" in found:
             raise ApiProblem(409, **found)
@@ -189,9 +189,11 @@ class Api:
         if name not in {route["name"] for route in _list(described["routes"])}:
             raise ApiProblem(404, f"there is no route {name!r}", "GET /api/v1/routes lists them")
         found = await self._ask_queue(f"/queue/{word}", {"route": name})
-        self._audit_of(visitor, f"{word}d the route", name, "done" if found is not None else "there is no queue")
+        self._audit_of(visitor, f"{word}d the route", name, "done" if found is not None else "it keeps nothing")
         if found is None:
-            raise ApiProblem(409, "there is no queue that could keep what comes meanwhile", "configure [queue]")
+            raise ApiProblem(
+                409, f"the route {name!r} keeps nothing: what comes would go on", 'write deliver = "fallback"'
+            )
         return _json({"route": name, "paused": word == "pause"})
 
     async def _queue(self, request: Request, _visitor: Visitor) -> Answer:
@@ -232,6 +234,13 @@ class Api:
         return Answer(200, JSON, files("proxy.console").joinpath("openapi.json").read_bytes())
 
     # -- common to them
+
+    async def _not_in_memory(self, name: str) -> ApiProblem:
+        """Why there is nothing to send or to give of it."""
+        if await self._crew.desk.stored_one(name) is None:
+            return _no_delivery(name)
+        what = "only the file has it, masked, and not as it came: the worker that took it has ended"
+        return ApiProblem(409, what, "have the provider send it again")
 
     def _query(self, text: str) -> str:
         """Search words, once they are known to be some."""

@@ -62,12 +62,15 @@ class Crew:
         return [own, *(one for one in found if one is not None)]
 
     async def ask_first(self, question: str, **params: object) -> Any:
-        """The first answer that is not None: of what one worker alone has."""
-        own = await self._questions[question](params)
-        if own is not None:
-            return own
-        found = await asyncio.gather(*(self._ask(end, question, params) for end in self._siblings()))
-        return next((one for one in found if one is not None), None)
+        """The first answer that is not None. One is asked after the other, for several may have what is named by the
+        provider's delivery id, and what is to be done is to be done once.
+        """
+        found = await self._questions[question](params)
+        for end in self._siblings():
+            if found is not None:
+                break
+            found = await self._ask(end, question, params)
+        return found
 
     async def ask_here(self, method: str, place: str, content: object = None) -> Any:
         """What another part of this worker answers on the private socket; None where there is no such part."""

@@ -163,6 +163,22 @@ class TestCrew:
 
         run(action)
 
+    def test_what_is_to_be_done_is_asked_of_one_after_the_other(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Several may have had a delivery of that id of the provider's, and it is replayed once."""
+        asked: list[object] = []
+
+        async def ask(self: Crew, end: object, *_: object) -> object:
+            asked.append(end)
+            return None if end == "a" else "done"
+
+        async def action(one: Desk) -> None:
+            monkeypatch.setattr(Crew, "_siblings", lambda _self: ["a", "b", "c"])
+            monkeypatch.setattr(Crew, "_ask", ask)
+            assert await self.crew(one).ask_first("nothing") == "done"
+            assert asked == ["a", "b"]
+
+        run(action)
+
     def test_its_stream_is_that_of_the_desk(self) -> None:
         async def action(one: Desk) -> None:
             crew = self.crew(one)

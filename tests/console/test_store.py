@@ -143,7 +143,8 @@ def test_a_restart_forgets_nothing(begin: Start, tmp_path: Path) -> None:
     assert [one["delivery_id"] for one in visitor.get("deliveries?q=needle&limit=1&after=~")["deliveries"]] == ["d-2"]
     shown = visitor.get(f"deliveries/{row['id']}")
     assert (shown["delivery_id"], shown["whole"], shown["checks"]) == ("d-1", False, [])
-    assert visitor.post(f"deliveries/{row['id']}/replay").status == 404
+    assert visitor.post(f"deliveries/{row['id']}/replay").status == 409, "it is masked"
+    assert visitor.post("deliveries/none/replay").status == 404
     assert (tmp_path / "kept.sqlite3").stat().st_mode & 0o777 == 0o600
 
 
