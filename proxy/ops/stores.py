@@ -55,9 +55,13 @@ class Stores:
             mend = "let the user that hookward runs as write there, or name another folder: `path` in [queue]"
             raise ConfigError([Problem("queue", str(error), mend)]) from None
         self._site.queue = keeper
-        for place, handler in asked.QueueDesk(keeper.store, keeper.ring, self._site.clock.wall).places.items():
+        desk = asked.QueueDesk(keeper.store, keeper.ring, self._site.clock.wall, self._keeps)
+        for place, handler in desk.places.items():
             self._paths.add(place, handler)
         self._close_queue = keeper.close
+
+    def _keeps(self, name: str) -> bool:
+        return any(route.name == name and route.delivery is not None for route in self._site.policy.routes)
 
     async def close(self) -> None:
         """Write what is known, and close them."""

@@ -21,10 +21,15 @@ Change = Callable[[Sequence[int]], Awaitable[int]]
 
 
 class QueueDesk:
-    """One process's. ``ring`` tells the courier that something has changed; ``now`` gives seconds since the epoch."""
+    """One process's. ``ring`` tells the courier that something has changed; ``now`` gives seconds since the epoch;
+    ``keeps`` says whether a route of that name keeps deliveries.
+    """
 
-    def __init__(self, store: QueueStore, ring: Callable[[], None], now: Callable[[], float]) -> None:
+    def __init__(
+        self, store: QueueStore, ring: Callable[[], None], now: Callable[[], float], keeps: Callable[[str], bool]
+    ) -> None:
         self._store = store
+        self._keeps = keeps
         self._ring = ring
         self._now = now
 
@@ -80,6 +85,8 @@ class QueueDesk:
 
     async def _pause(self, request: Request, *, paused: bool) -> Answer:
         lane = str(_content(request).get("route", ""))
+        if paused and not self._keeps(lane):
+            return Answer(404, TEXT, b"keeps_nothing\n")  # what comes would go on to the application
         await self._store.pause(lane, paused=paused)
         self._ring()
         return _json({"route": lane, "paused": paused})

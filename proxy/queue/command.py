@@ -29,6 +29,7 @@ from proxy.net.clock import Clock
 from proxy.queue import showing
 from proxy.queue.opening import OpenStore, open_store
 from proxy.queue.records import Choice, Condition, Kept, QueueError
+from proxy.values import frozen
 
 #: Over so many seconds rates are measured.
 RATE_S = 1.0
@@ -55,13 +56,14 @@ search words:
 def main(argv: Sequence[str]) -> int:
     """Do what is asked of a store. Raises FlagError and ConfigError."""
     arguments = build_parser().parse_intermixed_args(argv)
-    settings = _settings(arguments)
+    place = _place(arguments)
+    settings = place.settings
     _become_owner(settings)
     if not Path(settings.path).is_dir():
         print(f"hookward queue: there is no folder {settings.path}: nothing was ever kept", file=sys.stderr)
         return ExitCode.FAILED
     try:
-        return asyncio.run(_run(arguments, settings))
+        return asyncio.run(_run(arguments, place))
     except QueueError as error:
         print(f"hookward queue: {error}", file=sys.stderr)
         return ExitCode.FAILED
@@ -89,18 +91,30 @@ def build_parser() -> Parser:
     return parser
 
 
-def _settings(arguments: argparse.Namespace) -> QueueSettings:
+@frozen
+class _StorePlace:
+    """Where a store is, and what is known of routes: those that keep, and those that deliver directly."""
+
+    settings: QueueSettings
+    keeping: frozenset[str] = frozenset()
+    direct: frozenset[str] = frozenset()
+
+
+def _place(arguments: argparse.Namespace) -> _StorePlace:
     if arguments.queue_path is not None:
-        return QueueSettings(path=arguments.queue_path)
+        return _StorePlace(QueueSettings(path=arguments.queue_path))
     words = [] if arguments.config is None else ["--config", arguments.config]
     if not words and "HOOKWARD_CONFIG" not in os.environ:
         mend = "name the configuration, -c /etc/hookward/hookward.toml, or the folder, --queue-path DIR"
         raise FlagError([Problem("hookward queue", "does not know where the store is", mend)])
-    settings = load(words, environment()).settings.queue
-    if settings is None:
+    loaded = load(words, environment())
+    if loaded.settings.queue is None:
         problem = Problem("queue", "the configuration names no place to keep deliveries in", "add `state_dir`")
         raise FlagError([problem])
-    return settings
+    keeping = frozenset(route.name for route in loaded.policy.routes if route.delivery is not None)
+    return _StorePlace(
+        loaded.settings.queue, keeping, frozenset(route.name for route in loaded.policy.routes) - keeping
+    )
 
 
 def _become_owner(settings: QueueSettings) -> None:
@@ -115,12 +129,12 @@ def _become_owner(settings: QueueSettings) -> None:
             os.setuid(status.st_uid)
 
 
-async def _run(arguments: argparse.Namespace, settings: QueueSettings) -> int:
-    opened = open_store(settings, asyncio.get_running_loop())
+async def _run(arguments: argparse.Namespace, place: _StorePlace) -> int:
+    opened = open_store(place.settings, asyncio.get_running_loop())
     try:
         if opened.lock():  # nothing delivers from it now, and nothing begins to while we hold the lock
             await opened.store.recover(Clock.wall())
-        return await _DOING[arguments.action](_Command(arguments, opened))
+        return await _DOING[arguments.action](_Command(arguments, opened, place))
     finally:
         await opened.close()
 
@@ -128,7 +142,8 @@ async def _run(arguments: argparse.Namespace, settings: QueueSettings) -> int:
 class _Command:
     """One call of the command, with its store open."""
 
-    def __init__(self, arguments: argparse.Namespace, opened: OpenStore) -> None:
+    def __init__(self, arguments: argparse.Namespace, opened: OpenStore, place: _StorePlace) -> None:
+        self.place = place
         self.arguments = arguments
         self.words: list[str] = arguments.words
         self.opened = opened
@@ -243,6 +258,12 @@ async def _change(command: _Command, word: str, change: Callable[[Sequence[int]]
 
 
 async def _pause(command: _Command) -> int:
+    known = {count.lane for count in await command.store.counts(command.now)} | command.place.keeping
+    wrong = [lane for lane in command.words if lane not in known or lane in command.place.direct]
+    if wrong:
+        # Whoever believes that a route is paused takes the application away.
+        what, mend = f"{wrong[0]!r} is no route that keeps deliveries", 'write deliver = "fallback" or "queue" there'
+        raise FlagError([Problem("hookward queue pause", what, mend)])
     return await _set_pause(command, paused=True)
 
 

@@ -13,11 +13,12 @@ Start = Callable[..., Hookward]
 
 
 def test_a_route_is_paused_and_what_comes_is_listed_and_goes_on(begin: Start, upstream: RecordingUpstream) -> None:
-    hookward = begin(route='deliver = "queue"', more="[queue]\n")
+    hookward = begin(route='deliver = "queue"', more='[queue]\n[route.direct]\npath = "/direct"\nopen = true\n')
     visitor = token(hookward)
     assert visitor.get("queue")["records"] == []
     assert visitor.post("routes/github/pause").json == {"route": "github", "paused": True}
     assert visitor.post("routes/none/pause").status == 404
+    assert visitor.post("routes/direct/pause").status == 409, "what comes there would go on"
     assert visitor.get("routes")["routes"][0]["paused"] is True
     for number in range(3):
         assert once(hookward.address, delivery(name=f"d-{number}")).status == 202

@@ -21,7 +21,7 @@ def test_what_waits_is_listed_changed_and_paused(tmp_path: Path) -> None:
 
     async def action(store: QueueStore) -> None:
         await store.append([parcel("a"), parcel("b", "other"), parcel("c", body=b"x" * 2000)])
-        places = QueueDesk(store, lambda: rung.append(1), lambda: 1e9).places
+        places = QueueDesk(store, lambda: rung.append(1), lambda: 1e9, "hook".__eq__).places
 
         async def ask(place: str, **content: object) -> tuple[int, Any]:
             found = places[place](Request(HEAD, json.dumps(content).encode(), Caller("unix:"), None))
@@ -40,6 +40,7 @@ def test_what_waits_is_listed_changed_and_paused(tmp_path: Path) -> None:
         assert await ask("POST /queue/drop", ids=["a"]) == (200, {"changed": 1})
         assert (await ask("POST /queue/drop", ids=["a"]))[0] == 404
         assert (await ask("POST /queue/replay"))[0] == 404
+        assert (await ask("POST /queue/pause", route="direct"))[0] == 404
         assert (await ask("POST /queue/pause", route="hook"))[0] == 200
         assert await ask("POST /queue/paused") == (200, ["hook"])
         assert (await ask("POST /queue/resume", route="hook"))[0] == 200

@@ -69,6 +69,21 @@ def test_pause(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out.splitlines()[1])["paused"]
 
 
+def test_a_route_that_delivers_directly_is_not_said_to_be_paused(store: str, tmp_path: Path) -> None:
+    config, secret = tmp_path / "hookward.toml", tmp_path / "secret"
+    secret.write_text("0123456789abcdef")
+    secret.chmod(0o600)
+    guard = 'provider = "github"\nsecrets = ["file:secret"]\n'
+    config.write_text(
+        f'listen = "127.0.0.1:0"\nupstream = "127.0.0.1:1"\n[queue]\npath = "{store}"\n'
+        f'[route.new]\npath = "/new"\ndeliver = "queue"\n{guard}[route.hook]\npath = "/hook"\n{guard}'
+    )
+    assert command.main(["pause", "new", "-c", str(config)]) == 0
+    with pytest.raises(FlagError, match="'hook' is no route that keeps"):
+        command.main(["pause", "hook", "-c", str(config)])
+    assert command.main(["resume", "hook", "-c", str(config)]) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "what"),
     [
@@ -76,6 +91,7 @@ def test_pause(store: str, capsys: pytest.CaptureFixture[str]) -> None:
         (["replay"], "needs ids"),
         (["drop", "--dead"], "removes for good"),
         (["pause"], "needs a route"),
+        (["pause", "other", "hok"], "'hok' is no route that keeps"),
         (["list", "rout:x"], "no search word"),
         (["list", "--since", "yesterday"], "no age"),
     ],
