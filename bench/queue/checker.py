@@ -1,8 +1,7 @@
 """The judge of a proof: reads what a sender was told and what an application got, and nothing of hookward.
 
 Missing is what was told 2xx and never arrived with its own content. What arrived more than once is explained where
-hookward itself said that it had tried before (``Webhook-Attempt`` of 2 or more), or where the route keeps what may have
-arrived (``/ambiguous``); anything else is not.
+hookward itself said that it had tried before (``Webhook-Attempt`` of 2 or more); anything else is not.
 
     python -m bench.queue.checker SENDER-LEDGER APPLICATION-LEDGER
 """
@@ -69,11 +68,9 @@ def judge(sender: Path, application: Path) -> Findings:
     found.never_sent = [name for name in arrivals if name not in told]
     because: Counter[str] = Counter()
     for name, came in arrivals.items():
-        for attempt, _, path in came[1:]:
+        for attempt, _, _ in came[1:]:
             if attempt.isdecimal() and int(attempt) > 1:
                 because["hookward said it had tried before"] += 1
-            elif path == "/ambiguous" and attempt == "1" and came[0][0] == "-":
-                because["sent directly, and no answer"] += 1
             else:
                 found.again_unexplained.append(name)
     found.again = sum(because.values()) + len(found.again_unexplained)

@@ -45,6 +45,11 @@ class KeepingRelay(Relay):
         return self.rule.keeps and not asks and admit.observed is None and self.request is ADMITTED
 
     @property
+    def attempts(self) -> int:
+        """Made before it is kept: one, where it was sent."""
+        return int(self.record.phase is Phase.ANSWER_HEAD)
+
+    @property
     def kept_head(self) -> bytes:
         """The head for the upstream, as it would have been sent to the first of the route."""
         endpoint, length = self.admit.route.upstream[0], self.gate.received

@@ -140,6 +140,7 @@ class DeliveryKeeper:
             order=order_of(rule, relay.head, body),
             same=same_of(rule, facts, body),
             keys=relay.keys.every,
+            attempts=relay.attempts,
             spill=spill if spilled else None,
         )
 

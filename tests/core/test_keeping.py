@@ -41,6 +41,7 @@ def begun(rule: DeliveryRule, head=HEAD, *, observed: Reason | None = None, **ch
 def test_a_queue_keeps_before_it_connects() -> None:
     relay = begun(QUEUE)
     relay.whole(BODY)
+    assert relay.attempts == 0
     assert (relay.answer, relay.wishes, relay.then) == (AnswerState.STORING, 0, None)
     assert relay.body == BODY
     assert b"\r\nWebhook-Verified: " in relay.kept_head
@@ -99,6 +100,7 @@ def test_what_was_sent_is_kept_only_where_the_route_says_so(rule: DeliveryRule, 
     relay.connected(APP, "app", NOW)
     relay.failed(Reason.UPSTREAM_RESET, "eof")
     assert (relay.answer is AnswerState.STORING) == kept
+    assert relay.attempts == 1
     assert (relay.record.reason is Reason.UPSTREAM_RESET) == (not kept)
 
 

@@ -31,7 +31,8 @@ def test_nothing_that_was_told_2xx_is_lost_when_it_is_killed() -> None:
         ("a 202 x /queue", "a 1 x /queue\na 2 x /queue", []),
         ("a 202 x /queue", "a 1 x /queue\na 1 x /queue", ["again_unexplained"]),
         ("a 202 x /fallback", "a - x /fallback\na 1 x /fallback", ["again_unexplained"]),
-        ("a 202 x /ambiguous", "a - x /ambiguous\na 1 x /ambiguous", []),
+        ("a 202 x /ambiguous", "a - x /ambiguous\na 1 x /ambiguous", ["again_unexplained"]),
+        ("a 202 x /ambiguous", "a - x /ambiguous\na 2 x /ambiguous", []),
     ],
 )
 def test_the_judge_compares_what_was_told_with_what_arrived(
