@@ -28,6 +28,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
+from typing import TextIO
 
 import trustme
 
@@ -39,6 +40,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTICED_S = 10.5  # the fault may begin at any moment between two pings
 WORKS_S = 5.0
 PATIENCE_S = 60.0
+#: Of a round that was not good, so many lines of each log are shown.
+TOLD_LINES = 20
 CONFIG = """
 listen = ["10.99.0.1:8443"]
 state_dir = "{folder}/state"
@@ -166,6 +169,12 @@ class Stage:
         command = ["ip", "-n", self.wire.names[end], "neigh", what, other, *words, "dev", "wire"]
         subprocess.run(command, check=True)
 
+    def tell(self, file: TextIO) -> None:
+        """What both have said lately."""
+        for name, program in (("relay", self.relay), ("agent", self.agent)):
+            for _, line in program.said[-TOLD_LINES:]:
+                print(f"  {name}: {line.rstrip()}", file=file, flush=True)
+
     def close(self) -> None:
         for program in (self.agent, self.relay):
             program.process.send_signal(signal.SIGCONT)
@@ -270,6 +279,8 @@ def main() -> int:
                 found["good"] = judge(found)
                 bad += not found["good"]
                 print(json.dumps(found), flush=True)
+                if not found["good"]:
+                    stage.tell(sys.stderr)
         finally:
             stage.close()
     return 1 if bad else 0

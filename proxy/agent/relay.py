@@ -48,6 +48,7 @@ class AgentRelay:
         """A load of the configuration is in force."""
         self._gate.settings = loaded.settings.agents
         self.roster.use(loaded)
+        self._tell()  # before the first agent comes: it may stay for less than a ping
         self.deadline = self._site.clock.after(PING_S)
         self._site.clock.watch(self)
 
@@ -55,6 +56,9 @@ class AgentRelay:
         """The clock's call: tell of certificates that were renewed."""
         del now
         self.deadline = self._site.clock.after(PING_S)
+        self._tell()
+
+    def _tell(self) -> None:
         shown = tuple(self._fingerprints()[:MOST_TOLD])
         if shown and shown != self._told:
             self._told = shown

@@ -77,7 +77,7 @@ class Attempt:
 
     def _unreachable(self) -> None:
         self._dial = None
-        self._end(Reason.UPSTREAM_UNREACHABLE, "")
+        self._end(*self._site.pool.why_unreached(self.route.upstream, waited=False))
 
     def _connected(self, connection: UpstreamConnection) -> None:
         self._connection = connection

@@ -225,6 +225,7 @@ class Courier:
         route = self._route(lane.name)
         if route is not None and route.delivery is not None:
             lane.rule = route.delivery
+            lane.away = not self._site.pool.present(route.upstream)
         return route is not None
 
     def _send(self, lane: Lane) -> None:

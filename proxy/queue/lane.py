@@ -27,6 +27,7 @@ class Lane:
         self.out = 0
         self.coming = 0  # are being kept, and will be here without being fetched
         self.paused = False
+        self.away = False  # it goes to agents, and none is here: an attempt would be lost
         self.may_have_more = True  # the store may have some that are due
         self.next_due: float | None = None  # of those that are not due yet, as far as is known
         self.breaker = Breaker()
@@ -37,16 +38,20 @@ class Lane:
         """How many to fetch from the store now; then call ``fetching``, and ``fetched`` with what there was."""
         if self.next_due is not None and self.next_due <= wall:
             self.may_have_more, self.next_due = True, None
-        if self.paused or not self.may_have_more or not self.breaker.most(self.rule.concurrency, now):
+        if self._rests or not self.may_have_more or not self.breaker.most(self.rule.concurrency, now):
             return 0
         room = min(self.rule.concurrency + AHEAD, MOST_HERE) - len(self.ready) - self.out - self.coming
         return room if room > AHEAD // 2 or not self.ready else 0
 
     @property
+    def _rests(self) -> bool:
+        return self.paused or self.away
+
+    @property
     def is_idle(self) -> bool:
         """Whether one that has just come may go before any other."""
         few = len(self.ready) + self.out + self.coming < self.rule.concurrency + AHEAD
-        return few and not (self.paused or self.may_have_more or self.rule.strict or self.breaker.state is OPEN)
+        return few and not (self._rests or self.may_have_more or self.rule.strict or self.breaker.state is OPEN)
 
     def fetching(self) -> None:
         """The store is asked; what comes from now on is not in its answer."""
@@ -59,7 +64,7 @@ class Lane:
 
     def next(self, now: float) -> Taken | None:
         """The one to send now, if one may go."""
-        if not self.ready or self.paused or now < self._not_before:
+        if not self.ready or self._rests or now < self._not_before:
             return None
         if self.out >= self.breaker.most(self.rule.concurrency, now) or self._pace.wait_s(self.rule.pace_per_s, now):
             return None
@@ -72,13 +77,10 @@ class Lane:
         found = []
         if self.next_due is not None:
             found.append(self.next_due - wall)
-        if self.ready and not self.paused:
-            if (closes_at := self.breaker.closes_at) is not None:
-                found.append(closes_at - now)
-            elif self.out < self.breaker.most(self.rule.concurrency, now):
-                found.append(max(self._not_before - now, self._pace.wait_s(self.rule.pace_per_s, now)))
-        elif self.breaker.closes_at is not None and self.may_have_more:
+        if not self._rests and (self.ready or self.may_have_more) and self.breaker.closes_at is not None:
             found.append(self.breaker.closes_at - now)
+        elif self.ready and not self._rests and self.out < self.breaker.most(self.rule.concurrency, now):
+            found.append(max(self._not_before - now, self._pace.wait_s(self.rule.pace_per_s, now)))
         return max(0.0, min(found)) if found else None
 
     def ended(self, taken: Taken, last: Try, *, now: float, wall: float, chance: float, asked_s: float) -> Settlement:

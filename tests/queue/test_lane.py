@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from proxy.core.delivery import Deliver, DeliveryRule, RetryRule
 from proxy.queue.lane import AHEAD, Lane
 from proxy.queue.records import Condition, Parcel, Settlement, Taken, Try
@@ -78,12 +80,18 @@ def test_an_application_that_fails_is_left_alone() -> None:
     assert one.next(1.0) is not None
 
 
-def test_nothing_of_a_paused_lane_goes() -> None:
+@pytest.mark.parametrize("why", ["paused", "away"])
+def test_nothing_goes_of_a_lane_that_rests(why: str) -> None:
     one = lane()
-    one.paused = True
-    assert one.next(0.0) is None
-    assert one.wants(0.0, WALL) == 0
+    for _ in range(5):
+        end(one, one.ready.popleft(), 0)  # the breaker opens
+    setattr(one, why, True)
+    assert one.next(99.0) is None
+    assert one.wants(99.0, WALL + 99.0) == 0
     assert not one.is_idle
+    assert one.wakes_in(99.0, WALL) is None, "only an event can change that"
+    setattr(one, why, False)
+    assert one.wakes_in(99.0, WALL) == 0.0
 
 
 def test_it_fetches_ahead_and_no_more_than_that() -> None:
