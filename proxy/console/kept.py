@@ -11,7 +11,7 @@ from base64 import b64encode
 
 from proxy.console.masking import Masking
 from proxy.core.policy import Route
-from proxy.core.record import ExchangeRecord
+from proxy.core.record import ExchangeRecord, agent_of
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.tape import Ledger, Tape
 from proxy.http1 import Framing, RequestHead, ResponseHead, phrase_of
@@ -125,6 +125,7 @@ def summary(kept: KeptExchange) -> Json:
         "peer": record.peer,
         "secret": record.secret_name,
         "upstream": record.upstream,
+        "agent": agent_of(record.upstream),
         "user_agent": record.user_agent,
         "size": record.bytes_in,
         "duration_s": round(record.duration_s, 6),
@@ -147,7 +148,7 @@ def searched(kept: KeptExchange, masking: Masking, *, text: bool) -> Json:
         "path": record.path,
         "host": record.host,
         "secret": record.secret_name,
-        "agent": "",
+        "agent": agent_of(record.upstream),
         "status": record.status,
         "ip": record.client,
         "duration_s": record.duration_s,

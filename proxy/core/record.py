@@ -80,3 +80,10 @@ class ExchangeRecord:
         self.observed = observed
         self.status = Reason.FILTERED.status or 200
         self.bytes_in = size
+
+
+def agent_of(upstream: str) -> str:
+    """The name of the agent in the address of an upstream (``agent:NAME/PROCESS``); "" where it is none."""
+    kind, _, rest = upstream.partition(":")
+    name, mark, _ = rest.partition("/")
+    return name if kind == "agent" and mark else ""

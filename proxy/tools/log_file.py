@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, BinaryIO
 
+from proxy.core.record import agent_of
 from proxy.core.search import Query
 
 #: How often is looked whether there is more.
@@ -61,7 +62,7 @@ def event_of(line: bytes) -> Event | None:
     event = {name: next((found[key] for key in keys if key in found), None) for name, keys in _NAMES.items()}
     ended = _seconds(found.get("timestamp") or found.get("@timestamp"))
     took = event["duration_s"] if isinstance(event["duration_s"], int | float) else 0.0
-    return {**event, "time": ended - took}
+    return {**event, "agent": agent_of(str(event["upstream"] or "")), "time": ended - took}
 
 
 def _seconds(value: object) -> float:

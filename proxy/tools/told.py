@@ -31,6 +31,7 @@ def one_line(event: Mapping[str, Any], paint: Paint, *, compact: bool) -> str:
         ("id=", _text(event, "delivery_id")),
         ("from=", _text(event, "client")),
         ("secret=", _text(event, "secret")),
+        ("agent=", _text(event, "agent")),
         ("replay of ", _text(event, "replay_of")),
     ]
     told = " ".join(f"{name}{value}" for name, value in details if value)

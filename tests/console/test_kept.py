@@ -90,6 +90,18 @@ def test_search_words_look_at_what_is_shown() -> None:
         assert words.matches(searched(kept, MASKING, text=words.wants_text)) is found, query
 
 
+@pytest.mark.parametrize(
+    ("upstream", "agent"),
+    [("agent:ci/host-1a2b3c", "ci"), ("http://127.0.0.1:80", ""), ("agent:8080", ""), ("", "")],
+)
+def test_through_which_agent(upstream: str, agent: str) -> None:
+    """A host may be called so, too."""
+    kept = keep(*post(), route=ROUTE, upstream=upstream)
+    assert summary(kept)["agent"] == agent
+    for query, found in (("agent:ci", agent == "ci"), ("agent:other", False), ("-agent:ci", agent != "ci")):
+        assert parse_query(query, NOW).matches(searched(kept, MASKING, text=False)) is found
+
+
 def test_a_head_is_written_as_it_came() -> None:
     head, _ = post(b"/hook?a=1", {b"X-A": b"b"})
     kept = keep(head)

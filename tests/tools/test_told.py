@@ -32,3 +32,13 @@ def test_nothing_drives_the_terminal(event: dict[str, str], compact: bool) -> No
 def test_any_line_of_a_log_is_read_or_passed_over(line: bytes) -> None:
     event = event_of(line)
     assert event is None or isinstance(event["time"], float | int)
+
+
+def test_through_which_agent_is_told() -> None:
+    event = event_of(b'{"webhook.reason": "delivered", "hookward.upstream.address": "agent:ci/host-1a2b3c"}')
+    assert event is not None
+    assert event["agent"] == "ci"
+    assert "agent=ci" in one_line(event, PLAIN, compact=False)
+    direct = event_of(b'{"webhook.reason": "delivered", "hookward.upstream.address": "127.0.0.1:80"}')
+    assert direct is not None
+    assert "agent=" not in one_line(direct, PLAIN, compact=False)

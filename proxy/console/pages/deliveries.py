@@ -70,7 +70,7 @@ def row(one: Found) -> Markup:
     cells: tuple[tuple[str, Child], ...] = (
         ("verdict", verdict),
         ("status", one["status"] or "-"),
-        ("route", one["route"] or "-"),
+        ("route", (one["route"] or "-") + (f" via {one['agent']}" if one["agent"] else "")),
         ("event", one["event"] or "-"),
         ("path", f"{one['method']} {one['path']}"),
         ("reason", one["reason"].replace("_", " ")),

@@ -102,7 +102,7 @@ function list() {
     const cells = [
       ["verdict", verdict],
       ["status", one.status || "-"],
-      ["route", one.route || "-"],
+      ["route", (one.route || "-") + (one.agent ? ` via ${one.agent}` : "")],
       ["event", one.event || "-"],
       ["path", `${one.method} ${one.path}`],
       ["reason", one.reason.replaceAll("_", " ")],

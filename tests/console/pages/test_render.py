@@ -19,7 +19,7 @@ NOW = 1_795_957_990.0
 
 def summary(text: str) -> dict[str, Any]:
     words = ("request_id", "route", "provider", "event", "delivery_id", "reason", "detail", "method", "path", "host")
-    more = ("client", "peer", "secret", "upstream", "user_agent", "verdict")
+    more = ("agent", "client", "peer", "secret", "upstream", "user_agent", "verdict")
     numbers = {"time": NOW, "status": 403, "size": 7, "duration_s": 0.1, "upstream_duration_s": 0.05}
     return {**dict.fromkeys((*words, *more), text), **numbers, "id": "1-2-3", "observed": None, "replay_of": text}
 
