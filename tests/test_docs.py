@@ -45,7 +45,7 @@ def etc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stands for /etc/hookward."""
     folder = tmp_path_factory.mktemp("etc")
     secrets = ["github.secret", "github.old.secret", "slack.secret", "legacy.token", "office.token"]
-    secrets += ["github.2026-q4.secret"]
+    secrets += ["github.2026-q4.secret", "staging.secret"]
     secrets += ["meta.secret", "meta.token"]
     for number, name in enumerate(secrets):
         (folder / name).write_text(f"a secret of the documents {number}")

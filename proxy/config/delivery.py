@@ -17,36 +17,31 @@ from proxy.core.signing.extras import needs_public_keys
 
 #: The name of the folder in ``state_dir``.
 FOLDER_NAME = "queue"
-#: Keys that mean nothing where nothing is kept.
-_OF_KEPT = (
-    "resign",
-    "keep_authorization",
-    "accepted_status",
-    "retry",
-    "concurrency",
-    "pace",
-    "order",
-    "order_by",
-    "coalesce",
-)
+#: Keys that mean nothing where nothing is kept: those of what the sender is told, and those that copies have as well.
+_OF_ANSWERS = ("resign", "accepted_status", "ambiguous")
+_OF_KEPT = ("keep_authorization", "retry", "concurrency", "pace", "order", "order_by", "coalesce")
 
 
-def _check_direct(view: Table) -> None:
-    for key in () if view.doubtful("deliver") else (*_OF_KEPT, "ambiguous"):
+def _check_keys(view: Table, deliver: Deliver) -> None:
+    """Keys that have no effect: better said than ignored."""
+    direct, copied = deliver is Deliver.DIRECT, has_copies(view)
+    idle = (*_OF_ANSWERS, *(() if copied else _OF_KEPT)) if direct and not view.doubtful("deliver") else ()
+    for key in idle:
         if key in view:
             view.wrong(key, "has no effect: the route delivers directly", 'write deliver = "fallback" or "queue"')
+    if deliver is Deliver.QUEUE and "ambiguous" in view:
+        view.wrong("ambiguous", 'has no effect with deliver = "queue", which tries all again', "remove it")
+    ordered = view.need("order", str) == "strict" or view.doubtful("order")
+    if "order_by" in view and "order_by" not in idle and not ordered:
+        view.wrong("order_by", "has no effect without an order", 'write order = "strict"')
 
 
 def read_delivery(view: Table) -> DeliveryRule | None:
-    """The rule of a route; None where it delivers directly."""
+    """The rule of a route; None where it delivers directly, and has no copies."""
     deliver = Deliver(view.need("deliver", str))
-    if deliver is Deliver.DIRECT:
-        _check_direct(view)
+    _check_keys(view, deliver)
+    if deliver is Deliver.DIRECT and not has_copies(view):
         return None
-    if deliver is Deliver.QUEUE and "ambiguous" in view:
-        view.wrong("ambiguous", 'has no effect with deliver = "queue", which tries all again', "remove it")
-    if "order_by" in view and view.need("order", str) != "strict" and not view.doubtful("order"):
-        view.wrong("order_by", "has no effect without an order", 'write order = "strict"')
     return DeliveryRule(
         deliver=deliver,
         accepted_status=view.need("accepted_status", int),
@@ -62,10 +57,15 @@ def read_delivery(view: Table) -> DeliveryRule | None:
     )
 
 
+def has_copies(view: Table) -> bool:
+    """Whether a route names copies."""
+    return bool(view.tables("copies"))
+
+
 def kept_body(view: Table, mode: BodyMode) -> BodyMode:
     """How the body goes where it may have to be kept: none of it before its verdict, for then it must be here whole."""
     word = view.need("deliver", str)
-    if word == "direct":
+    if word == "direct" and not has_copies(view):
         return mode
     asked = view.get("body", str)
     if asked is not None and asked != "hold" and not view.doubtful("deliver"):
@@ -103,15 +103,15 @@ def check_queue(top: Table, settings: Settings, routes: Sequence[Route]) -> None
         doubtful = top.doubtful("state_dir") or view.doubtful("path")
         if settings.queue is None and not doubtful:
             table.wrong(
-                "deliver",
+                _cause(route),
                 "no place is named to keep deliveries in",
                 'add state_dir = "/var/lib/hookward" at the top level, or `path` in [queue] (flag: --state-dir PATH)',
             )
         if not is_guarded(route):
             table.wrong(
-                "deliver",
+                _cause(route),
                 "nothing guards this route, so anybody could fill the disk",
-                'add `provider` with `secrets`, `token` or `allow`, or write deliver = "direct"',
+                "add `provider` with `secrets`, `token` or `allow`, or remove the key",
             )
     for route in keeping:
         if route.delivery is not None and route.delivery.resign:
@@ -130,6 +130,11 @@ def _check_resigning(table: Table, route: Route) -> None:
             f"{route.provider} {what}",
             "leave `resign` out, and let the application rely on `Webhook-Verified`",
         )
+
+
+def _cause(route: Route) -> str:
+    """The key for which a route keeps."""
+    return "deliver" if route.delivery is not None and route.delivery.keeps else "copies"
 
 
 def is_guarded(route: Route) -> bool:

@@ -152,15 +152,23 @@ def _passed_on(route: Route) -> list[str]:
     lines = []
     if route.path_map is not None:
         lines.append(_mapped(route.path_map))
+    if route.copies:
+        lines.append(f"Copies, by the queue: {_list([_copy(one) for one in route.copies])}.")
     if route.drained:
         lines.append(f"Drained, so they get nothing: {_list([str(one) for one in route.drained])}.")
     if route.duplicates is not None:
         lines.append(_duplicates(route.duplicates))
-    if route.delivery is not None:
+    if route.delivery is not None and route.delivery.keeps:
         lines.append(_kept(route.delivery))
     if route.hold_s:
         lines.append(f"An upstream that is unreachable or not ready is waited for: {show_time(route.hold_s)}.")
     return lines
+
+
+def _copy(copy: Route) -> str:
+    filtered = ", filtered by `where`" if copy.payload is not None else ""
+    signed = ", signed with a secret of its own" if copy.delivery is not None and copy.delivery.resign else ""
+    return f"{copy.upstream[0]}{copy.base.decode('ascii')}{filtered}{signed}"
 
 
 def _taken(route: Route, limits: Limits) -> list[str]:

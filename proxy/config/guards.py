@@ -86,13 +86,11 @@ class GuardReader:
             )
         return Guards(provider, None, self._provider_token(route, provider, secrets))
 
-    def read_one(self, view: Table, name: str) -> bytes | None:
-        """The secret of a key that is a single reference, or None where nothing was written."""
+    def read_one(self, view: Table, name: str, provider: Provider | None = None) -> bytes | None:
+        """The secret of a key that is a single reference, as ``provider`` shows it; None where nothing was written."""
         reference = view.get(name, str)
-        if reference is None:
-            return None
-        found = self._find(view, name, reference)
-        return None if found is None else found.value
+        found = None if reference is None else self._find(view, name, reference, provider)
+        return None if found is None else _decoded(view, name, provider, found)
 
     def _provider(self, route: Table, name: str) -> Provider | None:
         if slug_of(name) in self.schemes:
@@ -256,12 +254,8 @@ class GuardReader:
             entry.wrong("not_after", "ends before it begins", "mend not_before and not_after")
             return None
         self._warn_of_dates(entry, name, before, after)
-        try:
-            value = found.value if provider is None else decode_secret(provider, found.value)
-        except Mistake as mistake:
-            entry.wrong("from", mistake.what, mistake.mend)
-            return None
-        return Secret(name, value, before, after)
+        value = _decoded(entry, "from", provider, found)
+        return None if value is None else Secret(name, value, before, after)
 
     def _find(self, view: Table, key: str, reference: str, provider: Provider | None = None) -> FoundSecret | None:
         entry = view.entry(key)
@@ -294,6 +288,15 @@ class GuardReader:
         if before is not None and before > self.now:
             text = f"the secret {name!r} matches nothing before {show_instant(before)}"
             entry.warn("H106", "", text)
+
+
+def _decoded(view: Table, key: str, provider: Provider | None, found: FoundSecret) -> bytes | None:
+    """The secret itself; None where it is none of ``provider``'s."""
+    try:
+        return found.value if provider is None else decode_secret(provider, found.value)
+    except Mistake as mistake:
+        view.wrong(key, mistake.what, mistake.mend)
+        return None
 
 
 def _making(provider: Provider | None) -> str:

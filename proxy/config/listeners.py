@@ -107,6 +107,8 @@ class ListenerReader:
         for route in routes:
             view = tables.get(route.name, top)
             self._check_loop((view if "upstream" in view else top).where("upstream"), http, route.upstream)
+            for copy in route.copies:
+                self._check_loop(view.where("copies"), http, copy.upstream)
         for one in settings.tcp:
             self._check_loop(forwards[one.name].where("upstream"), [one.listen], [one.upstream])
 

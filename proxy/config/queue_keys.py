@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy.config import kinds
 from proxy.config.keys import Key
 from proxy.config.kinds import choice
+from proxy.config.where import WHERE
 
 DELIVERY = (
     Key("deliver", choice("direct", "fallback", "queue"), "When the sender is told that a delivery is taken. `direct`: "
@@ -28,8 +29,17 @@ DELIVERY = (
         "it, event and repository included, only the last is delivered."),
     Key("resign", kinds.BOOL, "Whether each attempt is signed again, with the route's newest secret and the time of "
         "then, for an application that checks for itself and would find what waited too old.", False),
+    Key("copies", kinds.TABLE, "Where else each delivery goes, by the queue, with retries of its own; the sender "
+        "has its answer from `upstream` alone. See [queue.md](queue.md#copies).", many=True, table="copy", bare="url"),
     Key("keep_authorization", kinds.BOOL, "Whether a field `Authorization`, `Cookie` or `Proxy-Authorization` that no "
         "guard reads is stored with a kept delivery, and goes along.", False),
+)  # fmt: skip
+
+COPY = (
+    Key("url", kinds.UPSTREAM_URL, "Where it goes."),
+    Key("where", WHERE, "Copy only deliveries whose payload says this, as of a route."),
+    Key("secret", kinds.REFERENCE, "Sign it with this secret instead, as of the time of each attempt. Without it the "
+        "signature is the sender's, and a route's token is left out."),
 )  # fmt: skip
 
 RETRY = (

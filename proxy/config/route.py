@@ -11,6 +11,7 @@ from math import ceil
 from typing import Any
 
 from proxy.config.allow import AllowReader
+from proxy.config.copies import with_copies
 from proxy.config.delivery import kept_body, read_delivery
 from proxy.config.duplicates import body_without_signature, read_rule
 from proxy.config.guards import GuardReader, Guards
@@ -58,7 +59,7 @@ class RouteReader:
         apart = self._apart(view, upstream)
         answer_s = guards.provider.answer_s if guards.provider else 0.0
         payload, body = read_payload_rule(view, guards), self._body(view, guards)
-        return Route(
+        route = Route(
             name=name,
             path=self._path(view, guards),
             exact=view.need("exact", bool),
@@ -91,6 +92,7 @@ class RouteReader:
             rewrite=view.get("rewrite", bytes),
             base=read_base(view, self.top),
         )
+        return with_copies(route, view, self.top, self.guards, guards)
 
     def built_in(self, name: str) -> Route:
         """The route of a load without routes: everything, for whoever the exposure admits."""

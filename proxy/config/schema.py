@@ -15,7 +15,7 @@ from proxy.config.agent_keys import AGENT, AGENTS
 from proxy.config.keys import Key, Section
 from proxy.config.kinds import choice
 from proxy.config.limits import LIMITS, TIGHTENED
-from proxy.config.queue_keys import DELIVERY, QUEUE, RETRY
+from proxy.config.queue_keys import COPY, DELIVERY, QUEUE, RETRY
 from proxy.config.scheme_keys import LIST, SCHEME, TIMESTAMP
 from proxy.config.store_url import STORE_URL
 from proxy.config.where import WHERE
@@ -294,6 +294,8 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "console": Section("[console]", "What came, and why it was refused; see [console.md](console.md). Changes with "
                            "a restart only.", _CONSOLE),
         "retry": Section("[route.NAME.retry]", 'Written as `retry = { first = "5s", most = "10m" }` as well.', RETRY),
+        "copy": Section("copies", "Each entry of a list of copies is a URL, or a table: `copies = "
+                        '["http://staging:8000", { url = "http://10.0.0.9", secret = "file:staging.secret" }]`.', COPY),
         "queue": Section("[queue]", "Where deliveries are kept; see [queue.md](queue.md). Changes with a restart only.",
                          QUEUE),
         "ip_set": Section("[ip_set.NAME]", "A published list of addresses, for `set:NAME`.", _IP_SET),

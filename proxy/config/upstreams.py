@@ -88,6 +88,13 @@ def _endpoint(entry: Table, common: _Common) -> Endpoint:
     )
 
 
+def read_copy_place(entry: Table, view: Table, top: Table) -> Endpoint:
+    """Where a copy of what comes to the route ``view`` goes."""
+    address, common = entry.need("url", UpstreamAddress), _common(view, top)
+    tls = common.tls if address.secure else None
+    return Endpoint(address.host, address.port, address.path, tls, idle_timeout_s=common.idle_timeout_s)
+
+
 def _health(view: Table) -> HealthCheck | None:
     path = view.get("path", bytes)
     if path is None:

@@ -4,14 +4,21 @@ Rule 1: only what is proved is kept, and only as a whole: such a route holds its
 endpoint check, and a request whose answer is what its sender wants (GET) go directly, whatever the route says.
 Rule 2: the sender is told 2xx after ``stored``, which the shell calls when the delivery is on stable storage.
 Rule 3: what has been sent may have arrived. It is kept only where the route says ``ambiguous``.
+Rule 4: a copy is made of what is proved, whole and on its way, and of nothing else.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxy.core.delivery import Deliver, DeliveryRule
+from proxy.core.exchange import Admit, forwarded_target
 from proxy.core.particulars import SAFE, head_to_upstream
+from proxy.core.policy import Route
 from proxy.core.relay import ADMITTED, AWAITING, DIALING, SENDING, STORING, Relay
 from proxy.core.states import ANSWER_HEARS, ANSWER_MOVES, Event, Then
+from proxy.core.where import PayloadRule
+from proxy.http1 import RequestHead
 from proxy.reasons import Phase, Reason
 
 #: What an upstream may have, and has not answered.
@@ -40,9 +47,7 @@ class KeepingRelay(Relay):
     @property
     def may_be_kept(self) -> bool:
         """Whether the delivery is one that its route keeps."""
-        admit = self.admit
-        asks = admit.check is not None or self.head.method in SAFE
-        return self.rule.keeps and not asks and admit.observed is None and self.request is ADMITTED
+        return self.rule.keeps and self._is_proved
 
     @property
     def attempts(self) -> int:
@@ -52,13 +57,33 @@ class KeepingRelay(Relay):
     @property
     def kept_head(self) -> bytes:
         """The head for the upstream, as it would have been sent to the first of the route."""
-        endpoint, length = self.admit.route.upstream[0], self.gate.received
+        return self._head_of(self.admit)
+
+    def copies(self) -> list[tuple[Route, bytes]]:
+        """The copies that are to be made of the delivery, each with its head."""
+        route, body = self.admit.route, self.body
+        if not route.copies or not self._is_proved:
+            return []
+        shown = body if len(body) == self.gate.received else None
+        asked = [one for one in route.copies if one.payload is None or _passes(one.payload, self.head, shown)]
+        admits = [replace(self.admit, route=one, target=forwarded_target(one, self.head.target)) for one in asked]
+        return [(admit.route, self._head_of(admit)) for admit in admits]
+
+    @property
+    def _is_proved(self) -> bool:
+        """Whether it is a delivery, with its verdict, and not a question."""
+        admit = self.admit
+        asks = admit.check is not None or self.head.method in SAFE
+        return not asks and admit.observed is None and self.request is ADMITTED
+
+    def _head_of(self, admit: Admit) -> bytes:
+        endpoint, length = admit.route.upstream[0], self.gate.received
         return head_to_upstream(
-            self.head, self.admit, self.record, self.arrival, endpoint=endpoint, length=length, judged=True
+            self.head, admit, self.record, self.arrival, endpoint=endpoint, length=length, judged=True
         )
 
     def _dial(self, *, may_wait: bool) -> None:
-        if self.may_be_kept:
+        if self._is_proved:
             self._evidence = b"".join(self._pending)
             if self.rule.deliver is Deliver.QUEUE:
                 self._store()
@@ -98,3 +123,8 @@ class KeepingRelay(Relay):
         self._pending = []
         self.to_upstream = []
         self.answer = ANSWER_MOVES[self.answer][STORING]
+
+
+def _passes(rule: PayloadRule, head: RequestHead, body: bytes | None) -> bool:
+    """Whether a copy is asked for; what cannot be decided on is not copied."""
+    return rule.judge(head, body).reason is None

@@ -131,6 +131,12 @@ QUEUE_BATCH = Family(
 QUEUE_FAILURES = Family(
     "hookward_queue_store_failures_total", "counter", "Transactions of the queue's store that failed."
 )
+QUEUE_COPIES_LOST = Family(
+    "hookward_queue_copies_lost_total",
+    "counter",
+    "Copies of deliveries that were not kept, because the store was full, slow or failed; the delivery itself went on.",
+    ("route",),
+)
 CONNECTIONS = Family("hookward_connections", "gauge", "Open connections.", ("state",))
 UPSTREAM_WAITING = Family(
     "hookward_upstream_waiting_exchanges", "gauge", "Exchanges that wait for a connection to their upstream."

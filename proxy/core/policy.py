@@ -180,7 +180,8 @@ class Route:
     answer_s: float = 0.0  # how long the provider waits for an answer; 0 where that is not known
     refusal_status: int | None = None  # a provider that demands 401 (Discord, Xero)
     duplicates: DuplicateRule | None = None  # None: no check for duplicates
-    delivery: DeliveryRule | None = None  # None: directly
+    delivery: DeliveryRule | None = None  # None: directly, and without copies
+    copies: tuple[Route, ...] = ()  # where else deliveries go, by the queue; as routes, named after their lanes
     endpoint_check: Handshake | None = None  # the provider's, where it has one
     handshake: str = "forward"  # what becomes of it; or "answer", "refuse"
     verify_token: bytes | None = field(default=None, repr=False)
@@ -269,7 +270,9 @@ class Policy(_Referable):
             "traits": {route.name: _traits(route) for route in routes},
             "most_window": max((route.limits.hold_window for route in routes), default=0),
             "most_work": max((check.work_factor * max_body for check, max_body in checks), default=0),
-            "_endpoints": frozenset(endpoint for route in routes for endpoint in route.upstream),
+            "_endpoints": frozenset(
+                endpoint for route in routes for one in (route, *route.copies) for endpoint in one.upstream
+            ),
             "_places": _places(routes),
         }
         for name, value in made.items():
@@ -284,6 +287,11 @@ class Policy(_Referable):
         if self.allow is None or peer in self.allow:
             return True
         return any(door is None or peer in door for door in self.doors)
+
+    def lanes(self) -> dict[str, Route]:
+        """What the queue delivers, by the names of its lanes: routes that keep, and copies."""
+        every = (one for route in self.routes for one in (route, *route.copies))
+        return {one.name: one for one in every if one.delivery is not None and one.delivery.keeps}
 
     def endpoints(self) -> frozenset[Endpoint]:
         """All that its routes may use, the drained left out."""

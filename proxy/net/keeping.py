@@ -139,7 +139,9 @@ class KeepingExchange(Exchange):
         if queue is not None and relay.may_be_kept and queue.holds(self._route):
             relay.undelivered(Reason.UPSTREAM_UNREACHABLE, "held")
         else:
-            Exchange._connect(self)  # noqa: SLF001 - as in ``_settle``
+            Exchange._connect(self)  # noqa: SLF001 - the class that this one is made of; slots forbid super()
+        if queue is not None and self._route.copies:  # the application first
+            queue.copy(relay, None if self._incoming is None else self._incoming.spill)
 
     def _unreachable(self) -> None:
         self._dial = None
@@ -147,7 +149,7 @@ class KeepingExchange(Exchange):
         Exchange._unreachable(self)  # noqa: SLF001 - as in ``_settle``
 
     def _tried(self, *, well: bool) -> None:
-        if self._site.queue is not None:
+        if self._site.queue is not None and self._keeping.rule.keeps:
             self._site.queue.tried(self._route, well=well)
 
     def _stored(self, reason: Reason | None, detail: str) -> None:

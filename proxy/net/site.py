@@ -84,6 +84,9 @@ class DeliveryQueue(Protocol):
         None once it is on stable storage, else with the reason and a detail.
         """
 
+    def copy(self, relay: KeepingRelay, spill: SpillFile | None) -> None:
+        """Keep the copies that are to be made of what ``relay`` sends itself, beside it: nothing is told of them."""
+
     def holds(self, route: Route) -> bool:
         """Whether nothing is sent to the route's upstream now: it is paused, fails, or others must go first."""
 

@@ -88,11 +88,13 @@ class SpillFile:
         """Give it the name ``path``; False where it can have none there. Raises OSError where there is such a name."""
         if self._file is None or not self._linkable:
             return False
-        # The kernel's own link to what is open, followed (linkat(2), which Python calls only where a folder is named):
-        # nothing is copied.
-        descriptor = self._file.fileno()
-        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+        _link(self._file.fileno(), path)
         return True
+
+    def share(self) -> SharedSpill:
+        """What is in it, for one that outlives it and reads beside it; all of it must be written."""
+        assert self._file is not None
+        return SharedSpill(FileIO(os.dup(self._file.fileno()), "r"), self.size, linkable=self._linkable)
 
     def _open(self) -> FileIO:
         if self._directory is not None:
@@ -121,3 +123,39 @@ class SpillFile:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+class SharedSpill:
+    """The content of a :class:`SpillFile`, held open for another reader, which may be another thread."""
+
+    __slots__ = ("_file", "_linkable", "size")
+
+    def __init__(self, file: FileIO, size: int, *, linkable: bool) -> None:
+        self._file = file
+        self._linkable = linkable
+        self.size = size
+
+    def link(self, path: str) -> bool:
+        """Give it the name ``path``; False where it can have none there. Raises OSError where there is such a name."""
+        if self._linkable:
+            _link(self._file.fileno(), path)
+        return self._linkable
+
+    def pieces(self) -> Iterator[bytes]:
+        """What is in it, in order and in pieces."""
+        at = 0
+        # The position is shared with the other reader, so it is not used.
+        while piece := os.pread(self._file.fileno(), PIECE_BYTES, at):
+            at += len(piece)
+            yield piece
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._file.close()
+
+
+def _link(descriptor: int, path: str) -> None:
+    """The kernel's own link to what is open, followed (linkat(2), which Python calls only where a folder is named):
+    nothing is copied.
+    """
+    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)

@@ -68,6 +68,7 @@ def _route(route: Route, well: Mapping[str, bool], snapshot: Snapshot) -> Json:
         "hold_s": route.hold_s,
         "upstream": [_upstream(one, well, drained=False) for one in route.upstream]
         + [_upstream(one, well, drained=True) for one in route.drained],
+        "copies": [one.name for one in route.copies],
         "events": _sorted(route.events),
         "content_types": _sorted(route.content_types),
         "upstream_path": None if route.path_map is None else route.path_map.place.decode("ascii"),

@@ -22,7 +22,7 @@ def import_queue(loaded: Loaded) -> ModuleType | None:
 
 
 def _keeps(loaded: Loaded) -> bool:
-    return any(route.delivery is not None and route.delivery.keeps for route in loaded.policy.routes)
+    return any(route.delivery is not None for route in loaded.policy.routes)
 
 
 class Stores:
@@ -61,7 +61,7 @@ class Stores:
         self._close_queue = keeper.close
 
     def _keeps(self, name: str) -> bool:
-        return any(route.name == name and route.delivery is not None for route in self._site.policy.routes)
+        return name in self._site.policy.lanes()
 
     async def close(self) -> None:
         """Write what is known, and close them."""

@@ -111,7 +111,7 @@ def _place(arguments: argparse.Namespace) -> _StorePlace:
     if loaded.settings.queue is None:
         problem = Problem("queue", "the configuration names no place to keep deliveries in", "add `state_dir`")
         raise FlagError([problem])
-    keeping = frozenset(route.name for route in loaded.policy.routes if route.delivery is not None)
+    keeping = frozenset(loaded.policy.lanes())
     return _StorePlace(
         loaded.settings.queue, keeping, frozenset(route.name for route in loaded.policy.routes) - keeping
     )

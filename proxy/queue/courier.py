@@ -209,7 +209,7 @@ class Courier:
         policy = self._site.policy
         if policy is not self._known_by:
             self._known_by = policy
-            self._keeping = {route.name: route for route in policy.routes if route.delivery is not None}
+            self._keeping = policy.lanes()
         return self._keeping.get(lane)
 
     def _lane(self, name: str, route: Route) -> Lane:

@@ -10,20 +10,22 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
+from proxy.core.delivery import Deliver
 from proxy.core.keeping import KeepingRelay
 from proxy.core.metric_families import QUEUE_LIMIT
 from proxy.core.policy import Route
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
 from proxy.queue.breaker import PROBING
+from proxy.queue.copier import Copier, name_of, parcel_of, parcels_of
 from proxy.queue.courier import Courier
 from proxy.queue.measuring import measure_commits, measure_lanes
 from proxy.queue.records import LaneCount, Parcel, QueueError, QueueFullError
 from proxy.queue.sealed import seal
 from proxy.queue.store import QueueStore
-from proxy.queue.telling import facts_of, order_of, same_of
 from proxy.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ class DeliveryKeeper:
         self.failure = ""  # why the store did not take the last one
         self._site = site
         self._opened = opened
+        self._copier = Copier(site, opened.store, self._arrived)
         self._tasks: set[asyncio.Task[None]] = set()
         self._probing: dict[str, float] = {}  # since when
         self._quiet_until = 0.0
@@ -73,10 +76,21 @@ class DeliveryKeeper:
 
     def keep(self, relay: KeepingRelay, spill: SpillFile | None, told: Told) -> None:
         """Keep what ``relay`` has."""
-        parcel = self._parcel(relay, spill)
-        task = self._site.loop.create_task(self._keep(parcel, relay.admit.route, told))
+        spill = spill if spill is not None and spill.size > 0 else None
+        route = relay.admit.route
+        name, head = name_of(self._site, relay), seal(relay.kept_head, route)
+        parcel = parcel_of(self._site, relay, route, head, name=name, spill=spill)
+        parcel = replace(parcel, keys=relay.keys.every, attempts=relay.attempts)
+        # What was to be sent itself has its copies already.
+        copies = relay.copies() if relay.rule.deliver is Deliver.QUEUE else []
+        also = parcels_of(self._site, relay, copies, spill)
+        task = self._site.loop.create_task(self._keep(parcel, also, route, told))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def copy(self, relay: KeepingRelay, spill: SpillFile | None) -> None:
+        """Keep the copies of what ``relay`` sends itself."""
+        self._copier.copy(relay, spill)
 
     def holds(self, route: Route) -> bool:
         """Whether nothing is sent to the route's upstream now."""
@@ -116,37 +130,18 @@ class DeliveryKeeper:
         """Let what is being kept be kept, what is out end, and close the store."""
         self._looking.cancel()
         await asyncio.gather(self._looking, *self._tasks, return_exceptions=True)
+        await self._copier.close()
         await self.courier.stop()
         await self._opened.close()
 
     # -- inside
 
-    def _parcel(self, relay: KeepingRelay, spill: SpillFile | None) -> Parcel:
-        route, size = relay.admit.route, relay.gate.received
-        rule = route.delivery
-        assert rule is not None
-        spilled = spill is not None and spill.size > 0
-        body = None if spilled else relay.body
-        facts = facts_of(relay)
-        return Parcel(
-            # The id of a trusted proxy may come twice.
-            id=self._site.new_request_id() if relay.arrival.trusted else relay.record.request_id,
-            lane=route.name,
-            accepted=self._site.clock.wall(),
-            head=seal(relay.kept_head, route),
-            body=body,
-            size=size,
-            facts=facts,
-            order=order_of(rule, relay.head, body),
-            same=same_of(rule, facts, body),
-            keys=relay.keys.every,
-            attempts=relay.attempts,
-            spill=spill if spilled else None,
-        )
-
-    async def _keep(self, parcel: Parcel, route: Route, told: Told) -> None:
+    async def _keep(self, parcel: Parcel, also: list[Parcel], route: Route, told: Told) -> None:
         try:
-            await self._store(parcel, route, told)
+            if also:
+                await self._store_all(parcel, also, told)
+            else:
+                await self._store(parcel, route, told)
         except QueueFullError:
             self.failure = "full"
             told(Reason.QUEUE_FULL, "")
@@ -172,8 +167,26 @@ class DeliveryKeeper:
         told(None, "")
         if lane is not None and taken is not None:
             self.courier.take(lane, taken)
-        elif self.courier.is_active:
-            self.courier.arrived(parcel.lane)
+        else:
+            self._arrived(parcel.lane)
+
+    async def _store_all(self, parcel: Parcel, also: list[Parcel], told: Told) -> None:
+        """With its copies, in one; and without them, where there is no room for all."""
+        kept = [parcel, *also]
+        try:
+            await self.store.append(kept)
+        except QueueError as error:
+            await self.store.append([parcel])
+            self._copier.lost([one.lane for one in also], str(error) or "the store is full")
+            kept = [parcel]
+        self.failure = ""
+        told(None, "")
+        for one in kept:
+            self._arrived(one.lane)
+
+    def _arrived(self, lane: str) -> None:
+        if self.courier.is_active:
+            self.courier.arrived(lane)
         else:
             self._opened.ring()
 

@@ -20,8 +20,10 @@ CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 _TAKEN_OUT = b""
 
 
-def seal(head: bytes, route: Route) -> bytes:
-    """``head``, a request head that we wrote, without the credentials that ``route`` can do without."""
+def seal(head: bytes, route: Route, *, leaves_token: bool = True) -> bytes:
+    """``head``, a request head that we wrote, without the credentials that ``route`` can do without; and where it is
+    for an application that is not to have the token, without a place for it.
+    """
     start, *lines, _, _ = head.split(b"\r\n")
     token = token_field(route.token)
     kept = [start]
@@ -29,7 +31,7 @@ def seal(head: bytes, route: Route) -> bytes:
         name, _, _ = line.partition(b":")
         lower = name.lower()
         if lower == token:
-            kept.append(b"%b: %b" % (name, _TAKEN_OUT))
+            kept += [b"%b: %b" % (name, _TAKEN_OUT)] if leaves_token else []
         elif lower not in CREDENTIALS or lower in route.signed_fields or _stays(route):
             kept.append(line)
     return b"\r\n".join([*kept, b"\r\n"])

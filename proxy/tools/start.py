@@ -73,7 +73,7 @@ def problems_with_stores(loaded: Loaded) -> Iterator[Problem]:
     """What keeps the effective user from the memory of deliveries, and from the queue where a route has one."""
     settings = loaded.settings
     yield from _of_memory(settings)
-    keeps = any(route.delivery is not None and route.delivery.keeps for route in loaded.policy.routes)
+    keeps = any(route.delivery is not None for route in loaded.policy.routes)
     if keeps and settings.queue is not None:
         why = _why_no_folder(Path(settings.queue.path))
         if why is not None:

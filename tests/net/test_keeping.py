@@ -36,9 +36,13 @@ class FakeQueue:
         self.kept: list[tuple[KeepingRelay, SpillFile | None, Told]] = []
         self.holding = False
         self.tries: list[bool] = []
+        self.copied: list[tuple[list[str], SpillFile | None]] = []
 
     def keep(self, relay: KeepingRelay, spill: SpillFile | None, told: Told) -> None:
         self.kept.append((relay, spill, told))
+
+    def copy(self, relay: KeepingRelay, spill: SpillFile | None) -> None:
+        self.copied.append(([name.name for name, _ in relay.copies()], spill))
 
     def holds(self, route: Route) -> bool:
         del route

@@ -137,3 +137,19 @@ def test_strangers_leave_a_share_of_the_disk() -> None:
     listed.close()
     strange.write(bytes(20))
     strange.close()
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_another_reads_beside_it_and_after_it(tmp_path: Path, folder: bool) -> None:
+    spill = SpillFile(SpillSpace(1 << 30), str(tmp_path) if folder else None)
+    content = b"x" * PIECE_BYTES + b"y" * 10
+    spill.write(content)
+    shared = spill.share()
+    ours, theirs = spill.pieces(), shared.pieces()
+    assert next(theirs) == next(ours) == b"x" * PIECE_BYTES
+    assert next(ours) == b"y" * 10, "neither moves the other"
+    spill.close()
+    assert b"".join(theirs) == b"y" * 10
+    if shared.link(str(tmp_path / "named")):
+        assert (tmp_path / "named").read_bytes() == content
+    shared.close()
