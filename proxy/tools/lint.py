@@ -72,7 +72,7 @@ def _of_route(route: Route, settings: Settings, now: float) -> Iterator[Note]:
 
 
 def _of_upstream(route: Route) -> Iterator[Note]:
-    for endpoint in route.upstream:
+    for endpoint in (*route.upstream, *(one.upstream[0] for one in route.copies)):
         is_open = endpoint.tls is None and endpoint.path is None and not endpoint.agent
         if is_open and not _is_local_host(endpoint):
             yield Note("H403", f"deliveries go to {endpoint} in clear")

@@ -94,6 +94,8 @@ def test_a_good_configuration_is_silent(place: Workplace):
         ('trusted_proxies = ["0.0.0.0/0"]\n' + LOCAL + ROUTE, ["H402"]),
         (LOCAL.replace("http://127.0.0.1", "http://app") + ROUTE, ["H403"]),
         (LOCAL.replace("http://127.0.0.1", "https://app") + ROUTE, []),
+        ('state_dir = "state"\n' + LOCAL + ROUTE + 'copies = ["http://staging"]\n', ["H403"]),
+        ('state_dir = "state"\n' + LOCAL + ROUTE + 'copies = ["https://staging"]\n', []),
         (LOCAL.replace("http://127.0.0.1:8000", "unix:/run/app.sock") + ROUTE, []),
         (LOCAL.replace("127.0.0.1:8443", "unix:/run/h.sock") + ROUTE + 'allow = ["192.0.2.0/24"]\n', ["H404"]),
         ('upstream_idle_timeout = "5s"\n' + LOCAL + ROUTE, ["H406"]),
