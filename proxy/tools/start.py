@@ -26,6 +26,8 @@ from proxy.tools.installed_unit import InstalledUnit
 _SQLITE = b"SQLite format 3\0"
 #: The numbers of users that are services: of the system, and those that systemd makes (DynamicUser).
 _SERVICES = (range(1, 1000), range(61184, 65520))
+#: In the folder of the queue (``queue.folder``).
+QUEUE_DATABASE = "queue.sqlite3"
 _LET_WRITE = "let the user that hookward runs as write there"
 
 
@@ -70,12 +72,17 @@ def _why_not_written(path: str) -> str | None:
 
 
 def problems_with_stores(loaded: Loaded) -> Iterator[Problem]:
-    """What keeps the effective user from the memory of deliveries, and from the queue where a route has one."""
+    """What keeps the effective user from the memory of deliveries, from the console's file, and from the queue where a
+    route has one.
+    """
     settings = loaded.settings
     yield from _of_memory(settings)
+    if settings.console is not None and settings.console.store is not None:
+        yield from _of_file("console.store", settings.console.store, settings)
     keeps = any(route.delivery is not None for route in loaded.policy.routes)
     if keeps and settings.queue is not None:
-        why = _why_no_folder(Path(settings.queue.path))
+        folder = Path(settings.queue.path)
+        why = _why_no_folder(folder) or _why_no_queue(folder)
         if why is not None:
             what = f"{settings.queue.path} cannot be used ({why})"
             yield Problem("queue", what, f"{_LET_WRITE}, or name another folder: `path` in [queue]")
@@ -92,12 +99,29 @@ def _why_no_folder(folder: Path) -> str | None:
     return None if os.access(there, os.W_OK | os.X_OK, effective_ids=True) else "Permission denied"
 
 
+def _why_no_queue(folder: Path) -> str | None:
+    """Why a folder that is there cannot be that of a queue: it is for one user alone."""
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISDIR(status.st_mode):
+        return "it is a link or a file, and must be a folder"
+    if status.st_uid != os.geteuid():
+        return "it belongs to another user"
+    database = str(folder / QUEUE_DATABASE)
+    return _why_not_written(database) or _why_no_database(database, stays_root=False)
+
+
+def _of_file(key: str, path: str, settings: Settings) -> Iterator[Problem]:
+    why = _why_not_written(path) or _why_no_database(path, stays_root=settings.user is None)
+    if why is not None:
+        yield Problem(key, f"{path} cannot be used ({why})", f"{_LET_WRITE}, or name another file")
+
+
 def _of_memory(settings: Settings) -> Iterator[Problem]:
-    path = settings.duplicates.path
-    if path is not None:
-        why = _why_not_written(path) or _why_no_database(path, stays_root=settings.user is None)
-        if why is not None:
-            yield Problem("duplicates.path", f"{path} cannot be used ({why})", f"{_LET_WRITE}, or name another file")
+    if settings.duplicates.path is not None:
+        yield from _of_file("duplicates.path", settings.duplicates.path, settings)
     if settings.duplicates.url is not None and find_spec("redis") is None:
         yield Problem("duplicates.store", "the client for Redis is not installed", how_to_add("redis"))
 

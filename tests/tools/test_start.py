@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from proxy.config.load import load
 from proxy.config.settings import Settings
-from proxy.tools.start import errors_of_ports, problems_with_log, problems_with_stores
+from proxy.queue.folder import DATABASE
+from proxy.tools.start import QUEUE_DATABASE, errors_of_ports, problems_with_log, problems_with_stores
 
 ENDS = ("--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1", "--open")
 
@@ -35,3 +37,46 @@ def test_logs(tmp_path: Path, log: str, mend: str) -> None:
 def test_without_a_file_there_is_nothing_to_say() -> None:
     assert list(problems_with_log(settings("--access-log", "off"), None)) == []
     assert list(problems_with_stores(load(ENDS, {}))) == []
+
+
+def of_queue(folder: Path, path: Path) -> list[str]:
+    (folder / "secret").write_text("0123456789abcdef")
+    (folder / "secret").chmod(0o600)
+    (folder / "hookward.toml").write_text(
+        'listen = "127.0.0.1:0"\nupstream = "http://127.0.0.1:1"\n'
+        f'[queue]\npath = "{path}"\n[console]\nlisten = "127.0.0.1:0"\nstore = "{path}.console"\n'
+        '[route.a]\nprovider = "github"\nsecrets = ["file:secret"]\ndeliver = "queue"\n'
+    )
+    found = problems_with_stores(load(["-c", str(folder / "hookward.toml")], {}))
+    return [f"{problem.place}: {problem.what.partition('(')[2]}" for problem in found]
+
+
+def test_the_database_of_a_queue_has_the_name_that_it_has_there() -> None:
+    assert QUEUE_DATABASE == DATABASE
+
+
+def test_what_a_queue_and_a_console_would_refuse_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "queue"
+    assert of_queue(tmp_path, path) == []
+    (tmp_path / "elsewhere").mkdir()
+    path.symlink_to(tmp_path / "elsewhere")
+    assert of_queue(tmp_path, path) == ["queue: it is a link or a file, and must be a folder)"]
+    path.unlink()
+    path.mkdir()
+    assert of_queue(tmp_path, path) == []
+    (path / DATABASE).write_text("something else")
+    assert of_queue(tmp_path, path) == ["queue: file is not a database)"]
+    (path / DATABASE).unlink()
+    (tmp_path / "queue.console").write_text("something else")
+    assert of_queue(tmp_path, path) == ["console.store: file is not a database)"]
+    (tmp_path / "queue.console").unlink()
+    (tmp_path / "queue.console").mkdir()
+    assert of_queue(tmp_path, path) == ["console.store: Is a directory)"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_queue_in_the_folder_of_another_user_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "queue"
+    path.mkdir()
+    os.chown(path, 12345, 12345)
+    assert of_queue(tmp_path, path) == ["queue: it belongs to another user)"]
