@@ -101,6 +101,7 @@ class Listener:
 def listener() -> Iterator[Listener]:
     found = Listener()
     yield found
+    found.sock.shutdown(socket.SHUT_RDWR)  # wakes its thread
     found.sock.close()
     found.thread.join(5)
 

@@ -115,7 +115,7 @@ class Reach:
         (folder / "github.secret").chmod(0o600)
         self.config = folder / "relay.toml"
         self.write(top=top, route=route, more=more)
-        self.relay = start("--config", self.config, listeners=2, secrets=[SECRET])
+        self.relay = start("--config", self.config, listeners=2, secrets=(SECRET,))
 
     def write(self, *, top: str = "", route: str = "", more: str = "") -> None:
         """The relay's configuration."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
 import socket
 import ssl
@@ -37,6 +38,23 @@ def reach(start: Callable[..., Hookward], tmp_path: Path, certificates: Certific
     yield make
     for one in made:
         one.stop()
+
+
+@pytest.fixture(scope="module")
+def relay(
+    start_once: Callable[..., Hookward], tmp_path_factory: pytest.TempPathFactory, certificates: Certificates
+) -> Reach:
+    return Reach(start_once, tmp_path_factory.mktemp("relay"), certificates)
+
+
+@pytest.fixture
+def standing(relay: Reach) -> Iterator[Reach]:
+    """A relay that is there already, and that no agent has joined."""
+    yield relay
+    relay.stop()
+    relay.agents.clear()
+    for name in ("agent", "other", "agents"):
+        shutil.rmtree(relay.folder / name, ignore_errors=True)
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -78,45 +96,41 @@ def test_a_delivery_comes_through(reach: Make, upstream: RecordingUpstream) -> N
 
 
 def test_the_agent_listens_on_nothing_and_has_its_key_at_the_next_start(
-    reach: Make, upstream: RecordingUpstream
+    standing: Reach, upstream: RecordingUpstream
 ) -> None:
-    one = reach()
-    one.agent("--upstream", upstream.url).stop()
-    agent = one.again("--upstream", upstream.url)
+    standing.agent("--upstream", upstream.url).stop()
+    agent = standing.again("--upstream", upstream.url)
     assert agent.said("is reached as")
     listening = [line.split() for line in Path(f"/proc/{agent.process.pid}/net/tcp").read_text().splitlines()[1:]]
     inodes = {link.readlink().name for link in Path(f"/proc/{agent.process.pid}/fd").iterdir()}
     assert [line for line in listening if line[3] == "0A" and f"socket:[{line[9]}]" in inodes] == []
-    assert one.deliver().status == 200
+    assert standing.deliver().status == 200
 
 
-def test_the_same_command_again_goes_on_with_the_key(reach: Make, upstream: RecordingUpstream) -> None:
+def test_the_same_command_again_goes_on_with_the_key(standing: Reach, upstream: RecordingUpstream) -> None:
     """A container is started again with the arguments that it had."""
-    one = reach()
-    code = one.enrol()
-    one.agent("--upstream", upstream.url, code=code).stop()
-    one.agent("--upstream", upstream.url, code=code)
-    assert one.deliver().status == 200
+    code = standing.enrol()
+    standing.agent("--upstream", upstream.url, code=code).stop()
+    standing.agent("--upstream", upstream.url, code=code)
+    assert standing.deliver().status == 200
 
 
-def test_a_code_is_good_once(reach: Make, upstream: RecordingUpstream) -> None:
-    one = reach()
-    code = one.enrol()
-    one.agent("--upstream", upstream.url, code=code)
-    done = run_command("agent", "--join", code, "--state-dir", one.folder / "other", "--upstream", upstream.url)
+def test_a_code_is_good_once(standing: Reach, upstream: RecordingUpstream) -> None:
+    code = standing.enrol()
+    standing.agent("--upstream", upstream.url, code=code)
+    done = run_command("agent", "--join", code, "--state-dir", standing.folder / "other", "--upstream", upstream.url)
     assert done.returncode == 78
     assert "it does not take the code" in done.stderr
     assert code not in done.stderr
-    assert not (one.folder / "other" / "agent.json").exists()
-    assert one.deliver().status == 200, "the first one is still good"
+    assert not (standing.folder / "other" / "agent.json").exists()
+    assert standing.deliver().status == 200, "the first one is still good"
 
 
-def test_an_old_code_is_over_with_a_new_one(reach: Make, upstream: RecordingUpstream) -> None:
-    one = reach()
-    first, second = one.enrol(), one.enrol()
-    done = run_command("agent", "--join", first, "--state-dir", one.folder / "other", "--upstream", upstream.url)
+def test_an_old_code_is_over_with_a_new_one(standing: Reach, upstream: RecordingUpstream) -> None:
+    first, second = standing.enrol(), standing.enrol()
+    done = run_command("agent", "--join", first, "--state-dir", standing.folder / "other", "--upstream", upstream.url)
     assert done.returncode == 78
-    one.agent("--upstream", upstream.url, code=second)
+    standing.agent("--upstream", upstream.url, code=second)
 
 
 def test_away_is_said_with_the_time_to_come_back(reach: Make) -> None:
@@ -201,28 +215,29 @@ def test_every_worker_has_its_own_connections(reach: Make, upstream: RecordingUp
     until(lambda: one.rows()[0]["processes"][0]["workers"] == 3, "a worker has none")
 
 
-def test_what_is_not_admitted_never_enters(reach: Make, upstream: RecordingUpstream) -> None:
-    one = reach()
-    one.agent("--upstream", upstream.url)
+def test_what_is_not_admitted_never_enters(standing: Reach, upstream: RecordingUpstream) -> None:
+    standing.agent("--upstream", upstream.url)
     forged = request("POST", "/github", github(b"guessed", b"{}"), b"{}")
-    assert once(one.relay.address, forged, tls=one.certificates.client).status == 403
-    assert once(one.relay.address, request("GET", "/admin"), tls=one.certificates.client, method="GET").status == 404
+    assert once(standing.relay.address, forged, tls=standing.certificates.client).status == 403
+    assert (
+        once(standing.relay.address, request("GET", "/admin"), tls=standing.certificates.client, method="GET").status
+        == 404
+    )
     content = b"x" * MIB
     big = request("POST", "/github", github(b"guessed", content), content)
     with suppress(ClosedError, OSError):
-        assert once(one.relay.address, big, tls=one.certificates.client).status == 403
-    assert one.deliver(name="after").status == 200
+        assert once(standing.relay.address, big, tls=standing.certificates.client).status == 403
+    assert standing.deliver(name="after").status == 200
     assert [got.get(b"X-GitHub-Delivery") for got in upstream.seen if got.complete] == [b"after"]
 
 
-def test_large_bodies_go_through_both(reach: Make, upstream: RecordingUpstream) -> None:
-    one = reach()
-    one.agent("--upstream", upstream.url)
+def test_large_bodies_go_through_both(standing: Reach, upstream: RecordingUpstream) -> None:
+    standing.agent("--upstream", upstream.url)
     content = bytes(range(256)) * (8 * MIB // 256)
     upstream.manner = Manner(
         answer=lambda got: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content
     )
-    answer = one.deliver(content)
+    answer = standing.deliver(content)
     assert (answer.status, answer.content == content) == (200, True)
     [got] = upstream.wait_complete()
     assert got.content == content
