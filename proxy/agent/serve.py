@@ -66,6 +66,8 @@ class Agent:
         """Reach the relays, and keep them reached."""
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(link.run()) for link in self.links]
+        for task in self._tasks:
+            task.add_done_callback(_report)
 
     def drain(self) -> None:
         """Tell the relays that we leave; they send nothing more, and end what is idle."""
@@ -151,6 +153,11 @@ class Agent:
                     self._file.keep(replace(link.membership, relay=relay), self._site.clock.wall())
                 except OSError as error:
                     log.warning("the relay's new certificate cannot be kept in %s: %s", self._dials.state_dir, error)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (bug := task.exception()) is not None:
+        asyncio.get_running_loop().call_exception_handler({"message": "a relay is given up", "exception": bug})
 
 
 def instance() -> str:

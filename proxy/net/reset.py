@@ -17,9 +17,12 @@ def reset(sock: socket.socket) -> None:
     sock.close()
 
 
-def abort(transport: asyncio.Transport, sock: socket.socket) -> None:
-    """Close a transport now; what was written and has not left is dropped. ``sock`` is its socket."""
-    close_by_reset(sock)
+def abort(transport: asyncio.Transport, sock: socket.socket | None) -> None:
+    """Close a transport now; what was written and has not left is dropped. ``sock`` is its socket; one whose peer was
+    faster has none any more, a moment before its protocol hears of it.
+    """
+    if sock is not None:
+        close_by_reset(sock)
     transport.abort()
 
 
