@@ -168,7 +168,7 @@ class Supervisor:
     def _could_not_start(self, process: WorkerProcess, code: int) -> None:
         if self._plan is not None and process.plan is self._next:
             self._refuse(f"{process} could not start with it")
-        elif self._plan is None or (self._roster.failures >= MAX_FAILURES and not self._roster.serving):
+        elif not self._roster.serving and (self._roster.failures >= MAX_FAILURES or (self._plan is None and code >= 0)):
             self._exit_code = code if code > 0 else ExitCode.SOFTWARE
             log.error("no worker can be started: the end, with exit code %d", self._exit_code)
             self._launch.notifier.stopping("no worker can be started")

@@ -332,6 +332,22 @@ def start(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_worker_that_is_killed_while_it_starts_is_replaced(upstream: RecordingUpstream):
+    """Whatever ends it, such as a want of memory: the other one serves on."""
+    argv = ["--listen", "127.0.0.1:0", "--upstream", upstream.url, "--workers", "2", "--open"]
+    command = [sys.executable, "-m", "proxy", *argv]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(), cwd=ROOT) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        until(lambda: len(children.read_text().split()) == 2, "there are not two workers")
+        os.kill(int(children.read_text().split()[1]), signal.SIGKILL)
+        assert process.stderr is not None
+        lines = iter(process.stderr)
+        assert any("listening on" in line for line in lines)
+        process.send_signal(signal.SIGTERM)
+        assert "no worker can be started" not in "".join(lines)
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "said"),
     [
