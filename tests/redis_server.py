@@ -44,6 +44,12 @@ class RedisServer:
         self._process.terminate()
         self._process.wait(PATIENCE_S)
 
+    def kill(self) -> None:
+        """At once, as by a power failure of the process: SIGKILL."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(PATIENCE_S)
+
     def command(self, *words: str) -> bytes:
         """One command, its answer as it comes."""
         with socket.socket(socket.AF_UNIX) as sock:

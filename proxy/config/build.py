@@ -126,7 +126,7 @@ class _Build:
             "duplicates": read_store(top, self.environ),
             "console": read_console(top, self.environ),
             "config_path": None if self.config_path is None else os.path.abspath(self.config_path),  # noqa: PTH100 - text in and text out
-            "queue": read_queue(top),
+            "queue": read_queue(top, self.environ),
             "silence": self._silence(),
             "fixtures": read_fixtures(top),
             "sources": {path: entry.place for path, entry in top.leaves()},

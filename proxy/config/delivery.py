@@ -6,9 +6,12 @@ and could not be kept whole, strangers who could fill the disk.
 
 from __future__ import annotations
 
+import importlib.util
 import os.path
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from proxy.config.duplicates import read_url
+from proxy.config.installation import how_to_add
 from proxy.config.settings import QueueSettings, Settings
 from proxy.config.tree import Table
 from proxy.core.delivery import Deliver, DeliveryRule, RetryRule, failures_of
@@ -85,13 +88,30 @@ def _retry(view: Table) -> RetryRule:
     return RetryRule(first, most, view.need("for", float), statuses, classes)
 
 
-def read_queue(top: Table) -> QueueSettings | None:
+def read_queue(top: Table, environ: Mapping[str, str]) -> QueueSettings | None:
     """Where the process keeps; None where no place is named."""
-    view, folder = top.table("queue"), top.file("state_dir")
-    path = view.file("path") or (os.path.join(folder, FOLDER_NAME) if folder else None)  # noqa: PTH118 - as for all paths here, text in and text out
-    if path is None:
-        return None
-    return QueueSettings(path, max_bytes=view.need("max_bytes", int), max_age_s=view.need("max_age", float))
+    view = top.table("queue")
+    store = view.need("store", str)
+    for key, owner in (("path", "sqlite"), ("url", "redis")):
+        if key in view and store != owner and not view.doubtful("store"):
+            view.wrong(key, f"has no effect with store = {store!r}", f'write store = "{owner}"')
+    path = url = None
+    if store == "sqlite":
+        folder = top.file("state_dir")
+        path = view.file("path") or (os.path.join(folder, FOLDER_NAME) if folder else None)  # noqa: PTH118 - as for all paths here, text in and text out
+        if path is None:
+            return None
+    else:
+        url = read_url(view, environ)
+        if importlib.util.find_spec("redis") is None:
+            view.wrong("store", "the client for Redis is not installed", how_to_add("redis"))
+    return QueueSettings(
+        store=store,
+        path=path,
+        url=url,
+        max_bytes=view.need("max_bytes", int),
+        max_age_s=view.need("max_age", float),
+    )
 
 
 def check_queue(top: Table, settings: Settings, routes: Sequence[Route]) -> None:
@@ -100,7 +120,7 @@ def check_queue(top: Table, settings: Settings, routes: Sequence[Route]) -> None
     keeping = [route for route in routes if route.delivery is not None]
     for route in keeping:
         table = tables[route.name]
-        doubtful = top.doubtful("state_dir") or view.doubtful("path")
+        doubtful = top.doubtful("state_dir") or view.doubtful("path") or view.doubtful("url")
         if settings.queue is None and not doubtful:
             table.wrong(
                 _cause(route),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy.config import kinds
 from proxy.config.keys import Key
 from proxy.config.kinds import choice
+from proxy.config.store_url import STORE_URL
 from proxy.config.where import WHERE
 
 DELIVERY = (
@@ -53,9 +54,12 @@ RETRY = (
 )  # fmt: skip
 
 QUEUE = (
-    Key("store", choice("sqlite"), "What it is made of: a folder of this host, with a database.", "sqlite"),
+    Key("store", choice("sqlite", "redis"), "`sqlite` is a folder of this host; `redis` is for several hosts.",
+        "sqlite"),
     Key("path", kinds.FILE, "The folder of `sqlite`, on a local disk; left out, `queue` in `state_dir`.",
         flag="queue-path"),
+    Key("url", STORE_URL, "The Redis: `redis://HOST:PORT/DB`, `rediss://…` (TLS) or `unix:///run/redis.sock`. A URL "
+        "with a password comes by reference only."),
     Key("max_bytes", kinds.SIZE, "What all kept deliveries may take, dead letters included.", "1GiB", minimum="64KiB",
         maximum="64TiB", at_limit="503 `queue_full` with `Retry-After`; nothing is dropped"),
     Key("max_age", kinds.TIME, "How long a delivery is kept at most, dead letters included.", "7d", minimum="1m",

@@ -80,9 +80,11 @@ class ConsoleSettings:
 
 @frozen
 class QueueSettings:
-    """Where deliveries are kept: the folder ``path``, sizes in bytes and times in seconds."""
+    """Where deliveries are kept; ``path`` is the folder of "sqlite", ``url`` of "redis", and may hold a password."""
 
-    path: str
+    store: str = "sqlite"  # or "redis"
+    path: str | None = None
+    url: str | None = field(default=None, repr=False)
     max_bytes: int = 1 << 30
     max_age_s: float = 7 * 86400.0
 

@@ -111,6 +111,13 @@ QUEUE_BYTES = Family(
     "hookward_queue_bytes", "gauge", "What all kept deliveries take, dead letters included.", (), "max"
 )
 QUEUE_LIMIT = Family("hookward_queue_limit_bytes", "gauge", "The limit of hookward_queue_bytes: max_bytes.", (), "max")
+QUEUE_DURABLE = Family(
+    "hookward_queue_durable",
+    "gauge",
+    "1 where what is kept survives a power failure, as far as the store can be asked.",
+    (),
+    "min",
+)
 QUEUE_ATTEMPTS = Family(
     "hookward_queue_attempts_total",
     "counter",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import ModuleType
 
+from proxy.config.installation import how_to_add
 from proxy.config.settings import Loaded
 from proxy.errors import ConfigError, Problem
 from proxy.net.http_server import Paths
@@ -16,8 +18,11 @@ def import_queue(loaded: Loaded) -> ModuleType | None:
     """The module of the queue, where a route asks for one. To be called while the package can be read for certain."""
     if not _keeps(loaded):
         return None
-    from proxy.queue import opening
+    from proxy.queue import opening, records
 
+    if loaded.settings.queue is not None and loaded.settings.queue.url is not None:
+        with suppress(records.QueueError):  # told when it is opened
+            opening.import_redis()
     return opening
 
 
@@ -53,6 +58,7 @@ class Stores:
             keeper = opening.open_keeper(self._site, settings)
         except records.QueueError as error:
             mend = "let the user that hookward runs as write there, or name another folder: `path` in [queue]"
+            mend = mend if settings.url is None else how_to_add("redis")
             raise ConfigError([Problem("queue", str(error), mend)]) from None
         self._site.queue = keeper
         desk = asked.QueueDesk(keeper.store, keeper.ring, self._site.clock.wall, self._keeps)

@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     place = _place(arguments)
     settings = place.settings
     _become_owner(settings)
-    if not Path(settings.path).is_dir():
+    if settings.path is not None and not Path(settings.path).is_dir():
         print(f"hookward queue: there is no folder {settings.path}: nothing was ever kept", file=sys.stderr)
         return ExitCode.FAILED
     try:
@@ -119,7 +119,7 @@ def _place(arguments: argparse.Namespace) -> _StorePlace:
 
 def _become_owner(settings: QueueSettings) -> None:
     """Root opens no database in a folder of another user's: that user could put a link to any file there."""
-    if os.geteuid() != 0:
+    if settings.path is None or os.geteuid() != 0:
         return
     with suppress(FileNotFoundError):
         status = Path(settings.path).lstat()

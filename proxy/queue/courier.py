@@ -234,6 +234,9 @@ class Courier:
             return
         now = self._site.clock.now()
         while (taken := lane.next(now)) is not None:
+            if not self._store.holds(taken.number):
+                lane.out -= 1
+                continue
             body = self._store.pieces(taken.parcel)
             attempt = Attempt(self._site, route, taken, body=body, told=self._told)
             self._out.add(attempt)

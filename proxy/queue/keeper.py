@@ -15,7 +15,7 @@ from typing import Protocol
 
 from proxy.core.delivery import Deliver
 from proxy.core.keeping import KeepingRelay
-from proxy.core.metric_families import QUEUE_LIMIT
+from proxy.core.metric_families import QUEUE_DURABLE, QUEUE_LIMIT
 from proxy.core.policy import Route
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
@@ -123,6 +123,7 @@ class DeliveryKeeper:
         measure_lanes(metrics, self.counts.values(), self._site.clock.wall())
         measure_commits(metrics, self.store.statistics)
         metrics.set(QUEUE_LIMIT, self.store.max_bytes)
+        metrics.set(QUEUE_DURABLE, float(self.store.is_durable))
 
     # -- for the process
 

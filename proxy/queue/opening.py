@@ -1,10 +1,12 @@
-"""Puts a queue together: folder, store, courier, keeper."""
+"""Puts a queue together: folder or Redis, store, courier, keeper."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Protocol
 
 from proxy.config.settings import QueueSettings
 from proxy.net.site import Site
@@ -12,17 +14,32 @@ from proxy.queue.bell import Bell
 from proxy.queue.courier import Courier
 from proxy.queue.folder import QueueFolder
 from proxy.queue.keeper import DeliveryKeeper
-from proxy.queue.records import Taken
+from proxy.queue.records import QueueError, Taken
 from proxy.queue.sqlite_store import QueueFile
 from proxy.queue.store import QueueStore
 
 
-class OpenStore:
-    """A store, and what goes with it: whether another process delivers from it, and how that one is told."""
+class Ringing(Protocol):
+    """How processes that share a store tell its couriers that something has changed."""
 
-    def __init__(self, store: QueueStore, bell: Bell, folder: QueueFolder) -> None:
+    def ring(self) -> None:
+        """Tell them."""
+
+    def answer(self, loop: asyncio.AbstractEventLoop, rung: Callable[[], None]) -> None:
+        """Call ``rung`` whenever another process has changed something."""
+
+    def close(self) -> Awaitable[None] | None:
+        """Give everything back."""
+
+
+class OpenStore:
+    """A store, and what goes with it: whether another process delivers from it, and how that one is told. Without a
+    ``folder`` it is one of several hosts, each of which delivers, and which share it by claims.
+    """
+
+    def __init__(self, store: QueueStore, bell: Ringing, folder: QueueFolder | None) -> None:
         self.store = store
-        self.bodies: str | None = str(folder.bodies)
+        self.bodies: str | None = None if folder is None else str(folder.bodies)
         self.ring: Callable[[], None] = bell.ring
         self.is_at_rest = False
         self._bell = bell
@@ -30,7 +47,9 @@ class OpenStore:
         self._closed = False
 
     def lock(self) -> bool:
-        """Whether nothing else delivers from it; then nothing else does until this is closed."""
+        """Whether this process may deliver; of those that share a folder only one may, until this is closed."""
+        if self._folder is None:
+            return True
         self.is_at_rest = self._folder.lock()
         return self.is_at_rest
 
@@ -43,13 +62,29 @@ class OpenStore:
         if self._closed:
             return
         self._closed = True
-        self._bell.close()
+        closing = self._bell.close()
+        if closing is not None:
+            await closing
         await self.store.close()
-        self._folder.unlock()
+        if self._folder is not None:
+            self._folder.unlock()
+
+
+def import_redis() -> tuple[ModuleType, ModuleType]:
+    """The modules that need the package redis. Raises QueueError where it is not installed."""
+    try:
+        from proxy.queue import redis_bell, redis_store
+    except ImportError:
+        raise QueueError("the client for Redis is not installed") from None
+    return redis_bell, redis_store
 
 
 def open_store(settings: QueueSettings, loop: asyncio.AbstractEventLoop) -> OpenStore:
     """The store of ``settings``. Blocks for a moment. Raises QueueError."""
+    if settings.path is None:
+        redis_bell, redis_store = import_redis()
+        store = redis_store.QueueRedis(settings.url, max_bytes=settings.max_bytes)
+        return OpenStore(store, redis_bell.RedisBell(store), None)
     folder = QueueFolder(Path(settings.path))
     return OpenStore(QueueFile(folder, loop, max_bytes=settings.max_bytes), Bell(folder.path), folder)
 

@@ -49,6 +49,8 @@ KEY_BYTES = 16
 class QueueFile:
     """The store in ``folder``. At most ``max_bytes`` are kept."""
 
+    is_durable = True
+
     def __init__(self, folder: QueueFolder, loop: asyncio.AbstractEventLoop, *, max_bytes: int) -> None:
         """Open or make it. Blocks for a moment. Raises QueueError."""
         self.folder = folder
@@ -101,6 +103,11 @@ class QueueFile:
         if parcel.body is not None:
             return iter([parcel.body] if parcel.body else [])
         return self.folder.pieces(parcel.id)
+
+    def holds(self, number: int) -> bool:
+        """The lock of the folder leaves it to no other."""
+        del number
+        return True
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """What has become of taken ones."""

@@ -21,6 +21,11 @@ class QueueStore(Protocol):
     max_bytes: int
 
     @property
+    def is_durable(self) -> bool:
+        """Whether what it has acknowledged survives a power failure, as far as it can be asked."""
+        ...
+
+    @property
     def statistics(self) -> CommitStatistics:
         """How its transactions fare."""
         ...
@@ -40,6 +45,10 @@ class QueueStore(Protocol):
 
     def pieces(self, parcel: Parcel) -> Iterator[bytes]:
         """The body of a taken one, in order and in pieces. May raise QueueError at the first."""
+        ...
+
+    def holds(self, number: int) -> bool:
+        """Whether a taken one is still this courier's: to be asked just before it is sent."""
         ...
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:

@@ -80,7 +80,7 @@ def problems_with_stores(loaded: Loaded) -> Iterator[Problem]:
     if settings.console is not None and settings.console.store is not None:
         yield from _of_file("console.store", settings.console.store, settings)
     keeps = any(route.delivery is not None for route in loaded.policy.routes)
-    if keeps and settings.queue is not None:
+    if keeps and settings.queue is not None and settings.queue.path is not None:
         folder = Path(settings.queue.path)
         why = _why_no_folder(folder) or _why_no_queue(folder)
         if why is not None:

@@ -61,7 +61,7 @@ def test_a_folder_of_its_own(place: Workplace) -> None:
         (f'{QUEUE}retry = {{ first = "2h" }}\n', "retry.first", "above the longest"),
         (f'{QUEUE}retry = {{ on = ["2xx"] }}\n', "retry.on", "no status of a failure"),
         (f"{QUEUE}accepted_status = 302\n", "accepted_status", "above the most"),
-        (f'{QUEUE}[queue]\nstore = "redis"\n', "queue.store", "none of sqlite"),
+        (f'{QUEUE}[queue]\nurl = "redis://127.0.0.1"\n', "queue.url", "has no effect"),
         (
             QUEUE.replace('provider = "github"', 'token = { header = "X-Token", secrets = ["file:token"] }').replace(
                 'secrets = ["file:github.secret"]\n', "resign = true\n"

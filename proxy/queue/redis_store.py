@@ -1,0 +1,352 @@
+"""The store of several hosts: a Redis, which all of them write to and deliver from. It needs the package redis.
+
+Each call is a script (``queue.redis_scripts``), which Redis runs whole or not at all, and answers once its own log is
+synced, where it is set up so: ``is_durable`` says whether it is. Of a call that got no answer nobody knows whether it
+happened; the caller is told that it did not, so a sender may send again what is kept already. All keys share one hash
+tag, so that a cluster keeps them on one node, where scripts can reach them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from proxy.queue import redis_scripts as scripts
+from proxy.queue.group_commit import CommitStatistics
+from proxy.queue.records import (
+    Choice,
+    Kept,
+    LaneCount,
+    Parcel,
+    QueueError,
+    QueueFullError,
+    Settlement,
+    Taken,
+    Try,
+)
+from proxy.queue.redis_body import CHUNK_BYTES, FetchedBody, chunks
+from proxy.queue.redis_claims import LEASE_S, CourierClaims, steady
+from proxy.queue.redis_records import (
+    INLINE_BYTES,
+    as_queue_error,
+    as_text,
+    fields_of,
+    read_kept,
+    read_lane_count,
+    read_taken,
+    text_of,
+)
+
+log = logging.getLogger(__name__)
+
+#: One call. A Redis that takes longer is as good as none: the sender is told 503.
+CALL_S = 5.0
+MAX_CONNECTIONS = 32
+#: An upload that was not finished is gone after so many seconds.
+UPLOAD_S = 3600
+PAGE = 100
+PREFIX = "{hookward}:queue:"
+#: What Redis must be set to, or what it has acknowledged may be lost.
+_NEEDED = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+_REFUSED = {
+    b"newer": "a newer version of hookward has written to this Redis",
+    b"twice": "there is a delivery of that id",
+    b"body": "the body did not reach Redis whole",
+}
+
+
+class QueueRedis:
+    """The store at ``url``, which may hold a password and is not shown. At most ``max_bytes`` are kept."""
+
+    def __init__(self, url: str, *, max_bytes: int, lease_s: float = LEASE_S) -> None:
+        """Connects when it is first asked. Raises QueueError where the URL is none."""
+        self.max_bytes = max_bytes
+        self.statistics = CommitStatistics()
+        self.is_durable = False  # until Redis has said so
+        self.redis = _connect(url)
+        self._claims = CourierClaims(lease_s)
+        self._beating: asyncio.Task[None] | None = None
+        self._said: str | None = None
+
+    # -- for what is kept
+
+    async def append(self, parcels: Sequence[Parcel]) -> None:
+        """Keep ``parcels``, all or none."""
+        await self._append(parcels, "")
+
+    async def append_taken(self, parcel: Parcel) -> Taken | None:
+        """``append`` and ``take`` in one, where the lane is that of this courier and the body is small."""
+        if parcel.size > INLINE_BYTES or steady() >= self._claims.certain_until:
+            await self._append([parcel], "")
+            return None
+        number = await self._append([parcel], self._claims.name)
+        return None if number is None else Taken(number, parcel, parcel.attempts, parcel.accepted)
+
+    async def _append(self, parcels: Sequence[Parcel], courier: str) -> int | None:
+        """Gives the number of the one that the courier has taken."""
+        arguments: list[object] = [self.max_bytes, courier, scripts.VERSION]
+        for parcel in parcels:
+            upload = await self._upload(parcel) if parcel.size > INLINE_BYTES else ""
+            arguments += fields_of(parcel, upload)
+        answer = await self._write(scripts.APPEND, arguments)
+        if answer == b"full":
+            raise QueueFullError("it holds as much as it may")
+        if isinstance(answer, bytes):
+            raise QueueError(_REFUSED.get(answer, "Redis has answered something else"))
+        numbers, has_taken = answer
+        if not has_taken:
+            return None
+        if courier == self._claims.name:
+            self._claims.add([int(numbers[0])])
+        return int(numbers[0])
+
+    async def _upload(self, parcel: Parcel) -> str:
+        """Put a large body into a key of its own, which is gone in time where nothing comes of it; gives the key."""
+        if int(await self._call(self.redis.get(f"{PREFIX}used")) or 0) + parcel.cost > self.max_bytes:
+            raise QueueFullError("it holds as much as it may")
+        key, is_first = f"{PREFIX}new:{secrets.token_hex(16)}", True
+        try:
+            for chunk in chunks(parcel):
+                if is_first:
+                    await self._call(self.redis.set(key, chunk, ex=UPLOAD_S))
+                else:
+                    await self._call(self.redis.append(key, chunk))
+                is_first = False
+        except OSError as error:
+            raise QueueError(error.strerror or type(error).__name__) from None
+        return key
+
+    # -- for the courier
+
+    async def take(self, wanted: Mapping[str, int], now: float) -> list[Taken]:
+        """Give the courier up to so many of each lane that are due and that no other courier has, the longest due
+        first.
+        """
+        if self._beating is None:
+            await self._beat(is_new=True)
+            self._beating = asyncio.get_running_loop().create_task(self._keep_beating())
+        arguments: list[object] = [self._claims.name, repr(now)]
+        for lane, most in wanted.items():
+            arguments += [lane, most]
+        name = self._claims.name
+        answer = await self._write(scripts.TAKE, arguments)
+        if answer == b"lost" or name != self._claims.name:
+            await self._lost()
+            return []
+        with as_queue_error():
+            taken = [read_taken(row) for row in answer]
+        self._claims.add(one.number for one in taken)
+        try:
+            return [replace(one, parcel=await self._with_body(one.number, one.parcel)) for one in taken]
+        except QueueError:
+            self._claims.discard(one.number for one in taken)
+            raise
+
+    async def _with_body(self, number: int, parcel: Parcel) -> Parcel:
+        """A large one goes through a file, so that what waits here takes no memory."""
+        if parcel.size <= INLINE_BYTES:
+            return parcel
+        try:
+            body = FetchedBody()
+            while body.size < parcel.size:
+                end = body.size + CHUNK_BYTES - 1
+                chunk = await self._call(self.redis.getrange(f"{PREFIX}body:{number}", body.size, end))
+                if not chunk:
+                    break  # pieces() says so
+                await asyncio.to_thread(body.write, chunk)
+        except OSError as error:
+            raise QueueError(error.strerror or type(error).__name__) from None
+        return replace(parcel, spill=body)
+
+    def pieces(self, parcel: Parcel) -> Iterator[bytes]:
+        """The body of a taken one, in order and in pieces."""
+        if parcel.body is not None:
+            return iter([parcel.body] if parcel.body else [])
+        if parcel.spill is None or parcel.spill.size != parcel.size:
+            raise QueueError("Redis does not have its body")
+        return parcel.spill.pieces()
+
+    def holds(self, number: int) -> bool:
+        """Whether it is certain that no other courier has this taken one."""
+        return self._claims.holds(number)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """What has become of taken ones; what another courier has by now is left to it, unless it was delivered."""
+        arguments: list[object] = [self._claims.names]
+        for one in settlements:
+            condition = "" if one.condition is None else int(one.condition)
+            arguments += [one.number, condition, repr(one.due), text_of(one.last)]
+        await self._write(scripts.SETTLE, arguments)
+        self._claims.discard(one.number for one in settlements)
+
+    async def give_back(self, numbers: Sequence[int]) -> None:
+        """Taken ones that were not sent."""
+        await self._write(scripts.GIVE_BACK, [self._claims.names, *numbers])
+        self._claims.discard(numbers)
+
+    async def recover(self, now: float) -> int:
+        """Put back what a courier had that is no more: any that does not live, and the last one of this store."""
+        found = await self._recover(self._claims.names, now)
+        await self._ask_durable()
+        return found
+
+    async def _recover(self, dead: str, now: float) -> int:
+        return int(await self._write(scripts.RECOVER, [dead, repr(now), text_of(Try(now, 0, "interrupted"))]))
+
+    # -- alive
+
+    async def _beat(self, *, is_new: bool = False) -> None:
+        asked_at, claims = steady(), self._claims
+        arguments = [claims.name, round(claims.lease_s * 1000), int(is_new)]
+        if await self._script(scripts.BEAT, arguments):
+            claims.heard(asked_at)
+        else:
+            await self._lost()
+
+    async def _lost(self) -> None:
+        log.warning("this courier was not heard of for too long: what it had is left to others")
+        self._claims.renew()
+        await self._beat(is_new=True)
+
+    async def _keep_beating(self) -> None:
+        """Renew the lease, and look for couriers that did not."""
+        while True:
+            await asyncio.sleep(self._claims.lease_s / 4)
+            with contextlib.suppress(QueueError):
+                await self._beat()
+                [seconds, micros] = await self._call(self.redis.time())
+                if found := await self._recover("", seconds + micros / 1e6):
+                    log.warning("%d deliveries were under way at a dead courier: they are tried again", found)
+                await self._sweep()
+                await self._ask_durable()
+
+    async def _sweep(self) -> None:
+        """Put back what Redis says is ours, and is not here: its answer was lost, or it was not sent in time."""
+        name, most_ms = self._claims.name, round(2 * CALL_S * 1000)
+        pending = self.redis.xpending_range(f"{PREFIX}log", "couriers", "-", "+", PAGE, name, most_ms)
+        numbers = [int(entry["message_id"].split(b"-")[0]) for entry in await self._call(pending)]
+        lost = [number for number in numbers if not self._claims.knows(number)]
+        if lost:
+            await self.give_back(lost)
+
+    async def _ask_durable(self) -> None:
+        try:
+            found = cast("dict[Any, Any]", await self._call(self.redis.config_get(*_NEEDED)))
+        except QueueError:
+            found = {}
+        said = {as_text(name): as_text(value) for name, value in found.items()}
+        wrong = [f"{name} {value}" for name, value in _NEEDED.items() if said.get(name) != value]
+        self.is_durable = not wrong
+        problem = ", ".join(wrong)
+        if problem != self._said and problem:
+            log.warning("Redis may lose deliveries whose senders were told 2xx: set in redis.conf: %s", problem)
+        self._said = problem
+
+    # -- for people
+
+    async def counts(self, now: float) -> list[LaneCount]:
+        """Each lane that holds anything, or ever did."""
+        del now
+        rows = await self._script(scripts.COUNTS, [])
+        with as_queue_error():
+            return [read_lane_count(row) for row in rows]
+
+    async def find(self, choice: Choice) -> AsyncIterator[Kept]:
+        """Those that are meant, the oldest first."""
+        conditions = "".join(str(int(one)) for one in choice.conditions)
+        has_lane, lane = int(choice.lane is not None), choice.lane or ""
+        meant = [int(choice.content), conditions, repr(choice.since), has_lane, lane, *choice.ids]
+        after = 0
+        while True:
+            last, rows = await self._script(scripts.FIND, [after, PAGE, *meant])
+            for row, tries in rows:
+                with as_queue_error():
+                    kept = read_kept(row, tries, with_body=choice.content)
+                if choice.content:
+                    kept = replace(kept, parcel=await self._with_body(kept.number, kept.parcel))
+                yield kept
+            after = int(last)
+            if not after:
+                return
+
+    async def replay(self, numbers: Sequence[int], now: float) -> int:
+        """Try these again now, with a new life."""
+        return int(await self._write(scripts.REPLAY, [repr(now), *numbers]))
+
+    async def drop(self, numbers: Sequence[int]) -> int:
+        """Remove these for good."""
+        return int(await self._write(scripts.DROP, list(numbers)))
+
+    async def pause(self, lane: str, *, paused: bool) -> None:
+        """Whether nothing of a lane is taken."""
+        await self._write(scripts.PAUSE, [lane, int(paused)])
+
+    async def expire(self, before: float) -> int:
+        """Remove what was accepted before that."""
+        found = 0
+        while removed := int(await self._write(scripts.EXPIRE, [repr(before), PAGE])):
+            found += removed
+        return found
+
+    async def close(self) -> None:
+        """End the claims of this courier, and close all connections."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+            with contextlib.suppress(QueueError):  # then others need not wait for the end of the lease
+                await self._call(self.redis.delete(f"{PREFIX}alive:{self._claims.name}"))
+        with contextlib.suppress(RedisError, OSError):
+            await self.redis.aclose(close_connection_pool=True)
+
+    # -- calls
+
+    async def _write(self, script: str, arguments: Sequence[object]) -> Any:
+        begun, statistics = steady(), self.statistics
+        try:
+            answer = await self._script(script, arguments)
+        except QueueError:
+            statistics.failures += 1
+            statistics.failing = True
+            raise
+        statistics.commits += 1
+        statistics.jobs += 1
+        statistics.failing = False
+        statistics.durations.append(steady() - begun)
+        statistics.sizes.append(1)
+        return answer
+
+    async def _script(self, script: str, arguments: Sequence[object]) -> Any:
+        return await self._call(self.redis.register_script(script)(keys=[PREFIX], args=cast("Any", arguments)))
+
+    async def _call(self, answer: object) -> Any:
+        try:
+            async with asyncio.timeout(CALL_S):
+                return await cast("Awaitable[object]", answer)
+        except (RedisError, OSError, TimeoutError) as error:
+            # By its class alone: what Redis and the resolver say may quote the URL.
+            raise QueueError(f"Redis: {type(error).__name__}") from None
+
+
+def _connect(url: str) -> Redis:
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=MAX_CONNECTIONS,
+            timeout=CALL_S,
+            socket_timeout=CALL_S,
+            socket_connect_timeout=CALL_S,
+            retry=Retry(NoBackoff(), 0),  # what got no answer may have happened
+        )
+    except ValueError:
+        raise QueueError("this is not the URL of a Redis") from None
+    return Redis.from_pool(pool)
