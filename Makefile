@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet reach crash power-loss disk-faults backlog queue-bench crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet reach reach-cost crash power-loss disk-faults backlog queue-bench crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ power-loss: .venv/test.stamp ## Open whatever a disk may have kept when the powe
 
 reach: .venv/test.stamp ## Break the network between a relay and its agent in six ways (as root; ARGS="--rounds 100 --faults black-hole")
 	$(BIN)/python -m bench.load.reach $(ARGS)
+
+reach-cost: .venv/test.stamp ## Measure a relay and its agent beside the direct way and beside ssh -R: latency, CPU, large bodies
+	$(BIN)/python -m bench.load.reach_cost $(ARGS)
 
 disk-faults: .venv/test.stamp ## Let each call of the queue's store fail, and its disk fill up; nothing is lost (needs strace, and root)
 	$(BIN)/python -m bench.queue.faults $(ARGS)
