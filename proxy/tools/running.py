@@ -35,6 +35,11 @@ def add_process_flags(parser: argparse.ArgumentParser, *, metavar: str = "PID") 
     parser.add_argument("--state-dir", metavar="PATH", help="where its private sockets lie, if it is not found without")
 
 
+def _ends(places: list[str], state_dir: str | None, process: int | None) -> list[PrivateEnd]:
+    # Where a folder is named, what has its socket there is meant, and not another one beside it.
+    return find([state_dir] if state_dir else [], process) or find(places, process, everywhere=True)
+
+
 def running_process(follow: str | None, state_dir: str | None) -> Running:
     """The process that is meant. FlagError where there is none, or more than one."""
     places = folders(state_dir or os.environ.get(_STATE_DIR), os.environ)
@@ -43,7 +48,7 @@ def running_process(follow: str | None, state_dir: str | None) -> Running:
         if named is None:
             raise FlagError([Problem("--follow", f"{follow[:80]!r} is no private socket", "name a PID or the socket")])
         return Running(int(named[1]), (str(Path(follow).parent), *places))
-    ends = find(places, None if follow is None else int(follow), everywhere=True)
+    ends = _ends(places, state_dir, None if follow is None else int(follow))
     processes = sorted({end.process for end in ends if os.access(end.path, os.R_OK | os.W_OK)})
     if not processes:
         which = "no hookward of yours" if follow is None else f"no hookward with the PID {follow}"

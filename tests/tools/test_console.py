@@ -78,4 +78,8 @@ def test_the_only_one_is_meant_and_of_several_none(tmp_path: Path, monkeypatch: 
     with pytest.raises(FlagError, match="several are running: 20, 30"):
         running_process(None, str(tmp_path))
     assert running_process("30", str(tmp_path)).process == 30
+    (tmp_path / "named").mkdir()
+    (tmp_path / "named" / socket_name(40, 41)).touch()
+    monkeypatch.setattr(private, "RUN_FOLDER", str(tmp_path))
+    assert running_process(None, str(tmp_path / "named")).process == 40, "others lie elsewhere"
     assert running.Running(1, ()).ends() == []
