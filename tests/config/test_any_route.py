@@ -59,6 +59,7 @@ MORE: dict[str, st.SearchStrategy[Any]] = {
     "accepted_status": st.sampled_from([200, 202, 302]),
     "ambiguous": st.sampled_from(["refuse", "keep"]),
     "coalesce": st.just("ref"),
+    "copies": st.sampled_from([[], ["http://127.0.0.1:9"]]),
     "concurrency": st.sampled_from([1, 9]),
     "deliver": st.sampled_from(["direct", "fallback", "queue"]),
     "keep_authorization": st.booleans(),

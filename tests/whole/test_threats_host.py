@@ -327,8 +327,9 @@ def test_o6_idle_pipes_leave_room_for_webhooks(start: Start, upstream: Recording
         with contextlib.ExitStack() as stack:
             ends = []
             for number in range(40):
-                client = stack.enter_context(Client(pipes, source=f"127.0.1.{number}"))
+                # Those beyond the bound are reset, some before they have said anything.
                 with contextlib.suppress(OSError):
+                    client = stack.enter_context(Client(pipes, source=f"127.0.1.{number}"))
                     client.send(b"x")
                     if number < 16:
                         ends.append(stack.enter_context(silent.accept()[0]))

@@ -57,7 +57,9 @@ class Browser:
 
     def press(self, keys: str) -> None:
         """Keys, to what has the focus."""
-        self.driver.switch_to.active_element.send_keys(keys)
+        from selenium.webdriver import ActionChains  # noqa: PLC0415 - not where there is no chromium
+
+        ActionChains(self.driver).send_keys(keys).perform()
 
     def wait(self, condition: Callable[[], Any]) -> Any:
         from selenium.webdriver.support.ui import WebDriverWait  # noqa: PLC0415 - not where there is no chromium

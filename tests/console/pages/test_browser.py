@@ -116,6 +116,7 @@ def test_an_edited_replay_shows_what_is_sent(
     assert upstream.seen[-1].content == b'{"action":"closed"}'
     assert upstream.seen[-1].get(b"Webhook-Replay")
     page.press("\ue00c")
+    page.wait(lambda: not page.find("#replay-dialog").is_displayed())
     page.press("t")
     page.wait(lambda: "[[test]]" in page.text("#checks"))
     assert [file.suffix for file in (folder / "tests").iterdir()] == [".http"]
