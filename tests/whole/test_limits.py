@@ -143,8 +143,12 @@ def test_observe_passes_and_tells(configured: Configured, upstream: RecordingUps
     seen = upstream.wait_complete(3)
     assert [one.get(b"Webhook-Verified") is not None for one in seen] == [False, False, True]
     lines = hookward.logged({"event.name": "hookward.exchange"}, 3)
-    assert [line["webhook.verdict"] for line in lines] == ["observed", "observed", "admitted"]
-    assert [line.get("webhook.observed_reason") for line in lines] == ["signature_mismatch", "signature_missing", None]
+    # The line of what would have been refused waits for its cause, and may come after that of a later one.
+    assert {line.get("webhook.observed_reason"): line["webhook.verdict"] for line in lines} == {
+        "signature_mismatch": "observed",
+        "signature_missing": "observed",
+        None: "admitted",
+    }
 
 
 def test_many_senders_at_once(configured: Configured, upstream: RecordingUpstream, secret_file: Path) -> None:
