@@ -12,7 +12,7 @@ from proxy.core.exchange import Admit
 from proxy.core.handshakes import signed_challenge
 from proxy.core.where import PayloadRule, Selection
 from proxy.http1 import RequestHead
-from proxy.reasons import Reason
+from proxy.reasons import OBSERVABLE, Reason
 
 PASSED = Selection()
 
@@ -36,8 +36,9 @@ class Selector:
 
     @property
     def lets_stream(self) -> bool:
-        """Whether a body beyond the window goes on, and need not be kept out of the upstream."""
-        return self._rule.may_pass
+        """Whether a body beyond the window goes on, undecided or because the route only observes."""
+        reason = self._rule.judge(self._head, None).reason
+        return reason is None or (self._admit.route.observe and reason in OBSERVABLE)
 
     def __call__(self, verdict: str | Reason | None, kept: KeptBody) -> Selection:
         """What becomes of a body that has this verdict. The admitted head learns the event."""

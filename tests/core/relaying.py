@@ -84,7 +84,7 @@ ROUTES = _routes()
 
 
 class DrawnRule(PayloadRule):
-    """Says what it was made to say of any body that it may look at; its ``events`` are none."""
+    """Says what it was made to say of any body that it may look at."""
 
     reason: Reason | None = None
 
@@ -99,7 +99,7 @@ def _rules() -> list[PayloadRule | None]:
             rule = DrawnRule(passes_undecided=passes)
             object.__setattr__(rule, "reason", reason)
             rules.append(rule)
-    return rules
+    return [*rules, DrawnRule(events=frozenset({"paid"}))]
 
 
 RULES = _rules()
@@ -192,7 +192,7 @@ class Exchange:
         if not isinstance(self.rule, DrawnRule):
             return True
         if len(self.body) > WINDOW:
-            return self.rule.may_pass
+            return self.rule.may_pass or (self.rule.events is not None and self.route.observe)
         return self.rule.reason is None or (self.rule.reason in OBSERVABLE and self.route.observe)
 
     # -- the shell

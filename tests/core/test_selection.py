@@ -91,6 +91,15 @@ def test_what_is_only_observed_is_selected_all_the_same() -> None:
     assert gate(events, observe=True).whole(GOOD) is Reason.EVENT_REFUSED
 
 
+def test_of_what_is_only_observed_not_a_byte_is_lost() -> None:
+    events = PayloadRule((), Pointer.parse("action"), frozenset({"closed"}))
+    one = gate(events, window=10, observe=True)
+    body = [b"y" * 40_000, b"x" * 40_000]
+    gone = [piece for each in body for piece in one.feed(each)]
+    assert one.finish() is Reason.EVENT_REFUSED, "which the route passes on, and counts"
+    assert gone + one.take() == body
+
+
 def test_an_unsigned_check_is_never_left_out() -> None:
     asked = head("GET", "/hook?challenge=abc")
     dropbox = route("dropbox", payload=OPENED, path=b"/hook")
