@@ -110,7 +110,7 @@ def write_secret(path: str, text: str, owners: Owners | None = None) -> str:
     try:
         _make_folder(folder_of(path), owners)
         descriptor = open_for_writing(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             _give(path, descriptor, owners)
             file.write(text)
             status = os.fstat(descriptor)

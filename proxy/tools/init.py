@@ -137,9 +137,8 @@ def _told(wanted: FirstFile, made: FilesMade) -> str:
     if made.said:
         lines.append(f"secret:  {made.secret} ({made.said})")
     lines += ["", f"Enter at {provider.title} ({provider.docs}):", f"  URL      {wanted.shown_url}"]
-    shown = shlex.quote(made.secret)
     if made.said:
-        lines.append(f"  secret   what `cat {shown}` shows")
+        lines.append(f"  secret   what `cat {shlex.quote(made.secret)}` shows")
     if provider.event_header is not None or provider.event_place:
         lines.append("  events   those that you need; `events` of the route refuses others")
     if not made.said:
@@ -147,7 +146,7 @@ def _told(wanted: FirstFile, made: FilesMade) -> str:
             "",
             f"{issued(provider)}.",
             "Put it into its file, and end with Ctrl-D:",
-            f"  install -m 600 /dev/stdin {shown}",
+            f"  {_install(made.secret)}",
         ]
     if wanted.shown_url.startswith("https://hooks.example.com"):
         lines += ["", "hooks.example.com stands for the name of this host, or of the tunnel before it."]

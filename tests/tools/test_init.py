@@ -82,6 +82,24 @@ def test_a_secret_that_somebody_else_put_there_is_not_taken(here: Path) -> None:
     assert not (here / "hookward.toml").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file to another group")
+def test_what_root_copies_is_read_by_the_group_of_its_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "etc").mkdir()
+    os.chown(here / "etc", -1, 65534)
+    assert init.main(["slack", "etc/"]) == 0
+    [command] = [line for line in capsys.readouterr().out.splitlines() if "install" in line]
+    subprocess.run(command, shell=True, check=True, input=b"0123456789abcdef0123456789abcdef")
+    status = (here / "etc" / "slack.secret").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (0, 65534, 0o640)
+
+
+def test_a_file_is_of_any_characters(here: Path) -> None:
+    socket = "unix:/run/\N{LATIN SMALL LETTER U WITH DIAERESIS}.sock"
+    assert init.main(["github", "--upstream", socket]) == 0
+    assert socket in (here / "hookward.toml").read_text("utf-8")
+    assert check.main(["--elsewhere", "hookward.toml"]) == 0
+
+
 def test_flags_are_in_the_file(here: Path) -> None:
     flags = ["--listen", "127.0.0.1:9999", "--upstream", "http://127.0.0.1:9000", "--path", "/in", "--public-url"]
     assert init.main(["twilio", *flags, "https://a.example"]) == 0
