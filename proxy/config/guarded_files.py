@@ -252,11 +252,11 @@ def write_private(path: str, data: bytes) -> None:
             file.write(data)
 
 
-def make_folder(path: str) -> None:
-    """Make a folder (0700), and those around it that are missing. Raises OSError where that cannot be."""
+def make_folder(path: str, mode: int = 0o700) -> None:
+    """Make a folder, and those around it that are missing. Raises OSError where that cannot be."""
     try:
         with reach(path) as spot:
-            os.mkdir(spot.name, 0o700, dir_fd=spot.folder)
+            os.mkdir(spot.name, mode, dir_fd=spot.folder)
             if os.geteuid() == 0 and spot.owner:
                 os.chown(spot.name, spot.owner, -1, dir_fd=spot.folder, follow_symlinks=False)
     except FileExistsError:
@@ -265,8 +265,8 @@ def make_folder(path: str) -> None:
         around = folder_of(path.rstrip("/"))
         if around in {"", path}:
             raise
-        make_folder(around)
-        make_folder(path)
+        make_folder(around, mode)
+        make_folder(path, mode)
 
 
 def replace_file(path: str, data: bytes, modified: float) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from proxy.config.accounts import Identity, identity
 from proxy.config.handed_over import credential_name
 from proxy.config.secret_files import MAX_SECRET_BYTES, read_bounded
+from proxy.tools.units import MADE
 from proxy.values import frozen
 
 FOLDERS: tuple[str, ...] = (
@@ -25,13 +26,6 @@ FOLDERS: tuple[str, ...] = (
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 )
-#: Where systemd makes the folder of each setting.
-MADE = {
-    "StateDirectory": "/var/lib",
-    "RuntimeDirectory": "/run",
-    "LogsDirectory": "/var/log",
-    "CacheDirectory": "/var/cache",
-}
 _SETTING = re.compile(r"([A-Za-z]+)\s*=\s*(.*)")
 
 

@@ -24,11 +24,12 @@ from proxy.config.commandline import ExitCode
 from proxy.config.endpoints import ListenAddress
 from proxy.config.flag_names import FLAGS
 from proxy.config.flags import FlagError, RunParser, parse_flags
+from proxy.config.guarded_files import make_folder, open_for_writing
 from proxy.config.handed_over import credential_name
 from proxy.config.host import command_line, worker_count
 from proxy.config.outline import Outline, load_outline
 from proxy.errors import Problem
-from proxy.tools.units import OLDEST, Needs, literal, service_unit, socket_unit
+from proxy.tools.units import MADE, OLDEST, Needs, literal, service_unit, socket_unit
 from proxy.values import mutable
 
 EPILOG = """\
@@ -46,13 +47,8 @@ _PATH_FLAGS = {flag.option for flag in FLAGS if flag.key.kind is kinds.FILE} | {
 _AGENT_FLAGS = ("--relay", "--relay-ca", "--proxy", "--proxy-login", "--health")
 #: Flags without a value.
 _SWITCHES = {flag.option for flag in FLAGS if flag.key.kind is kinds.BOOL}
-#: Where systemd makes directories for a service, and with which setting.
-_MADE = {
-    "/var/lib": "StateDirectory",
-    "/run": "RuntimeDirectory",
-    "/var/log": "LogsDirectory",
-    "/var/cache": "CacheDirectory",
-}
+#: The setting that has systemd make a directory for a service, by where it makes it.
+_MAKES = {place: setting for setting, place in MADE.items()}
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -151,8 +147,11 @@ def _put(texts: dict[str, str], folder: str | None) -> None:
         else:
             path = Path(folder, name)
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
+                make_folder(str(path.parent), 0o755)
+                descriptor = open_for_writing(str(path), os.O_WRONLY | os.O_CREAT, 0o644)
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    file.truncate()
+                    file.write(text)
             except OSError as error:
                 problem = Problem("--write", f"{path} cannot be written: {error.strerror}", "name a folder of units")
                 raise FlagError([problem]) from None
@@ -289,8 +288,8 @@ def _folders(outline: Outline, name: str, bound: Sequence[ListenAddress]) -> tup
     wanted += [str(Path(address.path).parent) for address in bound if address.path is not None]
     for path in wanted:
         above, folder = os.path.split(path.rstrip("/"))
-        if above in _MADE:
-            made.append((_MADE[above], literal(folder)))
+        if above in _MAKES:
+            made.append((_MAKES[above], literal(folder)))
         else:
             writable.append(path)
     return list(dict.fromkeys(made)), list(dict.fromkeys(writable))

@@ -14,6 +14,13 @@ from proxy.values import frozen
 NOTIFY_RELOAD = 253
 #: The oldest in a Debian with a Python that is new enough.
 OLDEST = 252
+#: Where systemd makes the directory of each setting.
+MADE = {
+    "StateDirectory": "/var/lib",
+    "RuntimeDirectory": "/run",
+    "LogsDirectory": "/var/log",
+    "CacheDirectory": "/var/cache",
+}
 #: After the drain: the supervisor kills workers that are late before systemd kills everything.
 STOP_MARGIN_S = 15
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -153,11 +154,42 @@ def test_with_a_socket_the_service_binds_nothing(capsys: pytest.CaptureFixture[s
 
 
 def test_a_folder_that_is_missing_is_made_and_a_file_in_its_place_told(tmp_path: Path):
-    assert main(["--listen", ":443", *BASE, "--write", str(tmp_path / "new" / "deep")]) == 0
-    assert (tmp_path / "new" / "deep" / "hookward.service").exists()
+    before = os.umask(0o022)
+    try:
+        assert main(["--listen", ":443", *BASE, "--write", str(tmp_path / "new" / "deep")]) == 0
+    finally:
+        os.umask(before)
+    written = tmp_path / "new" / "deep" / "hookward.service"
+    assert [one.stat().st_mode & 0o777 for one in (written, *written.parents[:2])] == [0o644, 0o755, 0o755]
     (tmp_path / "file").touch()
-    with pytest.raises(FlagError, match="cannot be written: File exists"):
+    with pytest.raises(FlagError, match="cannot be written: Not a directory"):
         main(["--listen", ":443", *BASE, "--write", str(tmp_path / "file")])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's link")
+def test_another_users_link_leads_root_nowhere(tmp_path: Path):
+    folder, victim = tmp_path / "open", tmp_path / "victim"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    victim.write_text("root's own")
+    link = folder / "hookward.service"
+    link.symlink_to(victim)
+    os.chown(link, 65534, -1, follow_symlinks=False)
+    with pytest.raises(FlagError, match="a symbolic link that another user made"):
+        main(["--listen", ":443", *BASE, "--write", str(folder)])
+    link.unlink()
+    os.link(victim, link)
+    with pytest.raises(FlagError, match="a file with several names"):
+        main(["--listen", ":443", *BASE, "--write", str(folder)])
+    assert victim.read_text() == "root's own"
+
+
+def test_one_that_is_there_is_written_anew(tmp_path: Path):
+    unit = tmp_path / "hookward.service"
+    unit.write_text("#" * 100_000)
+    assert main(["--listen", ":443", *BASE, "--write", str(tmp_path)]) == 0
+    assert "#####" not in unit.read_text()
+    assert "ExecStart" in unit.read_text()
 
 
 def test_they_can_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
