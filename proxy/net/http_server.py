@@ -27,16 +27,15 @@ from proxy.values import frozen
 HEAD_LIMITS = HeadLimits(max_head=8192, max_target=4096, max_fields=50)
 #: A request that is not here after this many seconds does not come.
 REQUEST_TIMEOUT_S = 5.0
-#: The other end of a stream that has taken nothing for so long is cut.
+#: The other end of an answer that has taken nothing for so long is cut.
 STALLED_S = 30.0
-#: Who comes when there are so many takes the place of the one that has said nothing for longest, so that silent
-#: connections keep no probe out.
+#: One more takes the place of the oldest for which no handler is at work, so that silent connections keep no probe out.
 MAX_CONNECTIONS = 64
 
 TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
-#: struct ucred of unix(7): pid, uid, gid.
 T = TypeVar("T")
+#: struct ucred of unix(7): pid, uid, gid.
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -129,13 +128,13 @@ class HttpConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         connections = self._server.connections
         if len(connections) >= MAX_CONNECTIONS:
-            silent = next((one for one in connections if one.is_silent), self)
-            connections.pop(silent, None)
-            silent.abort()
-            if silent is self:
+            idle = next((one for one in connections if one.is_idle), self)
+            connections.pop(idle, None)
+            idle.abort()
+            if idle is self:
                 return
         connections[self] = None
-        self._timer = self._loop.call_later(REQUEST_TIMEOUT_S, self.abort)
+        self._end_in(REQUEST_TIMEOUT_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
@@ -154,9 +153,9 @@ class HttpConnection(asyncio.Protocol):
         self._writable.set()
 
     @property
-    def is_silent(self) -> bool:
-        """Whether no request has come yet."""
-        return self._answering is None
+    def is_idle(self) -> bool:
+        """Whether no handler is at work for it: no request has come yet, or its answer waits to be taken."""
+        return self._answering is None or self._answering.done()
 
     def abort(self) -> None:
         """Close at once."""
@@ -207,6 +206,7 @@ class HttpConnection(asyncio.Protocol):
         if isinstance(found, Answer) and found.stream is None:
             self._write(found)
         else:
+            self._untimed()  # the request is here; how long its answer may take is the handler's to say
             self._answering = self._loop.create_task(self._answer(found))
 
     async def _answer(self, found: Answering) -> None:
@@ -222,7 +222,6 @@ class HttpConnection(asyncio.Protocol):
 
     async def _pass_on(self, stream: AsyncGenerator[bytes, None]) -> None:
         assert self._transport is not None
-        self._untimed()
         try:
             async with contextlib.aclosing(stream):
                 async for piece in stream:
@@ -250,6 +249,11 @@ class HttpConnection(asyncio.Protocol):
             self._transport.write(answer.content)
         if answer.stream is None:
             self._transport.close()
+            self._end_in(STALLED_S)
+
+    def _end_in(self, seconds: float) -> None:
+        self._untimed()
+        self._timer = self._loop.call_later(seconds, self.abort)
 
     def _untimed(self) -> None:
         if self._timer is not None:

@@ -127,6 +127,39 @@ def test_what_takes_nothing_of_a_stream_is_cut(monkeypatch: pytest.MonkeyPatch) 
     serve(lambda _request: Answer(200, JSON, stream=pieces()), action)
 
 
+def test_an_answer_may_take_longer_than_its_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "REQUEST_TIMEOUT_S", 0.01)
+
+    async def late(_request: Request) -> Answer:
+        await asyncio.sleep(0.1)
+        return Answer(200, JSON, b"late")
+
+    async def action(_server: HttpServer, address: Address) -> None:
+        assert (await ask(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")).endswith(b"late")
+
+    serve(late, action)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_what_takes_nothing_of_an_answer_is_cut(monkeypatch: pytest.MonkeyPatch, *, later: bool) -> None:
+    monkeypatch.setattr(http_server, "STALLED_S", 0.05)
+    answer = Answer(200, JSON, bytes(1 << 26))  # more than the kernel takes
+
+    async def answering() -> Answer:
+        return answer
+
+    async def action(server: HttpServer, address: Address) -> None:
+        _, writer = await asyncio.open_connection(*address, limit=1000)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        while not server.connections:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0)
+        while server.connections:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+        writer.close()
+
+    serve(lambda _request: answering() if later else answer, action)
+
+
 def test_a_mistake_of_ours_is_answered_and_told() -> None:
     told = []
 
