@@ -84,7 +84,8 @@ def walk(trip: Trip) -> Walk:
     peer = trip.peer or Peer.of("127.0.0.1")
     if not _find_routes(head, policy, table, found):
         return found
-    decision = decide(head, peer, policy, table, trip.now, trusted=peer in policy.trusted_proxies)
+    trusted = peer in policy.trusted_proxies
+    decision = decide(head, peer, policy, table, trip.now, trusted=trusted, names=_every_name(policy))
     if decision.route is None:
         assert isinstance(decision, Reject)
         found.refuse("local only" if is_local else "address", decision.reason, decision.detail)
@@ -147,6 +148,11 @@ def _path(trip: Trip, head: RequestHead) -> str:
     tokens = [owner.token for owner in owners if owner.token is not None]
     proved = any(isinstance(token.check(head, trip.now), str) for token in tokens)
     return hides.shown(head.path, proved=proved).decode("ascii", "replace")
+
+
+def _every_name(policy: Policy) -> frozenset[str]:
+    """All names of certificates that routes ask for: a saved delivery has none, so none is judged."""
+    return frozenset().union(*(route.client_names or () for route in policy.routes))
 
 
 def _without_addresses(policy: Policy) -> Policy:
@@ -213,6 +219,7 @@ def _checks(
             frozenset({Reason.ADDRESS_REFUSED}),
             "not judged: no address was given" if trip.peer is None else address,
         ),
+        ("certificate", frozenset(), "" if route.client_names is None else "not judged: a saved delivery has none"),
         ("length", _LENGTH, f"{len(trip.body)} bytes"),
         ("content type", frozenset({Reason.CONTENT_TYPE_REFUSED}), _content_type(head) if route.content_types else ""),
         ("token", _TOKEN, token if route.token is not None else ""),

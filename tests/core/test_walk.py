@@ -117,6 +117,15 @@ def test_an_address_is_judged_where_one_is_given():
     assert walk(trip(guard, github(KEY))).word == ADMITTED, "else none is judged"
 
 
+def test_a_certificate_is_not_judged_for_a_saved_delivery_has_none():
+    guard = replace(route(), client_names=frozenset({"sender.example"}))
+    found = walk(trip(guard, github(KEY)))
+    assert found.word == ADMITTED
+    assert ("certificate", None) in steps(found)
+    forged = walk(trip(guard, github(b"another")))
+    assert (forged.word, steps(forged)[-1]) == ("signature_mismatch", ("proof", False)), "and all else is"
+
+
 @pytest.mark.parametrize(
     ("host", "peer", "word"),
     [
