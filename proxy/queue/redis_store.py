@@ -162,7 +162,7 @@ class QueueRedis:
                 end = body.size + CHUNK_BYTES - 1
                 chunk = await self._call(self.redis.getrange(f"{PREFIX}body:{number}", body.size, end))
                 if not chunk:
-                    break  # pieces() says so
+                    break  # the first piece says so
                 await asyncio.to_thread(body.write, chunk)
         except OSError as error:
             raise QueueError(error.strerror or type(error).__name__) from None
@@ -171,10 +171,11 @@ class QueueRedis:
     def pieces(self, parcel: Parcel) -> Iterator[bytes]:
         """The body of a taken one, in order and in pieces."""
         if parcel.body is not None:
-            return iter([parcel.body] if parcel.body else [])
-        if parcel.spill is None or parcel.spill.size != parcel.size:
+            yield from [parcel.body] if parcel.body else []
+        elif parcel.spill is not None and parcel.spill.size == parcel.size:
+            yield from parcel.spill.pieces()
+        else:
             raise QueueError("Redis does not have its body")
-        return parcel.spill.pieces()
 
     def holds(self, number: int) -> bool:
         """Whether it is certain that no other courier has this taken one."""

@@ -44,7 +44,7 @@ class QueueStore(Protocol):
         ...
 
     def pieces(self, parcel: Parcel) -> Iterator[bytes]:
-        """The body of a taken one, in order and in pieces. May raise QueueError at the first."""
+        """The body of a taken one, in order and in pieces. May raise QueueError, but only as one is asked for."""
         ...
 
     def holds(self, number: int) -> bool:
