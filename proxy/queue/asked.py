@@ -80,9 +80,6 @@ class QueueDesk:
         self._ring()
         return _json({"changed": changed})
 
-    async def _again(self, numbers: Sequence[int]) -> int:
-        return await self._store.replay(numbers, self._now())
-
     async def _pause(self, request: Request, *, paused: bool) -> Answer:
         lane = str(_content(request).get("route", ""))
         if paused and not self._keeps(lane):

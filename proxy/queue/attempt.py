@@ -91,9 +91,7 @@ class Attempt:
             try:
                 whole = b"".join(self._body or ()) if body is None else body
             except QueueError:
-                connection.abort()
-                self._connection = None
-                self._end(Reason.QUEUE_FAILED, "body")
+                self._no_body()
                 return
             head, body = sign_again(head, self.route, whole, site.clock.wall())
         complete = body is not None or not parcel.size
@@ -113,7 +111,7 @@ class Attempt:
             except QueueError:
                 piece = b""
             if not piece:
-                self._end(Reason.QUEUE_FAILED, "body")  # what the application has is no whole request
+                self._no_body()  # what the application has is no whole request
                 return
             self._bytes += len(piece)
             if self._bytes >= size:
@@ -159,6 +157,11 @@ class Attempt:
         del now
         reason = Reason.UPSTREAM_TIMEOUT if self._dial is None else Reason.UPSTREAM_UNREACHABLE
         self._end(Reason.DELIVERED if self._status else reason, "")
+
+    def _no_body(self) -> None:
+        """It cannot be read. That may be found while the attempt begins, and what began it is told later."""
+        self._body = None
+        self._site.loop.call_soon(self._end, Reason.QUEUE_FAILED, "body")
 
     def _end(self, reason: Reason, detail: str) -> None:
         if self.last is not None:

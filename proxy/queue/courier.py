@@ -26,8 +26,8 @@ from proxy.queue.store import QueueStore
 
 log = logging.getLogger(__name__)
 
-#: How often the store is asked for what others have brought, at most and at least.
-LOOK_FIRST_S, LOOK_MOST_S = 0.02, 1.0
+#: The store is asked so often at least for what others have brought.
+LOOK_MOST_S = 1.0
 #: While another process is the courier, it is tried so often whether that has ended.
 LOCK_S = 0.5
 #: After a failure of the store.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from proxy.core.delivery import DeliveryRule, RetryRule
 from proxy.queue.attempt import Attempt
 from proxy.queue.attempt_record import record_of
-from proxy.queue.records import Choice, Condition, QueueError, Settlement, Taken
+from proxy.queue.records import Choice, Condition, Parcel, QueueError, Settlement, Taken
 from proxy.reasons import Reason
 from tests.queue.conformance import names
 from tests.queue.staging import OK, PATIENCE_S, RULE, Stage, another_courier, answer, staged, with_rule
@@ -257,6 +257,29 @@ def test_the_record_of_an_attempt_has_what_came(tmp_path: Path) -> None:
         assert (record.attempt, record.outcome, record.status) == (5, "delivered", 200)
 
     play(tmp_path, act)
+
+
+@pytest.mark.parametrize("resign", [False, True])
+def test_an_attempt_never_ends_while_it_begins(tmp_path: Path, resign: bool) -> None:
+    """Else many that fail at once would end inside each other."""
+
+    def gone() -> Iterator[bytes]:
+        raise QueueError("no such body")
+        yield b""
+
+    async def act(stage: Stage) -> None:
+        await stage.keep("warm")
+        await stage.until(lambda: stage.site.pool.idle_connections() == 1)  # the next one begins at once
+        await stage.courier.stop()
+        parcel = Parcel("a", "hook", 0.0, b"POST /hook HTTP/1.1\r\nHost: h\r\n\r\n", None, 100_000)
+        told: list[Attempt] = []
+        Attempt(stage.site, stage.route, Taken(9, parcel, 0, 0.0), body=gone(), told=told.append).start()
+        assert told == []
+        await stage.until(lambda: told)
+        assert told[0].last is not None
+        assert (told[0].last.word, told[0].last.detail) == ("queue_failed", "body")
+
+    play(tmp_path, act, with_rule(resign=resign))
 
 
 def test_it_ends_though_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
