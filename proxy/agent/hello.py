@@ -19,8 +19,6 @@ Sans-I/O: nonces come in as arguments, and nothing here knows a connection.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -28,13 +26,15 @@ from dataclasses import field
 from enum import Enum
 
 from proxy.agent.lines import TalkError, line
+from proxy.config.agents import AGENT_KEY_BYTES
+from proxy.core.signing.encodings import decode_base64url, encode_base64url
 from proxy.values import frozen
 
 #: The name of the protocol in TLS (RFC 7301).
 ALPN = "hookward-agent/1"
 VERSION = "1"
 NONCE_BYTES = 32
-KEY_BYTES = 32
+KEY_BYTES = AGENT_KEY_BYTES
 PROOF_BYTES = 32
 #: More workers than any host has processors.
 MAX_WORKERS = 4096
@@ -198,15 +198,12 @@ def read_count(text: str, most: int) -> int:
 
 def to_text(value: bytes) -> str:
     """Bytes as a word of a line."""
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
+    return encode_base64url(value).decode("ascii")
 
 
 def from_text(text: str, size: int) -> bytes:
     """The bytes of a word, in its one form; TalkError where it has not ``size`` of them."""
-    try:
-        value = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        raise TalkError("value_malformed") from None
-    if len(value) != size or to_text(value) != text:
+    value = decode_base64url(text.encode("ascii")) if text.isascii() else None
+    if value is None or len(value) != size:
         raise TalkError("value_malformed")
     return value

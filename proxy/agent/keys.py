@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import field
 
 from proxy.agent.hello import KEY_BYTES, from_text, to_text
 from proxy.agent.lines import TalkError
-from proxy.config.guarded_files import make_folder, open_for_reading, replace_file
+from proxy.config.guarded_files import make_folder, reach, replace_file
+from proxy.config.secret_files import kept_mode, read_bounded, user_name
 from proxy.config.settings import AgentRule
 from proxy.errors import ConfigError, Problem
 from proxy.values import frozen
@@ -64,7 +66,7 @@ class KeyShelf:
             return None
         try:
             found = json.loads(_read(rule.key_path + JOIN_SUFFIX))
-            key, until = from_text(found["key"], KEY_BYTES), float(found["until"])
+            key, until = from_text(str(found["key"]), KEY_BYTES), float(found["until"])
         except (ValueError, TypeError, KeyError, TalkError):
             return None
         return key if self._wall() < until else None
@@ -73,7 +75,8 @@ class KeyShelf:
         """Use the code up and keep ``key`` for the agent. A word says why not; "" where it is done."""
         path = self._rules[name].key_path
         try:
-            os.unlink(path + JOIN_SUFFIX)  # noqa: PTH108 - it is one of two that succeeds, whatever else is asked
+            with reach(path + JOIN_SUFFIX, to_link=True) as spot:
+                spot.unlink()  # it is one of two that succeeds, whatever else is asked
         except OSError:
             return "code_used"
         try:
@@ -92,13 +95,9 @@ def offer_code(path: str, key: bytes, until: float, now: float) -> None:
 
 
 def _read(path: str) -> bytes:
-    """At most ``_MAX_BYTES`` of a file; b"" where it cannot be read."""
-    try:
-        descriptor = open_for_reading(path)
-    except OSError:
-        return b""
-    with os.fdopen(descriptor, "rb") as file, suppress(OSError):
-        return file.read(_MAX_BYTES)
+    """What a file has, which is at most a little longer than ``_MAX_BYTES``; b"" where it cannot be read."""
+    with suppress(OSError):
+        return read_bounded(path, _MAX_BYTES)[0]
     return b""
 
 
@@ -131,7 +130,9 @@ class Membership:
 
 
 class MembershipFile:
-    """The file of an agent's memberships. Raises ConfigError where it cannot be read, OSError where not written."""
+    """The file of an agent's memberships. Raises ConfigError where it cannot be read or others may
+    read it, OSError where it cannot be written.
+    """
 
     def __init__(self, state_dir: str) -> None:
         self._folder = state_dir
@@ -152,15 +153,29 @@ class MembershipFile:
         return found
 
     def _load(self) -> dict[str, Membership]:
-        text = _read(self._path)
-        if not text:
+        try:
+            text, _ = read_bounded(self._path, _MAX_BYTES)
+        except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise self._wrong(f"this cannot be read: {error.strerror}", self._mend_of(error)) from None
+        if mode := kept_mode(self._path):
+            raise self._wrong("other users may read the key of this agent", f"chmod {mode} {shlex.quote(self._path)}")
         try:
             members = [_of_json(each) for each in json.loads(text)]
         except (ValueError, TypeError, KeyError, TalkError):
-            mend = "remove it, and join again with a new code"
-            raise ConfigError([Problem(self._path, "this is not what an agent has written", mend)]) from None
+            mend = f"rm {shlex.quote(self._path)}, and join again with a new code"
+            raise self._wrong("this is not what an agent has written", mend) from None
         return {one.relay: one for one in members}
+
+    def _wrong(self, what: str, mend: str) -> ConfigError:
+        return ConfigError([Problem(self._path, what, mend)])
+
+    def _mend_of(self, error: OSError) -> str:
+        path, folder = shlex.quote(self._path), shlex.quote(self._folder)
+        if isinstance(error, PermissionError):
+            return f"let {user_name(os.geteuid())} read it, as root: chown {os.geteuid()} {folder} {path}"
+        return f"mv {path} {path}.old, and join again with a new code"
 
 
 def _to_json(one: Membership) -> dict[str, object]:

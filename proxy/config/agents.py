@@ -7,22 +7,29 @@ say so. What one of them alone says is a mistake, so that a route never reaches 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from proxy.config.admission import callers
 from proxy.config.allow import AllowReader
+from proxy.config.paths import beside
 from proxy.config.problems import suggestion
-from proxy.config.secret_files import read_reference
+from proxy.config.secret_files import kept_mode, read_reference
 from proxy.config.settings import AgentRule, AgentSettings, Dials, Loaded
 from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Limits, Route
+from proxy.core.signing.encodings import decode_base64url
 from proxy.errors import Mistake
 from proxy.values import frozen
 
 #: What a relay waits for is no business of its agent; and a connection that waits for a delivery waits for as long.
 PATIENT_S = 1e9
+#: An agent's key is so many bytes, written in base64url.
+AGENT_KEY_BYTES = 32
 _RELAYS = AddressSet.parse(["unix:"])
 
 
@@ -51,19 +58,44 @@ class AgentReader:
         if reference is None:
             if not table.doubtful("key"):
                 table.wrong("", "does not say where its key is", 'add key = "file:/var/lib/hookward/agents/NAME.key"')
-        elif reference.startswith("file:"):
+        else:
             entry = table.entry("key")
             assert entry is not None
-            path = (
-                f"{entry.base}/{reference[5:]}" if entry.base and not reference[5:].startswith("/") else reference[5:]
-            )
-        else:
+            if reference.startswith("file:"):
+                path = beside(entry.base, reference.removeprefix("file:"))
             try:
-                key = read_reference(reference, "", self.environ).value
+                found = self._key(name, reference, entry.base, path)
             except Mistake as mistake:
                 table.wrong("key", mistake.what, mistake.mend)
+            else:
+                key = b"" if path else found
         allow = callers(self.lists.read(table, "allow"), self.deny)
         return AgentRule(name, path, key, frozenset(table.items("routes", str)), allow)
+
+    def _key(self, name: str, reference: str, base: str, path: str) -> bytes:
+        """The key of an agent, as it is written; b"" where its file is not there yet. Mistake where it is no key, or
+        not the relay's alone: the agent would be away for ever, or anybody the agent.
+        """
+        enrol = f"hookward enrol {name}"
+        try:
+            found = read_reference(reference, base, self.environ, f"make it with `{enrol}`")
+        except Mistake:
+            if path and _is_missing(path):
+                return b""
+            if path and _is_folder(path):
+                mend = f'name a file in it: key = "file:{path}/{name}.key"'
+                raise Mistake(f"the agent's key cannot be read: {path} is a folder", mend) from None
+            raise
+        value, file = found.value.strip(), shlex.quote(path)
+        if len(decode_base64url(value) or b"") != AGENT_KEY_BYTES:
+            if not path:
+                raise Mistake("this is not the key of an agent", "give it what the key file of a relay has")
+            mend = f"remove it, and let the agent join again: rm {file} && {enrol}"
+            raise Mistake(f"{path} has something else in it than the key of an agent", mend)
+        if path and (mode := kept_mode(path)):
+            mend = f"chmod {mode} {file}, and if others have read it: {enrol}"
+            raise Mistake(f"other users may read the agent's key, {path}", mend)
+        return value
 
     def check(self, agents: AgentSettings, routes: Sequence[Route], *, secure: bool) -> None:
         """Problems where route and agent do not name each other, or where an agent could not connect."""
@@ -101,6 +133,22 @@ class AgentReader:
         if route not in rule.routes and not self.top.named("agent")[name].doubtful("routes"):
             what = f"agent {name!r} does not serve the route {route!r}"
             view.wrong("upstream", what, f"add it to `routes` of [agent.{name}]")
+
+
+def _is_missing(path: str) -> bool:
+    """As it is before the agent joins."""
+    with suppress(OSError, ValueError):
+        try:
+            Path(path).lstat()
+        except FileNotFoundError:
+            return True
+    return False
+
+
+def _is_folder(path: str) -> bool:
+    with suppress(OSError, ValueError):
+        return Path(path).is_dir()
+    return False
 
 
 def check_listens_on_nothing(top: Table) -> None:

@@ -194,14 +194,28 @@ def key_notes(path: str) -> list[Note]:
         return []
 
 
-def _exposed(status: os.stat_result, what: str = "secret") -> list[Note]:
-    """What to say of who else may read a secret's file. A group that reads what root alone may write is how a service
-    comes to a secret without owning it: so systemd, Kubernetes and packages hand theirs over.
+def kept_mode(path: str) -> str:
+    """The mode, as chmod takes it, that keeps others from reading a file; "" where nobody else may, or it is gone."""
+    try:
+        return _kept_mode(Path(path).stat())
+    except OSError:
+        return ""
+
+
+def _kept_mode(status: os.stat_result) -> str:
+    """As ``kept_mode``. A group that reads what root alone may write is how a service comes to a secret without owning
+    it: so systemd, Kubernetes and packages hand theirs over.
     """
-    mode = stat.S_IMODE(status.st_mode)
     kept, excess = ("640", 0o037) if status.st_uid == 0 else ("600", 0o077)
-    if not mode & excess:
+    return kept if stat.S_IMODE(status.st_mode) & excess else ""
+
+
+def _exposed(status: os.stat_result, what: str = "secret") -> list[Note]:
+    """What to say of who else may read a secret's file."""
+    kept = _kept_mode(status)
+    if not kept:
         return []
+    mode = stat.S_IMODE(status.st_mode)
     text = f"other users may read the file of this {what} (mode {mode:04o}): chmod {kept} keeps them out"
     return [Note("H101", text)]
 

@@ -124,6 +124,24 @@ SHORT = {"relay": "a:1", "name": "b", "key": "c", "certificates": [], "mark": ""
 
 @pytest.mark.parametrize("content", ["x", "{}x", '[{"relay": "a:1"}]', "[1]", json.dumps([SHORT])])
 def test_a_file_that_an_agent_has_not_written_is_told(tmp_path: Path, content: str) -> None:
-    (tmp_path / "agent.json").write_text(content)
-    with pytest.raises(ConfigError, match=r"agent\.json"):
+    path = tmp_path / "agent.json"
+    path.write_text(content)
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match="not what an agent has written") as error:
+        MembershipFile(str(tmp_path))
+    assert f"rm {path}" in str(error.value)
+
+
+def test_what_an_agent_has_joined_is_its_own(tmp_path: Path) -> None:
+    """Not that it has joined no relay, which a new code would not mend."""
+    MembershipFile(str(tmp_path)).keep(Membership("relay.example:443", "ci", KEY, ("ab" * 32,), "mark"), NOW)
+    path = tmp_path / "agent.json"
+    path.chmod(0o604)
+    with pytest.raises(ConfigError, match="other users may read") as error:
+        MembershipFile(str(tmp_path))
+    assert str(path) in str(error.value)
+    assert to_text(KEY) not in str(error.value)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ConfigError, match="cannot be read: not a regular file"):
         MembershipFile(str(tmp_path))

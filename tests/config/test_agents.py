@@ -14,6 +14,7 @@ from proxy.config.load import load_namespace
 from proxy.config.settings import Dials
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.policy import Exposure
+from proxy.core.signing.encodings import encode_base64url
 from proxy.errors import ConfigError
 
 RELAY = """
@@ -93,6 +94,59 @@ def test_a_route_and_its_agent(folder: Path) -> None:
 def test_what_does_not_fit_is_told(folder: Path, old: str, new: str, said: str) -> None:
     assert old in RELAY
     assert said in refused(folder, RELAY.replace(old, new))
+
+
+KEY = encode_base64url(bytes(range(32)))
+
+
+@pytest.mark.parametrize("content", [KEY, KEY + b"\n"])
+def test_a_key_may_come_later_and_is_then_the_relays_alone(folder: Path, content: bytes) -> None:
+    path = folder / "ci.key"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    assert loaded(folder, RELAY).settings.agents.rules["ci"].key == b"", "the file counts, not what was read once"
+    path.chmod(0o644)
+    said = refused(folder, RELAY)
+    assert f"other users may read the agent's key, {path}" in said
+    assert "chmod 6" in said
+    assert KEY.decode() not in said
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"short", b"\xff" * 43, encode_base64url(bytes(31)), KEY + b"=", b"x" * 70_000]
+)
+def test_a_file_that_is_no_key_is_refused(folder: Path, content: bytes) -> None:
+    """Its agent would be away for ever, and nothing would say why."""
+    path = folder / "ci.key"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    said = refused(folder, RELAY)
+    assert str(path) in said
+    assert "agent.ci.key" in said
+
+
+def test_the_mend_of_a_key_is_a_command(folder: Path) -> None:
+    path = folder / "ci.key"
+    path.write_bytes(b"something else")
+    path.chmod(0o600)
+    assert f"rm {path} && hookward enrol ci" in refused(folder, RELAY)
+    path.unlink()
+    path.mkdir()
+    assert f"{path} is a folder" in refused(folder, RELAY)
+    assert f'key = "file:{path}/ci.key"' in refused(folder, RELAY)
+    path.rmdir()
+    path.symlink_to(folder / "gone")
+    assert "does not exist" in refused(folder, RELAY), "no agent that joins would be found there"
+
+
+def test_a_key_by_another_reference_is_one_as_well(folder: Path) -> None:
+    text = RELAY.replace("file:ci.key", "env:CI_KEY")
+    (folder / "hookward.toml").write_text(text)
+    flags = parse_flags(["--config", str(folder / "hookward.toml")])
+    rule = load_namespace(flags, {"CI_KEY": KEY.decode()}).settings.agents.rules["ci"]
+    assert (rule.key_path, rule.key) == ("", KEY)
+    with pytest.raises(ConfigError, match="not the key of an agent"):
+        load_namespace(flags, {"CI_KEY": "a passphrase"})
 
 
 def test_the_verdict_may_be_the_agents(folder: Path) -> None:
