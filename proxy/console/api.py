@@ -19,6 +19,7 @@ from proxy.console.crew import Crew
 from proxy.console.desk import TooManyViewersError
 from proxy.console.history import merge
 from proxy.console.kept import Json
+from proxy.console.replay import ANSWERED_S
 from proxy.core.search import SearchError
 from proxy.net.http_server import JSON, Answer, Request
 from proxy.net.private import PrivateError
@@ -141,7 +142,7 @@ class Api:
 
     async def _replay(self, request: Request, visitor: Visitor) -> Answer:
         name = request.params["id"]
-        found = await self._crew.ask_first("replay", id=name, how=_content(request), by=visitor.name)
+        found = await self._crew.ask_first("replay", ANSWERED_S, id=name, how=_content(request))
         if found is None:
             raise await self._not_in_memory(name)
         if "what" in found:

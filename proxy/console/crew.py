@@ -18,7 +18,7 @@ from proxy.console.desk import Desk
 from proxy.console.kept import Json
 from proxy.console.lent import stream_of
 from proxy.net.http_server import JSON, TEXT, Answer, Paths, Request
-from proxy.net.private import GoneError, PrivateEnd, PrivateError, ask, find, stream
+from proxy.net.private import ANSWER_S, GoneError, PrivateEnd, PrivateError, ask, find, stream
 
 PLACE = "/console"
 #: A stream looks so often for workers that have begun since.
@@ -61,15 +61,15 @@ class Crew:
         own, *found = await asyncio.gather(self._questions[question](params), *others)
         return [own, *(one for one in found if one is not None)]
 
-    async def ask_first(self, question: str, **params: object) -> Any:
-        """The first answer that is not None. One is asked after the other, for several may have what is named by the
-        provider's delivery id, and what is to be done is to be done once.
+    async def ask_first(self, question: str, within_s: float = ANSWER_S, **params: object) -> Any:
+        """The first answer that is not None, each within ``within_s`` seconds. One is asked after the other, for
+        several may have what is named by the provider's delivery id, and what is to be done is to be done once.
         """
         found = await self._questions[question](params)
         for end in self._siblings():
             if found is not None:
                 break
-            found = await self._ask(end, question, params)
+            found = await self._ask(end, question, params, within_s)
         return found
 
     async def ask_here(self, method: str, place: str, content: object = None) -> Any:
@@ -88,9 +88,11 @@ class Crew:
         ends = [] if folder is None else find([folder], self._private.process)
         return [end for end in ends if end.worker != os.getpid()]
 
-    async def _ask(self, end: PrivateEnd, question: str, params: Mapping[str, object]) -> Any:
+    async def _ask(
+        self, end: PrivateEnd, question: str, params: Mapping[str, object], within_s: float = ANSWER_S
+    ) -> Any:
         with suppress(PrivateError):
-            return await ask(end, "POST", f"{PLACE}/ask/{question}", params)
+            return await ask(end, "POST", f"{PLACE}/ask/{question}", params, within_s=within_s)
         return None
 
     async def _asked(self, request: Request) -> Answer:

@@ -34,6 +34,8 @@ from proxy.reasons import Reason
 MAX_REPLAYS = 8
 #: Longer than any exchange may take by default.
 PATIENCE_S = 100.0
+#: The time after which a sibling that was asked to replay has answered.
+ANSWERED_S = PATIENCE_S + 10.0
 
 
 class ReplayConnection(ClientConnection):

@@ -98,19 +98,19 @@ def _bound() -> list[Path]:
     return []
 
 
-async def ask(end: PrivateEnd, method: str, target: str, content: object = None) -> Any:
+async def ask(end: PrivateEnd, method: str, target: str, content: object = None, *, within_s: float = ANSWER_S) -> Any:
     """What a worker answers to one request: the JSON of a good answer. Raises PrivateError."""
     pieces = []
     size = 0
     try:
-        async with asyncio.timeout(ANSWER_S):
+        async with asyncio.timeout(within_s):
             async for piece in stream(end, method, target, content):
                 pieces.append(piece)
                 size += len(piece)
                 if size > MAX_ANSWER_BYTES:
                     raise PrivateError(f"worker {end.worker} says too much")
     except TimeoutError:
-        raise PrivateError(f"worker {end.worker} does not answer within {ANSWER_S:g} s") from None
+        raise PrivateError(f"worker {end.worker} does not answer within {within_s:g} s") from None
     try:
         return json.loads(b"".join(pieces))
     except ValueError:

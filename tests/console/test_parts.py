@@ -14,12 +14,13 @@ import pytest
 
 from proxy.config.endpoints import ListenAddress
 from proxy.config.settings import ConsoleSettings
-from proxy.console import assets, desk, fixture, lent
+from proxy.console import assets, crew, desk, fixture, lent
 from proxy.console.api import _positions
 from proxy.console.capture import MAX_BEHIND, Capture, IntakePace, Viewer
 from proxy.console.crew import Crew
 from proxy.console.desk import Desk, TooManyViewersError
 from proxy.console.key import SIZE, session_key
+from proxy.console.replay import ANSWERED_S, PATIENCE_S
 from proxy.net.http_server import Paths
 from tests.console.kept import NOW, keep, post, signed_route
 from tests.policies import policy
@@ -178,6 +179,23 @@ class TestCrew:
             assert asked == ["a", "b"]
 
         run(action)
+
+    def test_a_replay_is_waited_for_as_long_as_it_may_take(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Else it would be told as not kept, and be sent all the same."""
+        waited: list[float] = []
+
+        async def asked(*_: object, within_s: float) -> str:
+            waited.append(within_s)
+            return "done"
+
+        async def action(one: Desk) -> None:
+            monkeypatch.setattr(Crew, "_siblings", lambda _self: ["a"])
+            monkeypatch.setattr(crew, "ask", asked)
+            assert await self.crew(one).ask_first("nothing", ANSWERED_S) == "done"
+            assert await self.crew(one).ask_first("nothing") == "done"
+
+        run(action)
+        assert waited[0] > PATIENCE_S > waited[1]
 
     def test_its_stream_is_that_of_the_desk(self) -> None:
         async def action(one: Desk) -> None:
