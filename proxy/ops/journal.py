@@ -50,7 +50,7 @@ def open_journal(level: str, stream: TextIO | None = None, *, name: str = "") ->
 
 def audit(line: str) -> None:
     """Say in one line what was done or seen, and by what."""
-    _AUDIT.info("%s", visible(line))
+    _AUDIT.info("%s", visible(line).replace("\n", "\\n"))  # what is asked for may have line ends in its name
 
 
 def problem_lines(problems: Iterable[Problem]) -> str:

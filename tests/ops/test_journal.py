@@ -11,7 +11,7 @@ import pytest
 from proxy.config.flags import FlagError
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import AddressInUseError, NotPermittedError
-from proxy.ops.journal import log, open_journal, outcome, problem_lines
+from proxy.ops.journal import audit, log, open_journal, outcome, problem_lines
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +48,14 @@ def test_opening_again_does_not_say_things_twice():
     logging.getLogger("proxy.net.acceptor").warning("once")
     assert first.getvalue() == ""
     assert second.getvalue().count("once") == 1
+
+
+def test_an_audit_line_is_one_line():
+    stream = io.StringIO()
+    open_journal("error", stream)
+    audit("audit: saw the delivery a\nINFO    audit: forged\x1b[2J")
+    [line] = stream.getvalue().splitlines()
+    assert line.endswith("audit: saw the delivery a\\nINFO    audit: forged\\x1b[2J")
 
 
 def test_problems_come_with_their_mend():
