@@ -77,7 +77,11 @@ class DeliveryQueue(Protocol):
     """Keeps deliveries that are not delivered yet (``proxy.queue``)."""
 
     folder: str | None  # where bodies are kept, for what may have to be
-    failure: str  # why the store does not take deliveries now; "" where it does
+
+    @property
+    def failure(self) -> str:
+        """Why the store does not take deliveries now; "" where it does, or may."""
+        ...
 
     def keep(self, relay: KeepingRelay, spill: SpillFile | None, told: Callable[[Reason | None, str], None]) -> None:
         """Keep what ``relay`` has, with the body in ``spill`` where it is large. ``told`` is called once, later: with

@@ -36,6 +36,9 @@ Told = Callable[[Reason | None, str], None]
 LOOK_S = 1.0
 #: A probe that has told nothing for so long, because its sender hung up, is followed by another one.
 PROBE_S = 10.0
+#: For so long a failure of the store says that the next one fails. A balancer that believes it sends nothing more, and
+#: without a delivery it is not known that the store takes one again.
+FAILED_S = 10.0
 #: Failures of the store are told so often at most.
 QUIET_S = 10.0
 
@@ -59,7 +62,7 @@ class DeliveryKeeper:
         self.store = opened.store
         self.courier = courier
         self.counts: dict[str, LaneCount] = {}
-        self.failure = ""  # why the store did not take the last one
+        self._failed: tuple[str, float] | None = None  # why the store did not take the last one, and when
         self._site = site
         self._opened = opened
         self._copier = Copier(site, opened.store, self._arrived)
@@ -71,6 +74,13 @@ class DeliveryKeeper:
     def ring(self) -> None:
         """Have the courier look at the store, in whichever process it is."""
         self._opened.ring()
+
+    @property
+    def failure(self) -> str:
+        """Why the store takes nothing now, as far as is known; "" where it may."""
+        if self._failed is None or self._site.clock.now() - self._failed[1] > FAILED_S:
+            return ""
+        return self._failed[0]
 
     # -- for exchanges (net.site.DeliveryQueue)
 
@@ -144,7 +154,7 @@ class DeliveryKeeper:
             else:
                 await self._store(parcel, route, told)
         except QueueFullError:
-            self.failure = "full"
+            self._fail("full")
             told(Reason.QUEUE_FULL, "")
         except QueueError as error:
             self._complain(error)
@@ -164,7 +174,7 @@ class DeliveryKeeper:
                 taken = await self.store.append_taken(parcel)
             finally:
                 lane.coming -= 1
-        self.failure = ""
+        self._failed = None
         told(None, "")
         if lane is not None and taken is not None:
             self.courier.take(lane, taken)
@@ -180,7 +190,7 @@ class DeliveryKeeper:
             await self.store.append([parcel])
             self._copier.lost([one.lane for one in also], str(error) or "the store is full")
             kept = [parcel]
-        self.failure = ""
+        self._failed = None
         told(None, "")
         for one in kept:
             self._arrived(one.lane)
@@ -191,8 +201,11 @@ class DeliveryKeeper:
         else:
             self._opened.ring()
 
+    def _fail(self, why: str) -> None:
+        self._failed = why, self._site.clock.now()
+
     def _complain(self, error: QueueError) -> None:
-        self.failure = str(error)
+        self._fail(str(error))
         now = self._site.clock.now()
         if now >= self._quiet_until:
             self._quiet_until = now + QUIET_S

@@ -100,6 +100,27 @@ def test_what_is_not_kept_is_told(
     play(tmp_path, act)
 
 
+def test_a_failure_is_not_believed_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A balancer that it keeps away would never bring the delivery that shows that it is over."""
+
+    async def act(stage: Stage, keeper: DeliveryKeeper) -> None:
+        async def fail(*_: object) -> None:
+            raise QueueFullError("full")
+
+        with monkeypatch.context() as patch:
+            for name in ("append", "append_taken"):
+                patch.setattr(stage.opened.store, name, fail)
+            assert await keep(keeper, relay(stage, "a")) == (Reason.QUEUE_FULL, "")
+            assert keeper.failure == "full"
+            patch.setattr("proxy.queue.keeper.FAILED_S", -1.0)
+            assert keeper.failure == ""
+        assert keeper.failure == "full"
+        assert await keep(keeper, relay(stage, "b")) == (None, "")
+        assert keeper.failure == ""
+
+    play(tmp_path, act)
+
+
 def test_a_paused_route_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.queue.keeper.LOOK_S", 0.01)
 

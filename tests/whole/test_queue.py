@@ -35,6 +35,7 @@ class Place:
         (folder / "github.secret").write_bytes(SECRET)
         (folder / "github.secret").chmod(0o600)
         self.config = folder / "hookward.toml"
+        self.admin = f'admin = "unix:{folder}/admin.sock"'
 
     def begin(self, route: str = 'deliver = "queue"', top: str = "", url: str = "") -> Hookward:
         self.config.write_text(
@@ -55,6 +56,10 @@ class Place:
         )
         assert done.returncode == code, done.stderr
         return done.stdout
+
+    def ask_admin(self, target: bytes) -> Answer:
+        asked = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % target
+        return once(str(self.folder / "admin.sock"), asked, method="GET")
 
     def conditions(self) -> list[int]:
         """Of all that is kept, as the store has it."""
@@ -229,12 +234,16 @@ def _error(place: Place, *words: str) -> str:
 
 def test_a_full_queue_refuses_and_drops_nothing(place: Place, upstream: RecordingUpstream) -> None:
     upstream.manner.answer = FAILED
-    hookward = place.begin(top='[queue]\nmax_bytes = "64KiB"\n')
+    hookward = place.begin(top=f'{place.admin}\n[queue]\nmax_bytes = "64KiB"\n')
     answers = [sent(hookward, number, b"x" * 10_000) for number in range(10)]
     words = [answer.word for answer in answers]
     assert words == ["accepted"] * words.count("accepted") + ["queue_full"] * words.count("queue_full")
     assert answers[-1].status == 503
     assert answers[-1].get(b"Retry-After")
+    ready = place.ask_admin(b"/readyz")
+    assert ready.status == 503
+    assert b"the queue takes no delivery: full" in ready.content
+    assert b"queue" not in place.ask_admin(b"/readyz?exclude=queue").content
     assert len(place.listed()) == words.count("accepted") > 3
 
 
@@ -272,14 +281,12 @@ def test_an_order_is_kept(place: Place, upstream: RecordingUpstream) -> None:
 
 def test_metrics_tell_of_it(place: Place, upstream: RecordingUpstream) -> None:
     upstream.manner.answer = GONE
-    hookward = place.begin(top=f'admin = "unix:{place.folder}/admin.sock"')
+    hookward = place.begin(top=place.admin)
     assert sent(hookward).word == "accepted"
     assert until(lambda: place.conditions() == [DEAD])
 
     def told() -> bool:
-        answer = once(
-            str(place.folder / "admin.sock"), b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", method="GET"
-        )
+        answer = place.ask_admin(b"/metrics")
         return (
             b'hookward_queue_deliveries{route="hook",state="dead"} 1' in answer.content
             and b'hookward_queue_attempts_total{route="hook",outcome="dead"} 1' in answer.content
