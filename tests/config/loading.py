@@ -16,7 +16,17 @@ SECRET = b"It's a Secret to Everybody"
 NOW = dt.datetime(2026, 10, 1, tzinfo=dt.UTC).timestamp()
 #: A listener and an upstream: what every good configuration has.
 ENDS = 'listen = "127.0.0.1:8443"\nupstream = "http://127.0.0.1:8000"\n'
+#: The guard of a route: by signature, by address.
+GITHUB = 'provider = "github"\nsecrets = "file:github.secret"\n'
+ALLOW = 'allow = "192.0.2.0/24"\n'
+#: A route that may keep what it admits, with room for more of its keys.
+KEEPER = f'state_dir = "state"\n{ENDS}[route.hook]\n{GITHUB}'
 FLAG_ENDS = ("--listen", "127.0.0.1:8443", "--upstream", "127.0.0.1:8000")
+
+
+def route(text: str) -> str:
+    """A good configuration with one route, ``a``."""
+    return f"{ENDS}[route.a]\n{text}"
 
 
 class Workplace:

@@ -6,18 +6,17 @@ import pytest
 
 from proxy.core.delivery import Deliver, RetryRule
 from proxy.core.policy import BodyMode
-from tests.config.loading import ENDS, Workplace
+from tests.config.loading import ENDS, GITHUB, KEEPER, Workplace
 
-KEEPS = f'state_dir = "state"\n{ENDS}[route.hook]\nprovider = "github"\nsecrets = ["file:github.secret"]\n'
-QUEUE = f'{KEEPS}deliver = "queue"\n'
+QUEUE = f'{KEEPER}deliver = "queue"\n'
 
 
 def test_a_route_delivers_directly_by_itself(place: Workplace) -> None:
-    assert place.routes(KEEPS)["hook"].delivery is None
+    assert place.routes(KEEPER)["hook"].delivery is None
 
 
 def test_all_of_it(place: Workplace) -> None:
-    text = f"""{KEEPS}deliver = "fallback"
+    text = f"""{KEEPER}deliver = "fallback"
 accepted_status = 200
 ambiguous = "keep"
 retry = {{ first = "1s", most = "1m", for = "2h", on = ["5xx", 409] }}
@@ -54,8 +53,8 @@ def test_a_folder_of_its_own(place: Workplace) -> None:
     [
         (QUEUE.replace('state_dir = "state"\n', ""), "deliver", "no place is named"),
         (f'{QUEUE}body = "tail"\n', "body", "must be here whole"),
-        (f"{KEEPS}concurrency = 3\n", "concurrency", "delivers directly"),
-        (f'{KEEPS}ambiguous = "keep"\n', "ambiguous", "delivers directly"),
+        (f"{KEEPER}concurrency = 3\n", "concurrency", "delivers directly"),
+        (f'{KEEPER}ambiguous = "keep"\n', "ambiguous", "delivers directly"),
         (f'{QUEUE}ambiguous = "keep"\n', "ambiguous", "tries all again"),
         (f'{QUEUE}order_by = "X-Repo"\n', "order_by", "without an order"),
         (f'{QUEUE}retry = {{ first = "2h" }}\n', "retry.first", "above the longest"),
@@ -63,9 +62,7 @@ def test_a_folder_of_its_own(place: Workplace) -> None:
         (f"{QUEUE}accepted_status = 302\n", "accepted_status", "above the most"),
         (f'{QUEUE}[queue]\nurl = "redis://127.0.0.1"\n', "queue.url", "has no effect"),
         (
-            QUEUE.replace('provider = "github"', 'token = { header = "X-Token", secrets = ["file:token"] }').replace(
-                'secrets = ["file:github.secret"]\n', "resign = true\n"
-            ),
+            QUEUE.replace(GITHUB, 'token = { header = "X-Token", secrets = ["file:token"] }\nresign = true\n'),
             "resign",
             "nothing signs",
         ),
@@ -79,4 +76,4 @@ def test_what_is_no_promise(place: Workplace, text: str, where: str, what: str) 
 
 
 def test_a_queue_that_nothing_uses_is_told(place: Workplace) -> None:
-    assert any("no route keeps" in one for one in place.load(f"{KEEPS}[queue]\n").settings.warnings)
+    assert any("no route keeps" in one for one in place.load(f"{KEEPER}[queue]\n").settings.warnings)

@@ -9,9 +9,8 @@ import pytest
 from proxy.config.describe import describe
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.policy import BodyMode, Route
-from tests.config.loading import ENDS, Workplace
+from tests.config.loading import ENDS, GITHUB, Workplace
 
-GITHUB = 'provider = "github"\nsecrets = "file:github.secret"\n'
 REFUSE = 'duplicates = "refuse-delivered"\n'
 
 

@@ -5,14 +5,10 @@ import pytest
 from proxy.config.describe import describe
 from proxy.config.guards import show_instant, slug_of
 from proxy.core.tokens import TokenKind
-from tests.config.loading import ENDS, SECRET, Workplace
+from tests.config.loading import SECRET, Workplace, route
 from tests.deliveries import keys
 
 GITHUB = 'provider = "github"\n'
-
-
-def route(text: str) -> str:
-    return ENDS + "[route.a]\n" + text
 
 
 def test_a_provider_with_secrets(place: Workplace) -> None:

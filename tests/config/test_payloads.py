@@ -6,15 +6,9 @@ from proxy.config.describe import describe
 from proxy.core.payload import Pointer
 from proxy.core.policy import BodyMode
 from proxy.core.schemes import PROVIDERS
-from tests.config.loading import ENDS, Workplace
+from tests.config.loading import ALLOW, ENDS, GITHUB, Workplace, route
 
-GITHUB = 'provider = "github"\nsecrets = "file:github.secret"\n'
 STRIPE = 'provider = "stripe"\nsecrets = "file:token"\n'
-ALLOW = 'allow = "192.0.2.0/24"\n'
-
-
-def route(text: str) -> str:
-    return f"{ENDS}[route.a]\n{text}"
 
 
 def test_a_route_that_looks_at_no_payload(place: Workplace) -> None:

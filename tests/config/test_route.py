@@ -12,15 +12,9 @@ from proxy.core.path_map import PathMap
 from proxy.core.policy import BodyMode, Endpoint, UpstreamTls
 from proxy.core.rate import RateRule
 from proxy.core.tokens import TokenKind
-from tests.config.loading import ENDS, FLAG_ENDS, Workplace
+from tests.config.loading import ALLOW, ENDS, FLAG_ENDS, GITHUB, Workplace, route
 
-GITHUB = 'provider = "github"\nsecrets = "file:github.secret"\n'
-ALLOW = 'allow = "192.0.2.0/24"\n'
 TOKEN = 'token = { query = "t", secrets = "file:token" }\n'
-
-
-def route(text: str) -> str:
-    return ENDS + "[route.a]\n" + text
 
 
 def test_a_route_with_nothing_said_but_a_guard(place: Workplace) -> None:
