@@ -86,7 +86,7 @@ def _listening(address: ListenAddress) -> str:
 def _stores(policy: Policy, settings: Settings) -> list[str]:
     lines = []
     if settings.queue is not None and any(route.delivery is not None for route in policy.routes):
-        lines.append(f"Keeps deliveries in {settings.queue.path}.")
+        lines.append(f"Keeps deliveries in {settings.queue.path or 'a Redis'}.")
     if any(route.duplicates is not None for route in policy.routes):
         lines.append(f"Remembers deliveries {_memory(settings.duplicates)}.")
     return lines

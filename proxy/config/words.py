@@ -48,7 +48,8 @@ def addresses(allow: AddressSet | None) -> str:
         parts = [f"everybody with an {everybody[0]} address", *(one for one in parts if one not in _ALL)]
     elif everybody:
         parts = ["everybody"]
-    shown = [", ".join(parts)] if len(parts) <= HANDFUL else [count(len(parts), "network")]
+    uncounted = "at least " * (len(parts) >= MANY)
+    shown = [", ".join(parts) if len(parts) <= HANDFUL else uncounted + count(len(parts), "network")]
     return " and ".join([one for one in shown if one] + ["peers on unix sockets"] * allow.has_unix) or "nobody"
 
 

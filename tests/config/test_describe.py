@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.config.describe import describe
-from tests.config.loading import ENDS, SECRET, Workplace
+from tests.config.loading import ENDS, KEEPER, SECRET, Workplace
 
 FULL = """listen = ["0.0.0.0:443", "unix:/run/h.sock"]
 upstream = "http://127.0.0.1:8000"
@@ -154,3 +154,10 @@ def test_what_is_kept_is_told(place: Workplace, deliver: str, what: str) -> None
     assert "Keeps deliveries in /srv/h/queue." in lines
     told = "the sender is told 200 once it is on stable storage, and it is tried for 2h."
     assert f"    Kept: {what}; {told}" in lines
+
+
+def test_where_it_is_kept_is_told_without_the_url(place: Workplace) -> None:
+    queue = '[queue]\nstore = "redis"\nurl = "redis://cache.internal"\n'
+    lines = describe(place.load(f'{KEEPER}deliver = "queue"\n{queue}'))
+    assert "Keeps deliveries in a Redis." in lines
+    assert "cache.internal" not in lines

@@ -19,6 +19,7 @@ def test_counts() -> None:
         (["192.0.2.1"], "192.0.2.1"),
         (["192.0.2.1", "2001:db8::/32", "unix:"], "192.0.2.1, 2001:db8::/32 and peers on unix sockets"),
         ([f"192.0.2.{n}" for n in range(0, 16, 2)], "8 networks"),
+        ([f"10.{n >> 8}.{n & 255}.1" for n in range(20_000)], "at least 10000 networks"),
         (["192.0.2.0/25", "192.0.2.128/26"], "192.0.2.0/25, 192.0.2.128/26"),
         (["0.0.0.0/0"], "everybody with an IPv4 address"),
         (["::/0", "192.0.2.1"], "everybody with an IPv6 address, 192.0.2.1"),
