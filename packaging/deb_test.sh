@@ -10,16 +10,8 @@ set -eu
 
 package=$1
 root=${2:-}
-if [ -z "$root" ]; then
-    root=$(mktemp -d /tmp/hookward-deb.XXXXXX)
-    chmod 0755 "$root" # mktemp closes it to all users but root
-    trap 'rm -rf --one-file-system "$root"' EXIT
-    debootstrap --variant=minbase "${SUITE:-bookworm}" "$root" ${MIRROR:+"$MIRROR"} > /dev/null
-fi
-
-inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
-quietly() { inside sh -c "$* > /tmp/log 2>&1 || { cat /tmp/log; exit 1; }"; }
-expect() { inside sh -c "$*" || { echo "FAILED: $*"; exit 1; }; echo "ok  $*"; }
+# shellcheck source=packaging/fresh_debian.sh
+. packaging/fresh_debian.sh
 
 cp "$package" "$root/tmp/hookward.deb"
 quietly apt-get update
