@@ -36,6 +36,8 @@ from proxy.net.site import Site
 
 #: An edited body of a replay; larger ones are replayed as they came.
 MAX_CONTENT = 8 * 1024 * 1024
+#: Without a credential: a token to sign in with.
+MAX_SIGN_IN = 4 * 1024
 _READING = frozenset({b"GET", b"HEAD"})
 
 
@@ -57,7 +59,7 @@ class Console:
         takes a line for each act and each sight of a body. Raises StoreFailedError where the file cannot be used.
         """
         self.capture = site.capture = Capture(settings, site)
-        self.server = HttpServer(self._judge, max_content=MAX_CONTENT)
+        self.server = HttpServer(self._judge, max_content=self._max_content)
         self._desk = Desk(self.capture, site)
         if settings.store is not None:
             bounds = Bounds(settings.keep, settings.keep_bytes, settings.max_age_s)
@@ -99,6 +101,9 @@ class Console:
         self._desk.close()
 
     # -- one request
+
+    def _max_content(self, request: Request) -> int:
+        return MAX_SIGN_IN if isinstance(self._access.judge(request), Answer) else MAX_CONTENT
 
     def _judge(self, request: Request) -> Answering:
         found = self._respond(request)

@@ -83,10 +83,16 @@ Answering: TypeAlias = Answer | Coroutine[None, None, Answer]
 Handler: TypeAlias = Callable[[Request], Answering]
 
 
-class HttpServer:
-    """A listener and its connections. ``respond`` is asked for each request; ``max_content`` in bytes."""
+#: In bytes, of a request whose content has not come yet.
+ContentBound: TypeAlias = Callable[[Request], int]
 
-    def __init__(self, respond: Handler, *, max_content: int = 1024) -> None:
+
+class HttpServer:
+    """A listener and its connections. ``respond`` is asked for each request, and ``max_content`` how much of one is
+    taken before it is: of a stranger, little.
+    """
+
+    def __init__(self, respond: Handler, *, max_content: ContentBound = lambda _: 1024) -> None:
         self.respond = respond
         self.max_content = max_content
         self.connections: dict[HttpConnection, None] = {}  # in the order in which they came
@@ -115,7 +121,7 @@ class HttpConnection(asyncio.Protocol):
     def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
         self._loop = loop
-        self._buffer = b""
+        self._buffer = bytearray()
         self._head: RequestHead | None = None  # once it is here whole
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -176,32 +182,35 @@ class HttpConnection(asyncio.Protocol):
         assert self._head is not None
         wanted = self._head.content_length or 0
         if len(self._buffer) >= wanted and not self._transport.is_closing():
-            self._respond(self._head, self._buffer[:wanted])
+            self._respond(self._request(self._head, bytes(self._buffer[:wanted])))
 
     def _read_head(self) -> bool:
-        found = read_request_head(self._buffer, HEAD_LIMITS)
+        found = read_request_head(bytes(self._buffer), HEAD_LIMITS)
         if found is None:
             return False
         self._head, end = found
-        self._buffer = self._buffer[end:]
+        del self._buffer[:end]
+        length = self._head.content_length
         if self._head.framing is Framing.CHUNKED:
             self._write(Answer(411, TEXT, b"length_required\n"))
-        elif (self._head.content_length or 0) > self._server.max_content:
+        elif length and length > self._server.max_content(self._request(self._head)):
             self._write(Answer(413, TEXT, b"body_too_large\n"))
         elif self._head.expect_continue and self._transport is not None:
             self._transport.write(CONTINUE)
         return True
 
-    def _respond(self, head: RequestHead, content: bytes) -> None:
+    def _request(self, head: RequestHead, content: bytes = b"") -> Request:
         assert self._transport is not None
         here = self._transport.get_extra_info("sockname")
-        request = Request(
+        return Request(
             head,
             content,
             caller_of(self._transport),
             here[0] if isinstance(here, tuple) else None,
             self._transport.get_extra_info("sslcontext") is not None,
         )
+
+    def _respond(self, request: Request) -> None:
         found = self._server.respond(request)
         if isinstance(found, Answer) and found.stream is None:
             self._write(found)

@@ -33,7 +33,7 @@ class PrivateSocket:
         self.process = process
         self.paths = Paths({"GET /": self._who})
         self.path: str | None = None  # where it is open
-        self._server = HttpServer(self._judge, max_content=MAX_CONTENT)
+        self._server = HttpServer(self._judge, max_content=lambda asked: MAX_CONTENT if _is_ours(asked) else 0)
         self._bound: BoundSocket | None = None
 
     async def open(self, state_dir: str | None, environ: Mapping[str, str]) -> None:
@@ -61,8 +61,7 @@ class PrivateSocket:
             self._bound.close()
 
     def _judge(self, request: Request) -> Answering:
-        uid = request.caller.uid
-        if uid is None or uid not in (0, os.geteuid()):
+        if not _is_ours(request):
             return Answer(403, TEXT, b"only the user that hookward runs as, and root, are answered\n")
         return self.paths.respond(request)
 
@@ -73,6 +72,10 @@ class PrivateSocket:
             b'{"process": %d, "worker": %d, "version": "%b"}\n'
             % (self.process, os.getpid(), proxy.__version__.encode("ascii")),
         )
+
+
+def _is_ours(request: Request) -> bool:
+    return request.caller.uid in (0, os.geteuid())
 
 
 def _bind(folder: str, name: str) -> BoundSocket:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from proxy.console.console import MAX_CONTENT
+import pytest
+
+from proxy.console.console import MAX_CONTENT, MAX_SIGN_IN
 from tests.console.asking import BODY, READ, delivery, token
 from tests.whole.conftest import SECRET
 from tests.whole.console import Visitor
@@ -194,10 +196,22 @@ class TestStream:
         assert visitor.get("status")["console"]["workers"] == 2
 
 
-def test_content_of_a_request_has_a_bound(begin: Start) -> None:
-    connection = token(begin()).connect()
+@pytest.mark.parametrize(
+    ("credential", "size", "status"),
+    [
+        ("", MAX_SIGN_IN, 401),
+        ("", MAX_SIGN_IN + 1, 413),
+        ("w" * 20, MAX_SIGN_IN + 1, 413),
+        (READ, MAX_SIGN_IN + 1, 401),
+        (READ, MAX_CONTENT + 1, 413),
+    ],
+)
+def test_a_stranger_may_send_no_more_than_a_token(begin: Start, credential: str, size: int, status: int) -> None:
+    connection = token(begin(), credential).connect()
     connection.putrequest("POST", "/api/v1/session")
-    connection.putheader("Content-Length", str(MAX_CONTENT + 1))
-    connection.endheaders()
-    assert connection.getresponse().status == 413
+    if credential:
+        connection.putheader("Authorization", f"Bearer {credential}")
+    connection.putheader("Content-Length", str(size))
+    connection.endheaders(bytes(size) if status == 401 else None)
+    assert connection.getresponse().status == status
     connection.close()

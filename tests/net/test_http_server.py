@@ -19,7 +19,7 @@ Address = tuple[str, int]
 
 def serve(respond: Handler, action: Callable[[HttpServer, Address], Coroutine[None, None, None]]) -> None:
     async def main() -> None:
-        server = HttpServer(respond, max_content=100)
+        server = HttpServer(respond, max_content=lambda asked: 200 if asked.head.method == b"PUT" else 100)
         sock = socket.create_server(("127.0.0.1", 0))
         await server.listen(sock)
         try:
@@ -57,6 +57,7 @@ TABLE = Paths({"GET /a": echo, "POST /a": echo, "POST /a/{id}/do": echo})
         (b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405, b"method_not_allowed\n"),
         (b"GET /a/ HTTP/1.1\r\nHost: x\r\n\r\n", 404, b"not_found\n"),
         (b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 101\r\n\r\n", 413, b"body_too_large\n"),
+        (b"PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 101\r\n\r\n" + bytes(101), 405, b"method_not_allowed\n"),
         (b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", 411, b"length_required\n"),
     ],
 )
@@ -212,7 +213,7 @@ PIECES = [
 def test_no_bytes_break_it(pieces: list[bytes]) -> None:
     loop = asyncio.new_event_loop()
     try:
-        connection = http_server.HttpConnection(HttpServer(TABLE.respond, max_content=100), loop)
+        connection = http_server.HttpConnection(HttpServer(TABLE.respond, max_content=lambda _: 100), loop)
         transport = Transport()
         connection.connection_made(transport)
         for piece in pieces:
