@@ -112,7 +112,7 @@ class AgentGreeting(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._fail(DialError("it has closed during the hello"))
+        self._fail(DialError("it closed the connection during the hello"))
 
     def _hear(self, words: list[str]) -> None:
         if self.challenge is None:
@@ -143,7 +143,7 @@ class AgentGreeting(asyncio.Protocol):
 _STRANGER = {
     Purpose.SERVE: "it does not know the key of agent {name!r}: it was revoked or enrolled anew there, or may not "
     "connect from here, or this is not our relay",
-    Purpose.JOIN: "it does not take the code: it was used, or its time is over, or agent {name!r} may not connect "
+    Purpose.JOIN: "it does not accept the code: it was used, or has expired, or agent {name!r} may not connect "
     "from here",
 }
 
@@ -284,7 +284,7 @@ async def _tunnel(loop: asyncio.AbstractEventLoop, sock: socket.socket, target: 
         piece = await loop.sock_recv(sock, 1024)
         answer += piece
         if not piece or len(answer) > _MAX_PROXY_ANSWER:
-            raise DialError("the proxy on the way closes, or answers without end")
+            raise DialError("the HTTP proxy closes the connection, or its answer has no end")
     _judge_proxy(*answer.split(b"\r\n\r\n", 1))
 
 
@@ -295,11 +295,11 @@ def _judge_proxy(head: bytes, rest: bytes) -> None:
     """Whether the proxy's answer opens the way."""
     found = _STATUS.match(head)
     if found is None or rest:
-        raise DialError("the proxy on the way does not speak HTTP/1.1, or says more than it should")
+        raise DialError("the HTTP proxy does not answer CONNECT in HTTP/1.1, or sends bytes behind its answer")
     status = int(found[1])
     if not 200 <= status < 300:
-        what = "wants a login (--proxy-login)" if status == 407 else "refuses the way to the relay"
-        raise DialError(f"the proxy on the way {what}: status {status}")
+        what = "wants a login (--proxy-login)" if status == 407 else "refuses to connect to the relay"
+        raise DialError(f"the HTTP proxy {what}: status {status}")
 
 
 def split(address: str) -> tuple[str, int]:

@@ -100,7 +100,7 @@ class RelayLink:
                 pass
             expected_s = asyncio.get_running_loop().time() - before
             if sleep.slept(time.monotonic(), _boot_time(), min(expected_s, wait_s)):
-                log.warning("time has passed that we did not see (sleep?): connecting anew to %s", self.relay)
+                log.warning("this process was suspended (did the host sleep?): reconnecting to %s", self.relay)
                 self.cut("slept")
                 self._pause_until = 0.0
 
@@ -211,7 +211,7 @@ class RelayLink:
         worker = self.workers.get(process)
         if worker is not None and not worker.leaving:
             worker.leaving = True
-            log.info("a worker of relay %s leaves: connecting elsewhere", self.relay)
+            log.info("a worker of relay %s is draining: connecting to another", self.relay)
             self._pause_until = 0.0
             self._changed.set()
 
@@ -292,12 +292,12 @@ class AgentControl(asyncio.Protocol):
             self.end(error.word, cut=True)
 
     def eof_received(self) -> bool:
-        self.end("it has closed")
+        self.end("it closed the connection")
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self.end("the connection was lost" if exc else "it has closed")
+        self.end("the connection was lost" if exc else "it closed the connection")
 
     def say(self, message: Message) -> None:
         """Send one."""
@@ -325,7 +325,7 @@ class AgentControl(asyncio.Protocol):
     def _look(self) -> None:
         now = time.monotonic()
         if self._pulse.is_dead(now):
-            self.end("nothing was heard of it for 9 s", cut=True)
+            self.end("nothing was heard from it for 9 s", cut=True)
             return
         number = self._pulse.ping(now)
         if number:

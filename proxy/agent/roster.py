@@ -30,9 +30,9 @@ KEYS_S = 1.0
 MAX_PROCESSES = 16
 
 _WHY = {
-    "draining": "it says that it leaves",
-    "silent": "nothing was heard of it for 9 s",
-    "closed": "it has closed",
+    "draining": "it is draining",
+    "silent": "nothing was heard from it for 9 s",
+    "closed": "it closed the connection",
     "lost": "the connection was lost",
     "revoked": "its key is no longer good",
     "replaced": "it has connected again",
@@ -146,7 +146,7 @@ class AgentRoster:
         session.ask_for(self._paths.get(terms.name, ()))
         if self._certificates:
             session.say(self._certificates)
-        log.info("agent %s is here: %s from %s", terms.name, terms.instance, terms.peer)
+        log.info("agent %s has connected: %s from %s", terms.name, terms.instance, terms.peer)
         if self.is_leaving:
             session.drain()
 
@@ -159,7 +159,7 @@ class AgentRoster:
         self._among.clear()
         self._pool.endpoints.forget(session.endpoint)
         tell = log.info if why in ("draining", "replaced", "stopping") else log.warning
-        tell("agent %s has gone: %s from %s: %s", terms.name, terms.instance, terms.peer, _WHY.get(why, why))
+        tell("agent %s has disconnected: %s from %s: %s", terms.name, terms.instance, terms.peer, _WHY.get(why, why))
 
     def lent(self, session: Session) -> int:
         """How many of its connections are in use."""

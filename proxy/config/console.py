@@ -26,7 +26,7 @@ def read_console(top: Table, environ: Mapping[str, str]) -> ConsoleSettings | No
     listen = view.need("listen", ListenAddress)
     read_token, act_token = (_token(view, name, environ) for name in ("read_token", "act_token"))
     if read_token is not None and read_token == act_token:
-        view.wrong("act_token", "is the same as read_token: whoever reads could act", "make one for each")
+        view.wrong("act_token", "is the same as read_token: a program that may read could act", "make one for each")
     if not listen.is_local and not view.doubtful("listen"):
         _check_exposed(top, view, listen)
     return ConsoleSettings(
@@ -45,7 +45,7 @@ def _check_exposed(top: Table, view: Table, listen: ListenAddress) -> None:
         what = f"other hosts can reach {listen}, and what is shown there goes over the network as it is"
         view.wrong("listen", what, 'add [tls] with `cert` and `key`, or write listen = "127.0.0.1:4041"')
     if "read_token" not in view and "act_token" not in view:
-        what = f"other hosts can reach {listen}, and no token says who is let in"
+        what = f"other hosts can reach {listen}, and no token guards it"
         mend = 'add act_token = "file:/etc/hookward/console.token" (or read_token), or write listen = "127.0.0.1:4041"'
         view.wrong("listen", what, mend)
 

@@ -130,7 +130,7 @@ def check_queue(top: Table, settings: Settings, routes: Sequence[Route]) -> None
         if not is_guarded(route):
             table.wrong(
                 _cause(route),
-                "nothing guards this route, so anybody could fill the disk",
+                "nothing guards this route, so any client could fill the disk",
                 "add `provider` with `secrets`, `token` or `allow`, or remove the key",
             )
     for route in keeping:

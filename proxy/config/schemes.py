@@ -115,7 +115,7 @@ def _check_slots(view: Table, scheme: Scheme, kinds: set[str]) -> None:
     for kind in sorted(kinds - _OFFERED):
         view.wrong("signed", f"{{{kind}}} cannot be used here", f"use {', '.join(sorted(_OFFERED))}")
     if "body" not in kinds:
-        view.wrong("signed", "does not hold {body}, so anybody could replace it", "add {body}")
+        view.wrong("signed", "does not hold {body}, so a client could replace it", "add {body}")
     _check_time(view, scheme, is_signed="timestamp" in kinds)
     named = {"id": scheme.identity, "nonce": scheme.nonce}
     for kind in [kind for kind, name in named.items() if kind in kinds and name is None]:

@@ -262,7 +262,7 @@ async def answered(place: Place, request: Request, visitor: Visitor) -> Answer:
     except ApiProblem as problem:
         return _json({"error": problem.content}, problem.status)
     except TooManyViewersError:
-        return _json({"error": {"what": "too many look on already", "mend": "close one of them"}}, 503)
+        return _json({"error": {"what": "too many streams are open already", "mend": "close one of them"}}, 503)
     except PrivateError as error:
         return _json({"error": {"what": str(error), "mend": "look at the log"}}, error.status or 503)
 
@@ -325,7 +325,7 @@ async def _next_delivery(events: AsyncGenerator[list[Json], None]) -> str:
         for event in batch:
             if "delivery" in event:
                 return str(json.loads(str(event["delivery"]))["id"])
-    raise ApiProblem(503, "this worker ends", "ask again")
+    raise ApiProblem(503, "this worker is stopping", "ask again")
 
 
 # -- server-sent events: the id of each says of every worker which number was seen last

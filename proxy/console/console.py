@@ -186,7 +186,10 @@ class Console:
             return None
         found = export(kept, self.capture.maskings.of(kept.route), str(asked["form"]))
         if found is None:
-            return {"what": "it cannot be exported so", "mend": f"write as={' or as='.join(FORMS)}, of what has a head"}
+            return {
+                "what": "it cannot be exported in that form",
+                "mend": f"write as={' or as='.join(FORMS)}, of what has a head",
+            }
         return found
 
     async def _replay(self, asked: Any) -> Any:

@@ -99,7 +99,7 @@ class Crew:
         question = self._questions.get(request.params["question"])
         params = json.loads(request.content)
         if question is None:
-            return Answer(404, TEXT, b"no such question\n")
+            return Answer(404, TEXT, b"there is no such path\n")
         return Answer(200, JSON, json.dumps(await question(params)).encode("ascii"))
 
     # -- streams

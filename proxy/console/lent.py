@@ -30,7 +30,7 @@ def stream_of(desk: Desk, request: Request) -> Answer:
     except SearchError as error:
         return Answer(400, TEXT, str(error).encode())
     if len(desk.capture.viewers) >= MAX_VIEWERS:
-        return Answer(503, TEXT, b"too many look on already\n")
+        return Answer(503, TEXT, b"too many streams are open already\n")
     since = asked.get("since")
 
     async def lines() -> AsyncGenerator[bytes, None]:

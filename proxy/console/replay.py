@@ -67,7 +67,7 @@ class Replayer:
         if how.get("dry_run"):
             return {**shown, "outcome": "nothing was sent"}
         if self._under_way >= MAX_REPLAYS:
-            raise MistakenOrderError("as many replays are under way as may be", "wait for one of them")
+            raise MistakenOrderError("too many replays are under way", "wait for one of them")
         self._under_way += 1
         try:
             async with asyncio.timeout(PATIENCE_S):

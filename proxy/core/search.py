@@ -153,7 +153,7 @@ def _quoted(text: str, start: int) -> tuple[str, bool, int]:
         pieces.append(text[at])
         at += 1
     if at >= len(text):
-        raise SearchError(start + 1, "a quotation mark without its other one", 'end the text with "')
+        raise SearchError(start + 1, "a quotation mark is not closed", 'end the text with "')
     return "".join(pieces), True, at + 1
 
 

@@ -74,7 +74,7 @@ NAMED_NOT_LISTED = SetupFault(
 )
 FULL = SetupFault(
     "connections",
-    "refused at accept: as many connections are open as there may be",
+    "refused at accept: max_connections connections are open",
     "raise max_connections, or look for the addresses that hold them (/status)",
 )
 MANY_OF_ADDRESS = SetupFault(
@@ -84,7 +84,7 @@ MANY_OF_ADDRESS = SetupFault(
 )
 MANY_HANDSHAKES = SetupFault(
     "handshakes",
-    "refused at accept: as many TLS handshakes are under way as there may be",
+    "refused at accept: max_handshakes TLS handshakes are under way",
     "raise max_handshakes if this is no flood",
 )
 
@@ -181,9 +181,13 @@ _CHAIN = (
 )
 _UNTRUSTED = ("untrusted", "the client does not trust our certificate", _CHAIN)
 _NOT_ACCEPTED = ("untrusted", "the client does not accept our certificate: its authority, its names or its use", _CHAIN)
-_EXPIRED = ("expired", "the client says that our certificate is out of its dates", "renew it, or mend a clock")
-_VERSION = ("protocol", "no version of TLS that both know", "let the client speak TLS 1.2 or 1.3")
-_CIPHER = ("cipher", "no cipher or curve that both know", "let the client offer ECDHE with AES-GCM or ChaCha20")
+_EXPIRED = (
+    "expired",
+    "the client says that our certificate has expired or is not valid yet",
+    "renew it, or mend a clock",
+)
+_VERSION = ("protocol", "no version of TLS in common", "let the client speak TLS 1.2 or 1.3")
+_CIPHER = ("cipher", "no cipher or curve in common", "let the client offer ECDHE with AES-GCM or ChaCha20")
 _NO_CERTIFICATE = (
     "client_certificate",
     "client_ca asks for a certificate, and the client shows none",

@@ -64,10 +64,10 @@ def build_parser() -> RunParser:
         help='a one-time code; "-" reads it from standard input',
     )
     add("--relay", metavar="HOST:PORT", action="append", default=[], help="the relay; left out, those that were joined")
-    add("--relay-ca", metavar="PATH", help="authorities (PEM) that vouch for a relay's renewed certificate")
-    add("--proxy", metavar="HOST:PORT", help="an HTTP proxy on the way, which CONNECT is asked of")
+    add("--relay-ca", metavar="PATH", help="CAs (PEM) that a relay's renewed certificate may be of")
+    add("--proxy", metavar="HOST:PORT", help="an HTTP proxy through which the relay is reached, by CONNECT")
     add("--proxy-login", metavar="REFERENCE", help="its user:password, as file:PATH or env:NAME")
-    add("--health", metavar="PATH", help="the application's path that says whether it is well")
+    add("--health", metavar="PATH", help="the application's path for health checks")
     add_run_flags(parser)
     return parser
 

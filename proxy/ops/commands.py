@@ -179,7 +179,7 @@ def _man() -> CommandModule:
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
-        "run": Command("guard the application: the default, which takes the flags below", _run),
+        "run": Command("guard the application: the default, which takes the flags above", _run),
         "init": Command("write a first configuration, with a secret, for your provider", _init),
         "check": Command("say what a configuration means, and listen nowhere", _check, of_run=True),
         "send": Command("send a test delivery, signed as a provider would sign it", _send),

@@ -48,7 +48,7 @@ class Copier:
             return
         size = relay.gate.received
         if len(self._tasks) >= MOST_WAITING or (self._tasks and self._bytes + size > MOST_BYTES):
-            self.lost([route.name for route, _ in copies], "the store does not come after")
+            self.lost([route.name for route, _ in copies], "the store cannot keep up")
             return
         try:
             shared = spill.share() if spill is not None and spill.size else None

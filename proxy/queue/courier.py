@@ -276,7 +276,7 @@ class Courier:
                 try:
                     await self._write()
                 except QueueError as error:
-                    log.warning("what has come of deliveries cannot be written, they may arrive again: %s", error)
+                    log.warning("outcomes of deliveries cannot be written, so these may arrive again: %s", error)
                     if self._stopping:
                         return
                     await asyncio.sleep(AGAIN_S)

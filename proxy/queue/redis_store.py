@@ -100,7 +100,7 @@ class QueueRedis:
             arguments += fields_of(parcel, upload)
         answer = await self._write(scripts.APPEND, arguments)
         if answer == b"full":
-            raise QueueFullError("it holds as much as it may")
+            raise QueueFullError("max_bytes is reached")
         if isinstance(answer, bytes):
             raise QueueError(_REFUSED.get(answer, "Redis has answered something else"))
         numbers, has_taken = answer
@@ -113,7 +113,7 @@ class QueueRedis:
     async def _upload(self, parcel: Parcel) -> str:
         """Put a large body into a key of its own, which is gone in time where nothing comes of it; gives the key."""
         if int(await self._call(self.redis.get(f"{PREFIX}used")) or 0) + parcel.cost > self.max_bytes:
-            raise QueueFullError("it holds as much as it may")
+            raise QueueFullError("max_bytes is reached")
         key, is_first = f"{PREFIX}new:{secrets.token_hex(16)}", True
         try:
             for chunk in chunks(parcel):
@@ -227,7 +227,7 @@ class QueueRedis:
                 await self._beat()
                 [seconds, micros] = await self._call(self.redis.time())
                 if found := await self._recover("", seconds + micros / 1e6):
-                    log.warning("%d deliveries were under way at a dead courier: they are tried again", found)
+                    log.warning("%d deliveries were under way at a process that died: they are tried again", found)
                 await self._sweep()
                 await self._ask_durable()
 

@@ -209,7 +209,7 @@ class _Insertion:
 
     def run(self, database: sqlite3.Connection, ledger: BatchLedger) -> list[int]:
         if ledger.used + sum(parcel.cost for parcel in self.parcels) > self.max_bytes:
-            raise QueueFullError("it holds as much as it may")
+            raise QueueFullError("max_bytes is reached")
         if (spare := self.folder.spare()) < 0 and spare + database.execute(sql.FREE).fetchone()[0] < 0:
             raise QueueFullError("the disk is nearly full, and delivering needs the rest")
         return [self._insert(parcel, database, ledger) for parcel in self.parcels]

@@ -44,7 +44,7 @@ def build_parser() -> Parser:
         description="Print a link that lets a browser into the console of a running hookward, once.",
     )
     add_process_flags(parser)
-    parser.add_argument("--read", action="store_true", help="let it look, and not act")
+    parser.add_argument("--read", action="store_true", help="a link that may read and not act")
     parser.add_argument("--open", action="store_true", help="open it in the browser of this host")
     return parser
 

@@ -57,7 +57,7 @@ def build_parser() -> Parser:
         "provider", metavar="PROVIDER", nargs="?", help="the provider it is for; without one, 64 hex characters"
     )
     parser.add_argument("--out", metavar="FILE", help="write it into a new file, not to standard output")
-    parser.add_argument("--owner", metavar="USER", help="whose the file is to be")
+    parser.add_argument("--owner", metavar="USER", help="the owner of the file")
     parser.add_argument(
         "--group", metavar="GROUP", help="the group that may read it (mode 0640); of what root makes, the folder's"
     )

@@ -68,7 +68,9 @@ def build_parser() -> Parser:
     parser.add_argument("--listen", metavar="ADDRESS", help=f"where to listen: {DEFAULT_LISTEN}")
     parser.add_argument("--upstream", metavar="ADDRESS", help=f"the application: {DEFAULT_UPSTREAM}")
     parser.add_argument("--path", metavar="PATH", help="where deliveries arrive: /hooks/PROVIDER")
-    parser.add_argument("--public-url", metavar="URL", help="how the world calls this host: https://hooks.example.com")
+    parser.add_argument(
+        "--public-url", metavar="URL", help="the URL by which providers reach this host: https://hooks.example.com"
+    )
     parser.add_argument("--yes", action="store_true", help="ask nothing: take what is usual")
     return parser
 

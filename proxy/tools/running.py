@@ -32,7 +32,7 @@ def add_process_flags(parser: argparse.ArgumentParser, *, metavar: str = "PID") 
     """Add the flags that say which process is meant."""
     help_text = "which process: its PID, or the path of a private socket of it; left out, the only one there is"
     parser.add_argument("--follow", metavar=metavar, help=help_text)
-    parser.add_argument("--state-dir", metavar="PATH", help="where its private sockets lie, if it is not found without")
+    parser.add_argument("--state-dir", metavar="PATH", help="its state_dir, where its private sockets are")
 
 
 def _ends(places: list[str], state_dir: str | None, process: int | None) -> list[PrivateEnd]:

@@ -46,7 +46,9 @@ def build_parser() -> Parser:
     """The parser of the command."""
     parser = Parser(prog="hookward top", description="Show the routes of a running hookward, live. The key q ends it.")
     add_process_flags(parser)
-    parser.add_argument("--interval", metavar="SECONDS", type=float, default=1.0, help="how often it is looked [1]")
+    parser.add_argument(
+        "--interval", metavar="SECONDS", type=float, default=1.0, help="how often the figures are read [1]"
+    )
     parser.add_argument("--once", action="store_true", help="print one table and end")
     return parser
 

@@ -66,7 +66,7 @@ def test_a_folder_of_its_own(place: Workplace) -> None:
             "resign",
             "nothing signs",
         ),
-        (f'state_dir = "s"\n{ENDS}[route.hook]\nopen = true\ndeliver = "queue"\n', "deliver", "anybody could fill"),
+        (f'state_dir = "s"\n{ENDS}[route.hook]\nopen = true\ndeliver = "queue"\n', "deliver", "any client could fill"),
     ],
 )
 def test_what_is_no_promise(place: Workplace, text: str, where: str, what: str) -> None:

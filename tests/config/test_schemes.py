@@ -172,7 +172,7 @@ QUOTE = "write it in quotes"
          "algorithm 'md5' is none of sha1, sha256, sha384, sha512; write one of: sha1, sha256, sha384, sha512"),
         ({"encoding": 7}, f"encoding this is none of {ENCODINGS}; write one of: {ENCODINGS}"),
         ({"prefix": 1}, f"prefix is not a text; {QUOTE}"),
-        ({"signed": "{timestamp}"}, "signed does not hold {body}, so anybody could replace it; add {body}"),
+        ({"signed": "{timestamp}"}, "signed does not hold {body}, so a client could replace it; add {body}"),
         ({"signed": "{body}"},
          "signed does not hold {timestamp}, so it proves nothing; add it, or leave timestamp out"),
         ({"signed": "{timestamp}{form}{body}"}, f"signed {{form}} cannot be used here; use {SLOTS}"),

@@ -77,7 +77,9 @@ def test_what_is_said_of_dates(
         subprocess.run(
             [*ran, "-CAfile", str(tmp_path / "ca.pem")], input=b"", capture_output=True, check=False, timeout=30
         )
-        assert hookward.said("the client says that our certificate is out of its dates (from 127.0.0.1): renew it")
+        assert hookward.said(
+            "the client says that our certificate has expired or is not valid yet (from 127.0.0.1): renew it"
+        )
     warned = [one for one in found["configuration"]["warnings"] if cert in one]
     assert bool(warned) is bool(rule)
     assert all(f"warning: {one}" in hookward.err.text for one in found["configuration"]["warnings"])

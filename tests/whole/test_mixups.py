@@ -122,7 +122,7 @@ def test_tls_on_a_plain_port_is_said(begin: Callable[..., Hookward]) -> None:
     [
         (["-verify_return_error"], "untrusted", "the client does not trust our certificate"),
         (["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], "protocol", "let the client speak TLS 1.2 or 1.3"),
-        (["-tls1_2", "-cipher", "AES128-SHA"], "cipher", "no cipher or curve that both know"),
+        (["-tls1_2", "-cipher", "AES128-SHA"], "cipher", "no cipher or curve in common"),
     ],
 )
 def test_a_failed_handshake_has_its_cause(

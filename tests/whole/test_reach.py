@@ -120,7 +120,7 @@ def test_a_code_is_good_once(standing: Reach, upstream: RecordingUpstream) -> No
     standing.agent("--upstream", upstream.url, code=code)
     done = run_command("agent", "--join", code, "--state-dir", standing.folder / "other", "--upstream", upstream.url)
     assert done.returncode == 78
-    assert "it does not take the code" in done.stderr
+    assert "it does not accept the code" in done.stderr
     assert code not in done.stderr
     assert not (standing.folder / "other" / "agent.json").exists()
     assert standing.deliver().status == 200, "the first one is still good"

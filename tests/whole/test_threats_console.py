@@ -196,7 +196,7 @@ def test_k6_the_audit_log_does_not_follow_the_level(start: Start, upstream: Reco
     ("console", "says"),
     [
         ('listen = "0.0.0.0:0"', "add [tls]"),
-        ('listen = "0.0.0.0:0"', "no token says who is let in"),
+        ('listen = "0.0.0.0:0"', "no token guards it"),
         ('listen = "[::]:0"\n' + TOKENS, "add [tls]"),
         ('listen = "fd:console"', "add [tls]"),
         ('listen = "127.0.0.1:0"\nread_token = "file:act"\nact_token = "file:act"', "the same as read_token"),
