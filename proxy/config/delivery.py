@@ -15,6 +15,7 @@ from proxy.config.installation import how_to_add
 from proxy.config.settings import QueueSettings, Settings
 from proxy.config.tree import Table
 from proxy.core.delivery import Deliver, DeliveryRule, RetryRule, failures_of
+from proxy.core.payload import Pointer
 from proxy.core.policy import BodyMode, Route
 from proxy.core.signing.extras import needs_public_keys
 
@@ -53,9 +54,9 @@ def read_delivery(view: Table) -> DeliveryRule | None:
         concurrency=view.need("concurrency", int),
         pace_per_s=view.get("pace", float) or 0.0,
         strict=view.need("order", str) == "strict",
-        order_by=view.get("order_by", str) or "",
+        order_by=_place(view, "order_by"),
         resign=view.need("resign", bool),
-        coalesce=view.get("coalesce", str) or "",
+        coalesce=_place(view, "coalesce"),
         keeps_authorization=view.need("keep_authorization", bool),
     )
 
@@ -78,6 +79,11 @@ def kept_body(view: Table, mode: BodyMode) -> BodyMode:
             'write body = "hold", or leave `body` out',
         )
     return BodyMode.HOLD
+
+
+def _place(view: Table, key: str) -> Pointer | None:
+    text = view.get(key, str)
+    return Pointer.parse(text) if text else None
 
 
 def _retry(view: Table) -> RetryRule:

@@ -6,7 +6,7 @@ from proxy.config import kinds
 from proxy.config.keys import Key
 from proxy.config.kinds import choice
 from proxy.config.store_url import STORE_URL
-from proxy.config.where import WHERE
+from proxy.config.where import PLACE, WHERE
 
 DELIVERY = (
     Key("deliver", choice("direct", "fallback", "queue"), "When the sender is told that a delivery is taken. `direct`: "
@@ -24,10 +24,10 @@ DELIVERY = (
         "them.", at_limit="the next one waits"),
     Key("order", choice("none", "strict"), "`strict`: one after the other, in the order they came. One that fails holds"
         " up those behind it until it is delivered or dead.", "none"),
-    Key("order_by", kinds.TEXT, "With `strict`, a field whose every value has an order of its own: a header, or a path "
-        "into a JSON body such as `repository.full_name`."),
-    Key("coalesce", kinds.TEXT, "A path into a JSON body, such as `ref`: of the deliveries that wait and are equal in "
-        "it, event and repository included, only the last is delivered."),
+    Key("order_by", PLACE, "With `strict`, a field whose every value has an order of its own: a header, or a place in "
+        "the payload such as `repository.full_name`, as in `where`."),
+    Key("coalesce", PLACE, "A place in the payload, such as `ref`: of the deliveries that wait and are equal in it, "
+        "event and repository included, only the last is delivered."),
     Key("resign", kinds.BOOL, "Whether each attempt is signed again, with the route's newest secret and the time of "
         "then, for an application that checks for itself and would find what waited too old.", False),
     Key("copies", kinds.TABLE, "Where else each delivery goes, by the queue, with retries of its own; the sender "

@@ -7,7 +7,7 @@ from __future__ import annotations
 from proxy.config import kinds
 from proxy.config.keys import Key
 from proxy.config.kinds import choice
-from proxy.config.where import EVENT_PLACE
+from proxy.config.where import PLACE
 from proxy.core.signing.scheme import Encoding, TimeFormat
 
 SCHEME = (
@@ -25,7 +25,7 @@ SCHEME = (
     Key("secret_encoding", choice("raw", "hex", "base64", "whsec"), "What must be decoded before it is a key.", "raw"),
     Key("required", kinds.FIELDS, "A table: headers that must have exactly this value."),
     Key("event_header", kinds.HEADER, "The header that names the event, for `events` and the log."),
-    Key("event_place", EVENT_PLACE, "Where the event stands in the payload, where no header has it: `event.type`.",
+    Key("event_place", PLACE, "Where the event stands in the payload, where no header has it: `event.type`.",
         ""),
     Key("delivery_header", kinds.HEADER, "The header that names the delivery, for the log."),
     Key("refusal_status", kinds.REFUSAL, "The status that the provider demands instead of 403: 400, 401 or 404."),

@@ -27,7 +27,7 @@ def read_where(value: object) -> tuple[PayloadCondition, ...]:
     return conditions
 
 
-def _event_place(value: object) -> object:
+def _place(value: object) -> object:
     if not isinstance(value, str):
         raise Mistake("is not a text", _PLACE_FORM)
     try:
@@ -37,7 +37,7 @@ def _event_place(value: object) -> object:
 
 
 WHERE = Kind("table", FORM, read_where)
-EVENT_PLACE = Kind("place in a payload", _PLACE_FORM, _event_place)
+PLACE = Kind("place in a payload", _PLACE_FORM, _place)
 
 
 def _flat(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str, object]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from proxy.core.payload import Pointer
 from proxy.values import IdentityEnum, frozen
 
 
@@ -75,9 +76,9 @@ class DeliveryRule:
     concurrency: int = 4  # deliveries under way at once
     pace_per_s: float = 0.0  # deliveries in a second; 0 is any number
     strict: bool = False  # one after the other, in the order they came
-    order_by: str = ""  # of ``strict``: each value of this field has an order of its own
+    order_by: Pointer | None = None  # of ``strict``: each value of this field has an order of its own
     resign: bool = False  # sign again at each attempt, with the newest secret and the time of then
-    coalesce: str = ""  # of those that wait and are equal in this field, only the last is delivered
+    coalesce: Pointer | None = None  # of those that wait and are equal in this field, only the last is delivered
     keeps_authorization: bool = False  # an ``Authorization`` that no guard reads is stored, and goes along
 
     @property

@@ -18,7 +18,7 @@ from proxy.net.spill import SharedSpill, SpillFile
 from proxy.queue.records import Parcel, QueueError, Spilled
 from proxy.queue.sealed import seal
 from proxy.queue.store import QueueStore
-from proxy.queue.telling import facts_of, order_of, same_of
+from proxy.queue.telling import Telling, tell
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,8 @@ class Copier:
             self.lost([route.name for route, _ in copies], str(error.strerror))
             return
         self._bytes += size
-        task = self._site.loop.create_task(self._keep(parcels_of(self._site, relay, copies, shared), shared, size))
+        parcels = parcels_of(self._site, relay, copies, told_of(relay, shared), shared)
+        task = self._site.loop.create_task(self._keep(parcels, shared, size))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -87,26 +88,27 @@ class Copier:
                 shared.close()
 
 
+def told_of(relay: KeepingRelay, spill: Spilled | None) -> Telling:
+    """What the delivery of ``relay`` and its copies are told by."""
+    return tell(relay, None if spill is not None else relay.body)
+
+
 def parcel_of(
-    site: Site, relay: KeepingRelay, route: Route, head: bytes, *, name: str, spill: Spilled | None
+    site: Site, relay: KeepingRelay, route: Route, head: bytes, told: Telling, *, name: str, spill: Spilled | None
 ) -> Parcel:
     """What is kept under ``name`` of the delivery of ``relay`` for ``route``, which is its own or that of a copy;
     ``head`` is sealed.
     """
-    rule = route.delivery
-    assert rule is not None
-    body = None if spill is not None else relay.body
-    facts = facts_of(relay)
     return Parcel(
         id=name,
         lane=route.name,
         accepted=site.clock.wall(),
         head=head,
-        body=body,
+        body=None if spill is not None else relay.body,
         size=relay.gate.received,
-        facts=facts,
-        order=order_of(rule, relay.head, body),
-        same=same_of(rule, facts, body),
+        facts=told.facts,
+        order=told.order,
+        same=told.same,
         spill=spill,
     )
 
@@ -117,12 +119,12 @@ def name_of(site: Site, relay: KeepingRelay) -> str:
 
 
 def parcels_of(
-    site: Site, relay: KeepingRelay, copies: Sequence[tuple[Route, bytes]], spill: Spilled | None
+    site: Site, relay: KeepingRelay, copies: Sequence[tuple[Route, bytes]], told: Telling, spill: Spilled | None
 ) -> list[Parcel]:
     """The parcels of ``copies``. One without a secret of its own never has the token of the route."""
     name, found = name_of(site, relay), []
     for number, (route, head) in enumerate(copies, 1):
         own = route.delivery is not None and route.delivery.resign
         sealed = seal(head, route, leaves_token=own)
-        found.append(parcel_of(site, relay, route, sealed, name=f"{name}-copy{number}", spill=spill))
+        found.append(parcel_of(site, relay, route, sealed, told, name=f"{name}-copy{number}", spill=spill))
     return found

@@ -20,7 +20,7 @@ from proxy.core.policy import Route
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
 from proxy.queue.breaker import PROBING
-from proxy.queue.copier import Copier, name_of, parcel_of, parcels_of
+from proxy.queue.copier import Copier, name_of, parcel_of, parcels_of, told_of
 from proxy.queue.courier import Courier
 from proxy.queue.measuring import measure_commits, measure_lanes
 from proxy.queue.records import LaneCount, Parcel, QueueError, QueueFullError
@@ -89,11 +89,12 @@ class DeliveryKeeper:
         spill = spill if spill is not None and spill.size > 0 else None
         route = relay.admit.route
         name, head = name_of(self._site, relay), seal(relay.kept_head, route)
-        parcel = parcel_of(self._site, relay, route, head, name=name, spill=spill)
+        told_by = told_of(relay, spill)
+        parcel = parcel_of(self._site, relay, route, head, told_by, name=name, spill=spill)
         parcel = replace(parcel, keys=relay.keys.every, attempts=relay.attempts)
         # What was to be sent itself has its copies already.
         copies = relay.copies() if relay.rule.deliver is Deliver.QUEUE else []
-        also = parcels_of(self._site, relay, copies, spill)
+        also = parcels_of(self._site, relay, copies, told_by, spill)
         task = self._site.loop.create_task(self._keep(parcel, also, route, told))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

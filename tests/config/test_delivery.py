@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.delivery import Deliver, RetryRule
+from proxy.core.payload import Pointer
 from proxy.core.policy import BodyMode
 from tests.config.loading import ENDS, GITHUB, KEEPER, Workplace
 
@@ -34,8 +35,13 @@ resign = true
     assert rule is not None
     assert (rule.deliver, rule.accepted_status, rule.ambiguous) == (Deliver.FALLBACK, 200, True)
     assert rule.retry == RetryRule(1.0, 60.0, 7200.0, frozenset({409}), frozenset({5}))
-    assert (rule.concurrency, rule.pace_per_s, rule.strict, rule.order_by) == (9, 10.0, True, "X-Repo")
-    assert (rule.coalesce, rule.keeps_authorization, rule.keeps, rule.resign) == ("ref", True, True, True)
+    assert (rule.concurrency, rule.pace_per_s, rule.strict, rule.order_by) == (9, 10.0, True, Pointer.parse("X-Repo"))
+    assert (rule.coalesce, rule.keeps_authorization, rule.keeps, rule.resign) == (
+        Pointer.parse("ref"),
+        True,
+        True,
+        True,
+    )
     assert route.body is BodyMode.HOLD
     queue = loaded.settings.queue
     assert queue is not None
@@ -57,6 +63,8 @@ def test_a_folder_of_its_own(place: Workplace) -> None:
         (f'{KEEPER}ambiguous = "keep"\n', "ambiguous", "delivers directly"),
         (f'{QUEUE}ambiguous = "keep"\n', "ambiguous", "tries all again"),
         (f'{QUEUE}order_by = "X-Repo"\n', "order_by", "without an order"),
+        (f'{QUEUE}order = "strict"\norder_by = "a..b"\n', "order_by", "no place in a payload"),
+        (f'{QUEUE}coalesce = "repository."\n', "coalesce", "no place in a payload"),
         (f'{QUEUE}retry = {{ first = "2h" }}\n', "retry.first", "above the longest"),
         (f'{QUEUE}retry = {{ on = ["2xx"] }}\n', "retry.on", "no status of a failure"),
         (f"{QUEUE}accepted_status = 302\n", "accepted_status", "above the most"),

@@ -12,6 +12,7 @@ from proxy.core.delivery import Deliver
 from proxy.core.exchange import Admit
 from proxy.core.keeping import KeepingRelay
 from proxy.core.particulars import Arrival
+from proxy.core.payload import Pointer
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import read_request_head
 from proxy.queue.keeper import DeliveryKeeper
@@ -73,6 +74,18 @@ def test_an_id_of_a_trusted_proxy_may_come_twice(tmp_path: Path) -> None:
         assert len(set(await names(stage.opened.store))) == 2
 
     play(tmp_path, act)
+
+
+def test_of_the_pushes_to_one_branch_the_last_is_kept(tmp_path: Path) -> None:
+    async def act(stage: Stage, keeper: DeliveryKeeper) -> None:
+        await stage.opened.store.pause("hook", paused=True)
+        stage.courier.look()
+        await stage.until(lambda: stage.courier.lanes and stage.courier.lanes["hook"].paused)
+        for name, ref in (("a", b"main"), ("b", b"dev"), ("c", b"main")):
+            assert await keep(keeper, relay(stage, name, b'{"ref": "%b"}' % ref)) == (None, "")
+        assert await names(stage.opened.store) == ["b", "c"]
+
+    play(tmp_path, act, coalesce=Pointer.parse("ref"))
 
 
 @pytest.mark.parametrize(
