@@ -100,6 +100,9 @@ class Reason(IdentityEnum):
         return f"Reason.{self.name}"
 
 
+#: Ends that are neither a refusal nor a failure.
+GOOD = frozenset({Reason.DELIVERED, Reason.FILTERED, Reason.HANDSHAKE_ANSWERED, Reason.ACCEPTED})
+
 #: What ``mode = "observe"`` lets pass and counts: proofs that fail. Addresses, limits and grammar are always enforced.
 OBSERVABLE = frozenset(
     {

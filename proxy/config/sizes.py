@@ -95,6 +95,32 @@ def show_time(seconds: float) -> str:
     return f"{millis}ms" if millis % 1000 else f"{millis // 1000}s"
 
 
+def about_size(size: int) -> str:
+    """About how much, for people: ``1.5MiB``."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if size >= _SIZE_UNITS[unit]:
+            return f"{size / _SIZE_UNITS[unit]:.1f}{unit}"
+    return f"{size}B"
+
+
+def about_time(seconds: float | None) -> str:
+    """About how long, for people, in the largest unit that fills: ``3h``, ``12s``; ``-`` of None."""
+    if seconds is None:
+        return "-"
+    for unit in ("d", "h", "m", "s"):
+        count = int(seconds * 1000 // _TIME_UNITS[unit])
+        if count > 0:
+            return f"{count}{unit}"
+    return "0s"
+
+
+def took(seconds: float | None) -> str:
+    """How long something that was measured took: ``1.5 ms``, ``2.50 s``; ``-`` of None."""
+    if seconds is None:
+        return "-"
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
+
+
 def _meant(match: re.Match[str] | None) -> str:
     """`` (25MiB?)`` where the letter says which unit was probably meant."""
     if match is None or match[2].lower() not in {"k", "m", "g", "t", "kib", "mib", "gib", "tib", "mb", "gb", "tb"}:

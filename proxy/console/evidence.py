@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from proxy.config.sizes import took
 from proxy.console.kept import Json, KeptExchange
 from proxy.core.addresses import Peer
 from proxy.core.policy import Policy
@@ -54,7 +55,7 @@ def sentence(kept: KeptExchange, found: Walk | None = None) -> str:
     if record.verdict == "admitted":
         end = _TOLD.get(record.reason, _words(record.reason))
         if record.reason is Reason.DELIVERED:
-            end = f"{end} {record.status} after {_time(record.upstream_duration_s)}"
+            end = f"{end} {record.status} after {took(record.upstream_duration_s)}"
         return f"Admitted{by}{secret}; {end}."
     if record.verdict == "refused":
         why = "" if found is None or found.diagnosis is None else f" {found.diagnosis.sentence}"
@@ -68,10 +69,6 @@ def sentence(kept: KeptExchange, found: Walk | None = None) -> str:
 
 def _words(reason: Reason) -> str:
     return reason.word.replace("_", " ")
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
 def _peer(kept: KeptExchange) -> Peer | None:

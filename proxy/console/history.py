@@ -17,12 +17,13 @@ from proxy.console.kept import Json
 from proxy.core.exposition import Snapshot
 from proxy.core.metric_families import DURATION, DURATION_BOUNDS, EXCHANGES
 from proxy.core.metrics import Metrics
+from proxy.reasons import GOOD
 from proxy.values import mutable
 
 STEP_S = 60
 POINTS = 60
-#: Ends of exchanges that are no refusal.
-_GOOD = frozenset({"delivered", "handshake_answered", "accepted", "filtered"})
+#: The words of ends that are no refusal.
+GOOD_WORDS = frozenset(reason.word for reason in GOOD)
 
 
 @mutable
@@ -49,15 +50,19 @@ class Totals:
         return {"reasons": dict(self.reasons), "buckets": self.buckets}
 
     @property
+    def requests(self) -> int:
+        """How many there were."""
+        return self.reasons.total()
+
+    @property
     def refusals(self) -> Counter[str]:
         """The reasons that are refusals or failures."""
-        return Counter({word: count for word, count in self.reasons.items() if word not in _GOOD})
+        return Counter({word: count for word, count in self.reasons.items() if word not in GOOD_WORDS})
 
     def figures(self) -> Json:
         """As it is shown: counts, and the times that a half and 99 % stayed under, in seconds."""
-        count = sum(self.reasons.values())
         return {
-            "requests": count,
+            "requests": self.requests,
             "refused": self.refusals.total(),
             "reasons": dict(self.reasons.most_common()),
             "p50_s": quantile(self.buckets, 0.5),

@@ -9,12 +9,10 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from proxy.config.commandline import visible
+from proxy.config.sizes import about_size, about_time
 from proxy.queue.records import Condition, Kept, LaneCount
 
 Json = dict[str, object]
-
-_STEPS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
-_SIZES = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
 def searched_of(kept: Kept) -> Json:
@@ -50,14 +48,14 @@ def line_of(kept: Kept, now: float) -> str:
         f"{record['condition']}",
         f"{kept.parcel.lane}",
         f"{record['event'] or '-'}",
-        show_size(kept.parcel.size),
-        f"{show_age(now - kept.parcel.accepted)} old",
+        about_size(kept.parcel.size),
+        f"{about_time(now - kept.parcel.accepted)} old",
         f"{kept.attempts} attempts" if kept.attempts != 1 else "1 attempt",
     ]
     if kept.tries:
         words.append(said(kept.tries[-1].word, kept.tries[-1].status))
     if kept.condition is Condition.WAITING and kept.due > now:
-        words.append(f"again in {show_age(kept.due - now)}")
+        words.append(f"again in {about_time(kept.due - now)}")
     return one_line("  ".join(words))
 
 
@@ -86,10 +84,10 @@ def json_of(kept: Kept) -> Json:
 def page_of(kept: Kept, now: float) -> list[str]:
     """All of it but the body, for people."""
     facts = kept.parcel.facts
-    due = f", tried again in {show_age(kept.due - now)}" if kept.condition is Condition.WAITING else ""
+    due = f", tried again in {about_time(kept.due - now)}" if kept.condition is Condition.WAITING else ""
     lines = [
         f"{kept.parcel.id}: {kept.condition.name.lower()}{due}",
-        f"    route {kept.parcel.lane}, accepted {instant(kept.parcel.accepted)}, {show_size(kept.parcel.size)}",
+        f"    route {kept.parcel.lane}, accepted {instant(kept.parcel.accepted)}, {about_size(kept.parcel.size)}",
         *(f"    {name} {value}" for name, value in facts.items() if name not in {"peer", "scheme"}),
         "attempts:" if kept.tries else "no attempt yet",
     ]
@@ -116,10 +114,10 @@ def table_of(counts: Sequence[LaneCount], before: Sequence[LaneCount], seconds: 
                 count.lane,
                 str(count.live),
                 str(count.dead),
-                show_age(now - count.oldest) if count.oldest is not None else "-",
+                about_time(None if count.oldest is None else now - count.oldest),
                 f"{(count.accepted - first.accepted) / seconds:.1f}",
                 f"{(count.delivered - first.delivered) / seconds:.1f}",
-                show_size(count.bytes),
+                about_size(count.bytes),
                 "paused" if count.paused else "",
             )
         )
@@ -142,22 +140,6 @@ def count_json(count: LaneCount, before: LaneCount, seconds: float, now: float) 
         "delivered_per_s": round((count.delivered - before.delivered) / seconds, 3),
         "paused": count.paused,
     }
-
-
-def show_age(seconds: float) -> str:
-    """About how long: ``3h``, ``12s``."""
-    for unit, size in _STEPS:
-        if seconds >= size:
-            return f"{int(seconds // size)}{unit}"
-    return "0s"
-
-
-def show_size(size: int) -> str:
-    """About how much: ``1.5MiB``."""
-    for unit, scale in _SIZES:
-        if size >= scale:
-            return f"{size / scale:.1f}{unit}"
-    return f"{size}B"
 
 
 def instant(seconds: float) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from proxy.config.commandline import ExitCode, Paint, Parser, visible
 from proxy.config.flags import FlagError
-from proxy.console.history import Totals, totals
+from proxy.config.sizes import took
+from proxy.console.history import Totals, quantile, totals
 from proxy.core.exposition import read_snapshot
 from proxy.core.metrics import merge
 from proxy.errors import Problem
@@ -30,9 +31,10 @@ def main(argv: Sequence[str]) -> int:
     if not 0.1 <= arguments.interval <= 3600:
         raise FlagError([Problem("--interval", "is no time from 0.1 to 3600 seconds", "write --interval 1")])
     running = running_process(arguments.follow, arguments.state_dir)
-    show = _OnScreen(running, arguments.interval) if _wants_screen(arguments.once) else _Printed(running, arguments)
     try:
-        return show.run()
+        if arguments.once or not Screen.is_there():
+            return _print(running, arguments.interval, once=arguments.once)
+        return _draw(running, arguments.interval)
     except AskedToEnd as end:
         return end.code
     except KeyboardInterrupt:
@@ -53,10 +55,6 @@ def build_parser() -> Parser:
     return parser
 
 
-def _wants_screen(once: bool) -> bool:  # noqa: FBT001 - as it was asked for
-    return not once and Screen.is_there()
-
-
 def _now(running: Running) -> dict[str, Totals]:
     """What all workers have counted. PrivateError where none is left."""
     found = asyncio.run(ask_all(running.ends(), "GET", "/metrics"))
@@ -68,33 +66,22 @@ def _now(running: Running) -> dict[str, Totals]:
 def table(now: dict[str, Totals], before: dict[str, Totals], seconds: float) -> list[tuple[str, ...]]:
     """The rows, the busiest first: what each route has counted, and the rates since ``before``."""
     rows = [(name, one, one.less(before.get(name))) for name, one in now.items()]
-    rows.sort(key=lambda row: (-sum(row[2].reasons.values()), -sum(row[1].reasons.values()), row[0]))
+    rows.sort(key=lambda row: (-row[2].requests, -row[1].requests, row[0]))
     return [_HEAD, *(_row(name, one, lately, seconds) for name, one, lately in rows)]
 
 
 def _row(name: str, one: Totals, lately: Totals, seconds: float) -> tuple[str, ...]:
-    all_time, recent = one.figures(), lately.figures()
-    refusals = [f"{word} {count}" for word, count in one.refusals.most_common(3)]
+    refusals = one.refusals
     return (
         visible(name)[:40].replace("\n", " ") or _NO_ROUTE,
-        _rate(recent["requests"], seconds),
-        _rate(recent["refused"], seconds),
-        _time(recent["p50_s"]),
-        _time(recent["p99_s"]),
-        str(all_time["requests"]),
-        str(all_time["refused"]),
-        ", ".join(refusals),
+        f"{lately.requests / seconds:.1f}",
+        f"{lately.refusals.total() / seconds:.1f}",
+        took(quantile(lately.buckets, 0.5)),
+        took(quantile(lately.buckets, 0.99)),
+        str(one.requests),
+        str(refusals.total()),
+        ", ".join(f"{word} {count}" for word, count in refusals.most_common(3)),
     )
-
-
-def _rate(count: object, seconds: float) -> str:
-    return f"{int(str(count)) / seconds:.1f}"
-
-
-def _time(seconds: object) -> str:
-    if not isinstance(seconds, int | float):
-        return "-"
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
 
 
 def lines_of(rows: Sequence[tuple[str, ...]], paint: Paint, columns: int) -> list[str]:
@@ -108,46 +95,31 @@ def lines_of(rows: Sequence[tuple[str, ...]], paint: Paint, columns: int) -> lis
     return lines
 
 
-class _OnScreen:
+def _draw(running: Running, interval_s: float) -> int:
     """On a terminal, until a key or a signal says otherwise."""
-
-    def __init__(self, running: Running, interval_s: float) -> None:
-        self._running = running
-        self._interval_s = interval_s
-
-    def run(self) -> int:
-        """Draw it again and again."""
-        paint = Paint.on(sys.stdout)
-        before, at = _now(self._running), time.monotonic()
-        with Screen() as screen:
-            rows = table(before, before, 1.0)
-            while True:
-                columns, _ = screen.size
-                head = f"hookward, process {self._running.process}: every {self._interval_s:g} s, q ends"
-                screen.draw([paint(head[:columns], "dim"), "", *lines_of(rows, paint, columns)])
-                if screen.key(self._interval_s) in {"q", "Q", "\x1b", "\x04"}:
-                    return ExitCode.OK
-                now, then = _now(self._running), time.monotonic()
-                rows = table(now, before, max(then - at, 0.001))
-                before, at = now, then
-
-
-class _Printed:
-    """Where there is no terminal: a table each time."""
-
-    def __init__(self, running: Running, arguments: object) -> None:
-        self._running = running
-        self._interval_s = float(getattr(arguments, "interval", 1.0))
-        self._once = bool(getattr(arguments, "once", False))
-
-    def run(self) -> int:
-        """Print it again and again, or once."""
-        before, at = _now(self._running), time.monotonic()
+    paint = Paint.on(sys.stdout)
+    before, at = _now(running), time.monotonic()
+    with Screen() as screen:
+        rows = table(before, before, 1.0)
         while True:
-            time.sleep(self._interval_s)
-            now, then = _now(self._running), time.monotonic()
-            rows = table(now, before, max(then - at, 0.001))
-            print("\n".join(lines_of(rows, Paint(colour=False), 200)), flush=True)
-            if self._once:
+            columns, _ = screen.size
+            head = f"hookward, process {running.process}: every {interval_s:g} s, q ends"
+            screen.draw([paint(head[:columns], "dim"), "", *lines_of(rows, paint, columns)])
+            if screen.key(interval_s) in {"q", "Q", "\x1b", "\x04"}:
                 return ExitCode.OK
+            now, then = _now(running), time.monotonic()
+            rows = table(now, before, max(then - at, 0.001))
             before, at = now, then
+
+
+def _print(running: Running, interval_s: float, *, once: bool) -> int:
+    """Where there is no terminal: a table each time, or once."""
+    before, at = _now(running), time.monotonic()
+    while True:
+        time.sleep(interval_s)
+        now, then = _now(running), time.monotonic()
+        rows = table(now, before, max(then - at, 0.001))
+        print("\n".join(lines_of(rows, Paint(colour=False), 200)), flush=True)
+        if once:
+            return ExitCode.OK
+        before, at = now, then

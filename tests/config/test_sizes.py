@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.sizes import parse_rate, parse_size, parse_time, show_rate, show_size, show_time
+from proxy.config.sizes import (
+    about_size,
+    about_time,
+    parse_rate,
+    parse_size,
+    parse_time,
+    show_rate,
+    show_size,
+    show_time,
+    took,
+)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +138,17 @@ def test_junk_raises_value_error_only(written: object) -> None:
         (show_size(26214400), "25MiB"),
         (show_size(1000), "1000B"),
         (show_size(0), "0B"),
+        (about_size(12), "12B"),
+        (about_size(1536), "1.5KiB"),
+        (about_size(5 << 30), "5.0GiB"),
+        (about_time(90000), "1d"),
+        (about_time(59), "59s"),
+        (about_time(0), "0s"),
+        (about_time(-1), "0s"),
+        (about_time(None), "-"),
+        (took(0.0015), "1.5 ms"),
+        (took(2.5), "2.50 s"),
+        (took(None), "-"),
         (show_time(90), "90s"),
         (show_time(0.5), "500ms"),
         (show_time(3600), "1h"),

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+from proxy.config.sizes import about_size
 from proxy.console.pages.frame import table
 from proxy.console.pages.markup import Markup, tag
-from proxy.console.pages.words import size
 
 #: What a page shows of a body; the rest is there to be exported.
 MAX_SHOWN = 256 * 1024
@@ -26,11 +26,11 @@ def views(content: Content, name: str) -> Markup:
         return tag("p", "No content.")
     text = content["text"]
     body = b64decode(text) if content["encoding"] == "base64" else text.encode()
-    notes = [size(content["size"])]
+    notes = [about_size(content["size"])]
     if content["cut"]:
-        notes.append(f"of which the first {size(content['kept'])} are kept")
+        notes.append(f"of which the first {about_size(content['kept'])} are kept")
     if len(body) > MAX_SHOWN:
-        notes.append(f"of which {size(MAX_SHOWN)} are shown; export it to see the rest")
+        notes.append(f"of which {about_size(MAX_SHOWN)} are shown; export it to see the rest")
     found = [
         tag("details", tag("summary", label), view, name=name, open=label.lower() == content["form"], class_="body")
         for label, view in _each(body, content)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from proxy.config.sizes import took
 from proxy.console.pages.frame import page, problem
 from proxy.console.pages.markup import Child, Markup, tag
-from proxy.console.pages.words import clock, counted, day, took
+from proxy.console.pages.words import clock, counted, day
 
 Found = Mapping[str, Any]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from proxy.config.sizes import about_size, took
 from proxy.console.pages import bodies
 from proxy.console.pages.frame import page
 from proxy.console.pages.markup import Child, Markup, tag
-from proxy.console.pages.words import clock, day, size, took
+from proxy.console.pages.words import clock, day
 
 Found = Mapping[str, Any]
 
@@ -129,7 +130,7 @@ def _particulars(one: Found) -> Markup:
         ("sender", one["user_agent"]),
         ("secret", one["secret"]),
         ("upstream", one["upstream"]),
-        ("content", size(one["size"])),
+        ("content", about_size(one["size"])),
         ("repeats", one["replay_of"]),
     )
     return tag("dl", ((tag("dt", name), tag("dd", text)) for name, text in rows if text), class_="facts")

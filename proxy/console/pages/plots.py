@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from proxy.config.sizes import took
 from proxy.console.pages.markup import Markup, tag
-from proxy.console.pages.words import took
 
 STEPS, STEP_S = 60, 60
 _WIDTH, _HEIGHT = 5, 48

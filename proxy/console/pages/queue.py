@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from proxy.config.sizes import about_size, about_time
 from proxy.console.pages.deliveries import search
 from proxy.console.pages.frame import page, problem, table
 from proxy.console.pages.markup import Child, Markup, tag
-from proxy.console.pages.words import age, size
 
 Found = Mapping[str, Any]
 
@@ -32,7 +32,7 @@ def mistaken(query: str, what: str, mend: str, column: int) -> Markup:
 
 
 def _lane(lane: Found) -> Markup:
-    cells = (lane["route"], lane["waiting"], lane["dead"], age(lane["oldest_s"]), size(lane["bytes"]))
+    cells = (lane["route"], lane["waiting"], lane["dead"], about_time(lane["oldest_s"]), about_size(lane["bytes"]))
     return tag("tr", (tag("td", cell) for cell in cells), tag("td", "paused" if lane["paused"] else ""))
 
 

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from proxy.config.sizes import took
+from proxy.console.history import GOOD_WORDS
 from proxy.console.pages import plots
 from proxy.console.pages.frame import page
 from proxy.console.pages.markup import Markup, tag
-from proxy.console.pages.words import took
 
 Found = Mapping[str, Any]
-
-_GOOD = frozenset({"delivered", "accepted", "handshake_answered", "filtered"})
 
 
 def render(found: Found, now: float, *, queued: bool, may_act: bool) -> Markup:
@@ -71,6 +70,6 @@ def _figures(hour: Found | None, name: str) -> list[Markup]:
             f" {number:,}",
         )
         for word, number in hour["reasons"].items()
-        if word not in _GOOD
+        if word not in GOOD_WORDS
     ]
     return [tag("p", text), tag("ul", causes, class_="causes")] if causes else [tag("p", text)]

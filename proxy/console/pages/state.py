@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from proxy.config.sizes import about_size, about_time
 from proxy.console.pages.frame import page, table
 from proxy.console.pages.markup import Child, Markup, tag
-from proxy.console.pages.words import age, day, size
+from proxy.console.pages.words import day
 
 Found = Mapping[str, Any]
 
@@ -15,7 +16,7 @@ Found = Mapping[str, Any]
 def render(found: Found, now: float, *, may_act: bool) -> Markup:
     """The page."""
     said, console = found["configuration"], found["console"]
-    kept = f"{console['kept']:,} deliveries in {size(console['bytes'])}, {console['seen']:,} seen"
+    kept = f"{console['kept']:,} deliveries in {about_size(console['bytes'])}, {console['seen']:,} seen"
     facts: tuple[tuple[str, Child], ...] = (
         ("hookward", f"{found['version']}, Python {found['python']}"),
         ("configuration", f"{said['path'] or 'flags'}, generation {found['generation']}"),
@@ -56,7 +57,7 @@ def _secrets(routes: Iterable[Found], now: float) -> Markup:
 
 def _uses(secret: Found, now: float) -> tuple[str, str]:
     uses, last = secret["uses"], secret["last_used"]
-    return f"{int(uses or 0):,}", f"{age(now - last)} ago" if last else "never"
+    return f"{int(uses or 0):,}", f"{about_time(now - last)} ago" if last else "never"
 
 
 def _dates(secret: Found, now: float) -> tuple[str]:
@@ -74,7 +75,7 @@ def _certificates(found: Iterable[Found], now: float) -> Markup:
             "tr",
             tag("td", ", ".join(one["names"])),
             tag("td", one["state"]),
-            tag("td", day(one["not_after"]), f" (in {age(max(one['not_after'] - now, 0))})"),
+            tag("td", day(one["not_after"]), f" (in {about_time(max(one['not_after'] - now, 0))})"),
             tag("td", one["file"]),
         )
         for one in found
@@ -84,7 +85,7 @@ def _certificates(found: Iterable[Found], now: float) -> Markup:
 
 def _sets(found: Iterable[Found]) -> Markup:
     rows = [
-        tag("tr", (tag("td", cell) for cell in (one["name"], f"{int(one['prefixes']):,}", age(one["age_s"]))))
+        tag("tr", (tag("td", cell) for cell in (one["name"], f"{int(one['prefixes']):,}", about_time(one["age_s"]))))
         for one in found
     ]
     return table("Address sets", ("set", "prefixes", "age"), rows) if rows else tag("p", "No published set is in use.")

@@ -42,7 +42,7 @@ def test_a_form() -> None:
 
 def test_what_is_long_is_said_to_be() -> None:
     read = shown(b"x" * (MAX_SHOWN + 1), cut=True)
-    assert "of which the first 256.0 KiB are kept" in read.text
+    assert "of which the first 256.0KiB are kept" in read.text
     assert "export it" in read.text
     assert len(read.text) < 1.1 * MAX_SHOWN + 5 * MAX_HEX
 
