@@ -48,9 +48,7 @@ def sign_anew(
         made = sign_inside(provider, live.value, body, now, message_id.decode("latin-1"))
         return Signed(target, tuple(given), made, live.name)
     if provider.token is not None and provider.token.kind in _IN_TARGET:
-        return Signed(
-            _IN_TARGET[provider.token.kind](target, provider.token.name, live.value), tuple(given), body, live.name
-        )
+        return Signed(_with_token(route, target, live.value), tuple(given), body, live.name)
     proof = sign(
         provider,
         live.value,
@@ -100,28 +98,29 @@ def _url(route: Route, target: bytes, fields: Fields) -> str:
 def _replaced(fields: Fields, proof: Iterable[tuple[bytes, bytes]]) -> Fields:
     """The fields with the proof in the places of the old one; what has no place comes last."""
     fresh = dict(proof)
+    names = frozenset(fresh)
     placed = []
     for name, value in fields:
-        if name.lower() in fresh:
-            placed.append((name, fresh.pop(name.lower())))
-        elif name.lower() not in {one for one, _ in placed}:
+        lower = name.lower()
+        if lower not in names:
             placed.append((name, value))
+        elif lower in fresh:
+            placed.append((name, fresh.pop(lower)))
     return placed + list(fresh.items())
 
 
-def _in_path(target: bytes, before: bytes, token: bytes) -> bytes:
+_IN_TARGET = frozenset({TokenKind.QUERY, TokenKind.PATH})
+
+
+def _with_token(route: Route, target: bytes, value: bytes) -> bytes:
+    """``target`` with this token in the place of the one that it has, if any."""
+    assert route.token is not None
+    token = quote(value, safe="").encode("ascii")
+    if route.token.kind is TokenKind.QUERY:
+        bare = route.token.strip(target)
+        return b"%b%b%b=%b" % (bare, b"&" if b"?" in bare else b"?", route.token.name, token)
     path, mark, query = target.partition(b"?")
-    if not path.startswith(before):
+    mapped = route.path_map
+    if mapped is None or not mapped.owns(path):
         raise ValueError("the path is not one of this route's")
-    _, slash, rest = path[len(before) :].partition(b"/")
-    return before + quote(token, safe="").encode("ascii") + slash + rest + mark + query
-
-
-def _in_query(target: bytes, name: bytes, token: bytes) -> bytes:
-    path, _, query = target.partition(b"?")
-    pairs = [pair for pair in query.split(b"&") if pair and pair.partition(b"=")[0] != name]
-    pairs.append(b"%b=%b" % (name, quote(token, safe="").encode("ascii")))
-    return path + b"?" + b"&".join(pairs)
-
-
-_IN_TARGET = {TokenKind.QUERY: _in_query, TokenKind.PATH: _in_path}
+    return mapped.prefix + token + mapped.rest(path) + mark + query

@@ -12,6 +12,7 @@ from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.anew import sign_anew
 from proxy.core.signing.extras import needs_public_keys
+from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.http1 import RequestHead, write_request_head
 from proxy.reasons import Reason
 from tests.deliveries import NOW, ORIGIN, TOPICS, make
@@ -57,6 +58,47 @@ def head_of(method: bytes, target: bytes, fields: Iterable[tuple[bytes, bytes]])
     parsed = read_request_head(data, HeadLimits(65536, 8192, 100))
     assert parsed is not None
     return parsed[0]
+
+
+def test_all_but_the_proof_stays_as_it_came() -> None:
+    scheme = PROVIDERS["github"].scheme
+    assert scheme is not None
+    old = [(b"X-Hub-Signature-256", b"sha256=00"), (b"x-hub-signature-256", b"sha256=01")]
+    fields = [(b"accept", b"a"), old[0], (b"accept", b"b"), (b"X-Twice", b"1"), old[1], (b"X-Twice", b"1")]
+    guard = route(provider="github", signature=SignatureCheck(scheme, (Secret("key", b"x" * 20),)))
+    signed = sign_anew(guard, method=b"POST", target=b"/hook?a=1&&b", fields=fields, body=b"{}", now=NOW)
+    assert [pair for pair in signed.fields if pair[0] != b"X-Hub-Signature-256"] == [
+        pair for pair in fields if pair not in old
+    ]
+    [(at, proof)] = [one for one in enumerate(signed.fields) if one[1][0].lower() == b"x-hub-signature-256"]
+    assert (at, proof in old) == (1, False)
+    assert (signed.target, signed.body) == (b"/hook?a=1&&b", b"{}")
+
+
+QUERY = TokenCheck(TokenKind.QUERY, b"token", (Secret("key", b"a/new one"),))
+PATH = TokenCheck(TokenKind.PATH, b"/in/", (Secret("key", b"new"),))
+
+
+@pytest.mark.parametrize(
+    ("check", "target", "made"),
+    [
+        (QUERY, b"/hook", b"/hook?token=a%2Fnew%20one"),
+        (QUERY, b"/hook?token=old", b"/hook?token=a%2Fnew%20one"),
+        (QUERY, b"/hook?a=1&&%74oken=old&b", b"/hook?a=1&&b&token=a%2Fnew%20one"),
+        (PATH, b"/in/old", b"/in/new"),
+        (PATH, b"/in/", b"/in/new"),
+        (PATH, b"/in/old/a/b?c=/in/old", b"/in/new/a/b?c=/in/old"),
+    ],
+)
+def test_a_token_of_the_target_is_the_one_that_is_live(check: TokenCheck, target: bytes, made: bytes) -> None:
+    guard = route(path=b"/in/" if check is PATH else b"/hook", token=check)
+    signed = sign_anew(guard, method=b"POST", target=target, fields=[(b"a", b"b")], body=b"{}", now=NOW)
+    assert (signed.target, signed.fields, signed.body, signed.secret) == (made, ((b"a", b"b"),), b"{}", "key")
+
+
+def test_a_path_of_another_route_gets_no_token() -> None:
+    with pytest.raises(ValueError, match="not one of this route's"):
+        sign_anew(route(path=b"/in/", token=PATH), method=b"POST", target=b"/inn/a", fields=[], body=b"", now=NOW)
 
 
 def test_what_has_no_live_secret_is_not_signed() -> None:
