@@ -150,13 +150,18 @@ def _make_private(path: Path) -> None:
     """A folder that is ours, and only for us. Raises OSError."""
     with suppress(FileExistsError):
         path.mkdir(0o700, parents=True)
+    if stat.S_IMODE(look_at_ours(path).st_mode) & 0o077:
+        path.chmod(0o700)
+
+
+def look_at_ours(path: Path) -> os.stat_result:
+    """What a folder is, where it is ours and no link to one. Raises OSError."""
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, "it is a link or a file, and must be a folder", str(path))
     if status.st_uid != os.geteuid():
         raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        path.chmod(0o700)
+    return status
 
 
 def _sync_above(path: Path) -> None:

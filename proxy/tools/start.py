@@ -20,14 +20,13 @@ from proxy.config.settings import Loaded, Settings
 from proxy.errors import Problem
 from proxy.net.holder import Holder, holder_of
 from proxy.net.sockets import AddressInUseError, ListenError, NotPermittedError, try_all
+from proxy.queue.folder import DATABASE, look_at_ours
 from proxy.tools.installed_unit import InstalledUnit
 
 #: What every file of SQLite begins with.
 _SQLITE = b"SQLite format 3\0"
 #: The numbers of users that are services: of the system, and those that systemd makes (DynamicUser).
 _SERVICES = (range(1, 1000), range(61184, 65520))
-#: In the folder of the queue (``queue.folder``).
-QUEUE_DATABASE = "queue.sqlite3"
 _LET_WRITE = "let the user that hookward runs as write there"
 
 
@@ -102,14 +101,12 @@ def _why_no_folder(folder: Path) -> str | None:
 def _why_no_queue(folder: Path) -> str | None:
     """Why a folder that is there cannot be that of a queue: it is for one user alone."""
     try:
-        status = folder.lstat()
+        look_at_ours(folder)
     except FileNotFoundError:
         return None
-    if not stat.S_ISDIR(status.st_mode):
-        return "it is a link or a file, and must be a folder"
-    if status.st_uid != os.geteuid():
-        return "it belongs to another user"
-    database = str(folder / QUEUE_DATABASE)
+    except OSError as error:
+        return error.strerror
+    database = str(folder / DATABASE)
     return _why_not_written(database) or _why_no_database(database, stays_root=False)
 
 

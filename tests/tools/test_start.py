@@ -10,7 +10,7 @@ import pytest
 from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.queue.folder import DATABASE
-from proxy.tools.start import QUEUE_DATABASE, errors_of_ports, problems_with_log, problems_with_stores
+from proxy.tools.start import errors_of_ports, problems_with_log, problems_with_stores
 
 ENDS = ("--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1", "--open")
 
@@ -49,10 +49,6 @@ def of_queue(folder: Path, path: Path) -> list[str]:
     )
     found = problems_with_stores(load(["-c", str(folder / "hookward.toml")], {}))
     return [f"{problem.place}: {problem.what.partition('(')[2]}" for problem in found]
-
-
-def test_the_database_of_a_queue_has_the_name_that_it_has_there() -> None:
-    assert QUEUE_DATABASE == DATABASE
 
 
 def test_what_a_queue_and_a_console_would_refuse_is_told(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import termios
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +20,7 @@ from proxy.console.history import totals
 from proxy.core.metrics import Metrics
 from proxy.core.record import ExchangeRecord
 from proxy.reasons import Reason
-from proxy.tools import screen
+from proxy.tools.screen import Screen
 from proxy.tools.top import lines_of, table
 from tests.whole.conftest import secret_file, start, upstream
 from tests.whole.process import Hookward, environment
@@ -60,7 +61,7 @@ def test_the_busiest_first_with_what_was_refused() -> None:
 class Terminal:
     """``hookward top`` on a terminal of its own."""
 
-    def __init__(self, *words: object) -> None:
+    def __init__(self, *words: object, term: str = "xterm") -> None:
         self.ours, theirs = pty.openpty()
         self.before = termios.tcgetattr(theirs)
         command = [sys.executable, "-m", "proxy", "top", *map(str, words)]
@@ -70,7 +71,7 @@ class Terminal:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env={**environment(), "TERM": "xterm"},
+            env={**environment(), "TERM": term},
             start_new_session=True,
         )
         self.seen = b""
@@ -141,4 +142,35 @@ def test_without_a_terminal_it_is_a_table(running: Hookward) -> None:
     found = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True, timeout=60)
     assert [line.split()[0] for line in found.stdout.splitlines()] == ["ROUTE", "open"]
     assert "\x1b" not in found.stdout
-    assert not screen.Screen.is_there() or sys.stdout.isatty()
+
+
+@pytest.mark.parametrize(
+    ("reads", "writes", "term", "there"),
+    [
+        (True, True, "xterm", True),
+        (False, True, "xterm", False),
+        (True, False, "xterm", False),
+        (True, True, "dumb", False),
+        (True, True, None, False),
+    ],
+)
+def test_what_can_be_drawn_on(
+    monkeypatch: pytest.MonkeyPatch, reads: bool, writes: bool, term: str | None, there: bool
+) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: reads))
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: writes))
+    monkeypatch.delenv("TERM", raising=False)
+    if term is not None:
+        monkeypatch.setenv("TERM", term)
+    assert Screen.is_there() is there
+
+
+def test_a_terminal_that_cannot_be_drawn_on_gets_tables(running: Hookward) -> None:
+    one = Terminal("--interval", "0.1", "--follow", running.pid, term="dumb")
+    try:
+        one.wait(b"ROUTE", 2)
+        one.process.send_signal(signal.SIGINT)
+        assert one.end() == 0
+        assert b"\x1b[?" not in one.seen
+    finally:
+        one.close()
