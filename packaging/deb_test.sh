@@ -15,7 +15,7 @@ root=${2:-}
 
 cp "$package" "$root/tmp/hookward.deb"
 quietly apt-get update
-quietly apt-get install -y --no-install-recommends systemd-standalone-sysusers /tmp/hookward.deb
+quietly apt-get install -y --no-install-recommends systemd-standalone-sysusers logrotate /tmp/hookward.deb
 
 echo "installed:"
 expect 'hookward version | grep -q uvloop'
@@ -53,6 +53,11 @@ expect "hookward check $config > /dev/null"
 inside sed -i 's#/var/log/hookward/#/var/log/other/#' $config
 expect "! hookward check $config > /dev/null 2> /tmp/said && grep -q 'add LogsDirectory=' /tmp/said"
 inside sed -i 's#/var/log/other/#/var/log/hookward/#' $config
+
+echo "its log is turned over, while no service runs:"
+inside sh -c 'install -d -o hookward -g hookward -m 0750 /var/log/hookward'
+inside runuser -u hookward -- sh -c 'echo a line > /var/log/hookward/access.log'
+expect 'logrotate --force /etc/logrotate.d/hookward && test -s /var/log/hookward/access.log.1'
 
 echo "installed again, over a configuration that was changed:"
 inside sh -c 'sed -i "1i drain = \"5s\"" /etc/hookward/hookward.toml'
