@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from proxy.core.metric_families import QUEUE_ATTEMPTS
 from proxy.core.policy import Policy, Route
@@ -60,7 +60,7 @@ class Courier:
         self._chance = chance
         self.is_active = False
         self.lanes: dict[str, Lane] = {}
-        self.counts: list[LaneCount] = []  # as they were when the store was last asked
+        self.counts: Mapping[str, LaneCount] = {}  # by lane, as they were when the store was last asked
         self._known_by: Policy | None = None
         self._keeping: dict[str, Route] = {}  # routes by name, of that policy
         self._woken = asyncio.Event()
@@ -141,6 +141,7 @@ class Courier:
                     found = await self._store.recover(self._site.clock.wall())
                     if found:
                         log.warning("%d deliveries were under way when a process ended: they are tried again", found)
+                    await self._look()
                     self.is_active = True
                 await self._round()
                 await self._wait(self._wakes_in())
@@ -175,8 +176,8 @@ class Courier:
             self._expired = self._looked
             if found := await self._store.expire(wall - self._max_age_s):
                 log.warning("%d kept deliveries were older than max_age, and are removed", found)
-        self.counts = await self._store.counts(wall)
-        for count in self.counts:
+        self.counts = {count.lane: count for count in await self._store.counts(wall)}
+        for count in self.counts.values():
             route = self._route(count.lane)
             if route is None:
                 continue

@@ -1,7 +1,7 @@
 """``DeliveryKeeper``: what exchanges know of the queue. It makes a parcel of what is to be kept, and has it stored.
 
 There is one in each process that serves a route which keeps; with it go a courier, which may be the one that delivers,
-and a look at the store each second: what it holds, and what is paused.
+and, where another process delivers, a look at the store each second: what it holds, and what is paused.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -61,7 +61,7 @@ class DeliveryKeeper:
         self.folder = opened.bodies
         self.store = opened.store
         self.courier = courier
-        self.counts: dict[str, LaneCount] = {}
+        self._counts: Mapping[str, LaneCount] = {}
         self._failed: tuple[str, float] | None = None  # why the store did not take the last one, and when
         self._site = site
         self._opened = opened
@@ -74,6 +74,11 @@ class DeliveryKeeper:
     def ring(self) -> None:
         """Have the courier look at the store, in whichever process it is."""
         self._opened.ring()
+
+    @property
+    def counts(self) -> Mapping[str, LaneCount]:
+        """What each lane holds. The courier of this process knows it, where it delivers."""
+        return self.courier.counts if self.courier.is_active else self._counts
 
     @property
     def failure(self) -> str:
@@ -214,6 +219,7 @@ class DeliveryKeeper:
 
     async def _look(self) -> None:
         while True:
-            with contextlib.suppress(QueueError):
-                self.counts = {count.lane: count for count in await self.store.counts(self._site.clock.wall())}
+            if not self.courier.is_active:
+                with contextlib.suppress(QueueError):
+                    self._counts = {count.lane: count for count in await self.store.counts(self._site.clock.wall())}
             await asyncio.sleep(LOOK_S)

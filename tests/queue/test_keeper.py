@@ -16,7 +16,7 @@ from proxy.core.payload import Pointer
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import read_request_head
 from proxy.queue.keeper import DeliveryKeeper
-from proxy.queue.records import QueueError, QueueFullError
+from proxy.queue.records import LaneCount, QueueError, QueueFullError
 from proxy.reasons import Reason
 from tests.core.relaying import PEER
 from tests.policies import HEAD_LIMITS
@@ -134,10 +134,14 @@ def test_a_failure_is_not_believed_for_ever(tmp_path: Path, monkeypatch: pytest.
     play(tmp_path, act)
 
 
-def test_a_paused_route_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("delivers", [True, False])
+def test_a_paused_route_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delivers: bool) -> None:
+    monkeypatch.setattr("proxy.queue.courier.LOOK_MOST_S", 0.01)
     monkeypatch.setattr("proxy.queue.keeper.LOOK_S", 0.01)
 
     async def act(stage: Stage, keeper: DeliveryKeeper) -> None:
+        if not delivers:
+            await stage.courier.stop()
         assert not keeper.holds(stage.route)
         await stage.opened.store.pause("hook", paused=True)
         await stage.until(lambda: keeper.holds(stage.route))
@@ -147,8 +151,27 @@ def test_a_paused_route_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     play(tmp_path, act, deliver=Deliver.FALLBACK)
 
 
+def test_the_store_is_not_asked_twice_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.queue.keeper.LOOK_S", 0.001)
+
+    async def act(stage: Stage, keeper: DeliveryKeeper) -> None:
+        asked: list[float] = []
+        counts = stage.opened.store.counts
+
+        async def ask(now: float) -> list[LaneCount]:
+            asked.append(now)
+            return await counts(now)
+
+        monkeypatch.setattr(stage.opened.store, "counts", ask)
+        stage.courier.look()
+        await stage.until(lambda: len(asked) == 2)  # that, and a second later; the keeper would have been often
+        assert asked[1] - asked[0] > 0.5
+
+    play(tmp_path, act)
+
+
 def test_an_order_is_not_overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.queue.keeper.LOOK_S", 0.01)
+    monkeypatch.setattr("proxy.queue.courier.LOOK_MOST_S", 0.01)
 
     async def act(stage: Stage, keeper: DeliveryKeeper) -> None:
         stage.application.answers = [answer(500)]
