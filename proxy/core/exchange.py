@@ -147,9 +147,10 @@ class _Asked:
 
 def _judge(asked: _Asked, route: Route) -> Admit | Reject:
     head, token = asked.head, route.token
-    target = head.target if token is None else token.strip(head.target)
-    if route.path_map is not None:
-        target = forwarded_target(route, target)
+    if route.path_map is None:
+        target = head.target if token is None else token.strip(head.target)
+    else:
+        target = forwarded_target(route, head.target)
         if _is_off_the_map(asked, route, target.partition(b"?")[0]):
             return Reject(Reason.PATH_NOT_MATCHED, asked.client, route, detail="mapped_path")
     admit = Admit(route, asked.client, target, None, "", None, find_check(route, head))

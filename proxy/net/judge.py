@@ -70,8 +70,9 @@ class HeadJudge:
         site = self._site
         fault = None if self._secure or error.reason is not Reason.BAD_REQUEST else plain_fault(data)
         record = self._record(site.clock.wall())
-        relay = Relay(record, self.arrival, site.clock.now())
-        if site.capture is not None:
+        if site.capture is None:
+            relay = Relay(record, self.arrival, site.clock.now())
+        else:
             relay = site.capture.relay(record, self.arrival, site.clock.now(), None, data)
         allow = (b"POST",) if error.reason is Reason.METHOD_NOT_ALLOWED else ()
         detail = error.detail if fault is None else fault.word
