@@ -21,7 +21,7 @@ def render(found: Found, query: str, seen: str, *, may_act: bool) -> Markup:
     rows = [row(one) for one in found["deliveries"]]
     more = found["next"]
     older = tag("a", "Older", id="older", href=f"/?{urlencode({'q': query, 'after': more})}") if more else None
-    nothing = "Nothing yet that matches." if query else "Nothing yet: send a delivery, and it is here."
+    nothing = "No delivery matches yet." if query else "No delivery yet: send one, and it appears here."
     return page(
         "Deliveries",
         "/",

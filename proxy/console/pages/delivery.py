@@ -69,7 +69,7 @@ def _checks(one: Found) -> list[Markup]:
     )
     found = [tag("ul", rows, class_="checks")]
     if not one["agrees"]:
-        found.append(tag("p", "Asked again now, the checks come to another verdict than when it came.", class_="cause"))
+        found.append(tag("p", "Made again now, the checks reach another verdict than when it came.", class_="cause"))
     return found
 
 
@@ -96,14 +96,14 @@ def _time(one: Found) -> list[Child]:
 
 def _request(request: Found) -> list[Child]:
     if request["target"] is None:
-        return [tag("p", "What came was no request."), bodies.views(request["body"], "request")]
+        return [tag("p", "What came was not an HTTP request."), bodies.views(request["body"], "request")]
     line = f"{request['method']} {request['target']} {request['version']}"
     return [_head(line, request["fields"]), bodies.views(request["body"], "request")]
 
 
 def _answer(answer: Found | None) -> list[Child]:
     if answer is None:
-        return [tag("p", "The sender was told nothing.")]
+        return [tag("p", "The sender got no answer.")]
     line = f"HTTP/1.1 {answer['status']} {answer['phrase']}"
     by = "It is the application's." if answer["by"] == "application" else "It is hookward's own."
     shown: list[Child] = [tag("p", by), _head(line, answer["fields"])]

@@ -34,7 +34,7 @@ def page(title: str, here: str, *content: Child, may_act: bool = False, **data: 
     )
     body = tag(
         "body",
-        tag("a", "To the content", class_="skip", href="#main"),
+        tag("a", "Skip to the content", class_="skip", href="#main"),
         tag(
             "header",
             tag("a", "hookward", class_="brand", href="/"),

@@ -17,7 +17,9 @@ Found = Mapping[str, Any]
 def render(found: Found, query: str, *, may_act: bool) -> Markup:
     """The page."""
     if not found["configured"]:
-        content: list[Child] = [tag("p", "There is no queue: configure ", tag("code", "[queue]"), " to lose nothing.")]
+        content: list[Child] = [
+            tag("p", "No route keeps deliveries: write ", tag("code", 'deliver = "queue"'), " in one.")
+        ]
     else:
         routes = table("Routes", ("route", "waiting", "dead", "oldest", "size", ""), map(_lane, found["routes"]))
         content = [routes, search(query, "/queue"), _records(found, query, may_act=may_act)]

@@ -60,7 +60,7 @@ def _plots(points: list[Found], now: float) -> Markup:
 
 def _figures(hour: Found | None, name: str) -> list[Markup]:
     if hour is None or not hour["requests"]:
-        return [tag("p", "Nothing came.")]
+        return [tag("p", "No requests.")]
     durations = f"p50 {took(hour['p50_s'])}, p99 {took(hour['p99_s'])}"
     text = f"{hour['requests']:,} requests, {hour['refused']:,} refused; {durations}."
     causes = [

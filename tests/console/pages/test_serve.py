@@ -62,7 +62,7 @@ def test_the_filter_stands_in_the_address(begin: Start) -> None:
     once(hookward.address, delivery(key=b"another secret", name="d-2"))
     visitor = token(hookward)
     assert len(links(read(visitor, "/?q=verdict%3Arefused"), "/deliveries/")) == 1
-    assert "Nothing yet that matches." in read(visitor, "/?q=needless").text
+    assert "No delivery matches yet." in read(visitor, "/?q=needless").text
     wrong = read(visitor, "/?q=" + quote("a colour:red"), 400)
     assert 'Column 3: "colour:" is no search word' in wrong.text
     assert ("value", "a colour:red") in [
@@ -102,7 +102,7 @@ def test_the_queue(begin: Start, upstream: RecordingUpstream) -> None:
 
 def test_where_there_is_no_queue(begin: Start) -> None:
     page = read(token(begin()), "/queue")
-    assert "There is no queue" in page.text
+    assert "No route keeps deliveries" in page.text
 
 
 def test_the_state(begin: Start) -> None:
