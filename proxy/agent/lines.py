@@ -24,25 +24,32 @@ class TalkError(HookwardError):
 
 
 class LineBuffer:
-    """Bytes in, lines out. ``rest`` is what stands behind the lines that were taken."""
+    """Bytes in, lines out."""
 
-    __slots__ = ("rest",)
+    __slots__ = ("_at", "_data")
 
     def __init__(self) -> None:
-        self.rest = b""
+        self._data = b""
+        self._at = 0  # what is before it was taken; many lines come at once, and are not copied for each of them
+
+    @property
+    def rest(self) -> bytes:
+        """What stands behind the lines that were taken."""
+        return self._data[self._at :]
 
     def feed(self, data: bytes) -> None:
         """More bytes of the peer."""
-        self.rest += data
+        self._data, self._at = self.rest + data, 0
 
     def take(self) -> list[str] | None:
         """The words of the next line, or None where it is incomplete. TalkError where it cannot become one."""
-        end = self.rest.find(b"\n", 0, MAX_LINE)
+        at = self._at
+        end = self._data.find(b"\n", at, at + MAX_LINE)
         if end < 0:
-            if len(self.rest) >= MAX_LINE:
+            if len(self._data) - at >= MAX_LINE:
                 raise TalkError("line_too_long")
             return None
-        line, self.rest = self.rest[:end], self.rest[end + 1 :]
+        line, self._at = self._data[at:end], end + 1
         if not _WORDS.fullmatch(line):
             raise TalkError("line_malformed")
         return line.decode("ascii").split(" ")

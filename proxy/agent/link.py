@@ -14,17 +14,16 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Protocol
 
-from proxy.agent.control import Message, Side, Word, read_message
+from proxy.agent.control import Message, Side, Word
 from proxy.agent.dial import Credential, DialError, Reached, dial
 from proxy.agent.hello import Purpose, Welcome
 from proxy.agent.keys import Membership
-from proxy.agent.lines import LineBuffer, TalkError, line
-from proxy.agent.pulse import BACKOFF_FIRST_S, Backoff, Pulse, Sleep
-from proxy.agent.session import hold_fast
+from proxy.agent.lines import line
+from proxy.agent.pulse import BACKOFF_FIRST_S, Backoff, Sleep
+from proxy.agent.talk import ControlTalk
 from proxy.config.settings import Dials
-from proxy.net.reset import abort
 from proxy.values import mutable
 
 log = logging.getLogger(__name__)
@@ -40,6 +39,13 @@ LOOK_S = 1.0
 CLOSE_S = 5.0
 #: The hello says how many are to be idle; a relay in an attacker's hand must not make us open more than this.
 MAX_WANTED = 1024
+
+
+_WHY = {
+    "closed": "it closed the connection",
+    "lost": "the connection was lost",
+    "silent": "nothing was heard from it for 9 s",
+}
 
 
 class Serving(Protocol):
@@ -264,51 +270,25 @@ class RelayLink:
         }
 
 
-class AgentControl(asyncio.Protocol):
+class AgentControl(ControlTalk):
     """The protocol of a control connection at the agent."""
 
     def __init__(self, link: RelayLink, process: str) -> None:
+        super().__init__(Side.RELAY, time.monotonic)
         self._link = link
         self._process = process
-        self._lines = LineBuffer()
-        self._pulse = Pulse(time.monotonic())
-        self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._probing: set[asyncio.Task[None]] = set()
         self._over = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        hold_fast(transport)
+        super().connection_made(transport)
         self._look()
 
-    def data_received(self, data: bytes) -> None:
-        self._pulse.heard(time.monotonic())
-        self._lines.feed(data)
-        try:
-            while (words := self._lines.take()) is not None:
-                self._hear(read_message(words, Side.RELAY))
-        except TalkError as error:
-            self.end(error.word, cut=True)
-
-    def eof_received(self) -> bool:
-        self.end("it closed the connection")
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self.end("the connection was lost" if exc else "it closed the connection")
-
-    def say(self, message: Message) -> None:
-        """Send one."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(message.write())
-
-    def _hear(self, message: Message) -> None:
+    def hear(self, message: Message) -> None:
+        """A message of the relay."""
         link = self._link
-        if message.word is Word.PING:
-            self.say(Message(Word.PONG, message.number))
-        elif message.word is Word.WANT:
+        if message.word is Word.WANT:
             link.wants(self._process, message.number)
         elif message.word is Word.DRAIN:
             link.leaves(self._process)
@@ -324,13 +304,9 @@ class AgentControl(asyncio.Protocol):
 
     def _look(self) -> None:
         now = time.monotonic()
-        if self._pulse.is_dead(now):
-            self.end("nothing was heard from it for 9 s", cut=True)
+        if not self.is_alive_after_ping(now):
             return
-        number = self._pulse.ping(now)
-        if number:
-            self.say(Message(Word.PING, number))
-        self._timer = asyncio.get_running_loop().call_later(min(LOOK_S, self._pulse.next_s(now)), self._look)
+        self._timer = asyncio.get_running_loop().call_later(min(LOOK_S, self.pulse.next_s(now)), self._look)
 
     def end(self, why: str, *, cut: bool = False) -> None:
         """It is over."""
@@ -341,12 +317,8 @@ class AgentControl(asyncio.Protocol):
             self._timer.cancel()
         for task in self._probing:
             task.cancel()
-        self._link.lost(self._process, why, cut=cut)
-        if self._transport is not None:
-            if cut:
-                abort(self._transport, self._transport.get_extra_info("socket"))
-            else:
-                self._transport.close()
+        self._link.lost(self._process, _WHY.get(why, why), cut=cut)
+        self.hang_up(cut=cut)
 
 
 def _boot_time() -> float:

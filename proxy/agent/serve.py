@@ -18,7 +18,7 @@ from dataclasses import replace
 from proxy.agent.dial import Reached
 from proxy.agent.keys import MembershipFile
 from proxy.agent.link import RelayLink
-from proxy.agent.session import hold_fast
+from proxy.agent.talk import hold_fast
 from proxy.config.settings import Dials, Loaded
 from proxy.core.addresses import Peer
 from proxy.core.policy import Endpoint, Exposure, HealthCheck

@@ -14,38 +14,23 @@ import contextlib
 import socket
 from collections import deque
 from collections.abc import Iterable
-from typing import Protocol, cast
+from typing import Protocol
 
-from proxy.agent.control import Message, Side, Word, read_message
-from proxy.agent.lines import LineBuffer, TalkError
-from proxy.agent.pulse import FRESH_S, PING_S, Pulse
+from proxy.agent.control import Message, Side, Word
+from proxy.agent.pulse import FRESH_S, PING_S
+from proxy.agent.talk import ControlTalk, hold_fast
 from proxy.core.policy import Endpoint
 from proxy.net.clock import Clock
-from proxy.net.reset import abort
 from proxy.net.upstream import IDLE, Owner, UpstreamConnection
 from proxy.reasons import Reason
 from proxy.values import frozen, mutable
 
 #: A connection of an agent may wait for as long as it likes: whether it lives is known otherwise.
 LASTING_S = 1e9
-#: The kernel gives a connection up whose other end has acknowledged nothing for so long.
-USER_TIMEOUT_MS = 10_000
-KEEPALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
 #: A peak of use keeps connections for so long.
 PEAK_S = 30.0
 #: Probes whose answer is awaited.
 MAX_ASKED = 64
-
-
-def hold_fast(transport: asyncio.BaseTransport) -> None:
-    """Let the kernel notice within seconds that the other end of a connection is gone."""
-    sock = transport.get_extra_info("socket")
-    for name, value in (*KEEPALIVE, ("TCP_USER_TIMEOUT", USER_TIMEOUT_MS)):
-        with contextlib.suppress(AttributeError, OSError):  # not every system has each of them
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class SessionOwner(Owner, Protocol):
@@ -114,11 +99,12 @@ class Probed:
     word: str = ""  # of the last one
 
 
-class Session(asyncio.Protocol):
+class Session(ControlTalk):
     """The protocol of a control connection at the relay."""
 
     def __init__(self, owner: SessionOwner, terms: SessionTerms, since: float) -> None:
         """``since`` is the time of day."""
+        super().__init__(Side.AGENT, owner.clock.now)
         self.terms = terms
         self.since = since
         self.endpoint = Endpoint(terms.instance, 0, agent=terms.name, idle_timeout_s=LASTING_S)
@@ -128,11 +114,8 @@ class Session(asyncio.Protocol):
         self.gone = False
         self.deadline = 0.0
         self._owner = owner
-        self._lines = LineBuffer()
-        self._transport: asyncio.Transport | None = None
         now = owner.clock.now()
         self._begun = now
-        self._pulse = Pulse(now)
         self._asked: dict[int, str] = {}
         self._number = 0
         self._probe_at = now
@@ -140,44 +123,16 @@ class Session(asyncio.Protocol):
         self._peak_at = now
         self._wanted = 0
 
-    # -- asyncio's calls
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        hold_fast(transport)
+        super().connection_made(transport)
         self._owner.entered(self)
         self.settle()
         self.deadline_passed(self._owner.clock.now())
         self._owner.clock.watch(self)
 
-    def data_received(self, data: bytes) -> None:
-        self._pulse.heard(self._owner.clock.now())
-        self._lines.feed(data)
-        try:
-            while (words := self._lines.take()) is not None:
-                self._hear(read_message(words, Side.AGENT))
-        except TalkError as error:
-            self.end(error.word)
-
-    def eof_received(self) -> bool:
-        self.end("closed")
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self.end("lost" if exc else "closed")
-
-    # -- messages
-
-    def say(self, message: Message) -> None:
-        """Send one."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(message.write())
-
-    def _hear(self, message: Message) -> None:
-        if message.word is Word.PING:
-            self.say(Message(Word.PONG, message.number))
-        elif message.word is Word.DRAIN:
+    def hear(self, message: Message) -> None:
+        """A message of the agent."""
+        if message.word is Word.DRAIN:
             self.end("draining")
         elif message.word is Word.PROBED:
             path = self._asked.pop(message.number, None)
@@ -192,12 +147,8 @@ class Session(asyncio.Protocol):
 
     def deadline_passed(self, now: float) -> None:
         """Ping, probe, and see whether the agent lives."""
-        if self._pulse.is_dead(now):
-            self.end("silent", cut=True)
+        if not self.is_alive_after_ping(now):
             return
-        number = self._pulse.ping(now)
-        if number:
-            self.say(Message(Word.PING, number))
         if now >= self._probe_at:
             self._probe_at = now + PING_S
             self._probe()
@@ -206,7 +157,7 @@ class Session(asyncio.Protocol):
             self._peak, self._peak_at = self._owner.lent(self), now
             self.settle()
             self._close_surplus()
-        self.deadline = self._owner.clock.after(min(self._pulse.next_s(now), max(0.05, self._probe_at - now)))
+        self.deadline = self._owner.clock.after(min(self.pulse.next_s(now), max(0.05, self._probe_at - now)))
 
     def _probe(self) -> None:
         while len(self._asked) + len(self.probes) > MAX_ASKED and self._asked:
@@ -311,8 +262,4 @@ class Session(asyncio.Protocol):
                     waiter.set_exception(ConnectionResetError(f"the agent is gone: {why}"))
         for connection in list(self.connections) if cut else ():
             connection.cut()
-        if self._transport is not None:
-            if cut:
-                abort(self._transport, self._transport.get_extra_info("socket"))
-            else:
-                self._transport.close()
+        self.hang_up(cut=cut)
