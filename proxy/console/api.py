@@ -168,6 +168,8 @@ class Api:
         query = self._query(request.query.get("q", ""))
         last = request.head.get(b"last-event-id") or request.query.get("after", "").encode()
         since = _positions(last.decode("latin-1"))
+        if not self._crew.desk.capture.has_room:
+            raise TooManyViewersError
         events = self._crew.stream(query, since)
         return Answer(200, _EVENTS, stream=_as_events(events, since or {}))
 

@@ -121,6 +121,11 @@ class Capture:
         self.skipped = 0  # too many came at once
         self.cut = 0  # of which not all was kept
 
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may look on."""
+        return len(self.viewers) < MAX_VIEWERS
+
     def relay(
         self,
         record: ExchangeRecord,

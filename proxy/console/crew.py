@@ -107,7 +107,7 @@ class Crew:
     async def stream(self, query: str, since: Mapping[str, int] | None) -> AsyncGenerator[list[Json], None]:
         """The events of all workers (``Desk.stream``) as they come, those together that are there together. ``since``
         says of each worker's tag which number was seen last; of one that it does not name, everything is new. None
-        begins now.
+        begins now. TooManyViewersError.
         """
         events: asyncio.Queue[Json] = asyncio.Queue(MAX_WAITING)
         readers: dict[str, asyncio.Task[None]] = {}
@@ -129,6 +129,7 @@ class Crew:
                         batch.append(events.get_nowait())
                     yield batch
                 if readers[""].done():
+                    readers[""].result()  # raises what has ended it
                     return
         finally:
             for reader in readers.values():

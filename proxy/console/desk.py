@@ -17,7 +17,7 @@ from functools import partial
 from typing import TypeVar
 
 from proxy.console import evidence
-from proxy.console.capture import MAX_VIEWERS, Capture, Viewer
+from proxy.console.capture import Capture, Viewer
 from proxy.console.kept import Json, KeptExchange, detail, searched, summary
 from proxy.console.store import DeliveryFile
 from proxy.core.search import Query, parse_query
@@ -166,7 +166,7 @@ class Desk:
 
     def watch(self, query: Query) -> Viewer:
         """Begin to look on. TooManyViewersError."""
-        if len(self.capture.viewers) >= MAX_VIEWERS:
+        if not self.capture.has_room:
             raise TooManyViewersError
         viewer = Viewer(lambda kept: self.matches(query, kept))
         self.capture.viewers.add(viewer)

@@ -12,7 +12,7 @@ from contextlib import aclosing
 
 from proxy.config.endpoints import ListenAddress
 from proxy.config.settings import ConsoleSettings
-from proxy.console.capture import MAX_VIEWERS, Capture
+from proxy.console.capture import Capture
 from proxy.console.desk import Desk
 from proxy.core.search import SearchError, parse_query
 from proxy.net.http_server import JSON, TEXT, Answer, Request
@@ -24,30 +24,11 @@ SETTINGS = ConsoleSettings(ListenAddress(), keep=1, keep_bytes=1 << 20)
 
 def stream_of(desk: Desk, request: Request) -> Answer:
     """The events of one worker (``Desk.stream``), a line each. Asked with ``query`` and ``since``."""
-    asked = json.loads(request.content)
-    try:
-        query = desk.read(str(asked.get("query", "")))
-    except SearchError as error:
-        return Answer(400, TEXT, str(error).encode())
-    if len(desk.capture.viewers) >= MAX_VIEWERS:
-        return Answer(503, TEXT, b"too many streams are open already\n")
-    since = asked.get("since")
-
-    async def lines() -> AsyncGenerator[bytes, None]:
-        positions = None if since is None else int(since.get(desk.capture.tag, 0))
-        async with aclosing(desk.stream(query, positions)) as events:
-            async for event in events:
-                yield json.dumps(event).encode("ascii") + b"\n"
-
-    return Answer(200, JSON, stream=lines())
+    return _refusal(desk.capture, request, desk.now) or Answer(200, JSON, stream=_lines(desk, request))
 
 
 def stream_without_console(site: Site, request: Request) -> Answer:
     """The same of a worker that has none."""
-    try:
-        parse_query(str(json.loads(request.content).get("query", "")), site.clock.wall())
-    except SearchError as error:
-        return Answer(400, TEXT, str(error).encode())
 
     async def lent() -> AsyncGenerator[bytes, None]:
         capture = site.capture
@@ -55,14 +36,36 @@ def stream_without_console(site: Site, request: Request) -> Answer:
             capture = site.capture = Capture(SETTINGS, site)
         desk = Desk(capture, site)
         try:
-            lines = stream_of(desk, request).stream
-            if lines is not None:
-                async with aclosing(lines):
-                    async for line in lines:
-                        yield line
+            async with aclosing(_lines(desk, request)) as lines:
+                async for line in lines:
+                    yield line
         finally:
             desk.close()
             if not capture.viewers and site.capture is capture:
                 site.capture = None
 
-    return Answer(200, JSON, stream=lent())
+    capture = site.capture if isinstance(site.capture, Capture) else None
+    return _refusal(capture, request, site.clock.wall()) or Answer(200, JSON, stream=lent())
+
+
+def _refusal(capture: Capture | None, request: Request, now: float) -> Answer | None:
+    """Why nothing is told; None where it is. ``now`` is in seconds since the epoch."""
+    try:
+        parse_query(_query(request), now)
+    except SearchError as error:
+        return Answer(400, TEXT, str(error).encode())
+    if capture is not None and not capture.has_room:
+        return Answer(503, TEXT, b"too many streams are open already\n")
+    return None
+
+
+async def _lines(desk: Desk, request: Request) -> AsyncGenerator[bytes, None]:
+    since = json.loads(request.content).get("since")
+    positions = None if since is None else int(since.get(desk.capture.tag, 0))
+    async with aclosing(desk.stream(desk.read(_query(request)), positions)) as events:
+        async for event in events:
+            yield json.dumps(event).encode("ascii") + b"\n"
+
+
+def _query(request: Request) -> str:
+    return str(json.loads(request.content).get("query", ""))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from proxy.console.capture import MAX_VIEWERS
 from proxy.console.console import MAX_CONTENT, MAX_SIGN_IN
 from tests.console.asking import BODY, READ, delivery, token
 from tests.whole.conftest import SECRET
@@ -177,6 +178,16 @@ class TestStream:
         again = self.events(visitor, **{"Last-Event-ID": begun["id"]})
         assert [next(again)["event"] for _ in range(4)] == ["begin", "gap", "delivery", "delivery"]
         again.close()
+
+    def test_one_too_many_is_told(self, begin: Start) -> None:
+        visitor = token(begin(), READ)
+        streams = [self.events(visitor) for _ in range(MAX_VIEWERS)]
+        assert {next(stream)["event"] for stream in streams} == {"begin"}
+        for place in ("stream", "deliveries/wait?q=id:d-7"):
+            reply = visitor.ask("GET", f"/api/v1/{place}")
+            assert (reply.status, reply.json["error"]["what"]) == (503, "too many streams are open already")
+        for stream in streams:
+            stream.close()
 
     def test_several_workers_are_one(self, begin: Start, upstream: RecordingUpstream) -> None:
         hookward = begin(top="workers = 2")

@@ -14,7 +14,7 @@ import pytest
 
 from proxy.config.endpoints import ListenAddress
 from proxy.config.settings import ConsoleSettings
-from proxy.console import assets, crew, desk, fixture, lent
+from proxy.console import assets, capture, crew, desk, fixture, lent
 from proxy.console.api import _positions
 from proxy.console.capture import MAX_BEHIND, Capture, IntakePace, Viewer
 from proxy.console.crew import Crew
@@ -88,13 +88,17 @@ class TestDesk:
         run(action)
 
     def test_those_that_look_on_have_a_bound(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(desk, "MAX_VIEWERS", 2)
+        monkeypatch.setattr(capture, "MAX_VIEWERS", 2)
 
         async def action(one: Desk) -> None:
             one.watch(one.read(""))
             one.watch(one.read(""))
             with pytest.raises(TooManyViewersError):
                 one.watch(one.read(""))
+            asked: Any = SimpleNamespace(content=b"{}")
+            assert lent.stream_of(one, asked).status == 503
+            one.capture._site.capture = one.capture
+            assert lent.stream_without_console(one.capture._site, asked).status == 503
 
         run(action)
 
