@@ -16,6 +16,7 @@ from proxy.core.delivery import Deliver
 from proxy.core.policy import Endpoint, Route
 from proxy.core.secrets import Secret
 from proxy.core.signing.extras import needs_public_keys
+from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.core.where import PayloadCondition, PayloadRule
 
 
@@ -55,8 +56,19 @@ def _copy(route: Route, entry: Table, place: Endpoint, reader: GuardReader, guar
         # What is signed again with the route's own secrets would be a proof for the application itself.
         delivery=replace(route.delivery, deliver=Deliver.QUEUE, resign=secret is not None),
         signature=replace(route.signature, secrets=(secret,)) if secret and route.signature else route.signature,
-        token=replace(route.token, secrets=(secret,)) if secret and route.token else route.token,
+        token=_token(route, entry, secret),
     )
+
+
+def _token(route: Route, entry: Table, secret: Secret | None) -> TokenCheck | None:
+    """The token that a copy is sent with; one in the path never is."""
+    if secret is None or route.token is None or route.token.kind is TokenKind.PATH:
+        return route.token
+    try:
+        return replace(route.token, secrets=(secret,))
+    except ValueError as error:
+        entry.wrong("secret", str(error), "write it as the place expects it, or leave `secret` out")
+        return route.token
 
 
 def _secret(route: Route, entry: Table, reader: GuardReader, guards: Guards) -> Secret | None:
@@ -66,6 +78,10 @@ def _secret(route: Route, entry: Table, reader: GuardReader, guards: Guards) -> 
         return None
     if route.signature is None and route.token is None:
         entry.wrong("secret", "nothing signs what comes to this route", "leave `secret` out")
+        return None
+    if route.signature is None and route.token is not None and route.token.kind is TokenKind.PATH:
+        what = "the token of the path is left out of what is sent, so nothing would carry the secret"
+        entry.wrong("secret", what, "leave `secret` out")
         return None
     if route.signature is not None and needs_public_keys(route.signature.scheme):
         what = f"{route.provider} signs with a private key, which only the provider has"

@@ -10,6 +10,9 @@ from proxy.core.policy import BodyMode
 from tests.config.loading import ENDS, KEEPER, Workplace
 
 OWN = '{ url = "http://a", secret = "file:github.secret" }'
+ROUTE = f'state_dir = "state"\n{ENDS}[route.hook]\n'
+BASIC = f'{ROUTE}token = {{ basic = true, secrets = ["file:basic"] }}\n'
+IN_PATH = f'{ROUTE}path = "/in/{{token}}"\ntoken = {{ path = true, secrets = ["file:token"] }}\n'
 
 
 def test_none(place: Workplace) -> None:
@@ -77,6 +80,8 @@ def test_it_is_never_signed_with_the_routes_own_secret(place: Workplace) -> None
             "copies",
             "nothing signs",
         ),
+        (f"{BASIC}copies = [{OWN}]\n", "copies", "user:password"),
+        (f"{IN_PATH}copies = [{OWN}]\n", "copies", "nothing would carry"),
     ],
 )
 def test_what_is_no_copy(place: Workplace, text: str, where: str, what: str) -> None:
