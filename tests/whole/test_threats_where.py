@@ -77,6 +77,13 @@ provider = "stripe"
 secrets = ["file:{folder}/secret"]
 events = ["charge.succeeded"]
 
+[route.watched]
+path = "/watched"
+provider = "stripe"
+secrets = ["file:{folder}/secret"]
+mode = "observe"
+events = ["charge.succeeded"]
+
 [route.slack]
 path = "/slack"
 provider = "slack"
@@ -242,10 +249,11 @@ def test_what_is_left_out_is_no_delivery_that_was_there_before(
     assert outcome(hookward, lasting_upstream, signed("/signed", CLOSED, delivery="again")) == FILTERED
 
 
-def stripe(document: object, secret: bytes = SECRET) -> bytes:
+def stripe(document: object, secret: bytes = SECRET, target: str = "/stripe", chunk_size: int = 0) -> bytes:
     body, now = json.dumps(document).encode(), int(time.time())
     mac = hmac.new(secret, b"%d.%b" % (now, body), hashlib.sha256).hexdigest()
-    return request(target="/stripe", fields={"Stripe-Signature": f"t={now},v1={mac}"}, content=body)
+    fields = {"Stripe-Signature": f"t={now},v1={mac}"}
+    return request(target=target, fields=fields, content=body, chunk_size=chunk_size)
 
 
 @pytest.mark.parametrize(
@@ -270,6 +278,18 @@ def test_g11_an_event_in_the_payload_is_one_of_the_list(
 def test_g11_a_forged_event_is_a_forgery(hookward: Hookward, lasting_upstream: RecordingUpstream) -> None:
     forged = stripe({"type": "charge.failed"}, b"a guess")
     assert outcome(hookward, lasting_upstream, forged) == (403, "signature_mismatch", "refused")
+
+
+@pytest.mark.parametrize("chunk_size", [0, 9_000])
+@pytest.mark.parametrize("pad", [0, 200_000])
+def test_an_event_that_is_only_observed_arrives_whole(
+    hookward: Hookward, lasting_upstream: RecordingUpstream, pad: int, chunk_size: int
+) -> None:
+    """Also where the body is too large for the event to be found, which is refused elsewhere."""
+    document = {"type": "charge.failed", "pad": "x" * pad}
+    data = stripe(document, target="/watched", chunk_size=chunk_size)
+    assert outcome(hookward, lasting_upstream, data) == (200, "delivered", "observed")
+    assert lasting_upstream.complete[0].content == json.dumps(document).encode()
 
 
 def test_a_signed_endpoint_check_passes_the_list_of_events(
