@@ -70,19 +70,6 @@ class UpstreamAddress:
     agent: str = ""  # the name of an agent, which connects to us
 
 
-@frozen
-class Upstream:
-    """One entry of a list of upstreams. ``health_path`` "" asks for no health."""
-
-    address: UpstreamAddress
-    weight: int = 1
-    drain: bool = False
-    send_proxy: bool | None = None  # None: as the route says
-    health_path: str = ""
-    health_interval_s: float = 0.0
-    health_timeout_s: float = 0.0
-
-
 def read_listen(value: object) -> ListenAddress:
     """A listening address; Mistake where it is none."""
     text = _text(value, LISTEN_FORM)

@@ -14,11 +14,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from proxy.config import kinds
+from proxy.config.paths import beside
+from proxy.config.store_url import STORE_URL
 from proxy.config.tree import Entry, Table
 from proxy.errors import Path as KeyPath
 from proxy.values import frozen
 
 VARIABLE = "CREDENTIALS_DIRECTORY"
+#: The kinds of keys whose value may be a reference.
+_REFERENCES = (kinds.REFERENCE, STORE_URL)
 _OTHER = re.compile(r"[^A-Za-z0-9._-]")
 #: Of the tables with certificates: what a service must have a copy of.
 _KEY_FILES = {"tls": ("cert", "key"), "upstream_tls": ("cert", "key")}
@@ -46,17 +50,26 @@ def credential_name(path: str) -> str:
     return f"{_OTHER.sub('_', whole.rpartition('/')[2])[-200:]}-{digest}"
 
 
-def named_files(tree: Table) -> Iterator[NamedFile]:
-    """The secrets, certificates and private keys that a tree names as files."""
+def references(tree: Table) -> Iterator[tuple[Table, str, Entry]]:
+    """Where a tree may refer to a secret: a table, the name of the key in it, and its entry."""
     for table in _tables(tree):
         for name, entry in list(table.entries.items()):
-            key, value = table.section.key(name), entry.value
-            if key is None or not isinstance(value, str):
-                continue
-            if key.kind is kinds.REFERENCE and value.startswith("file:"):
-                yield NamedFile(table, name, entry, _whole(entry, value[5:]), is_secret=True)
-            elif name in _KEY_FILES.get(_section(table.path), ()):
-                yield NamedFile(table, name, entry, _whole(entry, value), is_secret=False)
+            key = table.section.key(name)
+            if key is not None and key.kind in _REFERENCES:
+                yield table, name, entry
+
+
+def named_files(tree: Table) -> Iterator[NamedFile]:
+    """The secrets, certificates and private keys that a tree names as files."""
+    for table, name, entry in references(tree):
+        value = str(entry.value)
+        if value.startswith("file:"):
+            yield NamedFile(table, name, entry, beside(entry.base, value[5:]), is_secret=True)
+    for table in _tables(tree):
+        for name in _KEY_FILES.get(_section(table.path), ()):
+            if name in table:
+                entry = table.entries[name]
+                yield NamedFile(table, name, entry, beside(entry.base, str(entry.value)), is_secret=False)
 
 
 def use_credentials(tree: Table, environ: Mapping[str, str]) -> None:
@@ -85,7 +98,3 @@ def _section(path: KeyPath) -> str:
     """The last word of a path: "tls" of ``tls[0]``."""
     words = [part for part in path if isinstance(part, str)]
     return words[-1] if words else ""
-
-
-def _whole(entry: Entry, name: str) -> str:
-    return os.path.join(entry.base, name)  # noqa: PTH118  # "" keeps a relative path as it was typed

@@ -6,19 +6,14 @@ For whoever prepares the host (a unit, a package) and may not see the secrets ye
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from proxy.config.endpoints import ListenAddress
-from proxy.config.handed_over import named_files
+from proxy.config.handed_over import named_files, references
 from proxy.config.load import load_tree
-from proxy.config.paths import beside
 from proxy.config.problems import Problems
 from proxy.config.tree import Entry
-from proxy.errors import Path
 from proxy.values import frozen
-
-#: The keys whose value says where a secret is.
-REFERENCES = frozenset({"from", "verify_token"})
 
 
 @frozen
@@ -27,7 +22,7 @@ class Outline:
 
     config: str | None
     listen: tuple[ListenAddress, ...]
-    others: tuple[ListenAddress, ...]  # of plain TCP forwards, and the admin listener's
+    others: tuple[ListenAddress, ...]  # of plain TCP forwards, of the admin listener and the console
     workers: int | str
     user: str | None
     group: str | None
@@ -45,15 +40,16 @@ def load_outline(namespace: argparse.Namespace, environ: Mapping[str, str]) -> O
     tree, path = load_tree(namespace, environ, problems)
     problems.raise_if_any()
     forwards = [table.get("listen", ListenAddress) for table in tree.named("tcp").values()]
+    own = [tree.get("admin", ListenAddress)]
+    own += [tree.table("console").get("listen", ListenAddress)] if "console" in tree else []
     workers = tree.get("workers", object)
-    leaves = list(tree.leaves())
-    references = [(entry, str(entry.value)) for at, entry in leaves if at[-1] in REFERENCES]
+    referred = [str(entry.value) for _, _, entry in references(tree)]
     named = [one for one in named_files(tree) if _is_in(path, one.entry)]
     # A flag and a variable are their own place; what is in the file is placed there.
     return Outline(
         config=path,
         listen=tree.items("listen", ListenAddress),
-        others=tuple(one for one in [*forwards, tree.get("admin", ListenAddress)] if one is not None),
+        others=tuple(one for one in [*forwards, *own] if one is not None),
         workers=workers if isinstance(workers, int | str) else 1,
         user=tree.get("user", str),
         group=tree.get("group", str),
@@ -62,7 +58,7 @@ def load_outline(namespace: argparse.Namespace, environ: Mapping[str, str]) -> O
         state_dir=tree.file("state_dir"),
         secret_files=_once(one.path for one in named if one.is_secret),
         key_files=_once(one.path for one in named if not one.is_secret),
-        variables=_once(value[4:] for _, value in references if value[:4] == "env:"),
+        variables=_once(value[4:] for value in referred if value[:4] == "env:"),
     )
 
 
@@ -70,15 +66,5 @@ def _is_in(path: str | None, entry: Entry) -> bool:
     return path is not None and entry.place.file == path
 
 
-def _full(entry: Entry, name: str) -> str:
-    return beside(entry.base, name)
-
-
 def _once(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
-
-
-def _key_files(leaves: Iterable[tuple[Path, Entry]]) -> Iterator[Entry]:
-    for at, entry in leaves:
-        if at[0] in {"tls", "upstream_tls"} and at[-1] in {"cert", "key"}:
-            yield entry

@@ -45,6 +45,16 @@ def test_what_was_handed_over_is_read_in_the_place_of_the_file(place: Workplace,
     assert [secret.value for secret in route.signature.secrets] == [SECRET]
 
 
+def test_the_url_of_a_redis_is_handed_over_as_well(place: Workplace, tmp_path: Path) -> None:
+    copy = tmp_path / credential_name(f"{place.folder}/redis.url")
+    copy.write_text("redis://:word@cache")
+    copy.chmod(0o400)
+    table = '[duplicates]\nstore = "redis"\nurl = "file:redis.url"\n'
+    route = '[route.a]\nprovider = "github"\nsecrets = ["file:github.secret"]\nduplicates = "in-flight"\n'
+    loaded = place.load(ENDS + table + route, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert loaded.settings.duplicates.url == "redis://:word@cache"
+
+
 def test_a_file_without_a_copy_stays(place: Workplace, tmp_path: Path) -> None:
     text = ENDS + '[route.a]\nprovider = "github"\nsecrets = ["file:github.secret"]\n'
     [route] = place.load(text, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}).policy.routes

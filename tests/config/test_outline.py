@@ -58,6 +58,26 @@ def test_all_of_it_from_a_file(tmp_path: Path):
     )
 
 
+def test_every_secret_that_is_referred_to_is_in_it(tmp_path: Path):
+    path = tmp_path / "hookward.toml"
+    path.write_text(f"""{TOML}
+[console]
+listen = "127.0.0.1:80"
+read_token = "env:READ"
+act_token = "file:act.token"
+[queue]
+store = "redis"
+url = "file:redis.url"
+[duplicates]
+store = "redis"
+url = "env:REDIS"
+""")
+    found = outline("--config", str(path))
+    assert {"OLD", "READ", "REDIS"} == set(found.variables)
+    assert {f"{tmp_path}/act.token", f"{tmp_path}/redis.url"} < set(found.secret_files)
+    assert ListenAddress("127.0.0.1", 80) in found.others
+
+
 def test_what_flags_name_is_theirs():
     found = outline("--listen", ":443", "--secret-file", "/no/such.secret", "--tls-cert", "/no/such.pem")
     assert (found.secret_files, found.key_files) == ((), ())
