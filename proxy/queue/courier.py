@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from proxy.core.metric_families import QUEUE_ATTEMPTS
 from proxy.core.policy import Policy, Route
@@ -21,8 +21,8 @@ from proxy.net.site import Site
 from proxy.queue.attempt import Attempt
 from proxy.queue.attempt_record import record_of
 from proxy.queue.lane import Lane
-from proxy.queue.records import Condition, LaneCount, QueueError, Settlement, Taken
-from proxy.queue.store import QueueStore
+from proxy.queue.records import Condition, Counted, QueueError, Settlement, Taken
+from proxy.queue.store import QueueStore, count_lanes
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Courier:
         self._chance = chance
         self.is_active = False
         self.lanes: dict[str, Lane] = {}
-        self.counts: Mapping[str, LaneCount] = {}  # by lane, as they were when the store was last asked
+        self.counted = Counted()
         self._known_by: Policy | None = None
         self._keeping: dict[str, Route] = {}  # routes by name, of that policy
         self._woken = asyncio.Event()
@@ -176,8 +176,8 @@ class Courier:
             self._expired = self._looked
             if found := await self._store.expire(wall - self._max_age_s):
                 log.warning("%d kept deliveries were older than max_age, and are removed", found)
-        self.counts = {count.lane: count for count in await self._store.counts(wall)}
-        for count in self.counts.values():
+        self.counted = await count_lanes(self._store, self._site.clock)
+        for count in self.counted.lanes.values():
             route = self._route(count.lane)
             if route is None:
                 continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -23,9 +23,9 @@ from proxy.queue.breaker import PROBING
 from proxy.queue.copier import Copier, name_of, parcel_of, parcels_of, told_of
 from proxy.queue.courier import Courier
 from proxy.queue.measuring import measure_commits, measure_lanes
-from proxy.queue.records import LaneCount, Parcel, QueueError, QueueFullError
+from proxy.queue.records import Counted, LaneCount, Parcel, QueueError, QueueFullError
 from proxy.queue.sealed import seal
-from proxy.queue.store import QueueStore
+from proxy.queue.store import QueueStore, count_lanes
 from proxy.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ class DeliveryKeeper:
         self.folder = opened.bodies
         self.store = opened.store
         self.courier = courier
-        self._counts: Mapping[str, LaneCount] = {}
+        self._counted = Counted()
+        self._kept_at: dict[str, float] = {}  # the last of each lane
         self._failed: tuple[str, float] | None = None  # why the store did not take the last one, and when
         self._site = site
         self._opened = opened
@@ -76,9 +77,9 @@ class DeliveryKeeper:
         self._opened.ring()
 
     @property
-    def counts(self) -> Mapping[str, LaneCount]:
+    def counted(self) -> Counted:
         """What each lane holds. The courier of this process knows it, where it delivers."""
-        return self.courier.counts if self.courier.is_active else self._counts
+        return self.courier.counted if self.courier.is_active else self._counted
 
     @property
     def failure(self) -> str:
@@ -100,6 +101,7 @@ class DeliveryKeeper:
         # What was to be sent itself has its copies already.
         copies = relay.copies() if relay.rule.deliver is Deliver.QUEUE else []
         also = parcels_of(self._site, relay, copies, told_by, spill)
+        self._kept_at[route.name] = self._site.clock.now()
         task = self._site.loop.create_task(self._keep(parcel, also, route, told))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -111,8 +113,10 @@ class DeliveryKeeper:
     def holds(self, route: Route) -> bool:
         """Whether nothing is sent to the route's upstream now."""
         assert route.delivery is not None
-        count = self.counts.get(route.name)
-        if count is not None and (count.paused or (route.delivery.strict and count.live)):
+        counted, name = self.counted, route.name
+        count = counted.lanes.get(name, LaneCount(name))
+        # Of what was kept since they were asked for the counts say nothing.
+        if count.paused or (route.delivery.strict and (count.live or self._kept_at.get(name, -1.0) >= counted.at)):
             return True
         breaker = self.courier.lane_of(route).breaker
         now = self._site.clock.now()
@@ -136,7 +140,7 @@ class DeliveryKeeper:
     def measure(self) -> None:
         """Bring its metrics up to date."""
         metrics = self._site.metrics
-        measure_lanes(metrics, self.counts.values(), self._site.clock.wall())
+        measure_lanes(metrics, self.counted.lanes.values(), self._site.clock.wall())
         measure_commits(metrics, self.store.statistics)
         metrics.set(QUEUE_LIMIT, self.store.max_bytes)
         metrics.set(QUEUE_DURABLE, float(self.store.is_durable))
@@ -180,7 +184,7 @@ class DeliveryKeeper:
                 taken = await self.store.append_taken(parcel)
             finally:
                 lane.coming -= 1
-        self._failed = None
+        self._was_kept(parcel)
         told(None, "")
         if lane is not None and taken is not None:
             self.courier.take(lane, taken)
@@ -196,10 +200,14 @@ class DeliveryKeeper:
             await self.store.append([parcel])
             self._copier.lost([one.lane for one in also], str(error) or "the store is full")
             kept = [parcel]
-        self._failed = None
+        self._was_kept(parcel)
         told(None, "")
         for one in kept:
             self._arrived(one.lane)
+
+    def _was_kept(self, parcel: Parcel) -> None:
+        self._failed = None
+        self._kept_at[parcel.lane] = self._site.clock.now()
 
     def _arrived(self, lane: str) -> None:
         if self.courier.is_active:
@@ -221,5 +229,5 @@ class DeliveryKeeper:
         while True:
             if not self.courier.is_active:
                 with contextlib.suppress(QueueError):
-                    self._counts = {count.lane: count for count in await self.store.counts(self._site.clock.wall())}
+                    self._counted = await count_lanes(self.store, self._site.clock)
             await asyncio.sleep(LOOK_S)

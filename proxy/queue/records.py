@@ -141,6 +141,14 @@ class LaneCount:
 
 
 @frozen
+class Counted:
+    """What each lane held when the store was asked, at ``at`` of this process's own clock."""
+
+    at: float = 0.0
+    lanes: Mapping[str, LaneCount] = field(default_factory=dict)
+
+
+@frozen
 class Choice:
     """Which kept deliveries are meant: by id, by condition, by lane or by age; what is not said counts for any."""
 

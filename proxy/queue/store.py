@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from proxy.net.clock import Clock
 from proxy.queue.group_commit import CommitStatistics
-from proxy.queue.records import Choice, Kept, LaneCount, Parcel, Settlement, Taken
+from proxy.queue.records import Choice, Counted, Kept, LaneCount, Parcel, Settlement, Taken
 
 
 class QueueStore(Protocol):
@@ -86,3 +87,9 @@ class QueueStore(Protocol):
 
     async def close(self) -> None:
         """Give everything back."""
+
+
+async def count_lanes(store: QueueStore, clock: Clock) -> Counted:
+    """Ask ``store`` what it holds. Raises QueueError."""
+    at = clock.now()
+    return Counted(at, {count.lane: count for count in await store.counts(clock.wall())})

@@ -21,7 +21,7 @@ from proxy.reasons import Reason
 from tests.core.relaying import PEER
 from tests.policies import HEAD_LIMITS
 from tests.queue.conformance import count, names
-from tests.queue.staging import Stage, answer, staged, with_rule
+from tests.queue.staging import OK, Stage, answer, staged, with_rule
 
 Act = Callable[[Stage, DeliveryKeeper], Awaitable[None]]
 FALLBACK = with_rule(deliver=Deliver.FALLBACK)
@@ -175,9 +175,14 @@ def test_an_order_is_not_overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     async def act(stage: Stage, keeper: DeliveryKeeper) -> None:
         stage.application.answers = [answer(500)]
+        assert not keeper.holds(stage.route)
         assert await keep(keeper, relay(stage, "a")) == (None, "")
-        await stage.until(lambda: keeper.holds(stage.route))
+        assert keeper.holds(stage.route), "at once, though the counts do not say so yet"
+        await stage.until(lambda: "hook" in keeper.counted.lanes and keeper.counted.lanes["hook"].live)
+        assert keeper.holds(stage.route)
         assert (await count(stage.opened.store)).live == 1
+        stage.application.answers = [OK]
+        await stage.until(lambda: not keeper.holds(stage.route))
 
     play(tmp_path, act, deliver=Deliver.FALLBACK, strict=True)
 
