@@ -96,7 +96,7 @@ class Gate:
     def key_of(self, hello: Hello, peer: Peer) -> bytes | None:
         """What the other end must know; None where there is none that may come from there."""
         rule = self.settings.rules.get(hello.name)
-        if rule is None or (rule.allow is not None and peer not in rule.allow):
+        if rule is None or not rule.admits(peer):
             return None
         shelf = self.roster.shelf
         return shelf.key(hello.name) if hello.kind is Purpose.SERVE else shelf.open_code(hello.name)
@@ -241,9 +241,7 @@ class AgentHello(asyncio.Protocol):
         assert challenge is not None
         assert self._key is not None
         hello = challenge.hello
-        terms = SessionTerms(
-            hello.name, self._key, hello.instance, guards, self._peer.text, settings.idle, settings.most
-        )
+        terms = SessionTerms(hello.name, self._key, hello.instance, guards, self._peer, settings.idle, settings.most)
         self._become(Session(self._gate.roster, terms, site.clock.wall()))
 
     def _take_data(self) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from proxy.agent.control import Message, Word
 from proxy.agent.keys import KeyShelf
 from proxy.agent.session import Session
-from proxy.config.settings import Loaded
+from proxy.config.settings import AgentRule, Loaded
 from proxy.core.policy import Endpoint, Policy
 from proxy.net.clock import NEVER
 from proxy.net.site import Site
@@ -35,6 +35,7 @@ _WHY = {
     "closed": "it closed the connection",
     "lost": "the connection was lost",
     "revoked": "its key is no longer good",
+    "not_listed": "it may no longer connect from there",
     "replaced": "it has connected again",
     "crowded": "too many processes of this name",
     "stopping": "we stop",
@@ -52,6 +53,7 @@ class AgentRoster:
         self.is_leaving = False
         self._site = site
         self._pool = site.pool
+        self._rules: Mapping[str, AgentRule] = {}
         self._sessions: dict[tuple[str, str], Session] = {}
         self._among: dict[tuple[Endpoint, ...], tuple[Endpoint, ...]] = {}
         self._paths: dict[str, set[str]] = {}
@@ -61,7 +63,8 @@ class AgentRoster:
 
     def use(self, loaded: Loaded) -> None:
         """These are the agents from now on, and these their routes."""
-        self.shelf.use(loaded.settings.agents.rules)
+        self._rules = loaded.settings.agents.rules
+        self.shelf.use(self._rules)
         self._paths = _paths_of(loaded.policy)
         self._among.clear()
         self._check_keys()
@@ -78,8 +81,11 @@ class AgentRoster:
 
     def _check_keys(self) -> None:
         for session in list(self._sessions.values()):
-            if self.shelf.key(session.terms.name) != session.terms.key:
+            name, rule = session.terms.name, self._rules.get(session.terms.name)
+            if self.shelf.key(name) != session.terms.key:
                 session.end("revoked", cut=True)
+            elif rule is not None and not rule.admits(session.terms.peer):
+                session.end("not_listed", cut=True)
 
     # -- for the pool
 
@@ -146,7 +152,7 @@ class AgentRoster:
         session.ask_for(self._paths.get(terms.name, ()))
         if self._certificates:
             session.say(self._certificates)
-        log.info("agent %s has connected: %s from %s", terms.name, terms.instance, terms.peer)
+        log.info("agent %s has connected: %s from %s", terms.name, terms.instance, terms.peer.text)
         if self.is_leaving:
             session.drain()
 
@@ -159,7 +165,9 @@ class AgentRoster:
         self._among.clear()
         self._pool.endpoints.forget(session.endpoint)
         tell = log.info if why in ("draining", "replaced", "stopping") else log.warning
-        tell("agent %s has disconnected: %s from %s: %s", terms.name, terms.instance, terms.peer, _WHY.get(why, why))
+        tell(
+            "agent %s has disconnected: %s from %s: %s", terms.name, terms.instance, terms.peer.text, _WHY.get(why, why)
+        )
 
     def lent(self, session: Session) -> int:
         """How many of its connections are in use."""
@@ -210,7 +218,7 @@ class AgentRoster:
         return {
             "name": terms.name,
             "process": terms.instance,
-            "from": terms.peer,
+            "from": terms.peer.text,
             "since": session.since,
             "alive": session.is_alive(now),
             "guards": terms.guards,

@@ -19,6 +19,7 @@ from typing import Protocol
 from proxy.agent.control import Message, Side, Word
 from proxy.agent.pulse import FRESH_S, PING_S
 from proxy.agent.talk import ControlTalk, hold_fast
+from proxy.core.addresses import Peer
 from proxy.core.policy import Endpoint
 from proxy.net.clock import Clock
 from proxy.net.upstream import IDLE, Owner, UpstreamConnection
@@ -86,7 +87,7 @@ class SessionTerms:
     key: bytes
     instance: str
     guards: bool
-    peer: str
+    peer: Peer
     idle: int
     most: int
 

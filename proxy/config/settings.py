@@ -11,7 +11,7 @@ from dataclasses import field, replace
 
 from proxy.config.endpoints import ListenAddress
 from proxy.config.feed import Feed
-from proxy.core.addresses import AddressSet
+from proxy.core.addresses import AddressSet, Peer
 from proxy.core.policy import Endpoint, Policy
 from proxy.errors import Path, Place
 from proxy.values import frozen
@@ -111,6 +111,10 @@ class AgentRule:
     key: bytes = field(repr=False)  # b"" where it is in a file
     routes: frozenset[str]
     allow: AddressSet | None = None
+
+    def admits(self, peer: Peer) -> bool:
+        """Whether it may connect from there."""
+        return self.allow is None or peer in self.allow
 
 
 @frozen

@@ -13,6 +13,7 @@ from proxy.agent.keys import KeyShelf
 from proxy.agent.roster import MAX_PROCESSES, AgentRoster
 from proxy.agent.session import Session, SessionTerms
 from proxy.config.settings import AgentRule, AgentSettings, Loaded
+from proxy.core.addresses import AddressSet, Peer
 from proxy.core.policy import Endpoint
 from tests import policies
 from tests.net.dialogue import World
@@ -35,6 +36,9 @@ class Wire(asyncio.Transport):
         return False
 
 
+PEER = Peer.of("192.0.2.1")
+
+
 @dataclass
 class House:
     """A relay whose agents come, go and are revoked."""
@@ -47,13 +51,13 @@ class House:
         vars(self.roster.shelf)["key"] = self.keys.get  # no files here
         self.sessions: list[Session] = []
 
-    def use(self, routes: dict[str, list[str]], *, verifies: bool = False) -> None:
+    def use(self, routes: dict[str, list[str]], *, verifies: bool = False, allow: AddressSet | None = None) -> None:
         made = [
             policies.route(name=name, upstream=tuple(Endpoint("", 0, agent=one, verifies=verifies) for one in agents))
             for name, agents in routes.items()
         ]
         rules = {
-            one: AgentRule(one, "x", b"", frozenset(name for name, agents in routes.items() if one in agents))
+            one: AgentRule(one, "x", b"", frozenset(name for name, agents in routes.items() if one in agents), allow)
             for one in NAMES
         }
         settings: Any = type("Settings", (), {"agents": AgentSettings(rules=rules)})
@@ -62,7 +66,7 @@ class House:
 
     def come(self, name: str, number: int, *, guards: bool = False) -> Session:
         key = self.keys.setdefault(name, name.encode() * 32)
-        session = Session(self.roster, SessionTerms(name, key, f"{name}-{number}", guards, "192.0.2.1", 4, 8), 0.0)
+        session = Session(self.roster, SessionTerms(name, key, f"{name}-{number}", guards, PEER, 4, 8), 0.0)
         session.connection_made(Wire())
         self.sessions.append(session)
         return session
@@ -119,6 +123,17 @@ def test_other_upstreams_stay_what_they_are() -> None:
     house.come("a", 1)
     [agent, app] = house.roster.among(mixed)
     assert (agent.host, agent.weight, app) == ("a-1", 3, policies.APP)
+
+
+def test_a_reload_that_no_longer_lists_its_address_cuts_it() -> None:
+    """As a key that is gone does: a connection that lasts for months would never be judged again."""
+    house = House()
+    house.use({"x": ["a"]}, allow=AddressSet.parse(["192.0.2.0/24"]))
+    session = house.come("a", 1)
+    assert house.roster.among(house.routes["x"])
+    house.use({"x": ["a"]}, allow=AddressSet.parse(["198.51.100.1"]))
+    assert session.gone
+    assert house.roster.among(house.routes["x"]) == ()
 
 
 def test_a_process_that_comes_again_takes_the_place_of_itself() -> None:
