@@ -11,10 +11,10 @@ import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
-from importlib.resources import files
 from typing import Any, Protocol
 
 from proxy.console.access import Visitor
+from proxy.console.assets import OPENAPI
 from proxy.console.crew import Crew
 from proxy.console.desk import TooManyViewersError
 from proxy.console.history import merge
@@ -234,7 +234,7 @@ class Api:
         return _json({**described, "console": counts, "visitor": {"name": visitor.name, "may_act": visitor.may_act}})
 
     async def _openapi(self, _request: Request, _visitor: Visitor) -> Answer:
-        return Answer(200, JSON, files("proxy.console").joinpath("openapi.json").read_bytes())
+        return Answer(200, JSON, OPENAPI)
 
     # -- common to them
 

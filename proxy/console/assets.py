@@ -37,11 +37,21 @@ GUARDS: tuple[tuple[bytes, bytes], ...] = (
 )
 
 
-def load() -> dict[str, Answer]:
-    """Every file, by the path that it is served at."""
+_PACKAGE = files("proxy.console")
+
+
+def _served() -> dict[str, Answer]:
     found = {}
-    for file in files("proxy.console").joinpath("static").iterdir():
+    for file in _PACKAGE.joinpath("static").iterdir():
         kind = _KINDS.get(file.name.rpartition(".")[2])
         if file.is_file() and kind is not None:
             found[f"/{file.name}"] = Answer(200, kind, file.read_bytes())
     return found
+
+
+# Read with the module: the user that the process becomes may not be able to read the package.
+#: Every file that goes with the pages, by the path that it is served at.
+FILES: Mapping[str, Answer] = _served()
+#: What a browser without a credential is shown.
+CLOSED = _PACKAGE.joinpath("closed.html").read_bytes()
+OPENAPI = _PACKAGE.joinpath("openapi.json").read_bytes()

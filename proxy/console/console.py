@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
-from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -86,7 +85,6 @@ class Console:
         key = session_key(private.siblings_folder)
         self._access = Access(settings, key, frozenset(hosts), os.geteuid(), site.clock.wall)
         self._audit = audit
-        self._files = assets.load()
         api = Api(self._crew, worker, audit)
         pages = Pages(api, self._crew, site.clock.wall)
         self._places = Places({**api.places, **pages.places})
@@ -120,7 +118,7 @@ class Console:
         visitor = self._access.judge(request)
         if isinstance(visitor, Answer):
             return _explained(visitor, head)
-        file = self._files.get(head.path.decode("latin-1"))
+        file = assets.FILES.get(head.path.decode("latin-1"))
         if file is not None and head.method in _READING:
             return file
         found = self._places.find(request)
@@ -229,8 +227,7 @@ def _explained(answer: Answer, head: RequestHead) -> Answer:
     """The same for people: a browser that opens a page is shown how to get in."""
     if b"text/html" not in (head.get(b"accept") or b""):
         return answer
-    page = files("proxy.console").joinpath("closed.html").read_bytes()
-    return replace(answer, kind=b"text/html; charset=utf-8", content=page)
+    return replace(answer, kind=b"text/html; charset=utf-8", content=assets.CLOSED)
 
 
 def _guarded(answer: Answer) -> Answer:

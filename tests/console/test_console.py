@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import shutil
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -11,9 +13,10 @@ from typing import Any
 
 import pytest
 
+import proxy
 from proxy.console.capture import MAX_VIEWERS
 from proxy.console.console import MAX_CONTENT, MAX_SIGN_IN
-from tests.console.asking import BODY, READ, delivery, token
+from tests.console.asking import ACT, BODY, READ, delivery, token
 from tests.whole.conftest import SECRET
 from tests.whole.console import Visitor
 from tests.whole.process import Hookward
@@ -226,3 +229,31 @@ def test_a_stranger_may_send_no_more_than_a_token(begin: Start, credential: str,
     connection.endheaders(bytes(size) if status == 401 else None)
     assert connection.getresponse().status == status
     connection.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_it_is_served_by_a_user_that_cannot_read_the_package(
+    start: Start, upstream: RecordingUpstream, tmp_path: Path
+) -> None:
+    """As of an installation in a folder of root's."""
+    for name in ("read", "act"):
+        (tmp_path / name).write_text({"read": READ, "act": ACT}[name])
+        (tmp_path / name).chmod(0o600)
+    config = tmp_path / "hookward.toml"
+    config.write_text(
+        f'listen = "127.0.0.1:0"\nupstream = "{upstream.url}"\nuser = "nobody"\n[route.all]\nopen = true\npath = "/"\n'
+        f'[console]\nlisten = "127.0.0.1:0"\nread_token = "file:{tmp_path}/read"\nact_token = "file:{tmp_path}/act"\n'
+    )
+    package = tmp_path / "package"
+    package.mkdir(0o700)
+    shutil.copytree(Path(proxy.__file__).parent, package / "proxy")
+    hookward = start("-c", config, listeners=2, cwd=package, env={"PYTHONPATH": str(package)})
+    assert once(hookward.address, request("POST", "/x", {}, BODY)).status == 200
+    visitor = token(hookward)
+    [row] = visitor.get("deliveries")["deliveries"]
+    for path in ("/", "/routes", "/queue", "/state", "/console.js", "/api/v1/openapi.json", f"/deliveries/{row['id']}"):
+        assert visitor.ask("GET", path).status == 200
+    assert visitor.get(f"deliveries/{row['id']}/export?as=curl")["text"]
+    assert visitor.post(f"deliveries/{row['id']}/replay").json["status"] == 200
+    stranger = Visitor(hookward.addresses[1]).ask("GET", "/", Accept="text/html")
+    assert (stranger.status, b"This console is closed" in stranger.content) == (401, True)

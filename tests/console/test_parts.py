@@ -231,7 +231,7 @@ def test_the_key_is_one_for_all_workers_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_the_files_of_the_page_are_served_by_their_names() -> None:
-    found = assets.load()
+    found = assets.FILES
     assert found["/console.js"].kind.startswith(b"text/javascript")
     assert all(path.count("/") == 1 for path in found)
 
