@@ -24,16 +24,16 @@ DELIVERY = (
         "them.", at_limit="the next one waits"),
     Key("order", choice("none", "strict"), "`strict`: one after the other, in the order they came. One that fails holds"
         " up those behind it until it is delivered or dead.", "none"),
-    Key("order_by", PLACE, "With `strict`, a field whose every value has an order of its own: a header, or a place in "
-        "the payload such as `repository.full_name`, as in `where`."),
+    Key("order_by", PLACE, "With `strict`, deliveries wait only for those with the same value of this: a header, or a "
+        "place in the payload such as `repository.full_name`, as in `where`."),
     Key("coalesce", PLACE, "A place in the payload, such as `ref`: of the deliveries that wait and are equal in it, "
         "event and repository included, only the last is delivered."),
     Key("resign", kinds.BOOL, "Whether each attempt is signed again, with the route's newest secret and the time of "
-        "then, for an application that checks for itself and would find what waited too old.", False),
+        "the attempt, for an application that checks the time of a signature.", False),
     Key("copies", kinds.TABLE, "Where else each delivery goes, by the queue, with retries of its own; the sender "
         "has its answer from `upstream` alone. See [queue.md](queue.md#copies).", many=True, table="copy", bare="url"),
     Key("keep_authorization", kinds.BOOL, "Whether a field `Authorization`, `Cookie` or `Proxy-Authorization` that no "
-        "guard reads is stored with a kept delivery, and goes along.", False),
+        "guard reads is stored with a kept delivery, and sent with it.", False),
 )  # fmt: skip
 
 COPY = (
