@@ -61,12 +61,15 @@ class Endpoints:
         state = self._states.get(endpoint)
         if state is None:
             # What agents have connected is theirs to end: see ``forget``.
-            used = self._used is None or endpoint in self._used or endpoint.agent != ""
+            used = self._is_used(endpoint) or endpoint.agent != ""
             state = self._states[endpoint] = EndpointState(keeps=used and not endpoint.send_proxy)
         return state
 
     def __iter__(self) -> Iterator[EndpointState]:
         return iter(self._states.values())
+
+    def _is_used(self, endpoint: Endpoint) -> bool:
+        return self._used is None or endpoint in self._used
 
     def use(self, endpoints: Iterable[Endpoint]) -> None:
         """Forget every endpoint but these: its idle connections are closed, those in use when they become idle."""
@@ -130,10 +133,11 @@ class Endpoints:
         return any(self[endpoint].is_well(now) for endpoint in endpoints)
 
     def conditions(self) -> dict[str, bool]:
-        """Whether each endpoint that was ever used is well now; agents, which come and go, are told of elsewhere."""
+        """Whether each endpoint that is in use is well now, once it was needed; agents are told of elsewhere."""
         now = self._clock.now()
-        each = self._states.items()
-        return {str(endpoint): state.is_well(now) for endpoint, state in each if not endpoint.agent}
+        # What is known of the others waits for the end of their connections and checks.
+        each = [(one, state) for one, state in self._states.items() if self._is_used(one) and not one.agent]
+        return {str(endpoint): state.is_well(now) for endpoint, state in each}
 
     # -- what is found out
 

@@ -211,3 +211,20 @@ def test_a_connection_that_is_closed_as_it_stands_does_not_end_the_asking(run) -
         await until(lambda: pool.lent_connections() == 0)
 
     run(main())
+
+
+def test_what_no_route_uses_any_more_has_no_condition(run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pool = UpstreamPool(loop, Clock(loop), Turn(loop), connect_timeout_s=1.0)
+        checks = HealthChecks(loop, pool)
+        old = Endpoint("127.0.0.1", 1, health=HealthCheck("/", 60.0, 10.0))
+        for used, known in (([old], {str(old): True}), ([Endpoint("127.0.0.1", 2)], {})):
+            pool.endpoints.use(used)
+            checks.use(used)
+            assert pool.endpoints.conditions() == known
+        await checks.close()
+        await pool.close()
+        assert pool.endpoints.conditions() == {}, "whatever its check has left"
+
+    run(main())
