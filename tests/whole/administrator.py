@@ -29,7 +29,9 @@ NAME = "hooks.example.com"
 BODY = b'{"zen":"Approachable is better than simple."}'
 SYSTEMCTL = """#!/bin/sh
 set -eu
+[ "$1" != --quiet ] || shift
 case $1 in
+    is-active) exec kill -0 "$MAINPID" ;;
     reload) exec hookward reload "$MAINPID" ;;
     stop) exec kill -TERM "$MAINPID" ;;
     kill) for word; do [ "${word#--signal=}" = "$word" ] || exec kill "-${word#--signal=}" "$MAINPID"; done ;;
