@@ -154,9 +154,9 @@ def _agent() -> CommandModule:
 
 
 def _agents() -> CommandModule:
-    from proxy.agent import agents_command
+    from proxy.tools import agents
 
-    return agents_command
+    return agents
 
 
 def _enrol() -> CommandModule:

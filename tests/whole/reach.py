@@ -156,7 +156,7 @@ class Reach:
 
     def rows(self) -> list[dict[str, Any]]:
         """What ``hookward agents`` says."""
-        done = run_command("agents", "--config", self.config, "--process", self.relay.pid, "--json")
+        done = run_command("agents", "--config", self.config, "--json")
         return list(json.loads(done.stdout))
 
     def stop(self) -> None:

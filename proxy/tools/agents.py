@@ -13,7 +13,8 @@ from typing import Any
 from proxy.config.commandline import ExitCode, Parser, visible
 from proxy.config.load import load_sets
 from proxy.net.clock import Clock
-from proxy.net.private import PrivateError, ask_all, find, folders
+from proxy.net.private import PrivateError, ask_all
+from proxy.tools.running import add_process_flags, running_process
 
 Row = Mapping[str, Any]
 
@@ -21,22 +22,26 @@ Row = Mapping[str, Any]
 def main(argv: Sequence[str]) -> int:
     """Print the agents of all workers. Exit code 1 where no relay runs, or one of its agents is not alive."""
     own = build_parser().parse_args(argv)
-    state_dir = load_sets(own.config, own.state_dir, os.environ).state_dir
-    ends = find(folders(state_dir, os.environ), own.process)
+    running = running_process(own.follow, load_sets(own.config, own.state_dir, os.environ).state_dir)
     try:
-        answers = asyncio.run(ask_all(ends, "GET", "/agents"))
+        answers = asyncio.run(ask_all(running.ends(), "GET", "/agents"))
     except PrivateError as error:
-        print(f"hookward agents: {error}", file=sys.stderr)
-        return ExitCode.FAILED
+        if error.status != 404:
+            return _say(str(error))
+        return _say(f"process {running.process} has no agents: `hookward enrol NAME --config FILE` says how one joins")
     if not answers:
-        print("hookward agents: no relay runs here, as far as this user can see", file=sys.stderr)
-        return ExitCode.FAILED
+        return _say(f"process {running.process} is gone")
     agents = merged(answers)
     if own.json:
         print(json.dumps(agents, indent=1))
     else:
         print("\n".join(visible(line) for line in table(agents, Clock.wall())))
     return ExitCode.OK if all(is_alive(one) for one in agents) else ExitCode.FAILED
+
+
+def _say(text: str) -> int:
+    print(f"hookward agents: {visible(text)}", file=sys.stderr)
+    return ExitCode.FAILED
 
 
 def build_parser() -> Parser:
@@ -48,8 +53,7 @@ def build_parser() -> Parser:
         "one is not alive.",
     )
     parser.add_argument("-c", "--config", metavar="PATH", help="the TOML file of the relay, for its state_dir")
-    parser.add_argument("--state-dir", metavar="DIR", help="where the relay keeps its state")
-    parser.add_argument("--process", metavar="PID", type=int, help="of several relays, the main process of this one")
+    add_process_flags(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     return parser
