@@ -19,6 +19,7 @@ from proxy.config.delivery import check_queue, read_queue
 from proxy.config.duplicates import check_memory, read_store
 from proxy.config.fixtures import read_fixtures
 from proxy.config.guards import GuardReader, slug_of
+from proxy.config.host import worker_count
 from proxy.config.listeners import ListenerReader
 from proxy.config.notes import audible
 from proxy.config.problems import suggestion
@@ -176,7 +177,9 @@ class _Build:
         deny: tuple[AddressSet, ...],
     ) -> RouteReader:
         guards = GuardReader(self.environ, self._schemes(), self.now)
-        return RouteReader(lists, guards, limits, buffer_budget, allow, deny, self.top, self.top.need("open", bool))
+        workers = 1 if self.dials else worker_count(self.top.need("workers", object))  # type: ignore[arg-type]  # the kind has read it
+        open_ = self.top.need("open", bool)
+        return RouteReader(lists, guards, limits, buffer_budget, allow, deny, self.top, open_, workers)
 
     def _routes(self, reader: RouteReader, *, has_http: bool) -> tuple[Exposure, tuple[Route, ...]]:
         """What is forwarded, by which routes. A list of addresses alone is a guard, and so makes a route."""

@@ -52,6 +52,7 @@ def _copy(route: Route, entry: Table, place: Endpoint, reader: GuardReader, guar
         drained=(),
         base=address.base,
         hold_s=0.0,
+        turns=None,
         payload=PayloadRule(where) if where else None,
         # What is signed again with the route's own secrets would be a proof for the application itself.
         delivery=replace(route.delivery, deliver=Deliver.QUEUE, resign=secret is not None),

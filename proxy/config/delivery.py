@@ -14,7 +14,7 @@ from proxy.config.duplicates import read_url
 from proxy.config.installation import how_to_add
 from proxy.config.settings import QueueSettings, Settings
 from proxy.config.tree import Table
-from proxy.core.delivery import Deliver, DeliveryRule, RetryRule, failures_of
+from proxy.core.delivery import Deliver, DeliveryRule, RetryRule, TurnRule, failures_of
 from proxy.core.payload import Pointer
 from proxy.core.policy import BodyMode, Route
 from proxy.core.signing.extras import needs_public_keys
@@ -23,7 +23,8 @@ from proxy.core.signing.extras import needs_public_keys
 FOLDER_NAME = "queue"
 #: Keys that mean nothing where nothing is kept: those of what the sender is told, and those that copies have as well.
 _OF_ANSWERS = ("resign", "accepted_status", "ambiguous")
-_OF_KEPT = ("keep_authorization", "retry", "concurrency", "pace", "order", "order_by", "coalesce")
+_OF_KEPT = ("keep_authorization", "retry", "order", "order_by", "coalesce")
+_OF_TURNS = ("concurrency", "pace")
 
 
 def _check_keys(view: Table, deliver: Deliver) -> None:
@@ -66,11 +67,30 @@ def has_copies(view: Table) -> bool:
     return bool(view.tables("copies"))
 
 
+def read_turns(view: Table, workers: int) -> TurnRule | None:
+    """In what measure a route lets exchanges through to its application; None where they go as they come. What is only
+    kept is measured by its courier.
+    """
+    if not _has_turns(view):
+        return None
+    concurrency = view.need("concurrency", int) if "concurrency" in view else 0
+    if 0 < concurrency < workers:
+        what = f"each of {workers} workers lets one through, so that is how many the application may have at once"
+        view.warn("", "concurrency", what)
+    return TurnRule(concurrency, view.get("pace", float) or 0.0, workers)
+
+
+def _has_turns(view: Table) -> bool:
+    return view.need("deliver", str) != Deliver.QUEUE.value and any(key in view for key in _OF_TURNS)
+
+
 def kept_body(view: Table, mode: BodyMode) -> BodyMode:
-    """How the body goes where it may have to be kept: none of it before its verdict, for then it must be here whole."""
+    """How the body goes where it may have to be kept, or to wait for its turn: none of it before its verdict, for then
+    it must be here whole, and nothing forged must take a turn.
+    """
     word = view.need("deliver", str)
     if word == "direct" and not has_copies(view):
-        return mode
+        return _waiting_body(view, mode) if _has_turns(view) else mode
     asked = view.get("body", str)
     if asked is not None and asked != "hold" and not view.doubtful("deliver"):
         view.wrong(
@@ -79,6 +99,13 @@ def kept_body(view: Table, mode: BodyMode) -> BodyMode:
             'write body = "hold", or leave `body` out',
         )
     return BodyMode.HOLD
+
+
+def _waiting_body(view: Table, mode: BodyMode) -> BodyMode:
+    if view.get("body", str) == "tail":
+        what = "'tail' would begin to pass on a body before it is known whether it has a turn at all"
+        view.wrong("body", what, 'write body = "hold", or leave `body` out')
+    return BodyMode.HOLD if mode is BodyMode.TAIL else mode
 
 
 def _place(view: Table, key: str) -> Pointer | None:
@@ -124,26 +151,29 @@ def check_queue(top: Table, settings: Settings, routes: Sequence[Route]) -> None
     """Whether what is to be kept has a place, and only what was let in for a reason is."""
     view, tables = top.table("queue"), top.named("route")
     keeping = [route for route in routes if route.delivery is not None]
+    doubtful = top.doubtful("state_dir") or view.doubtful("path") or view.doubtful("url")
     for route in keeping:
-        table = tables[route.name]
-        doubtful = top.doubtful("state_dir") or view.doubtful("path") or view.doubtful("url")
-        if settings.queue is None and not doubtful:
-            table.wrong(
-                _cause(route),
-                "no place is named to keep deliveries in",
-                'add state_dir = "/var/lib/hookward" at the top level, or `path` in [queue] (flag: --state-dir PATH)',
-            )
-        if not is_guarded(route):
-            table.wrong(
-                _cause(route),
-                "nothing guards this route, so any client could fill the disk",
-                "add `provider` with `secrets`, `token` or `allow`, or remove the key",
-            )
+        _check_keeping(tables[route.name], route, has_place=settings.queue is not None or doubtful)
     for route in keeping:
         if route.delivery is not None and route.delivery.resign:
             _check_resigning(tables[route.name], route)
     if view.exists and not keeping:
         view.warn("", "", 'no route keeps deliveries: write deliver = "fallback" or "queue" in one')
+
+
+def _check_keeping(table: Table, route: Route, *, has_place: bool) -> None:
+    if not has_place:
+        table.wrong(
+            _cause(route),
+            "no place is named to keep deliveries in",
+            'add state_dir = "/var/lib/hookward" at the top level, or `path` in [queue] (flag: --state-dir PATH)',
+        )
+    if not is_guarded(route):
+        table.wrong(
+            _cause(route),
+            "nothing guards this route, so any client could fill the disk",
+            "add `provider` with `secrets`, `token` or `allow`, or remove the key",
+        )
 
 
 def _check_resigning(table: Table, route: Route) -> None:

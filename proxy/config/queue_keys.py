@@ -18,10 +18,12 @@ DELIVERY = (
     Key("ambiguous", choice("refuse", "keep"), "For `fallback`, what was sent and got no answer: `keep` tries again, "
         "and it may arrive twice.", "refuse"),
     Key("retry", kinds.TABLE, "When a kept delivery is tried again.", table="retry"),
-    Key("concurrency", kinds.COUNT, "Kept deliveries of the route that are under way at once.", 4, minimum=1,
-        maximum=1000, at_limit="the next one waits"),
-    Key("pace", kinds.RATE, "How many kept deliveries the application gets in a time; left out, as fast as it takes "
-        "them.", at_limit="the next one waits"),
+    Key("concurrency", kinds.COUNT, "Deliveries of the route that its application has at once. Left out, of kept ones "
+        "4, and as many others as come. See [queue.md](queue.md#pace-and-concurrency).", 4, minimum=1,
+        maximum=1000, at_limit="the next one waits, no longer than its sender does: then 503 `overloaded`, or it is "
+        "kept"),
+    Key("pace", kinds.RATE, "How many deliveries the application gets in a time; left out, as fast as they come.",
+        at_limit="the next one waits, as for `concurrency`"),
     Key("order", choice("none", "strict"), "`strict`: one after the other, in the order they came. One that fails holds"
         " up those behind it until it is delivered or dead.", "none"),
     Key("order_by", PLACE, "With `strict`, deliveries wait only for those with the same value of this: a header, or a "

@@ -12,7 +12,7 @@ from typing import Any
 
 from proxy.config.allow import AllowReader
 from proxy.config.copies import with_copies
-from proxy.config.delivery import kept_body, read_delivery
+from proxy.config.delivery import kept_body, read_delivery, read_turns
 from proxy.config.duplicates import body_without_signature, read_rule
 from proxy.config.guards import GuardReader, Guards
 from proxy.config.handshakes import read_handshake
@@ -48,6 +48,7 @@ class RouteReader:
     deny: tuple[AddressSet, ...]
     top: Table
     open: bool
+    workers: int
 
     def read(self, name: str, view: Table) -> Route:
         """The route called ``name``."""
@@ -86,6 +87,7 @@ class RouteReader:
             refusal_status=guards.provider.refusal_status if guards.provider else None,
             duplicates=read_rule(view, guards, limits, observe=observe),
             delivery=read_delivery(view),
+            turns=read_turns(view, self.workers),
             endpoint_check=guards.provider.handshake if guards.provider and not apart else None,
             handshake="forward" if apart else read_handshake(view, guards.provider),
             verify_token=self.guards.read_one(view, "verify_token"),

@@ -31,6 +31,8 @@ class AttemptOutcome(IdentityEnum):
 #: Statuses that speak of the moment and not of the delivery (RFC 9110, RFC 6585, RFC 8470).
 TRANSIENT = frozenset({408, 425, 429})
 SERVER_ERRORS = 5
+#: Timers of a busy loop are late by so much.
+CATCH_UP_S = 0.05
 
 
 @frozen
@@ -85,6 +87,46 @@ class DeliveryRule:
     def keeps(self) -> bool:
         """Whether deliveries of the route may be kept."""
         return self.deliver is not Deliver.DIRECT
+
+
+@frozen
+class TurnRule:
+    """How many exchanges of a route its application has at once, and how many begin in a second; 0 is any number. Each
+    worker has a part of both.
+    """
+
+    concurrency: int = 0
+    pace_per_s: float = 0.0
+    workers: int = 1
+
+    @property
+    def at_once(self) -> int:
+        """What one worker lets through at once: at least one."""
+        return max(1, self.concurrency // self.workers) if self.concurrency else 0
+
+    @property
+    def per_s(self) -> float:
+        """The pace of one worker."""
+        return self.pace_per_s / self.workers
+
+
+class Pace:
+    """Spreads deliveries evenly over time, which comes in as an argument."""
+
+    __slots__ = ("_next",)
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def wait_s(self, per_s: float, now: float) -> float:
+        """How long the next one must wait; 0 where it may go. ``per_s`` 0 is any number."""
+        return max(0.0, self._next - now) if per_s else 0.0
+
+    def went(self, per_s: float, now: float) -> None:
+        """One has gone."""
+        if per_s:
+            # A timer that was late is made up for, within bounds.
+            self._next = max(self._next, now - CATCH_UP_S) + 1.0 / per_s
 
 
 def failures_of(words: Iterable[int | str]) -> tuple[frozenset[int], frozenset[int]]:

@@ -148,6 +148,12 @@ CONNECTIONS = Family("hookward_connections", "gauge", "Open connections.", ("sta
 UPSTREAM_WAITING = Family(
     "hookward_upstream_waiting_exchanges", "gauge", "Exchanges that wait for a connection to their upstream."
 )
+TURN_WAITING = Family(
+    "hookward_turn_waiting_exchanges",
+    "gauge",
+    "Exchanges that wait for their turn before the application, of routes with `concurrency` or `pace`.",
+    ("route",),
+)
 UPSTREAM_UP = Family(
     "hookward_upstream_up", "gauge", "0 where an upstream is set aside, in at least one worker.", ("upstream",), "min"
 )

@@ -11,7 +11,7 @@ from dataclasses import field
 from enum import Enum
 
 from proxy.core.addresses import AddressSet, Peer
-from proxy.core.delivery import DeliveryRule
+from proxy.core.delivery import DeliveryRule, TurnRule
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.metrics import Traits
 from proxy.core.path_map import TOKEN_SEGMENT, PathMap, map_of
@@ -181,6 +181,7 @@ class Route:
     refusal_status: int | None = None  # a provider that demands 401 (Discord, Xero)
     duplicates: DuplicateRule | None = None  # None: no check for duplicates
     delivery: DeliveryRule | None = None  # None: directly, and without copies
+    turns: TurnRule | None = None  # None: exchanges go to the application as they come
     copies: tuple[Route, ...] = ()  # where else deliveries go, by the queue; as routes, named after their lanes
     endpoint_check: Handshake | None = None  # the provider's, where it has one
     handshake: str = "forward"  # what becomes of it; or "answer", "refuse"

@@ -46,6 +46,7 @@ class ExchangeRecord:
     upstream: str = ""
     duration_s: float = 0.0
     upstream_duration_s: float = 0.0
+    turn_s: float = 0.0  # how long it waited for its turn, where its route has `concurrency` or `pace`
     bytes_in: int = 0  # content of the request
     bytes_out: int = 0  # content of the answer
     attempt: int = 0  # of a delivery that was kept; 0 is an exchange

@@ -17,6 +17,7 @@ from proxy.http1 import ResponseHead
 from proxy.net.duplicates import Ticket
 from proxy.net.exchange import Exchange
 from proxy.net.incoming import IncomingBody
+from proxy.net.paced import PacedExchange
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
 from proxy.reasons import Ended, Reason
@@ -64,11 +65,13 @@ class Storing:
 
 def exchange_for(route: Route) -> type[Exchange]:
     """The class of exchanges of ``route``."""
-    return Exchange if route.delivery is None else KeepingExchange
+    if route.delivery is None:
+        return Exchange if route.turns is None else PacedExchange
+    return KeepingExchange
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class KeepingExchange(Exchange):
+class KeepingExchange(PacedExchange):
     """One exchange of a route with a ``delivery``; its relay is a ``KeepingRelay``."""
 
     _storing: Storing | None = field(init=False, default=None)
@@ -99,7 +102,7 @@ class KeepingExchange(Exchange):
         if relay.answer is DIALING and relay.may_be_kept and now - relay.started > patience_s:
             self.refuse(Reason.UPSTREAM_UNREACHABLE, "patience")
         else:
-            Exchange.check(self, now)
+            PacedExchange.check(self, now)
 
     def release(self) -> None:
         """Give everything back, once; what is being kept later."""
@@ -107,7 +110,7 @@ class KeepingExchange(Exchange):
         if storing is not None and not storing.is_done and not self._released:
             storing.adopt(self._ticket, self._incoming)
             self._ticket = self._incoming = None
-        Exchange.release(self)
+        PacedExchange.release(self)
 
     def upstream_answer(self, head: ResponseHead, content: list[bytes], *, ended: bool) -> None:
         """The final head has come, with ``content``; ``ended`` where that was all."""
@@ -122,11 +125,12 @@ class KeepingExchange(Exchange):
     # -- inside
 
     def _settle(self) -> None:
-        Exchange._settle(self)  # noqa: SLF001 - the class that this one is made of; slots forbid super()
+        PacedExchange._settle(self)  # noqa: SLF001 - the class that this one is made of; slots forbid super()
         relay = self._keeping
         if relay.answer is STORING and self._storing is None:
             dial, upstream = self._dial, self._upstream
             self._dial = self._upstream = None
+            self._give_up_turn()
             if dial is not None:
                 dial.cancel()
             if upstream is not None:
@@ -136,12 +140,29 @@ class KeepingExchange(Exchange):
 
     def _connect(self) -> None:
         queue, relay = self._site.queue, self._keeping
-        if queue is not None and relay.may_be_kept and queue.holds(self._route):
-            relay.undelivered(Reason.UPSTREAM_UNREACHABLE, "held")
-        else:
-            Exchange._connect(self)  # noqa: SLF001 - the class that this one is made of; slots forbid super()
+        if not self._is_held():
+            PacedExchange._connect(self)  # noqa: SLF001 - the class that this one is made of; slots forbid super()
         if queue is not None and self._route.copies:  # the application first
             queue.copy(relay, None if self._incoming is None else self._incoming.spill)
+
+    def _go(self) -> None:
+        # While it stood in line the application may have begun to fail.
+        if not (self.relay.record.turn_s and self._is_held()):
+            PacedExchange._go(self)  # noqa: SLF001 - as in ``_settle``
+
+    def _is_held(self) -> bool:
+        """Whether it is kept, because nothing is sent to the route's upstream now."""
+        queue, relay = self._site.queue, self._keeping
+        if queue is None or not relay.may_be_kept or not queue.holds(self._route):
+            return False
+        relay.undelivered(Reason.UPSTREAM_UNREACHABLE, "held")
+        return True
+
+    def _without_turn(self, wait_s: float = 0.0) -> None:
+        if self._keeping.may_be_kept:
+            self._keeping.undelivered(Reason.OVERLOADED, "turn")
+        else:
+            PacedExchange._without_turn(self, wait_s)  # noqa: SLF001 - as in ``_settle``
 
     def _unreachable(self) -> None:
         self._dial = None

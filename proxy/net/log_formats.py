@@ -144,6 +144,7 @@ class _Fields:
     outcome: str = ',"webhook.outcome":"'
     upstream: str = ',"hookward.upstream.address":'
     upstream_duration: str = ',"hookward.upstream.duration":'
+    turn: str = ',"hookward.turn.duration":'
 
 
 #: Elastic's names, where they are others.
@@ -241,6 +242,8 @@ class JsonLines:
             line += f'{fields.observed}{record.observed.word}"'
         if record.attempt:
             line += f'{fields.attempt}{record.attempt}{fields.outcome}{record.outcome}"'
+        if record.turn_s:
+            line += f"{fields.turn}{record.turn_s:.6f}"
         if record.upstream:
             line += (
                 f"{fields.upstream}{quote(record.upstream[:MAX_VALUE])}"
@@ -360,6 +363,7 @@ def _named(record: ExchangeRecord) -> list[str]:
         ("cause", record.cause if record.cause != record.detail else ""),
         ("attempt", str(record.attempt or "")),
         ("outcome", record.outcome),
+        ("turn", _duration(record.turn_s * 1000) if record.turn_s else ""),
         ("upstream", record.upstream),
         ("id", record.request_id),
     )

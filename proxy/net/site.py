@@ -30,6 +30,7 @@ from proxy.net.duplicates import Duplicates
 from proxy.net.pool import UpstreamPool
 from proxy.net.spill import SpillFile, SpillSpace
 from proxy.net.turn import Turn
+from proxy.net.turnstile import Turnstiles
 from proxy.reasons import Reason
 
 #: The values of ``Retry-After``, in seconds. To come back sooner than the first would help neither side.
@@ -130,6 +131,7 @@ class Site:
         self.loop = loop
         self.clock = Clock(loop, now)
         self.turn = Turn(loop)
+        self.turnstiles = Turnstiles(loop, self.clock)
         self.policy = policy
         self.table = policy.table
         self.log = log
@@ -168,6 +170,7 @@ class Site:
 
     def _measure(self, policy: Policy) -> None:
         limits, server = policy.limits, policy.server
+        self.turnstiles.use(policy)
         self.head_limits = HeadLimits(limits.max_head, limits.max_target, limits.max_fields)
         most = self._most_exchanges = server.max_exchanges
         self._most_of_strangers = self._open_to_strangers(most)

@@ -54,6 +54,7 @@ class Gauges:
         for word, count in counters.tls_faults.items():
             put(of.TLS_FAILURES, count, word)
         put(of.UPSTREAM_WAITING, site.pool.waiting_dials())
+        self._metrics.replace(of.TURN_WAITING, site.turnstiles.waiting())
         conditions = site.pool.endpoints.conditions()
         self._metrics.replace(of.UPSTREAM_UP, {(name,): well for name, well in conditions.items()})
         self._metrics.replace(of.SECRET_EXPIRY, self._secrets())

@@ -93,26 +93,3 @@ class Breaker:
         last = list(self._last)
         in_a_row = len(last) >= IN_A_ROW and not any(last[-IN_A_ROW:])
         return in_a_row or (len(last) >= LEAST and 2 * last.count(False) > len(last))
-
-
-class Pace:
-    """Spreads deliveries evenly over time."""
-
-    __slots__ = ("_next",)
-
-    def __init__(self) -> None:
-        self._next = 0.0
-
-    def wait_s(self, per_s: float, now: float) -> float:
-        """How long the next one must wait; 0 where it may go. ``per_s`` 0 is any number."""
-        return max(0.0, self._next - now) if per_s else 0.0
-
-    def went(self, per_s: float, now: float) -> None:
-        """One has gone."""
-        if per_s:
-            # A timer that was late is made up for, within bounds.
-            self._next = max(self._next, now - CATCH_UP_S) + 1.0 / per_s
-
-
-#: Timers of a busy loop are late by so much.
-CATCH_UP_S = 0.05

@@ -18,10 +18,13 @@ from collections.abc import Callable
 from proxy.core.metric_families import QUEUE_ATTEMPTS
 from proxy.core.policy import Policy, Route
 from proxy.net.site import Site
+from proxy.net.turnstile import Turnstile
 from proxy.queue.attempt import Attempt
 from proxy.queue.attempt_record import record_of
 from proxy.queue.lane import Lane
-from proxy.queue.records import Condition, Counted, QueueError, Settlement, Taken
+from proxy.queue.lane_turns import LaneTurns
+from proxy.queue.records import Condition, Counted, QueueError, Taken
+from proxy.queue.settling import AGAIN_S, Settling
 from proxy.queue.store import QueueStore, count_lanes
 
 log = logging.getLogger(__name__)
@@ -30,8 +33,6 @@ log = logging.getLogger(__name__)
 LOOK_MOST_S = 1.0
 #: While another process is the courier, it is tried so often whether that has ended.
 LOCK_S = 0.5
-#: After a failure of the store.
-AGAIN_S = 1.0
 #: How often what is too old is looked for.
 EXPIRE_EVERY_S = 600.0
 #: At the end, attempts under way get this long; then they are cut, and tried again by the next process.
@@ -60,13 +61,13 @@ class Courier:
         self._chance = chance
         self.is_active = False
         self.lanes: dict[str, Lane] = {}
+        self._turns: dict[str, LaneTurns] = {}  # of lanes whose route's exchanges take turns as well
         self.counted = Counted()
         self._known_by: Policy | None = None
         self._keeping: dict[str, Route] = {}  # routes by name, of that policy
         self._woken = asyncio.Event()
-        self._out: set[Attempt] = set()
-        self._settlements: list[Settlement] = []
-        self._settling: asyncio.Task[None] | None = None
+        self._out: dict[Attempt, Turnstile | None] = {}  # and what each has gone through
+        self._settling = Settling(site.loop, store, self._settled)
         self._looked = self._expired = 0.0
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -95,9 +96,7 @@ class Courier:
             attempt.abandon()
         back = [taken.number for lane in self.lanes.values() for taken in lane.take_back()]
         with contextlib.suppress(QueueError):
-            if self._settling is not None:
-                await self._settling
-            await self._write()
+            await self._settling.end()
             await self._store.give_back(back)
         self.is_active = False
 
@@ -231,22 +230,48 @@ class Courier:
 
     def _send(self, lane: Lane) -> None:
         route = self._route(lane.name)
-        if route is None or self._stopping:
+        turns = self._turns_of(lane, route)
+        now, lane.in_line = self._site.clock.now(), False
+        while route is not None and not self._stopping and lane.may_send(now):
+            if turns is not None and not turns.take():
+                lane.in_line = True
+                return
+            self._send_one(lane, route, now, None if turns is None else turns.turnstile)
+        if turns is not None:
+            turns.give_up()
+
+    def _send_one(self, lane: Lane, route: Route, now: float, turnstile: Turnstile | None) -> None:
+        taken = lane.next(now)
+        assert taken is not None
+        if not self._store.holds(taken.number):
+            lane.out -= 1
+            if turnstile is not None:
+                turnstile.leave()
             return
-        now = self._site.clock.now()
-        while (taken := lane.next(now)) is not None:
-            if not self._store.holds(taken.number):
-                lane.out -= 1
-                continue
-            body = self._store.pieces(taken.parcel)
-            attempt = Attempt(self._site, route, taken, body=body, told=self._told)
-            self._out.add(attempt)
-            attempt.start()
+        attempt = Attempt(self._site, route, taken, body=self._store.pieces(taken.parcel), told=self._told)
+        self._out[attempt] = turnstile
+        attempt.start()
+
+    def _turns_of(self, lane: Lane, route: Route | None) -> LaneTurns | None:
+        """Those of the lane, where its route's exchanges take turns: with its figures as of now."""
+        turnstile = None if route is None else self._site.turnstiles.of(route)
+        turns = self._turns.get(lane.name)
+        if turns is not None and turns.turnstile is not turnstile:
+            self._turns.pop(lane.name).give_up()
+            turns = None
+        if turnstile is not None and turns is None:
+            turns = self._turns[lane.name] = LaneTurns(turnstile, lambda: self._send_soon(lane))
+        return turns
+
+    def _send_soon(self, lane: Lane) -> None:
+        self._site.loop.call_soon(self._send, lane)
 
     # -- what has come of attempts
 
     def _told(self, attempt: Attempt) -> None:
-        self._out.discard(attempt)
+        turnstile = self._out.pop(attempt, None)
+        if turnstile is not None:
+            turnstile.leave()
         lane, last, site = self.lanes[attempt.taken.parcel.lane], attempt.last, self._site
         assert last is not None
         settlement = lane.ended(
@@ -257,42 +282,18 @@ class Courier:
             chance=self._chance(),
             asked_s=attempt.asked_s,
         )
-        self._settlements.append(settlement)
+        self._settling.add(settlement)
         record = record_of(attempt, settlement)
         site.log.write(record)
         site.metrics.inc(QUEUE_ATTEMPTS, record.route, record.outcome)
         if settlement.condition is Condition.DEAD:
             self._gone(attempt.taken)
-        if self._settling is None:
-            self._settling = site.loop.create_task(self._settle())
         self._send(lane)
         # In the common case nothing waits for the loop: then it is left alone, which costs less than all else here.
         if lane.may_have_more or lane.ready or settlement.condition is not None or self._stopping:
             self._wake()
 
-    async def _settle(self) -> None:
-        """Write what has come of attempts until nothing is left to be written."""
-        try:
-            while self._settlements:
-                try:
-                    await self._write()
-                except QueueError as error:
-                    log.warning("outcomes of deliveries cannot be written, so these may arrive again: %s", error)
-                    if self._stopping:
-                        return
-                    await asyncio.sleep(AGAIN_S)
-        finally:
-            self._settling = None
-
-    async def _write(self) -> None:
-        batch, self._settlements = self._settlements, []
-        if not batch:
-            return
-        try:
-            await self._store.settle(batch)
-        except QueueError:
-            self._settlements = batch + self._settlements
-            raise
+    def _settled(self) -> None:
         for lane in self.lanes.values():
             if lane.rule.strict and not lane.out:
                 lane.may_have_more = True  # the next of an order may go

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from proxy.core.delivery import SERVER_ERRORS, AttemptOutcome, DeliveryRule
-from proxy.queue.breaker import OPEN, Breaker, Pace
+from proxy.core.delivery import SERVER_ERRORS, AttemptOutcome, DeliveryRule, Pace
+from proxy.queue.breaker import OPEN, Breaker
 from proxy.queue.records import Condition, Settlement, Taken, Try
 
 #: Beyond those that are out, so many are fetched ahead, so that none waits for the disk.
@@ -27,6 +27,7 @@ class Lane:
         self.out = 0
         self.coming = 0  # are being kept, and will be here without being fetched
         self.paused = False
+        self.in_line = False  # behind exchanges of its route, which take turns with it
         self.away = False  # it goes to agents, and none is here: an attempt would be lost
         self.may_have_more = True  # the store may have some that are due
         self.next_due: float | None = None  # of those that are not due yet, as far as is known
@@ -62,11 +63,16 @@ class Lane:
         self.ready.extend(taken)
         self.may_have_more |= len(taken) == wanted
 
+    def may_send(self, now: float) -> bool:
+        """Whether one may go now."""
+        if not self.ready or self._rests or now < self._not_before:
+            return False
+        most = self.breaker.most(self.rule.concurrency, now)
+        return self.out < most and not self._pace.wait_s(self.rule.pace_per_s, now)
+
     def next(self, now: float) -> Taken | None:
         """The one to send now, if one may go."""
-        if not self.ready or self._rests or now < self._not_before:
-            return None
-        if self.out >= self.breaker.most(self.rule.concurrency, now) or self._pace.wait_s(self.rule.pace_per_s, now):
+        if not self.may_send(now):
             return None
         self._pace.went(self.rule.pace_per_s, now)
         self.out += 1
@@ -79,7 +85,12 @@ class Lane:
             found.append(self.next_due - wall)
         if not self._rests and (self.ready or self.may_have_more) and self.breaker.closes_at is not None:
             found.append(self.breaker.closes_at - now)
-        elif self.ready and not self._rests and self.out < self.breaker.most(self.rule.concurrency, now):
+        elif (
+            self.ready
+            and not self._rests
+            and not self.in_line
+            and self.out < self.breaker.most(self.rule.concurrency, now)
+        ):
             found.append(max(self._not_before - now, self._pace.wait_s(self.rule.pace_per_s, now)))
         return max(0.0, min(found)) if found else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.delivery import Deliver, RetryRule
+from proxy.core.delivery import Deliver, RetryRule, TurnRule
 from proxy.core.payload import Pointer
 from proxy.core.policy import BodyMode
 from tests.config.loading import ENDS, GITHUB, KEEPER, Workplace
@@ -59,7 +59,8 @@ def test_a_folder_of_its_own(place: Workplace) -> None:
     [
         (QUEUE.replace('state_dir = "state"\n', ""), "deliver", "no place is named"),
         (f'{QUEUE}body = "tail"\n', "body", "must be here whole"),
-        (f"{KEEPER}concurrency = 3\n", "concurrency", "delivers directly"),
+        (f'{KEEPER}order = "strict"\n', "order", "delivers directly"),
+        (f'{KEEPER}concurrency = 3\nbody = "tail"\n', "body", "whether it has a turn"),
         (f'{KEEPER}ambiguous = "keep"\n', "ambiguous", "delivers directly"),
         (f'{QUEUE}ambiguous = "keep"\n', "ambiguous", "tries all again"),
         (f'{QUEUE}order_by = "X-Repo"\n', "order_by", "without an order"),
@@ -81,6 +82,34 @@ def test_what_is_no_promise(place: Workplace, text: str, where: str, what: str) 
     [problem] = place.problems(text)
     assert where in problem.where
     assert what in problem.what
+
+
+@pytest.mark.parametrize("deliver", ["direct", "fallback"])
+def test_turns_before_the_application(place: Workplace, deliver: str) -> None:
+    text = f'workers = 3\n{KEEPER}deliver = "{deliver}"\n'
+    assert place.routes(text)["hook"].turns is None, "the default of concurrency is for what is kept"
+    loaded = place.load(f'{text}concurrency = 2\npace = "30/s"\n')
+    [route] = loaded.policy.routes
+    assert route.turns == TurnRule(2, 30.0, 3)
+    assert (route.turns.at_once, route.turns.per_s, route.body) == (1, 10.0, BodyMode.HOLD)
+    assert any("each of 3 workers lets one through" in one for one in loaded.settings.warnings)
+    paced = place.routes(f'{text}pace = "3/m"\n')["hook"].turns
+    assert paced is not None
+    assert (paced.at_once, paced.per_s) == (0, 0.05 / 3)
+
+
+def test_what_is_only_kept_takes_no_turns(place: Workplace) -> None:
+    assert place.routes(f"{QUEUE}concurrency = 2\n")["hook"].turns is None
+
+
+def test_a_body_that_proves_nothing_streams_to_its_turn(place: Workplace) -> None:
+    text = KEEPER.replace(GITHUB, 'token = { header = "X-Token", secrets = ["file:token"] }\n')
+    assert place.routes(f"{text}concurrency = 2\n")["hook"].body is BodyMode.FREE
+
+
+def test_copies_take_no_turns(place: Workplace) -> None:
+    route = place.routes(f'{KEEPER}concurrency = 2\ncopies = ["http://staging:8000"]\n')["hook"]
+    assert [one.turns for one in (route, *route.copies)] == [TurnRule(2, 0.0, 1), None]
 
 
 def test_a_queue_that_nothing_uses_is_told(place: Workplace) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from proxy.core.delivery import TurnRule
 from proxy.core.duplicates import Claim, DuplicateRule, DuplicateTable, Found, Keys
 from proxy.core.policy import BodyMode, Endpoint, Route
 from proxy.core.secrets import Secret
@@ -48,6 +49,7 @@ class Way:
     hold_s: float
     told: bool
     duplicates: DuplicateRule | None
+    turns: TurnRule | None
 
     @cached_property
     def route(self) -> Route:
@@ -62,6 +64,7 @@ class Way:
             hold_s=self.hold_s,
             upstream=(TOLD if self.told else APP,),
             duplicates=self.duplicates,
+            turns=self.turns,
         )
 
 
@@ -83,6 +86,7 @@ def ways(draw: st.DrawFn, number: int) -> Way:
         hold_s=draw(st.sampled_from([0.0, 5.0])),
         told=draw(st.sampled_from([False, False, True])),
         duplicates=draw(st.sampled_from([None, rule])),
+        turns=draw(st.sampled_from([None, None, TurnRule(concurrency=1), TurnRule(pace_per_s=5.0)])),
     )
 
 

@@ -109,6 +109,11 @@ def test_a_delivery_as_json():
     }
 
 
+def test_how_long_a_turn_was_waited_for():
+    assert json.loads(JsonLines()(record(turn_s=1.5)))["hookward.turn.duration"] == 1.5
+    assert " turn=1500.0ms " in TextLines(colour=False)(record(turn_s=1.5))
+
+
 def test_what_is_unknown_is_left_out():
     bare = ExchangeRecord("id", 0.0, "192.0.2.1", "192.0.2.1", Reason.HEAD_TIMEOUT)
     assert set(json.loads(JsonLines()(bare))) == {

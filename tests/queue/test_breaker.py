@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.queue.breaker import IN_A_ROW, MOVES, PAUSE_MOST_S, Breaker, BreakerState, Pace
+from proxy.core.delivery import Pace
+from proxy.queue.breaker import IN_A_ROW, MOVES, PAUSE_MOST_S, Breaker, BreakerState
 
 
 def broken(now: float = 0.0) -> Breaker:
