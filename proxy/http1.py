@@ -7,13 +7,19 @@ does not decide and knows no connection.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field as attribute
+from datetime import UTC, datetime
 from http import HTTPStatus
 
 from proxy.reasons import Reason
 from proxy.values import IdentityEnum, frozen, mutable
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT")
 
 #: (name in lower case, the field line as it is written: the name as it was sent, ": ", the value without blanks around)
 Field = tuple[bytes, bytes]
@@ -94,6 +100,24 @@ def phrase_of(status: int) -> bytes:
         return HTTPStatus(status).phrase.encode("ascii")
     except ValueError:
         return b""
+
+
+def http_date(second: int) -> str:
+    """``second`` since the epoch as an IMF-fixdate, in English in every locale (RFC 9110 section 5.6.7)."""
+    at = datetime.fromtimestamp(second, UTC)
+    return f"{_DAYS[at.weekday()]}, {at.day:02} {_MONTHS[at.month - 1]} {at.year:04} {at:%H:%M:%S} GMT"
+
+
+def read_http_date(text: str) -> float | None:
+    """Seconds since the epoch of an IMF-fixdate, or None where it is none. The name of the day is not compared."""
+    found = _HTTP_DATE.fullmatch(text)
+    if found is None or found[2] not in _MONTHS:
+        return None
+    day, year, hour, minute, second = (int(found[group]) for group in (1, 3, 4, 5, 6))
+    try:
+        return datetime(year, _MONTHS.index(found[2]) + 1, day, hour, minute, second, tzinfo=UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def write_request_head(method: bytes, target: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -23,6 +23,7 @@ def frozen(cls: type[T]) -> type[T]:
     # Those of the standard library ask for the class as it was before it had slots, and raise a TypeError.
     for name, method in (("__setattr__", _set_nothing), ("__delattr__", _delete_nothing)):
         setattr(made, name, method)
+        delattr(cls, name)  # that class stays until garbage is collected, and these are compiled for each
     return made
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from typing import Any
 
 import h11
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.http1 import (
     Framing,
@@ -13,7 +16,9 @@ from proxy.http1 import (
     as_chunk,
     build_refusal,
     field,
+    http_date,
     phrase_of,
+    read_http_date,
     value_of,
     write_request_head,
     write_response_head,
@@ -117,3 +122,27 @@ def test_phrases() -> None:
 def test_an_answer_with_an_empty_phrase_is_read() -> None:
     answer, _ = read_answer(write_response_head(299, b"", [(b"Content-Length", b"0")]))
     assert answer.status_code == 299
+
+
+@given(st.integers(0, 253_402_300_799))
+def test_a_date_is_written_as_the_standard_library_does_and_read_again(second: int) -> None:
+    assert http_date(second) == formatdate(second, usegmt=True)
+    assert read_http_date(http_date(second)) == second
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Mon, 23 Nov 2026 10:00:00",
+        "Mon, 23 Nov 2026 10:00:00 GMT ",
+        "Mon, 31 Nov 2026 10:00:00 GMT",
+        "Mon, 23 Nix 2026 10:00:00 GMT",
+        "Mon, 23 Nov 2026 24:00:00 GMT",
+        "Mon, 23 Nov 0000 10:00:00 GMT",
+        "Monday, 23-Nov-26 10:00:00 GMT",
+        "Mon, \u0662\u0663 Nov 2026 10:00:00 GMT",
+    ],
+)
+def test_what_is_no_date_is_none(text: str) -> None:
+    assert read_http_date(text) is None

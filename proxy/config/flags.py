@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -147,7 +148,8 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
 
 def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     """The namespace of a command line without a command. FlagError names every unknown flag, with a suggestion."""
-    parser = RunParser(prog="hookward", add_help=False)
+    # Its help is never shown: a formatter of its own width does not ask ``shutil`` for that of the terminal.
+    parser = RunParser(prog="hookward", add_help=False, formatter_class=partial(argparse.HelpFormatter, width=80))
     add_run_flags(parser)
     namespace, rest = parser.parse_known_args(list(argv))
     take_file(namespace, rest)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -274,7 +273,7 @@ def replace_file(path: str, data: bytes, modified: float) -> None:
     ``modified`` is its time, in seconds since the epoch. Raises OSError, and then the old one is still there.
     """
     with reach(path) as spot:
-        name = f".{spot.name}.{secrets.token_hex(4)}"
+        name = f".{spot.name}.{os.urandom(4).hex()}"
         descriptor = os.open(
             name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=spot.folder
         )

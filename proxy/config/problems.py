@@ -7,7 +7,6 @@ sees a secret.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
 
 from proxy.config.notes import Note
 from proxy.errors import ConfigError, Mistake, Path, Place, Problem
@@ -66,9 +65,27 @@ def _order(problem: Problem) -> tuple[str, int]:
 
 
 def nearest(word: str, known: Sequence[str], cutoff: float = 0.6) -> str | None:
-    """The known word that was probably meant, or None. ``cutoff``: how alike they must be, as ``difflib`` has it."""
-    near = get_close_matches(word, known, 1, cutoff) or get_close_matches(word.lower(), known, 1, cutoff)
-    return near[0] if near else None
+    """The known word that was probably meant, or None. ``cutoff``: how alike they must be, 0 to 1 for equal words."""
+    return _nearest(word, known, cutoff) or _nearest(word.lower(), known, cutoff)
+
+
+def _nearest(word: str, known: Sequence[str], cutoff: float) -> str | None:
+    likeness, near = max(((_likeness(word, other), other) for other in known), default=(0.0, None))
+    return near if likeness >= cutoff else None
+
+
+def _likeness(one: str, other: str) -> float:
+    """The share of the letters of both that come in both, in the same order. (``difflib`` has a measure like it, and
+    would be imported at every start for a mistake that few configurations have.)
+    """
+    row = [0] * (len(other) + 1)  # how many are in common with the beginnings of ``other``
+    for letter in one:
+        diagonal = 0
+        for at, same in enumerate(other, 1):
+            above = row[at]
+            row[at] = diagonal + 1 if letter == same else max(above, row[at - 1])
+            diagonal = above
+    return 2 * row[-1] / max(len(one) + len(other), 1)
 
 
 def suggestion(word: str, known: Iterable[str], *, what: str = "known are", otherwise: str = "") -> str:

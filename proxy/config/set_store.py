@@ -12,8 +12,8 @@ import datetime as dt
 import json
 import os
 import re
-from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from proxy.config.feed import Feed
 from proxy.config.guarded_files import make_folder, reach, replace_file
@@ -26,6 +26,9 @@ FOLDER = "ip-sets"
 _MAX_BYTES = 64 * 1024 * 1024
 _FORMAT = 1
 _NAME = re.compile(r"[a-z0-9._]{1,64}")
+#: What reads files of the package, a folder or an archive. (``importlib.resources`` would import compression.)
+_LOADER: Any = __spec__.loader
+_COPIES = os.path.join(os.path.dirname(__file__), "ip_sets")  # noqa: PTH118, PTH120 - in an archive it is no path
 
 
 @frozen
@@ -43,10 +46,10 @@ def read_snapshot(feed: Feed) -> Copy | None:
     """The copy of a list of ours that came with this version, or None."""
     if not feed.built_in:
         return None
-    file = resources.files("proxy.config") / "ip_sets" / f"{feed.name}.json"
-    if not file.is_file():
+    try:
+        value = json.loads(_LOADER.get_data(os.path.join(_COPIES, f"{feed.name}.json")))  # noqa: PTH118 - no path in an archive
+    except OSError:  # not every list comes with a copy
         return None
-    value = json.loads(file.read_text("utf-8"))
     date = dt.date.fromisoformat(value["date"])
     confirmed = dt.datetime(date.year, date.month, date.day, tzinfo=dt.UTC).timestamp()
     return Copy(load_groups(value["groups"]), confirmed, "snapshot")

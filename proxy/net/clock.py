@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from email.utils import formatdate
 from typing import Protocol
+
+from proxy.http1 import http_date
 
 #: Deadlines are kept to within this many seconds; to within twice as many where a crowd is watched.
 TICK_S = 0.5
@@ -69,7 +70,7 @@ class Clock:
         second = int(self.wall())
         if second != self._date_second:
             self._date_second = second
-            self._date = formatdate(second, usegmt=True).encode("ascii")
+            self._date = http_date(second).encode("ascii")
         return self._date
 
     def watch(self, watched: Watched) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
@@ -232,7 +232,7 @@ class SetRefresher:
 
     def _plan(self, feed: Feed, pause_s: float) -> None:
         if feed in self._due:
-            self._due[feed] = self._loop.time() + pause_s * random.uniform(1, 1 + JITTER)  # noqa: S311  # no secret
+            self._due[feed] = self._loop.time() + pause_s * (1 + JITTER * os.urandom(1)[0] / 256)
 
     def _queries(self, feed: Feed) -> list[str]:
         assert self._loaded is not None

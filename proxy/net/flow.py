@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import mmap
 from enum import IntEnum
 
 from proxy.net.clock import Clock
@@ -19,8 +20,9 @@ READ_BYTES = 64 * 1024
 #: The same where an exchange has reserved enough for it: each read has a price of its own.
 LARGE_READ_BYTES = 256 * 1024
 
-#: Reads of all connections land here and are copied out at once: a connection at rest holds no buffer.
-LARGE_BUFFER = memoryview(bytearray(LARGE_READ_BYTES))
+#: Reads of all connections land here and are copied out at once: a connection at rest holds no buffer. Mapped, so that
+#: only what a read has filled takes memory.
+LARGE_BUFFER = memoryview(mmap.mmap(-1, LARGE_READ_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 BUFFER = LARGE_BUFFER[:READ_BYTES]
 
 

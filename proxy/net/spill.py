@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from io import FileIO
 
@@ -18,6 +17,11 @@ from proxy.core.budget import ANYBODY, GROUP_SHARE, Group, Party
 
 #: Read back in pieces of this size: what a transport takes in one write.
 PIECE_BYTES = 64 * 1024
+#: Where files without a folder of their own lie: what the first of these names, else the first folder that takes one.
+_VARIABLES = ("TMPDIR", "TEMP", "TMP")
+_FOLDERS = ("/tmp", "/var/tmp", "/usr/tmp")  # noqa: S108 - no name is used twice, and none is known before
+_NAMELESS = getattr(os, "O_TMPFILE", 0) | os.O_RDWR | os.O_CLOEXEC  # Linux; a folder cannot be opened without
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class SpillSpace:
@@ -97,16 +101,12 @@ class SpillFile:
         return SharedSpill(FileIO(os.dup(self._file.fileno()), "r"), self.size, linkable=self._linkable)
 
     def _open(self) -> FileIO:
-        if self._directory is not None:
-            try:
-                descriptor = os.open(self._directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            except OSError:  # not every file system has such files
-                pass
-            else:
-                self._linkable = True
-                return FileIO(descriptor, "r+")
-        # Without a buffer: a full disk then shows here, and not in the middle of reading or closing.
-        return tempfile.TemporaryFile(buffering=0, prefix="hookward-", dir=self._directory)
+        """The file, without a buffer: a full disk then shows here, and not in the middle of reading or closing."""
+        if self._directory is None:
+            return FileIO(_temporary(), "r+")
+        descriptor = _nameless(self._directory)
+        self._linkable = descriptor is not None
+        return FileIO(_unlinked(self._directory) if descriptor is None else descriptor, "r+")
 
     def pieces(self) -> Iterator[bytes]:
         """What was written, in order and in pieces."""
@@ -152,6 +152,35 @@ class SharedSpill:
     def close(self) -> None:
         """Let go of it."""
         self._file.close()
+
+
+def _temporary() -> int:
+    """A file in a folder for temporary ones. (``tempfile`` would import compression and copying at every start.)"""
+    named = [os.environ[name] for name in _VARIABLES if os.environ.get(name)]
+    error = OSError(errno.ENOENT, "no folder for temporary files")
+    for folder in (*named, *_FOLDERS):
+        try:
+            descriptor = _nameless(folder)
+            return _unlinked(folder) if descriptor is None else descriptor
+        except OSError as refused:
+            error = refused
+    raise error
+
+
+def _nameless(folder: str) -> int | None:
+    """A file that never had a name there, or None: not every file system has such files."""
+    try:
+        return os.open(folder, _NAMELESS, 0o600)
+    except OSError:
+        return None
+
+
+def _unlinked(folder: str) -> int:
+    """A file that lost its name at once. Raises OSError."""
+    path = f"{folder}/hookward-{os.urandom(8).hex()}"
+    descriptor = os.open(path, _NEW, 0o600)
+    os.unlink(path)  # noqa: PTH108 - as for all paths here, text in
+    return descriptor
 
 
 def _link(descriptor: int, path: str) -> None:

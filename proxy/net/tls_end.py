@@ -16,7 +16,6 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextvars import ContextVar
-from email.utils import formatdate
 from typing import Any
 
 from proxy.core.setup_faults import (
@@ -30,6 +29,8 @@ from proxy.core.setup_faults import (
     spoken,
     tls_fault,
 )
+from proxy.http1 import http_date
+from proxy.net.clock import Clock
 from proxy.net.reset import close_by_reset
 
 #: After an alert, what still comes is discarded for at most this long and this much.
@@ -189,7 +190,7 @@ def plain_answer(*, head_only: bool) -> bytes:
     """What a client is told, without TLS, that speaks plain HTTP where TLS is spoken. It has the same text for all."""
     head = (
         "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n"
-        f"Connection: close\r\nDate: {formatdate(usegmt=True)}\r\nContent-Length: {len(_PLAIN_TEXT)}\r\n\r\n"
+        f"Connection: close\r\nDate: {http_date(int(Clock.wall()))}\r\nContent-Length: {len(_PLAIN_TEXT)}\r\n\r\n"
     )
     return head.encode("ascii") + (b"" if head_only else _PLAIN_TEXT)
 

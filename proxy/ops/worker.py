@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import sys
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
@@ -106,7 +105,7 @@ class Worker:
             policy=loaded.policy,
             log=self._log,
             metrics=self.metrics,
-            instance=secrets.token_hex(4),
+            instance=os.urandom(4).hex(),
         )
         self._sets = SetRefresher(shelf or SetShelf(), self.metrics, self.site.clock.wall, self._admit)
         self._health = HealthChecks(self._loop, self.site.pool)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,54 @@ from proxy.net.clock import Clock
 from proxy.net.connect import connect
 from proxy.net.pool import UpstreamPool
 from proxy.net.turn import Turn
+
+#: A connection to what listens, on the loop of the product, and the threads of the process after it.
+THREADS = """if True:
+    import asyncio, os, socket, uvloop
+    from proxy.core.policy import Endpoint
+    from proxy.net.clock import Clock
+    from proxy.net.connect import connect
+    from proxy.net.pool import UpstreamPool
+    from proxy.net.turn import Turn
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        pool = UpstreamPool(loop, Clock(loop), Turn(loop), connect_timeout_s=5.0)
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            connection = await connect(loop, Endpoint("127.0.0.1", sock.getsockname()[1]), pool, b"")
+            print(len(os.listdir("/proc/self/task")))
+            connection.abort()
+
+    uvloop.run(main())
+"""
+
+
+def test_an_address_is_connected_to_without_a_thread() -> None:
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def test_a_connection_that_is_given_up_leaves_nothing(run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        clock = Clock(loop)
+        pool = UpstreamPool(loop, clock, Turn(loop), connect_timeout_s=1.0)
+        with socket.socket() as full:  # takes one connection into its queue, and answers no second one
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            endpoint = Endpoint("127.0.0.1", full.getsockname()[1])
+            with socket.create_connection(full.getsockname()):
+                before = descriptors()
+                dialled = loop.create_task(connect(loop, endpoint, pool, b""))
+                await asyncio.sleep(0)
+                dialled.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    (await dialled).abort()  # the kernel took two
+                await asyncio.sleep(0)
+                assert descriptors() == before
+        clock.close()
+
+    run(main())
 
 
 def descriptors() -> int:

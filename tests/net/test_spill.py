@@ -153,3 +153,42 @@ def test_another_reads_beside_it_and_after_it(tmp_path: Path, folder: bool) -> N
     if shared.link(str(tmp_path / "named")):
         assert (tmp_path / "named").read_bytes() == content
     shared.close()
+
+
+def test_without_a_folder_of_its_own_it_lies_where_temporary_files_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    monkeypatch.setenv("TEMP", str(tmp_path))
+    spill = SpillFile(SpillSpace(1 << 30))
+    spill.write(b"x")
+    assert spill._file is not None
+    assert os.fstat(spill._file.fileno()).st_dev == tmp_path.stat().st_dev
+    assert str(tmp_path) in str(Path(f"/proc/self/fd/{spill._file.fileno()}").readlink())
+    spill.close()
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_where_no_file_is_nameless_it_loses_its_name_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: bool
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("proxy.net.spill._NAMELESS", os.O_RDWR)  # of a folder: refused, as by other file systems
+    spill = SpillFile(SpillSpace(1 << 30), str(tmp_path) if folder else None)
+    spill.write(b"secret")
+    assert list(tmp_path.iterdir()) == []
+    assert spill._file is not None
+    status = os.fstat(spill._file.fileno())
+    assert (stat.S_IMODE(status.st_mode), status.st_nlink) == (0o600, 0)
+    assert not spill.link(str(tmp_path / "kept"))
+    spill.close()
+
+
+def test_where_no_folder_takes_a_file_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.net.spill._FOLDERS", ("/nowhere/at/all",))
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+    spill = SpillFile(SpillSpace(1 << 30))
+    with pytest.raises(OSError, match="nowhere"):
+        spill.write(b"x")
+    spill.close()

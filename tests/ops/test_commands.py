@@ -19,8 +19,18 @@ NOT_AT_START = {
     "proxy.net.kernel_filter",
     "proxy.net.duplicates_sqlite",
     "proxy.ops.supervisor",
+    "bz2",
+    "difflib",
+    "email",
     "importlib.metadata",
+    "importlib.resources",
+    "lzma",
+    "pkgutil",
+    "random",
+    "secrets",
+    "shutil",
     "sqlite3",
+    "tempfile",
 }
 
 

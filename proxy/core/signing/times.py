@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from proxy.core.signing.scheme import TimeFormat
+from proxy.http1 import read_http_date
 from proxy.reasons import Reason
 
 _SECONDS = re.compile(rb"[0-9]{1,11}")
@@ -19,7 +19,6 @@ _MILLISECONDS = re.compile(rb"[0-9]{1,14}")
 _CLOCK = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?"
 _RFC3339 = re.compile(_CLOCK + rb"(?:Z|[+-][0-9]{2}:[0-9]{2})")
 _ISO_UTC = re.compile(_CLOCK + rb"(?:Z|[+-][0-9]{2}:[0-9]{2})?")
-_HTTP_DATE = re.compile(rb"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT")
 _FIRST_MILLISECONDS = 12  # digits: seconds have eleven until the year 5138
 
 
@@ -27,14 +26,6 @@ def _date_time(text: bytes) -> float | None:
     try:
         said = datetime.fromisoformat(text.decode("ascii"))
         return (said if said.tzinfo else said.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
-def _http_date(text: bytes) -> float | None:
-    try:
-        # The names of days and months are English in every locale here: RFC 9110 section 5.6.7.
-        return parsedate_to_datetime(text.decode("ascii")).timestamp()
     except (ValueError, OverflowError):
         return None
 
@@ -52,8 +43,9 @@ def parse_time(form: TimeFormat, text: bytes) -> float | None:
     if form is TimeFormat.SECONDS_OR_MILLISECONDS:
         form = TimeFormat.MILLISECONDS if len(text) >= _FIRST_MILLISECONDS else TimeFormat.SECONDS
     if form is TimeFormat.ANY:
-        if _HTTP_DATE.fullmatch(text):
-            return _http_date(text)
+        date = read_http_date(text.decode("latin-1"))
+        if date is not None:
+            return date
         said = parse_time(TimeFormat.SECONDS_OR_MILLISECONDS, text)
         return parse_time(TimeFormat.ISO_UTC, text) if said is None else said
     pattern, read = _FORMS[form]
