@@ -27,10 +27,12 @@ ASKED_FOR = {
         "proxy.queue.command",
     },
     "proxy.ops.console": {"proxy.console.console", "proxy.console.lent", "proxy.console.store"},
-    "proxy.ops.duplicates": {"proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"},
     "proxy.ops.run_command": {"proxy.agent.join", "proxy.ops.supervisor", "proxy.tools.check"},
     "proxy.queue.opening": {"proxy.queue.redis_bell", "proxy.queue.redis_store"},
-    "proxy.ops.stores": {"proxy.queue.asked", "proxy.queue.opening", "proxy.queue.records"},
+    "proxy.ops.stores": {
+        *("proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"),
+        *("proxy.queue.asked", "proxy.queue.opening", "proxy.queue.records"),
+    },
 }
 WORLD = {"asyncio", "socket", "ssl", "time", "os", "logging", "random", "secrets", "threading", "subprocess", "signal"}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from proxy.config.admission import callers
 from proxy.config.allow import AllowReader
-from proxy.config.paths import beside
+from proxy.config.guarded_files import beside
 from proxy.config.problems import suggestion
 from proxy.config.secret_files import kept_mode, read_reference
 from proxy.config.settings import AgentRule, AgentSettings, Dials, Loaded

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import field, replace
 
 from proxy.config.admission import EVERYBODY
-from proxy.config.paths import beside
+from proxy.config.guarded_files import beside
 from proxy.config.problems import Problems, suggestion
 from proxy.config.secret_files import read_bounded
 from proxy.config.settings import ListUse

@@ -11,32 +11,29 @@ import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from proxy.config.admission import admission_of, admitted_by, reserved_for, shut
+from proxy.config.admission import admission_of, admitted_by, clashes, reserved_for, shut, shut_forwards, shut_out
 from proxy.config.agents import AgentReader, check_listens_on_nothing
 from proxy.config.allow import AllowReader
-from proxy.config.console import read_console
 from proxy.config.delivery import check_queue, read_queue
 from proxy.config.duplicates import check_memory, read_store
-from proxy.config.fixtures import read_fixtures
 from proxy.config.guards import GuardReader, slug_of
 from proxy.config.host import worker_count
-from proxy.config.listeners import ListenerReader
-from proxy.config.notes import audible
-from proxy.config.problems import suggestion
-from proxy.config.reach import clashes, shut_forwards, shut_out
+from proxy.config.listeners import ListenerReader, read_console
+from proxy.config.problems import audible, suggestion
 from proxy.config.route import RouteReader
 from proxy.config.rules import RULES
 from proxy.config.schema import FLAG_ROUTE
 from proxy.config.schemes import read_scheme
 from proxy.config.set_shelf import SetReader, SetShelf, all_feeds, set_tables
-from proxy.config.settings import Loaded, Settings, SetUse
+from proxy.config.settings import Fixture, Loaded, Settings, SetUse
 from proxy.config.tree import Table
-from proxy.core.addresses import AddressSet
+from proxy.core.addresses import AddressSet, Peer
 from proxy.core.handshakes import REFUSE
 from proxy.core.policy import Exposure, Limits, Policy, Route, ServerLimits
 from proxy.core.schemes import Provider, find
 from proxy.core.secrets import Secret
 from proxy.errors import Place
+from proxy.reasons import Reason
 from proxy.values import frozen
 
 _EVERY_IPV4 = (0, 1 << 32)  # as bounds
@@ -305,3 +302,36 @@ def _signs_challenges_by(route: Route) -> Sequence[Secret]:
     if check is None or signature is None or check.signed or route.handshake == REFUSE:
         return ()
     return signature.secrets if check.needs_secret else ()
+
+
+ADMITTED = "admitted"
+WORDS = (ADMITTED, *(reason.word for reason in Reason))
+
+
+def read_fixtures(top: Table) -> tuple[Fixture, ...]:
+    """The tests of a configuration, in order; what is wrong with one is a problem."""
+    found = [_fixture(table) for table in top.tables("test")]
+    return tuple(one for one in found if one is not None)
+
+
+def _fixture(view: Table) -> Fixture | None:
+    file, expect, address = view.file("file"), view.need("expect", str), view.get("from", str)
+    if file is None:
+        if not view.doubtful("file"):
+            view.wrong("", "names no saved delivery", 'add file = "push.http"; `hookward send --save` makes one')
+        return None
+    if expect not in WORDS:
+        mend = suggestion(expect, WORDS, what="write admitted, or a reason such as")
+        view.wrong("expect", f"{expect[:60]!r} is no outcome", mend)
+        return None
+    if address is not None and not _is_peer(address):
+        view.wrong("from", f"{address[:60]!r} is not an address", 'write "192.0.2.7" or "unix:"')
+        return None
+    return Fixture(file, expect, view.where(), view.get("at", float), address)
+
+
+def _is_peer(text: str) -> bool:
+    try:
+        return text == "unix:" or bool(Peer.of(text))
+    except ValueError:
+        return False

@@ -1,7 +1,11 @@
-"""How routes deliver, and where the process keeps what is not delivered yet.
+"""How routes deliver, where the process keeps what is not delivered yet, and the copies of a route.
 
 What would look like a promise and be none is a problem: a route that keeps and no place to keep in, a body that streams
 and could not be kept whole, strangers who could fill the disk.
+
+A copy is a ``Route`` that the courier delivers as any other: with the route's rule of delivery, and its own place,
+filter and secret. Its name, which is that of its lane, is made from its place, so that what waits for one place never
+goes to another when the list is changed.
 """
 
 from __future__ import annotations
@@ -9,15 +13,22 @@ from __future__ import annotations
 import importlib.util
 import os.path
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from proxy.config.duplicates import read_url
-from proxy.config.installation import how_to_add
+from proxy.config.endpoints import UpstreamAddress
+from proxy.config.guards import GuardReader, Guards
+from proxy.config.host import how_to_add
 from proxy.config.settings import QueueSettings, Settings
 from proxy.config.tree import Table
+from proxy.config.upstreams import read_copy_place
 from proxy.core.delivery import Deliver, DeliveryRule, RetryRule, TurnRule, failures_of
 from proxy.core.payload import Pointer
-from proxy.core.policy import BodyMode, Route
+from proxy.core.policy import BodyMode, Endpoint, Route
+from proxy.core.secrets import Secret
 from proxy.core.signing.extras import needs_public_keys
+from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.where import PayloadCondition, PayloadRule
 
 #: The name of the folder in ``state_dir``.
 FOLDER_NAME = "queue"
@@ -197,3 +208,74 @@ def is_guarded(route: Route) -> bool:
     """Whether a route lets in only what has shown where it comes from."""
     guards = (route.signature, route.token, route.allow, route.client_names)
     return any(guard is not None for guard in guards)
+
+
+def with_copies(route: Route, view: Table, top: Table, reader: GuardReader, guards: Guards) -> Route:
+    """``route`` with the copies that its table ``view`` names."""
+    found: dict[str, Route] = {}
+    for entry in view.tables("copies"):
+        if "url" not in entry:
+            if not entry.doubtful("url"):
+                entry.wrong(
+                    "", "does not say where the copy goes", 'write "http://staging:8000", or a table with `url`'
+                )
+            continue
+        copy = _copy_of(route, entry, read_copy_place(entry, view, top), reader, guards)
+        if copy.name in found:
+            entry.wrong("", "two copies go to the same place", "remove one of the two")
+        found[copy.name] = copy
+    return replace(route, copies=tuple(found.values())) if found else route
+
+
+def _copy_of(route: Route, entry: Table, place: Endpoint, reader: GuardReader, guards: Guards) -> Route:
+    address = entry.need("url", UpstreamAddress)
+    if address.agent:
+        entry.wrong("url", "a copy cannot go to an agent", "name a URL")
+    where: tuple[PayloadCondition, ...] = entry.get("where", tuple) or ()
+    secret = _copy_secret(route, entry, reader, guards)
+    base = address.base.decode("ascii")
+    assert route.delivery is not None
+    return replace(
+        route,
+        name=f"{route.name}@{str(place).removeprefix('http://')}{base}",
+        upstream=(place,),
+        drained=(),
+        base=address.base,
+        hold_s=0.0,
+        turns=None,
+        payload=PayloadRule(where) if where else None,
+        # What is signed again with the route's own secrets would be a proof for the application itself.
+        delivery=replace(route.delivery, deliver=Deliver.QUEUE, resign=secret is not None),
+        signature=replace(route.signature, secrets=(secret,)) if secret and route.signature else route.signature,
+        token=_copy_token(route, entry, secret),
+    )
+
+
+def _copy_token(route: Route, entry: Table, secret: Secret | None) -> TokenCheck | None:
+    """The token that a copy is sent with; one in the path never is."""
+    if secret is None or route.token is None or route.token.kind is TokenKind.PATH:
+        return route.token
+    try:
+        return replace(route.token, secrets=(secret,))
+    except ValueError as error:
+        entry.wrong("secret", str(error), "write it as the place expects it, or leave `secret` out")
+        return route.token
+
+
+def _copy_secret(route: Route, entry: Table, reader: GuardReader, guards: Guards) -> Secret | None:
+    """The secret of its own; None where there is none, or it can be used for nothing."""
+    value = reader.read_one(entry, "secret", guards.provider)
+    if value is None:
+        return None
+    if route.signature is None and route.token is None:
+        entry.wrong("secret", "nothing signs what comes to this route", "leave `secret` out")
+        return None
+    if route.signature is None and route.token is not None and route.token.kind is TokenKind.PATH:
+        what = "the token of the path is left out of what is sent, so nothing would carry the secret"
+        entry.wrong("secret", what, "leave `secret` out")
+        return None
+    if route.signature is not None and needs_public_keys(route.signature.scheme):
+        what = f"{route.provider} signs with a private key, which only the provider has"
+        entry.wrong("secret", what, "leave `secret` out")
+        return None
+    return Secret("copy", value)

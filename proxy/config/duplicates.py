@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 
+from proxy.config.guarded_files import beside
 from proxy.config.guards import Guards
-from proxy.config.installation import how_to_add
-from proxy.config.paths import beside
+from proxy.config.host import how_to_add
+from proxy.config.kinds import STORE_FORM, is_redis_url
 from proxy.config.secret_files import read_reference
 from proxy.config.settings import DuplicateSettings, Settings
 from proxy.config.sizes import show_time
-from proxy.config.store_url import FORM, is_redis_url
 from proxy.config.tree import Table
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.policy import SPARE_S, BodyMode, Limits, Route
@@ -179,6 +179,6 @@ def read_url(view: Table, environ: Mapping[str, str]) -> str | None:
         view.wrong("url", mistake.what, mistake.mend)
         return None
     if not is_redis_url(found):
-        view.wrong("url", "what it names is not the URL of a Redis (not shown here)", FORM)
+        view.wrong("url", "what it names is not the URL of a Redis (not shown here)", STORE_FORM)
         return None
     return found

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from proxy.config import kinds
-from proxy.config.as_file import Given, as_file, one_route_each
-from proxy.config.flag_names import ENVIRONMENT_PREFIX, FLAGS, Flag
+from proxy.config.flag_names import ENVIRONMENT_PREFIX, FLAGS, Flag, Given, as_file, one_route_each
 from proxy.config.parse import read_value
 from proxy.config.problems import Problems, nearest, suggestion
 from proxy.config.tree import Table

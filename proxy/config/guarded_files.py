@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from proxy.config.paths import folder_of
 from proxy.values import frozen
 
 #: As the kernel counts (path_resolution(7)).
@@ -290,3 +289,13 @@ def replace_file(path: str, data: bytes, modified: float) -> None:
             with suppress(OSError):
                 os.unlink(name, dir_fd=spot.folder)  # as above
             raise
+
+
+def beside(folder: str, path: str) -> str:
+    """``path``, where it is relative as seen from ``folder``; "" is the folder that we stand in."""
+    return os.path.join(folder, path)  # noqa: PTH118 - pathlib would write "./a" and "a//b" in another way
+
+
+def folder_of(path: str) -> str:
+    """What ``path`` lies in; "" where it is a bare name."""
+    return os.path.dirname(path)  # noqa: PTH120 - pathlib makes "." of ""

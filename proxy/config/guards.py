@@ -1,4 +1,5 @@
-"""What proves a delivery: from ``provider``, ``secrets`` and ``token`` of a route to its checks.
+"""What proves a delivery: from ``provider``, ``secrets`` and ``token`` of a route to its checks; and what becomes of
+the provider's endpoint check: forwarded, answered here, or refused like any request.
 
 Closed by construction: a guard that is named but cannot be built is a problem, never a route without that guard.
 Secrets are read here, by reference, and from here on only the checks hold them.
@@ -7,14 +8,14 @@ Secrets are read here, by reference, and from here on only the checks hold them.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from proxy.config.installation import how_to_add
+from proxy.config.host import how_to_add
 from proxy.config.problems import suggestion
-from proxy.config.secret_files import FoundSecret, read_reference
 from proxy.config.tree import Table
 from proxy.core.path_map import TOKEN_SEGMENT
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret, find
+from proxy.core.schemes.handshake import Form
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.borders import open_borders
@@ -24,6 +25,10 @@ from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.errors import Mistake
 from proxy.values import frozen
 
+#: Keys of a route that mean nothing without a provider whose proof is checked here.
+_OF_PROVIDER = ("secrets", "tolerance", "topics", "public_url", "verify_token")
+_AT_AGENT = 'set it at the agent, or remove verify = "agent"'
+_NAME_ONE = 'say whose it is, such as provider = "github"; a token has secrets of its own'
 _GIVE_SECRETS = 'add secrets = ["file:/path"] (with flags: --secret-file PATH or --secret-env NAME)'
 _GIVE_TOKENS = 'add secrets = ["file:/path"] to the token (with flags: --token-file PATH or --token-env NAME)'
 _TOKEN_KINDS = {
@@ -63,9 +68,9 @@ class GuardReader:
         name = route.get("provider", str)
         apart = route.need("verify", str) == "agent"
         if apart:
-            self._check_unarmed(route)
-        if name is None and not apart:
-            self._check_idle(route)
+            self._check_idle(route, "here: the agent gives the verdict", _AT_AGENT)
+        elif name is None and not route.doubtful("provider"):
+            self._check_idle(route, "without a provider", _NAME_ONE)
         if name is None:
             return Guards(token=own)
         provider = self._provider(route, name)
@@ -79,17 +84,13 @@ class GuardReader:
         if provider.scheme is not None:
             return Guards(provider, self._signature(route, provider, secrets), own)
         if route.table("token").exists:
-            route.wrong(
-                "token",
-                f"provider {provider.slug!r} is checked by a token of its own, and a route has one token",
-                "remove `token`, or remove `provider`",
-            )
+            what = f"provider {provider.slug!r} is checked by a token of its own, and a route has one token"
+            route.wrong("token", what, "remove `token`, or remove `provider`")
         return Guards(provider, None, self._provider_token(route, provider, secrets))
 
     def read_one(self, view: Table, name: str, provider: Provider | None = None) -> bytes | None:
         """The secret of a key that is a single reference, as ``provider`` shows it; None where nothing was written."""
-        reference = view.get(name, str)
-        found = None if reference is None else self._find(view, name, reference, provider)
+        found = view.secret(name, self.environ, _making(provider))
         return None if found is None else _decoded(view, name, provider, found)
 
     def _provider(self, route: Table, name: str) -> Provider | None:
@@ -105,34 +106,21 @@ class GuardReader:
             return None
         return provider
 
-    def _check_unarmed(self, route: Table) -> None:
-        for key in ("secrets", "tolerance", "topics", "public_url", "verify_token"):
+    def _check_idle(self, route: Table, why: str, mend: str) -> None:
+        """Keys that speak of a provider, and have no effect: better said than ignored."""
+        for key in _OF_PROVIDER:
             if key in route:
-                at = route.tables(key)[0] if key == "secrets" and route.tables(key) else route
-                what = f"`{key}` has no effect here: the agent gives the verdict"
-                at.wrong("" if at is not route else key, what, 'set it at the agent, or remove verify = "agent"')
-
-    def _check_idle(self, route: Table) -> None:
-        """Keys that speak of a provider where there is none: better said than ignored."""
-        for key in ("secrets", "tolerance", "topics", "public_url", "verify_token"):
-            if key in route and not route.doubtful("provider"):
-                at, name = (route.tables(key)[0], "") if route.tables("secrets") and key == "secrets" else (route, key)
-                at.wrong(
-                    name,
-                    f"`{key}` has no effect without a provider",
-                    'say whose it is, such as provider = "github"; a token has secrets of its own',
-                )
+                secrets = route.tables(key) if key == "secrets" else []
+                at, name = (secrets[0], "") if secrets else (route, key)
+                at.wrong(name, f"`{key}` has no effect {why}", mend)
 
     def _signature(self, route: Table, provider: Provider, secrets: Sequence[Secret]) -> SignatureCheck | None:
         assert provider.scheme is not None
         public_url = route.get("public_url", str)
         if provider.scheme.signs_url and public_url is None:
-            if not route.doubtful("public_url"):
-                route.wrong(
-                    "provider",
-                    f"{provider.title} signs the URL, which cannot be known from a request",
-                    'set public_url = "https://hooks.example.com", as it is configured at the provider',
-                )
+            what = f"{provider.title} signs the URL, which cannot be known from a request"
+            mend = 'set public_url = "https://hooks.example.com", as it is configured at the provider'
+            route.lacks("public_url", what, mend, "provider")
             return None
         topics = self._topics(route, provider)
         if not secrets or topics is None or not self._is_readable_one_way(route, provider, public_url):
@@ -152,17 +140,13 @@ class GuardReader:
         topics = route.items("topics", str)
         if provider.scheme is None or not provider.scheme.signs_for_all:
             if topics:
-                what, mend = f"{provider.title} has no topics that are signed", "remove `topics`"
-                route.wrong("topics", what, mend)
+                route.wrong("topics", f"{provider.title} has no topics that are signed", "remove `topics`")
             return ()
         if topics:
             return topics
-        if not route.doubtful("topics"):
-            route.wrong(
-                "provider",
-                f"{provider.title} signs for all its customers with one key, so anybody's topic would pass",
-                'set topics = ["arn:aws:sns:eu-west-1:123456789012:NAME"] to those that are yours (flag: --topic ARN)',
-            )
+        what = f"{provider.title} signs for all its customers with one key, so anybody's topic would pass"
+        arn = "arn:aws:sns:eu-west-1:123456789012:NAME"
+        route.lacks("topics", what, f'set topics = ["{arn}"] to those that are yours (flag: --topic ARN)', "provider")
         return None
 
     def _is_readable_one_way(self, route: Table, provider: Provider, public_url: str | None) -> bool:
@@ -170,10 +154,10 @@ class GuardReader:
         assert provider.scheme is not None
         whole = public_url is not None and target_of(public_url) is not None
         for pair in open_borders(provider.scheme, whole_url=whole):
+            what = f"{provider.title} has nothing fixed in {pair}, so the URL must be known whole"
+            url = "https://hooks.example.com/in"
             route.wrong(
-                "public_url",
-                f"{provider.title} has nothing fixed in {pair}, so the URL must be known whole",
-                'write path and query too: public_url = "https://hooks.example.com/in", as it is configured there',
+                "public_url", what, f'write path and query too: public_url = "{url}", as it is configured there'
             )
             return False
         return True
@@ -217,8 +201,8 @@ class GuardReader:
         path = route.need("path", bytes)
         if path.endswith(TOKEN_SEGMENT):
             return path.removesuffix(TOKEN_SEGMENT)
+        what = "the route's path does not say where the token is"
         if not route.doubtful("path"):
-            what = "the route's path does not say where the token is"
             view.wrong("path", what, 'write path = "/hooks/{token}" in the route')
         return None
 
@@ -232,20 +216,14 @@ class GuardReader:
             if not secrets:
                 view.wrong(owner, "no usable secret, so every delivery would be refused", mend)
             elif not any(secret.live(self.now) for secret in secrets):
-                entries[0].wrong(
-                    "",
-                    "no usable secret: all are expired or not yet valid",
-                    "add the provider's current secret, or mend not_before and not_after",
-                )
+                mend = "add the provider's current secret, or mend not_before and not_after"
+                entries[0].wrong("", "no usable secret: all are expired or not yet valid", mend)
         return secrets
 
     def _secret(self, entry: Table, used: set[str], provider: Provider | None, word: str, number: int) -> Secret | None:
-        reference = entry.get("from", str)
-        if reference is None:
-            if not entry.doubtful("from"):
-                entry.wrong("", "does not say where the secret is", 'add from = "file:/path"')
-            return None
-        found = self._find(entry, "from", reference, provider)
+        if "from" not in entry:
+            entry.lacks("from", "does not say where the secret is", 'add from = "file:/path"')
+        found = entry.secret("from", self.environ, _making(provider))
         if found is None:
             return None
         name = self._name(entry, used, word, number)
@@ -256,18 +234,6 @@ class GuardReader:
         self._warn_of_dates(entry, name, before, after)
         value = _decoded(entry, "from", provider, found)
         return None if value is None else Secret(name, value, before, after)
-
-    def _find(self, view: Table, key: str, reference: str, provider: Provider | None = None) -> FoundSecret | None:
-        entry = view.entry(key)
-        assert entry is not None
-        try:
-            found = read_reference(reference, entry.base, self.environ, _making(provider))
-        except Mistake as mistake:
-            view.wrong(key, mistake.what, mistake.mend)
-            return None
-        for note in found.notes:
-            view.warn(note.rule, key, note)
-        return found
 
     def _name(self, entry: Table, used: set[str], word: str, number: int) -> str:
         given = entry.get("name", str)
@@ -290,10 +256,10 @@ class GuardReader:
             entry.warn("H106", "", text)
 
 
-def _decoded(view: Table, key: str, provider: Provider | None, found: FoundSecret) -> bytes | None:
+def _decoded(view: Table, key: str, provider: Provider | None, found: bytes) -> bytes | None:
     """The secret itself; None where it is none of ``provider``'s."""
     try:
-        return found.value if provider is None else decode_secret(provider, found.value)
+        return found if provider is None else decode_secret(provider, found)
     except Mistake as mistake:
         view.wrong(key, mistake.what, mistake.mend)
         return None
@@ -318,3 +284,53 @@ def show_instant(seconds: float) -> str:
     """``2026-12-15`` or ``2026-12-15 12:00:00``, in UTC."""
     text = dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
     return text.removesuffix(" 00:00:00")
+
+
+def read_handshake(view: Table, provider: Provider | None) -> str:
+    """What becomes of endpoint checks on a route; what contradicts its provider is a problem."""
+    handshake = view.need("handshake", str)
+    if handshake == "answer" and provider is None and "provider" not in view:
+        view.wrong("handshake", "only a provider's endpoint check can be answered", "name `provider`")
+    if provider is not None:
+        _check_handshake(view, provider, handshake)
+    return handshake
+
+
+def _check_handshake(view: Table, provider: Provider, handshake: str) -> None:
+    check = provider.handshake
+    if "verify_token" in view and (check is None or not check.needs_token):
+        view.warn("", "verify_token", f"{provider.title} has no endpoint check with a token")
+    if handshake == "answer":
+        for what, mend in _answer_problems(view, provider):
+            view.wrong("handshake", what, mend)
+    if handshake == "forward" and view.need("path", bytes) == b"/" and _is_unproved(view, provider):
+        view.warn(
+            "",
+            "",
+            f"the endpoint check of {provider.title} is not signed, so it is passed on at the "
+            "route's own path alone, which is /: set `path` to that of the webhook",
+        )
+
+
+def _is_unproved(view: Table, provider: Provider) -> bool:
+    """Whether the provider signs, but neither signs its endpoint check nor shows a token with it."""
+    check = provider.handshake
+    if check is None or check.signed or provider.scheme is None:
+        return False
+    return not (check.verify and "verify_token" in view)
+
+
+def _answer_problems(view: Table, provider: Provider) -> Iterator[tuple[str, str]]:
+    """Why the endpoint check of ``provider`` cannot be answered here: (what, mend)."""
+    check = provider.handshake
+    if check is None:
+        yield f"{provider.title} has no endpoint check to answer", "leave `handshake` out"
+    elif check.form is Form.NONE:
+        what = f"only the application can answer the endpoint check of {provider.title}: {check.reason}"
+        yield what, 'write handshake = "forward"'
+    elif check.needs_token and "verify_token" not in view and not view.doubtful("verify_token"):
+        what = f"the endpoint check of {provider.title} needs the token that is configured there"
+        yield what, 'add verify_token = "file:/path" (flag: --verify-token-file PATH)'
+    elif check.needs_url and "public_url" not in view and not view.doubtful("public_url"):
+        what = f"the answer to the endpoint check of {provider.title} is made with the endpoint's URL"
+        yield what, 'add public_url = "https://hooks.example.com", as it is configured there (flag: --public-url URL)'

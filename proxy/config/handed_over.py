@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from proxy.config import kinds
-from proxy.config.paths import beside
-from proxy.config.store_url import STORE_URL
+from proxy.config.guarded_files import beside
+from proxy.config.kinds import STORE_URL
 from proxy.config.tree import Entry, Table
 from proxy.errors import Path as KeyPath
 from proxy.values import frozen

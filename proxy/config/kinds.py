@@ -10,7 +10,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from proxy.config.endpoints import (
     LISTEN_FORM,
@@ -371,3 +371,34 @@ FIELDS = Kind("table", 'write { "X-Version" = "2" }', _fields)
 REFUSAL = Kind("number", "use one of 400, 401, 403, 404", _refusal)
 FAILURE = Kind("status", 'write a status such as 429, or "5xx" for all of a class', _failure, _count_from_text)
 TABLE = Kind("table", "write a table", _text)
+
+
+STORE_FORM = 'write "redis://127.0.0.1:6379/0", "unix:///run/redis.sock", or "file:/path" of a file with the URL in it'
+_STORE_SCHEMES = ("redis", "rediss", "unix")
+
+
+def is_redis_url(text: str) -> bool:
+    """Whether ``text`` is the URL of a Redis, with or without a password."""
+    try:
+        parts = urlsplit(text)
+        there = bool(parts.path if parts.scheme == "unix" else parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return False
+    return there and parts.scheme in _STORE_SCHEMES and text.isprintable() and " " not in text
+
+
+def _store_url(value: object) -> object:
+    if isinstance(value, str) and value.startswith(PREFIXES) and value not in PREFIXES:
+        return value
+    if not isinstance(value, str) or not is_redis_url(value):
+        raise ValueError("is not the URL of a Redis")
+    parts = urlsplit(value)
+    if parts.password is not None or "password" in parse_qs(parts.query, keep_blank_values=True):
+        raise Mistake(
+            "has a password in it (not shown here)",
+            'put the whole URL into a file that only hookward may read, and write url = "file:/path"',
+        )
+    return value
+
+
+STORE_URL = Kind("URL of a Redis, or a reference to it", STORE_FORM, _store_url)

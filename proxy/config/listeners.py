@@ -1,17 +1,18 @@
-"""Listeners' tables: certificates and plain TCP forwards, and whether all places to listen fit together.
+"""Listeners' tables: certificates, plain TCP forwards and the console, and whether all places to listen fit together.
 
 Only the configuration is judged here. Whether an address is free, or a certificate fits its key, is known when they are
-used.
+used. A console that is not for this host alone needs TLS and a token: whoever reaches the page sees what was delivered,
+and can have it delivered again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 
 from proxy.config.allow import AllowReader
 from proxy.config.endpoints import ListenAddress, UpstreamAddress
-from proxy.config.settings import Settings, TcpSettings, TlsFiles
+from proxy.config.settings import ConsoleSettings, Settings, TcpSettings, TlsFiles
 from proxy.config.tree import Table
 from proxy.config.upstreams import check_readable, warn_of_key
 from proxy.core.addresses import AddressSet
@@ -151,3 +152,47 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+#: A token that can be guessed opens everything.
+MIN_TOKEN_BYTES = 16
+
+
+def read_console(top: Table, environ: Mapping[str, str]) -> ConsoleSettings | None:
+    """The console that a configuration asks for; None where it asks for none. Problems go to the table."""
+    if "console" not in top:
+        return None
+    view = top.table("console")
+    listen = view.need("listen", ListenAddress)
+    read_token, act_token = (_token(view, name, environ) for name in ("read_token", "act_token"))
+    if read_token is not None and read_token == act_token:
+        view.wrong("act_token", "is the same as read_token: a program that may read could act", "make one for each")
+    if not listen.is_local and not view.doubtful("listen"):
+        _check_exposed(top, view, listen)
+    return ConsoleSettings(
+        listen=listen,
+        keep=view.need("keep", int),
+        keep_bytes=view.need("keep_bytes", int),
+        store=(view.file("store") if view.get("store", str) else None),
+        max_age_s=view.need("max_age", float),
+        read_token=read_token,
+        act_token=act_token,
+    )
+
+
+def _check_exposed(top: Table, view: Table, listen: ListenAddress) -> None:
+    if "tls" not in top and not top.doubtful("tls"):
+        what = f"other hosts can reach {listen}, and what is shown there goes over the network as it is"
+        view.wrong("listen", what, 'add [tls] with `cert` and `key`, or write listen = "127.0.0.1:4041"')
+    if "read_token" not in view and "act_token" not in view:
+        what = f"other hosts can reach {listen}, and no token guards it"
+        mend = 'add act_token = "file:/etc/hookward/console.token" (or read_token), or write listen = "127.0.0.1:4041"'
+        view.wrong("listen", what, mend)
+
+
+def _token(view: Table, name: str, environ: Mapping[str, str]) -> bytes | None:
+    value = view.secret(name, environ)
+    if value is not None and len(value) < MIN_TOKEN_BYTES:
+        view.wrong(name, "is too short to be safe", "make one with `hookward gen-secret`, or `openssl rand -hex 32`")
+        return None
+    return value

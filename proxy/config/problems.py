@@ -1,4 +1,5 @@
-"""Collects every mistake of a configuration, so that all of them are told at once, and what should be said besides.
+"""Collects every mistake of a configuration, so that all of them are told at once, and what should be said besides:
+warnings, which know the rule they come from, so that they can be silenced by its id.
 
 Readers raise :exc:`Mistake` for one value; what knows the place of the value adds it here. Nothing in this module ever
 sees a secret.
@@ -6,10 +7,36 @@ sees a secret.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Self
 
-from proxy.config.notes import Note
 from proxy.errors import ConfigError, Mistake, Path, Place, Problem
+
+
+class Note(str):  # noqa: SLOT000 - a text subclass with one attribute; few are made
+    """A warning: a sentence like any other text, and the id of its rule in ``rules``."""
+
+    rule: str
+
+    def __new__(cls, rule: str, text: str) -> Self:
+        """A note of the rule called ``rule``."""
+        made = super().__new__(cls, text)
+        made.rule = rule
+        return made
+
+    def at(self, where: str) -> Note:
+        """The same with the place it speaks of before it."""
+        return Note(self.rule, f"{where}: {self}")
+
+
+def rule_of(warning: str) -> str:
+    """The id of a warning's rule; "" for one that has none and so cannot be silenced."""
+    return warning.rule if isinstance(warning, Note) else ""
+
+
+def audible(warnings: Iterable[str], silenced: Collection[str]) -> tuple[str, ...]:
+    """The warnings that are not silenced, each once."""
+    return tuple(one for one in dict.fromkeys(warnings) if rule_of(one) not in silenced)
 
 
 class Problems:

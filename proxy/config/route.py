@@ -1,4 +1,4 @@
-"""One route: from its table to a ``Route`` with checks, limits and endpoints.
+"""One route: from its table to a ``Route`` with checks, limits and endpoints, and what it asks of payloads.
 
 Keys that contradict each other are problems: a body that streams freely under a signature, event types without a header
 that names them, a limit that would loosen the global one.
@@ -11,23 +11,23 @@ from math import ceil
 from typing import Any
 
 from proxy.config.allow import AllowReader
-from proxy.config.copies import with_copies
-from proxy.config.delivery import kept_body, read_delivery, read_turns
+from proxy.config.delivery import kept_body, read_delivery, read_turns, with_copies
 from proxy.config.duplicates import body_without_signature, read_rule
-from proxy.config.guards import GuardReader, Guards
-from proxy.config.handshakes import read_handshake
+from proxy.config.guards import GuardReader, Guards, read_handshake
 from proxy.config.keys import Key
-from proxy.config.payloads import body_of_payloads, read_payload_rule
 from proxy.config.schema import FLAG_ROUTE, SECTIONS
 from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import Table
 from proxy.config.upstreams import read_base, read_upstreams
 from proxy.core.addresses import AddressSet
 from proxy.core.path_map import TOKEN_SEGMENT
+from proxy.core.payload import Pointer
 from proxy.core.policy import SPARE_S, BodyMode, Endpoint, Limits, Route
 from proxy.core.rate import RateRule
+from proxy.core.schemes import Provider
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenKind
+from proxy.core.where import PayloadCondition, PayloadRule
 from proxy.values import frozen
 
 USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
@@ -272,3 +272,37 @@ class RouteReader:
             f"{key.show(value)} would loosen limits.{key.name}, which is {key.show(most)}",
             f"a route may only tighten: choose at most {key.show(most)}, or raise limits.{key.name}",
         )
+
+
+def read_payload_rule(view: Table, guards: Guards) -> PayloadRule | None:
+    """What a route asks of payloads; None where it looks at none."""
+    where: tuple[PayloadCondition, ...] = view.get("where", tuple) or ()
+    place = _event_place(guards.provider)
+    events = frozenset(view.items("events", str)) if place is not None else frozenset()
+    if not where and not events:
+        if "undecided" in view and not view.doubtful("where"):
+            view.wrong("undecided", "`undecided` has no effect without `where`", "add `where`, or remove it")
+        return None
+    passes = view.need("undecided", str) == "pass"
+    if passes and events:
+        what = "what cannot be read is never passed on where `events` stand in the payload"
+        view.wrong("undecided", what, "remove `events`, or `undecided`")
+    return PayloadRule(where, place, events or None, passes)
+
+
+def _event_place(provider: Provider | None) -> Pointer | None:
+    """Where the event stands in the payload; None where a header has it, or nothing is known."""
+    if provider is None or provider.event_header is not None or not provider.event_place:
+        return None
+    return Pointer.parse(provider.event_place)
+
+
+def body_of_payloads(view: Table, asked: str | None, mode: BodyMode) -> BodyMode:
+    """How the body goes where its payload is looked at: held back within the window, even where nothing is signed."""
+    if asked == "free":
+        view.wrong(
+            "body",
+            '"free" would pass the body on before its payload is looked at',
+            'write body = "tail" or "hold", or leave `body` out',
+        )
+    return BodyMode.TAIL if mode is BodyMode.FREE else mode

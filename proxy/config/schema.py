@@ -11,13 +11,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from proxy.config import kinds
-from proxy.config.agent_keys import AGENT, AGENTS
 from proxy.config.keys import Key, Section
-from proxy.config.kinds import choice
-from proxy.config.limits import LIMITS, TIGHTENED
-from proxy.config.queue_keys import COPY, DELIVERY, QUEUE, RETRY
-from proxy.config.scheme_keys import LIST, SCHEME, TIMESTAMP
-from proxy.config.store_url import STORE_URL
+from proxy.config.kinds import STORE_URL, choice
+from proxy.config.table_keys import (
+    AGENT,
+    AGENTS,
+    COPY,
+    DELIVERY,
+    LIMITS,
+    QUEUE,
+    RETRY,
+    SCHEME,
+    SCHEME_LIST,
+    TIGHTENED,
+    TIMESTAMP,
+)
 from proxy.config.where import WHERE
 
 #: The route that flags and the environment make or change.
@@ -288,7 +296,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "scheme": Section("[scheme.NAME]", "A provider of one's own, as data: HMAC over what `signed` says.", SCHEME),
         "timestamp": Section("[scheme.NAME.timestamp]", 'Written as `timestamp = { header = "X-Time" }` as well.',
                              TIMESTAMP),
-        "list": Section("[scheme.NAME.list]", "For a header that is a list, such as `t=1,v1=ab`.", LIST),
+        "list": Section("[scheme.NAME.list]", "For a header that is a list, such as `t=1,v1=ab`.", SCHEME_LIST),
         "duplicates": Section("[duplicates]", "Where deliveries are remembered; see [duplicates.md](duplicates.md). "
                               "Changes with a restart only.", _DUPLICATES),
         "console": Section("[console]", "What came, and why it was refused; see [console.md](console.md). Changes with "

@@ -20,9 +20,8 @@ from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
 
-from proxy.config.guarded_files import open_for_reading
-from proxy.config.notes import Note
-from proxy.config.paths import beside
+from proxy.config.guarded_files import beside, open_for_reading
+from proxy.config.problems import Note
 from proxy.errors import Mistake
 from proxy.values import frozen
 

@@ -13,8 +13,7 @@ from ipaddress import ip_address
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from proxy.config.feed import Feed
-from proxy.config.settings import IpSet
+from proxy.config.settings import Feed, IpSet
 from proxy.core.feed_paths import PATH_FORM, Shape
 from proxy.errors import Mistake
 

@@ -4,18 +4,21 @@ The shelf lives as long as the process, so that a reload does not forget what wa
 :class:`SetReader` on it, which answers ``set:NAME?query`` from the newest copy there is: fetched by this process,
 stored by an earlier one, or packaged. A list without any copy admits nobody and is named as missing, so that whoever
 runs the process can fetch it first. Nothing is fetched here.
+
+A list that has changed is put into the policy in force (``with_current_sets``), and nothing else is loaded again: it
+must not apply an edit of the configuration that nobody has asked to be applied, nor read a secret again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 
-from proxy.config.feed import Feed
+from proxy.config.admission import admission_of, admitted_by, reserved_for
 from proxy.config.problems import Problems
 from proxy.config.set_catalogue import ALIASES, FEEDS, feed_of, spelled
 from proxy.config.set_store import Copy, read_snapshot, read_stored, stored_confirmed
-from proxy.config.settings import IpSet
+from proxy.config.settings import Feed, IpSet, ListUse, Loaded
 from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet
 from proxy.core.feed_paths import FeedError
@@ -145,3 +148,43 @@ class SetReader:
             # A packaged copy ages on the shelf, and is refreshed as soon as the process is up.
             days = (self.now - copy.confirmed) / 86400
             self.problems.warn("H204", f"set:{feed.name}", f"this list was last confirmed {days:.0f} days ago")
+
+
+def with_current_sets(loaded: Loaded, generation: int) -> Loaded:
+    """``loaded`` with every published set as it is now, as the given generation. ValueError where one is unusable."""
+    uses = tuple(_renew(loaded, use) for use in loaded.sets.lists)
+    # By identity: the lists of a load are shared by the routes that have none of their own.
+    renewed = {id(old.value): new.value for old, new in zip(loaded.sets.lists, uses, strict=True)}
+
+    def current(allow: AddressSet | None) -> AddressSet | None:
+        return renewed.get(id(allow), allow)
+
+    def denied(lists: tuple[AddressSet, ...]) -> tuple[AddressSet, ...]:
+        return tuple(renewed.get(id(one), one) for one in lists)
+
+    policy = loaded.policy
+    routes = tuple(replace(route, allow=current(route.allow), deny=denied(route.deny)) for route in policy.routes)
+    trusted = renewed.get(id(policy.trusted_proxies), policy.trusted_proxies)
+    admitted = admitted_by(policy.exposure, routes)
+    doors = tuple(map(current, policy.doors))
+    forwards = loaded.settings.tcp
+    tcp = tuple(replace(one, allow=current(one.allow), deny=denied(one.deny)) for one in forwards)
+    return replace(
+        loaded,
+        policy=replace(
+            policy,
+            generation=generation,
+            routes=routes,
+            admission=admission_of(admitted, trusted, doors),
+            allow=admitted,
+            trusted_proxies=trusted,
+            reserved_for=reserved_for(admitted, routes, trusted, doors),
+            doors=doors,
+        ),
+        settings=replace(loaded.settings, tcp=tcp),
+        sets=replace(loaded.sets, lists=uses),
+    )
+
+
+def _renew(loaded: Loaded, use: ListUse) -> ListUse:
+    return replace(use, value=use.unite([loaded.sets.resolve(name, query) for name, query in use.sets]))

@@ -10,11 +10,41 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 
 from proxy.config.endpoints import ListenAddress
-from proxy.config.feed import Feed
 from proxy.core.addresses import AddressSet, Peer
+from proxy.core.feed_paths import Shape
 from proxy.core.policy import Endpoint, Policy
 from proxy.errors import Path, Place
 from proxy.values import frozen
+
+#: How often a list is fetched, unless a table says otherwise. Most feeds then answer "not modified".
+REFRESH_S = 3600.0
+
+
+@frozen
+class Feed:
+    """One published list. ``url`` "" is one that no program can fetch; ``shape`` None is text, one prefix a line.
+
+    ``refresh_s`` 0 is never. Two feeds with the same ``key`` give the same list.
+    """
+
+    name: str
+    url: str
+    shape: Shape | None
+    path: str = ""  # as written
+    refresh_s: float = REFRESH_S
+    docs: str = ""
+    note: str = ""
+    built_in: bool = True
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes it this list."""
+        return self.name, self.url, self.path
+
+    @property
+    def is_refreshed(self) -> bool:
+        """Whether it is fetched from time to time."""
+        return bool(self.url) and self.refresh_s > 0
 
 
 @frozen
@@ -196,7 +226,7 @@ class ListUse:
     value: AddressSet = field(default_factory=AddressSet.empty)
 
     def unite(self, published: Sequence[AddressSet | None]) -> AddressSet:
-        """What it comes to with these copies of its sets, as a new object: ``config.set_swap`` knows lists by identity.
+        """What it comes to with these copies of its sets, as a new object: lists are known by identity.
 
         One that is not here admits no address, and denies them all: what is missing must not open anything.
         """
@@ -207,7 +237,7 @@ class ListUse:
 
 @frozen
 class SetUse:
-    """What a load asked of published sets, so that new copies can be put into its policy (``config.set_swap``)."""
+    """What a load asked of published sets, so that new copies can be put into its policy (``config.set_shelf``)."""
 
     lists: tuple[ListUse, ...] = ()
     used: Mapping[tuple[str, str], Feed] = field(default_factory=dict)  # (name, query), aliases resolved

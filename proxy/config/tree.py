@@ -6,15 +6,16 @@ kinds of the schema, and a table answers with the schema's default where nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import field, fields
 from typing import Any, TypeVar
 
+from proxy.config.guarded_files import beside
 from proxy.config.keys import Key, Section
-from proxy.config.paths import beside
 from proxy.config.problems import Problems
 from proxy.config.schema import SECTIONS
-from proxy.errors import Path, Place
+from proxy.config.secret_files import read_reference
+from proxy.errors import Mistake, Path, Place
 from proxy.values import frozen
 
 T = TypeVar("T")
@@ -120,6 +121,11 @@ class Table:
         """Note a mistake at a key, or ("") at the table."""
         self.problems.add(self.where(name), what, mend)
 
+    def lacks(self, name: str, what: str, mend: str, at: str = "") -> None:
+        """Note at the key ``at`` that ``name`` is missing, unless it was written and could not be read."""
+        if not self.doubtful(name):
+            self.wrong(at, what, mend)
+
     def warn(self, rule: str, name: str, text: str) -> None:
         """Note a warning at a key, or ("") at the table."""
         self.problems.warn(rule, self.where(name), text)
@@ -157,6 +163,22 @@ class Table:
         if entry is None:
             return None
         return beside(entry.base, str(entry.value))
+
+    def secret(self, name: str, environ: Mapping[str, str], making: str = "") -> bytes | None:
+        """What the reference at a key leads to; None where nothing was written, or where there is none, which is a
+        problem. ``making`` tells how its file is made.
+        """
+        entry = self.entries.get(name)
+        if entry is None:
+            return None
+        try:
+            found = read_reference(str(entry.value), entry.base, environ, making)
+        except Mistake as mistake:
+            self.wrong(name, mistake.what, mistake.mend)
+            return None
+        for note in found.notes:
+            self.warn(note.rule, name, note)
+        return found.value
 
     def fields(self, made: type) -> dict[str, Any]:
         """The values of all keys that have a field in the class ``made``, by the names there; the schema sees to their

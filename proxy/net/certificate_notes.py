@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from proxy.config.commandline import visible
-from proxy.config.notes import Note, audible
+from proxy.config.problems import Note, audible
 from proxy.config.settings import Settings
 from proxy.core.policy import Policy
 from proxy.net.certificate import Served, read_certificate

@@ -16,11 +16,9 @@ import ssl
 from collections.abc import Callable
 from dataclasses import replace
 
-from proxy.config.feed import Feed
-from proxy.config.set_shelf import SetShelf, missing_warning
+from proxy.config.set_shelf import SetShelf, missing_warning, with_current_sets
 from proxy.config.set_store import Copy, confirm_stored, read_stored, stored_confirmed, write_stored
-from proxy.config.set_swap import with_current_sets
-from proxy.config.settings import Loaded
+from proxy.config.settings import Feed, Loaded
 from proxy.core.addresses import AddressSet
 from proxy.core.feed_paths import FeedError
 from proxy.core.ip_sets import Difference, check_change, read_document

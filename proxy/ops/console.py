@@ -17,7 +17,7 @@ from proxy.errors import ConfigError, Problem
 from proxy.net.http_server import JSON, TEXT, Answer, Request
 from proxy.net.site import Site
 from proxy.ops.journal import audit
-from proxy.ops.own_listeners import OwnListeners
+from proxy.ops.listeners import OwnListeners
 from proxy.ops.places import CONSOLE
 from proxy.ops.private import PrivateSocket
 from proxy.values import frozen

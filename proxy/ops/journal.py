@@ -15,7 +15,7 @@ from typing import TextIO
 
 from proxy.config.commandline import ExitCode, visible
 from proxy.config.flags import FlagError
-from proxy.config.installation import how_to_install
+from proxy.config.host import how_to_install
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import ListenError
 

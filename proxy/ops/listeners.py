@@ -1,4 +1,5 @@
-"""The listeners of a worker; a reload opens and closes by difference.
+"""The listeners of a worker: what each serves, and those that are for the operator. A reload opens and closes by
+difference.
 
 A listener that stays as it was is not touched, so a reload loses no connection attempt. One whose service changes (TLS
 on or off, another upstream of plain TCP) keeps its socket and gets a new server. New sockets are bound before anything
@@ -13,9 +14,20 @@ import socket
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
+from proxy.config.admission import callers
 from proxy.config.endpoints import ListenAddress
+from proxy.config.settings import Loaded, TcpSettings
+from proxy.core.addresses import Peer
+from proxy.net.admission import ConnectionSlots
+from proxy.net.client import ClientConnection
+from proxy.net.http_server import HttpServer
+from proxy.net.listener import Listener
+from proxy.net.site import Site
 from proxy.net.sockets import BoundSocket
-from proxy.ops.places import WEBHOOKS, ListenPlace, SocketStore, tcp
+from proxy.net.tcp_forward import TcpForward
+from proxy.ops.agents import AgentParts
+from proxy.ops.certificates import Certificates
+from proxy.ops.places import WEBHOOKS, Held, ListenPlace, SocketStore, tcp
 from proxy.values import frozen, mutable
 
 
@@ -132,3 +144,84 @@ class Listeners:
         """End handshakes and pipes that are still under way."""
         await asyncio.gather(*(server.abandon() for server in self._leaving), return_exceptions=True)
         self._leaving.clear()
+
+
+class OwnListeners:
+    """Taken from ``store`` at the start, and served when what answers there is ready; all of them until the end."""
+
+    def __init__(self, store: SocketStore, certificates: Certificates) -> None:
+        self._store = store
+        self._certificates = certificates
+        self._servers: list[HttpServer] = []
+        self.held: list[Held] = []
+
+    def take(self, place: ListenPlace) -> None:
+        """Have the sockets of one place. Raises ListenError."""
+        self.held += self._store.take([place])
+
+    @property
+    def names(self) -> set[str]:
+        """The names in our certificates, in lower case."""
+        return {name for one in self._certificates.served for name in one.names}
+
+    async def serve(self, use: str, server: HttpServer, *, secure: bool = False) -> None:
+        """Have ``server`` answer at what was taken for ``use``; ``secure``: over TLS."""
+        self._servers.append(server)
+        tls = self._certificates.lasting_context() if secure else None
+        for place, bound in self.held:
+            if place.use == use:
+                await server.listen(bound.sock, tls)
+
+    def leave(self) -> None:
+        """Take no new connections: another process serves the same sockets."""
+        for server in self._servers:
+            server.leave()
+
+    def close(self, *, unlink: bool) -> None:
+        """Drop what is open, and give the sockets back; ``unlink``: their files are ours to remove."""
+        for server in self._servers:
+            server.close()
+        for _, bound in self.held:
+            bound.close(unlink=unlink)
+
+
+class Services:
+    """Makes the specs of one worker's listeners."""
+
+    def __init__(self, site: Site, slots: ConnectionSlots, certificates: Certificates, agents: AgentParts) -> None:
+        self._site = site
+        self._slots = slots
+        self._certificates = certificates
+        self._agents = agents
+
+    def specs(self, loaded: Loaded, kind: int) -> list[ListenerSpec]:
+        """What a load asks for. ``kind`` is that of the connections that come in from now on."""
+        settings = loaded.settings
+        secure, proxied = bool(settings.tls), settings.proxy_protocol == "require"
+        service = (secure, proxied, kind, bool(settings.agents.rules))
+
+        def make_connection(peer: Peer, *, secure: bool, on_close: Callable[[], None]) -> ClientConnection:
+            return ClientConnection(self._site, peer, secure=secure, on_close=on_close, named=proxied, kind=kind)
+
+        factory = self._agents.factory(loaded, make_connection)
+
+        def serve_webhooks(sock: socket.socket) -> Listener:
+            return Listener(
+                sock,
+                site=self._site,
+                slots=self._slots,
+                factory=factory,
+                tls=self._certificates if secure else None,
+                proxy_protocol=proxied,
+            )
+
+        specs = [ListenerSpec("", address, service, serve_webhooks) for address in settings.listen]
+        return specs + [self._forward_spec(forward) for forward in settings.tcp]
+
+    def _forward_spec(self, forward: TcpSettings) -> ListenerSpec:
+        allow = callers(forward.allow, forward.deny)
+
+        def serve_pipes(sock: socket.socket) -> TcpForward:
+            return TcpForward(sock, site=self._site, slots=self._slots, upstream=forward.upstream, allow=allow)
+
+        return ListenerSpec(forward.name, forward.listen, forward.upstream, serve_pipes)

@@ -20,10 +20,8 @@ from proxy.config.settings import Dials, Loaded
 from proxy.net.clock import Clock
 from proxy.ops import privileges, standard_error
 from proxy.ops.console import import_console
-from proxy.ops.duplicates import import_store
 from proxy.ops.handover import receive
 from proxy.ops.journal import log, open_journal
-from proxy.ops.launch import Launch
 from proxy.ops.notify import Notifier
 from proxy.ops.process import (
     LoopFactory,
@@ -32,8 +30,9 @@ from proxy.ops.process import (
     raise_descriptor_limit,
     settle,
 )
+from proxy.ops.service import Launch
 from proxy.ops.solo import Solo
-from proxy.ops.stores import import_queue
+from proxy.ops.stores import import_queue, import_store
 
 STATE_DIR_VARIABLE = "HOOKWARD_STATE_DIR"
 

@@ -13,20 +13,51 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Mapping
 from typing import Protocol
 
 from proxy.config.host import command_line
+from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.core.metric_families import RELOAD_GOOD, RELOADS
 from proxy.core.metrics import Metrics
 from proxy.core.states import SERVICE_MOVES, ServiceState
 from proxy.ops import banner
-from proxy.ops.handover import PATIENCE_S, NewProcess
+from proxy.ops.handover import PATIENCE_S, NewProcess, OldProcess
 from proxy.ops.journal import log, open_journal
-from proxy.ops.launch import Launch
-from proxy.ops.places import Held, shown
+from proxy.ops.notify import Notifier
+from proxy.ops.places import Held, SocketStore, shown
 from proxy.ops.selector_loop import Call, SelectorLoop, Timer
 from proxy.ops.worker import Leave
+from proxy.values import frozen
+
+
+class Load(Protocol):
+    """Loads the configuration again."""
+
+    def __call__(self, generation: int, *, state_dir: str | None = None) -> Loaded:
+        """The configuration, as the given generation; ``state_dir`` where it names none. Raises FlagError or
+        ConfigError.
+        """
+        ...
+
+
+@frozen
+class Launch:
+    """One start. ``old`` is from the process that an upgrade replaces; ``loop`` names the event loop."""
+
+    loaded: Loaded
+    load: Load
+    environ: Mapping[str, str]
+    shelf: SetShelf
+    notifier: Notifier
+    old: OldProcess | None
+    loop: str
+
+    def sockets(self) -> SocketStore:
+        """Where sockets come from: the old process, systemd, or nowhere yet."""
+        return SocketStore(self.environ, () if self.old is None else self.old.held)
+
 
 Loop = asyncio.AbstractEventLoop | SelectorLoop
 

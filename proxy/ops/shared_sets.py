@@ -14,7 +14,7 @@ import tempfile
 from proxy.config.accounts import Identity, identity_of
 from proxy.config.settings import Loaded
 from proxy.ops.journal import log
-from proxy.ops.launch import Load
+from proxy.ops.service import Load
 
 
 class SharedSets:

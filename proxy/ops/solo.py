@@ -16,10 +16,9 @@ from proxy.core.policy import Policy
 from proxy.errors import HookwardError
 from proxy.net.apart import SWITCH_S
 from proxy.ops.journal import log
-from proxy.ops.launch import Launch, Load
 from proxy.ops.places import Held
 from proxy.ops.process import let_go
-from proxy.ops.service import Service
+from proxy.ops.service import Launch, Load, Service
 from proxy.ops.worker import Worker
 
 

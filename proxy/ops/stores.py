@@ -1,17 +1,24 @@
-"""What a worker keeps beyond its exchanges: the memory of deliveries, and the queue where a route asks for one."""
+"""What a worker keeps beyond its exchanges: the memory of deliveries, closed with what is still unknown by then, and
+the queue where a route asks for one.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import ModuleType
 
-from proxy.config.installation import how_to_add
-from proxy.config.settings import Loaded
+from proxy.config.duplicates import FILE_NAME
+from proxy.config.guarded_files import reach
+from proxy.config.host import how_to_add
+from proxy.config.settings import DuplicateSettings, Loaded
+from proxy.core.duplicates import Keys
 from proxy.errors import ConfigError, Problem
+from proxy.net.duplicates import SharedStore, StoreError
 from proxy.net.http_server import Paths
 from proxy.net.site import Site
-from proxy.ops.duplicates import close_duplicates, open_duplicates
 
 
 def import_queue(loaded: Loaded) -> ModuleType | None:
@@ -74,3 +81,83 @@ class Stores:
         if self._close_queue is not None:
             await self._close_queue()
         await close_duplicates(self._site)
+
+
+_NOTHING = Keys((), ())
+
+
+def import_store(settings: DuplicateSettings) -> ModuleType | None:
+    """The module of the store that is configured. To be called while the package can be read for certain: the user that
+    the process becomes may not be able to, and what is imported stays.
+    """
+    if settings.path is not None:
+        from proxy.net import duplicates_sqlite
+
+        return duplicates_sqlite
+    if settings.url is not None:
+        with suppress(ImportError):  # told when it is opened
+            from proxy.net import duplicates_redis
+
+            return duplicates_redis
+    return None
+
+
+def open_duplicates(site: Site, settings: DuplicateSettings) -> None:
+    """Give ``site`` its memory. Raises ConfigError where it cannot be had; a Redis that is down is only said."""
+    duplicates = site.duplicates
+    duplicates.admits_blind = not settings.refuses
+    duplicates.table.max_entries = settings.max_entries
+    duplicates.store = store = _open_store(site, settings)
+    if store is not None:
+        # Nothing is released; but the log says whether the store answers, before a delivery comes.
+        duplicates.run(duplicates.tell(lambda: store.released(_NOTHING, "")))
+
+
+async def close_duplicates(site: Site) -> None:
+    """End the waiting for answers, tell the store what is known, and close it."""
+    for outcome in list(site.outcomes):
+        outcome.deadline_passed(site.clock.now())
+    await site.duplicates.close()
+
+
+def _open_store(site: Site, settings: DuplicateSettings) -> SharedStore | None:
+    # Each is imported where it is configured, and not at every start.
+    store: SharedStore
+    if settings.path is not None:
+        from proxy.net.duplicates_sqlite import SqliteStore
+
+        try:
+            _judge_place(settings.path)
+            store = SqliteStore(settings.path, site.loop, site.clock.wall, max_entries=settings.max_entries)
+        except (StoreError, OSError) as error:
+            what = f"{settings.path} cannot be used ({error.strerror if isinstance(error, OSError) else error})"
+            mend = f'let the user that hookward runs as write there, or name another file: path = ".../{FILE_NAME}"'
+            raise ConfigError([Problem("duplicates.path", what, mend)]) from None
+        return store
+    if settings.url is not None:
+        try:
+            store = _redis_store(settings.url)
+        except StoreError as error:
+            raise ConfigError([Problem("duplicates.url", str(error), 'write "redis://127.0.0.1:6379/0"')]) from None
+        return store
+    return None
+
+
+def _judge_place(path: str) -> None:
+    """SQLite opens its files by their names, again and again. OSError where root would do so in a folder in which
+    another user may put something else in their place.
+    """
+    with reach(path) as spot:
+        if os.geteuid() == 0 and not spot.certain:
+            why = "root keeps no database where another user may exchange it: name the user to become, --user NAME"
+            raise PermissionError(errno.EPERM, why)
+
+
+def _redis_store(url: str) -> SharedStore:
+    """The store that needs a package which not every installation has."""
+    try:
+        from proxy.net.duplicates_redis import RedisStore
+    except ImportError:
+        problem = Problem("duplicates.store", "the client for Redis is not installed", how_to_add("redis"))
+        raise ConfigError([problem]) from None
+    return RedisStore(url)

@@ -25,12 +25,11 @@ from proxy.net.tls import load_certificates
 from proxy.ops import supervised
 from proxy.ops.channel import ChannelError, Message, line_limit, metrics_of, number_of
 from proxy.ops.journal import log
-from proxy.ops.launch import Launch
 from proxy.ops.places import Held, SocketStore, places_of
 from proxy.ops.process import LoopFactory
 from proxy.ops.roster import ExitKind, Roster, State
 from proxy.ops.selector_loop import SelectorLoop, Timer
-from proxy.ops.service import Service
+from proxy.ops.service import Launch, Service
 from proxy.ops.shared_sets import SharedSets
 from proxy.ops.tally import Tally
 from proxy.ops.worker import Leave

@@ -43,14 +43,12 @@ from proxy.ops.admin import AdminServer
 from proxy.ops.agents import AgentParts
 from proxy.ops.certificates import Certificates
 from proxy.ops.console import open_console
-from proxy.ops.gauges import Gauges
 from proxy.ops.journal import log
-from proxy.ops.listeners import Listeners
-from proxy.ops.own_listeners import OwnListeners
+from proxy.ops.listeners import Listeners, OwnListeners, Services
 from proxy.ops.places import ADMIN, Held, SocketStore, own_places
 from proxy.ops.private import PrivateSocket
 from proxy.ops.privileges import become, owners_of
-from proxy.ops.services import Services
+from proxy.ops.status import Gauges
 from proxy.ops.stores import Stores
 
 #: How often is looked whether all have ended: often at first, when it is a matter of milliseconds.

@@ -21,8 +21,7 @@ from proxy.config.describe import describe
 from proxy.config.flags import CONFIG_VARIABLE, FlagError, RunParser, add_run_flags, take_file
 from proxy.config.host import environment, worker_count
 from proxy.config.load import load_namespace
-from proxy.config.notes import audible, rule_of
-from proxy.config.problems import suggestion
+from proxy.config.problems import audible, rule_of, suggestion
 from proxy.config.rules import RULES
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Fixture, Loaded
@@ -36,10 +35,10 @@ from proxy.net.certificate_notes import sentence as of_certificate
 from proxy.net.clock import Clock
 from proxy.net.tls import load_certificates
 from proxy.tools.explain import read_file
-from proxy.tools.installed_unit import installed_unit
 from proxy.tools.ip_sets import SetRow, sentence, show_age
 from proxy.tools.lint import lint
 from proxy.tools.start import check_user, errors_of_ports, problems_with_log, problems_with_stores
+from proxy.tools.units import installed_unit
 from proxy.values import frozen
 
 

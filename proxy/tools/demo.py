@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.config.commandline import ExitCode, Paint, Parser
-from proxy.config.installation import command
+from proxy.config.host import command
 from proxy.tools.demo_stage import PATH, Application, Guard, Seen, StageError, stage
 from proxy.values import frozen, mutable
 

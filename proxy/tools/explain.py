@@ -19,11 +19,10 @@ from typing import BinaryIO
 
 from proxy.config.commandline import ExitCode, Paint, visible
 from proxy.config.flags import CONFIG_VARIABLE, FlagError, RunParser, add_run_flags
-from proxy.config.guarded_files import open_below
+from proxy.config.guarded_files import folder_of, open_below
 from proxy.config.host import environment
 from proxy.config.kinds import INSTANT
 from proxy.config.load import load_namespace
-from proxy.config.paths import folder_of
 from proxy.config.settings import Loaded
 from proxy.core.addresses import Peer
 from proxy.core.diagnosis import Diagnosis

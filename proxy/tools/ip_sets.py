@@ -17,13 +17,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 
 from proxy.config.commandline import ExitCode, Paint, Parser
-from proxy.config.feed import Feed
 from proxy.config.host import environment
 from proxy.config.load import load_sets
 from proxy.config.problems import suggestion
 from proxy.config.set_catalogue import ALIASES, spelled
 from proxy.config.set_shelf import SetShelf
 from proxy.config.set_store import Copy, confirm_stored, write_stored
+from proxy.config.settings import Feed
 from proxy.config.sizes import show_time
 from proxy.core.feed_paths import FeedError
 from proxy.net.clock import Clock

@@ -1,7 +1,8 @@
 """What ``check`` says beyond the warnings of a load: settings that work, and should be changed all the same.
 
 Judged on what was loaded, so flags, environment and file count alike. Names of secrets are shown, never values; that
-two are equal is said, not what they are.
+two are equal is said, not what they are. A delivery that is refused for its event type is lost at a provider that never
+sends again: words that a route's provider does not use are told before they count.
 """
 
 from __future__ import annotations
@@ -10,20 +11,19 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from proxy.config.admission import callers
-from proxy.config.notes import Note, audible
+from proxy.config.problems import Note, audible, nearest
 from proxy.config.settings import Loaded, Settings
 from proxy.config.sizes import show_time
 from proxy.core.addresses import AddressSet
 from proxy.core.causes.of_secret import api_key
 from proxy.core.policy import Endpoint, Exposure, Policy, Route
-from proxy.core.schemes import find
+from proxy.core.schemes import Provider, find
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.scheme import Method
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.errors import Place
-from proxy.tools.lint_provider import of_provider
 
 SHORT_SECRET_BYTES = 16
 SOON_S = 14 * 86400.0
@@ -268,3 +268,35 @@ def _is_wide(allow: AddressSet) -> bool:
     """Whether a list has a good part of the internet in one range."""
     four, six = allow.widest()
     return four >= 1 << (32 - _WIDE4) or six >= 1 << (128 - _WIDE6)
+
+
+#: What the endpoint checks of providers use, besides the methods of deliveries.
+_OF_CHECKS = frozenset({b"GET", b"HEAD"})
+
+
+def of_provider(route: Route) -> Iterator[Note]:
+    """The notes on a route's events and methods. A scheme of one's own has no lists, and nothing is said of it."""
+    provider = find(route.provider) if route.provider else None
+    if provider is None:
+        return
+    yield from _of_events(route, provider)
+    sent = {method.encode("ascii") for method in provider.methods}
+    odd = route.methods - sent - (_OF_CHECKS if provider.handshake is not None else frozenset())
+    told = ", ".join(provider.methods)
+    if not route.methods & sent:
+        yield Note("H321", f"{provider.title} sends {told}, which `methods` does not name: every delivery is refused")
+    elif odd:
+        yield Note("H321", f"{provider.title} sends {told}, and never {_list(method.decode() for method in odd)}")
+
+
+def _of_events(route: Route, provider: Provider) -> Iterator[Note]:
+    for event in sorted((route.events or frozenset()) - provider.events) if provider.events else ():
+        near = nearest(event, sorted(provider.events), cutoff=0.7)
+        meant = f"did you mean {near!r}?" if near else f"it has {_list(provider.events)}"
+        yield Note("H320", f"{provider.title} has no event type {event[:80]!r}: {meant}")
+
+
+def _list(words: Iterator[str] | frozenset[str]) -> str:
+    most = 12
+    listed = sorted(words)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")

@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 from proxy.config.commandline import ExitCode, Paint, Parser, visible
 from proxy.config.guarded_files import write_private
 from proxy.tools.send_order import add_secret_flags, read_sending
-from proxy.tools.sending import Delivery, compose
-from proxy.tools.tampering import TAMPERS, tampered
+from proxy.tools.sending import TAMPERS, Delivery, compose, tampered
 
 TIMEOUT_S = 60.0
 _MAX_SHOWN = 4096  # bytes of the answer's content

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from proxy.config.accounts import find_user, identity_of
 from proxy.config.guarded_files import reach
-from proxy.config.installation import how_to_add
+from proxy.config.host import how_to_add
 from proxy.config.settings import Loaded, Settings
 from proxy.errors import Problem
 from proxy.net.holder import Holder, holder_of
 from proxy.net.sockets import AddressInUseError, ListenError, NotPermittedError, try_all
 from proxy.queue.folder import DATABASE, look_at_ours
-from proxy.tools.installed_unit import InstalledUnit
+from proxy.tools.units import InstalledUnit
 
 #: What every file of SQLite begins with.
 _SQLITE = b"SQLite format 3\0"

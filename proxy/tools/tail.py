@@ -1,7 +1,7 @@
 """``tail``: what comes, as it comes, of a running hookward or of an access log, by the search words of the console.
 
-A process is asked over its private sockets, all workers of it, also those that a reload brings. Nothing of what a
-sender chose reaches the terminal as anything but text.
+A process is asked over its private sockets, all workers of it, also those that a reload brings; a log is followed
+through rotations, as ``tail -F`` does. Nothing of what a sender chose reaches the terminal as anything but text.
 """
 
 from __future__ import annotations
@@ -9,21 +9,24 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from proxy.config.commandline import ExitCode, Paint, Parser
+from proxy.config.commandline import ExitCode, Paint, Parser, visible
 from proxy.config.flags import FlagError
+from proxy.core.record import agent_of
 from proxy.core.search import FORMS, Query, SearchError, parse_query
 from proxy.errors import Problem
 from proxy.net.clock import Clock
+from proxy.net.log_formats import clock_text
 from proxy.net.private import PrivateEnd, PrivateError, stream
-from proxy.tools.log_file import follow_file
 from proxy.tools.running import Running, running_process
-from proxy.tools.told import one_line
 
 #: How often is looked for workers that have begun since.
 LOOK_S = 0.5
@@ -152,3 +155,161 @@ async def _read(end: PrivateEnd, words: str, events: asyncio.Queue[Event | Priva
     except PrivateError as error:
         if error.status:
             await events.put(error)
+
+
+_STYLES = {"admitted": "green", "observed": "yellow", "refused": "red"}
+_MARKS = {"admitted": "ok", "observed": "??", "refused": "NO"}
+_MAX_TEXT = 120
+
+
+def one_line(event: Mapping[str, Any], paint: Paint, *, compact: bool) -> str:
+    """The line of one event (the ``Summary`` of the API); a cause that is known stands in a second one."""
+    verdict = str(event.get("verdict", ""))
+    when = paint(clock_text(float(event.get("time") or 0.0)), "dim")
+    mark = paint(_MARKS.get(verdict, "--"), _STYLES.get(verdict, "dim"))
+    status = str(event.get("status") or "-").rjust(3)
+    reason = _text(event, "reason")
+    if compact:
+        return " ".join(part for part in (when, mark, status, _text(event, "route") or "-", reason) if part)
+    what = f"{_text(event, 'method')} {_text(event, 'path')}".strip() or "-"
+    took = f"{float(event.get('duration_s') or 0.0) * 1000:.0f} ms"
+    details = [
+        ("", _text(event, "detail")),
+        ("route=", _text(event, "route")),
+        ("event=", _text(event, "event")),
+        ("id=", _text(event, "delivery_id")),
+        ("from=", _text(event, "client")),
+        ("secret=", _text(event, "secret")),
+        ("agent=", _text(event, "agent")),
+        ("replay of ", _text(event, "replay_of")),
+    ]
+    told = " ".join(f"{name}{value}" for name, value in details if value)
+    size = f"{event.get('size', 0)} B"
+    line = f"{when} {mark} {status} {paint(reason, 'bold')} {what} {told} {paint(f'{size} {took}', 'dim')}"
+    why = " ".join(part for part in (_text(event, "why", 500), _text(event, "mend", 500)) if part)
+    return f"{line}\n    {why}" if why else line
+
+
+def _text(event: Mapping[str, Any], name: str, most: int = _MAX_TEXT) -> str:
+    """What a sender may have chosen, as text that drives no terminal and begins no line."""
+    value = event.get(name)
+    return "" if value is None else visible(str(value)[:most]).replace("\n", "\\n")
+
+
+#: How often is looked whether there is more.
+FILE_LOOK_S = 0.2
+#: A longer line is none of ours.
+MAX_LINE = 1 << 20
+
+#: Names of the log (OpenTelemetry's, and Elastic's where they are others), and those of events.
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "request_id": ("http.request.id",),
+    "route": ("http.route",),
+    "provider": ("webhook.provider",),
+    "event": ("webhook.event", "event.action"),
+    "delivery_id": ("webhook.delivery_id",),
+    "verdict": ("webhook.verdict",),
+    "reason": ("webhook.reason", "event.reason"),
+    "detail": ("webhook.detail",),
+    "diagnosis": ("webhook.cause",),
+    "why": ("webhook.why",),
+    "mend": ("webhook.mend",),
+    "observed": ("webhook.observed_reason",),
+    "status": ("http.response.status_code",),
+    "method": ("http.request.method",),
+    "path": ("url.path",),
+    "host": ("server.address", "url.domain"),
+    "client": ("client.address",),
+    "peer": ("network.peer.address", "source.address"),
+    "secret": ("webhook.secret_name",),
+    "upstream": ("hookward.upstream.address",),
+    "user_agent": ("user_agent.original",),
+    "size": ("http.request.body.size", "http.request.body.bytes"),
+    "duration_s": ("http.server.request.duration",),
+    "upstream_duration_s": ("hookward.upstream.duration",),
+}
+
+
+def event_of(line: bytes) -> Event | None:
+    """The event of a line of the log; None for lines that are none of an exchange."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not ({"webhook.reason", "event.reason"} & found.keys()):
+        return None
+    event = {name: next((found[key] for key in keys if key in found), None) for name, keys in _NAMES.items()}
+    ended = _seconds(found.get("timestamp") or found.get("@timestamp"))
+    took = event["duration_s"] if isinstance(event["duration_s"], int | float) else 0.0
+    return {**event, "agent": agent_of(str(event["upstream"] or "")), "time": ended - took}
+
+
+def _seconds(value: object) -> float:
+    with suppress(ValueError, OverflowError):
+        return datetime.fromisoformat(str(value)).timestamp()
+    return 0.0
+
+
+def _found(event: Event | None, query: Query) -> bool:
+    if event is None:
+        return False
+    return query.matches({**event, "id": event["delivery_id"] or event["request_id"], "ip": event["client"]})
+
+
+async def follow_file(path: str, query: Query, *, last: int) -> AsyncGenerator[Event, None]:
+    """The last events of a log that match, and those that come; "-" is standard input, and ends with it."""
+    if path == "-":
+        async for event in _of_input(query):
+            yield event
+        return
+    with _open(path) as file:
+        begins: deque[Event] = deque(maxlen=max(last, 0))
+        rest = _take(file, b"", query, begins)
+        # Of what was read, not of what the name has now: it grows meanwhile.
+        at, position = os.fstat(file.fileno()), file.tell() - len(rest)
+    for event in begins:
+        yield event
+    while True:
+        now = _look(path)
+        if now is not None and ((now.st_dev, now.st_ino) != (at.st_dev, at.st_ino) or now.st_size < position):
+            at, position = now, 0  # it was rotated, or cut
+        elif now is not None and now.st_size > position:
+            found: deque[Event] = deque()
+            with _open(path) as file:
+                file.seek(position)
+                rest = _take(file, b"", query, found)
+                position = file.tell() - len(rest)
+            for event in found:
+                yield event
+        await asyncio.sleep(FILE_LOOK_S)
+
+
+async def _of_input(query: Query) -> AsyncGenerator[Event, None]:
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.buffer.readline, MAX_LINE):
+        event = event_of(line)
+        if event is not None and _found(event, query):
+            yield event
+
+
+def _open(path: str) -> BinaryIO:
+    return open(path, "rb")  # noqa: PTH123 - its caller closes it
+
+
+def _look(path: str) -> os.stat_result | None:
+    with suppress(OSError):
+        return os.stat(path)  # noqa: PTH116 - numbers
+    return None
+
+
+def _take(file: BinaryIO, rest: bytes, query: Query, into: deque[Event]) -> bytes:
+    """Read to the end; gives what follows the last end of a line."""
+    while piece := file.read(1 << 20):
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            event = event_of(line)
+            if event is not None and _found(event, query):
+                into.append(event)
+        if len(rest) > MAX_LINE:
+            rest = b""
+    return rest

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trustme
 
-from proxy.config import agent_keys, agents
+from proxy.config import agents, table_keys
 from proxy.config.flags import parse_flags
 from proxy.config.load import load_namespace
 from proxy.config.settings import Dials
@@ -56,7 +56,7 @@ def refused(folder: Path, text: str) -> str:
 
 
 def test_every_key_says_what_it_is_for() -> None:
-    assert all(key.doc.endswith(".") for key in (*agent_keys.AGENT, *agent_keys.AGENTS))
+    assert all(key.doc.endswith(".") for key in (*table_keys.AGENT, *table_keys.AGENTS))
 
 
 def test_a_route_and_its_agent(folder: Path) -> None:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from proxy.config.notes import rule_of
+from proxy.config.problems import rule_of
 from proxy.config.settings import TlsFiles
 from proxy.core.addresses import Peer
 from tests.config.loading import ENDS, FLAG_ENDS, Workplace

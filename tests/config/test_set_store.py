@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config import set_store
-from proxy.config.feed import Feed
 from proxy.config.set_catalogue import FEEDS, feed_of
 from proxy.config.set_store import (
     Copy,
@@ -25,7 +24,7 @@ from proxy.config.set_store import (
     stored_path,
     write_stored,
 )
-from proxy.config.settings import IpSet
+from proxy.config.settings import Feed, IpSet
 from proxy.core.feed_paths import FeedError
 from proxy.core.ip_sets import listing_of
 

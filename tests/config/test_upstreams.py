@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.notes import rule_of
+from proxy.config.problems import rule_of
 from proxy.core.policy import Endpoint, HealthCheck
 from tests.config.loading import Workplace
 

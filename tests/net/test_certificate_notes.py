@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from proxy.config.load import load
-from proxy.config.notes import rule_of
+from proxy.config.problems import rule_of
 from proxy.config.settings import Loaded
 from proxy.net.certificate import Certificate, Served
 from proxy.net.certificate_notes import certificate_notes, covers, read_served, sentence

@@ -12,10 +12,9 @@ from proxy.config.settings import Loaded
 from proxy.core.metrics import Metrics
 from proxy.core.states import ServiceState
 from proxy.ops import service as module
-from proxy.ops.launch import Launch
 from proxy.ops.notify import Notifier
 from proxy.ops.places import Held
-from proxy.ops.service import Service
+from proxy.ops.service import Launch, Service
 from proxy.ops.worker import Leave
 from tests.ops.staging import Stage
 

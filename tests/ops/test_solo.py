@@ -16,8 +16,8 @@ from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.core.states import ServiceState
 from proxy.ops import service as module
-from proxy.ops.launch import Launch
 from proxy.ops.notify import Notifier
+from proxy.ops.service import Launch
 from proxy.ops.solo import Solo
 from tests.ops.staging import Stage, address, ask, staged, until
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from proxy.config.notes import rule_of
+from proxy.config.problems import rule_of
 from proxy.errors import dotted
 from proxy.tools.lint import lint
 from tests.config.loading import NOW, Workplace

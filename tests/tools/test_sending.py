@@ -15,8 +15,7 @@ from proxy.core.tokens import TokenCheck
 from proxy.reasons import Reason
 from proxy.tools.gen_secret import make_secret
 from proxy.tools.samples import choose
-from proxy.tools.sending import Delivery, Order, compose
-from proxy.tools.tampering import HOUR_S, TAMPERS, tampered
+from proxy.tools.sending import HOUR_S, TAMPERS, Delivery, Order, compose, tampered
 from tests.deliveries import NOW
 from tests.policies import HEAD_LIMITS
 

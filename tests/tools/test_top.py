@@ -20,8 +20,7 @@ from proxy.console.history import totals
 from proxy.core.metrics import Metrics
 from proxy.core.record import ExchangeRecord
 from proxy.reasons import Reason
-from proxy.tools.screen import Screen
-from proxy.tools.top import lines_of, table
+from proxy.tools.top import Screen, lines_of, table
 from tests.whole.conftest import secret_file, start, upstream
 from tests.whole.process import Hookward, environment
 from tests.whole.recorder import RecordingUpstream

@@ -24,8 +24,7 @@ from proxy.core.signing.scheme import Method
 from proxy.core.signing.signer import plays_key
 from proxy.reasons import Reason
 from proxy.tools.samples import choose
-from proxy.tools.sending import Order, compose
-from proxy.tools.tampering import tampered
+from proxy.tools.sending import Order, compose, tampered
 from tests.deliveries import NOW
 from tests.policies import HEAD_LIMITS
 

@@ -1,0 +1,16 @@
+"""The keys of the queue: each has a default that its own bounds admit, and a line that says what happens there."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.keys import Key
+from proxy.config.kinds import read_within
+from proxy.config.table_keys import DELIVERY, QUEUE, RETRY
+
+
+@pytest.mark.parametrize("key", [*DELIVERY, *QUEUE, *RETRY], ids=lambda key: key.name)
+def test_defaults_are_within_bounds(key: Key) -> None:
+    for value in key.default if isinstance(key.default, list) else [key.default]:
+        if value is not None and not key.table:
+            read_within(key.kind, value, key.minimum, key.maximum)
