@@ -12,6 +12,9 @@ import pytest
 from proxy.reasons import Reason
 from tests.house import FUNCTIONS, MODULES, ROOT, SOURCES, Part
 
+#: The first of them reads the whole package: seconds of work, and more than a minute where everything is busy.
+pytestmark = pytest.mark.timeout(600)
+
 MAX_FUNCTION_LINES = 60
 MAX_CLASS_LINES = 220
 MAX_FILE_LINES = 300
