@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -191,7 +192,10 @@ async def _dial(
     sock = await _socket(loop, host, port, dials)
     try:
         transport, _ = await loop.create_connection(
-            asyncio.Protocol, sock=sock, ssl=_context(dials.ca_file, verified=verified), server_hostname=host
+            asyncio.Protocol,
+            sock=sock,
+            ssl=_verifying_context(dials.ca_file) if verified else _pinned_context(),
+            server_hostname=host,
         )
     except BaseException:
         sock.close()
@@ -225,12 +229,25 @@ def _address(transport: asyncio.BaseTransport) -> str:
     return str(name[0]) if isinstance(name, tuple) else "unknown"
 
 
-def _context(ca_file: str | None, *, verified: bool) -> ssl.SSLContext:
-    """With ``verified`` an authority must vouch for the name; else the certificate is judged by its fingerprint."""
-    context = ssl.create_default_context(cafile=ca_file)
-    if not verified:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+@functools.cache
+def _pinned_context() -> ssl.SSLContext:
+    """For a certificate that is judged by its fingerprint.
+
+    Made once, and without the system's authorities: to load them takes tens of milliseconds, in which the agent stands
+    still, and after a network has returned dozens of dials come together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return _agents_only(context)
+
+
+def _verifying_context(ca_file: str | None) -> ssl.SSLContext:
+    """For a certificate whose name an authority must vouch for; anew for each dial, as authorities are renewed."""
+    return _agents_only(ssl.create_default_context(cafile=ca_file))
+
+
+def _agents_only(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols([AGENT_PROTOCOL])
     return context
