@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from time import monotonic
 
 from proxy.agent.code import JoinCode, read_code
 from proxy.agent.dial import Credential, DialError, dial
@@ -67,6 +68,7 @@ async def _until_reached(
     backoff = Backoff(random.uniform)
     told = ""
     while True:
+        began = monotonic()
         try:
             return (await dial(relay, credential, dials, keep)).transport
         except DialError as error:
@@ -76,7 +78,7 @@ async def _until_reached(
             if told != str(error):
                 told = str(error)
                 log.warning("relay %s cannot be reached: %s", relay, error)
-            await asyncio.sleep(backoff.failed())
+            await asyncio.sleep(max(0.0, began + backoff.failed(began) - monotonic()))
 
 
 async def _is_known(member: Membership, dials: Dials) -> bool:

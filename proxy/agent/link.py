@@ -153,11 +153,12 @@ class RelayLink:
     async def _dial(self) -> None:
         member = self.membership
         credential = Credential(Purpose.SERVE, member.name, self.instance, member.key, member.certificates)
+        began = time.monotonic()
         try:
             reached = await dial(self.relay, credential, self._dials)
         except DialError as error:
-            pause_s = self._backoff.refused() if error.refused else self._backoff.failed()
-            self._pause_until = time.monotonic() + pause_s
+            # From the beginning of the dial: one that took seconds to fail was a pause itself.
+            self._pause_until = began + (self._backoff.refused() if error.refused else self._backoff.failed(began))
             if self.trouble != str(error):
                 self.trouble = str(error)
                 log.warning("relay %s cannot be reached: %s", self.relay, error)

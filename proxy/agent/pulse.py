@@ -17,8 +17,13 @@ FRESH_S = 15.0
 #: Between two dials of one connection: at random up to a bound that grows from the first figure to the second.
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MOST_S = 15.0
-#: Slowly, because a dial into a network that is gone takes seconds itself: after a minute of it the bound is 3 s.
+#: The bound after each of the first failures, as a share of the one before.
 GROWTH = 1.5
+#: Up to this the bound grows by the number of failures; beyond it by how long nothing came through, whether each dial
+#: fails at once (refused) or takes seconds: a twentieth of it. So a network that returns after a minute and a half is
+#: used within 5 s, and a relay that was taken down is asked every few seconds after five.
+BACKOFF_SOON_S = 2.0
+SHARE_OF_OUTAGE = 1 / 20
 #: A key that is not taken is not taken a moment later either.
 REFUSED_S = (15.0, 60.0)
 #: The clocks of the machine are so far apart after a sleep, or the loop has stood still so long.
@@ -62,21 +67,24 @@ class Pulse:
 class Backoff:
     """How long to wait before the next dial. ``uniform(a, b)`` gives a number between both, at random."""
 
-    __slots__ = ("_failures", "_uniform")
+    __slots__ = ("_failures", "_since", "_uniform")
 
     def __init__(self, uniform: Callable[[float, float], float]) -> None:
         self._uniform = uniform
         self._failures = 0
+        self._since = 0.0
 
     def succeeded(self) -> None:
         """A dial came through."""
         self._failures = 0
 
-    def failed(self) -> float:
-        """A dial did not; how long to wait."""
-        most = min(BACKOFF_FIRST_S * GROWTH ** min(self._failures, 20), BACKOFF_MOST_S)
+    def failed(self, began: float) -> float:
+        """A dial did not that began then; how long to wait, from its beginning on."""
+        if not self._failures:
+            self._since = began
+        soon = min(BACKOFF_FIRST_S * GROWTH ** min(self._failures, 20), BACKOFF_SOON_S)
         self._failures += 1
-        return self._uniform(0.0, most)
+        return self._uniform(0.0, min(max(soon, (began - self._since) * SHARE_OF_OUTAGE), BACKOFF_MOST_S))
 
     def refused(self) -> float:
         """The relay does not take us; how long to wait."""

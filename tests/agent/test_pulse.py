@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from itertools import accumulate
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,8 +61,8 @@ def test_pings_and_answers_keep_two_ends_alive_over_a_slow_line() -> None:
                 on_the_way.append((now + 0.3, 1 - number))
 
 
-@given(st.integers(0, 2**32), st.integers(1, 200))
-def test_pauses_grow_at_random_to_their_bound_and_begin_anew(seed: int, failures: int) -> None:
+@given(st.integers(0, 2**32), st.lists(st.floats(0.0, 30.0), min_size=1, max_size=200))
+def test_pauses_grow_at_random_to_their_bound_and_begin_anew(seed: int, gaps: list[float]) -> None:
     drawn: list[tuple[float, float]] = []
     dice = random.Random(seed)
 
@@ -69,19 +71,32 @@ def test_pauses_grow_at_random_to_their_bound_and_begin_anew(seed: int, failures
         return dice.uniform(least, most)
 
     backoff = Backoff(uniform)
-    pauses = [backoff.failed() for _ in range(failures)]
+    times = list(accumulate(gaps))
+    pauses = [backoff.failed(began) for began in times]
     assert all(0 <= pause <= BACKOFF_MOST_S for pause in pauses)
     assert drawn[0] == (0.0, BACKOFF_FIRST_S)
     assert [most for _, most in drawn] == sorted(most for _, most in drawn)
     backoff.succeeded()
-    assert backoff.failed() <= BACKOFF_FIRST_S
+    assert backoff.failed(times[-1] + 1000.0) <= BACKOFF_FIRST_S
     assert REFUSED_S[0] <= backoff.refused() <= REFUSED_S[1]
     assert 1.0 <= backoff.between(1.0, 2.0) <= 2.0
 
 
+@pytest.mark.parametrize("dial_s", [0.001, 4.0], ids=["refused", "no-answer"])
+@pytest.mark.parametrize(("outage_s", "most_s"), [(10.0, 5.0), (60.0, 5.0), (90.0, 5.0), (3600.0, 15.0)])
+def test_it_is_never_far_from_the_next_dial(dial_s: float, outage_s: float, most_s: float) -> None:
+    """However dials fail: from any moment of an outage on, the next one begins within that time."""
+    backoff = Backoff(lambda _least, most: most)
+    now = 0.0
+    while now < outage_s:
+        ended = max(now + dial_s, now + backoff.failed(now))
+        assert ended - now <= most_s + 1e-6
+        now = ended
+
+
 def test_the_bound_is_reached() -> None:
     backoff = Backoff(lambda _least, most: most)
-    assert [backoff.failed() for _ in range(40)][-1] == BACKOFF_MOST_S
+    assert [backoff.failed(10.0 * number) for number in range(40)][-1] == BACKOFF_MOST_S
 
 
 def test_a_sleep_is_noticed_by_either_clock_and_once() -> None:
