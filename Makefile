@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet reach reach-cost crash power-loss disk-faults backlog queue-bench crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet reach reach-soak reach-cost crash power-loss disk-faults backlog queue-bench crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,8 +75,11 @@ crash: .venv/test.stamp ## Kill a loaded hookward that keeps deliveries, and los
 power-loss: .venv/test.stamp ## Open whatever a disk may have kept when the power fails, at every moment of a run (needs strace)
 	$(BIN)/python -m bench.queue.power $(ARGS)
 
-reach: .venv/test.stamp ## Break the network between a relay and its agent in six ways (as root; ARGS="--rounds 100 --faults black-hole")
+reach: .venv/test.stamp ## Break a relay, its agent and the network between them in 14 ways (as root; ARGS="--rounds 72 --sides 8")
 	$(BIN)/python -m bench.load.reach $(ARGS)
+
+reach-soak: .venv/test.stamp ## Deliver through relay and agent for an hour, with one fault a minute (as root; ARGS="--minutes 10")
+	$(BIN)/python -m bench.load.reach_soak $(ARGS)
 
 reach-cost: .venv/test.stamp ## Measure a relay and its agent beside the direct way and beside ssh -R: latency, CPU, large bodies
 	$(BIN)/python -m bench.load.reach_cost $(ARGS)

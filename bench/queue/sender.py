@@ -16,6 +16,7 @@ import hmac
 import os
 import random
 import signal
+import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
@@ -52,10 +53,13 @@ def delivery(name: str, path: str, body: bytes) -> bytes:
 
 
 class Sender:
-    """Sends to ``port``, to one of ``paths`` each."""
+    """Sends to ``port``, to one of ``paths`` each; over TLS where there is a context for it."""
 
-    def __init__(self, port: int, ledger: Path, paths: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, port: int, ledger: Path, paths: Sequence[str], seed: int, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._port = port
+        self._tls = tls
         self._paths = paths
         self._generator = random.Random(seed)
         self._prefix = f"{seed:x}"
@@ -94,11 +98,11 @@ class Sender:
                 await writer.wait_closed()
         os.close(self._ledger)
 
-    async def deliver(self, name: str, path: str, body: bytes) -> int:
+    async def deliver(self, name: str, path: str, body: bytes, patience_s: float = PATIENCE_S) -> int:
         """Send one, and note it; the status."""
         status, mark = 0, "-"
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(patience_s):
                 status, mark = await self._send(delivery(name, path, body))
         except (OSError, asyncio.IncompleteReadError, TimeoutError):
             pass
@@ -106,8 +110,11 @@ class Sender:
         return status
 
     async def _send(self, data: bytes) -> tuple[int, str]:
-        if self._idle:
+        while self._idle:
             reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                break
+            writer.close()  # it was idle for too long
         else:
             reader, writer = await self._connect()
         try:
@@ -126,7 +133,7 @@ class Sender:
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while True:
             try:
-                return await asyncio.open_connection("127.0.0.1", self._port)
+                return await asyncio.open_connection("127.0.0.1", self._port, ssl=self._tls)
             except ConnectionRefusedError:  # nothing of it has been sent
                 await asyncio.sleep(AGAIN_S)
 
