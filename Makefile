@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet reach reach-soak reach-cost crash power-loss disk-faults backlog queue-bench crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet reach reach-soak reach-restart reach-cost crash power-loss disk-faults backlog queue-bench crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ reach: .venv/test.stamp ## Break a relay, its agent and the network between them
 
 reach-soak: .venv/test.stamp ## Deliver through relay and agent for an hour, with one fault a minute (as root; ARGS="--minutes 10")
 	$(BIN)/python -m bench.load.reach_soak $(ARGS)
+
+reach-restart: .venv/test.stamp ## Restart two relays behind HAProxy and their two agents under load; no delivery fails (ARGS="--rate 100")
+	$(BIN)/python -m bench.load.reach_restart $(ARGS)
 
 reach-cost: .venv/test.stamp ## Measure a relay and its agent beside the direct way and beside ssh -R: latency, CPU, large bodies
 	$(BIN)/python -m bench.load.reach_cost $(ARGS)

@@ -72,14 +72,18 @@ class Sender:
         self._stopping = True
 
     async def run(self, rate: float, most: int) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
         for number in count():
             if self._stopping or number == most:
                 break
             name = f"{self._prefix}-{number}"
-            task = asyncio.get_running_loop().create_task(self._deliver(name))
+            task = loop.create_task(self._deliver(name))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            await asyncio.sleep(self._generator.expovariate(rate))
+            # What a busy machine delayed is caught up with, but no more than the last second of it.
+            due = max(due, loop.time() - 1.0) + self._generator.expovariate(rate)
+            await asyncio.sleep(max(0.0, due - loop.time()))
             if len(self._tasks) >= MOST_OUT:
                 await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         while self._tasks:
