@@ -114,7 +114,7 @@ fuzz: .venv/fuzz.stamp ## Read mutated heads as h11 does, and fuzz everything th
 tls: .venv/test.stamp ## Break off, bend and garble TLS in some 80 ways, and expect the alert that is due (ARGS="--only finished")
 	$(BIN)/python -m fuzz.tls $(ARGS)
 
-mutants: .venv/mutants.stamp ## Change the core in small ways and see whether a test notices (ARGS="--minutes 30 core.chunked")
+mutants: .venv/mutants.stamp ## Change the core in small ways and see whether a test notices (ARGS="--minutes 30 core.content")
 	$(BIN)/python scripts/mutants.py $(ARGS)
 
 receivers: .venv/receivers.stamp ## Have buildbot and the providers' own SDKs judge what `hookward send` sends

@@ -21,18 +21,17 @@ from proxy.agent.lines import LineBuffer, TalkError
 from proxy.config.where import read_where
 from proxy.core import search as search_words
 from proxy.core.addresses import AddressSet, Peer, client_address
-from proxy.core.chunked import ChunkedDecoder
-from proxy.core.content import ContentReader
-from proxy.core.diagnosis import DIAGNOSABLE, Case, diagnose
+from proxy.core.causes import DIAGNOSABLE, Case, diagnose
+from proxy.core.content import ChunkedDecoder, ContentReader
 from proxy.core.exchange import decide
-from proxy.core.feed_paths import FeedError, Shape
 from proxy.core.forwarding import Provenance, answer_head, upstream_head
 from proxy.core.handshakes import find_check
-from proxy.core.ip_sets import parse_query, read_document
-from proxy.core.payload import Pointer, read_payload
+from proxy.core.ip_sets import FeedError, Shape, parse_query, read_document
+from proxy.core.payload import PayloadRule, Pointer, read_payload
 from proxy.core.proxy_protocol import Header
 from proxy.core.proxy_protocol import parse as parse_proxy_header
 from proxy.core.pubkey import decode_public_key
+from proxy.core.record import read_traceparent
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.response_head import read_response_head
 from proxy.core.routes import RouteTable
@@ -40,15 +39,12 @@ from proxy.core.schemes import PROVIDERS, decode_secret
 from proxy.core.secrets import Secret
 from proxy.core.signing.documents import both_ports, read_claims, read_form, read_json, sorted_url
 from proxy.core.signing.documents import read_document as read_json_document
-from proxy.core.signing.encodings import decode, decode_base64, decode_base64url, decode_hex
+from proxy.core.signing.encodings import decode, decode_base64, decode_base64url, decode_hex, parse_time
 from proxy.core.signing.escapes import AsciiJson, Crc32, JsonString
 from proxy.core.signing.jwt import open_token
 from proxy.core.signing.scheme import Encoding, Method, SecretForm, TimeFormat
-from proxy.core.signing.times import parse_time
 from proxy.core.target import check_host, parse_target
 from proxy.core.tokens import TokenCheck, TokenKind
-from proxy.core.trace_context import read_traceparent
-from proxy.core.where import PayloadRule
 from proxy.errors import Mistake, ProtocolError
 from proxy.http1 import Framing, RequestHead
 from proxy.net.certificate import parse_certificate, read_certificate
@@ -374,7 +370,7 @@ READERS: dict[str, Row] = {
     "request_head": Row(request_head, (), ("core.request_head.read_request_head",)),
     "response_head": Row(response_head, (), ("core.response_head.read_response_head",)),
     "target": Row(target, (), ("core.target.parse_target", "core.target.check_host")),
-    "chunked": Row(chunked, (), ("core.chunked.ChunkedDecoder.feed", "core.content.ContentReader.feed")),
+    "chunked": Row(chunked, (), ("core.content.ChunkedDecoder.feed", "core.content.ContentReader.feed")),
     "proxy_header": Row(proxy_header, (), ("core.proxy_protocol.parse",)),
     "addresses": Row(addresses, (ValueError,), ("core.addresses.AddressSet.parse",)),
     "tokens": Row(tokens, (), ("core.tokens.TokenCheck.check", "core.tokens.TokenCheck.strip")),
@@ -385,7 +381,7 @@ READERS: dict[str, Row] = {
             *(f"core.{plan}.begin" for plan in PLANS),
             *("core.signatures.SignatureCheck.begin", "core.signatures.Plan.begin", "core.pubkey.DigestPlan.begin"),
             *("core.signing.evidence.EvidenceReader.read", "core.signing.evidence.EvidenceReader.parse"),
-            *("core.signing.evidence.read_listing", "core.diagnosis.diagnose"),
+            *("core.signing.evidence.read_listing", "core.causes.diagnose"),
         ),
     ),
     "documents": Row(
@@ -398,7 +394,7 @@ READERS: dict[str, Row] = {
                 for name in ("decode", "decode_hex", "decode_base64", "decode_base64url")
             ),
             *(f"core.signing.escapes.{name}.feed" for name in ("Transform", "JsonString", "AsciiJson", "Crc32")),
-            *("core.signing.jwt.open_token", "core.signing.times.parse_time", "core.trace_context.read_traceparent"),
+            *("core.signing.jwt.open_token", "core.signing.encodings.parse_time", "core.record.read_traceparent"),
         ),
     ),
     "decisions": Row(decisions, (), ("core.exchange.decide", "core.handshakes.find_check")),
@@ -409,12 +405,16 @@ READERS: dict[str, Row] = {
     "keys": Row(
         keys,
         (ValueError,),
-        ("core.schemes.keys.decode_secret", "core.pubkey.decode_public_key", "core.signing.scheme.Scheme.split_key"),
+        (
+            "core.schemes.provider.decode_secret",
+            "core.pubkey.decode_public_key",
+            "core.signing.scheme.Scheme.split_key",
+        ),
     ),
     "feeds": Row(
         feeds,
         (FeedError, ValueError),
-        ("core.ip_sets.read_document", "core.ip_sets.parse_query", "core.feed_paths.Shape.parse"),
+        ("core.ip_sets.read_document", "core.ip_sets.parse_query", "core.ip_sets.Shape.parse"),
     ),
     "certificates": Row(
         certificates, (ValueError,), ("net.certificate.parse_certificate", "net.certificate.read_certificate")

@@ -1,6 +1,6 @@
 """Mutation testing of the core: change one small thing at a time, and see whether a test notices.
 
-``python scripts/mutants.py [--minutes 30] [--again] [core.chunked …]``. Each module is worked on in a copy of its own
+``python scripts/mutants.py [--minutes 30] [--again] [core.content …]``. Each module is worked on in a copy of its own
 below .venv/mutants, so that the tree can be edited meanwhile, and goes on where the last run ended. A module is asked
 of its mirror test, of those that import it and, where it signs, of its neighbours': what they do not notice is a
 survivor, though a test of the whole process may know it. Prints what was noticed by module, and each change that went
@@ -25,12 +25,12 @@ PLACE = ROOT / ".venv" / "mutants"
 COPIED = ("proxy", "tests", "fuzz", "docs", "pyproject.toml", "README.md", "CHANGELOG.md")
 #: What decides who is let in, what a message is, and what crosses. The small ones come first.
 MODULES = (
-    *("secrets", "rate", "trace_context", "forwarded", "content", "policy", "states", "routes", "budget", "signatures"),
-    *("record", "grammar", "exposition", "metrics"),
-    *("proxy_protocol", "addresses", "tokens", "target", "body", "duplicates", "handshakes", "chunked"),
-    *("signing/judge", "signing/encodings", "signing/escapes", "signing/extras", "signing/times", "signing/scheme"),
+    *("secrets", "rate", "content", "policy", "states", "routes", "budget", "signatures"),
+    *("record", "grammar", "metrics"),
+    *("proxy_protocol", "addresses", "tokens", "target", "body", "duplicates", "handshakes"),
+    *("signing/encodings", "signing/escapes", "signing/extras", "signing/scheme"),
     *("signing/evidence", "signing/mac", "signing/template", "signing/whole", "signing/documents", "signing/jwt"),
-    *("pubkey", "feed_paths", "ip_sets", "bpf", "schemes/keys", "schemes/custom", "schemes/handshake"),
+    *("pubkey", "ip_sets", "bpf", "schemes/custom", "schemes/handshake"),
     *("request_head", "response_head", "forwarding", "exchange"),
 )
 #: Tests that measure time fail in a mutated process by themselves; those that start another one learn nothing there.
@@ -140,7 +140,7 @@ def told(module: str, place: Path) -> None:
 def main() -> int:
     """Run, and print what came of it."""
     parser = argparse.ArgumentParser(prog="python scripts/mutants.py")
-    parser.add_argument("modules", nargs="*", help="core.chunked and the like; all of them by default")
+    parser.add_argument("modules", nargs="*", help="core.content and the like; all of them by default")
     parser.add_argument("--minutes", type=float, default=30.0, help="how long at most")
     parser.add_argument("--again", action="store_true", help="try again only those that went unnoticed")
     parser.add_argument("--processes", type=int, default=2, help="how many at once")

@@ -18,7 +18,7 @@ FLOORS = {"core": 1, "config": 2, "net": 3, "tools": 4, "queue": 4, "console": 4
 WINGS = {"queue", "console", "agent"}
 #: Where imports stand inside functions: of what not every start, or not every installation, has use for.
 ASKED_FOR = {
-    "proxy.core.signing.extras": {"proxy.core.pubkey", "proxy.core.signing.private_key"},
+    "proxy.core.signing.extras": {"proxy.core.pubkey"},
     "proxy.net.acceptor": {"proxy.net.kernel_filter"},
     "proxy.ops.agent_command": {"proxy.agent.enrol_command"},
     "proxy.ops.agents": {"proxy.agent.relay", "proxy.agent.serve"},

@@ -29,8 +29,8 @@ CALLED = re.compile(
 GIVEN = re.compile(r"\b(?:bytes|str|RequestHead|Case)\b")
 #: What is called like a reader and is given nothing of a peer.
 OTHERS = {
-    *("agent.hello.read_count", "net.log_sink.LogSink.open", "net.pipe.PipeEnd.begin_with"),
-    *("core.payload.Pointer.parse", "core.where.Glob.parse"),  # the configuration's
+    *("agent.hello.read_count", "net.log_sink.LogSink.open", "net.tcp_forward.PipeEnd.begin_with"),
+    *("core.payload.Pointer.parse", "core.payload.Glob.parse"),  # the configuration's
 }
 PLACES = [
     *(ROOT / "proxy" / "core").rglob("*.py"),
@@ -55,7 +55,7 @@ def readers(node: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
 def found() -> set[str]:
     names: set[str] = set()
     for path in PLACES:
-        prefix = ".".join(path.relative_to(ROOT / "proxy").with_suffix("").parts)
+        prefix = ".".join(path.relative_to(ROOT / "proxy").with_suffix("").parts).removesuffix(".__init__")
         names.update(readers(ast.parse(path.read_text()), prefix))
     return names
 

@@ -22,8 +22,7 @@ from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Limits, Policy, ServerLimits
 from proxy.net.admission import ConnectionSlots
 from proxy.net.listener import Listener
-from proxy.net.reset import reset
-from proxy.net.sockets import listen_all
+from proxy.net.sockets import listen_all, reset
 
 CONNECTIONS, AT_ONCE, ROUNDS = few(4000, 20), few(40, 10), few(7)
 PREFIXES = [f"10.{i >> 8}.{i & 255}.0/25" for i in range(10_000)]

@@ -11,8 +11,7 @@ from functools import partial
 
 from bench.micro.timing import QUICK, few, median_us
 from proxy.core.addresses import AddressSet, Peer
-from proxy.core.feed_paths import Shape
-from proxy.core.ip_sets import read_document
+from proxy.core.ip_sets import Shape, read_document
 
 PEERS = 512
 FEED_ENTRIES = few(15_000, 200)  # as AWS

@@ -7,7 +7,7 @@ the same quiet machine only.
 import h11
 
 from bench.micro.timing import tell
-from proxy.core.chunked import ChunkedDecoder
+from proxy.core.content import ChunkedDecoder
 
 BLOCK = bytes(65536)
 ONE = b"10000\r\n%b\r\n" % BLOCK

@@ -37,8 +37,8 @@ from proxy.core.setup_faults import NOT_LISTED, SetupFault
 from proxy.net.admission import AcceptCounters
 from proxy.net.clock import NEVER
 from proxy.net.listener import ConnectionFactory
-from proxy.net.reset import abort
 from proxy.net.site import Site
+from proxy.net.sockets import abort
 from proxy.net.tls import AGENT_PROTOCOL
 
 log = logging.getLogger(__name__)

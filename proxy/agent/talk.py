@@ -15,7 +15,7 @@ from typing import cast
 from proxy.agent.control import Message, Side, Word, read_message
 from proxy.agent.lines import LineBuffer, TalkError
 from proxy.agent.pulse import Pulse
-from proxy.net.reset import abort
+from proxy.net.sockets import abort
 
 #: The kernel gives a connection up whose other end has acknowledged nothing for so long.
 USER_TIMEOUT_MS = 10_000

@@ -16,12 +16,12 @@ from proxy.config.sizes import show_rate, show_time
 from proxy.config.words import addresses, algorithm, only, senders, token_place
 from proxy.core.delivery import Deliver, DeliveryRule
 from proxy.core.duplicates import DuplicateRule
-from proxy.core.path_map import PathMap
+from proxy.core.payload import PayloadRule
 from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
+from proxy.core.target import PathMap
 from proxy.core.tokens import TokenCheck, TokenKind
-from proxy.core.where import PayloadRule
 
 _INDENT = "    "
 _BODIES = {

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from proxy.config.host import how_to_add
 from proxy.config.problems import suggestion
 from proxy.config.tree import Table
-from proxy.core.path_map import TOKEN_SEGMENT
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret, find
 from proxy.core.schemes.handshake import Form
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
-from proxy.core.signing.borders import open_borders
 from proxy.core.signing.evidence import target_of
 from proxy.core.signing.extras import NeedsPackageError
+from proxy.core.signing.template import open_borders
+from proxy.core.target import TOKEN_SEGMENT
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.errors import Mistake
 from proxy.values import frozen

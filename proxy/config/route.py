@@ -20,14 +20,13 @@ from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import Table
 from proxy.config.upstreams import read_base, read_upstreams
 from proxy.core.addresses import AddressSet
-from proxy.core.path_map import TOKEN_SEGMENT
-from proxy.core.payload import Pointer
+from proxy.core.payload import PayloadCondition, PayloadRule, Pointer
 from proxy.core.policy import SPARE_S, BodyMode, Endpoint, Limits, Route
 from proxy.core.rate import RateRule
 from proxy.core.schemes import Provider
 from proxy.core.signatures import SignatureCheck
+from proxy.core.target import TOKEN_SEGMENT
 from proxy.core.tokens import TokenKind
-from proxy.core.where import PayloadCondition, PayloadRule
 from proxy.values import frozen
 
 USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})

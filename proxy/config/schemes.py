@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from proxy.config.tree import Table
 from proxy.core.schemes import Provider
-from proxy.core.signing.borders import open_borders
 from proxy.core.signing.scheme import Encoding, Listing, Scheme, SecretForm, TimeFormat, Timestamp
-from proxy.core.signing.template import Slot, compile_template, split_at_body
+from proxy.core.signing.template import Slot, compile_template, open_borders, split_at_body
 
 _OFFERED = frozenset(
     {"body", "timestamp", "id", "nonce", "method", "url", "target", "path", "query", "header", "param"}

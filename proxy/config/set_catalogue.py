@@ -14,7 +14,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from proxy.config.settings import Feed, IpSet
-from proxy.core.feed_paths import PATH_FORM, Shape
+from proxy.core.ip_sets import PATH_FORM, Shape
 from proxy.errors import Mistake
 
 

@@ -21,7 +21,7 @@ from proxy.config.set_store import Copy, read_snapshot, read_stored, stored_conf
 from proxy.config.settings import Feed, IpSet, ListUse, Loaded
 from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet
-from proxy.core.feed_paths import FeedError
+from proxy.core.ip_sets import FeedError
 from proxy.errors import Mistake, Place
 from proxy.values import mutable
 

@@ -18,8 +18,7 @@ from typing import Any
 from proxy.config.guarded_files import make_folder, reach, replace_file
 from proxy.config.secret_files import read_bounded
 from proxy.config.settings import Feed
-from proxy.core.feed_paths import FeedError
-from proxy.core.ip_sets import AddressListing, dump_groups, load_groups
+from proxy.core.ip_sets import AddressListing, FeedError, dump_groups, load_groups
 from proxy.values import frozen
 
 FOLDER = "ip-sets"

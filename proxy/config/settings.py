@@ -11,7 +11,7 @@ from dataclasses import field, replace
 
 from proxy.config.endpoints import ListenAddress
 from proxy.core.addresses import AddressSet, Peer
-from proxy.core.feed_paths import Shape
+from proxy.core.ip_sets import Shape
 from proxy.core.policy import Endpoint, Policy
 from proxy.errors import Path, Place
 from proxy.values import frozen

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from proxy.config.kinds import Kind
-from proxy.core.payload import Pointer
-from proxy.core.where import Glob, PayloadCondition, Wanted
+from proxy.core.payload import Glob, PayloadCondition, Pointer, Wanted
 from proxy.errors import Mistake
 
 FORM = 'write { "action" = ["opened"], "repository.full_name" = "org/*" }'

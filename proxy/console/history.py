@@ -14,9 +14,8 @@ from dataclasses import field
 from itertools import accumulate
 
 from proxy.console.kept import Json
-from proxy.core.exposition import Snapshot
 from proxy.core.metric_families import DURATION, DURATION_BOUNDS, EXCHANGES
-from proxy.core.metrics import Metrics
+from proxy.core.metrics import Metrics, Snapshot
 from proxy.reasons import GOOD
 from proxy.values import mutable
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
-from proxy.core.path_map import TOKEN_SEGMENT
 from proxy.core.policy import Route
 from proxy.core.signing.scheme import Document
+from proxy.core.target import TOKEN_SEGMENT
 from proxy.core.tokens import TokenKind
 from proxy.http1 import Field, value_of
 

@@ -2,12 +2,224 @@
 
 Fed with what comes after the head, in any cut, it gives the content in it and keeps what lies beyond the end, which is
 the next request's. It hashes nothing and holds no content back.
+
+Theory of the chunked coding, which is decoded strictly and in linear time (RFC 9112 section 7.1). The decoder stands in
+one of five states, which are the five things that can come next::
+
+    SIZE -> DATA -> DATA_END -> SIZE …          a chunk
+    SIZE -> TRAILER … -> DONE                   after the last chunk ("0")
+
+Lines (SIZE, TRAILER) are matched where they stand when they come whole; the beginning of a line that is cut off waits
+in ``_line``, which is bounded. Whether a line is good does not depend on where it was cut: it is judged at its first
+byte with which it cannot become a good line any more. Content is copied once, out of its framing. Chunk extensions and
+trailers are checked, counted and dropped: nothing of them is ever passed on. The decoder knows no head and no socket.
 """
 
 from __future__ import annotations
 
-from proxy.core.chunked import ChunkedDecoder
+import re
+from enum import Enum
+from typing import NamedTuple
+
+from proxy.core.grammar import TOKEN_CHARS, VALUE_CHARS
+from proxy.errors import ProtocolError
 from proxy.http1 import Framing, RequestHead
+from proxy.reasons import Reason
+
+MAX_SIZE_LINE = 256  # bytes before CRLF; real ones have 8
+MAX_OVERHEAD = 16 * 1024  # bytes of framing beyond one for each byte of content
+MAX_TRAILERS = 4096  # bytes before their CRLFs
+MAX_TRAILER_LINES = 16
+
+
+class _State(Enum):
+    SIZE = "size"
+    DATA = "data"
+    DATA_END = "data_end"
+    TRAILER = "trailer"
+    DONE = "done"
+
+
+# Aliases, because a member costs three times a global on the hot path.
+_SIZE, _DATA, _DATA_END, _TRAILER, _DONE = _State
+
+
+class _LineForm(NamedTuple):
+    """One kind of line: the whole of it, how far one may have come, and what is said of a bad and a long one."""
+
+    whole: re.Pattern[bytes]
+    beginning: re.Pattern[bytes]
+    bad: str
+    too_long: tuple[Reason, str]
+
+
+# No blanks around the size or in extensions, though the RFC bears them: F7 of the threat model.
+_EXTENSION = rb';[%b]++(?:=(?:[%b]++|"(?:[ !\x23-\x5b\x5d-\x7e]|\\[ -~])*"))?' % (TOKEN_CHARS, TOKEN_CHARS)
+_SIZE_LINE = _LineForm(
+    re.compile(rb"([0-9A-Fa-f]{1,16}+)(?:%b)*\r\n" % _EXTENSION),
+    re.compile(rb"(?:[0-9A-Fa-f]{1,16}+(?:;[ -~]*+)?+\r?+)?+"),
+    "bad_chunk",
+    (Reason.BAD_REQUEST, "bad_chunk"),
+)
+_NEXT_SIZE = re.compile(rb"\r\n([0-9A-Fa-f]{1,16}+)\r\n")
+_TRAILER_LINE = _LineForm(
+    re.compile(rb"((?:[%b]++:[%b]*+)?+)\r\n" % (TOKEN_CHARS, VALUE_CHARS)),
+    re.compile(rb"(?:[%b]++(?::[%b]*+)?+)?+\r?+" % (TOKEN_CHARS, VALUE_CHARS)),
+    "bad_trailer",
+    (Reason.HEAD_TOO_LARGE, "trailers"),
+)
+
+
+class ChunkedDecoder:
+    """Decodes one chunked content of at most ``limit`` bytes (None: no bound).
+
+    ``done`` turns true after the last CRLF; ``rest`` then holds what came behind it, and what is fed later.
+    ``received`` counts the bytes of content.
+    """
+
+    __slots__ = (
+        "_left",
+        "_limit",
+        "_line",
+        "_overhead",
+        "_state",
+        "_trailer_bytes",
+        "_trailer_lines",
+        "received",
+        "rest",
+    )
+
+    def __init__(self, limit: int | None) -> None:
+        self.received = 0
+        self.rest = b""
+        self._limit = limit
+        self._state = _SIZE
+        self._line = b""  # the beginning of a line, or the CR after a chunk's data
+        self._left = 0  # bytes that the chunk in work still has
+        self._overhead = 0
+        self._trailer_bytes = 0
+        self._trailer_lines = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether the whole content has come, with its trailer section and last CRLF."""
+        return self._state is _DONE
+
+    def feed(self, data: bytes | memoryview) -> bytes:
+        """Take bytes as they came, of which nothing is kept but copies, and give the content in them.
+
+        Raises ProtocolError, and nothing else: BAD_REQUEST (``bad_chunk``, ``bare_lf``, ``chunk_overhead``,
+        ``bad_trailer``), BODY_TOO_LARGE as soon as a chunk size says so, HEAD_TOO_LARGE for trailers. After an error
+        the decoder must not be fed again.
+        """
+        view = memoryview(data)
+        pieces: list[memoryview] = []
+        position, end = 0, len(view)
+        while position < end:
+            state = self._state
+            if state is _DATA:
+                piece = view[position : position + self._left]
+                pieces.append(piece)
+                position += len(piece)
+                self.received += len(piece)
+                self._left -= len(piece)
+                if not self._left:
+                    position = self._end_chunk(data, position)
+            elif state is _SIZE:
+                position = self._take_size(data, position)
+            elif state is _DATA_END:
+                position = self._take_data_end(data, position)
+            elif state is _TRAILER:
+                position = self._take_trailer(data, position)
+            else:
+                self.rest += view[position:]
+                break
+        if len(pieces) == 1 and len(pieces[0]) == end:
+            return bytes(data)  # the middle of a large chunk, which need not be copied where it is bytes
+        return b"".join(pieces)
+
+    def _end_chunk(self, data: bytes | memoryview, position: int) -> int:
+        """All of a chunk's content is here; the next chunk's size nearly always follows at once, without extensions."""
+        found = _NEXT_SIZE.match(data, position)
+        if found is None:
+            self._state = _DATA_END
+            return position
+        self._begin_chunk(int(found[1], 16), found.end() - position - 2)
+        return found.end()
+
+    def _take_size(self, data: bytes | memoryview, position: int) -> int:
+        found, position = self._take_line(_SIZE_LINE, MAX_SIZE_LINE, data, position)
+        if found is None:
+            return position
+        self._begin_chunk(int(found[1], 16), found.end() - found.start())
+        return position
+
+    def _begin_chunk(self, size: int, line_bytes: int) -> None:
+        if self._limit is not None and self.received + size > self._limit:
+            raise ProtocolError(Reason.BODY_TOO_LARGE, "chunk_size")
+        self._overhead += line_bytes + 2
+        if self._overhead > MAX_OVERHEAD + self.received:
+            raise ProtocolError(Reason.BAD_REQUEST, "chunk_overhead")
+        self._left = size
+        self._state = _DATA if size else _TRAILER
+
+    def _take_data_end(self, data: bytes | memoryview, position: int) -> int:
+        taken = data[position : position + 2 - len(self._line)]
+        end = self._line + taken
+        if end == b"\r\n":
+            self._line = b""
+            self._state = _SIZE
+        elif end == b"\r":
+            self._line = end
+        else:
+            raise ProtocolError(Reason.BAD_REQUEST, "bare_lf" if end[:1] == b"\n" else "bad_chunk")
+        return position + len(taken)
+
+    def _take_trailer(self, data: bytes | memoryview, position: int) -> int:
+        found, position = self._take_line(_TRAILER_LINE, MAX_TRAILERS - self._trailer_bytes, data, position)
+        if found is None:
+            return position
+        if not found[1]:
+            self._state = _DONE
+            return position
+        self._trailer_bytes += len(found[1])
+        self._trailer_lines += 1
+        if self._trailer_lines > MAX_TRAILER_LINES:
+            raise ProtocolError(Reason.HEAD_TOO_LARGE, "trailers")
+        return position
+
+    def _take_line(
+        self, line: _LineForm, maximum: int, data: bytes | memoryview, position: int
+    ) -> tuple[re.Match[bytes] | None, int]:
+        """A whole line of at most ``maximum`` bytes before its CRLF, or None when its end is still to come."""
+        waiting = self._line
+        longest = maximum + 2 - len(waiting)
+        if not waiting:
+            found = line.whole.match(data, position, position + longest)
+            if found is not None:
+                return found, found.end()
+        near = bytes(data[position : position + longest])
+        newline = near.find(b"\n")
+        taken = near[: newline + 1] if newline >= 0 else near
+        text = waiting + taken
+        found = line.whole.fullmatch(text)
+        if found is not None:
+            self._line = b""
+            return found, position + len(taken)
+        _judge_beginning(line, text, maximum)
+        self._line = text
+        return None, position + len(taken)
+
+
+def _judge_beginning(line: _LineForm, text: bytes, maximum: int) -> None:
+    """Raise unless ``text``, which has no whole line, can still become one."""
+    good = line.beginning.match(text)
+    length = good.end() if good else 0
+    if length < len(text):
+        bare = text[length : length + 1] == b"\n" and text[length - 1 : length] != b"\r"
+        raise ProtocolError(Reason.BAD_REQUEST, "bare_lf" if bare else line.bad)
+    if length > maximum + 1:
+        raise ProtocolError(*line.too_long)
 
 
 class ContentReader:

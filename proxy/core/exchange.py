@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from proxy.core.addresses import AddressSet, Peer, client_address
-from proxy.core.forwarded import forwarded_hops
+from proxy.core.addresses import AddressSet, Peer, client_address, forwarded_hops
 from proxy.core.handshakes import (
     ANSWER,
     EndpointCheck,

@@ -14,8 +14,7 @@ from proxy.core.exchange import Admit, Reject, event_of
 from proxy.core.forwarding import Provenance, upstream_head
 from proxy.core.handshakes import ANSWER, MAX_BODY_BYTES, HandshakeAnswer, body_answer
 from proxy.core.policy import Endpoint, Route
-from proxy.core.record import ExchangeRecord
-from proxy.core.trace_context import read_traceparent
+from proxy.core.record import ExchangeRecord, read_traceparent
 from proxy.http1 import RequestHead
 
 

@@ -14,14 +14,14 @@ from proxy.core.addresses import AddressSet, Peer
 from proxy.core.delivery import DeliveryRule, TurnRule
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.metrics import Traits
-from proxy.core.path_map import TOKEN_SEGMENT, PathMap, map_of
+from proxy.core.payload import PayloadRule
 from proxy.core.rate import RateRule
 from proxy.core.routes import RouteTable
 from proxy.core.schemes import find
 from proxy.core.schemes.handshake import Handshake
 from proxy.core.signatures import SignatureCheck
+from proxy.core.target import TOKEN_SEGMENT, PathMap, map_of
 from proxy.core.tokens import TokenCheck, TokenKind
-from proxy.core.where import PayloadRule
 from proxy.values import frozen
 
 #: More than any machine can have.

@@ -2,7 +2,7 @@
 
 Loaded only where such a scheme is configured (it needs cryptography). RSA and ECDSA are over a digest, so the body
 streams; Ed25519 wants its message in one piece. Keys are configured, never fetched: no address in a delivery decides
-which key is believed.
+which key is believed. To try such a provider, ``sign_message`` signs with a private key of one's own.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
     load_der_public_key,
+    load_pem_private_key,
     load_pem_public_key,
 )
 from cryptography.x509 import load_pem_x509_certificate
@@ -28,8 +29,7 @@ from proxy.core.signing.documents import Tree, read_claims
 from proxy.core.signing.encodings import decode_base64, decode_base64url, decode_hex
 from proxy.core.signing.escapes import Transform, make_transform
 from proxy.core.signing.evidence import EvidenceReader
-from proxy.core.signing.judge import Match
-from proxy.core.signing.mac import Hash, Verification
+from proxy.core.signing.mac import Hash, Match, Verification
 from proxy.core.signing.scheme import Method, Scheme, SecretForm
 from proxy.errors import Mistake
 from proxy.http1 import RequestHead
@@ -283,3 +283,20 @@ class DigestPlan:
             track.keys.append((secret.name, key))
         transform = make_transform(self._scheme.body_forms[0])
         return DigestVerification(list(tracks.values()), evidence.signatures, suffix, self._scheme.algorithm, transform)
+
+
+def sign_message(pem: bytes, method: Method, algorithm: str, message: bytes) -> bytes:
+    """The signature of ``message`` by the private key in ``pem``; ECDSA in DER. ValueError, without a byte of the key,
+    where it is none or of another kind.
+    """
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError("what was given is no private key in PEM, or it has a password") from None
+    if isinstance(key, ed25519.Ed25519PrivateKey) and method is Method.ED25519:
+        return key.sign(message)
+    if isinstance(key, ec.EllipticCurvePrivateKey) and method is Method.ECDSA:
+        return key.sign(message, ec.ECDSA(_DIGESTS[algorithm]))
+    if isinstance(key, rsa.RSAPrivateKey) and method is Method.RSA:
+        return key.sign(message, padding.PKCS1v15(), _DIGESTS[algorithm])
+    raise ValueError(f"this private key is of another kind: the provider signs with {method.value}")

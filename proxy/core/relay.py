@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from proxy.core.body import NO_BODY, BodyGate, Spill, gate_of
-from proxy.core.diagnosis import MAX_BODY_BYTES
+from proxy.core.causes import MAX_BODY_BYTES
 from proxy.core.duplicates import NO_KEYS, Keys
 from proxy.core.exchange import Admit, Reject
 from proxy.core.forwarding import answer_head

@@ -14,9 +14,8 @@ from typing import Protocol
 from proxy.core.secrets import Secret
 from proxy.core.signing.evidence import EvidenceReader
 from proxy.core.signing.extras import load_pubkey, needs_public_keys
-from proxy.core.signing.judge import Judge, MacJudge, WordJudge
 from proxy.core.signing.jwt import HMAC_DIGESTS, JwtPlan
-from proxy.core.signing.mac import MacPlan, Verification
+from proxy.core.signing.mac import Judge, MacJudge, MacPlan, Verification, WordJudge
 from proxy.core.signing.scheme import WHOLE_BODY_BYTES, Method, Scheme
 from proxy.core.signing.whole import DocumentPlan, PlainPlan, WholeVerification
 from proxy.http1 import RequestHead

@@ -2,7 +2,7 @@
 
 Weaker than a signature, and all that some providers offer. What is compared is compared as bytes, in constant time,
 against every live secret; whatever is malformed, repeated or unreadable is a refusal, never an exception. A token in
-the query is also taken out of the target, so that it does not travel on; for one in the path ``core.path_map`` does it.
+the query is also taken out of the target, so that it does not travel on; for one in the path ``core.target`` does it.
 Nothing here keeps or shows a token.
 """
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 from dataclasses import field, replace
 
 from proxy.core.addresses import AddressSet, Peer
+from proxy.core.body import selector_of
+from proxy.core.causes import Case, Diagnosis, diagnose
 from proxy.core.causes.of_time import said_at
 from proxy.core.causes.trial import Trial
-from proxy.core.diagnosis import Case, Diagnosis, diagnose
 from proxy.core.exchange import Admit, Reject, decide, event_of
+from proxy.core.payload import Selection
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.routes import RouteTable
-from proxy.core.selection import selector_of
-from proxy.core.where import Selection
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.setup_faults import NOT_LISTED, SetupFault
 from proxy.net.admission import ConnectionSlot, ConnectionSlots, PolicyHolder
-from proxy.net.reset import reset
-from proxy.net.sockets import detach_filter
+from proxy.net.sockets import detach_filter, reset
 
 if TYPE_CHECKING:
     from proxy.net.kernel_filter import KernelFilter

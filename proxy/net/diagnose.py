@@ -1,4 +1,4 @@
-"""When and where causes are looked for (``core.diagnosis``): after the answer, in a thread, and not too often.
+"""When and where causes are looked for (``core.causes``): after the answer, in a thread, and not too often.
 
 A flood of forgeries must not buy work with each of them, so each route has a few tries for each reason and then one now
 and again; beyond that a refusal costs the comparison of a time. The body is asked for only after that. What is found
@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from json.encoder import encode_basestring_ascii as quote
 from typing import Protocol
 
-from proxy.core.diagnosis import DIAGNOSABLE, Case, Diagnosis, diagnose
+from proxy.core.causes import DIAGNOSABLE, Case, Diagnosis, diagnose
 from proxy.core.metric_families import DIAGNOSES, DIAGNOSES_WITHHELD
 from proxy.core.metrics import Metrics
 from proxy.core.policy import Route

@@ -16,7 +16,7 @@ import h11
 
 import proxy
 from proxy.config.set_catalogue import is_loopback
-from proxy.core.feed_paths import FeedError
+from proxy.core.ip_sets import FeedError
 from proxy.values import frozen
 
 #: For the whole of it: name, connection, TLS, answer.

@@ -20,8 +20,7 @@ from proxy.config.set_shelf import SetShelf, missing_warning, with_current_sets
 from proxy.config.set_store import Copy, confirm_stored, read_stored, stored_confirmed, write_stored
 from proxy.config.settings import Feed, Loaded
 from proxy.core.addresses import AddressSet
-from proxy.core.feed_paths import FeedError
-from proxy.core.ip_sets import Difference, check_change, read_document
+from proxy.core.ip_sets import Difference, FeedError, check_change, read_document
 from proxy.core.metric_families import SET_AGE, SET_PREFIXES, SET_REFRESHES
 from proxy.core.metrics import Metrics
 from proxy.net.feed_fetch import FetchedList, Known, fetch

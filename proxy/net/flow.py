@@ -12,7 +12,7 @@ import mmap
 from enum import IntEnum
 
 from proxy.net.clock import Clock
-from proxy.net.reset import abort
+from proxy.net.sockets import abort
 from proxy.net.tls_end import say_end
 
 #: One read takes at most this much: it bounds what a connection holds beyond its windows.

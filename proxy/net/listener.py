@@ -24,9 +24,8 @@ from proxy.core.setup_faults import NAMED_NOT_LISTED, NO_TRUSTED_PROXY, NOT_LIST
 from proxy.errors import ProtocolError
 from proxy.net.acceptor import Acceptor
 from proxy.net.admission import ConnectionSlot, ConnectionSlots, PolicyHolder
-from proxy.net.balancer_check import BalancerCheck
-from proxy.net.proxy_peek import header_fault, says_more, take_header
-from proxy.net.reset import reset
+from proxy.net.proxy_peek import BalancerCheck, header_fault, says_more, take_header
+from proxy.net.sockets import reset
 from proxy.net.tls_end import LINK, Link, fault_of
 
 

@@ -5,10 +5,14 @@ bound or nothing is. It never accepts: that is ``net.acceptor``.
 
 One wildcard, two families: ``[::]:443`` also takes IPv4, as HAProxy and Caddy have it, unless the same list names an
 IPv4 address on that port, as nginx users write it. So both habits work, and neither gets "address in use".
+
+And how connections end by a reset: the peer cannot take what it has for all, and the kernel keeps nothing of it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -295,3 +299,28 @@ def detach_filter(sock: socket.socket) -> None:
         return
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
+
+
+#: SO_LINGER on, 0 s: close() sends a reset, and leaves no TIME_WAIT behind.
+_AT_ONCE = struct.pack("ii", 1, 0)
+
+
+def reset(sock: socket.socket) -> None:
+    """Close a socket that no transport has."""
+    close_by_reset(sock)
+    sock.close()
+
+
+def abort(transport: asyncio.Transport, sock: socket.socket | None) -> None:
+    """Close a transport now; what was written and has not left is dropped. ``sock`` is its socket; one whose peer was
+    faster has none any more, a moment before its protocol hears of it.
+    """
+    if sock is not None:
+        close_by_reset(sock)
+    transport.abort()
+
+
+def close_by_reset(sock: socket.socket) -> None:
+    """Make every later close of ``sock`` a reset."""
+    with contextlib.suppress(OSError, ValueError):  # the peer was faster; uvloop says ValueError where it is closed
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)

@@ -31,7 +31,7 @@ from proxy.core.setup_faults import (
 )
 from proxy.http1 import http_date
 from proxy.net.clock import Clock
-from proxy.net.reset import close_by_reset
+from proxy.net.sockets import close_by_reset
 
 #: After an alert, what still comes is discarded for at most this long and this much.
 LINGER_S = 2.0

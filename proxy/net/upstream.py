@@ -13,7 +13,7 @@ import select
 import socket
 from typing import Protocol, cast
 
-from proxy.core.chunked import ChunkedDecoder
+from proxy.core.content import ChunkedDecoder
 from proxy.core.policy import Endpoint
 from proxy.core.response_head import idle_limit_s, read_response_head
 from proxy.core.states import UPSTREAM_MOVES, UpstreamState
@@ -21,7 +21,7 @@ from proxy.errors import ProtocolError
 from proxy.http1 import Framing, ResponseHead
 from proxy.net.clock import NEVER
 from proxy.net.flow import write
-from proxy.net.reset import abort
+from proxy.net.sockets import abort
 from proxy.net.turn import STAGED_BYTES, Turn
 from proxy.reasons import Reason
 

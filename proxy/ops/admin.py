@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Protocol
 from urllib.parse import parse_qs
 
-from proxy.core.exposition import CONTENT_TYPE, OPEN_METRICS_TYPE
+from proxy.core.metrics import CONTENT_TYPE, OPEN_METRICS_TYPE
 from proxy.net.http_server import JSON, TEXT, Answer, Answering, HttpServer, Paths, Request, is_own_origin, names_us
 
 #: What readiness is made of. A probe may leave some of it out, as at the API server of Kubernetes:

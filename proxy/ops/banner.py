@@ -17,7 +17,7 @@ from proxy.config.host import PYTHON_VERSION
 from proxy.config.settings import Settings
 from proxy.config.words import count, only, senders, token_place
 from proxy.core.policy import Exposure, Policy, Route
-from proxy.net.certificate_notes import certificate_notes, read_served, sentence
+from proxy.net.certificate import certificate_notes, read_served, sentence
 from proxy.net.clock import Clock
 from proxy.ops import privileges
 from proxy.ops.standard_error import StandardError

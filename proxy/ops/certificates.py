@@ -8,8 +8,7 @@ from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLObject, TLSVersion
 from proxy.core.metric_families import CERTIFICATE_EXPIRY
 from proxy.core.metrics import Metrics
 from proxy.errors import Problem
-from proxy.net.certificate import Served
-from proxy.net.certificate_notes import sentence
+from proxy.net.certificate import Served, sentence
 from proxy.net.clock import Clock
 from proxy.net.tls import TlsContexts
 from proxy.ops.journal import log, problem_lines

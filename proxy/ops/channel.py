@@ -12,7 +12,7 @@ import json
 import socket
 from typing import Any
 
-from proxy.core.exposition import Snapshot, read_snapshot
+from proxy.core.metrics import Snapshot, read_snapshot
 
 #: The longest messages are of metrics: of what every process has, and of each route and upstream.
 MAX_LINE_BYTES = 64 * 1024 * 1024

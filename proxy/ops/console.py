@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from types import ModuleType
 
 from proxy.config.settings import Settings
-from proxy.core.exposition import plain_snapshot
+from proxy.core.metrics import plain_snapshot
 from proxy.errors import ConfigError, Problem
 from proxy.net.http_server import JSON, TEXT, Answer, Request
 from proxy.net.site import Site

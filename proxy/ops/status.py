@@ -11,15 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from proxy.config.settings import Loaded, Settings
 from proxy.core import metric_families as of
-from proxy.core.exposition import Snapshot
 from proxy.core.metric_families import SECRET_USED, SECRET_USES, SET_AGE, SET_PREFIXES, WORKERS
-from proxy.core.metrics import Metrics
+from proxy.core.metrics import Metrics, Snapshot
 from proxy.core.policy import Endpoint, Policy, Route
 from proxy.core.secrets import Secret
 from proxy.errors import dotted
 from proxy.net.admission import ConnectionSlots
-from proxy.net.certificate import Served
-from proxy.net.certificate_notes import certificate_notes
+from proxy.net.certificate import Served, certificate_notes
 from proxy.net.site import Site
 from proxy.net.sockets import dropped_packets
 from proxy.net.tcp_forward import TcpForward

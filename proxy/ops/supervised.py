@@ -13,7 +13,7 @@ from typing import cast
 
 from proxy.config.commandline import ExitCode
 from proxy.config.set_shelf import SetShelf
-from proxy.core.exposition import Snapshot, plain_snapshot
+from proxy.core.metrics import Snapshot, plain_snapshot
 from proxy.ops.channel import ChannelError, Lines, Message, encode, metrics_of
 from proxy.ops.journal import log, open_journal
 from proxy.ops.places import SocketStore

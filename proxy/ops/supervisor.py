@@ -16,9 +16,8 @@ from time import monotonic
 from proxy.config.commandline import ExitCode
 from proxy.config.host import worker_count
 from proxy.config.settings import Loaded
-from proxy.core.exposition import Snapshot, plain_snapshot
 from proxy.core.metric_families import GENERATION, RELOAD_GOOD, RELOADS, STARTED, WORKER_EXITS, WORKERS
-from proxy.core.metrics import Metrics
+from proxy.core.metrics import Metrics, Snapshot, plain_snapshot
 from proxy.errors import HookwardError
 from proxy.net.clock import NEVER, Clock
 from proxy.net.tls import load_certificates

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import field
 
-from proxy.core.exposition import Snapshot
-from proxy.core.metrics import lasting, merge
+from proxy.core.metrics import Snapshot, lasting, merge
 from proxy.values import mutable
 
 #: Workers answer in milliseconds; one that is busy for longer is shown as it was.

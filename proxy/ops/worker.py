@@ -22,9 +22,8 @@ from proxy.config.commandline import wants_colour
 from proxy.config.host import PYTHON_VERSION
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded, Settings
-from proxy.core.exposition import Snapshot, render, render_open_metrics
 from proxy.core.metric_families import JOURNAL_DROPPED, LOG_WITHHELD
-from proxy.core.metrics import Metrics
+from proxy.core.metrics import Metrics, Snapshot, render, render_open_metrics
 from proxy.errors import ConfigError, Problem
 from proxy.net.access_log import AccessLog
 from proxy.net.admission import ConnectionSlots

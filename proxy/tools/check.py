@@ -29,9 +29,8 @@ from proxy.config.words import count
 from proxy.core.addresses import Peer
 from proxy.core.walk import Trip, Walk, walk
 from proxy.errors import ConfigError, Problem
-from proxy.net.certificate import Served
-from proxy.net.certificate_notes import certificate_notes, read_served
-from proxy.net.certificate_notes import sentence as of_certificate
+from proxy.net.certificate import Served, certificate_notes, read_served
+from proxy.net.certificate import sentence as of_certificate
 from proxy.net.clock import Clock
 from proxy.net.tls import load_certificates
 from proxy.tools.explain import read_file

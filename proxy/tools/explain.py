@@ -25,7 +25,7 @@ from proxy.config.kinds import INSTANT
 from proxy.config.load import load_namespace
 from proxy.config.settings import Loaded
 from proxy.core.addresses import Peer
-from proxy.core.diagnosis import Diagnosis
+from proxy.core.causes import Diagnosis
 from proxy.core.policy import Exposure
 from proxy.core.walk import ADMITTED, CheckResult, Trip, Walk, walk
 from proxy.errors import Mistake, Problem

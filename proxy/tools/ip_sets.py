@@ -25,7 +25,7 @@ from proxy.config.set_shelf import SetShelf
 from proxy.config.set_store import Copy, confirm_stored, write_stored
 from proxy.config.settings import Feed
 from proxy.config.sizes import show_time
-from proxy.core.feed_paths import FeedError
+from proxy.core.ip_sets import FeedError
 from proxy.net.clock import Clock
 from proxy.net.feed_fetch import Known
 from proxy.net.feeds import Fresh, fetch_feed, judge

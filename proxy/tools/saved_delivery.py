@@ -15,7 +15,7 @@ from dataclasses import field, replace
 from datetime import datetime
 from urllib.parse import quote, urlencode, urlsplit
 
-from proxy.core.chunked import ChunkedDecoder
+from proxy.core.content import ChunkedDecoder
 from proxy.errors import Mistake, ProtocolError
 from proxy.http1 import write_request_head
 from proxy.tools.curl_line import CurlRequest, ReadFile, read_curl

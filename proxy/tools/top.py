@@ -24,8 +24,7 @@ from proxy.config.commandline import ExitCode, Paint, Parser, visible
 from proxy.config.flags import FlagError
 from proxy.config.sizes import took
 from proxy.console.history import Totals, quantile, totals
-from proxy.core.exposition import read_snapshot
-from proxy.core.metrics import merge
+from proxy.core.metrics import merge, read_snapshot
 from proxy.errors import Problem
 from proxy.net.private import PrivateError, ask_all
 from proxy.tools.running import Running, add_process_flags, running_process

@@ -25,8 +25,7 @@ from proxy.config.set_store import (
     write_stored,
 )
 from proxy.config.settings import Feed, IpSet
-from proxy.core.feed_paths import FeedError
-from proxy.core.ip_sets import listing_of
+from proxy.core.ip_sets import FeedError, listing_of
 
 FEED = Feed("office", "https://example.com/", None, built_in=False)
 COPY = Copy(

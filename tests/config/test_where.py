@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from proxy.config.where import MAX_CONDITIONS, read_where
-from proxy.core.payload import Pointer
-from proxy.core.where import Glob, PayloadCondition
+from proxy.core.payload import Glob, PayloadCondition, Pointer
 from proxy.errors import Mistake
 
 

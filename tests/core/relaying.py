@@ -34,6 +34,7 @@ from proxy.core.body import WITHHELD_BYTES
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.exchange import Admit
 from proxy.core.particulars import Arrival
+from proxy.core.payload import PayloadRule, Selection
 from proxy.core.policy import BodyMode, Endpoint, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import CLAIM, DIAL, JUDGE, Relay
@@ -41,7 +42,6 @@ from proxy.core.request_head import read_request_head
 from proxy.core.response_head import read_response_head
 from proxy.core.signing.whole import WholeVerification
 from proxy.core.states import ANSWER_HEARS, REQUEST_HEARS, AnswerState, Event, IllegalMoveError, RequestState, Then
-from proxy.core.where import PayloadRule, Selection
 from proxy.http1 import Framing, RequestHead, ResponseHead
 from proxy.reasons import OBSERVABLE, Phase, Reason
 from tests.net.dialogue import KEY, route

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.chunked import MAX_OVERHEAD, MAX_SIZE_LINE, MAX_TRAILER_LINES, MAX_TRAILERS, ChunkedDecoder
+from proxy.core.content import MAX_OVERHEAD, MAX_SIZE_LINE, MAX_TRAILER_LINES, MAX_TRAILERS, ChunkedDecoder
 from proxy.errors import ProtocolError
 from proxy.reasons import Reason
 from tests.examples import examples

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.causes import DIAGNOSABLE, HYPOTHESES, Case, Hypothesis, diagnose
 from proxy.core.causes.trial import MAX_BODY_BYTES
-from proxy.core.diagnosis import DIAGNOSABLE, HYPOTHESES, Case, Hypothesis, diagnose
 from proxy.core.schemes import PROVIDERS
 from proxy.reasons import Reason
 from tests.deliveries import NOW, check_for, head_of, make

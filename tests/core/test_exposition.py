@@ -14,9 +14,18 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.core.exposition import Snapshot, plain_snapshot, read_snapshot, render, render_open_metrics
 from proxy.core.metric_families import CERTIFICATE_EXPIRY, FAMILIES, TLS_HANDSHAKES, UPSTREAM_UP
-from proxy.core.metrics import Metrics, Traits, lasting, merge
+from proxy.core.metrics import (
+    Metrics,
+    Snapshot,
+    Traits,
+    lasting,
+    merge,
+    plain_snapshot,
+    read_snapshot,
+    render,
+    render_open_metrics,
+)
 from proxy.core.record import ExchangeRecord
 from proxy.reasons import Reason
 

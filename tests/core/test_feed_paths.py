@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.core.feed_paths import FeedError, Shape
+from proxy.core.ip_sets import FeedError, Shape
 
 GITHUB = {"hooks": ["192.0.2.0/24", "2001:db8:10::/48"], "web": ["198.51.100.0/24"]}
 ATLASSIAN = {

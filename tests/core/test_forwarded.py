@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.addresses import AddressSet, Peer, client_address
-from proxy.core.forwarded import forwarded_hops
+from proxy.core.addresses import AddressSet, Peer, client_address, forwarded_hops
 
 NOBODY = b"unknown"
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from proxy.core import ip_sets
 from proxy.core.addresses import AddressSet, Peer
-from proxy.core.feed_paths import FeedError, Shape
 from proxy.core.ip_sets import (
     MAX_PREFIXES,
     AddressListing,
     Difference,
+    FeedError,
+    Shape,
     check_change,
     dump_groups,
     listing_of,

@@ -16,11 +16,11 @@ from proxy.core.exchange import Admit, Reject
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.keeping import KeepingRelay
 from proxy.core.particulars import TAKEN, Arrival
+from proxy.core.payload import PayloadRule
 from proxy.core.policy import BodyMode
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import CLAIM, DIAL, JUDGE, ON_LOOP_BYTES, Relay
 from proxy.core.states import ANSWER_HEARS, REQUEST_HEARS, AnswerState, Event, IllegalMoveError, RequestState, Then
-from proxy.core.where import PayloadRule
 from proxy.reasons import Phase, Reason
 from tests.core.relaying import ANSWERS, APP, PEER, REQUESTS, RULE, Spill, converse
 from tests.core.relaying import Exchange as Drawn

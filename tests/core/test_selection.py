@@ -9,13 +9,11 @@ import pytest
 
 from proxy.config.where import read_where
 from proxy.core.addresses import Peer
-from proxy.core.body import BodyGate
+from proxy.core.body import PASSED, BodyGate, selector_of
 from proxy.core.exchange import Admit
 from proxy.core.handshakes import find_check
-from proxy.core.payload import Pointer
+from proxy.core.payload import PayloadRule, Pointer
 from proxy.core.policy import BodyMode
-from proxy.core.selection import PASSED, selector_of
-from proxy.core.where import PayloadRule
 from proxy.reasons import Reason
 from tests import policies
 from tests.core.handshaking import head, route

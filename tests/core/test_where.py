@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.where import read_where
-from proxy.core.payload import Pointer
-from proxy.core.where import Glob, PayloadRule, Selection
+from proxy.core.payload import Glob, PayloadRule, Pointer, Selection
 from proxy.reasons import Reason
 from tests.core.test_payload import head
 

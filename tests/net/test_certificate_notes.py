@@ -11,8 +11,7 @@ import trustme
 from proxy.config.load import load
 from proxy.config.problems import rule_of
 from proxy.config.settings import Loaded
-from proxy.net.certificate import Certificate, Served
-from proxy.net.certificate_notes import certificate_notes, covers, read_served, sentence
+from proxy.net.certificate import Certificate, Served, certificate_notes, covers, read_served, sentence
 
 NOW = dt.datetime(2026, 10, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)

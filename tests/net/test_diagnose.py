@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.core.body import BodyGate
-from proxy.core.diagnosis import MAX_BODY_BYTES, Case, Diagnosis
+from proxy.core.causes import MAX_BODY_BYTES, Case, Diagnosis
 from proxy.core.metrics import Metrics
 from proxy.core.particulars import Arrival
 from proxy.core.policy import BodyMode, Route

@@ -9,7 +9,7 @@ import ssl
 import pytest
 import trustme
 
-from proxy.core.feed_paths import FeedError
+from proxy.core.ip_sets import FeedError
 from proxy.net.feed_fetch import FetchedList, Known, fetch
 from tests.net.conftest import Run
 from tests.net.feed_server import FeedServer, answer, feed_server

@@ -15,7 +15,7 @@ from proxy.core.setup_faults import SetupFault
 from proxy.net import listener as module
 from proxy.net.admission import ConnectionSlots
 from proxy.net.listener import Listener
-from proxy.net.reset import close_by_reset
+from proxy.net.sockets import close_by_reset
 from proxy.net.tls import KeyPair, TlsContexts
 from tests.net.accepting import (
     FakeSite,

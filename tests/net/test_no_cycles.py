@@ -22,7 +22,7 @@ import pytest
 import trustme
 
 from proxy.core.addresses import Peer
-from proxy.core.diagnosis import DIAGNOSABLE, Case, diagnose
+from proxy.core.causes import DIAGNOSABLE, Case, diagnose
 from proxy.core.metrics import Metrics
 from proxy.core.policy import BodyMode, Endpoint
 from proxy.net.access_log import AccessLog

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from proxy.net.pipe import WRITE_HIGH_BYTES, PipeEnd, pair
+from proxy.net.tcp_forward import WRITE_HIGH_BYTES, PipeEnd, pair
 from tests.net.accepting import is_reset, receive, receive_exactly, send, until
 
 

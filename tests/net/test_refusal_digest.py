@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from proxy.core.record import ExchangeRecord
-from proxy.net import refusal_digest
-from proxy.net.refusal_digest import OTHERS, RefusalDigest, Summary
+from proxy.net import access_log
+from proxy.net.access_log import OTHERS, RefusalDigest, Summary
 from proxy.reasons import Reason
 
 
@@ -67,7 +67,7 @@ def test_an_address_has_so_many_lines_a_minute_and_then_a_sum() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refusal_digest, "MAX_ADDRESSES", 2)
+    monkeypatch.setattr(access_log, "MAX_ADDRESSES", 2)
     one, told = digest(per_minute=1)
     takes = [one.takes(record(client=f"192.0.2.{n}")) for n in range(6)]
     assert takes == [True, True, True, False, False, False]

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from proxy.net.reset import abort, close_by_reset, reset
+from proxy.net.sockets import abort, close_by_reset, reset
 from tests.net.accepting import is_reset
 
 

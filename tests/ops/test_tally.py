@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.exposition import Snapshot
 from proxy.core.metric_families import IN_FLIGHT, RELOADS, REQUEST_BYTES
+from proxy.core.metrics import Snapshot
 from proxy.ops import tally
 from proxy.ops.tally import ANSWER_S, MAX_QUESTIONS, Tally
 

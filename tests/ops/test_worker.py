@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.load import load
-from proxy.core.exposition import Snapshot
+from proxy.core.metrics import Snapshot
 from proxy.core.record import ExchangeRecord
 from proxy.errors import ConfigError
 from proxy.net.log_formats import JsonLines, TextLines

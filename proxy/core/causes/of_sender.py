@@ -1,12 +1,20 @@
-"""The sender is another one than the route expects: another provider, one without a secret, or a request by hand."""
+"""The sender is another one than the route expects: another provider, one without a secret, or a request by hand. Or
+its token is at fault: blanks, a word too much, another route's, in another place, or not there at all.
+"""
 
 from __future__ import annotations
 
+from binascii import Error as Base64Error
+from binascii import a2b_base64
+from collections.abc import Iterator
+from urllib.parse import unquote_to_bytes
+
 from proxy.core.causes.of_signature import headers_seen
-from proxy.core.causes.trial import Facts, Trial, cause
+from proxy.core.causes.trial import Facts, Trial, cause, equal
 from proxy.core.schemes import PROVIDERS, Provider
+from proxy.core.secrets import Secret
 from proxy.core.tokens import TokenKind
-from proxy.http1 import RequestHead
+from proxy.http1 import RequestHead, value_of
 from proxy.reasons import Reason
 
 _MAX_NAMED = 3
@@ -96,3 +104,155 @@ def by_hand(trial: Trial) -> Facts | None:
 
 def _or(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+_MAX_PLACES = 128
+_BLANKS = b" \t\r\n"
+
+
+def _given(trial: Trial) -> bytes:
+    """What stands where the token should be; b"" where nothing does."""
+    token = trial.route.token
+    if token is None:
+        return b""
+    if token.kind is TokenKind.QUERY:
+        pairs = (pair.partition(b"=") for pair in (trial.head.query or b"").split(b"&"))
+        return next((value for key, _, value in pairs if unquote_to_bytes(key) == token.name), b"")
+    if token.kind is TokenKind.PATH:
+        return trial.head.path[len(token.name) :].partition(b"/")[0]
+    return trial.head.get(token.name or b"authorization") or b""
+
+
+def _live(trial: Trial) -> Iterator[Secret]:
+    token = trial.route.token
+    return (secret for secret in (token.secrets if token is not None else ()) if secret.live(trial.case.now))
+
+
+@cause(
+    "token_out_of_dates",
+    "The token {secret} came, and its {when}.",
+    "Mend its dates, or set the current token at the sender.",
+    Reason.TOKEN_MISMATCH,
+    Reason.BASIC_AUTH_FAILED,
+)
+def out_of_dates(trial: Trial) -> Facts | None:
+    """The token is one of this route's, and its dates are over or to come."""
+    token = trial.route.token
+    given = _bare(trial)
+    for secret in token.secrets if token is not None else ():
+        if not secret.live(trial.case.now) and equal(secret.value, given):
+            over = secret.not_after is not None and secret.not_after <= trial.case.now
+            return {"secret": secret.name, "when": "not_after has passed" if over else "not_before is still to come"}
+    return None
+
+
+@cause(
+    "token_badly_copied",
+    "The token {secret} came with something around it: a blank, quotation marks, an escape, or a word before it.",
+    "Write both from the same copy, without anything around it, and reload.",
+    Reason.TOKEN_MISMATCH,
+    Reason.BASIC_AUTH_FAILED,
+)
+def badly_copied(trial: Trial) -> Facts | None:
+    """The token is right but for blanks, quotation marks, escapes, or a word such as ``Bearer`` before it."""
+    given, bare = _given(trial), _bare(trial)
+    if not given:
+        return None
+    forms = {given.partition(b" ")[2].strip(b" "), unquote_to_bytes(given.replace(b"+", b" "))}
+    for text in (given, bare):
+        forms |= {text.strip(_BLANKS + b"\"'"), unquote_to_bytes(text).strip(_BLANKS)}
+    for secret in _live(trial):
+        ours = secret.value.strip(_BLANKS + b"\"'")
+        if any(equal(secret.value, form) or equal(ours, form) for form in forms):
+            return {"secret": secret.name}
+    return None
+
+
+@cause(
+    "token_of_another_route",
+    "The token {secret} of the route {other} came.",
+    "Two tokens are mixed up: name the right file in each route, or correct the path at the sender.",
+    Reason.TOKEN_MISMATCH,
+    Reason.BASIC_AUTH_FAILED,
+)
+def of_another_route(trial: Trial) -> Facts | None:
+    """The token is another route's."""
+    given = _bare(trial)
+    for route in trial.case.routes:
+        if route is trial.route or not given:
+            continue
+        tokens = route.token.secrets if route.token is not None else ()
+        for secret in tokens:
+            if equal(secret.value, given):
+                return {"secret": secret.name, "other": route.name}
+    return None
+
+
+@cause(
+    "token_in_another_place",
+    "The token {secret} came in {place}, where this route does not look.",
+    "Put it where `token` says, or change `token` to where it comes.",
+    Reason.TOKEN_MISSING,
+    Reason.BASIC_AUTH_FAILED,
+    Reason.TOKEN_MISMATCH,
+)
+def in_another_place(trial: Trial) -> Facts | None:
+    """The token is right, and not where the route looks for it."""
+    for place, value in _places(trial):
+        for secret in _live(trial):
+            if equal(secret.value, value):
+                return {"secret": secret.name, "place": place}
+    return None
+
+
+def _places(trial: Trial) -> Iterator[tuple[str, bytes]]:
+    pairs = (trial.head.query or b"").split(b"&")[:_MAX_PLACES]
+    for pair in pairs:
+        yield "the query", unquote_to_bytes(pair.partition(b"=")[2])
+    for entry in trial.head.fields[:_MAX_PLACES]:
+        place = "the header Authorization" if entry[0] == b"authorization" else "another header"
+        value = value_of(entry)
+        yield place, value
+        yield place, value.partition(b" ")[2].strip(b" ")
+
+
+def _bare(trial: Trial) -> bytes:
+    """What was given, as a secret is written: without the word before it, decoded."""
+    token, given = trial.route.token, _given(trial)
+    if token is None or token.kind is TokenKind.HEADER:
+        return given
+    if token.kind in {TokenKind.QUERY, TokenKind.PATH}:
+        return unquote_to_bytes(given)
+    given = given.partition(b" ")[2].strip(b" ")
+    return given if token.kind is TokenKind.BEARER else _credentials(given)
+
+
+def _credentials(text: bytes) -> bytes:
+    try:
+        return a2b_base64(text)
+    except Base64Error:
+        return b""
+
+
+@cause(
+    "token_absent",
+    "There is nothing in {place}.",
+    "Set the token there at the sender, and let nothing in front drop it; a sender that waits for a challenge "
+    "tries again by itself.",
+    Reason.TOKEN_MISSING,
+    Reason.BASIC_AUTH_FAILED,
+    guess=True,
+)
+def absent(trial: Trial) -> Facts | None:
+    """Nothing stands where the token should be."""
+    token = trial.route.token
+    if token is None or _given(trial):
+        return None
+    places = {
+        TokenKind.QUERY: f"the query parameter {token.name.decode('latin-1')}",
+        TokenKind.HEADER: f"the header {token.name.decode('latin-1')}",
+        TokenKind.BEARER: "Authorization: Bearer",
+        TokenKind.BASIC: "Authorization: Basic",
+        TokenKind.PATH: f"the path behind {token.name.decode('latin-1')}",
+    }
+    return {"place": places[token.kind]}

@@ -6,10 +6,10 @@ import datetime as dt
 
 from proxy.core.causes.trial import Facts, Trial, cause
 from proxy.core.signing.documents import JsonPart, list_items, read_json
+from proxy.core.signing.encodings import parse_time
 from proxy.core.signing.evidence import EvidenceReader
 from proxy.core.signing.jwt import open_token
 from proxy.core.signing.scheme import Document, TimeFormat
-from proxy.core.signing.times import parse_time
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 

@@ -22,8 +22,7 @@ from proxy.core.schemes import (
     token_only,
     url_signed,
 )
-from proxy.core.schemes.keys import decode_secret
-from proxy.core.schemes.provider import ANSWER_S, Provider, TokenSpec
+from proxy.core.schemes.provider import ANSWER_S, Provider, TokenSpec, decode_secret
 
 __all__ = ["ALIASES", "ANSWER_S", "PROVIDERS", "Provider", "TokenSpec", "decode_secret", "find"]
 

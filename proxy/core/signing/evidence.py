@@ -12,11 +12,9 @@ import json
 import re
 from urllib.parse import unquote_to_bytes
 
-from proxy.core.signing.borders import WIDTHS, stands_beside_another
-from proxy.core.signing.encodings import decode, decode_base64
+from proxy.core.signing.encodings import decode, decode_base64, judge_time, parse_time
 from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, Listing, Method, Scheme
-from proxy.core.signing.template import Context, Slot, compile_template, split_at_body
-from proxy.core.signing.times import judge_time, parse_time
+from proxy.core.signing.template import WIDTHS, Context, Slot, compile_template, split_at_body, stands_beside_another
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from proxy.values import mutable

@@ -30,12 +30,3 @@ def load_pubkey() -> ModuleType:
     except ImportError:
         raise NeedsPackageError("cryptography") from None
     return pubkey
-
-
-def load_private_key() -> ModuleType:
-    """``proxy.core.signing.private_key``. ValueError where its package is not installed."""
-    try:
-        from proxy.core.signing import private_key
-    except ImportError:
-        raise ValueError("signing with a private key needs the Python package cryptography") from None
-    return private_key

@@ -13,12 +13,10 @@ import re
 from typing import NamedTuple
 
 from proxy.core.signing.documents import Tree, read_claims
-from proxy.core.signing.encodings import decode, decode_base64url
+from proxy.core.signing.encodings import decode, decode_base64url, judge_time
 from proxy.core.signing.evidence import MALFORMED, MISSING, EvidenceReader
-from proxy.core.signing.judge import Judge
-from proxy.core.signing.mac import Verification
+from proxy.core.signing.mac import Judge, Verification
 from proxy.core.signing.scheme import Claims, Scheme
-from proxy.core.signing.times import judge_time
 from proxy.core.signing.whole import WholeVerification
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason

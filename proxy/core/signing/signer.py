@@ -17,15 +17,14 @@ from urllib.parse import urlencode, urlsplit
 
 from proxy.core.schemes.provider import Provider, TokenSpec
 from proxy.core.signing.documents import FormPart, JsonPart, Part, read_form, read_json, walk
-from proxy.core.signing.encodings import encode, encode_base64url
+from proxy.core.signing.encodings import encode, encode_base64url, write_time
 from proxy.core.signing.escapes import make_transform
 from proxy.core.signing.evidence import as_signed
-from proxy.core.signing.extras import load_private_key, needs_public_keys
+from proxy.core.signing.extras import load_pubkey, needs_public_keys
 from proxy.core.signing.jwt import HMAC_DIGESTS
 from proxy.core.signing.mac import digest, keyed_hash
 from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, Claims, Document, Listing, Method, Scheme
 from proxy.core.signing.template import DOCUMENT_SLOTS, Context, Slot, compile_template
-from proxy.core.signing.times import write_time
 from proxy.core.tokens import TokenKind
 from proxy.http1 import Framing, RequestHead, field
 from proxy.reasons import Reason
@@ -165,7 +164,7 @@ def _made(scheme: Scheme, key: bytes, message: bytes) -> bytes:
     """The signature of ``message``: of the shared secret, or of a private key."""
     if scheme.method not in PUBLIC_KEY_METHODS:
         return digest(keyed_hash(key, scheme.algorithm, scheme.method), message)
-    signature: bytes = load_private_key().sign_message(key, scheme.method, scheme.algorithm, message)
+    signature: bytes = load_pubkey().sign_message(key, scheme.method, scheme.algorithm, message)
     return signature
 
 

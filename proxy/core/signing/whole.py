@@ -20,8 +20,7 @@ from proxy.core.signing.documents import (
     read_json,
 )
 from proxy.core.signing.evidence import MALFORMED, MISSING, Evidence, EvidenceReader
-from proxy.core.signing.judge import Judge
-from proxy.core.signing.mac import Verification
+from proxy.core.signing.mac import Judge, Verification
 from proxy.core.signing.scheme import Document, Method, Scheme
 from proxy.core.signing.template import FOUND_IN_BODY, Context, Slot, single_param
 from proxy.http1 import RequestHead

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.causes import of_token
+from proxy.core.causes import of_sender as of_token
 from proxy.core.causes.trial import Trial
 from proxy.core.tokens import TokenKind
 from tests import policies

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 
 from proxy.core.secrets import Secret
-from proxy.core.signing.judge import MacJudge, Match, WordJudge
+from proxy.core.signing.mac import MacJudge, Match, WordJudge
 from proxy.core.signing.scheme import Method, Scheme
 
 
