@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from proxy.core.setup_faults import TLS_WORDS
 from proxy.values import frozen
 
@@ -24,255 +27,190 @@ class Family:
     lasts: bool = False  # of a gauge: it also holds of a worker that is gone
 
 
-EXCHANGES = Family(
-    "hookward_exchanges_total",
-    "counter",
+def _family(kind: str, series: str, text: str, **rest: Any) -> Family:
+    """The family of ``name{label,label}``, as samples of it are shown."""
+    name, _, labels = series.rstrip("}").partition("{")
+    return Family(name, kind, text, tuple(labels.split(",")) if labels else (), **rest)
+
+
+_counter, _gauge, _histogram = (partial(_family, kind) for kind in ("counter", "gauge", "histogram"))
+
+
+EXCHANGES = _counter(
+    "hookward_exchanges_total{route,provider,reason,status_class}",
     "Exchanges that have ended, by the word of their reason.",
-    ("route", "provider", "reason", "status_class"),
 )
-DURATION = Family(
-    "hookward_exchange_duration_seconds",
-    "histogram",
-    "From the first byte of the request to the last byte of the answer.",
-    ("route",),
+DURATION = _histogram(
+    "hookward_exchange_duration_seconds{route}", "From the first byte of the request to the last byte of the answer."
 )
-UPSTREAM_DURATION = Family(
-    "hookward_upstream_duration_seconds",
-    "histogram",
+UPSTREAM_DURATION = _histogram(
+    "hookward_upstream_duration_seconds{route}",
     "From the first byte sent to the upstream to the last byte of its answer.",
-    ("route",),
 )
-SENDER_BUDGET = Family(
-    "hookward_sender_budget_used_ratio",
-    "histogram",
+SENDER_BUDGET = _histogram(
+    "hookward_sender_budget_used_ratio{route}",
     "What an exchange took of the time that its provider waits for an answer; above 1 the provider has given up.",
-    ("route",),
     bounds=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0),
 )
-DELIVERIES = Family(
-    "hookward_deliveries_total",
-    "counter",
+DELIVERIES = _counter(
+    "hookward_deliveries_total{route,event}",
     "Deliveries that were admitted, by the type of their event: one of the route's `events`, or that the provider "
     'publishes; "other", or "none" where none is named.',
-    ("route", "event"),
 )
-SECRET_USES = Family(
-    "hookward_secret_uses_total", "counter", "Deliveries that a secret has admitted.", ("route", "secret")
-)
-SECRET_USED = Family(
-    "hookward_secret_last_used_timestamp_seconds",
-    "gauge",
+SECRET_USES = _counter("hookward_secret_uses_total{route,secret}", "Deliveries that a secret has admitted.")
+SECRET_USED = _gauge(
+    "hookward_secret_last_used_timestamp_seconds{route,secret}",
     "When the newest delivery began that a secret has admitted, since the epoch; nothing where it was not used yet.",
-    ("route", "secret"),
-    "max",
+    merge="max",
     lasts=True,
 )
-REQUEST_BYTES = Family("hookward_request_bytes_total", "counter", "Content of requests, in bytes.", ("route",))
-RESPONSE_BYTES = Family("hookward_response_bytes_total", "counter", "Content of answers, in bytes.", ("route",))
-OBSERVED = Family(
-    "hookward_observed_refusals_total",
-    "counter",
+REQUEST_BYTES = _counter("hookward_request_bytes_total{route}", "Content of requests, in bytes.")
+RESPONSE_BYTES = _counter("hookward_response_bytes_total{route}", "Content of answers, in bytes.")
+OBSERVED = _counter(
+    "hookward_observed_refusals_total{route,reason}",
     "Exchanges that would have been refused, had their route not only observed.",
-    ("route", "reason"),
 )
-DIAGNOSES = Family("hookward_diagnoses_total", "counter", "Causes of refusals that were found.", ("route", "diagnosis"))
-DIAGNOSES_WITHHELD = Family(
-    "hookward_diagnoses_withheld_total",
-    "counter",
+DIAGNOSES = _counter("hookward_diagnoses_total{route,diagnosis}", "Causes of refusals that were found.")
+DIAGNOSES_WITHHELD = _counter(
+    "hookward_diagnoses_withheld_total{route}",
     "Refusals whose cause was not looked for, because there were too many at once.",
-    ("route",),
 )
-IN_FLIGHT = Family("hookward_exchanges_in_flight", "gauge", "Exchanges that have begun and not ended.")
-BUFFERED = Family("hookward_buffered_bytes", "gauge", "Bytes reserved of the buffer budget.")
-BUDGET = Family("hookward_buffer_budget_bytes", "gauge", "The limit of hookward_buffered_bytes.")
-WAITING = Family("hookward_buffer_waiting_exchanges", "gauge", "Exchanges that wait for a part of the buffer budget.")
-DUPLICATES = Family(
-    "hookward_duplicate_keys", "gauge", "Keys of deliveries that this process remembers or has in flight."
+IN_FLIGHT = _gauge("hookward_exchanges_in_flight", "Exchanges that have begun and not ended.")
+BUFFERED = _gauge("hookward_buffered_bytes", "Bytes reserved of the buffer budget.")
+BUDGET = _gauge("hookward_buffer_budget_bytes", "The limit of hookward_buffered_bytes.")
+WAITING = _gauge("hookward_buffer_waiting_exchanges", "Exchanges that wait for a part of the buffer budget.")
+DUPLICATES = _gauge("hookward_duplicate_keys", "Keys of deliveries that this process remembers or has in flight.")
+DUPLICATE_FAILURES = _counter(
+    "hookward_duplicate_store_failures_total", "Times that the store of duplicates could not be asked."
 )
-DUPLICATE_FAILURES = Family(
-    "hookward_duplicate_store_failures_total", "counter", "Times that the store of duplicates could not be asked."
-)
-QUEUE_DELIVERIES = Family(
-    "hookward_queue_deliveries",
-    "gauge",
+QUEUE_DELIVERIES = _gauge(
+    "hookward_queue_deliveries{route,state}",
     "Deliveries that are kept: waiting (those under way included), or dead letters.",
-    ("route", "state"),
-    "max",
-)
-QUEUE_OLDEST = Family(
-    "hookward_queue_oldest_age_seconds",
-    "gauge",
-    "Since the oldest delivery that still waits was accepted; 0 where none does.",
-    ("route",),
-    "max",
-)
-QUEUE_PAUSED = Family("hookward_queue_paused", "gauge", "1 where nothing of a route is delivered.", ("route",), "max")
-QUEUE_BYTES = Family(
-    "hookward_queue_bytes", "gauge", "What all kept deliveries take, dead letters included.", (), "max"
-)
-QUEUE_LIMIT = Family("hookward_queue_limit_bytes", "gauge", "The limit of hookward_queue_bytes: max_bytes.", (), "max")
-QUEUE_DURABLE = Family(
-    "hookward_queue_durable",
-    "gauge",
-    "1 where what is kept survives a power failure, as far as the store can be asked.",
-    (),
-    "min",
-)
-QUEUE_ATTEMPTS = Family(
-    "hookward_queue_attempts_total",
-    "counter",
-    "Attempts to deliver what was kept, by what came of them: delivered, waiting (for another one) or dead.",
-    ("route", "outcome"),
-)
-QUEUE_COMMIT = Family(
-    "hookward_queue_commit_duration_seconds",
-    "histogram",
-    "Transactions of the queue's store, until they were on stable storage.",
-)
-QUEUE_BATCH = Family(
-    "hookward_queue_commit_changes",
-    "histogram",
-    "Changes that shared one transaction.",
-    bounds=(1, 2, 4, 8, 16, 32, 64, 128, 256),
-)
-QUEUE_FAILURES = Family(
-    "hookward_queue_store_failures_total", "counter", "Transactions of the queue's store that failed."
-)
-QUEUE_COPIES_LOST = Family(
-    "hookward_queue_copies_lost_total",
-    "counter",
-    "Copies of deliveries that were not kept, because the store was full, slow or failed; the delivery itself went on.",
-    ("route",),
-)
-CONNECTIONS = Family("hookward_connections", "gauge", "Open connections.", ("state",))
-UPSTREAM_WAITING = Family(
-    "hookward_upstream_waiting_exchanges", "gauge", "Exchanges that wait for a connection to their upstream."
-)
-TURN_WAITING = Family(
-    "hookward_turn_waiting_exchanges",
-    "gauge",
-    "Exchanges that wait for their turn before the application, of routes with `concurrency` or `pace`.",
-    ("route",),
-)
-UPSTREAM_UP = Family(
-    "hookward_upstream_up", "gauge", "0 where an upstream is set aside, in at least one worker.", ("upstream",), "min"
-)
-TLS_HANDSHAKES = Family(
-    "hookward_tls_handshakes_total", "counter", "TLS handshakes of clients, by how they ended.", ("result",)
-)
-TLS_FAILURES = Family(
-    "hookward_tls_failures_total",
-    "counter",
-    "Connections of clients whose TLS failed, by cause.",
-    ("cause",),
-    known=tuple((word,) for word in TLS_WORDS),
-)
-AGENTS_ALIVE = Family(
-    "hookward_agents_alive",
-    "gauge",
-    "Processes of an agent from which a probe of the application came through in the last 15 s.",
-    ("agent",),
-)
-AGENT_CONNECTIONS = Family(
-    "hookward_agent_connections", "gauge", "Connections that an agent has made and that serve its routes.", ("agent",)
-)
-RELAY_REACHED = Family(
-    "hookward_relay_reached", "gauge", "Whether every worker of a relay is reached, at an agent.", ("relay",), "min"
-)
-CERTIFICATE_EXPIRY = Family(
-    "hookward_certificate_expiry_timestamp_seconds",
-    "gauge",
-    "When the certificate in force expires, since the epoch.",
-    ("certificate",),
-    "min",
-)
-SECRET_EXPIRY = Family(
-    "hookward_secret_expiry_timestamp_seconds",
-    "gauge",
-    "When a secret with an end expires, since the epoch.",
-    ("route", "secret"),
-    "max",
-)
-ACCEPTED = Family("hookward_connections_accepted_total", "counter", "Connections that passed the checks at accept.")
-ACCEPT_REFUSED = Family(
-    "hookward_accept_refused_total",
-    "counter",
-    "Connections that were ended before their first request.",
-    ("cause",),
-    known=(("address",),),
-)
-ACCEPT_PAUSES = Family(
-    "hookward_accept_pauses_total", "counter", "Times that the host had no descriptor or memory for a connection."
-)
-KERNEL_FILTERS = Family(
-    "hookward_kernel_filters",
-    "gauge",
-    "Listening sockets whose kernel drops addresses that no list admits.",
     merge="max",
 )
-KERNEL_DROPPED = Family(
+QUEUE_OLDEST = _gauge(
+    "hookward_queue_oldest_age_seconds{route}",
+    "Since the oldest delivery that still waits was accepted; 0 where none does.",
+    merge="max",
+)
+QUEUE_PAUSED = _gauge("hookward_queue_paused{route}", "1 where nothing of a route is delivered.", merge="max")
+QUEUE_BYTES = _gauge("hookward_queue_bytes", "What all kept deliveries take, dead letters included.", merge="max")
+QUEUE_LIMIT = _gauge("hookward_queue_limit_bytes", "The limit of hookward_queue_bytes: max_bytes.", merge="max")
+QUEUE_DURABLE = _gauge(
+    "hookward_queue_durable",
+    "1 where what is kept survives a power failure, as far as the store can be asked.",
+    merge="min",
+)
+QUEUE_ATTEMPTS = _counter(
+    "hookward_queue_attempts_total{route,outcome}",
+    "Attempts to deliver what was kept, by what came of them: delivered, waiting (for another one) or dead.",
+)
+QUEUE_COMMIT = _histogram(
+    "hookward_queue_commit_duration_seconds", "Transactions of the queue's store, until they were on stable storage."
+)
+QUEUE_BATCH = _histogram(
+    "hookward_queue_commit_changes", "Changes that shared one transaction.", bounds=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+QUEUE_FAILURES = _counter("hookward_queue_store_failures_total", "Transactions of the queue's store that failed.")
+QUEUE_COPIES_LOST = _counter(
+    "hookward_queue_copies_lost_total{route}",
+    "Copies of deliveries that were not kept, because the store was full, slow or failed; the delivery itself went on.",
+)
+CONNECTIONS = _gauge("hookward_connections{state}", "Open connections.")
+UPSTREAM_WAITING = _gauge(
+    "hookward_upstream_waiting_exchanges", "Exchanges that wait for a connection to their upstream."
+)
+TURN_WAITING = _gauge(
+    "hookward_turn_waiting_exchanges{route}",
+    "Exchanges that wait for their turn before the application, of routes with `concurrency` or `pace`.",
+)
+UPSTREAM_UP = _gauge(
+    "hookward_upstream_up{upstream}", "0 where an upstream is set aside, in at least one worker.", merge="min"
+)
+TLS_HANDSHAKES = _counter("hookward_tls_handshakes_total{result}", "TLS handshakes of clients, by how they ended.")
+TLS_FAILURES = _counter(
+    "hookward_tls_failures_total{cause}",
+    "Connections of clients whose TLS failed, by cause.",
+    known=tuple((word,) for word in TLS_WORDS),
+)
+AGENTS_ALIVE = _gauge(
+    "hookward_agents_alive{agent}",
+    "Processes of an agent from which a probe of the application came through in the last 15 s.",
+)
+AGENT_CONNECTIONS = _gauge(
+    "hookward_agent_connections{agent}", "Connections that an agent has made and that serve its routes."
+)
+RELAY_REACHED = _gauge(
+    "hookward_relay_reached{relay}", "Whether every worker of a relay is reached, at an agent.", merge="min"
+)
+CERTIFICATE_EXPIRY = _gauge(
+    "hookward_certificate_expiry_timestamp_seconds{certificate}",
+    "When the certificate in force expires, since the epoch.",
+    merge="min",
+)
+SECRET_EXPIRY = _gauge(
+    "hookward_secret_expiry_timestamp_seconds{route,secret}",
+    "When a secret with an end expires, since the epoch.",
+    merge="max",
+)
+ACCEPTED = _counter("hookward_connections_accepted_total", "Connections that passed the checks at accept.")
+ACCEPT_REFUSED = _counter(
+    "hookward_accept_refused_total{cause}",
+    "Connections that were ended before their first request.",
+    known=(("address",),),
+)
+ACCEPT_PAUSES = _counter(
+    "hookward_accept_pauses_total", "Times that the host had no descriptor or memory for a connection."
+)
+KERNEL_FILTERS = _gauge(
+    "hookward_kernel_filters", "Listening sockets whose kernel drops addresses that no list admits.", merge="max"
+)
+KERNEL_DROPPED = _gauge(
     "hookward_kernel_dropped_packets",
-    "gauge",
     "Packets that the kernel has dropped at the listening sockets: by the kernel filter, or because a queue was full.",
     merge="max",
 )
-TCP_OPEN = Family("hookward_tcp_connections", "gauge", "Open pipes of a plain TCP forward.", ("forward",))
-TCP_OPENED = Family("hookward_tcp_opened_total", "counter", "Pipes that were opened.", ("forward",))
-TCP_FAILED = Family(
-    "hookward_tcp_dial_failures_total",
-    "counter",
+TCP_OPEN = _gauge("hookward_tcp_connections{forward}", "Open pipes of a plain TCP forward.")
+TCP_OPENED = _counter("hookward_tcp_opened_total{forward}", "Pipes that were opened.")
+TCP_FAILED = _counter(
+    "hookward_tcp_dial_failures_total{forward}",
     "Connections that were ended because their upstream could not be reached.",
-    ("forward",),
 )
-TCP_BYTES = Family("hookward_tcp_bytes_total", "counter", "Bytes that were passed on.", ("forward", "direction"))
-RELOADS = Family(
-    "hookward_reloads_total",
-    "counter",
-    "Reloads of the configuration.",
-    ("result",),
-    known=(("done",), ("refused",)),
+TCP_BYTES = _counter("hookward_tcp_bytes_total{forward,direction}", "Bytes that were passed on.")
+RELOADS = _counter("hookward_reloads_total{result}", "Reloads of the configuration.", known=(("done",), ("refused",)))
+RELOAD_GOOD = _gauge(
+    "hookward_last_reload_successful", "0 where the last reload was refused and the old configuration stays."
 )
-RELOAD_GOOD = Family(
-    "hookward_last_reload_successful", "gauge", "0 where the last reload was refused and the old configuration stays."
+WORKERS = _gauge("hookward_workers{state}", "Worker processes, by what they do.")
+WORKER_EXITS = _counter(
+    "hookward_worker_exits_total{cause}", "Worker processes that ended without having been told to."
 )
-WORKERS = Family("hookward_workers", "gauge", "Worker processes, by what they do.", ("state",))
-WORKER_EXITS = Family(
-    "hookward_worker_exits_total", "counter", "Worker processes that ended without having been told to.", ("cause",)
+GENERATION = _gauge("hookward_policy_generation", "Number of the configuration in force.", merge="max")
+LOG_DROPPED = _counter(
+    "hookward_log_lines_dropped_total", "Lines of the access log that its sink did not take in time."
 )
-GENERATION = Family("hookward_policy_generation", "gauge", "Number of the configuration in force.", merge="max")
-LOG_DROPPED = Family(
-    "hookward_log_lines_dropped_total", "counter", "Lines of the access log that its sink did not take in time."
+LOG_WITHHELD = _counter(
+    "hookward_log_lines_withheld_total", "Refusals that were given no line of their own in the access log."
 )
-LOG_WITHHELD = Family(
-    "hookward_log_lines_withheld_total", "counter", "Refusals that were given no line of their own in the access log."
-)
-JOURNAL_DROPPED = Family(
+JOURNAL_DROPPED = _counter(
     "hookward_journal_lines_dropped_total",
-    "counter",
     "Messages of the process itself that standard error did not take in time, in lines.",
 )
-SET_AGE = Family(
-    "hookward_address_set_age_seconds",
-    "gauge",
+SET_AGE = _gauge(
+    "hookward_address_set_age_seconds{set}",
     "Since the feed of a published address set was last known to say what is in force.",
-    ("set",),
-    "max",
+    merge="max",
 )
-SET_PREFIXES = Family(
-    "hookward_address_set_prefixes",
-    "gauge",
+SET_PREFIXES = _gauge(
+    "hookward_address_set_prefixes{set}",
     "Prefixes of a published address set; with 0 no address is admitted.",
-    ("set",),
-    "max",
+    merge="max",
 )
-SET_REFRESHES = Family(
-    "hookward_address_set_refreshes_total",
-    "counter",
-    "Times that a feed was asked, by what came of it.",
-    ("set", "result"),
+SET_REFRESHES = _counter(
+    "hookward_address_set_refreshes_total{set,result}", "Times that a feed was asked, by what came of it."
 )
-STARTED = Family("hookward_start_time_seconds", "gauge", "Start of the process since the epoch.", merge="max")
-BUILD = Family("hookward_build_info", "gauge", "Always 1; the labels say what runs.", ("version", "python"), "max")
+STARTED = _gauge("hookward_start_time_seconds", "Start of the process since the epoch.", merge="max")
+BUILD = _gauge("hookward_build_info{version,python}", "Always 1; the labels say what runs.", merge="max")
 
 #: All of them, in the order in which they are written above.
 FAMILIES = tuple(each for each in tuple(globals().values()) if isinstance(each, Family))
