@@ -60,11 +60,7 @@ PROVIDERS = (
             method=Method.JWT,
             two_part=True,
             claims=Claims(
-                body="sha256",
-                body_encoding=Encoding.BASE64,
-                needed=("exp",),
-                leeway_s=60,
-                issuer_is_key_id=True,
+                body="sha256", body_encoding=Encoding.BASE64, needed=("exp",), leeway_s=60, issuer_is_key_id=True
             ),
         ),
         note="The secret is written key:secret.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from proxy.core.schemes.handshake import KEYED, Form, Handshake, Made
 from proxy.core.schemes.provider import Provider
@@ -11,8 +12,10 @@ from proxy.core.signing.scheme import Encoding, Listing, SecretForm
 
 BASE64 = Encoding.BASE64
 
+_base64 = partial(Scheme, encoding=BASE64)
+
 #: The client secret also signs the query of each page of the app that a merchant opens. Bodies are JSON or XML.
-_SHOPIFY = Scheme((b"x-shopify-hmac-sha256",), encoding=BASE64, opening=b"{<")
+_SHOPIFY = _base64((b"x-shopify-hmac-sha256",), opening=b"{<")
 _SHOPIFY_NOTE = (
     "The key is the app's client secret; orders can be megabytes. Topic and shop are in headers, which are not signed."
 )
@@ -22,21 +25,21 @@ PROVIDERS = (
         "adyen_platform",
         "Adyen for Platforms",
         "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/",
-        Scheme((b"hmacsignature",), encoding=BASE64, secret=SecretForm.HEX),
+        _base64((b"hmacsignature",), secret=SecretForm.HEX),
         event_place="type",
     ),
     Provider(
         "adyen_management",
         "Adyen Management",
         "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/",
-        Scheme((b"hmacsignature",), encoding=BASE64, secret=SecretForm.HEX),
+        _base64((b"hmacsignature",), secret=SecretForm.HEX),
         event_place="type",
     ),
     Provider(
         "aftership",
         "AfterShip",
         "https://www.aftership.com/docs/tracking/webhook/webhook-signature",
-        Scheme((b"aftership-hmac-sha256",), encoding=BASE64),
+        _base64((b"aftership-hmac-sha256",)),
     ),
     Provider(
         "airtable",
@@ -48,20 +51,20 @@ PROVIDERS = (
         "bolt",
         "Bolt",
         "https://help.bolt.com/developers/guides/webhooks/hook-verification/",
-        Scheme((b"x-bolt-hmac-sha256",), encoding=BASE64),
+        _base64((b"x-bolt-hmac-sha256",)),
     ),
     Provider(
         "castle",
         "Castle",
         "https://docs.castle.io/docs/webhooks",
         # In its secure mode the same key signs the user's id, on every page.
-        Scheme((b"x-castle-signature",), encoding=BASE64, opening=b"{"),
+        _base64((b"x-castle-signature",), opening=b"{"),
     ),
     Provider(
         "docusign",
         "DocuSign Connect",
         "https://developers.docusign.com/platform/webhooks/connect/validate/",
-        Scheme(tuple(b"x-docusign-signature-%d" % number for number in range(1, 101)), encoding=BASE64),
+        _base64(tuple(b"x-docusign-signature-%d" % number for number in range(1, 101))),
         note="One signature for each key that is active there; documents make large bodies, so raise max_body.",
         answer_s=100.0,
         event_place="event",
@@ -70,21 +73,21 @@ PROVIDERS = (
         "heroku",
         "Heroku",
         "https://devcenter.heroku.com/articles/app-webhooks",
-        Scheme((b"heroku-webhook-hmac-sha256",), encoding=BASE64),
+        _base64((b"heroku-webhook-hmac-sha256",)),
         chosen=True,
     ),
     Provider(
         "hookdeck",
         "Hookdeck",
         "https://hookdeck.com/docs/authentication",
-        Scheme((b"x-hookdeck-signature", b"x-hookdeck-signature-2"), encoding=BASE64),
+        _base64((b"x-hookdeck-signature", b"x-hookdeck-signature-2")),
         delivery_header=b"x-hookdeck-eventid",
     ),
     Provider(
         "line",
         "LINE",
         "https://developers.line.biz/en/docs/messaging-api/verify-webhook-signature/",
-        Scheme((b"x-line-signature",), encoding=BASE64),
+        _base64((b"x-line-signature",)),
         note="The key is the channel secret.",
         event_place="events[].type",
     ),
@@ -92,11 +95,9 @@ PROVIDERS = (
         "microsoft_teams",
         "Microsoft Teams outgoing webhooks",
         "https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-outgoing-webhook",
-        Scheme((b"authorization",), prefix=b"HMAC ", encoding=BASE64, secret=SecretForm.BASE64),
+        _base64((b"authorization",), prefix=b"HMAC ", secret=SecretForm.BASE64),
     ),
-    Provider(
-        "quickbooks", "QuickBooks", "https://developer.intuit.com", Scheme((b"intuit-signature",), encoding=BASE64)
-    ),
+    Provider("quickbooks", "QuickBooks", "https://developer.intuit.com", _base64((b"intuit-signature",))),
     Provider(
         "shopify",
         "Shopify",
@@ -121,7 +122,7 @@ PROVIDERS = (
         "twitter",
         "X (Twitter)",
         "https://docs.x.com/x-api/webhooks/quickstart",
-        Scheme((b"x-twitter-webhooks-signature",), prefix=b"sha256=", encoding=BASE64, opening=b"{"),
+        _base64((b"x-twitter-webhooks-signature",), prefix=b"sha256=", opening=b"{"),
         note="The key is the consumer secret.",
         handshake=Handshake(
             query="crc_token",
@@ -136,7 +137,7 @@ PROVIDERS = (
         "typeform",
         "Typeform",
         "https://www.typeform.com/developers/webhooks/secure-your-webhooks/",
-        Scheme((b"typeform-signature",), prefix=b"sha256=", encoding=BASE64),
+        _base64((b"typeform-signature",), prefix=b"sha256="),
         chosen=True,
         event_place="event_type",
     ),
@@ -144,7 +145,7 @@ PROVIDERS = (
         "woocommerce",
         "WooCommerce",
         "https://developer.woocommerce.com/docs/webhooks/",
-        Scheme((b"x-wc-webhook-signature",), encoding=BASE64),
+        _base64((b"x-wc-webhook-signature",)),
         event_header=b"x-wc-webhook-topic",
         delivery_header=b"x-wc-webhook-delivery-id",
         chosen=True,
@@ -153,7 +154,7 @@ PROVIDERS = (
         "worldline",
         "Worldline Connect",
         "https://apireference.connect.worldline-solutions.com",
-        Scheme((b"x-gcs-signature",), encoding=BASE64),
+        _base64((b"x-gcs-signature",)),
         handshake=Handshake(header=b"x-gcs-webhooks-endpoint-verification"),
     ),
     Provider(
@@ -171,7 +172,7 @@ PROVIDERS = (
         "xero",
         "Xero",
         "https://developer.xero.com/documentation/guides/webhooks/configuring-your-server/",
-        Scheme((b"x-xero-signature",), encoding=BASE64),
+        _base64((b"x-xero-signature",)),
         refusal_status=401,
         note="Xero tests the endpoint with wrong signatures and expects exactly 401.",
         handshake=Handshake(

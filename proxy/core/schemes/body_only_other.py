@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from proxy.core.schemes import events
 from proxy.core.schemes.handshake import HEAD_ONLY, Handshake
 from proxy.core.schemes.provider import Provider
@@ -10,12 +12,15 @@ from proxy.core.signing.scheme import Encoding, SecretForm
 
 BASE64 = Encoding.BASE64
 
+_sha1 = partial(Scheme, algorithm="sha1")
+_sha512 = partial(Scheme, algorithm="sha512")
+
 PROVIDERS = (
     Provider(
         "github_sha1",
         "GitHub (old signature)",
         "https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries",
-        Scheme((b"x-hub-signature",), algorithm="sha1", prefix=b"sha1="),
+        _sha1((b"x-hub-signature",), prefix=b"sha1="),
         event_header=b"x-github-event",
         delivery_header=b"x-github-delivery",
         address_set="github",
@@ -28,7 +33,7 @@ PROVIDERS = (
         "autodesk",
         "Autodesk Platform Services",
         "https://aps.autodesk.com/en/docs/webhooks/v1/tutorials/how-to-verify-payload-signature",
-        Scheme((b"x-adsk-signature",), algorithm="sha1", prefix=b"sha1hash="),
+        _sha1((b"x-adsk-signature",), prefix=b"sha1hash="),
         delivery_header=b"x-adsk-delivery-id",
         event_place="hook.event",
     ),
@@ -36,20 +41,20 @@ PROVIDERS = (
         "autotask",
         "Autotask",
         "https://www.autotask.net/help/developerhelp/Content/APIs/Webhooks/SecretKeyPayloadVerification.htm",
-        Scheme((b"x-hook-signature",), algorithm="sha1", prefix=b"sha1=", encoding=BASE64),
+        _sha1((b"x-hook-signature",), prefix=b"sha1=", encoding=BASE64),
     ),
     Provider(
         "clearbit",
         "Clearbit",
         "https://dashboard.clearbit.com/docs",
-        Scheme((b"x-request-signature",), algorithm="sha1", prefix=b"sha1="),
+        _sha1((b"x-request-signature",), prefix=b"sha1="),
         note="This scheme was not checked against a delivery.",
     ),
     Provider(
         "intercom",
         "Intercom",
         "https://developers.intercom.com/docs/webhooks/setting-up-webhooks",
-        Scheme((b"x-hub-signature",), algorithm="sha1", prefix=b"sha1="),
+        _sha1((b"x-hub-signature",), prefix=b"sha1="),
         note="The key is the client secret.",
         handshake=HEAD_ONLY,
         event_place="topic",
@@ -58,23 +63,18 @@ PROVIDERS = (
         "mongodb",
         "MongoDB Atlas alerts",
         "https://www.mongodb.com/docs/atlas/tutorial/third-party-service-integrations/",
-        Scheme((b"x-mms-signature",), algorithm="sha1", encoding=Encoding.HEX_OR_BASE64),
+        _sha1((b"x-mms-signature",), encoding=Encoding.HEX_OR_BASE64),
         event_header=b"x-mms-event",
         chosen=True,
     ),
     Provider(
-        "segment",
-        "Segment",
-        "https://segment.com/docs",
-        Scheme((b"x-signature",), algorithm="sha1"),
-        chosen=True,
-        event_place="type",
+        "segment", "Segment", "https://segment.com/docs", _sha1((b"x-signature",)), chosen=True, event_place="type"
     ),
     Provider(
         "sonatype",
         "Sonatype Nexus",
         "https://help.sonatype.com/en/working-with-hmac-payloads.html",
-        Scheme((b"x-nexus-webhook-signature",), algorithm="sha1"),
+        _sha1((b"x-nexus-webhook-signature",)),
         event_header=b"x-nexus-webhook-id",
         delivery_header=b"x-nexus-webhook-delivery",
         chosen=True,
@@ -83,15 +83,11 @@ PROVIDERS = (
         "vercel",
         "Vercel",
         "https://vercel.com/docs/webhooks/webhooks-api",
-        Scheme((b"x-vercel-signature",), algorithm="sha1"),
+        _sha1((b"x-vercel-signature",)),
         event_place="type",
     ),
     Provider(
-        "webex",
-        "Webex",
-        "https://developer.webex.com/docs/webhooks",
-        Scheme((b"x-spark-signature",), algorithm="sha1"),
-        chosen=True,
+        "webex", "Webex", "https://developer.webex.com/docs/webhooks", _sha1((b"x-spark-signature",)), chosen=True
     ),
     Provider(
         "authorize_net",
@@ -112,21 +108,21 @@ PROVIDERS = (
         "onfleet",
         "Onfleet",
         "https://docs.onfleet.com/reference/secrets",
-        Scheme((b"x-onfleet-signature",), algorithm="sha512", secret=SecretForm.HEX),
+        _sha512((b"x-onfleet-signature",), secret=SecretForm.HEX),
         handshake=Handshake(query="check"),
     ),
     Provider(
         "paystack",
         "Paystack",
         "https://paystack.com/docs/payments/webhooks/",
-        Scheme((b"x-paystack-signature",), algorithm="sha512"),
+        _sha512((b"x-paystack-signature",)),
         event_place="event",
     ),
     Provider(
         "terraform",
         "HCP Terraform",
         "https://developer.hashicorp.com/terraform/cloud-docs/workspaces/settings/notifications",
-        Scheme((b"x-tfe-notification-signature",), algorithm="sha512"),
+        _sha512((b"x-tfe-notification-signature",)),
         chosen=True,
         event_place="notifications[].trigger",
     ),

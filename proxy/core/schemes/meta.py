@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from proxy.core.schemes.handshake import Handshake
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
@@ -13,35 +15,11 @@ _META_NOTE = "The key is the app secret; the body is signed as sent, with its \\
 
 _META_CHECK = Handshake(query="hub.challenge", fixed=(("hub.mode", "subscribe"),), verify="hub.verify_token")
 
+_meta = partial(Provider, docs=_META_DOCS, scheme=_META, note=_META_NOTE, handshake=_META_CHECK, answer_s=20.0)
+
 PROVIDERS = (
-    Provider(
-        "facebook_graph_api",
-        "Facebook Graph API",
-        _META_DOCS,
-        _META,
-        note=_META_NOTE,
-        handshake=_META_CHECK,
-        answer_s=20.0,
-        event_place="entry[].changes[].field",
-    ),
-    Provider(
-        "facebook_messenger",
-        "Facebook Messenger",
-        _META_DOCS,
-        _META,
-        note=_META_NOTE,
-        handshake=_META_CHECK,
-        answer_s=20.0,
-    ),
-    Provider("instagram", "Instagram", _META_DOCS, _META, note=_META_NOTE, handshake=_META_CHECK, answer_s=20.0),
-    Provider(
-        "whatsapp",
-        "WhatsApp",
-        _META_DOCS,
-        _META,
-        note=_META_NOTE,
-        handshake=_META_CHECK,
-        answer_s=20.0,
-        event_place="entry[].changes[].field",
-    ),
+    _meta("facebook_graph_api", "Facebook Graph API", event_place="entry[].changes[].field"),
+    _meta("facebook_messenger", "Facebook Messenger"),
+    _meta("instagram", "Instagram"),
+    _meta("whatsapp", "WhatsApp", event_place="entry[].changes[].field"),
 )

@@ -102,12 +102,7 @@ PROVIDERS = (
         "microsoft_graph",
         "Microsoft Graph",
         "https://learn.microsoft.com/graph/change-notifications-delivery-webhooks",
-        Scheme(
-            (),
-            signed="",
-            method=Method.EQUAL,
-            document=Document("json", signature="clientState", items="value[]"),
-        ),
+        Scheme((), signed="", method=Method.EQUAL, document=Document("json", signature="clientState", items="value[]")),
         note="No signature: every notification repeats the clientState of the subscription.",
         handshake=Handshake(b"POST", query="validationToken", shape=SENTENCE),
         chosen=True,

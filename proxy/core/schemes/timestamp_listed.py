@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from proxy.core.schemes import events
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
@@ -16,12 +18,15 @@ _T_V1 = Listing(timestamp=b"t")
 _T_S = Listing(timestamp=b"t", signature=b"s")
 _T_V0 = Listing(timestamp=b"t", signature=b"v0")
 
+_dotted = partial(Scheme, signed="{timestamp}.{body}", timestamp=Timestamp())
+_v1 = partial(_dotted, listing=_T_V1)
+
 PROVIDERS = (
     Provider(
         "stripe",
         "Stripe",
         "https://docs.stripe.com/webhooks/signature",
-        Scheme((b"stripe-signature",), signed="{timestamp}.{body}", listing=_T_V1, timestamp=Timestamp()),
+        _v1((b"stripe-signature",)),
         address_set="stripe",
         note="The whole text of the secret, with its whsec_, is the key.",
         answer_s=20.0,
@@ -31,24 +36,13 @@ PROVIDERS = (
         "affirm",
         "Affirm",
         "https://docs.affirm.com",
-        Scheme(
-            (b"x-affirm-signature",),
-            signed="{timestamp}.{body}",
-            algorithm="sha512",
-            listing=_T_V0,
-            timestamp=Timestamp(),
-        ),
+        _dotted((b"x-affirm-signature",), algorithm="sha512", listing=_T_V0),
     ),
     Provider(
         "buildkite",
         "Buildkite",
         "https://buildkite.com/docs/apis/webhooks/pipelines",
-        Scheme(
-            (b"x-buildkite-signature",),
-            signed="{timestamp}.{body}",
-            listing=Listing(timestamp=b"timestamp", signature=b"signature"),
-            timestamp=Timestamp(),
-        ),
+        _dotted((b"x-buildkite-signature",), listing=Listing(timestamp=b"timestamp", signature=b"signature")),
         event_header=b"x-buildkite-event",
         events=events.BUILDKITE,
     ),
@@ -56,30 +50,20 @@ PROVIDERS = (
         "calendly",
         "Calendly",
         "https://developer.calendly.com/api-docs",
-        Scheme(
-            (b"calendly-webhook-signature",),
-            signed="{timestamp}.{body}",
-            listing=_T_V1,
-            timestamp=Timestamp(tolerance_s=180),
-        ),
+        _v1((b"calendly-webhook-signature",), timestamp=Timestamp(tolerance_s=180)),
         event_place="event",
     ),
     Provider(
         "elevenlabs",
         "ElevenLabs",
         "https://elevenlabs.io/docs/overview/administration/webhooks",
-        Scheme(
-            (b"elevenlabs-signature",),
-            signed="{timestamp}.{body}",
-            listing=_T_V0,
-            timestamp=Timestamp(tolerance_s=1800),
-        ),
+        _dotted((b"elevenlabs-signature",), listing=_T_V0, timestamp=Timestamp(tolerance_s=1800)),
     ),
     Provider(
         "go1",
         "Go1",
         "https://www.go1.com/developers/partners/concepts/webhook-signature-authentification",
-        Scheme((b"go1-signature",), signed="{timestamp}.{body}", listing=_T_V1, timestamp=Timestamp()),
+        _v1((b"go1-signature",)),
         address_set="go1",
         chosen=True,
     ),
@@ -101,7 +85,7 @@ PROVIDERS = (
         "hostedhooks",
         "HostedHooks",
         "https://docs.hostedhooks.com/security/security-features/webhook-signatures",
-        Scheme((b"hostedhooks-signature",), signed="{timestamp}.{body}", listing=_T_S, timestamp=Timestamp()),
+        _dotted((b"hostedhooks-signature",), listing=_T_S),
     ),
     Provider(
         "mercado_pago",
@@ -121,7 +105,7 @@ PROVIDERS = (
         "mux",
         "Mux",
         "https://www.mux.com/docs/core/verify-webhook-signatures",
-        Scheme((b"mux-signature",), signed="{timestamp}.{body}", listing=_T_V1, timestamp=Timestamp()),
+        _v1((b"mux-signature",)),
         event_place="type",
     ),
     Provider(
@@ -141,21 +125,15 @@ PROVIDERS = (
         "persona",
         "Persona",
         "https://docs.withpersona.com",
-        Scheme(
-            (b"persona-signature",),
-            signed="{timestamp}.{body}",
-            listing=Listing(timestamp=b"t", lists=b" "),
-            timestamp=Timestamp(),
-        ),
+        _dotted((b"persona-signature",), listing=Listing(timestamp=b"t", lists=b" ")),
         event_place="data.attributes.name",
     ),
     Provider(
         "recurly",
         "Recurly",
         "https://docs.recurly.com",
-        Scheme(
+        _dotted(
             (b"recurly-signature",),
-            signed="{timestamp}.{body}",
             listing=Listing(pair=None, timestamp_first=True),
             timestamp=Timestamp(format=MILLISECONDS),
         ),
@@ -164,11 +142,9 @@ PROVIDERS = (
         "sanity",
         "Sanity",
         "https://www.sanity.io/docs/webhooks",
-        Scheme(
+        _v1(
             (b"sanity-webhook-signature",),
-            signed="{timestamp}.{body}",
             encoding=Encoding.BASE64URL,
-            listing=_T_V1,
             timestamp=Timestamp(format=MILLISECONDS, tolerance_s=None),
         ),
         note="The time is signed, but its SDK has no window: set a tolerance to have one.",
@@ -178,23 +154,22 @@ PROVIDERS = (
         "shippo",
         "Shippo",
         "https://docs.goshippo.com/docs/tracking/webhooksecurity/",
-        Scheme((b"shippo-auth-signature",), signed="{timestamp}.{body}", listing=_T_V1, timestamp=Timestamp()),
+        _v1((b"shippo-auth-signature",)),
         event_place="event",
     ),
     Provider(
         "tiktok",
         "TikTok",
         "https://developers.tiktok.com/doc/webhooks-verification",
-        Scheme((b"tiktok-signature",), signed="{timestamp}.{body}", listing=_T_S, timestamp=Timestamp()),
+        _dotted((b"tiktok-signature",), listing=_T_S),
         event_place="event",
     ),
     Provider(
         "workos",
         "WorkOS",
         "https://workos.com/docs/events/data-syncing/webhooks",
-        Scheme(
+        _dotted(
             (b"workos-signature",),
-            signed="{timestamp}.{body}",
             listing=Listing(timestamp=b"t", blanks=True),
             timestamp=Timestamp(format=MILLISECONDS, tolerance_s=180),
         ),

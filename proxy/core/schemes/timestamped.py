@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from proxy.core.schemes.handshake import KEYED, Form, Handshake, Made
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
@@ -11,17 +13,14 @@ BASE64 = Encoding.BASE64
 MILLISECONDS = TimeFormat.MILLISECONDS
 UNSURE = TimeFormat.SECONDS_OR_MILLISECONDS
 
+_v0 = partial(Scheme, signed="v0:{timestamp}:{body}", prefix=b"v0=")
+
 _BEFORE_THE_BODY = (
     Provider(
         "slack",
         "Slack",
         "https://docs.slack.dev/authentication/verifying-requests-from-slack/",
-        Scheme(
-            (b"x-slack-signature",),
-            signed="v0:{timestamp}:{body}",
-            prefix=b"v0=",
-            timestamp=Timestamp(b"x-slack-request-timestamp"),
-        ),
+        _v0((b"x-slack-signature",), timestamp=Timestamp(b"x-slack-request-timestamp")),
         handshake=Handshake(b"POST", signed=True, field="challenge", marks=(("type", "url_verification"),)),
         answer_s=3.0,
         event_place="event.type",
@@ -61,12 +60,7 @@ _BEFORE_THE_BODY = (
         "frameio",
         "Frame.io",
         "https://developer.adobe.com/frameio/guides/Webhooks/",
-        Scheme(
-            (b"x-frameio-signature",),
-            signed="v0:{timestamp}:{body}",
-            prefix=b"v0=",
-            timestamp=Timestamp(b"x-frameio-request-timestamp"),
-        ),
+        _v0((b"x-frameio-signature",), timestamp=Timestamp(b"x-frameio-request-timestamp")),
         event_place="type",
     ),
     Provider(
@@ -160,13 +154,7 @@ _BEFORE_THE_BODY = (
         "zoom",
         "Zoom",
         "https://developers.zoom.us/docs/api/webhooks/",
-        Scheme(
-            (b"x-zm-signature",),
-            signed="v0:{timestamp}:{body}",
-            prefix=b"v0=",
-            timestamp=Timestamp(b"x-zm-request-timestamp"),
-            opening=b"{",
-        ),
+        _v0((b"x-zm-signature",), timestamp=Timestamp(b"x-zm-request-timestamp"), opening=b"{"),
         delivery_header=b"x-zm-trackingid",
         handshake=Handshake(
             b"POST",

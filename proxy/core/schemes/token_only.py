@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from proxy.core.schemes import events
 from proxy.core.schemes.handshake import Form, Handshake, Made
 from proxy.core.schemes.provider import Provider, TokenSpec
@@ -12,6 +14,9 @@ _OWN_HEADER_NOTE = "You choose the header there; the whole value is compared. An
 _BASIC = TokenSpec(TokenKind.BASIC)
 _BASIC_NOTE = "The secret is written user:password."
 _IN_QUERY = TokenSpec(TokenKind.QUERY, b"token")
+
+_own_header = partial(Provider, token=_OWN_HEADER, note=_OWN_HEADER_NOTE, chosen=True)
+_basic = partial(Provider, token=_BASIC, note=_BASIC_NOTE, chosen=True)
 
 PROVIDERS = (
     Provider(
@@ -50,104 +55,37 @@ PROVIDERS = (
         token=TokenSpec(TokenKind.HEADER, b"x-telegram-bot-api-secret-token"),
         chosen=True,
     ),
-    Provider(
-        "bigcommerce",
-        "BigCommerce",
-        "https://developer.bigcommerce.com/docs/integrations/webhooks",
-        token=_OWN_HEADER,
-        note=_OWN_HEADER_NOTE,
-        chosen=True,
+    _own_header("bigcommerce", "BigCommerce", "https://developer.bigcommerce.com/docs/integrations/webhooks"),
+    _own_header("brevo", "Brevo", "https://developers.brevo.com/docs/how-to-use-webhooks", event_place="event"),
+    _own_header("datadog", "Datadog", "https://docs.datadoghq.com/integrations/webhooks/", address_set="datadog"),
+    _own_header(
+        "new_relic", "New Relic", "https://docs.newrelic.com/docs/alerts/get-notified/notification-integrations/"
     ),
-    Provider(
-        "brevo",
-        "Brevo",
-        "https://developers.brevo.com/docs/how-to-use-webhooks",
-        token=_OWN_HEADER,
-        note=_OWN_HEADER_NOTE,
-        chosen=True,
-        event_place="event",
-    ),
-    Provider(
-        "datadog",
-        "Datadog",
-        "https://docs.datadoghq.com/integrations/webhooks/",
-        token=_OWN_HEADER,
-        address_set="datadog",
-        note=_OWN_HEADER_NOTE,
-        chosen=True,
-    ),
-    Provider(
-        "new_relic",
-        "New Relic",
-        "https://docs.newrelic.com/docs/alerts/get-notified/notification-integrations/",
-        token=_OWN_HEADER,
-        note=_OWN_HEADER_NOTE,
-        chosen=True,
-    ),
-    Provider(
+    _own_header(
         "okta",
         "Okta",
         "https://developer.okta.com/docs/concepts/event-hooks/",
-        token=_OWN_HEADER,
-        note=_OWN_HEADER_NOTE,
         handshake=Handshake(
             header=b"x-okta-verification-challenge", form=Form.JSON, values=(("verification", Made.CHALLENGE),)
         ),
-        chosen=True,
         event_place="data.events[].eventType",
     ),
-    Provider(
+    _basic(
         "bitbucket_dc_basic",
         "Bitbucket Data Center (Basic)",
         "https://confluence.atlassian.com/bitbucketserver/manage-webhooks-938025878.html",
-        token=_BASIC,
         event_header=b"x-event-key",
         delivery_header=b"x-request-id",
-        note=_BASIC_NOTE,
-        chosen=True,
         events=events.BITBUCKET_DC,
     ),
-    Provider(
-        "chargebee",
-        "Chargebee",
-        "https://www.chargebee.com/docs/webhook_settings.html",
-        token=_BASIC,
-        note=_BASIC_NOTE,
-        chosen=True,
-        event_place="event_type",
+    _basic("chargebee", "Chargebee", "https://www.chargebee.com/docs/webhook_settings.html", event_place="event_type"),
+    _basic("mixpanel", "Mixpanel", "https://docs.mixpanel.com/docs/cohort-sync/webhooks"),
+    _basic(
+        "postmark", "Postmark", "https://postmarkapp.com/developer/webhooks/webhooks-overview", event_place="RecordType"
     ),
-    Provider(
-        "mixpanel",
-        "Mixpanel",
-        "https://docs.mixpanel.com/docs/cohort-sync/webhooks",
-        token=_BASIC,
-        note=_BASIC_NOTE,
-        chosen=True,
-    ),
-    Provider(
-        "postmark",
-        "Postmark",
-        "https://postmarkapp.com/developer/webhooks/webhooks-overview",
-        token=_BASIC,
-        note=_BASIC_NOTE,
-        chosen=True,
-        event_place="RecordType",
-    ),
-    Provider(
-        "sparkpost",
-        "SparkPost",
-        "https://developers.sparkpost.com/api/webhooks/",
-        token=_BASIC,
-        note=_BASIC_NOTE,
-        chosen=True,
-    ),
-    Provider(
-        "vmware",
-        "Workspace ONE UEM",
-        "https://docs.omnissa.com/bundle/ConsoleBasicsVSaaS/page/EventNotification.html",
-        token=_BASIC,
-        note=_BASIC_NOTE,
-        chosen=True,
+    _basic("sparkpost", "SparkPost", "https://developers.sparkpost.com/api/webhooks/"),
+    _basic(
+        "vmware", "Workspace ONE UEM", "https://docs.omnissa.com/bundle/ConsoleBasicsVSaaS/page/EventNotification.html"
     ),
     Provider(
         "flexdeploy",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from proxy.core.schemes.handshake import HEAD_ONLY
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
@@ -11,22 +13,23 @@ BASE64 = Encoding.BASE64
 
 _HUBSPOT_DOCS = "https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests"
 
+_hubspot = partial(Provider, docs=_HUBSPOT_DOCS, answer_s=5.0)
+
 PROVIDERS = (
-    Provider(
+    _hubspot(
         "hubspot_v1",
         "HubSpot (v1)",
-        _HUBSPOT_DOCS,
-        Scheme((b"x-hubspot-signature",), method=Method.HASH, required=((b"x-hubspot-signature-version", b"v1"),)),
+        scheme=Scheme(
+            (b"x-hubspot-signature",), method=Method.HASH, required=((b"x-hubspot-signature-version", b"v1"),)
+        ),
         note="A plain hash, open to length extension.",
-        answer_s=5.0,
         better="hubspot_v3",
         event_place="[].subscriptionType",
     ),
-    Provider(
+    _hubspot(
         "hubspot_v2",
         "HubSpot (v2)",
-        _HUBSPOT_DOCS,
-        Scheme(
+        scheme=Scheme(
             (b"x-hubspot-signature",),
             signed="{method}{url}{body}",
             method=Method.HASH,
@@ -34,14 +37,12 @@ PROVIDERS = (
             required=((b"x-hubspot-signature-version", b"v2"),),
         ),
         note="A plain hash, open to length extension.",
-        answer_s=5.0,
         better="hubspot_v3",
     ),
-    Provider(
+    _hubspot(
         "hubspot_v3",
         "HubSpot (v3)",
-        _HUBSPOT_DOCS,
-        Scheme(
+        scheme=Scheme(
             (b"x-hubspot-signature-v3",),
             signed="{method}{url}{body}{timestamp}",
             encoding=BASE64,
@@ -49,7 +50,6 @@ PROVIDERS = (
             opens_url=True,
             timestamp=Timestamp(b"x-hubspot-request-timestamp", TimeFormat.MILLISECONDS),
         ),
-        answer_s=5.0,
         event_place="[].subscriptionType",
     ),
     Provider(
