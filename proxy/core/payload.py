@@ -250,6 +250,9 @@ class PayloadRule:
         event = _printable(events[0])[:_MAX_EVENT] if events else ""
         if self.events is not None and (document.is_ambiguous or not (events and self.events.issuperset(events))):
             return Selection(Reason.EVENT_REFUSED, event=event)
+        return self._ask_where(document, event)
+
+    def _ask_where(self, document: Payload, event: str) -> Selection:
         for condition in self.where:
             holds = condition.holds(document)
             if holds is None or document.is_ambiguous:

@@ -11,16 +11,13 @@ from types import MappingProxyType
 from proxy.core.schemes import (
     body_digest,
     body_only,
-    body_only_base64,
     body_only_other,
-    meta,
     parsed_body,
     public_key,
     standard,
     timestamp_listed,
     timestamped,
     token_only,
-    url_signed,
 )
 from proxy.core.schemes.provider import ANSWER_S, Provider, TokenSpec, decode_secret
 
@@ -28,12 +25,9 @@ __all__ = ["ALIASES", "ANSWER_S", "PROVIDERS", "Provider", "TokenSpec", "decode_
 
 _FAMILIES = (
     body_only,
-    body_only_base64,
     body_only_other,
-    meta,
     timestamp_listed,
     timestamped,
-    url_signed,
     standard,
     body_digest,
     public_key,

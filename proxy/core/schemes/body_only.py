@@ -1,6 +1,11 @@
-"""Providers whose HMAC-SHA256 covers the raw body and nothing else, written in hex."""
+"""Providers whose HMAC-SHA256 covers the raw body and nothing else, written in hex.
+
+The products of Meta are among them: one app secret signs for all of these, and one endpoint check is made of each.
+"""
 
 from __future__ import annotations
+
+from functools import partial
 
 from proxy.core.schemes import events
 from proxy.core.schemes.handshake import UUID, Form, Handshake, Made
@@ -9,6 +14,15 @@ from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Encoding, Listing, SecretForm
 
 HEX_ANY_CASE = Encoding.HEX_ANY_CASE
+
+#: The app secret also signs what the browser of each user holds (``signed_request``, the cookie ``fbsr_``).
+_META = Scheme((b"x-hub-signature-256",), prefix=b"sha256=", opening=b"{")
+_META_DOCS = "https://developers.facebook.com/docs/graph-api/webhooks/getting-started"
+_META_NOTE = "The key is the app secret; the body is signed as sent, with its \\u escapes."
+
+_META_CHECK = Handshake(query="hub.challenge", fixed=(("hub.mode", "subscribe"),), verify="hub.verify_token")
+
+_meta = partial(Provider, docs=_META_DOCS, scheme=_META, note=_META_NOTE, handshake=_META_CHECK, answer_s=20.0)
 
 PROVIDERS = (
     Provider(
@@ -288,4 +302,8 @@ PROVIDERS = (
         Scheme((b"x-conformity-signature",)),
         chosen=True,
     ),
+    _meta("facebook_graph_api", "Facebook Graph API", event_place="entry[].changes[].field"),
+    _meta("facebook_messenger", "Facebook Messenger"),
+    _meta("instagram", "Instagram"),
+    _meta("whatsapp", "WhatsApp", event_place="entry[].changes[].field"),
 )

@@ -1,19 +1,29 @@
-"""Providers whose HMAC with SHA-1 or SHA-512 covers the raw body and nothing else."""
+"""Providers whose HMAC covers the raw body and nothing else: with SHA-1 or SHA-512, or written in base64."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from proxy.core.schemes import events
-from proxy.core.schemes.handshake import HEAD_ONLY, Handshake
+from proxy.core.schemes.handshake import HEAD_ONLY, KEYED, Form, Handshake, Made
 from proxy.core.schemes.provider import Provider
 from proxy.core.signatures import Scheme
-from proxy.core.signing.scheme import Encoding, SecretForm
+from proxy.core.signing.scheme import Encoding, Listing, SecretForm
 
 BASE64 = Encoding.BASE64
 
 _sha1 = partial(Scheme, algorithm="sha1")
 _sha512 = partial(Scheme, algorithm="sha512")
+
+
+_base64 = partial(Scheme, encoding=BASE64)
+
+#: The client secret also signs the query of each page of the app that a merchant opens. Bodies are JSON or XML.
+_SHOPIFY = _base64((b"x-shopify-hmac-sha256",), opening=b"{<")
+_SHOPIFY_NOTE = (
+    "The key is the app's client secret; orders can be megabytes. Topic and shop are in headers, which are not signed."
+)
 
 PROVIDERS = (
     Provider(
@@ -125,5 +135,170 @@ PROVIDERS = (
         _sha512((b"x-tfe-notification-signature",)),
         chosen=True,
         event_place="notifications[].trigger",
+    ),
+    Provider(
+        "adyen_platform",
+        "Adyen for Platforms",
+        "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/",
+        _base64((b"hmacsignature",), secret=SecretForm.HEX),
+        event_place="type",
+    ),
+    Provider(
+        "adyen_management",
+        "Adyen Management",
+        "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/",
+        _base64((b"hmacsignature",), secret=SecretForm.HEX),
+        event_place="type",
+    ),
+    Provider(
+        "aftership",
+        "AfterShip",
+        "https://www.aftership.com/docs/tracking/webhook/webhook-signature",
+        _base64((b"aftership-hmac-sha256",)),
+    ),
+    Provider(
+        "airtable",
+        "Airtable",
+        "https://airtable.com/developers/web/api/webhooks-overview",
+        Scheme((b"x-airtable-content-mac",), prefix=b"hmac-sha256=", secret=SecretForm.BASE64),
+    ),
+    Provider(
+        "bolt",
+        "Bolt",
+        "https://help.bolt.com/developers/guides/webhooks/hook-verification/",
+        _base64((b"x-bolt-hmac-sha256",)),
+    ),
+    Provider(
+        "castle",
+        "Castle",
+        "https://docs.castle.io/docs/webhooks",
+        # In its secure mode the same key signs the user's id, on every page.
+        _base64((b"x-castle-signature",), opening=b"{"),
+    ),
+    Provider(
+        "docusign",
+        "DocuSign Connect",
+        "https://developers.docusign.com/platform/webhooks/connect/validate/",
+        _base64(tuple(b"x-docusign-signature-%d" % number for number in range(1, 101))),
+        note="One signature for each key that is active there; documents make large bodies, so raise max_body.",
+        answer_s=100.0,
+        event_place="event",
+    ),
+    Provider(
+        "heroku",
+        "Heroku",
+        "https://devcenter.heroku.com/articles/app-webhooks",
+        _base64((b"heroku-webhook-hmac-sha256",)),
+        chosen=True,
+    ),
+    Provider(
+        "hookdeck",
+        "Hookdeck",
+        "https://hookdeck.com/docs/authentication",
+        _base64((b"x-hookdeck-signature", b"x-hookdeck-signature-2")),
+        delivery_header=b"x-hookdeck-eventid",
+    ),
+    Provider(
+        "line",
+        "LINE",
+        "https://developers.line.biz/en/docs/messaging-api/verify-webhook-signature/",
+        _base64((b"x-line-signature",)),
+        note="The key is the channel secret.",
+        event_place="events[].type",
+    ),
+    Provider(
+        "microsoft_teams",
+        "Microsoft Teams outgoing webhooks",
+        "https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-to/add-outgoing-webhook",
+        _base64((b"authorization",), prefix=b"HMAC ", secret=SecretForm.BASE64),
+    ),
+    Provider("quickbooks", "QuickBooks", "https://developer.intuit.com", _base64((b"intuit-signature",))),
+    Provider(
+        "shopify",
+        "Shopify",
+        "https://shopify.dev/docs/apps/build/webhooks/subscribe/https",
+        _SHOPIFY,
+        event_header=b"x-shopify-topic",
+        delivery_header=b"x-shopify-webhook-id",
+        note=_SHOPIFY_NOTE,
+        answer_s=5.0,
+    ),
+    Provider(
+        "shopify_events",
+        "Shopify (events)",
+        "https://shopify.dev/docs/apps/build/webhooks/subscribe/https",
+        replace(_SHOPIFY, headers=(b"shopify-hmac-sha256",)),
+        event_header=b"shopify-topic",
+        delivery_header=b"shopify-webhook-id",
+        note=f"For deliveries whose headers begin with Shopify- instead of X-Shopify-. {_SHOPIFY_NOTE}",
+        answer_s=5.0,
+    ),
+    Provider(
+        "twitter",
+        "X (Twitter)",
+        "https://docs.x.com/x-api/webhooks/quickstart",
+        _base64((b"x-twitter-webhooks-signature",), prefix=b"sha256=", opening=b"{"),
+        note="The key is the consumer secret.",
+        handshake=Handshake(
+            query="crc_token",
+            optional=frozenset({"nonce"}),
+            shape=KEYED,
+            form=Form.JSON,
+            values=(("response_token", Made.HMAC_BASE64),),
+            mac_prefix="sha256=",
+        ),
+    ),
+    Provider(
+        "typeform",
+        "Typeform",
+        "https://www.typeform.com/developers/webhooks/secure-your-webhooks/",
+        _base64((b"typeform-signature",), prefix=b"sha256="),
+        chosen=True,
+        event_place="event_type",
+    ),
+    Provider(
+        "woocommerce",
+        "WooCommerce",
+        "https://developer.woocommerce.com/docs/webhooks/",
+        _base64((b"x-wc-webhook-signature",)),
+        event_header=b"x-wc-webhook-topic",
+        delivery_header=b"x-wc-webhook-delivery-id",
+        chosen=True,
+    ),
+    Provider(
+        "worldline",
+        "Worldline Connect",
+        "https://apireference.connect.worldline-solutions.com",
+        _base64((b"x-gcs-signature",)),
+        handshake=Handshake(header=b"x-gcs-webhooks-endpoint-verification"),
+    ),
+    Provider(
+        "worldpay",
+        "Worldpay Access",
+        "https://docs.worldpay.com/access/products/events/signature",
+        Scheme(
+            (b"event-signature",),
+            prefix=b"SHA256/",
+            encoding=Encoding.HEX_OR_BASE64,
+            listing=Listing(pair=b"/", signature=None, blanks=True),
+        ),
+    ),
+    Provider(
+        "xero",
+        "Xero",
+        "https://developer.xero.com/documentation/guides/webhooks/configuring-your-server/",
+        _base64((b"x-xero-signature",)),
+        refusal_status=401,
+        note="Xero tests the endpoint with wrong signatures and expects exactly 401.",
+        handshake=Handshake(
+            b"POST",
+            signed=True,
+            marks=(("events", []), ("firstEventSequence", 0), ("lastEventSequence", 0)),
+            form=Form.EMPTY,
+            values=(),
+            bare_refusals=True,
+        ),
+        answer_s=5.0,
+        event_place="events[].eventType",
     ),
 )

@@ -1,4 +1,4 @@
-"""HMAC with other digests over the body alone."""
+"""HMAC over the body alone, with other digests or in base64."""
 
 from __future__ import annotations
 
