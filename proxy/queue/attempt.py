@@ -175,5 +175,6 @@ class Attempt:
         if connection is not None:
             connection.abort()
         self._body = None
-        self.last = Try(self._wall, self._status, reason.word, detail, site.clock.now() - self._started)
+        lasted_s = site.clock.now() - self._started
+        self.last = Try(self._wall, self._status, reason.word, detail, lasted_s, self.upstream)
         self._told(self)

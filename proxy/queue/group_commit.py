@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -22,6 +22,8 @@ from typing import Any, Generic, TypeVar
 from proxy.queue.records import QueueError
 
 T = TypeVar("T")
+#: Does several works at once, all or none, and gives the result of each.
+Together = Callable[[sqlite3.Connection, "BatchLedger", Sequence[Any]], Sequence[Any]]
 
 #: What comes within this time of the first shares its sync, where several come at once.
 GATHER_S = 0.002
@@ -58,6 +60,7 @@ class BatchLedger:
 class _Job(Generic[T]):
     work: Callable[[sqlite3.Connection, BatchLedger], T]
     future: asyncio.Future[T]
+    joint: tuple[Together, Any] | None = None
     withdrawn: bool = False
     result: T | None = None
     error: BaseException | None = None
@@ -97,11 +100,14 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
         self._thread.start()
 
-    async def run(self, work: Callable[[sqlite3.Connection, BatchLedger], T]) -> T:
+    async def run(
+        self, work: Callable[[sqlite3.Connection, BatchLedger], T], joint: tuple[Together, object] | None = None
+    ) -> T:
         """Do ``work`` in the next transaction, and give its result once that is on stable storage. What is cancelled
-        before it began is not done. Raises QueueError.
+        before it began is not done. ``joint`` does the same with others at once, and what it is to be told of this one.
+        Raises QueueError.
         """
-        job: _Job[T] = _Job(work, self._loop.create_future())
+        job: _Job[T] = _Job(work, self._loop.create_future(), joint)
         self._jobs.put(job)
         try:
             return await job.future
@@ -168,9 +174,8 @@ class GroupCommit:
         database.execute("BEGIN IMMEDIATE")
         try:
             ledger = self._begin(database)
-            for job in batch:
-                if not job.withdrawn:
-                    self._do(database, job, ledger)
+            for job in self._do_together(database, [job for job in batch if not job.withdrawn], ledger):
+                self._do(database, job, ledger)
             self._end(database, ledger)
             database.execute("COMMIT")
         except BaseException:
@@ -178,6 +183,28 @@ class GroupCommit:
                 database.execute("ROLLBACK")
             raise
         return ledger
+
+    def _do_together(self, database: sqlite3.Connection, jobs: list[_Job[Any]], ledger: BatchLedger) -> list[_Job[Any]]:
+        """Do those that can be done at once; gives what is left to be done."""
+        joint = [(job, job.joint) for job in jobs if job.joint is not None]
+        if len(joint) < 2:
+            return jobs
+        _, (together, _) = joint[0]
+        own = BatchLedger(ledger.used)
+        database.execute("SAVEPOINT joint")
+        try:
+            results = together(database, own, [told for _, (_, told) in joint])
+        except Exception as error:  # one of them is at fault: which one is seen where each is done alone
+            if _is_of_the_disk(error):
+                raise
+            database.execute("ROLLBACK TO joint")
+            database.execute("RELEASE joint")
+            return jobs
+        database.execute("RELEASE joint")
+        ledger.merge(own)
+        for (job, _), result in zip(joint, results, strict=True):
+            job.result = result
+        return [job for job in jobs if job.joint is None]
 
     def _do(self, database: sqlite3.Connection, job: _Job[Any], ledger: BatchLedger) -> None:
         own = BatchLedger(ledger.used)

@@ -61,7 +61,9 @@ _V1 = (
     ) WITHOUT ROWID""",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_V1,)
+_V2 = ("ALTER TABLE tries ADD COLUMN upstream TEXT NOT NULL DEFAULT ''",)
+
+STEPS: tuple[tuple[str, ...], ...] = (_V1, _V2)
 VERSION = len(STEPS)
 
 

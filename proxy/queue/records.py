@@ -99,6 +99,7 @@ class Try:
     word: str  # a reason, "delivered", or "interrupted"
     detail: str = ""
     lasted_s: float = 0.0
+    upstream: str = ""  # which one had it, or was to have it; "" where none was reached
 
 
 @frozen

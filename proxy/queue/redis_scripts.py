@@ -24,6 +24,8 @@ def _script(name: str) -> str:
 
 
 APPEND = _script("append")
+HOLD = _script("hold")
+LET_GO = _script("let_go")
 TAKE = _script("take")
 SETTLE = _script("settle")
 GIVE_BACK = _script("give_back")

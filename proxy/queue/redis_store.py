@@ -94,11 +94,19 @@ class QueueRedis:
 
     async def _append(self, parcels: Sequence[Parcel], courier: str) -> int | None:
         """Gives the number of the one that the courier has taken."""
-        arguments: list[object] = [self.max_bytes, courier, scripts.VERSION]
-        for parcel in parcels:
-            upload = await self._upload(parcel) if parcel.size > INLINE_BYTES else ""
-            arguments += fields_of(parcel, upload)
-        answer = await self._write(scripts.APPEND, arguments)
+        large = [parcel for parcel in parcels if parcel.size > INLINE_BYTES]
+        hold = await self._hold(large) if large else ""
+        answer: Any = None
+        try:
+            arguments: list[object] = [self.max_bytes, courier, scripts.VERSION, hold]
+            for parcel in parcels:
+                upload = await self._upload(parcel) if parcel.size > INLINE_BYTES else ""
+                arguments += fields_of(parcel, upload)
+            answer = await self._write(scripts.APPEND, arguments)
+        finally:
+            if hold and not isinstance(answer, list):
+                with contextlib.suppress(QueueError):  # it ends by itself, in time
+                    await self._script(scripts.LET_GO, [hold])
         if answer == b"full":
             raise QueueFullError("max_bytes is reached")
         if isinstance(answer, bytes):
@@ -110,10 +118,16 @@ class QueueRedis:
             self._claims.add([int(numbers[0])])
         return int(numbers[0])
 
+    async def _hold(self, large: Sequence[Parcel]) -> str:
+        """Hold room for large bodies before they are sent, for as long as that may take; gives the name of it."""
+        name, calls = secrets.token_hex(16), sum(2 + parcel.size // CHUNK_BYTES for parcel in large)
+        most_ms = round((calls + 2) * CALL_S * 1000)
+        if await self._write(scripts.HOLD, [self.max_bytes, name, sum(one.cost for one in large), most_ms]) == b"full":
+            raise QueueFullError("max_bytes is reached")
+        return name
+
     async def _upload(self, parcel: Parcel) -> str:
         """Put a large body into a key of its own, which is gone in time where nothing comes of it; gives the key."""
-        if int(await self._call(self.redis.get(f"{PREFIX}used")) or 0) + parcel.cost > self.max_bytes:
-            raise QueueFullError("max_bytes is reached")
         key, is_first = f"{PREFIX}new:{secrets.token_hex(16)}", True
         try:
             for chunk in chunks(parcel):

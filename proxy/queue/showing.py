@@ -10,9 +10,12 @@ from datetime import UTC, datetime
 
 from proxy.config.commandline import visible
 from proxy.config.sizes import about_size, about_time
+from proxy.core.record import agent_of
 from proxy.queue.records import Condition, Kept, LaneCount
 
 Json = dict[str, object]
+#: Facts whose names are others for people: an agent is a hookward.
+_NAMES = {"agent": "user_agent"}
 
 
 def searched_of(kept: Kept) -> Json:
@@ -29,7 +32,7 @@ def searched_of(kept: Kept) -> Json:
         "path": facts.get("path", ""),
         "host": facts.get("host", ""),
         "secret": facts.get("secret", ""),
-        "agent": facts.get("agent", ""),
+        "agent": agent_through(kept),
         "status": last.status if last is not None else 0,
         "ip": facts.get("client", ""),
         "duration_s": last.lasted_s if last is not None else 0.0,
@@ -38,6 +41,11 @@ def searched_of(kept: Kept) -> Json:
         "delivery_id": facts.get("delivery_id", ""),
         "condition": kept.condition.name.lower(),
     }
+
+
+def agent_through(kept: Kept) -> str:
+    """The agent that had it last; "" where none had it."""
+    return next((agent for each in reversed(kept.tries) if (agent := agent_of(each.upstream))), "")
 
 
 def line_of(kept: Kept, now: float) -> str:
@@ -54,6 +62,8 @@ def line_of(kept: Kept, now: float) -> str:
     ]
     if kept.tries:
         words.append(said(kept.tries[-1].word, kept.tries[-1].status))
+    if agent := agent_through(kept):
+        words.append(f"agent {agent}")
     if kept.condition is Condition.WAITING and kept.due > now:
         words.append(f"again in {about_time(kept.due - now)}")
     return one_line("  ".join(words))
@@ -64,6 +74,7 @@ def json_of(kept: Kept) -> Json:
     return {
         **searched_of(kept),
         "request_id": kept.parcel.facts.get("request_id", kept.parcel.id),
+        "user_agent": kept.parcel.facts.get("agent", ""),
         "accepted": instant(kept.parcel.accepted),
         "due": instant(kept.due) if kept.condition is Condition.WAITING else None,
         "attempts": [
@@ -73,6 +84,7 @@ def json_of(kept: Kept) -> Json:
                 "reason": each.word,
                 "detail": each.detail,
                 "seconds": round(each.lasted_s, 6),
+                "upstream": each.upstream,
             }
             for each in kept.tries
         ],
@@ -88,12 +100,14 @@ def page_of(kept: Kept, now: float) -> list[str]:
     lines = [
         f"{kept.parcel.id}: {kept.condition.name.lower()}{due}",
         f"    route {kept.parcel.lane}, accepted {instant(kept.parcel.accepted)}, {about_size(kept.parcel.size)}",
-        *(f"    {name} {value}" for name, value in facts.items() if name not in {"peer", "scheme"}),
+        *(f"    {_NAMES.get(name, name)} {value}" for name, value in facts.items() if name not in {"peer", "scheme"}),
         "attempts:" if kept.tries else "no attempt yet",
     ]
     for number, each in enumerate(kept.tries, 1 + kept.attempts - len(kept.tries)):
         detail = f" ({each.detail})" if each.detail else ""
-        lines.append(f"    {number}  {instant(each.at)}  {said(each.word, each.status)}{detail}, {each.lasted_s:.3f} s")
+        through = f", by {each.upstream}" if each.upstream else ""
+        said_so = f"{said(each.word, each.status)}{detail}, {each.lasted_s:.3f} s{through}"
+        lines.append(f"    {number}  {instant(each.at)}  {said_so}")
     lines += ["head:", *(f"    {line}" for line in kept.parcel.head.decode("latin-1").splitlines() if line)]
     return [one_line(line) for line in lines]
 

@@ -19,6 +19,8 @@ COUNTS = "SELECT lane, paused, live, dead, bytes, accepted, delivered, died, dro
 
 INSERT = """INSERT INTO deliveries (id, lane, condition, due, accepted, begun, attempts, sequence, same, cost, size,
 facts, keys, head, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+#: For each further row of the same statement.
+ONE_MORE = ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 IS_BEHIND = "SELECT 1 FROM deliveries WHERE lane = ? AND sequence = ? AND sequence <> '' AND condition < 3 LIMIT 1"
 IS_BEHIND_OTHER = """SELECT 1 FROM deliveries WHERE lane = ? AND sequence = ? AND sequence <> '' AND condition < 2
 AND number <> ? LIMIT 1"""
@@ -29,19 +31,20 @@ AND NOT EXISTS (SELECT 1 FROM deliveries WHERE lane = ?1 AND sequence = ?2 AND s
 TAKE = """SELECT number, id, lane, accepted, begun, attempts, sequence, same, size, facts, keys, head, body
 FROM deliveries WHERE lane = ? AND condition = 0 AND due <= ?
 ORDER BY due, number LIMIT ?"""
-SET_TAKEN = "UPDATE deliveries SET condition = 1 WHERE number = ?"
+SET_TAKEN = "UPDATE deliveries SET condition = 1 WHERE number IN"  # and a list of numbers, as for those below
 GIVE_BACK = "UPDATE deliveries SET condition = 0 WHERE number = ? AND condition = 1"
 TAKEN = "SELECT number, attempts FROM deliveries WHERE lane = ? AND condition = 1"
 
-#: ``ROW`` and ``SAME`` give these columns.
+#: ``ROWS`` and ``SAME`` give these columns.
 LANE, CONDITION, SEQUENCE, ATTEMPTS = 2, 5, 6, 7
-ROW = "SELECT number, id, lane, cost, size, condition, sequence, attempts FROM deliveries WHERE number = ?"
+ROWS = "SELECT number, id, lane, cost, size, condition, sequence, attempts FROM deliveries WHERE number IN"
 SAME = """SELECT number, id, lane, cost, size, condition, sequence, attempts FROM deliveries
 WHERE lane = ? AND same = ? AND same <> '' AND condition IN (0, 2)"""
-TRY = "INSERT OR REPLACE INTO tries (number, attempt, at, status, word, detail, lasted) VALUES (?, ?, ?, ?, ?, ?, ?)"
+TRY = """INSERT OR REPLACE INTO tries (number, attempt, at, status, word, detail, lasted, upstream)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 SETTLE = "UPDATE deliveries SET condition = ?, due = ?, attempts = ? WHERE number = ?"
-DELETE = "DELETE FROM deliveries WHERE number = ?"
-DELETE_TRIES = "DELETE FROM tries WHERE number = ?"
+DELETE = "DELETE FROM deliveries WHERE number IN"
+DELETE_TRIES = "DELETE FROM tries WHERE number IN"
 REPLAY = "UPDATE deliveries SET condition = ?, due = ?, begun = ? WHERE number = ?"
 
 HAS_ID = "SELECT 1 FROM deliveries WHERE id = ?"
@@ -50,7 +53,7 @@ FIRST = "SELECT number, accepted, condition FROM deliveries ORDER BY number LIMI
 OLDEST = """SELECT min(accepted) FROM (SELECT lane, accepted, condition FROM deliveries ORDER BY number LIMIT 5000)
 WHERE lane = ? AND condition < 3"""
 NEXT_DUE = "SELECT min(due) FROM deliveries WHERE lane = ? AND condition = 0"
-TRIES = "SELECT at, status, word, detail, lasted FROM tries WHERE number = ? ORDER BY attempt"
+TRIES = "SELECT at, status, word, detail, lasted, upstream FROM tries WHERE number = ? ORDER BY attempt"
 
 PAGE_CONDITION, PAGE_DUE = 13, 14
 #: What is meant is put in for the braces: "?"s, and words of our own.

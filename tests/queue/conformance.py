@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -21,7 +22,7 @@ from proxy.queue.records import (
 from proxy.queue.store import QueueStore
 
 NOW = 1_700_000_000.0
-FAILED = Try(NOW, 503, "upstream_unreachable", "", 0.5)
+FAILED = Try(NOW, 503, "upstream_unreachable", "", 0.5, "http://127.0.0.1:8000")
 OK = Try(NOW, 200, "delivered")
 Check = Callable[[QueueStore], Awaitable[None]]
 #: What ``conforming`` stores are opened with.
@@ -203,6 +204,22 @@ async def is_full_and_drops_nothing(store: QueueStore) -> None:
     await store.append([parcel("fits", body=b"x" * 50_000)])
 
 
+async def promises_no_byte_twice(store: QueueStore) -> None:
+    """Of large bodies that come side by side as many are taken as there is room for, and what is refused leaves none
+    of it taken.
+    """
+    body = b"x" * 1_000_000
+    for again in "ab":
+        each = [store.append([parcel(f"{again}{number}", body=body)]) for number in range(12)]
+        found = await asyncio.gather(*each, return_exceptions=True)
+        refused = [one for one in found if one is not None]
+        assert all(isinstance(one, QueueFullError) for one in refused), refused
+        assert len(refused) == 12 - MAX_BYTES // parcel("a", body=body).cost
+        for taken in await take(store):
+            await store.settle([delivered(taken)])
+    await fill(store)
+
+
 async def keeps_an_order(store: QueueStore) -> None:
     await store.append([parcel(f"d{n}", order="k") for n in range(3)] + [parcel("other", order="l")])
     first, other = await take(store)
@@ -293,6 +310,12 @@ CHECKS: tuple[Check, ...] = (
     *(keeps_what_it_is_given, keeps_large_bodies, keeps_the_keys, gives_each_to_one_courier),
     *(gives_what_is_due_the_longest_due_first, keeps_lanes_apart, tries_again_when_due, forgets_what_was_delivered),
     *(keeps_the_dead_with_their_history, replays_the_dead, drops_what_is_not_under_way, puts_back_what_was_under_way),
-    *(takes_back_what_was_not_sent, is_full_and_drops_nothing, keeps_an_order, counts_only_the_last_of_the_same),
+    *(
+        takes_back_what_was_not_sent,
+        is_full_and_drops_nothing,
+        promises_no_byte_twice,
+        keeps_an_order,
+        counts_only_the_last_of_the_same,
+    ),
     *(lets_the_next_go_where_the_first_is_dropped, pauses, expires, finds, finds_many, tells_ages, counts_each_id_once),
 )

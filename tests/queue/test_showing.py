@@ -15,26 +15,31 @@ NOW = 1_700_000_000.0
 FACTS = {"event": "push", "client": "192.0.2.7", "path": "/hook", "agent": "GitHub", "delivery_id": "d-1"}
 PARCEL = Parcel("abc1", "github", NOW - 3600, b"POST /hook HTTP/1.1\r\nHost: h\r\n\r\n", None, 2048, FACTS)
 KEPT = Kept(
-    7, PARCEL, Condition.WAITING, NOW + 30, 2, (Try(NOW - 60, 0, "upstream_timeout"), Try(NOW - 5, 503, "delivered"))
+    7,
+    PARCEL,
+    Condition.WAITING,
+    NOW + 30,
+    2,
+    (Try(NOW - 60, 0, "upstream_timeout"), Try(NOW - 5, 503, "delivered", "", 0.1, "agent:ci/ab12")),
 )
 
 
 @pytest.mark.parametrize(
     "words",
     ["", "route:github", "event:push status:503", "id:abc1", "ip:192.0.2.0/24", "size>1k", "before:30m", "waiting",
-     "d-1", "-dead", 'agent:"GitHub"'],
+     "d-1", "-dead", "agent:ci"],
 )  # fmt: skip
 def test_search_words_find_it(words: str) -> None:
     assert parse_query(words, NOW).matches(showing.searched_of(KEPT))
 
 
-@pytest.mark.parametrize("words", ["route:gitlab", "dead", "after:30m", "status:200", "size<1k"])
+@pytest.mark.parametrize("words", ["route:gitlab", "agent:other", "dead", "after:30m", "status:200", "size<1k"])
 def test_search_words_leave_it_out(words: str) -> None:
     assert not parse_query(words, NOW).matches(showing.searched_of(KEPT))
 
 
 def test_a_line() -> None:
-    line = "abc1  waiting  github  push  2.0KiB  1h old  2 attempts  answered 503  again in 30s"
+    line = "abc1  waiting  github  push  2.0KiB  1h old  2 attempts  answered 503  agent ci  again in 30s"
     assert showing.line_of(KEPT, NOW) == line
 
 
@@ -48,12 +53,22 @@ def test_a_page_has_every_attempt() -> None:
     page = "\n".join(showing.page_of(KEPT, NOW))
     assert "upstream_timeout" in page
     assert "answered 503" in page
+    assert "answered 503, 0.100 s, by agent:ci/ab12" in page
     assert "POST /hook HTTP/1.1" in page
+    assert "user_agent GitHub" in page
 
 
 def test_json_is_whole() -> None:
     found = json.loads(json.dumps(showing.json_of(KEPT)))
     assert (found["id"], found["condition"], len(found["attempts"])) == ("abc1", "waiting", 2)
+    assert (found["agent"], found["user_agent"]) == ("ci", "GitHub")
+    assert [one["upstream"] for one in found["attempts"]] == ["", "agent:ci/ab12"]
+
+
+def test_the_agent_is_the_last_that_had_it() -> None:
+    tries = (*KEPT.tries, Try(NOW, 0, "agent_away"))
+    assert showing.agent_through(replace(KEPT, tries=tries)) == "ci"
+    assert showing.agent_through(replace(KEPT, tries=(Try(NOW, 200, "delivered", "", 0.1, "http://a:80"),))) == ""
 
 
 def test_a_table_with_rates() -> None:

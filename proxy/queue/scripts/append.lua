@@ -1,8 +1,8 @@
--- ARGV: max_bytes, the courier that takes it or '', the version, then of each parcel: id, lane, accepted, attempts,
+-- ARGV: max_bytes, the courier that takes it or '', the version, the name of what is held for it or '', then of each parcel: id, lane, accepted, attempts,
 -- order, same, cost, size, facts, keys, head, body, and where its large body was put, or ''. Gives the numbers, and
 -- whether the courier has taken it.
 local max_bytes, me = tonumber(ARGV[1]), ARGV[2]
-local FIRST, FIELDS = 4, 13
+local FIRST, FIELDS = 5, 13
 local version = redis.call('GET', P .. 'version')
 if version and tonumber(version) > tonumber(ARGV[3]) then return 'newer' end
 local cost, ids = 0, {}
@@ -13,7 +13,7 @@ for at = FIRST, #ARGV, FIELDS do
   ids[id] = true
   if upload ~= '' and redis.call('STRLEN', upload) ~= tonumber(ARGV[at + 7]) then return 'body' end
 end
-if tonumber(redis.call('GET', P .. 'used') or '0') + cost > max_bytes then return 'full' end
+if used() + held(ARGV[4]) + cost > max_bytes then return 'full' end
 if not version then redis.call('SET', P .. 'version', ARGV[3]) end
 if redis.call('EXISTS', LOG) == 0 then redis.call('XGROUP', 'CREATE', LOG, GROUP, '0', 'MKSTREAM') end
 local numbers, has_taken = {}, 0
@@ -59,5 +59,9 @@ for at = FIRST, #ARGV, FIELDS do
     local other = redis.call('HGET', P .. 'owners', r.lane)
     if other and other ~= me then redis.call('PUBLISH', P .. 'bell', '') end
   end
+end
+if ARGV[4] ~= '' then
+  redis.call('SREM', P .. 'holds', ARGV[4])
+  redis.call('DEL', P .. 'hold:' .. ARGV[4])
 end
 return {numbers, has_taken}

@@ -27,6 +27,17 @@ local function mine(lane, me)
   redis.call('HSET', P .. 'owners', lane, me)
   return true
 end
+-- What is held free for bodies that are on their way, but for what `mine` holds.
+local function held(mine)
+  local sum = 0
+  for _, hold in ipairs(redis.call('SMEMBERS', P .. 'holds')) do
+    local size = redis.call('GET', P .. 'hold:' .. hold)
+    if not size then redis.call('SREM', P .. 'holds', hold)
+    elseif hold ~= mine then sum = sum + tonumber(size) end
+  end
+  return sum
+end
+local function used() return tonumber(redis.call('GET', P .. 'used') or '0') end
 local function leave(n, r)
   if r.condition == WAITING then redis.call('ZREM', P .. 'due:' .. r.lane, pad(n)) end
   if r.condition == TAKEN then redis.call('XACK', LOG, GROUP, entry(n)) end

@@ -1,0 +1,122 @@
+"""How deliveries come into the database of a store, on its thread: one by one, or all that came together in one."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+
+from proxy.queue import statements as sql
+from proxy.queue.folder import QueueFolder
+from proxy.queue.group_commit import BatchLedger
+from proxy.queue.records import Condition, Parcel, QueueFullError
+from proxy.queue.reserve import Promise, Reserve
+from proxy.queue.sqlite_work import INLINE_BYTES, remove
+from proxy.values import frozen
+
+#: Rows of one statement at most; smaller ones have a power of two, so that few are ever prepared.
+MOST_ROWS = 64
+
+
+@frozen
+class Room:
+    """What may be kept in a store of ``max_bytes``, and on its disk."""
+
+    folder: QueueFolder
+    reserve: Reserve
+    max_bytes: int
+
+    def check(self, size: int, database: sqlite3.Connection, ledger: BatchLedger, *, promised: int = 0) -> None:
+        """Raises QueueFullError where there is none for so many bytes, of which ``promised`` are promised already."""
+        others = max(0, self.reserve.total() - promised)
+        if ledger.used + others + size > self.max_bytes:
+            raise QueueFullError("max_bytes is reached")
+        spare = self.folder.spare() - others
+        if spare < 0 and spare + database.execute(sql.FREE).fetchone()[0] < 0:
+            raise QueueFullError("the disk is nearly full, and delivering needs the rest")
+
+    def promise(self, promise: Promise, size: int, database: sqlite3.Connection, ledger: BatchLedger) -> None:
+        """Keep so many bytes free for bodies that are to be written. Raises QueueFullError."""
+        self.check(size, database, ledger)
+        promise.begin(size)
+
+
+@frozen
+class Insertion:
+    """What ``append`` does in the thread. ``promise`` is of its large bodies, which are written already."""
+
+    parcels: Sequence[Parcel]
+    condition: Condition
+    room: Room
+    promise: Promise | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but their own rows changes with them, so that others can be inserted beside them."""
+        return self.promise is None and not any(one.order or one.same for one in self.parcels)
+
+    @property
+    def cost(self) -> int:
+        """What they count against ``max_bytes``."""
+        return sum(parcel.cost for parcel in self.parcels)
+
+    def run(self, database: sqlite3.Connection, ledger: BatchLedger) -> list[int]:
+        """Insert them, all or none; gives their numbers. Raises QueueFullError."""
+        self.room.check(self.cost, database, ledger, promised=0 if self.promise is None else self.promise.size)
+        numbers = [self._insert(parcel, database, ledger) for parcel in self.parcels]
+        if self.promise is not None:
+            self.promise.end()  # others see it with the row: all this is under the lock of the database
+        return numbers
+
+    def _insert(self, parcel: Parcel, database: sqlite3.Connection, ledger: BatchLedger) -> int:
+        condition = self.condition
+        if parcel.same:  # of those that wait and are the same, the last counts
+            same = database.execute(sql.SAME, (parcel.lane, parcel.same)).fetchall()
+            remove(database, ledger, same, "dropped", self.room.folder.forget)
+        if parcel.order and database.execute(sql.IS_BEHIND, (parcel.lane, parcel.order)).fetchone() is not None:
+            condition = Condition.BEHIND
+        number = database.execute(sql.INSERT, _row(parcel, condition)).lastrowid
+        assert number is not None
+        ledger.add(parcel.lane, live=1, accepted=1, bytes=parcel.cost)
+        return number
+
+
+def insert_together(
+    database: sqlite3.Connection, ledger: BatchLedger, insertions: Sequence[Insertion]
+) -> list[list[int]]:
+    """``run`` of plain ones in few statements: all or none. Each statement that is executed gives the loop's lock away
+    and waits for it again, which costs more than the insertion itself.
+    """
+    insertions[0].room.check(sum(one.cost for one in insertions), database, ledger)
+    rows = [_row(parcel, one.condition) for one in insertions for parcel in one.parcels]
+    numbers = iter(_insert_rows(database, rows))
+    lanes: dict[str, Counter[str]] = {}
+    for one in insertions:
+        for parcel in one.parcels:
+            lanes.setdefault(parcel.lane, Counter()).update(live=1, accepted=1, bytes=parcel.cost)
+    for lane, changes in lanes.items():
+        ledger.add(lane, **changes)
+    return [[next(numbers) for _ in one.parcels] for one in insertions]
+
+
+def _insert_rows(database: sqlite3.Connection, rows: Sequence[tuple[object, ...]]) -> list[int]:
+    """Their numbers: those of one statement follow each other, for no other writes meanwhile."""
+    numbers: list[int] = []
+    at = 0
+    while at < len(rows):
+        count = min(MOST_ROWS, 1 << (len(rows) - at).bit_length() - 1)
+        statement = sql.INSERT + sql.ONE_MORE * (count - 1)
+        last = database.execute(statement, [value for row in rows[at : at + count] for value in row]).lastrowid
+        assert last is not None
+        numbers += range(last - count + 1, last + 1)
+        at += count
+    return numbers
+
+
+def _row(parcel: Parcel, condition: Condition) -> tuple[object, ...]:
+    return (
+        *(parcel.id, parcel.lane, int(condition), parcel.accepted, parcel.accepted, parcel.accepted),
+        *(parcel.attempts, parcel.order, parcel.same, parcel.cost, parcel.size, json.dumps(dict(parcel.facts))),
+        *(b"".join(parcel.keys), parcel.head, parcel.body if parcel.size <= INLINE_BYTES else None),
+    )
