@@ -39,8 +39,7 @@ _OF_TURNS = ("concurrency", "pace")
 
 def _check_keys(view: Table, deliver: Deliver) -> None:
     """Keys that have no effect: better said than ignored."""
-    direct, copied = deliver is Deliver.DIRECT, has_copies(view)
-    idle = (*_OF_ANSWERS, *(() if copied else _OF_KEPT)) if direct and not view.doubtful("deliver") else ()
+    idle = _idle_keys(view, deliver)
     for key in idle:
         if key in view:
             view.wrong(key, "has no effect: the route delivers directly", 'write deliver = "fallback" or "queue"')
@@ -49,6 +48,13 @@ def _check_keys(view: Table, deliver: Deliver) -> None:
     ordered = view.need("order", str) == "strict" or view.doubtful("order")
     if "order_by" in view and "order_by" not in idle and not ordered:
         view.wrong("order_by", "has no effect without an order", 'write order = "strict"')
+
+
+def _idle_keys(view: Table, deliver: Deliver) -> tuple[str, ...]:
+    """Those that mean nothing where nothing is kept."""
+    if deliver is not Deliver.DIRECT or view.doubtful("deliver"):
+        return ()
+    return _OF_ANSWERS if has_copies(view) else (*_OF_ANSWERS, *_OF_KEPT)
 
 
 def read_delivery(view: Table) -> DeliveryRule | None:
@@ -164,14 +170,13 @@ def check_queue(top: Table, settings: Settings, routes: Sequence[Route]) -> None
     doubtful = top.doubtful("state_dir") or view.doubtful("path") or view.doubtful("url")
     for route in keeping:
         _check_keeping(tables[route.name], route, has_place=settings.queue is not None or doubtful)
-    for route in keeping:
-        if route.delivery is not None and route.delivery.resign:
-            _check_resigning(tables[route.name], route)
     if view.exists and not keeping:
         view.warn("", "", 'no route keeps deliveries: write deliver = "fallback" or "queue" in one')
 
 
 def _check_keeping(table: Table, route: Route, *, has_place: bool) -> None:
+    if route.delivery is not None and route.delivery.resign:
+        _check_resigning(table, route)
     if not has_place:
         table.wrong(
             _cause(route),

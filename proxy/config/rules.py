@@ -166,6 +166,16 @@ _RULES = (
         "A certificate has no name that a route's `public_url` has.",
         "Serve the one that providers ask for, or mend `public_url`.",
     ),
+    Rule(
+        "H601",
+        "Deliveries are kept for a route, or a copy, that is no longer configured.",
+        "Name a route so again and they are delivered, or `hookward queue drop --search 'route:NAME' --yes`.",
+    ),
+    Rule(
+        "H602",
+        "A route keeps no more, and deliveries of it are here still.",
+        "Those that wait are delivered; `hookward queue list route:NAME` shows them, `replay` tries dead ones again.",
+    ),
 )
 
 RULES: Mapping[str, Rule] = MappingProxyType({rule.id: rule for rule in _RULES})

@@ -5,9 +5,11 @@ the queue where a route asks for one.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from types import ModuleType
 
 from proxy.config.duplicates import FILE_NAME
@@ -20,10 +22,15 @@ from proxy.net.duplicates import SharedStore, StoreError
 from proxy.net.http_server import Paths
 from proxy.net.site import Site
 
+log = logging.getLogger(__name__)
+
+#: ``queue.folder.DATABASE``, which is not imported where there is none.
+QUEUE_FILE = "queue.sqlite3"
+
 
 def import_queue(loaded: Loaded) -> ModuleType | None:
-    """The module of the queue, where a route asks for one. To be called while the package can be read for certain."""
-    if not _keeps(loaded):
+    """The module of the queue, where there is to be one. To be called while the package can be read for certain."""
+    if not (_keeps(loaded) or _is_left(loaded)):
         return None
     from proxy.queue import opening, records
 
@@ -35,6 +42,17 @@ def import_queue(loaded: Loaded) -> ModuleType | None:
 
 def _keeps(loaded: Loaded) -> bool:
     return any(route.delivery is not None for route in loaded.policy.routes)
+
+
+def _is_left(loaded: Loaded) -> bool:
+    """Whether there may be deliveries that were kept by routes which keep no more."""
+    queue = loaded.settings.queue
+    if queue is None or queue.path is None:
+        return queue is not None
+    try:
+        return Path(queue.path, QUEUE_FILE).exists()
+    except OSError:
+        return False
 
 
 class Stores:
@@ -54,9 +72,11 @@ class Stores:
         self.change(loaded)
 
     def change(self, loaded: Loaded) -> None:
-        """Open the queue where a route of ``loaded`` is the first that keeps what it is sent. Raises ConfigError."""
-        settings = loaded.settings.queue
-        if not (self._is_open and _keeps(loaded)) or settings is None or self._close_queue is not None:
+        """Open the queue where a route of ``loaded`` is the first that keeps what it is sent, or others may have kept
+        something. Raises ConfigError.
+        """
+        settings, keeps = loaded.settings.queue, _keeps(loaded)
+        if not self._is_open or settings is None or self._close_queue is not None or not (keeps or _is_left(loaded)):
             return
         # The wing is imported where it is configured, and not at every start.
         from proxy.queue import asked, opening, records
@@ -66,7 +86,11 @@ class Stores:
         except records.QueueError as error:
             mend = "let the user that hookward runs as write there, or name another folder: `path` in [queue]"
             mend = mend if settings.url is None else how_to_add("redis")
-            raise ConfigError([Problem("queue", str(error), mend)]) from None
+            problem = Problem("queue", str(error), mend)
+            if keeps:
+                raise ConfigError([problem]) from None
+            log.warning("deliveries may be kept that no route asks for any more, and cannot be looked at: %s", problem)
+            return
         self._site.queue = keeper
         desk = asked.QueueDesk(keeper.store, keeper.ring, self._site.clock.wall, self._keeps)
         for place, handler in desk.places.items():

@@ -201,7 +201,8 @@ async def _status(command: _Command) -> int:
         for count in counts:
             print(json.dumps(showing.count_json(count, earlier.get(count.lane, count), seconds, now)))
         return ExitCode.OK
-    for line in showing.table_of(counts, before, seconds, now):
+    known = command.place.keeping | command.place.direct or None
+    for line in showing.table_of(counts, before, seconds, now, known):
         print(line)
     if command.opened.is_at_rest:
         print("no process delivers from it now")

@@ -26,6 +26,7 @@ from proxy.queue.lane_turns import LaneTurns
 from proxy.queue.records import Condition, Counted, QueueError, Taken
 from proxy.queue.settling import AGAIN_S, Settling
 from proxy.queue.store import QueueStore, count_lanes
+from proxy.queue.strays import StrayWatch, destinations
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,9 @@ class Courier:
         self.lanes: dict[str, Lane] = {}
         self._turns: dict[str, LaneTurns] = {}  # of lanes whose route's exchanges take turns as well
         self.counted = Counted()
+        self._strays = StrayWatch()
         self._known_by: Policy | None = None
-        self._keeping: dict[str, Route] = {}  # routes by name, of that policy
+        self._keeping: dict[str, Route] = {}  # where lanes go, of that policy
         self._woken = asyncio.Event()
         self._out: dict[Attempt, Turnstile | None] = {}  # and what each has gone through
         self._settling = Settling(site.loop, store, self._settled)
@@ -176,6 +178,7 @@ class Courier:
             if found := await self._store.expire(wall - self._max_age_s):
                 log.warning("%d kept deliveries were older than max_age, and are removed", found)
         self.counted = await count_lanes(self._store, self._site.clock)
+        self._strays.look(self._site.policy, self.counted.lanes.values())
         for count in self.counted.lanes.values():
             route = self._route(count.lane)
             if route is None:
@@ -209,7 +212,7 @@ class Courier:
         policy = self._site.policy
         if policy is not self._known_by:
             self._known_by = policy
-            self._keeping = policy.lanes()
+            self._keeping = destinations(policy)
         return self._keeping.get(lane)
 
     def _lane(self, name: str, route: Route) -> Lane:

@@ -50,7 +50,7 @@ class Reserve:
         return sum(max(0, one) for one in _ALL.unpack(read.ljust(_ALL.size, b"\0")))
 
     def add(self, size: int) -> None:
-        """Promise so much more; to be called in a transaction of the database. Raises QueueError."""
+        """ReservedBytes so much more; to be called in a transaction of the database. Raises QueueError."""
         with self._lock:
             if self._slot < 0:
                 self._slot = self._free_slot()
@@ -99,7 +99,7 @@ class Reserve:
         fcntl.fcntl(self._file, _SET_LOCK, struct.pack("hhqqi0q", kind, os.SEEK_SET, slot * _WIDTH, _WIDTH, 0))
 
 
-class Promise:
+class ReservedBytes:
     """So many bytes for one delivery, until it has its row, or none comes of it."""
 
     __slots__ = ("_reserve", "size")

@@ -5,7 +5,7 @@ All that a sender chose is made visible (``config.commandline.visible``) before 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
 from proxy.config.commandline import visible
@@ -117,8 +117,16 @@ def said(word: str, status: int) -> str:
     return f"answered {status}" if status else word
 
 
-def table_of(counts: Sequence[LaneCount], before: Sequence[LaneCount], seconds: float, now: float) -> list[str]:
-    """A line for each lane; rates are of the ``seconds`` since ``before``."""
+def table_of(
+    counts: Sequence[LaneCount],
+    before: Sequence[LaneCount],
+    seconds: float,
+    now: float,
+    known: Collection[str] | None = None,
+) -> list[str]:
+    """A line for each lane; rates are of the ``seconds`` since ``before``. ``known`` are the lanes that are configured,
+    where that can be told.
+    """
     earlier = {count.lane: count for count in before}
     rows = [("ROUTE", "WAITING", "DEAD", "OLDEST", "IN/S", "OUT/S", "SIZE", "")]
     for count in counts:
@@ -132,7 +140,7 @@ def table_of(counts: Sequence[LaneCount], before: Sequence[LaneCount], seconds: 
                 f"{(count.accepted - first.accepted) / seconds:.1f}",
                 f"{(count.delivered - first.delivered) / seconds:.1f}",
                 about_size(count.bytes),
-                "paused" if count.paused else "",
+                "no route any more" if known is not None and count.lane not in known else "paused" * count.paused,
             )
         )
     return list(_columns(rows))

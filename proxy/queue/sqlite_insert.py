@@ -11,7 +11,7 @@ from proxy.queue import statements as sql
 from proxy.queue.folder import QueueFolder
 from proxy.queue.group_commit import BatchLedger
 from proxy.queue.records import Condition, Parcel, QueueFullError
-from proxy.queue.reserve import Promise, Reserve
+from proxy.queue.reserve import Reserve, ReservedBytes
 from proxy.queue.sqlite_work import INLINE_BYTES, remove
 from proxy.values import frozen
 
@@ -36,7 +36,7 @@ class Room:
         if spare < 0 and spare + database.execute(sql.FREE).fetchone()[0] < 0:
             raise QueueFullError("the disk is nearly full, and delivering needs the rest")
 
-    def promise(self, promise: Promise, size: int, database: sqlite3.Connection, ledger: BatchLedger) -> None:
+    def promise(self, promise: ReservedBytes, size: int, database: sqlite3.Connection, ledger: BatchLedger) -> None:
         """Keep so many bytes free for bodies that are to be written. Raises QueueFullError."""
         self.check(size, database, ledger)
         promise.begin(size)
@@ -49,7 +49,7 @@ class Insertion:
     parcels: Sequence[Parcel]
     condition: Condition
     room: Room
-    promise: Promise | None = None
+    promise: ReservedBytes | None = None
 
     @property
     def is_plain(self) -> bool:

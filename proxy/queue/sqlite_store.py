@@ -21,7 +21,7 @@ from proxy.queue.folder import QueueFolder
 from proxy.queue.group_commit import CommitStatistics, GroupCommit
 from proxy.queue.layout import open_database, open_to_read
 from proxy.queue.records import Choice, Condition, Kept, LaneCount, Parcel, QueueError, Settlement, Taken
-from proxy.queue.reserve import Promise, Reserve
+from proxy.queue.reserve import Reserve, ReservedBytes
 from proxy.queue.sqlite_insert import Insertion, Room, insert_together
 from proxy.queue.sqlite_work import INLINE_BYTES
 
@@ -79,7 +79,7 @@ class QueueFile:
         self, parcels: Sequence[Parcel], large: Sequence[Parcel], condition: Condition
     ) -> list[int]:
         """Those that are ``large`` are written before there is a row, and room is kept for them before that."""
-        promise = Promise(self._reserve)
+        promise = ReservedBytes(self._reserve)
         filed: list[str] = []
         try:
             await self._writer.run(partial(self._room.promise, promise, sum(one.cost for one in large)))

@@ -35,6 +35,7 @@ from proxy.net.clock import Clock
 from proxy.net.tls import load_certificates
 from proxy.tools.explain import read_file
 from proxy.tools.ip_sets import SetRow, sentence, show_age
+from proxy.tools.kept_notes import kept_notes
 from proxy.tools.lint import lint
 from proxy.tools.start import check_user, errors_of_ports, problems_with_log, problems_with_stores
 from proxy.tools.units import installed_unit
@@ -68,7 +69,9 @@ def main(argv: Sequence[str]) -> int:
     served = _tell_certificates(loaded, now)
     notes = certificate_notes(served, loaded.policy, loaded.settings, now)
     ports = ([], []) if arguments.elsewhere else errors_of_ports(loaded.settings)
-    warnings = audible([*loaded.settings.warnings, *lint(loaded, now), *notes, *ports[1]], arguments.silence)
+    warnings = audible(
+        [*loaded.settings.warnings, *lint(loaded, now), *notes, *judged.notes, *ports[1]], arguments.silence
+    )
     for warning in warnings:
         print(_shown(warning), file=sys.stderr)
     problems = [*_run_tests(loaded), *judged.problems]
@@ -85,6 +88,7 @@ class Judged:
 
     loaded: Loaded
     problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()  # on what is kept on this host
 
 
 def load_as_service(arguments: argparse.Namespace, shelf: SetShelf, *, elsewhere: bool) -> Judged:
@@ -119,7 +123,7 @@ def load_as_service(arguments: argparse.Namespace, shelf: SetShelf, *, elsewhere
             stack.enter_context(named.worn())
             loaded = load_namespace(arguments, environ, shelf=shelf)
             load_certificates(loaded.settings)
-        return Judged(loaded, (*problems, *problems_with_stores(loaded)))
+        return Judged(loaded, (*problems, *problems_with_stores(loaded)), tuple(kept_notes(loaded)))
 
 
 def build_parser() -> RunParser:

@@ -14,6 +14,7 @@ from proxy.queue.attempt import Attempt
 from proxy.queue.attempt_record import record_of
 from proxy.queue.records import Choice, Condition, Parcel, QueueError, Settlement, Taken
 from proxy.reasons import Reason
+from tests import policies
 from tests.queue.conformance import names
 from tests.queue.staging import OK, PATIENCE_S, RULE, Stage, another_courier, answer, staged, with_rule
 
@@ -292,5 +293,33 @@ def test_it_ends_though_nothing_can_be_written(tmp_path: Path, monkeypatch: pyte
         await stage.until(lambda: stage.outcomes == ["delivered"])
         async with asyncio.timeout(PATIENCE_S):
             await stage.courier.stop()
+
+    play(tmp_path, act)
+
+
+def test_what_waits_for_a_route_that_keeps_no_more_is_delivered(tmp_path: Path) -> None:
+    async def act(stage: Stage) -> None:
+        stage.courier.lane_of(stage.route).paused = True
+        await stage.keep("one", "two")
+        stage.site.use(policies.policy(replace(stage.route, delivery=None)))
+        stage.courier.look()
+        await stage.until_empty()
+        assert len(stage.application.requests) == 2
+
+    play(tmp_path, act)
+
+
+def test_what_waits_for_no_route_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def act(stage: Stage) -> None:
+        stage.courier.lane_of(stage.route).paused = True
+        await stage.keep("one")
+        stage.site.use(policies.policy(replace(stage.route, name="other")))
+        stage.courier.look()
+        await stage.until(lambda: "no route any more" in caplog.text)
+        assert await names(stage.opened.store) == ["one"]
+        stage.site.use(policies.policy(stage.route))
+        stage.courier.look()
+        await stage.until_empty()
+        assert len(stage.application.requests) == 1
 
     play(tmp_path, act)

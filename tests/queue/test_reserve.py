@@ -11,7 +11,7 @@ import pytest
 
 from proxy.queue import reserve as module
 from proxy.queue.records import QueueError
-from proxy.queue.reserve import Promise, Reserve
+from proxy.queue.reserve import Reserve, ReservedBytes
 
 HOLDER = """
 import sys
@@ -27,7 +27,7 @@ sys.stdin.read()
 def test_all_that_have_it_open_are_summed(tmp_path: Path) -> None:
     one, other = Reserve(tmp_path), Reserve(tmp_path)
     one.add(100)
-    promise = Promise(other)
+    promise = ReservedBytes(other)
     promise.begin(30)
     one.add(1)
     assert one.total() == other.total() == 131
@@ -72,7 +72,7 @@ def test_links_are_refused(tmp_path: Path) -> None:
 
 def test_a_disk_that_fails_promises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reserve = Reserve(tmp_path)
-    promise = Promise(reserve)
+    promise = ReservedBytes(reserve)
 
     def fail(*_: object) -> int:
         raise OSError(5, "Input/output error")

@@ -1,0 +1,73 @@
+"""What comes together is inserted together, and each has what it would have alone."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from proxy.queue.group_commit import BatchLedger
+from proxy.queue.records import Condition, QueueError, QueueFullError
+from proxy.queue.sqlite_insert import MOST_ROWS, Insertion, Room, insert_together
+from proxy.queue.sqlite_store import QueueFile
+from tests.queue.conformance import MAX_BYTES, count, names, only, parcel, take
+from tests.queue.test_sqlite_store import with_store
+
+
+def rows(database: sqlite3.Connection) -> list[tuple[int, str]]:
+    return database.execute("SELECT number, id FROM deliveries ORDER BY number").fetchall()
+
+
+def insertion(room: Room, *ids: str, size: int = 4, order: str = "") -> Insertion:
+    parcels = [parcel(name, body=b"x" * size, order=order) for name in ids]
+    return Insertion(parcels, Condition.WAITING, room)
+
+
+@pytest.mark.parametrize("many", [2, 3, MOST_ROWS, MOST_ROWS + 5, 3 * MOST_ROWS + 1])
+def test_each_has_the_number_of_its_row(tmp_path: Path, many: int) -> None:
+    async def check(store: QueueFile) -> None:
+        room = store._room
+        each = [insertion(room, f"d{number}", f"e{number}") for number in range(many)]
+        ledger = BatchLedger()
+        with closing(sqlite3.connect(store.folder.database, isolation_level=None)) as database:
+            numbers = insert_together(database, ledger, each)
+            found = dict(rows(database))
+        assert [[found[one] for one in pair] for pair in numbers] == [[f"d{n}", f"e{n}"] for n in range(many)]
+        assert (ledger.changes["hook"]["live"], ledger.used) == (2 * many, 2 * many * parcel("d").cost)
+
+    with_store(tmp_path / "queue", check)
+
+
+def test_one_that_is_at_fault_fails_alone(tmp_path: Path) -> None:
+    async def check(store: QueueFile) -> None:
+        await store.append([parcel("twice")])
+        ids = [f"d{number}" for number in range(20)] + ["twice"]
+        found = await asyncio.gather(*(store.append([parcel(name)]) for name in ids), return_exceptions=True)
+        assert [isinstance(one, QueueError) for one in found] == [False] * 20 + [True]
+        assert len(await names(store)) == (await count(store)).live == 21
+
+    with_store(tmp_path / "queue", check)
+
+
+def test_those_that_have_no_room_are_told_alone(tmp_path: Path) -> None:
+    async def check(store: QueueFile) -> None:
+        body = b"x" * 60_000
+        each = [store.append([parcel(f"d{number}", body=body)]) for number in range(100)]
+        found = await asyncio.gather(*each, return_exceptions=True)
+        refused = [one for one in found if isinstance(one, QueueFullError)]
+        assert len(refused) == 100 - MAX_BYTES // parcel("d", body=body).cost
+
+    with_store(tmp_path / "queue", check)
+
+
+def test_what_has_an_order_goes_by_it(tmp_path: Path) -> None:
+    async def check(store: QueueFile) -> None:
+        assert not insertion(store._room, "a", order="k").is_plain
+        await asyncio.gather(*(store.append([parcel(f"d{number}", order="k")]) for number in range(10)))
+        assert [one.parcel.id for one in await take(store)] == ["d0"]
+        assert (await only(store, "d1")).condition is Condition.BEHIND
+
+    with_store(tmp_path / "queue", check)
