@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet reach reach-soak reach-restart reach-cost crash power-loss disk-faults backlog queue-bench crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet reach reach-soak reach-restart reach-cost crash crash-hosts power-loss disk-faults backlog queue-bench crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ fleet: .venv/test.stamp ## Kill one of three hookwards after the other behind HA
 
 crash: .venv/test.stamp ## Kill a loaded hookward that keeps deliveries, and lose none that was told 2xx (ARGS="--kills 1000")
 	$(BIN)/python -m bench.queue.crash $(ARGS)
+
+crash-hosts: .venv/test.stamp ## Kill three hookwards behind HAProxy and the Redis that they keep in, and lose none that was told 2xx (ARGS="--kills 500")
+	$(BIN)/python -m bench.queue.hosts $(ARGS)
 
 power-loss: .venv/test.stamp ## Open whatever a disk may have kept when the power fails, at every moment of a run (needs strace)
 	$(BIN)/python -m bench.queue.power $(ARGS)

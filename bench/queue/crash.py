@@ -2,7 +2,9 @@
 
 A sender and an application run all the time, each with a ledger of its own; a third program reads the two and judges
 (``bench.queue.checker``). Killed are the whole process group, one worker, or the supervisor; while it serves, while it
-starts, and right after a reload. Every process of hookward then goes through the same recovery as any user's.
+starts, right after a reload, during an upgrade, and while it migrates a store of the version before. Some take the log
+of the database in all the time, so that kills fall into that as well. Every process of hookward then goes through the
+same recovery as any user's.
 
     python -m bench.queue.crash --kills 1000
 """
@@ -24,12 +26,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from sqlite3 import connect
+from sqlite3 import OperationalError, connect
 from time import monotonic, sleep
 
 from bench.load.delivery import SECRET
 from bench.load.process import family, free_port
 from bench.queue.checker import Findings, judge
+from proxy.queue.layout import VERSION
 
 START_S = 30.0
 #: So long at most until all is delivered that waits at the end.
@@ -61,6 +64,14 @@ ROUTES = {
 }
 
 
+#: A hookward whose database takes its log in with nearly every transaction.
+OFTEN = (
+    "import proxy.queue.layout as l; l.CHECKPOINT_PAGES = 20; from proxy.ops.cli import main; raise SystemExit(main())"
+)
+#: What makes a store of today one of the version before.
+BACK = ("ALTER TABLE tries DROP COLUMN upstream", "PRAGMA user_version = 1")
+
+
 class Operator:
     """Starts hookward and kills it, in ``folder``."""
 
@@ -90,7 +101,8 @@ class Operator:
         draft.replace(self._folder / "hookward.toml")
 
     def start(self, *, wait: bool = True) -> None:
-        command = [sys.executable, "-m", "proxy", "--config", str(self._folder / "hookward.toml")]
+        program = ["-c", OFTEN] if self._generator.random() < 0.3 else ["-m", "proxy"]
+        command = [sys.executable, *program, "--config", str(self._folder / "hookward.toml")]
         with (self._folder / "hookward.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
@@ -121,6 +133,25 @@ class Operator:
         self.write()
         self._process.send_signal(signal.SIGHUP)
 
+    def upgrade(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR2)
+
+    def _set_back(self) -> bool:
+        """Make the store one of the version before; False where it is one already, or there is none."""
+        folder = self._folder / "state" / "queue"
+        try:
+            with closing(connect(f"file:{folder}/queue.sqlite3?mode=rw", uri=True)) as database:
+                if database.execute("PRAGMA user_version").fetchone() != (VERSION,):
+                    return False
+                for statement in BACK:
+                    database.execute(statement)
+                database.commit()
+        except OperationalError:
+            return False
+        (folder / "queue.sqlite3.v1").unlink(missing_ok=True)
+        return True
+
     def kill(self, kind: str) -> None:
         """Kill what ``kind`` says. Where the supervisor lives, it mends the rest by itself."""
         assert self._process is not None
@@ -145,8 +176,18 @@ class Operator:
             sleep(chance() * 0.8)
             self.kill("while starting")
             return
+        if chance() < 0.1 and self._set_back():
+            self.start(wait=False)
+            sleep(0.2 + chance() * 0.8)
+            self.kill("while migrating")
+            return
         self.start()
         self._await_answers()
+        if chance() < 0.15:
+            self.upgrade()
+            sleep(chance() * 1.5)
+            self.kill("during an upgrade")
+            return
         for _ in range(self._generator.choice((0, 0, 1, 3))):
             sleep(chance() * 0.6)
             self.kill("worker")
@@ -157,6 +198,7 @@ class Operator:
         self.kill("supervisor" if chance() < 0.2 else "all")
 
     def stop(self) -> None:
+        """The end: of the process that was started, by a SIGTERM, and of one that an upgrade has left."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self._process.wait(30)
@@ -192,7 +234,7 @@ def crash(options: argparse.Namespace, folder: Path, say: Callable[[str], None])
     try:
         with running(*application) as server:
             with running(*sender, "--seed", str(options.seed)):
-                while (done := operator.kills.total()) < options.kills:
+                while (done := operator.kills.total()) < options.kills and monotonic() - began < options.seconds:
                     operator.round()
                     if operator.kills.total() // 100 > done // 100:
                         say(f"{operator.kills.total()} kills in {monotonic() - began:.0f} s")
@@ -234,6 +276,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None] = print) -> int:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.queue.crash", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="kill no longer than this")
     parser.add_argument("--rate", type=float, default=150.0, help="deliveries per second")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 16))

@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from proxy.queue.layout import CHECKPOINT_PAGES
 from proxy.queue.records import Parcel, QueueError
 
 DATABASE = "queue.sqlite3"
 BODIES = "bodies"
 LOCK = "courier.lock"
-#: What the log of the database grows to (``wal_autocheckpoint`` pages in ``queue.layout``).
-LOG_BYTES = 4000 * 4096
+#: What the log of the database grows to.
+LOG_BYTES = CHECKPOINT_PAGES * 4096
 #: Read back in pieces of this size: what a transport takes in one write.
 PIECE_BYTES = 64 * 1024
 #: A body of which no row speaks after so many seconds has none coming.

@@ -14,6 +14,8 @@ from proxy.queue.records import QueueError
 
 #: How long a process waits for the transactions of others.
 BUSY_S = 5.0
+#: So many pages the log has before the database takes it in.
+CHECKPOINT_PAGES = 4000
 
 _V1 = (
     """CREATE TABLE deliveries (
@@ -75,7 +77,7 @@ def open_database(path: Path, *, steps: tuple[tuple[str, ...], ...] = STEPS) -> 
             database.execute("PRAGMA journal_mode = WAL")
             # Each commit waits for the disk: what was told 2xx is there.
             database.execute("PRAGMA synchronous = FULL")
-            database.execute("PRAGMA wal_autocheckpoint = 4000")
+            database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             _migrate(database, path, steps)
         except BaseException:
             database.close()

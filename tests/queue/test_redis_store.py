@@ -284,6 +284,7 @@ def test_it_says_whether_redis_keeps_what_it_acknowledges(
         run(server, check)
 
 
+@pytest.mark.timeout(240)  # some 800 syncs, on a disk that may be busy
 def test_nothing_acknowledged_is_lost_when_redis_is_killed(tmp_path: Path) -> None:
     async def check(store: QueueRedis) -> None:
         told: set[str] = set()
