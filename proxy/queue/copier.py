@@ -94,7 +94,15 @@ def told_of(relay: KeepingRelay, spill: Spilled | None) -> Telling:
 
 
 def parcel_of(
-    site: Site, relay: KeepingRelay, route: Route, head: bytes, told: Telling, *, name: str, spill: Spilled | None
+    site: Site,
+    relay: KeepingRelay,
+    route: Route,
+    head: bytes,
+    told: Telling,
+    *,
+    name: str,
+    spill: Spilled | None,
+    is_copy: bool = False,
 ) -> Parcel:
     """What is kept under ``name`` of the delivery of ``relay`` for ``route``, which is its own or that of a copy;
     ``head`` is sealed.
@@ -109,6 +117,8 @@ def parcel_of(
         facts=told.facts,
         order=told.order,
         same=told.same,
+        keys=() if is_copy else relay.keys.every,
+        attempts=0 if is_copy else relay.attempts,
         spill=spill,
     )
 
@@ -126,5 +136,6 @@ def parcels_of(
     for number, (route, head) in enumerate(copies, 1):
         own = route.delivery is not None and route.delivery.resign
         sealed = seal(head, route, leaves_token=own)
-        found.append(parcel_of(site, relay, route, sealed, told, name=f"{name}-copy{number}", spill=spill))
+        copy = f"{name}-copy{number}"
+        found.append(parcel_of(site, relay, route, sealed, told, name=copy, spill=spill, is_copy=True))
     return found

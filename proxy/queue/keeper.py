@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 from proxy.core.delivery import Deliver
@@ -97,7 +96,6 @@ class DeliveryKeeper:
         name, head = name_of(self._site, relay), seal(relay.kept_head, route)
         told_by = told_of(relay, spill)
         parcel = parcel_of(self._site, relay, route, head, told_by, name=name, spill=spill)
-        parcel = replace(parcel, keys=relay.keys.every, attempts=relay.attempts)
         # What was to be sent itself has its copies already.
         copies = relay.copies() if relay.rule.deliver is Deliver.QUEUE else []
         also = parcels_of(self._site, relay, copies, told_by, spill)

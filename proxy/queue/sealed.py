@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from proxy.core.policy import Route
 from proxy.core.secrets import Secret
@@ -24,8 +25,11 @@ def seal(head: bytes, route: Route, *, leaves_token: bool = True) -> bytes:
     """``head``, a request head that we wrote, without the credentials that ``route`` can do without; and where it is
     for an application that is not to have the token, without a place for it.
     """
-    start, *lines, _, _ = head.split(b"\r\n")
     token = token_field(route.token)
+    lowered = head.lower()
+    if not any(b"\r\n%b:" % name in lowered for name in (CREDENTIALS | {token} if token else CREDENTIALS)):
+        return head  # of nearly all
+    start, *lines, _, _ = head.split(b"\r\n")
     kept = [start]
     for line in lines:
         name, _, _ = line.partition(b":")
@@ -42,8 +46,10 @@ def unseal(head: bytes, route: Route, secret_name: str, now: float, more: list[b
     token is the one it came with, by name, or where that is no longer there the newest. ``now`` is in seconds since
     the epoch.
     """
-    start, *lines, _, _ = head.split(b"\r\n")
     token = token_field(route.token)
+    if not token or b": \r\n" not in head:
+        return b"\r\n".join([head[: -len(b"\r\n\r\n")], *more, b"\r\n"])  # no token was taken out
+    start, *lines, _, _ = head.split(b"\r\n")
     sent = [start]
     for line in lines:
         name, _, value = line.partition(b": ")
@@ -56,8 +62,14 @@ def unseal(head: bytes, route: Route, secret_name: str, now: float, more: list[b
 
 def attempt_lines(attempt: int, accepted: float) -> list[bytes]:
     """What the application is told of a delivery that was kept: which attempt it is, and when we took it (RFC 3339)."""
-    at = datetime.fromtimestamp(accepted, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return [b"Webhook-Attempt: %d" % attempt, b"Webhook-Accepted-At: %b" % at.encode("ascii")]
+    second = int(accepted)
+    millis = int((accepted - second) * 1000)
+    return [b"Webhook-Attempt: %d" % attempt, b"Webhook-Accepted-At: %b.%03dZ" % (_second(second), millis)]
+
+
+@lru_cache(maxsize=64)
+def _second(second: int) -> bytes:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode("ascii")
 
 
 def token_field(token: TokenCheck | None) -> bytes:
