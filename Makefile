@@ -7,7 +7,7 @@ PYTEST  = $(BIN)/pytest -n auto --dist worksteal
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart soak soak-mixed fleet reach reach-soak reach-restart reach-cost crash crash-hosts power-loss disk-faults backlog queue-bench crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
+.PHONY: help demo test test-all test-lowest check fmt lint types audit bench bench-install restart page console-cost console-flat soak soak-mixed fleet reach reach-soak reach-restart reach-cost crash crash-hosts power-loss disk-faults backlog queue-bench crowd slowhttp memory-attack worst-input fuzz tls mutants receivers newcomers states clean changelog dist pyz deb rpm rpm-test deb-test systemd-test image-test reproducible
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,12 @@ restart: .venv/test.stamp ## Restart an upstream for 5 s under load, and lose no
 
 page: .venv/test.stamp ## Measure the console's pages in a real Chromium (ARGS="--pictures docs/console" takes the pictures)
 	$(BIN)/python -m bench.page $(ARGS)
+
+console-cost: .venv/test.stamp ## Measure what the console costs traffic, unwatched and with five that look on (ARGS="--rounds 20")
+	$(BIN)/python -m bench.load.console cost $(ARGS)
+
+console-flat: .venv/test.stamp ## Large bodies and small ones with the console on, for ten minutes; memory must stay flat (ARGS="--seconds 3600")
+	$(BIN)/python -m bench.load.console flat $(ARGS)
 
 soak: .venv/test.stamp ## Reload, kill and upgrade under load for a minute, and lose no delivery (ARGS=--help shows more)
 	$(BIN)/python -m bench.load.soak $(ARGS)

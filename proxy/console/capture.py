@@ -30,6 +30,8 @@ UNDER_WAY_PART = 4
 ONE_PART = 8
 #: What is kept is not pushed out in less than so many seconds; but so many a second are kept in any case.
 TURN_S, LEAST_RATE = 5.0, 100.0
+#: A burst is kept whole so often; else one that comes again and again would cost as much as the flood that it is.
+BURST_S = 60.0
 #: What one that looks on may be behind.
 MAX_BEHIND = 1000
 MAX_VIEWERS = 32
@@ -45,7 +47,9 @@ class KeptStore(Protocol):
 
 
 class Viewer:
-    """One that looks on. ``wants`` says which deliveries; what it has missed is counted in ``missed``."""
+    """One that looks on. ``wants`` says which deliveries; those that are kept and that it misses are counted in
+    ``missed``, and those that are not kept in the capture's ``skipped``, once for all that look on.
+    """
 
     def __init__(self, wants: Callable[[KeptExchange], bool]) -> None:
         self._wants = wants
@@ -76,30 +80,34 @@ class Viewer:
 
 
 class IntakePace:
-    """How many are kept: so many at once, and a fifth of that a second, but no less than ``LEAST_RATE``. To keep all of
-    a flood would cost most where nobody can look at it: each pushes another one out within moments.
+    """How many are kept: so many at once, of which most come back within ``BURST_S``, and ``LEAST_RATE`` or a fifth of
+    them a second. To keep all of a flood would cost most where nobody can look at it: each pushes another one out
+    within moments.
     """
 
     def __init__(self, most: int) -> None:
-        self._most = max(float(most), LEAST_RATE)
-        self._rate = max(most / TURN_S, LEAST_RATE)
-        self._left = self._most
+        self._rate = max(most / TURN_S, LEAST_RATE)  # a second, and as many at once
+        self._reserve = max(most - self._rate, 0.0)  # at once, besides
+        self._steady, self._burst = self._rate, self._reserve
         self._at = 0.0
-
-    def has_room(self, now: float) -> bool:
-        """Whether one more would be kept, at ``now`` in monotonic seconds."""
-        return self._left + (now - self._at) * self._rate >= 1
+        self.closed_until = 0.0  # in monotonic seconds: until then none is kept
 
     def takes(self, now: float) -> bool:
         """Whether one more is kept, at ``now`` in monotonic seconds."""
-        left = self._left + (now - self._at) * self._rate
-        self._at = now
-        left = min(self._most, left)
-        if left < 1:
-            self._left = left
-            return False
-        self._left = left - 1
-        return True
+        gone_s, self._at = now - self._at, now
+        steady = min(self._rate, self._steady + gone_s * self._rate)
+        burst = min(self._reserve, self._burst + gone_s * self._reserve / BURST_S)
+        takes = True
+        if steady >= 1:
+            steady -= 1
+        elif burst >= 1:
+            burst -= 1
+        else:
+            takes = False
+        self._steady, self._burst = steady, burst
+        if steady < 1 and burst < 1:
+            self.closed_until = now + (1 - steady) / self._rate
+        return takes
 
 
 class Capture:
@@ -137,7 +145,7 @@ class Capture:
         keeps: bool = False,
     ) -> Relay:
         """The relay of an exchange that begins with a head, or with ``data`` that is none."""
-        if head is not None and not self._admitted.has_room(now) and not arrival.replay:
+        if now < self._admitted.closed_until and head is not None and not arrival.replay:
             # A flood: most of it is not kept, and nothing is taken of it that would be thrown away.
             plain = (KeepingRelay if keeps else Relay)(record, arrival, now)
             plain.head = head
@@ -153,18 +161,18 @@ class Capture:
     def keep(self, relay: Relay) -> None:
         """An exchange has ended."""
         self.seen += 1
-        is_admitted = relay.record.verdict in ADMITTED
-        is_taped = isinstance(relay, TapedRelay)
+        record = relay.record
+        is_admitted = record.verdict in ADMITTED
         if isinstance(relay, TapedRelay):
             relay.tape.wind_up()
-        pace = self._admitted if is_admitted else self._refused
-        takes = (is_taped or not is_admitted) and pace.takes(relay.started + relay.record.duration_s)
-        if takes or relay.arrival.replay:
-            self._keep(relay)
+        elif is_admitted:
+            self.skipped += 1  # as most of a flood, with no more work than this
             return
-        self.skipped += 1
-        for viewer in self.viewers:
-            viewer.missed += 1
+        pace = self._admitted if is_admitted else self._refused
+        if pace.takes(relay.started + record.duration_s) or relay.arrival.replay:
+            self._keep(relay)
+        else:
+            self.skipped += 1
 
     def _keep(self, relay: Relay) -> None:
         kept = relay.tape if isinstance(relay, TapedRelay) else self._untaped(relay)

@@ -11,7 +11,7 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -144,11 +144,18 @@ class Desk:
         and then, ``{}``. They begin after the number ``since``; where it is None, now. TooManyViewersError.
         """
         viewer = self.watch(query)
+        skipped = self.capture.skipped
+        # All of it now: what comes while these are sent is in the viewer's queue.
+        begins = self.capture.seen if since is None else since
+        earlier = [] if since is None else self.capture.rings.since(since)
+        missed = 0 if since is None else self.capture.seen - since - len(earlier)
         try:
-            begins = self.capture.seen if since is None else since
             yield {"tag": self.capture.tag, "number": begins}
-            for event in self._caught_up(query, since):
-                yield event
+            if missed > 0:
+                yield {"missed": missed}
+            for kept in earlier:
+                if self.matches(query, kept):
+                    yield self._event(kept)
             while True:
                 try:
                     async with asyncio.timeout(ALIVE_S):
@@ -158,7 +165,9 @@ class Desk:
                     continue
                 for kept in batch:
                     yield self._event(kept)
-                if missed := viewer.take_missed():
+                missed = viewer.take_missed() + self.capture.skipped - skipped
+                skipped = self.capture.skipped
+                if missed:
                     yield {"missed": missed}
                 await asyncio.sleep(PAUSE_S)
         finally:
@@ -171,17 +180,6 @@ class Desk:
         viewer = Viewer(lambda kept: self.matches(query, kept))
         self.capture.viewers.add(viewer)
         return viewer
-
-    def _caught_up(self, query: Query, since: int | None) -> Iterator[Json]:
-        if since is None:
-            return
-        later = self.capture.rings.since(since)
-        missed = self.capture.seen - since - len(later)
-        if missed > 0:
-            yield {"missed": missed}
-        for kept in later:
-            if self.matches(query, kept):
-                yield self._event(kept)
 
     def _event(self, kept: KeptExchange) -> Json:
         if kept.line is None:

@@ -31,7 +31,7 @@ class Tape:
     upstream sent it.
     """
 
-    __slots__ = ("_ledger", "answer", "answer_cut", "body", "cut", "reply", "taken")
+    __slots__ = ("_answer_room", "_ledger", "answer", "answer_cut", "body", "cut", "reply", "taken")
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -40,6 +40,7 @@ class Tape:
         self.cut = False
         self.reply: ResponseHead | None = None
         self.answer: list[bytes] = []
+        self._answer_room = ANSWER_BYTES
         self.answer_cut = False
 
     def take(self, piece: bytes) -> None:
@@ -55,14 +56,16 @@ class Tape:
 
     def take_answer(self, content: list[bytes]) -> None:
         """Content of the answer, in order."""
+        ledger = self._ledger
         for piece in content:
             if self.answer_cut:
                 return
-            room = max(min(ANSWER_BYTES - sum(map(len, self.answer)), self._ledger.free - PIECE_BYTES), 0)
+            room = max(min(self._answer_room, ledger.free - PIECE_BYTES), 0)
             self.answer_cut = len(piece) > room
             begins = piece[:room]
-            size = len(begins) + min(PIECE_BYTES, self._ledger.free)
-            self._ledger.free -= size
+            size = len(begins) + min(PIECE_BYTES, ledger.free)
+            ledger.free -= size
+            self._answer_room -= len(begins)
             self.taken += size
             self.answer.append(begins)
 
@@ -115,5 +118,5 @@ class TapedKeepingRelay(TapedRelay, KeepingRelay):
 
 def head_bytes(head: RequestHead) -> bytes:
     """A request head as bytes, from its parts."""
-    lines = [b"%b %b HTTP/1.%d" % (head.method, head.target, head.minor), *[line for _, line in head.fields]]
-    return b"\r\n".join([*lines, b"", b""])
+    start = b"%b %b HTTP/1.%d" % (head.method, head.target, head.minor)
+    return b"\r\n".join([start, *[line for _, line in head.fields], b"", b""])

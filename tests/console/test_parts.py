@@ -11,6 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.config.endpoints import ListenAddress
 from proxy.config.settings import ConsoleSettings
@@ -74,6 +76,35 @@ class TestDesk:
                 add(one, 15)
                 assert (await anext(events))["number"] == 15
             assert not one.capture.viewers
+
+        run(action)
+
+    def test_what_comes_while_the_earlier_ones_are_sent_comes_once(self) -> None:
+        async def action(one: Desk) -> None:
+            for number in range(1, 4):
+                add(one, number)
+            async with aclosing(one.stream(one.read(""), 0)) as events:
+                await anext(events)
+                add(one, 4)
+                assert [(await anext(events))["number"] for _ in range(4)] == [1, 2, 3, 4]
+                add(one, 5)
+                assert (await anext(events))["number"] == 5
+
+        run(action)
+
+    def test_what_is_not_kept_is_told_to_all_that_look_on(self) -> None:
+        async def action(one: Desk) -> None:
+            streams = [one.stream(one.read(""), None) for _ in range(2)]
+            for events in streams:
+                await anext(events)
+            waiting = [asyncio.ensure_future(anext(events)) for events in streams]
+            await asyncio.sleep(0)
+            one.capture.skipped += 7
+            add(one, 8)
+            for first, events in zip(waiting, streams, strict=True):
+                assert (await first)["number"] == 8
+                assert await anext(events) == {"missed": 7}
+                await events.aclose()
 
         run(action)
 
@@ -272,9 +303,19 @@ def test_where_a_stream_goes_on(text: str, found: dict[str, int] | None) -> None
 def test_a_flood_is_kept_in_part_and_counted() -> None:
     pace = IntakePace(500)
     assert sum(pace.takes(1000.0) for _ in range(2000)) == 500
-    assert sum(pace.takes(1001.0) for _ in range(2000)) == 100
+    assert sum(pace.takes(1001.0) for _ in range(2000)) == 100 + 400 // 60
     assert sum(pace.takes(1001.1 + number / 50) for number in range(1000)) == 1000
+    assert sum(pace.takes(1100.0) for _ in range(2000)) == 500, "a burst once a minute is kept whole"
     assert sum(IntakePace(1_000_000).takes(number / 10_000) for number in range(100_000)) == 100_000
+
+
+@given(st.lists(st.floats(0, 0.5), max_size=700), st.sampled_from([1, 100, 2000]))
+def test_nothing_is_kept_where_it_is_said(pauses: list[float], most: int) -> None:
+    pace, now = IntakePace(most), 1000.0
+    for pause in [0.0] * 100 + pauses:
+        now += pause
+        closed = now < pace.closed_until - 1e-6
+        assert not (closed and pace.takes(now))
 
 
 def test_a_worker_without_a_console_lends_one_while_something_looks() -> None:
