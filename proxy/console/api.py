@@ -165,25 +165,30 @@ class Api:
     # -- the stream
 
     async def _stream(self, request: Request, _visitor: Visitor) -> Answer:
+        return self.events(request, str)
+
+    def events(self, request: Request, shown: Callable[[str], str]) -> Answer:
+        """What comes, as server-sent events; ``shown`` makes their data of a summary in JSON. TooManyViewersError."""
         query = self._query(request.query.get("q", ""))
         last = request.head.get(b"last-event-id") or request.query.get("after", "").encode()
         since = _positions(last.decode("latin-1"))
         if not self._crew.desk.capture.has_room:
             raise TooManyViewersError
         events = self._crew.stream(query, since)
-        return Answer(200, _EVENTS, stream=_as_events(events, since or {}))
+        return Answer(200, _EVENTS, stream=_as_events(events, since or {}, shown))
 
     # -- routes, the queue, the process
 
     async def _routes(self, _request: Request, _visitor: Visitor) -> Answer:
         described, found = await asyncio.gather(self._worker.describe(), self._crew.ask_all("history"))
-        hours, paused = merge(one["points"] for one in found), await self._ask_queue("/queue/paused")
+        hours, routes = merge(one["points"] for one in found), _list(described["routes"])
+        names = [str(route["name"]) for route in routes]
+        paused = await self._ask_queue("/queue/paused", {"routes": names}) or {}
         nothing: Json = {"hour": None, "points": []}
         rows = [
-            {**route, **hours.get(str(route["name"]), nothing), "paused": route["name"] in (paused or ())}
-            for route in _list(described["routes"])
+            {**route, **hours.get(name, nothing), "pausable": name in paused, "paused": paused.get(name, False)}
+            for name, route in zip(names, routes, strict=True)
         ]
-        names = {row["name"] for row in rows}
         return _json({"routes": rows, "others": {name: one for name, one in hours.items() if name not in names}})
 
     async def _pause(self, request: Request, visitor: Visitor) -> Answer:
@@ -195,7 +200,7 @@ class Api:
         self._audit_of(visitor, f"{word}d the route", name, "done" if found is not None else "it keeps nothing")
         if found is None:
             raise ApiProblem(
-                409, f"the route {name!r} keeps nothing: what comes would go on", 'write deliver = "fallback"'
+                409, f"the route {name!r} keeps nothing: what comes would go on", 'write deliver = "fallback" there'
             )
         return _json({"route": name, "paused": word == "pause"})
 
@@ -344,21 +349,23 @@ def _positions(text: str) -> dict[str, int] | None:
     return found or None
 
 
-async def _as_events(events: AsyncGenerator[list[Json], None], seen: dict[str, int]) -> AsyncGenerator[bytes, None]:
+async def _as_events(
+    events: AsyncGenerator[list[Json], None], seen: dict[str, int], shown: Callable[[str], str]
+) -> AsyncGenerator[bytes, None]:
     yield b"retry: 1000\n\n"
     async with aclosing(events):
         async for batch in events:
-            yield "".join([_as_event(event, seen) for event in batch]).encode("ascii")
+            yield "".join([_as_event(event, seen, shown) for event in batch]).encode("ascii")
 
 
-def _as_event(event: Json, seen: dict[str, int]) -> str:
+def _as_event(event: Json, seen: dict[str, int], shown: Callable[[str], str]) -> str:
     if "tag" in event:
         tag = str(event["tag"])
         seen.pop(tag, None)  # the last that spoke stands last
         seen[tag] = int(str(event["number"]))
         mark = ",".join(f"{one}:{number}" for one, number in list(seen.items())[-MAX_POSITIONS:])
         if "delivery" in event:
-            return f"id: {mark}\nevent: delivery\ndata: {event['delivery']}\n\n"
+            return f"id: {mark}\nevent: delivery\ndata: {shown(str(event['delivery']))}\n\n"
         return f"id: {mark}\nevent: begin\ndata: {json.dumps({'worker': tag})}\n\n"
     if "missed" in event:
         return f"event: gap\ndata: {json.dumps(event)}\n\n"

@@ -68,8 +68,11 @@ class QueueDesk:
         records = [_shown(kept) for kept in found[:limit]]
         return _json({"configured": True, "records": records, "next": more, "routes": lanes})
 
-    async def _paused(self, _request: Request) -> Answer:
-        return _json([count.lane for count in await self._store.counts(self._now()) if count.paused])
+    async def _paused(self, request: Request) -> Answer:
+        """Of the routes asked for, each that keeps deliveries, and so can be paused: whether it is."""
+        paused = {count.lane for count in await self._store.counts(self._now()) if count.paused}
+        asked = [str(name) for name in _content(request).get("routes", ())]
+        return _json({name: name in paused for name in asked if self._keeps(name)})
 
     async def _change(self, request: Request, change: Change) -> Answer:
         ids = tuple(str(one) for one in _content(request).get("ids", ()))

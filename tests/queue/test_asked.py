@@ -42,9 +42,10 @@ def test_what_waits_is_listed_changed_and_paused(tmp_path: Path) -> None:
         assert (await ask("POST /queue/replay"))[0] == 404
         assert (await ask("POST /queue/pause", route="direct"))[0] == 404
         assert (await ask("POST /queue/pause", route="hook"))[0] == 200
-        assert await ask("POST /queue/paused") == (200, ["hook"])
+        assert await ask("POST /queue/paused", routes=["hook", "direct"]) == (200, {"hook": True})
         assert (await ask("POST /queue/resume", route="hook"))[0] == 200
-        assert await ask("POST /queue/paused") == (200, [])
+        assert await ask("POST /queue/paused", routes=["hook"]) == (200, {"hook": False})
+        assert await ask("POST /queue/paused") == (200, {})
 
     with_store(tmp_path / "queue", action)
     assert len(rung) == 3

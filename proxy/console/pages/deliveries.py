@@ -1,14 +1,17 @@
-"""The list of deliveries, the newest first. The script adds what comes; each row is made there as it is made here."""
+"""The list of deliveries, the newest first. The script adds what comes, of rows that are worded here."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
 from proxy.config.sizes import took
+from proxy.console.kept import Json
 from proxy.console.pages.frame import page, problem
-from proxy.console.pages.markup import Child, Markup, tag
+from proxy.console.pages.markup import Markup, tag
 from proxy.console.pages.words import clock, counted, day
 
 Found = Mapping[str, Any]
@@ -65,28 +68,39 @@ def search(query: str, action: str = "/") -> Markup:
     )
 
 
+def shown(one: Found) -> Json:
+    """What a row shows of one delivery, for the page and for the script that adds what comes."""
+    return {
+        "id": one["id"],
+        "href": f"/deliveries/{one['id']}",
+        "verdict": one["verdict"] or "ended",
+        "time": clock(one["time"]),
+        "title": day(one["time"]),
+        "cells": [
+            ("verdict", one["verdict"] or "ended"),
+            ("status", str(one["status"] or "-")),
+            ("route", (one["route"] or "-") + (f" via {one['agent']}" if one["agent"] else "")),
+            ("event", one["event"] or "-"),
+            ("path", f"{one['method']} {one['path']}"),
+            ("reason", one["reason"].replace("_", " ")),
+            ("client", one["client"]),
+            ("took", took(one["duration_s"])),
+        ],
+    }
+
+
+@lru_cache(maxsize=1024)
+def shown_line(summary: str) -> str:
+    """The same as JSON, of a summary in JSON: made once for all that look on."""
+    return json.dumps(shown(json.loads(summary)))
+
+
 def row(one: Found) -> Markup:
     """One delivery."""
-    verdict = one["verdict"] or "ended"
-    cells: tuple[tuple[str, Child], ...] = (
-        ("verdict", verdict),
-        ("status", one["status"] or "-"),
-        ("route", (one["route"] or "-") + (f" via {one['agent']}" if one["agent"] else "")),
-        ("event", one["event"] or "-"),
-        ("path", f"{one['method']} {one['path']}"),
-        ("reason", one["reason"].replace("_", " ")),
-        ("client", one["client"]),
-        ("took", took(one["duration_s"])),
-    )
-    at = tag("time", clock(one["time"]), title=day(one["time"]))
-    link = tag(
-        "a",
-        at,
-        ((" ", tag("span", text, class_=name)) for name, text in cells),
-        href=f"/deliveries/{one['id']}",
-        class_=verdict,
-    )
-    return tag("li", link, data_id=one["id"])
+    of: Found = shown(one)
+    spans = ((" ", tag("span", text, class_=name)) for name, text in of["cells"])
+    link = tag("a", tag("time", of["time"], title=of["title"]), spans, href=of["href"], class_=of["verdict"])
+    return tag("li", link, data_id=of["id"])
 
 
 def _counts(counts: Found) -> str:

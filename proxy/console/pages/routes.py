@@ -15,9 +15,9 @@ from proxy.console.pages.markup import Markup, tag
 Found = Mapping[str, Any]
 
 
-def render(found: Found, now: float, *, queued: bool, may_act: bool) -> Markup:
-    """The page. ``queued``: there is a queue, so that routes can be paused."""
-    shown = [_route(route, now, queued=queued, may_act=may_act) for route in found["routes"]]
+def render(found: Found, now: float, *, may_act: bool) -> Markup:
+    """The page."""
+    shown = [_route(route, now, may_act=may_act) for route in found["routes"]]
     others = [
         tag("section", tag("h2", name or "no route"), _figures(one["hour"], name), _plots(one["points"], now))
         for name, one in found["others"].items()
@@ -27,7 +27,7 @@ def render(found: Found, now: float, *, queued: bool, may_act: bool) -> Markup:
     )
 
 
-def _route(route: Found, now: float, *, queued: bool, may_act: bool) -> Markup:
+def _route(route: Found, now: float, *, may_act: bool) -> Markup:
     name = route["name"]
     heading = tag("h2", tag("a", name, href=f"/?{urlencode({'q': f'route:{name}'})}"))
     methods = " ".join(route["methods"])
@@ -42,7 +42,7 @@ def _route(route: Found, now: float, *, queued: bool, may_act: bool) -> Markup:
         tag("p", tag("strong", "paused: what comes is kept"), class_="cause") if route["paused"] else None,
         _figures(route["hour"], name),
         _plots(route["points"], now),
-        tag("p", pause, class_="acts", hidden=True) if queued else None,
+        tag("p", pause, class_="acts", hidden=True) if route["pausable"] else None,
     )
 
 

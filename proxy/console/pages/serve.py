@@ -14,7 +14,7 @@ from proxy.console.crew import Crew
 from proxy.console.pages import deliveries, delivery, queue, routes, state
 from proxy.console.pages.frame import page, problem
 from proxy.console.pages.markup import Markup, tag
-from proxy.net.http_server import Answer, Request
+from proxy.net.http_server import JSON, Answer, Request
 
 HTML = b"text/html; charset=utf-8"
 #: Rows of a page that is asked for; the script asks for more as they are looked at.
@@ -30,6 +30,8 @@ class Pages:
         self._now = now
         self.places = {
             "GET /": self._deliveries,
+            "GET /rows": self._rows,
+            "GET /live": self._live,
             "GET /deliveries/{id}": self._delivery,
             "GET /routes": self._routes,
             "GET /queue": self._queue,
@@ -51,6 +53,16 @@ class Pages:
             return _mistaken(deliveries.mistaken, query, mistake)
         return _html(deliveries.render(found, query, seen, may_act=visitor.may_act))
 
+    async def _rows(self, request: Request, visitor: Visitor) -> Answer:
+        """More rows, for the script."""
+        found = await self._ask("GET /api/v1/deliveries", request, visitor)
+        rows = [deliveries.shown(one) for one in found["deliveries"]]
+        return Answer(200, JSON, json.dumps({"rows": rows, "next": found["next"]}).encode("ascii"))
+
+    async def _live(self, request: Request, _visitor: Visitor) -> Answer:
+        """What comes, as rows, for the script."""
+        return self._api.events(request, deliveries.shown_line)
+
     async def _delivery(self, request: Request, visitor: Visitor) -> Answer:
         try:
             found = await self._ask("GET /api/v1/deliveries/{id}", request, visitor)
@@ -62,8 +74,7 @@ class Pages:
 
     async def _routes(self, request: Request, visitor: Visitor) -> Answer:
         found = await self._ask("GET /api/v1/routes", request, visitor)
-        queued = (await self._ask("GET /api/v1/queue", _with(request, limit="1"), visitor))["configured"]
-        return _html(routes.render(found, self._now(), queued=queued, may_act=visitor.may_act))
+        return _html(routes.render(found, self._now(), may_act=visitor.may_act))
 
     async def _queue(self, request: Request, visitor: Visitor) -> Answer:
         query = request.query.get("q", "")

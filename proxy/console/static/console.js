@@ -21,13 +21,14 @@ function tell(text) {
   tell.timer = setTimeout(() => (find("told").textContent = ""), 8000);
 }
 
+// Of the API, unless it begins with a slash.
 async function ask(method, place, content) {
   const asked = { method, headers: {} };
   if (method === "POST") {
     asked.headers["Content-Type"] = "application/json";
     asked.body = JSON.stringify(content || {});
   }
-  const answer = await fetch("/api/v1/" + place, asked);
+  const answer = await fetch(place.startsWith("/") ? place : "/api/v1/" + place, asked);
   const text = await answer.text();
   let found = {};
   try {
@@ -82,34 +83,15 @@ function list() {
   let held = false;
   let drawn = 0;
 
-  const two = (number) => String(number).padStart(2, "0");
-  function clock(seconds) {
-    const at = new Date(seconds * 1000);
-    const time = [at.getUTCHours(), at.getUTCMinutes(), at.getUTCSeconds()].map(two).join(":");
-    return `${time}.${String(at.getUTCMilliseconds()).padStart(3, "0")}`;
-  }
-  const took = (seconds) => (seconds >= 1 ? `${seconds.toFixed(2)} s` : `${(seconds * 1000).toFixed(1)} ms`);
-
   function row(one) {
-    const verdict = one.verdict || "ended";
     const made = make("li");
     made.dataset.id = one.id;
-    const link = make("a", undefined, verdict);
-    link.href = "/deliveries/" + encodeURIComponent(one.id);
-    const at = make("time", clock(one.time));
-    at.title = new Date(one.time * 1000).toISOString();
+    const link = make("a", undefined, one.verdict);
+    link.href = one.href;
+    const at = make("time", one.time);
+    at.title = one.title;
     link.append(at);
-    const cells = [
-      ["verdict", verdict],
-      ["status", one.status || "-"],
-      ["route", (one.route || "-") + (one.agent ? ` via ${one.agent}` : "")],
-      ["event", one.event || "-"],
-      ["path", `${one.method} ${one.path}`],
-      ["reason", one.reason.replaceAll("_", " ")],
-      ["client", one.client],
-      ["took", took(one.duration_s)],
-    ];
-    for (const [kind, text] of cells) link.append(" ", make("span", text, kind));
+    for (const [kind, text] of one.cells) link.append(" ", make("span", text, kind));
     made.append(link);
     return made;
   }
@@ -136,7 +118,7 @@ function list() {
     else if (!drawn) drawn = requestAnimationFrame(draw);
   }
 
-  const place = "/api/v1/stream?q=" + encodeURIComponent(query) + "&after=" + encodeURIComponent(document.body.dataset.seen);
+  const place = "/live?q=" + encodeURIComponent(query) + "&after=" + encodeURIComponent(document.body.dataset.seen);
   const stream = new EventSource(place);
   stream.addEventListener("open", () => (find("live").textContent = held ? "held" : "live"));
   stream.addEventListener("error", () => (find("live").textContent = "not connected; trying again"));
@@ -177,8 +159,8 @@ function list() {
     asking = true;
     await attempt(async () => {
       const asked = new URLSearchParams({ q: query, limit: "200", after: new URL(older.href).searchParams.get("after") });
-      const found = await ask("GET", "deliveries?" + asked);
-      for (const one of found.deliveries) {
+      const found = await ask("GET", "/rows?" + asked);
+      for (const one of found.rows) {
         if (known.has(one.id)) continue;
         known.add(one.id);
         rows.append(row(one));

@@ -68,8 +68,8 @@ def some_routes(text: str) -> Markup:
     hour = {"hour": figures, "points": [{"time": NOW, **figures}]}
     upstream = {"url": text, "well": False}
     route = {"name": text, "path": text, "exact": False, "methods": [text], "provider": text, "upstream": [upstream]}
-    found = {"routes": [{**route, "paused": True, **hour}], "others": {text: hour}}
-    return routes.render(found, NOW, queued=True, may_act=True)
+    found = {"routes": [{**route, "pausable": True, "paused": True, **hour}], "others": {text: hour}}
+    return routes.render(found, NOW, may_act=True)
 
 
 def a_state(text: str) -> Markup:

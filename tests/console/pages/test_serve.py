@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -77,14 +78,37 @@ def test_what_is_not_kept(begin: Start) -> None:
 
 
 def test_routes_with_their_hour(begin: Start) -> None:
-    hookward = begin(more="[queue]\n", route='deliver = "fallback"')
+    direct = '[route.direct]\npath = "/direct"\nopen = true\n'
+    hookward = begin(more=f"[queue]\n{direct}", route='deliver = "fallback"')
     once(hookward.address, delivery())
     once(hookward.address, delivery(key=b"another secret", name="d-2"))
     page = read(token(hookward), "/routes")
     assert "2 requests, 1 refused; p50 " in page.text
     assert links(page, "/?q=route%3Agithub+reason") == ["/?q=route%3Agithub+reason%3Asignature_mismatch"]
     assert "rect" in page.names
-    assert "Pause" in page.text
+    pauses = [each.get("data-route") for name, each in page.elements if name == "button" and each.get("data-act")]
+    assert pauses == ["github"], "what comes to the other one goes on to the application"
+
+
+def test_the_script_is_given_the_rows_of_the_page(begin: Start) -> None:
+    hookward = begin()
+    visitor = token(hookward)
+    for number in range(3):
+        once(hookward.address, delivery(name=f"d-{number}"))
+    page = read(visitor, "/")
+    rows = visitor.ask("GET", "/rows?limit=2").json
+    assert [one["href"] for one in rows["rows"]] == links(page, "/deliveries/")[:2]
+    assert rows["next"] == rows["rows"][1]["id"]
+    assert " ".join(text for _, text in rows["rows"][0]["cells"]) in " ".join(page.text.split())
+    connection = visitor.connect()
+    connection.request("GET", "/live?after=x:0", headers=visitor.fields)
+    answer = connection.getresponse()
+    lines = iter(answer.readline, b"")
+    first = next(line for line in lines if line.startswith(b'data: {"id"'))
+    connection.close()
+    assert json.loads(first[6:]) == visitor.ask("GET", "/rows").json["rows"][2]
+    assert visitor.ask("GET", "/rows?q=nope:x").status == 400
+    assert visitor.ask("GET", "/live?q=nope:x").status == 400
 
 
 def test_the_queue(begin: Start, upstream: RecordingUpstream) -> None:
