@@ -11,9 +11,10 @@ import asyncio
 import json
 import secrets
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from time import monotonic
 from typing import TypeVar
 
 from proxy.console import evidence
@@ -64,17 +65,9 @@ class Desk:
 
     async def deliveries(self, query: Query, limit: int, after: str) -> Json:
         """Those that match, the newest first; ``after`` is an id that all of them are older than."""
-        found: list[Json] = []
-        started = self._site.loop.time()
-        for kept in self.capture.rings:
-            if (not after or kept.id < after) and self.matches(query, kept):
-                found.append(summary(kept))
-                if len(found) >= limit:
-                    break
-            if self._site.loop.time() - started > SLICE_S:
-                await asyncio.sleep(0)
-                started = self._site.loop.time()
-        return {"deliveries": found, "counts": self.counts()}
+        older = (kept for kept in self.capture.rings if not after or kept.id < after)
+        found = await self._matching(query, older, limit)
+        return {"deliveries": [summary(kept) for kept in found], "counts": self.counts()}
 
     async def _apart(self, work: Callable[..., T], *given: object) -> T:
         """Do it in the thread. While there is one, traffic does not wait for it."""
@@ -95,9 +88,29 @@ class Desk:
 
     def matches(self, query: Query, kept: KeptExchange) -> bool:
         """Whether search words find it. Nothing that is masked is found."""
-        if not query.tests:
+        if query.is_empty:
             return True
-        return query.matches(searched(kept, self.capture.maskings.of(kept.route), text=query.wants_text))
+        masking = self.capture.maskings.of(kept.route)
+        found = searched(kept, masking, text=False)
+        # What is looked for in bodies comes last: to mask one costs most.
+        return query.fits(found) and (not query.texts or query.matches(searched(kept, masking, text=True)))
+
+    async def _matching(
+        self, query: Query, several: Iterable[KeptExchange], most: int | None = None
+    ) -> list[KeptExchange]:
+        """Those that match, ``most`` of them at most. After each slice of time traffic goes first."""
+        found: list[KeptExchange] = []
+        # Not the loop's time, which stands still until it has gone round (uvloop).
+        began = monotonic()
+        for kept in several:
+            if self.matches(query, kept):
+                found.append(kept)
+                if len(found) == most:
+                    break
+            if monotonic() - began > SLICE_S:
+                await asyncio.sleep(0)
+                began = monotonic()
+        return found
 
     def find(self, name: str) -> KeptExchange | None:
         """The delivery of that id, or with that request id or delivery id; the newest of several."""
@@ -143,7 +156,7 @@ class Desk:
         """What comes and matches, as events: ``{"delivery": …}`` (a ``Summary`` in JSON), ``{"missed": n}`` and, now
         and then, ``{}``. They begin after the number ``since``; where it is None, now. TooManyViewersError.
         """
-        viewer = self.watch(query)
+        viewer = self.watch()
         skipped = self.capture.skipped
         # All of it now: what comes while these are sent is in the viewer's queue.
         begins = self.capture.seen if since is None else since
@@ -153,9 +166,8 @@ class Desk:
             yield {"tag": self.capture.tag, "number": begins}
             if missed > 0:
                 yield {"missed": missed}
-            for kept in earlier:
-                if self.matches(query, kept):
-                    yield self._event(kept)
+            for kept in await self._matching(query, earlier):
+                yield self._event(kept)
             while True:
                 try:
                     async with asyncio.timeout(ALIVE_S):
@@ -163,7 +175,7 @@ class Desk:
                 except TimeoutError:
                     yield {}
                     continue
-                for kept in batch:
+                for kept in await self._matching(query, batch):
                     yield self._event(kept)
                 missed = viewer.take_missed() + self.capture.skipped - skipped
                 skipped = self.capture.skipped
@@ -173,11 +185,11 @@ class Desk:
         finally:
             self.capture.viewers.discard(viewer)
 
-    def watch(self, query: Query) -> Viewer:
+    def watch(self) -> Viewer:
         """Begin to look on. TooManyViewersError."""
         if not self.capture.has_room:
             raise TooManyViewersError
-        viewer = Viewer(lambda kept: self.matches(query, kept))
+        viewer = Viewer(lambda _: True)  # which of them match is looked at in slices
         self.capture.viewers.add(viewer)
         return viewer
 

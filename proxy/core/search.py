@@ -71,11 +71,26 @@ class Query:
 
     text: str
     tests: tuple[Test, ...] = ()
-    wants_text: bool = False  # whether a term asks for text anywhere
+    texts: tuple[tuple[str, bool], ...] = ()  # what is looked for anywhere, folded, and whether it must not be there
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it asks for nothing."""
+        return not self.tests and not self.texts
+
+    def fits(self, record: Record) -> bool:
+        """Whether every term holds of a record, but for those that ask for text anywhere."""
+        return all(test(record) for test in self.tests)
 
     def matches(self, record: Record) -> bool:
         """Whether every term holds of a record."""
-        return all(test(record) for test in self.tests)
+        if not self.fits(record):
+            return False
+        if not self.texts:
+            return True
+        # Once for all words: a body is long.
+        values = [value.casefold() for value in record.values() if isinstance(value, str)]
+        return all(any(wanted in value for value in values) is not unwanted for wanted, unwanted in self.texts)
 
 
 def parse_query(text: str, now: float) -> Query:
@@ -85,14 +100,16 @@ def parse_query(text: str, now: float) -> Query:
     if len(text) > MAX_QUERY:
         raise SearchError(MAX_QUERY + 1, f"a query has at most {MAX_QUERY} characters", "search for less")
     tests: list[Test] = []
-    wants_text = False
+    texts: list[tuple[str, bool]] = []
     for term in _terms(text):
-        if len(tests) == MAX_TERMS:
+        if len(tests) + len(texts) == MAX_TERMS:
             raise SearchError(term.column, f"a query has at most {MAX_TERMS} words", "search for less")
         test = _test(term, now)
-        wants_text = wants_text or not term.word
-        tests.append(_not(test) if term.negated else test)
-    return Query(text, tuple(tests), wants_text)
+        if test is None:
+            texts.append((term.values[0][0].casefold(), term.negated))
+        else:
+            tests.append(_not(test) if term.negated else test)
+    return Query(text, tuple(tests), tuple(texts))
 
 
 # -- from text to terms
@@ -160,11 +177,12 @@ def _quoted(text: str, start: int) -> tuple[str, bool, int]:
 # -- from terms to tests
 
 
-def _test(term: _Term, now: float) -> Test:
+def _test(term: _Term, now: float) -> Test | None:
+    """What asks for the term; None of text that may be anywhere."""
     if not term.word:
         [(value, quoted)] = term.values
         bound = None if quoted else _BOUND.fullmatch(value)
-        return _contains(value) if bound is None else _bounded(term, bound)
+        return None if bound is None else _bounded(term, bound)
     if term.word in TEXT_KEYS:
         return _any([_fits(term.word, value, quoted=quoted) for value, quoted in term.values])
     reader = _READERS.get(term.word)
@@ -181,11 +199,6 @@ def _not(test: Test) -> Test:
 
 def _any(tests: list[Test]) -> Test:
     return tests[0] if len(tests) == 1 else lambda record: any(test(record) for test in tests)
-
-
-def _contains(wanted: str) -> Test:
-    wanted = wanted.casefold()
-    return lambda record: any(isinstance(each, str) and wanted in each.casefold() for each in record.values())
 
 
 def _fits(key: str, wanted: str, *, quoted: bool) -> Test:

@@ -164,7 +164,7 @@ class _Command:
     @property
     def names_some(self) -> bool:
         """Whether it says which deliveries are meant, otherwise than by ids."""
-        return bool(self.arguments.dead or self.query.tests)
+        return bool(self.arguments.dead or not self.query.is_empty)
 
     def search(self, words: Sequence[str]) -> Query:
         """The query of words of the command line, with that of the flags."""

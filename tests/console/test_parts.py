@@ -122,10 +122,10 @@ class TestDesk:
         monkeypatch.setattr(capture, "MAX_VIEWERS", 2)
 
         async def action(one: Desk) -> None:
-            one.watch(one.read(""))
-            one.watch(one.read(""))
+            one.watch()
+            one.watch()
             with pytest.raises(TooManyViewersError):
-                one.watch(one.read(""))
+                one.watch()
             asked: Any = SimpleNamespace(content=b"{}")
             assert lent.stream_of(one, asked).status == 503
             one.capture._site.capture = one.capture
