@@ -20,7 +20,7 @@ def main() -> None:
     python = folder / "bin" / "python"
     os.environ["SOURCE_DATE_EPOCH"] = str(epoch())
     pip = (sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "--python", python, "install")
-    run(*pip, f"{wheel}[pubkey,redis]")
+    run(*pip, f"{wheel}[pubkey,redis,tui]")
     bom = ROOT / "dist" / f"hookward-{version()}.cdx.json"
     options = ("--pyproject", ROOT / "pyproject.toml", "--mc-type", "application", "--output-reproducible", "-o", bom)
     run(sys.executable, "-m", "cyclonedx_py", "environment", *options, python)

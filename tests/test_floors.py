@@ -29,6 +29,7 @@ ASKED_FOR = {
     "proxy.ops.console": {"proxy.console.console", "proxy.console.lent", "proxy.console.store"},
     "proxy.ops.run_command": {"proxy.agent.join", "proxy.ops.supervisor", "proxy.tools.check"},
     "proxy.queue.opening": {"proxy.queue.redis_bell", "proxy.queue.redis_store"},
+    "proxy.tools.top": {"proxy.tools.tui"},
     "proxy.ops.stores": {
         *("proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"),
         *("proxy.queue.asked", "proxy.queue.opening", "proxy.queue.records"),

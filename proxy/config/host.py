@@ -78,7 +78,7 @@ _FOLDER = Path(__file__).resolve().parents[2]
 #: Where the packages of systems put it.
 _OF_SYSTEM = Path("/usr/lib/hookward")
 #: package -> its name in Debian and in Fedora
-_SYSTEM_NAMES = {"cryptography": "python3-cryptography", "redis": "python3-redis"}
+_SYSTEM_NAMES = {"cryptography": "python3-cryptography", "redis": "python3-redis", "textual": "python3-textual"}
 
 
 def is_system_package() -> bool:

@@ -10,13 +10,14 @@ import json
 import os
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
 from proxy.config.settings import ConsoleSettings
 from proxy.console import assets
-from proxy.console.access import ACT, FORGET, READ, Access
-from proxy.console.api import Api, AskedWorker, answered
+from proxy.console.access import ACT, FORGET, READ, Access, Visitor
+from proxy.console.api import Api, AskedWorker, Place, answered
 from proxy.console.capture import Capture
 from proxy.console.crew import Crew, Private
 from proxy.console.desk import Desk
@@ -86,6 +87,8 @@ class Console:
         self._access = Access(settings, key, frozenset(hosts), os.geteuid(), site.clock.wall)
         self._audit = audit
         api = Api(self._crew, worker, audit)
+        for place, handler in api.places.items():
+            private.paths.add(place, partial(_of_our_user, handler))
         pages = Pages(api, self._crew, site.clock.wall)
         self._places = Places({**api.places, **pages.places})
         self._doors = Paths(
@@ -205,6 +208,11 @@ class Console:
 
     async def _redeem(self, asked: Json) -> Any:
         return self._desk.redeem(str(asked["token"]))
+
+
+def _of_our_user(handler: Place, request: Request) -> Answering:
+    """The API on the private socket, which answers root and the user that serves alone: what acts is told as ever."""
+    return answered(handler, request, Visitor(str(request.caller), may_act=True))
 
 
 def _leave(_request: Request) -> Answer:

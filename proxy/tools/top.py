@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from proxy.config.commandline import ExitCode, Paint, Parser, visible
 from proxy.config.flags import FlagError
+from proxy.config.host import how_to_add
 from proxy.config.sizes import took
 from proxy.console.history import Totals, quantile, totals
 from proxy.core.metrics import merge, read_snapshot
@@ -29,16 +30,22 @@ from proxy.errors import Problem
 from proxy.net.private import PrivateError, ask_all
 from proxy.tools.running import Running, add_process_flags, running_process
 
+#: The oldest version that --tui works with.
+TEXTUAL = "1.0"
 _NO_ROUTE = "(no route)"
 _HEAD = ("ROUTE", "REQ/S", "REFUSED/S", "P50", "P99", "TOTAL", "REFUSED", "MOST REFUSALS")
 
 
 def main(argv: Sequence[str]) -> int:
     """Show the routes until ``q``, a signal, or the end of the process."""
-    arguments = build_parser().parse_args(argv)
+    arguments = build_parser().parse_intermixed_args(argv)
     if not 0.1 <= arguments.interval <= 3600:
         raise FlagError([Problem("--interval", "is no time from 0.1 to 3600 seconds", "write --interval 1")])
+    if arguments.words and not arguments.tui:
+        raise FlagError([Problem(arguments.words[0], "search words are for --tui", "write --tui, or hookward tail")])
     running = running_process(arguments.follow, arguments.state_dir)
+    if arguments.tui:
+        return _tui(running, " ".join(arguments.words))
     try:
         if arguments.once or not Screen.is_there():
             return _print(running, arguments.interval, once=arguments.once)
@@ -60,7 +67,21 @@ def build_parser() -> Parser:
         "--interval", metavar="SECONDS", type=float, default=1.0, help="how often the figures are read [1]"
     )
     parser.add_argument("--once", action="store_true", help="print one table and end")
+    parser.add_argument("--tui", action="store_true", help="show the deliveries instead, to be looked at and replayed")
+    parser.add_argument("words", metavar="WORD", nargs="*", help="with --tui: only what these search words find")
     return parser
+
+
+def _tui(running: Running, query: str) -> int:
+    """The deliveries, with an extra. FlagError where it cannot be."""
+    if not Screen.is_there():
+        raise FlagError([Problem("--tui", "needs a terminal", "hookward tail prints what comes, wherever it goes")])
+    try:
+        from proxy.tools import tui
+    except ImportError:
+        what = f"needs Textual {TEXTUAL} or newer"
+        raise FlagError([Problem("--tui", what, how_to_add("textual"))]) from None
+    return tui.run(running, query)
 
 
 def _now(running: Running) -> dict[str, Totals]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
@@ -60,10 +62,11 @@ def test_the_busiest_first_with_what_was_refused() -> None:
 class Terminal:
     """``hookward top`` on a terminal of its own."""
 
-    def __init__(self, *words: object, term: str = "xterm") -> None:
+    def __init__(self, *words: object, term: str = "xterm", program: Sequence[str] = ("-m", "proxy", "top")) -> None:
         self.ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (40, 120))
         self.before = termios.tcgetattr(theirs)
-        command = [sys.executable, "-m", "proxy", "top", *map(str, words)]
+        command = [sys.executable, *program, *map(str, words)]
         self.theirs = theirs
         self.process = subprocess.Popen(
             command,
@@ -82,14 +85,20 @@ class Terminal:
             self.seen += os.read(self.ours, 65536)
 
     def end(self) -> int:
-        code = self.process.wait(30)
+        """Its exit code. It is read meanwhile: it could not end while what it says has nowhere to go."""
         os.set_blocking(self.ours, False)
-        try:
+        deadline = monotonic() + 40
+        while self.process.poll() is None:
+            assert monotonic() < deadline, self.seen[-1000:]
+            if select.select([self.ours], [], [], 0.1)[0]:
+                self._drain()
+        self._drain()
+        return self.process.returncode
+
+    def _drain(self) -> None:
+        with suppress(OSError):
             while piece := os.read(self.ours, 65536):
                 self.seen += piece
-        except OSError:
-            pass
-        return code
 
     def is_given_back(self) -> bool:
         shown, hidden = self.seen.rfind(b"\x1b[?1049l"), self.seen.rfind(b"\x1b[?1049h")
