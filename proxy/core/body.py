@@ -84,6 +84,7 @@ CRUMB_BYTES = 1024
 
 FREE = BodyMode.FREE
 TAIL = BodyMode.TAIL
+HOLD = BodyMode.HOLD
 
 
 class Spill(Protocol):
@@ -111,6 +112,7 @@ class BodyGate:
         "_verification",
         "_window",
         "held_bytes",
+        "is_free",
         "received",
         "streaming",
     )
@@ -132,7 +134,8 @@ class BodyGate:
         # A scheme that wants the body whole gets it from here: it is kept once.
         self._running = None if verification is None or verification.wants_whole else verification
         self._spill = spill
-        self.streaming = mode is FREE  # content leaves before the verdict
+        self.is_free = mode is FREE  # nothing is to be proved by the body
+        self.streaming = self.is_free  # content leaves before the verdict
         self._held: deque[bytes] = deque()
         self.held_bytes = 0
         self.received = 0
@@ -180,14 +183,6 @@ class BodyGate:
     def wants_whole(self) -> bool:
         """Whether the whole body is looked at once it has ended: work that grows with it."""
         return (self._verification is not None and self._running is None) or self._select is not None
-
-    def whole(self, body: bytes) -> str | Reason | None:
-        """Take a body that came in one piece and give the verdict: ``feed`` and ``finish`` in one step."""
-        self.received = self.held_bytes = len(body)
-        if body:
-            self._held.append(body)
-        verdict = None if self._verification is None else self._verification.verify(body)
-        return verdict if self._select is None else self._choose(self._select, verdict)
 
     def keep(self, body: bytes) -> None:
         """Take a body that came in one piece; the verdict is ``finish``'s."""
@@ -274,9 +269,9 @@ NO_BODY = BodyGate(FREE, 0, None, None)
 def gate_of(head: RequestHead, admit: Admit, spill: Spill | None) -> BodyGate:
     """The gate for the body of an admitted head. ``spill`` takes what does not fit the window, in HOLD alone."""
     mode, select = admit.route.body, None if admit.route.payload is None else selector_of(head, admit)
-    if mode is not BodyMode.HOLD:
+    if mode is not HOLD:
         # What streams freely is what has nothing (or, observed past the head, nothing more) to prove. What may be
         # a duplicate keeps its end here until it is known to be none, and what may be left out is looked at first.
         settled = admit.verification is None and (admit.route.duplicates is None or admit.observed is not None)
-        mode, spill = BodyMode.FREE if settled and select is None else BodyMode.TAIL, None
+        mode, spill = FREE if settled and select is None else TAIL, None
     return BodyGate(mode, admit.route.limits.hold_window, admit.verification, spill, select)

@@ -82,13 +82,13 @@ class KeepingRelay(Relay):
             self.head, admit, self.record, self.arrival, endpoint=endpoint, length=length, judged=True
         )
 
-    def _dial(self, *, may_wait: bool) -> None:
+    def _dial(self) -> None:
         if self._is_proved:
-            self._evidence = b"".join(self._pending)
+            self._evidence = self._there.waiting()
             if self.rule.deliver is Deliver.QUEUE:
                 self._store()
                 return
-        super()._dial(may_wait=may_wait)
+        super()._dial()
 
     def failed(self, reason: Reason, detail: str) -> None:
         """The connection to the upstream is gone, and the answer is not complete."""
@@ -108,19 +108,19 @@ class KeepingRelay(Relay):
 
     def stored(self) -> None:
         """It is on stable storage."""
-        self._hear(ANSWER_HEARS[self.answer], Event.STORED)
+        ANSWER_HEARS[self.answer][Event.STORED]
         self.record.status = self.rule.accepted_status
         self.record.phase = Phase.DONE
         self._end(Reason.ACCEPTED, Then.ANSWER)
 
     def not_stored(self, reason: Reason, detail: str) -> None:
         """There was no room for it, or the store has failed."""
-        self._hear(ANSWER_HEARS[self.answer], Event.STORED)
+        ANSWER_HEARS[self.answer][Event.STORED]
         self.refuse(reason, detail)
 
     def _store(self) -> None:
         self.spilled = None
-        self._pending = []
+        self._there.take()
         self.to_upstream = []
         self.answer = ANSWER_MOVES[self.answer][STORING]
 

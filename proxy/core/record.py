@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from proxy.reasons import Phase, Reason
+from proxy.reasons import Ended, Phase, Reason
 from proxy.values import mutable
 
 
@@ -58,12 +58,16 @@ class ExchangeRecord:
     attempt: int = 0  # of a delivery that was kept; 0 is an exchange
     outcome: str = ""  # of an attempt: "delivered", "waiting" for another, or "dead"
 
-    def refuse(self, reason: Reason, detail: str, status: int) -> None:
-        """Note that a head was refused, by an answer of ``status``."""
-        self.reason = reason
+    def refuse(self, reason: Reason, detail: str) -> None:
+        """Note that it ended before its time. What an upstream has done to it is no verdict of ours."""
         self.detail = detail
-        self.verdict = "refused"
-        self.status = status
+        if reason.ended_by is not Ended.UPSTREAM:
+            self.verdict = self.verdict or "refused"
+
+    def admit(self, observed: Reason | None) -> None:
+        """Note that it may pass; ``observed`` is what it would have been refused for, where its route only observes."""
+        self.verdict = "admitted" if observed is None else "observed"
+        self.observed = observed
 
     def explain(self, cause: str, why: str, mend: str) -> None:
         """Note why it failed, and what mends it."""
@@ -83,8 +87,7 @@ class ExchangeRecord:
         self.reason = Reason.FILTERED
         self.detail = detail
         self.phase = Phase.DONE
-        self.verdict = "admitted" if observed is None else "observed"
-        self.observed = observed
+        self.admit(observed)
         self.status = Reason.FILTERED.status or 200
         self.bytes_in = size
 

@@ -14,7 +14,7 @@ pool, and never waits, so any order of events can be tried on it as values.
 
 Rule 1: nothing leaves that the request's half has not admitted. Before ADMITTED the upstream gets what the gate lets
 through, which is never the end of what must be proved, and the client nothing of an answer (KEPT). A relay whose
-request has nothing to prove (``is_free``) may relay at once.
+request has nothing to prove (``gate.is_free``) may relay at once.
 Rule 2: an exchange ends once, in ``_end``, with one reason; what happens after that is not an exchange's. What its
 client is told then is in ``then``.
 Rule 3: an event that a state does not list in ``REQUEST_HEARS`` or ``ANSWER_HEARS`` is a bug of the shell, and raises.
@@ -32,6 +32,7 @@ from proxy.core.exchange import Admit, Reject
 from proxy.core.forwarding import answer_head
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.particulars import Arrival, delivery_keys, head_to_upstream, own_answer
+from proxy.core.passage import Passage
 from proxy.core.policy import Endpoint, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.states import (
@@ -41,15 +42,19 @@ from proxy.core.states import (
     REQUEST_MOVES,
     AnswerState,
     Event,
-    IllegalMoveError,
     RequestState,
     Then,
 )
-from proxy.http1 import Framing, RequestHead, ResponseHead, as_chunk
-from proxy.reasons import OBSERVABLE, Ended, Phase, Reason
+from proxy.http1 import Framing, RequestHead, ResponseHead
+from proxy.reasons import OBSERVABLE, Phase, Reason
 
-RECEIVING, JUDGING, CLAIMING, ADMITTED, _ = RequestState
+# By names of their own: Python 3.11 takes ten times as long for one by its class, which is more than for a call.
+RECEIVING, JUDGING, CLAIMING, ADMITTED, ENDED = RequestState
 NONE, DIALING, SENDING, AWAITING, KEPT, RELAYING, STORING, OUTCOME, CLOSED = AnswerState
+CONTENT, VERDICT, CLAIMED, CONNECTED, TAKES, ANSWERED, MORE, FAILED, RESOLVED, STORED = Event
+OURS, GO_ON, CLOSE, CUT, GONE = Then
+HEAD, BODY, CONNECT, ANSWER_HEAD, ANSWER_BODY, DONE = Phase
+DELIVERED = Reason.DELIVERED
 CHUNKED = Framing.CHUNKED
 EOF = Framing.EOF
 
@@ -76,18 +81,16 @@ class Relay:
     admit: Admit = field(init=False)
     route: Route | None = None
     gate: BodyGate = NO_BODY
-    is_free: bool = False  # nothing is to be proved by the body
 
     # the two halves, and what lies between them
     request: RequestState = RECEIVING
     answer: AnswerState = NONE
     touched: float = 0.0  # when the upstream last did or got something
     _since: float = 0.0  # when it got the request
-    _pending: list[bytes] = field(default_factory=list)  # may leave, and waits for a connection
-    _chunked: bool = False  # the request is sent in chunks
+    _there: Passage = field(init=False)  # of the request, what may leave
     spilled: Iterator[bytes] | None = None  # of the spill, what is still to be sent by ``upstream_takes``
-    _kept: tuple[ResponseHead, list[bytes], bool] | None = None
-    _framing: Framing = Framing.NONE  # how we end the answer
+    _reply: ResponseHead = field(init=False)  # as it came
+    _back: Passage = field(init=False)  # of the answer, what the client may see
 
     # what the shell is given
     to_client: list[bytes] = field(default_factory=list)
@@ -100,8 +103,7 @@ class Relay:
     then: Then | None = None
     request_read: bool = False  # nothing of it is still to come
     own: HandshakeAnswer | None = None  # instead of the refusal for the record's reason
-    allow: tuple[bytes, ...] = ()  # of METHOD_NOT_ALLOWED
-    retry_s: float = 0.0  # of RATE_LIMITED
+    reject: Reject | None = None  # of a head
     suspect: Reason | None = None  # whose cause is to be looked for, for the operator alone
     _evidence: bytes | None = None  # for that: the body, where the gate has it no longer
 
@@ -112,16 +114,16 @@ class Relay:
 
     def refused(self, head: RequestHead | None, reject: Reject) -> None:
         """The head is refused; None where the bytes were none."""
-        self.record.refuse(reject.reason, reject.detail, reject.status or reject.reason.status or 400)
-        self.allow = reject.allow
-        self.retry_s = reject.retry_s
-        self._close(Then.ANSWER)
+        self.record.refuse(reject.reason, reject.detail)
+        self.record.status = reject.status or reject.reason.status or 400
+        self.reject = reject
         if head is not None and reject.route is not None:
             self.head = head
             self.route = reject.route
             self.suspect = reject.reason
         if reject.fault is not None:
             self.record.explain(reject.fault.word, *reject.fault.sentences)
+        self._end(reject.reason, OURS)
 
     def skipped(self, body: bytes) -> None:
         """The body of a refused head came along: the connection may stay."""
@@ -134,10 +136,9 @@ class Relay:
         self.admit = admit
         self.route = admit.route
         self.gate = gate_of(head, admit, spill)
-        self.record.phase = Phase.BODY
-        if self.gate.streaming:
-            self.is_free = True
-            self._tell_verdict()
+        self.record.phase = BODY
+        if self.gate.is_free:
+            self.record.admit(admit.observed)
         if admit.observed is not None:
             self.suspect = admit.observed
 
@@ -147,83 +148,74 @@ class Relay:
         """
         self.own = answer
         self.request_read = True
-        self._close(Then.ANSWER)
+        self._end(self.record.reason, OURS)
 
     # -- the request
 
     def whole(self, body: bytes) -> None:
         """All of the content at once: the common case, in one step."""
-        self._hear(REQUEST_HEARS[self.request], Event.CONTENT)
-        self.request_read = True
-        gate = self.gate
-        if len(body) > ON_LOOP_BYTES and gate.wants_whole:
-            gate.keep(body)
-            self._judge_apart()
-        else:
-            self._judge(gate.whole(body))
+        REQUEST_HEARS[self.request][CONTENT]
+        self.gate.keep(body)
+        self.content_ended()
 
     def content(self, piece: bytes) -> None:
         """More of the content, in the order it came. Raises OSError where the spill does not take it."""
-        self._hear(REQUEST_HEARS[self.request], Event.CONTENT)
+        REQUEST_HEARS[self.request][CONTENT]
         out = self.gate.feed(piece)
         if out:
-            self._stream(out)
+            self._pass_on(out)
 
     def content_ended(self) -> None:
         """The framing of the content has ended without error: now there is a verdict (threats S10a)."""
-        self._hear(REQUEST_HEARS[self.request], Event.CONTENT)
+        REQUEST_HEARS[self.request][CONTENT]
         self.request_read = True
-        if self.gate.received > ON_LOOP_BYTES and self.gate.wants_whole:
-            self._judge_apart()
+        gate = self.gate
+        if gate.received > ON_LOOP_BYTES and gate.wants_whole:
+            self.request = REQUEST_MOVES[self.request][JUDGING]
+            self.wishes |= JUDGE
         else:
-            self._judge(self.gate.finish())
+            self._judge(gate.finish())
 
     def judged(self, verdict: str | Reason | None) -> None:
         """What JUDGE has given."""
-        self._hear(REQUEST_HEARS[self.request], Event.VERDICT)
+        REQUEST_HEARS[self.request][VERDICT]
         self._judge(verdict)
 
     def claimed(self) -> None:
         """No other exchange delivers this."""
-        self._hear(REQUEST_HEARS[self.request], Event.CLAIM)
+        REQUEST_HEARS[self.request][CLAIMED]
         self._deliver()
 
     def duplicate(self, reason: Reason, status: int) -> None:
         """It is a duplicate, or none can tell whether it is one (OVERLOADED); ``status`` is to be answered."""
-        self._hear(REQUEST_HEARS[self.request], Event.CLAIM)
+        REQUEST_HEARS[self.request][CLAIMED]
         if self.admit.route.observe and reason is not Reason.INTERNAL_ERROR:
             self._deliver()
-            self.record.verdict, self.record.observed = "observed", reason
-            return
-        if reason is Reason.DUPLICATE_DELIVERED:
-            self._tell_verdict()
-        self.refuse(reason, "duplicates_store" if reason is Reason.OVERLOADED else "", status=status)
+            self.record.admit(reason)
+        else:
+            if reason is Reason.DUPLICATE_DELIVERED:
+                self.record.admit(self.admit.observed)
+            self.refuse(reason, "duplicates_store" if reason is Reason.OVERLOADED else "", status=status)
 
     # -- the way to the upstream
 
     def connected(self, endpoint: Endpoint, name: str, now: float) -> None:
         """A connection to ``endpoint`` stands, which the log calls ``name``: it gets what may leave."""
-        self._hear(ANSWER_HEARS[self.answer], Event.CONNECTED)
+        ANSWER_HEARS[self.answer][CONNECTED]
         self._since = self.touched = now
-        self.record.upstream = name
-        head, gate, judged = self.head, self.gate, self.request is ADMITTED
+        record, head, gate, judged = self.record, self.head, self.gate, self.request is ADMITTED
+        record.upstream = name
+        record.phase = ANSWER_HEAD if judged else BODY
         # Its length was not known when it began to stream: it goes on in chunks of ours.
-        self._chunked = gate.streaming and head.framing is CHUNKED
-        length = None if self._chunked else gate.received if judged else head.content_length
-        self.to_upstream.append(
-            head_to_upstream(
-                head, self.admit, self.record, self.arrival, endpoint=endpoint, length=length, judged=judged
-            )
-        )
-        pieces, self._pending = self._pending, []
-        self._send(pieces)
-        self.record.phase = Phase.ANSWER_HEAD if judged else Phase.BODY
-        if self.answer is DIALING:
-            self.answer = ANSWER_MOVES[self.answer][SENDING]
+        chunked = gate.streaming and head.framing is CHUNKED
+        length = None if chunked else gate.received if judged else head.content_length
+        text = head_to_upstream(head, self.admit, record, self.arrival, endpoint=endpoint, length=length, judged=judged)
+        self.to_upstream = self._there.begin(text, chunked=chunked)
+        self.answer = ANSWER_MOVES[self.answer][AWAITING if self._there.ended else SENDING]
 
     def upstream_takes(self, now: float) -> None:
         """The upstream takes more of the request: give it the next piece of the spill, where there is one."""
-        self._hear(ANSWER_HEARS[self.answer], Event.TAKES)
+        ANSWER_HEARS[self.answer][TAKES]
         self.touched = now
         if self.spilled is not None:
             piece = next(self.spilled, None)
@@ -237,55 +229,45 @@ class Relay:
 
     def answered(self, head: ResponseHead, content: list[bytes], *, ended: bool, now: float) -> None:
         """The final head has come, with ``content``; ``ended`` where that was all. It waits for ``relay_kept``."""
-        self._hear(ANSWER_HEARS[self.answer], Event.ANSWER)
+        ANSWER_HEARS[self.answer][ANSWERED]
         self.touched = now
-        if self.answer is OUTCOME:
-            self.answer = ANSWER_MOVES[self.answer][CLOSED]
-            return
         self.record.upstream_duration_s = now - self._since
         self.spilled = None  # the upstream takes no more of the request
-        self._kept = (head, content, ended)
+        self._reply = head
+        self._back = Passage(content, ended=ended)
         self.answer = ANSWER_MOVES[self.answer][KEPT]
 
     def more(self, content: list[bytes], *, ended: bool, now: float) -> None:
         """More content of the answer; ``ended`` where that was all."""
-        self._hear(ANSWER_HEARS[self.answer], Event.MORE)
+        ANSWER_HEARS[self.answer][MORE]
         self.touched = now
-        if self._kept is not None:
-            head, before, _ = self._kept
-            self._kept = (head, before + content, ended)
-        else:
-            self._relay(content, ended=ended)
+        self._back.put(content, ended=ended)
+        if self.answer is RELAYING:
+            self._relay(self._back.take())
 
     def failed(self, reason: Reason, detail: str) -> None:
         """The connection to the upstream is gone, and the answer is not complete."""
-        self._hear(ANSWER_HEARS[self.answer], Event.FAILED)
-        if self.answer is OUTCOME:
-            self.answer = ANSWER_MOVES[self.answer][CLOSED]
-        else:
-            self.refuse(reason, detail)
+        ANSWER_HEARS[self.answer][FAILED]
+        self.refuse(reason, detail)
 
     @property
     def may_relay(self) -> bool:
         """Whether an answer is kept that the client may see."""
-        return self.answer is KEPT and (self.is_free or self.request is ADMITTED)
+        return self.answer is KEPT and (self.request is ADMITTED or self.gate.is_free)
 
     def relay_kept(self, date: bytes, *, persists: bool) -> None:
         """Pass on the answer that is kept. ``persists`` says whether the client's connection may stay."""
-        assert self._kept is not None
-        head, content, ended = self._kept
-        self._kept = None
-        framing, record = head.framing, self.record
+        head, record = self._reply, self.record
+        framing = head.framing
         if framing is CHUNKED or framing is EOF:
             framing = CHUNKED if self.head.minor else EOF
         # After an answer before the request's end the rest of the request is not read (threats R6, F12).
         record.keep_alive = persists and record.keep_alive and self.request is ADMITTED and framing is not EOF
         record.status = head.status
-        record.phase = Phase.ANSWER_BODY
-        self._framing = framing
+        record.phase = ANSWER_BODY
         self.answer = ANSWER_MOVES[self.answer][RELAYING]
-        self.to_client.append(answer_head(head, framing, date, close=not record.keep_alive))
-        self._relay(content, ended=ended)
+        text = answer_head(head, framing, date, close=not record.keep_alive)
+        self._relay(self._back.begin(text, chunked=framing is CHUNKED))
 
     def body_in_memory(self) -> bytes | None:
         """The body, to look for the cause of ``suspect`` in; None where it is large, or not here whole."""
@@ -297,16 +279,12 @@ class Relay:
 
     def refuse(self, reason: Reason, detail: str = "", *, status: int = 0) -> None:
         """End the exchange with ``reason``: by an answer where none was begun, else by cutting the connection."""
-        record = self.record
-        record.detail = detail
-        if reason.ended_by is not Ended.UPSTREAM:
-            record.verdict = record.verdict or "refused"
-        if self.answer is RELAYING:
-            self._end(reason, Then.CUT)
-            return
-        demanded = self.admit.route.refusal_status if reason.status == 403 else None
-        record.status = status or demanded or reason.status or 0
-        self._end(reason, Then.ANSWER)
+        self.record.refuse(reason, detail)
+        begun = self.answer is RELAYING
+        if not begun:
+            demanded = self.admit.route.refusal_status if reason.status == 403 else None
+            self.record.status = status or demanded or reason.status or 0
+        self._end(reason, CUT if begun else OURS)
 
     def client_gone(self, reason: Reason, *, owns: bool) -> None:
         """The client's connection is closed, by itself or, for ``reason``, by us.
@@ -314,14 +292,14 @@ class Relay:
         ``owns`` says that this exchange has claimed the delivery. Where the upstream has all of it, its outcome still
         counts: the client will send it again.
         """
-        outcome = owns and self.answer is AWAITING
-        self._end(reason, Then.GONE, OUTCOME if outcome else CLOSED)
+        self._end(reason, GONE, OUTCOME if owns and self.answer is AWAITING else CLOSED)
+
+    def resolved(self) -> None:
+        """That outcome is known, or never will be."""
+        ANSWER_HEARS[self.answer][RESOLVED]
+        self.answer = ANSWER_MOVES[self.answer][CLOSED]
 
     # -- inside
-
-    def _judge_apart(self) -> None:
-        self.request = REQUEST_MOVES[self.request][JUDGING]
-        self.wishes |= JUDGE
 
     def _judge(self, verdict: str | Reason | None) -> None:
         """The body has its verdict: the secret that matched, why none did, or None where nothing had to be proved."""
@@ -337,85 +315,63 @@ class Relay:
             self._evidence = self.body_in_memory() if self.gate.held_bytes <= ON_LOOP_BYTES else None
         elif verdict is not None:
             record.secret_name = verdict
-        answer = own_answer(self.head, admit, self.gate, record)
-        if answer is not None:
+        if (answer := own_answer(self.head, admit, self.gate, record)) is not None:
             self.answered_here(answer)
             return
         if admit.route.duplicates is not None and admit.observed is None and not self.arrival.passes_duplicates:
             # Only now, so that a forged delivery can claim nothing.
             self.keys = delivery_keys(admit.route.duplicates, self.head, admit, record)
-            if self.keys:
-                self.request = REQUEST_MOVES[self.request][CLAIMING]
-                self.wishes |= CLAIM
-                return
-        self._deliver()
+        if self.keys:
+            self.request = REQUEST_MOVES[self.request][CLAIMING]
+            self.wishes |= CLAIM
+        else:
+            self._deliver()
 
     def _deliver(self) -> None:
         """All that had to be proved is: everything may leave, its end included."""
         self.request = REQUEST_MOVES[self.request][ADMITTED]
-        self._tell_verdict()
-        rest = self.gate.take()
-        answer = self.answer
-        if answer is SENDING:
-            self.record.phase = Phase.ANSWER_HEAD
-            self._send(rest)
-        elif answer is NONE or answer is DIALING:
-            self._pending += rest
-            self.spilled = self.gate.spilled()
-            if answer is NONE:
-                self._dial(may_wait=self.admit.route.hold_s > 0 and self.admit.observed is None)
-
-    def _stream(self, out: list[bytes]) -> None:
-        """Content that may leave before the end has come."""
+        self.record.admit(self.admit.observed)
         if self.answer is SENDING:
-            self._send(out)
-        elif self.answer is NONE or self.answer is DIALING:
-            self._pending += out
-            if self.answer is NONE:
-                self._dial(may_wait=False)
+            self.record.phase = ANSWER_HEAD
+        self.spilled = self.gate.spilled()
+        self._pass_on(self.gate.take())
+
+    def _pass_on(self, pieces: list[bytes]) -> None:
+        """Content that may leave; what is admitted has its end with it, or behind what was spilled."""
+        ended = self.request is ADMITTED and self.spilled is None
+        if self.answer is NONE:
+            self._there = Passage(pieces, ended=ended)
+            self._dial()
+        elif self.answer is DIALING:
+            self._there.put(pieces, ended=ended)
+        elif self.answer is SENDING:
+            self._there.put(pieces, ended=ended)
+            self.to_upstream += self._there.take()
+            if ended:
+                self.answer = ANSWER_MOVES[self.answer][AWAITING]
         # After an early answer the rest is read for its verdict alone.
 
-    def _dial(self, *, may_wait: bool) -> None:
-        self.may_wait = may_wait
-        self.record.phase = Phase.CONNECT
+    def _dial(self) -> None:
+        admit = self.admit
+        self.may_wait = self.request is ADMITTED and admit.route.hold_s > 0 and admit.observed is None
+        self.record.phase = CONNECT
         self.wishes |= DIAL
         self.answer = ANSWER_MOVES[self.answer][DIALING]
 
-    def _send(self, pieces: list[bytes]) -> None:
-        """Give the upstream ``pieces``, and the end where they are the last."""
-        ends = self.request is ADMITTED and self.spilled is None
-        self.to_upstream += as_chunk(pieces, last=ends) if self._chunked else pieces
-        if ends:
-            self.answer = ANSWER_MOVES[self.answer][AWAITING]
-
-    def _relay(self, content: list[bytes], *, ended: bool) -> None:
-        record = self.record
-        for piece in content:
-            record.bytes_out += len(piece)
-        self.to_client += as_chunk(content, last=ended) if self._framing is CHUNKED else content
-        if ended:
-            record.phase = Phase.DONE
-            self._end(Reason.DELIVERED, Then.GO_ON if record.keep_alive else Then.CLOSE)
-
-    def _tell_verdict(self) -> None:
-        observed = self.admit.observed
-        self.record.verdict = "admitted" if observed is None else "observed"
-        self.record.observed = observed
+    def _relay(self, pieces: list[bytes]) -> None:
+        record, back = self.record, self._back
+        self.to_client += pieces
+        record.bytes_out = back.size
+        if back.ended:
+            record.phase = DONE
+            self._end(DELIVERED, GO_ON if record.keep_alive else CLOSE)
 
     def _end(self, reason: Reason, then: Then, answer: AnswerState = CLOSED) -> None:
-        """The only end of what was admitted."""
+        """The only end."""
         self.record.reason = reason
         self.record.bytes_in = self.gate.received
-        self._close(then, answer)
-
-    def _close(self, then: Then, answer: AnswerState = CLOSED) -> None:
-        self.request = REQUEST_MOVES[self.request][RequestState.CLOSED]
+        self.request = REQUEST_MOVES[self.request][ENDED]
         self.answer = ANSWER_MOVES[self.answer][answer]
         self.then = then
         self.wishes = 0
-        self._kept = self.spilled = None
-        self._pending = []
-
-    def _hear(self, heard: frozenset[Event], event: Event) -> None:
-        if event not in heard:
-            raise IllegalMoveError(f"{event.value} while {self}")
+        self.spilled = None

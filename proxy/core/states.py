@@ -80,24 +80,26 @@ class IllegalMoveError(AssertionError):
 
 
 _S = TypeVar("_S", bound=IdentityEnum)
+_T = TypeVar("_T", bound=IdentityEnum)
 
 
-class Moves(dict[_S, _S]):
-    """The states that may follow ``old``, each by itself: what a table gives for an ``old`` and a ``new`` state is the
-    ``new`` one, or an IllegalMoveError. A look-up and no call: an exchange moves a dozen times.
+class Moves(dict[_T, _T]):
+    """The states that may follow ``old``, or the events that it takes, each by itself: what a table gives for an
+    ``old`` and a ``new`` one is the ``new`` one, or an IllegalMoveError. A look-up and no call: an exchange moves a
+    dozen times.
     """
 
     __slots__ = ("_old",)
 
-    def __init__(self, old: _S, new: Iterable[_S]) -> None:
-        super().__init__((state, state) for state in new)
+    def __init__(self, old: IdentityEnum, new: Iterable[_T]) -> None:
+        super().__init__((one, one) for one in new)
         self._old = old
 
-    def __missing__(self, new: _S) -> NoReturn:
+    def __missing__(self, new: _T) -> NoReturn:
         raise IllegalMoveError(f"{type(self._old).__name__}: {self._old.value} -> {new.value}")
 
 
-def _table(moves: Mapping[_S, Iterable[_S]]) -> dict[_S, Moves[_S]]:
+def _table(moves: Mapping[_S, Iterable[_T]]) -> dict[_S, Moves[_T]]:
     return {old: Moves(old, new) for old, new in moves.items()}
 
 
@@ -189,28 +191,33 @@ class Event(IdentityEnum):
     ANSWER = "answer"
     MORE = "more"
     FAILED = "failed"
+    RESOLVED = "resolved"
     STORED = "stored"
 
 
-REQUEST_HEARS: dict[RequestState, frozenset[Event]] = {
-    RequestState.RECEIVING: frozenset({Event.CONTENT}),
-    RequestState.JUDGING: frozenset({Event.VERDICT}),
-    RequestState.CLAIMING: frozenset({Event.CLAIM}),
-    RequestState.ADMITTED: frozenset(),
-    RequestState.CLOSED: frozenset(),
-}
-_ON_THE_WAY = frozenset({Event.TAKES, Event.ANSWER, Event.FAILED})
-ANSWER_HEARS: dict[AnswerState, frozenset[Event]] = {
-    AnswerState.NONE: frozenset(),
-    AnswerState.DIALING: frozenset({Event.CONNECTED}),
-    AnswerState.SENDING: _ON_THE_WAY,
-    AnswerState.AWAITING: _ON_THE_WAY,
-    AnswerState.KEPT: frozenset({Event.MORE, Event.FAILED}),
-    AnswerState.RELAYING: frozenset({Event.MORE, Event.FAILED}),
-    AnswerState.STORING: frozenset({Event.STORED}),
-    AnswerState.OUTCOME: frozenset({Event.ANSWER, Event.FAILED}),
-    AnswerState.CLOSED: frozenset(),
-}
+REQUEST_HEARS: dict[RequestState, Moves[Event]] = _table(
+    {
+        RequestState.RECEIVING: [Event.CONTENT],
+        RequestState.JUDGING: [Event.VERDICT],
+        RequestState.CLAIMING: [Event.CLAIM],
+        RequestState.ADMITTED: [],
+        RequestState.CLOSED: [],
+    }
+)
+_ON_THE_WAY = (Event.TAKES, Event.ANSWER, Event.FAILED)
+ANSWER_HEARS: dict[AnswerState, Moves[Event]] = _table(
+    {
+        AnswerState.NONE: [],
+        AnswerState.DIALING: [Event.CONNECTED],
+        AnswerState.SENDING: _ON_THE_WAY,
+        AnswerState.AWAITING: _ON_THE_WAY,
+        AnswerState.KEPT: [Event.MORE, Event.FAILED],
+        AnswerState.RELAYING: [Event.MORE, Event.FAILED],
+        AnswerState.STORING: [Event.STORED],
+        AnswerState.OUTCOME: [Event.RESOLVED],
+        AnswerState.CLOSED: [],
+    }
+)
 
 
 class Then(IdentityEnum):

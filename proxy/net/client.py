@@ -40,6 +40,7 @@ CHECK_S = 1.0
 HELD_BACK = Pause.BUDGET | Pause.UNREAD
 
 HEAD, BODY, ANSWER, REFUSING, CLOSING, CLOSED = ClientState
+OURS, GO_ON, _, CUT, _ = Then
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -333,15 +334,15 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _go_on(self, relay: Relay) -> None:
         """Answer what has ended, where that is ours to do, and go on with the connection or end it."""
         then = relay.then
-        whole = then is Then.GO_ON or (then is Then.ANSWER and relay.request_read and relay.record.keep_alive)
+        whole = then is GO_ON or (then is OURS and relay.request_read and relay.record.keep_alive)
         stays = whole and self._may_stay
-        if then is Then.ANSWER:
+        if then is OURS:
             self._writing.write([self._site.own_answer(relay, close=not stays)])
         if stays:
             self._next_head()
-        elif then is Then.CUT:
+        elif then is CUT:
             self._cut()
-        elif then is Then.ANSWER or self._state is BODY or self._unread.data:
+        elif then is OURS or self._state is BODY or self._unread.data:
             self._linger()
         else:
             self._close()

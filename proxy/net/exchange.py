@@ -61,7 +61,7 @@ class Exchange:
 
     def begin(self) -> None:
         """Its body is to come, by ``take``. (One that came whole is judged by the next ``step``, the common case.)"""
-        if self._incoming is not None and not self.relay.is_free:
+        if self._incoming is not None and not self.relay.gate.is_free:
             self._incoming.reserve()
         if self.relay.head.expect_continue:
             self._writing.write([CONTINUE])

@@ -36,9 +36,9 @@ class AwaitedOutcome:
 
     def upstream_answer(self, head: ResponseHead, content: list[bytes], *, ended: bool) -> None:
         """The delivery is known to be done, or that it is not."""
+        del content
         if head.status == 503:
             self._site.pool.endpoints.unavailable(self._upstream.endpoint)
-        self._relay.answered(head, content, ended=ended, now=self._site.clock.now())
         if 200 <= head.status < 300:
             self._ticket.delivered(head.status)
         self._forget(abort=not ended)
@@ -48,7 +48,7 @@ class AwaitedOutcome:
 
     def upstream_failed(self, reason: Reason, detail: str) -> None:
         """It will never be known: a client that sends again is believed."""
-        self._relay.failed(reason, detail)
+        del reason, detail
         self._forget(abort=False)
 
     def upstream_writable(self, *, writable: bool) -> None:
@@ -61,6 +61,7 @@ class AwaitedOutcome:
 
     def _forget(self, *, abort: bool) -> None:
         """``abort`` where the connection is still ours."""
+        self._relay.resolved()
         self._site.outcomes.discard(self)
         self._site.clock.unwatch(self)
         self._ticket.release()

@@ -241,15 +241,14 @@ class Site:
 
     def own_answer(self, relay: Relay, *, close: bool) -> bytes:
         """What the client of ``relay`` is told by ourselves: the answer to an endpoint check, or its refusal."""
-        record, own = relay.record, relay.own
+        record, own, reject = relay.record, relay.own, relay.reject
         request_id, head_only = record.request_id.encode("ascii"), record.method == "HEAD"
-        if own is None and record.bare and not relay.allow:
+        allow, retry_s = ((), 0.0) if reject is None else (reject.allow, reject.retry_s)
+        if own is None and record.bare and not allow:
             own = HandshakeAnswer(b"", b"", record.status)
         if own is not None:
             return own.write(request_id, self.clock.date, close=close, head_only=head_only)
-        refusal = self.refusal(
-            record.reason, close=close, status=record.status, allow=relay.allow, retry_s=relay.retry_s
-        )
+        refusal = self.refusal(record.reason, close=close, status=record.status, allow=allow, retry_s=retry_s)
         return refusal.write(request_id, self.clock.date, head_only=head_only)
 
     def finished(self, relay: Relay) -> None:

@@ -1,10 +1,11 @@
-"""What the tests of endpoint checks share: a route for a provider, and heads as the provider sends them."""
+"""What the tests of endpoint checks share: a route for a provider, heads as the provider sends them, and verdicts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.core.body import BodyGate
 from proxy.core.policy import Route
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import PROVIDERS
@@ -12,6 +13,7 @@ from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import TokenCheck
 from proxy.http1 import RequestHead
+from proxy.reasons import Reason
 from tests import policies
 from tests.policies import HEAD_LIMITS
 
@@ -71,3 +73,9 @@ def head(method: str, target: str, fields: dict[str, str] | None = None, *, extr
     read = read_request_head("\r\n".join(lines).encode("latin-1"), HEAD_LIMITS)
     assert read is not None
     return read[0]
+
+
+def judge_whole(gate: BodyGate, body: bytes) -> str | Reason | None:
+    """The verdict on a body that came in one piece."""
+    gate.keep(body)
+    return gate.finish()

@@ -355,6 +355,7 @@ class Exchange:
             Event.ANSWER: lambda: relay.answered(ANSWERS[0], [], ended=True, now=self.now),
             Event.MORE: lambda: relay.more([], ended=True, now=self.now),
             Event.FAILED: lambda: relay.failed(Reason.UPSTREAM_RESET, ""),
+            Event.RESOLVED: relay.resolved,
         }
         allowed = REQUEST_HEARS[relay.request] | ANSWER_HEARS[relay.answer]
         for event, call in calls.items():
@@ -374,7 +375,7 @@ class Exchange:
         if relay.answer is AnswerState.OUTCOME:
             assert relay.then is Then.GONE
             assert self.complete
-            relay.answered(ANSWERS[0], [], ended=True, now=self.now)
+            relay.resolved()
         assert relay.answer is AnswerState.CLOSED
         assert record.bytes_in == relay.gate.received <= len(self.body)
         self._check_upstream()

@@ -9,6 +9,7 @@ from proxy.core.body import CRUMB_BYTES, WITHHELD_BYTES, BodyGate
 from proxy.core.policy import BodyMode
 from proxy.core.signatures import Verification
 from proxy.reasons import Reason
+from tests.core.handshaking import judge_whole
 
 
 class FakeVerification(Verification):
@@ -22,10 +23,6 @@ class FakeVerification(Verification):
         self.seen += chunk
 
     def finish(self) -> str | Reason:
-        return self.verdict
-
-    def verify(self, body: bytes) -> str | Reason:
-        self.update(body)
         return self.verdict
 
     def marks(self) -> list[bytes]:
@@ -94,7 +91,7 @@ def test_hold_lets_nothing_leave(pieces: list[bytes], window: int) -> None:
 def test_a_body_in_one_piece(body: bytes, verdict: str | Reason) -> None:
     verification = FakeVerification(verdict)
     gate = BodyGate(BodyMode.TAIL, 10, verification, None)
-    assert gate.whole(body) is verdict
+    assert judge_whole(gate, body) is verdict
     assert verification.seen == body
     assert (gate.received, gate.streaming) == (len(body), False)
     assert b"".join(gate.take()) == body
@@ -154,5 +151,5 @@ def test_what_may_leave_leaves_to_the_byte() -> None:
 
 def test_a_body_in_one_piece_without_anything_to_prove() -> None:
     gate = BodyGate(BodyMode.TAIL, 1000, None, None)
-    assert gate.whole(b"abc") is None
+    assert judge_whole(gate, b"abc") is None
     assert gate.take() == [b"abc"]

@@ -24,7 +24,7 @@ from proxy.core.signatures import Verification
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
-from tests.core.handshaking import KEY, NOW, PATH, WORD, head, route
+from tests.core.handshaking import KEY, NOW, PATH, WORD, head, judge_whole, route
 from tests.policies import policy
 
 FRIEND, STRANGER = Peer.of("192.0.2.7"), Peer.of("198.51.100.7")
@@ -225,7 +225,7 @@ class TestSigned:
     def test_a_check_is_no_larger_than_this(self) -> None:
         for more, content in ((0, b"abc"), (1, None)):
             gate = BodyGate(BodyMode.HOLD, 1 << 20, FakeVerification(), None)
-            gate.whole(self.BODY + b" " * (MAX_BODY_BYTES - len(self.BODY) + more))
+            judge_whole(gate, self.BODY + b" " * (MAX_BODY_BYTES - len(self.BODY) + more))
             admit = Admit(route("slack", "answer"), FRIEND, PATH.encode(), FakeVerification())
             answer = own_answer(head("POST", PATH), admit, gate, record("s1"))
             assert (None if answer is None else answer.content) == content
@@ -235,7 +235,7 @@ class TestSigned:
         assert one.signature is not None
         both = replace(one.signature, secrets=(Secret("new", b"other"), Secret("old", KEY)))
         gate = BodyGate(BodyMode.HOLD, 1000, FakeVerification(), None)
-        gate.whole(b'{"payload":{"plainToken":"abc"},"event":"endpoint.url_validation"}')
+        judge_whole(gate, b'{"payload":{"plainToken":"abc"},"event":"endpoint.url_validation"}')
         admit = Admit(replace(one, signature=both), FRIEND, PATH.encode(), FakeVerification())
         answer = own_answer(head("POST", PATH), admit, gate, record("old"))
         assert answer is not None

@@ -36,7 +36,7 @@ from proxy.core.signing.signer import sign
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
-from tests.core.handshaking import KEY, PATH, URL, WORD, head
+from tests.core.handshaking import KEY, PATH, URL, WORD, head, judge_whole
 from tests.core.handshaking import route as route_for
 from tests.deliveries import NOW, check_for, make
 from tests.policies import policy
@@ -114,7 +114,7 @@ def signed_answers(provider: Provider, route: Route, challenge: str) -> list[byt
     admit = judged(route, head("POST", PATH, fields))
     assert admit is not None
     gate = BodyGate(BodyMode.TAIL, 65536, admit.verification, None)
-    name = gate.whole(body)
+    name = judge_whole(gate, body)
     assert isinstance(name, str)
     answer = own_answer(head("POST", PATH, fields), admit, gate, ExchangeRecord("id", 0.0, "a", "a", secret_name=name))
     return [] if answer is None else [answer.content]

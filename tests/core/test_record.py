@@ -47,7 +47,21 @@ def test_a_record_takes_no_names_that_it_does_not_know():
 
 def test_what_is_noted_of_a_head_that_is_refused():
     record = blank()
-    record.refuse(Reason.BAD_REQUEST, "cl_te", 400)
-    assert record == dataclasses.replace(
-        blank(), reason=Reason.BAD_REQUEST, detail="cl_te", verdict="refused", status=400
-    )
+    record.refuse(Reason.BAD_REQUEST, "cl_te")
+    assert record == dataclasses.replace(blank(), detail="cl_te", verdict="refused")
+
+
+def test_what_an_upstream_has_done_is_no_verdict():
+    record = blank()
+    record.refuse(Reason.UPSTREAM_RESET, "eof")
+    assert record == dataclasses.replace(blank(), detail="eof")
+    record.admit(None)
+    record.refuse(Reason.UPSTREAM_TIMEOUT, "")
+    assert record.verdict == "admitted"
+
+
+@pytest.mark.parametrize("observed", [None, Reason.TOKEN_MISSING])
+def test_what_is_noted_of_a_verdict(observed):
+    record = blank()
+    record.admit(observed)
+    assert record == dataclasses.replace(blank(), verdict="observed" if observed else "admitted", observed=observed)

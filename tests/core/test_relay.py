@@ -76,6 +76,7 @@ CALLS = {
     Event.ANSWER: lambda relay: relay.answered(ANSWERS[0], [], ended=True, now=NOW),
     Event.MORE: lambda relay: relay.more([], ended=True, now=NOW),
     Event.FAILED: lambda relay: relay.failed(Reason.UPSTREAM_RESET, "eof"),
+    Event.RESOLVED: Relay.resolved,
     Event.STORED: KeepingRelay.stored,
 }
 
@@ -253,7 +254,7 @@ def test_a_refused_head() -> None:
     where = route()
     reject = Reject(Reason.RATE_LIMITED, Peer.of("192.0.2.1"), where, retry_s=7.0)
     relay.refused(HEAD, reject)
-    assert (relay.then, relay.retry_s, relay.record.status) == (Then.ANSWER, 7.0, 429)
+    assert (relay.then, relay.reject, relay.record.status) == (Then.ANSWER, reject, 429)
     assert (relay.suspect, relay.route) == (Reason.RATE_LIMITED, where)
     assert not relay.request_read
     assert relay.body_in_memory() is None
@@ -283,7 +284,7 @@ def test_a_delivery_that_is_left_out_is_answered_and_dials_nothing(observed: Rea
     where = route(b"/hook", BodyMode.FREE, signed=False, payload=rule, duplicates=RULE)
     relay = Relay(ExchangeRecord("id", 0.0, "a", "a", keep_alive=True), Arrival("a", secure=False), NOW)
     relay.admitted(HEAD, Admit(where, PEER, b"/hook", observed=observed), None)
-    assert not relay.is_free
+    assert not relay.gate.is_free
     body = b'{"a": "x"}' + b" " * ON_LOOP_BYTES
     relay.whole(body)
     assert relay.wishes & JUDGE, "beside the loop, where it is large"
@@ -311,7 +312,7 @@ def test_a_client_that_goes_leaves_an_outcome_behind_where_the_delivery_was_clai
     assert (relay.then, relay.record.reason) == (Then.GONE, Reason.SENDER_GONE)
     assert relay.answer is (AnswerState.OUTCOME if owns else AnswerState.CLOSED)
     if owns:
-        relay.answered(ANSWERS[0], [], ended=False, now=NOW)
+        relay.resolved()
         assert relay.answer is AnswerState.CLOSED
         assert relay.record.reason is Reason.SENDER_GONE
 

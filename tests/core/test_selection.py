@@ -16,7 +16,7 @@ from proxy.core.payload import PayloadRule, Pointer
 from proxy.core.policy import BodyMode
 from proxy.reasons import Reason
 from tests import policies
-from tests.core.handshaking import head, route
+from tests.core.handshaking import head, judge_whole, route
 
 OPENED = PayloadRule(read_where({"action": "opened"}))
 GOOD, BAD = b'{"action": "opened"}', b'{"action": "closed"}'
@@ -31,7 +31,7 @@ def gate(rule: PayloadRule | None, *, window: int = 100, mode: BodyMode = BodyMo
 @pytest.mark.parametrize(("body", "left_out"), [(GOOD, False), (BAD, True)])
 def test_in_any_cut(body: bytes, cut: int, left_out: bool) -> None:
     whole, pieces = gate(OPENED), gate(OPENED)
-    assert whole.whole(body) is None
+    assert judge_whole(whole, body) is None
     for at in range(0, len(body), cut):
         assert pieces.feed(body[at : at + cut]) == []
     assert pieces.finish() is None
@@ -67,7 +67,7 @@ def test_or_streams_where_the_route_passes_it() -> None:
 
 def test_whole_or_in_pieces_the_window_is_the_same() -> None:
     one = gate(OPENED, window=10)
-    assert one.whole(GOOD) is Reason.PAYLOAD_UNDECIDED
+    assert judge_whole(one, GOOD) is Reason.PAYLOAD_UNDECIDED
 
 
 def test_a_forged_body_is_not_looked_at() -> None:
@@ -83,10 +83,10 @@ def test_a_forged_body_is_not_looked_at() -> None:
 
 def test_what_is_only_observed_is_selected_all_the_same() -> None:
     one = gate(OPENED, observe=True)
-    assert one.whole(BAD) is None
+    assert judge_whole(one, BAD) is None
     assert one.left_out
     events = PayloadRule((), Pointer.parse("action"), frozenset({"closed"}))
-    assert gate(events, observe=True).whole(GOOD) is Reason.EVENT_REFUSED
+    assert judge_whole(gate(events, observe=True), GOOD) is Reason.EVENT_REFUSED
 
 
 def test_of_what_is_only_observed_not_a_byte_is_lost() -> None:
@@ -111,15 +111,15 @@ def test_a_signed_check_is_never_left_out() -> None:
     body = json.dumps({"type": "url_verification", "challenge": "abc", "token": "t"}).encode()
     admit = Admit(slack, Peer.of("192.0.2.7"), b"/hook")
     one = BodyGate(BodyMode.TAIL, 1000, None, None, selector_of(head("POST", "/hook"), admit))
-    assert one.whole(body) is None
+    assert judge_whole(one, body) is None
     assert not one.left_out
     other = BodyGate(BodyMode.TAIL, 1000, None, None, selector_of(head("POST", "/hook"), admit))
-    other.whole(body.replace(b"url_verification", b"event_callback"))
+    judge_whole(other, body.replace(b"url_verification", b"event_callback"))
     assert other.left_out
 
 
 def test_the_event_is_told_to_the_head() -> None:
     admit = Admit(policies.route(payload=PayloadRule((), Pointer.parse("type"))), Peer.of("192.0.2.7"), b"/hook")
     one = BodyGate(BodyMode.TAIL, 1000, None, None, selector_of(head("POST", "/hook"), admit))
-    one.whole(b'{"type": "paid"}')
+    judge_whole(one, b'{"type": "paid"}')
     assert admit.event == "paid"

@@ -63,4 +63,4 @@ def test_what_is_no_head_is_refused_at_once(reason: Reason) -> None:
     relay = judge(World()).refuse(ProtocolError(reason, "why"), b"PRI * HTTP/2.0\r\n")
     assert relay.request is RequestState.CLOSED
     assert (relay.record.reason, relay.record.detail) == (reason, "why")
-    assert relay.allow == ((b"POST",) if reason is Reason.METHOD_NOT_ALLOWED else ())
+    assert relay.reject.allow == ((b"POST",) if reason is Reason.METHOD_NOT_ALLOWED else ())
