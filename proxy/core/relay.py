@@ -103,7 +103,7 @@ class Relay:
     then: Then | None = None
     request_read: bool = False  # nothing of it is still to come
     own: HandshakeAnswer | None = None  # instead of the refusal for the record's reason
-    reject: Reject | None = None  # of a head
+    reject: Reject | None = None  # what the refusal says besides that reason: methods, and when to come again
     suspect: Reason | None = None  # whose cause is to be looked for, for the operator alone
     _evidence: bytes | None = None  # for that: the body, where the gate has it no longer
 

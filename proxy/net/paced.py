@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from proxy.core.exchange import Reject
 from proxy.core.policy import SPARE_S
 from proxy.core.relay import RECEIVING
 from proxy.net.exchange import Exchange
@@ -76,8 +77,9 @@ class PacedExchange(Exchange):
 
     def _without_turn(self, wait_s: float = 0.0) -> None:
         """There is no turn for it while its sender waits."""
-        self.relay.retry_s = wait_s
-        self.relay.refuse(Reason.OVERLOADED, "turn")
+        relay = self.relay
+        relay.reject = Reject(Reason.OVERLOADED, relay.admit.client, relay.route, retry_s=wait_s)
+        relay.refuse(Reason.OVERLOADED, "turn")
 
     @property
     def _in_line(self) -> bool:
