@@ -17,9 +17,9 @@ from typing import cast
 from proxy.core.addresses import Peer
 from proxy.core.exchange import Reject
 from proxy.core.policy import Limits
-from proxy.core.relay import RELAYING, Relay
+from proxy.core.relay import CUT, GO_ON, OURS, RELAYING, Relay
 from proxy.core.request_stream import RequestStream
-from proxy.core.states import CLIENT_MOVES, ClientState, Then
+from proxy.core.states import CLIENT_MOVES, ClientState
 from proxy.errors import ProtocolError
 from proxy.net.certificate import client_names
 from proxy.net.clock import NEVER
@@ -40,7 +40,6 @@ CHECK_S = 1.0
 HELD_BACK = Pause.BUDGET | Pause.UNREAD
 
 HEAD, BODY, ANSWER, REFUSING, CLOSING, CLOSED = ClientState
-OURS, GO_ON, _, CUT, _ = Then
 
 
 @dataclass(slots=True, eq=False, repr=False)
