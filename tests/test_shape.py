@@ -24,7 +24,7 @@ MAX_IGNORES = 2
 
 #: What is still bigger than it may be, in code lines. A figure here only falls, and goes once it is within the bounds.
 BIG_CLASSES = {
-    "proxy/net/client.py:ClientConnection": 273,
+    "proxy/net/client.py:ClientConnection": 256,
 }
 #: Of the whole package: what is measured, where it may stand today, and the aim. The second figure moves to the third.
 TANGLED_PER_100 = (Fraction(11, 10), Fraction(1))

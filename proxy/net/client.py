@@ -15,7 +15,6 @@ from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import cast
 
 from proxy.core.addresses import Peer
-from proxy.core.exchange import Reject
 from proxy.core.policy import Limits
 from proxy.core.relay import CUT, GO_ON, OURS, RELAYING, Relay
 from proxy.core.request_stream import RequestStream
@@ -70,7 +69,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def __post_init__(self, named: bool, kind: int) -> None:
         self._reading = Reading(self._site.clock)
         self._writing = Writing(secure=self.secure)
-        self._judge = HeadJudge(self._site, self.peer, secure=self.secure, named=named, kind=kind)
+        self._judge = HeadJudge(self._site, self.peer, self._unread, secure=self.secure, named=named, kind=kind)
 
     # -- asyncio's calls
 
@@ -120,7 +119,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._exchange.refuse(Reason.BAD_REQUEST, "truncated")
             self.step()  # the loop closes the connection when this call is over
         elif self._state is HEAD and self._unread.data:
-            self._refuse_head(ProtocolError(Reason.BAD_REQUEST, "truncated"))
+            self._end(self._judge.refuse(ProtocolError(Reason.BAD_REQUEST, "truncated")))
         elif self._state is ANSWER:
             # A client may close its side once its request is out (RFC 9112 section 9.6); TLS cannot half-close.
             self._ended = True
@@ -177,7 +176,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             # Nor is a client that waits for us, while we wait for it to take the answers before.
             if self._is_idle and self.deadline == due and not self._reading.reasons & Pause.UNREAD:
                 if self._unread.data:
-                    self._refuse_head(ProtocolError(Reason.HEAD_TIMEOUT, "head_timeout"))
+                    self._end(self._judge.refuse(ProtocolError(Reason.HEAD_TIMEOUT, "head_timeout")))
                 else:
                     self._close()
         elif self._state is REFUSING and not self._writing.unwritten:
@@ -214,7 +213,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._exchange is not None:
             self._exchange.refuse(Reason.INTERNAL_ERROR)
         elif self._state is HEAD and self._unread.has_begun:
-            self._refuse_head(ProtocolError(Reason.INTERNAL_ERROR, ""))
+            self._end(self._judge.refuse(ProtocolError(Reason.INTERNAL_ERROR, "")))
         elif self._state is HEAD:
             self._close()  # the request is answered, and whole: no second answer, and no reset that would destroy it
         elif self._state is BODY or self._state is ANSWER:
@@ -225,11 +224,6 @@ class ClientConnection(asyncio.BufferedProtocol):
     @property
     def _limits(self) -> Limits:
         return self._site.policy.limits
-
-    @property
-    def _may_stay(self) -> bool:
-        """Whether another request may come on this connection."""
-        return not self._ended and not self._site.ends(self._judge.arrival.kind)
 
     @property
     def _is_idle(self) -> bool:
@@ -263,46 +257,29 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _read_head(self) -> None:
         """Read a head, where it is whole."""
-        unread = self._unread
-        begins = not unread.has_begun
-        try:
-            unread.read_head(self._site.head_limits)
-        except ProtocolError as error:
-            self._refuse_head(error)
-            return
-        if begins and unread.head is None:
+        begins = not self._unread.has_begun
+        refused = self._judge.read()
+        if refused is not None:
+            self._end(refused)
+        elif begins and self._unread.head is None:
             self.deadline = self._site.clock.after(self._limits.head_timeout_s)
 
     def _decide(self) -> None:
         """Have the head that was read judged, and begin its exchange."""
-        head, self._unread.head = self._unread.head, None
-        assert head is not None
         self.deadline = self._site.clock.after(CHECK_S)
         self._reading.begin_request()
-        decision, relay = self._judge.judge(head)
-        if isinstance(decision, Reject):
-            relay.refused(head, decision)
-            # A client in doubt about its own words is not heard again on this connection.
-            if decision.reason is not Reason.BAD_REQUEST and (body := self._unread.whole_body(head)) is not None:
-                relay.skipped(body)
+        relay, head, admit = self._judge.judge()
+        if admit is None:
             self._end(relay)
-        elif decision.answer is not None:
-            relay.answered_here(decision.answer)
-            self._end(relay)
+            return
+        body, new = self._unread.whole_body(head), exchange_for(admit.route)
+        reading, writing = self._reading, self._writing
+        exchange = self._exchange = new(self._site, self, reading, writing, relay, head, admit, body)
+        if body is None:
+            self._state = CLIENT_MOVES[self._state][BODY]
+            exchange.begin()
         else:
-            body, new = self._unread.whole_body(head), exchange_for(decision.route)
-            reading, writing = self._reading, self._writing
-            exchange = self._exchange = new(self._site, self, reading, writing, relay, head, decision, body)
-            if body is None:
-                self._state = CLIENT_MOVES[self._state][BODY]
-                exchange.begin()
-            else:
-                self._request_ended()
-
-    def _refuse_head(self, error: ProtocolError) -> None:
-        """The bytes are no head we take: answer, and parse nothing that follows."""
-        data, self._unread.data = self._unread.data, b""
-        self._end(self._judge.refuse(error, data))
+            self._request_ended()
 
     def _take_content(self, data: bytes | memoryview) -> None:
         exchange = self._exchange
@@ -334,7 +311,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Answer what has ended, where that is ours to do, and go on with the connection or end it."""
         then = relay.then
         whole = then is GO_ON or (then is OURS and relay.request_read and relay.record.keep_alive)
-        stays = whole and self._may_stay
+        stays = whole and not self._ended and not self._site.ends(self._judge.arrival.kind)
         if then is OURS:
             self._writing.write([self._site.own_answer(relay, close=not stays)])
         if stays:
@@ -355,7 +332,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _next_head(self) -> None:
         self._state = CLIENT_MOVES[self._state][HEAD]
         self._unread.next_request()
-        self.deadline = self._site.clock.after(self._limits.keepalive_timeout_s)
+        self.deadline = self._site.clock.after(self._site.policy.limits.keepalive_timeout_s)
         if self._reading.reasons:
             self._reading.resume_all()
         if self._writing.is_stalled:

@@ -1,7 +1,9 @@
 """``HeadJudge``: what becomes of the heads of one client's connection. It decides about each, and opens its record.
 
-It knows what the connection has shown of itself (its address, its certificate, how many requests it has sent) and asks
-``core.exchange.decide`` with it. It reads nothing and answers nothing: that is the connection's.
+It takes them off what the client has sent, knows what the connection has shown of itself (its address, its certificate,
+how many requests it has sent) and asks ``core.exchange.decide`` with it. What it gives is the relay of an exchange,
+which has ended where the head was refused, or is answered by us. It holds no transport and answers nothing: that is the
+connection's.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from proxy.core.particulars import Arrival, note_decision
 from proxy.core.policy import Policy
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Relay
+from proxy.core.request_stream import RequestStream
 from proxy.core.setup_faults import plain_fault
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
@@ -25,12 +28,13 @@ from proxy.reasons import Reason
 class HeadJudge:
     """The judge of one connection's heads."""
 
-    __slots__ = ("_judged_by", "_named", "_peer", "_secure", "_site", "arrival", "names", "served")
+    __slots__ = ("_judged_by", "_named", "_peer", "_secure", "_site", "_unread", "arrival", "names", "served")
 
-    def __init__(self, site: Site, peer: Peer, *, secure: bool, named: bool, kind: int) -> None:
-        """As ``ClientConnection`` is told."""
+    def __init__(self, site: Site, peer: Peer, unread: RequestStream, *, secure: bool, named: bool, kind: int) -> None:
+        """As ``ClientConnection`` is told; ``unread`` is what was sent and not used yet."""
         self._site = site
         self._peer = peer
+        self._unread = unread
         self._secure = secure
         self._named = named
         self._judged_by: Policy | None = None
@@ -38,9 +42,19 @@ class HeadJudge:
         self.names = NO_NAMES  # of the client's verified certificate
         self.served = 0  # requests that were judged
 
-    def judge(self, head: RequestHead) -> tuple[Admit | Reject, Relay]:
-        """What is decided about a request, and its relay, which has been told of nothing yet."""
+    def read(self) -> Relay | None:
+        """Take a head off, where it is whole: the relay of what is none, or None."""
+        try:
+            self._unread.read_head(self._site.head_limits)
+        except ProtocolError as error:
+            return self.refuse(error)
+        return None
+
+    def judge(self) -> tuple[Relay, RequestHead, Admit | None]:
+        """What was decided about the head that was taken off: where it is not admitted, its exchange is over."""
         site, arrival = self._site, self.arrival
+        head, self._unread.head = self._unread.head, None
+        assert head is not None
         policy = site.policy
         wall = site.clock.wall()
         self.served += 1
@@ -62,12 +76,27 @@ class HeadJudge:
         note_decision(record, head, decision)
         keeps = decision.route is not None and decision.route.delivery is not None
         if site.capture is not None:
-            return decision, site.capture.relay(record, arrival, site.clock.now(), head, keeps=keeps)
-        return decision, (KeepingRelay if keeps else Relay)(record, arrival, site.clock.now())
+            relay = site.capture.relay(record, arrival, site.clock.now(), head, keeps=keeps)
+        else:
+            relay = (KeepingRelay if keeps else Relay)(record, arrival, site.clock.now())
+        if isinstance(decision, Reject):
+            self._turn_away(relay, head, decision)
+        elif decision.answer is not None:
+            relay.answered_here(decision.answer)
+        else:
+            return relay, head, decision
+        return relay, head, None
 
-    def refuse(self, error: ProtocolError, data: bytes) -> Relay:
-        """The relay of ``data``, which is no head that we take, refused."""
+    def _turn_away(self, relay: Relay, head: RequestHead, reject: Reject) -> None:
+        relay.refused(head, reject)
+        # A client in doubt about its own words is not heard again on this connection.
+        if reject.reason is not Reason.BAD_REQUEST and (body := self._unread.whole_body(head)) is not None:
+            relay.skipped(body)
+
+    def refuse(self, error: ProtocolError) -> Relay:
+        """The relay of what was sent, and is no head that we take, refused; nothing that follows is parsed."""
         site = self._site
+        data, self._unread.data = self._unread.data, b""
         fault = None if self._secure or error.reason is not Reason.BAD_REQUEST else plain_fault(data)
         record = self._record(site.clock.wall())
         if site.capture is None:

@@ -84,6 +84,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_poll",
         "_remaining",
         "_reusable",
+        "_secure",
         "_sink",
         "_sock",
         "_transport",
@@ -100,6 +101,7 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self, endpoint: Endpoint, owner: Owner, sock: socket.socket) -> None:
         self.endpoint = endpoint
         self.endpoint_text = str(endpoint)
+        self._secure = endpoint.secure
         self.writable = True
         self.reading_paused = False
         self._sock = sock
@@ -193,7 +195,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reusable = True
         self._buffer = b""
         self.state = UPSTREAM_MOVES[self.state][AWAITING if complete else SENDING]
-        write(self._transport, pieces, secure=self.endpoint.secure)
+        write(self._transport, pieces, secure=self._secure)
 
     def send(self, pieces: list[bytes], *, complete: bool) -> None:
         """More of the request. Nothing is written once the upstream has answered early (threats R6)."""
@@ -202,7 +204,7 @@ class UpstreamConnection(asyncio.Protocol):
         if complete:
             self.state = UPSTREAM_MOVES[self.state][AWAITING]
         assert self._transport is not None
-        write(self._transport, pieces, secure=self.endpoint.secure)
+        write(self._transport, pieces, secure=self._secure)
 
     def hand_over(self, sink: AnswerSink) -> None:
         """Tell ``sink`` of the answer from now on, and read it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.chunked import ChunkedDecoder
+from proxy.core.content import ChunkedDecoder
 from proxy.core.passage import Passage
 
 HEAD = b"head\r\n\r\n"
