@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import thread_time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +54,33 @@ def test_a_cookie_says_what_it_allows_until_it_is_too_old(scope: str, may_act: b
     assert status(access(clock, b"another key").judge(request(Cookie=cookie))) == 401
     clock.now += SESSION_S + 1
     assert status(guard.judge(request(Cookie=cookie))) == 401
+
+
+def test_another_server_of_the_host_may_have_set_one_of_the_name() -> None:
+    guard = access()
+    cookie = guard.cookie(READ, secure=False).partition(b";")[0]
+    assert status(guard.judge(request(Cookie=b"hookward_console=x; " + cookie))) == 200
+    assert status(guard.judge(request(Cookie=b"hookward_console=x; " * 100 + cookie))) == 401, "a few are looked at"
+    name, _, value = cookie.partition(b"=")
+    assert status(guard.judge(request(Cookie=name + b'="' + value + b'"'))) == 401, "it is not quoted"
+
+
+@pytest.mark.parametrize("mark", [b"\\", b"\\a", b"\\101", b"=", b"; ", b"hookward_console="])
+def test_a_stranger_s_cookie_costs_what_its_length_does(mark: bytes) -> None:
+    guard = access()
+
+    def cost(size: int) -> float:
+        hostile = request(Cookie=b'hookward_console="' + mark * (size // len(mark)) + b'"')
+        best = 1e9
+        for _ in range(9):
+            began = thread_time()
+            found = guard.judge(hostile)
+            best = min(best, thread_time() - began)
+            assert status(found) == 401
+        return best
+
+    # Four times as long takes four times as long at most, and sixteen times with the reader of the standard library.
+    assert cost(7600) < 8 * cost(1900)
 
 
 @pytest.mark.parametrize(
