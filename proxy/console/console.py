@@ -38,6 +38,8 @@ from proxy.net.site import Site
 MAX_CONTENT = 8 * 1024 * 1024
 #: Without a credential: a token to sign in with.
 MAX_SIGN_IN = 4 * 1024
+#: What a stranger may cause is told so often.
+AUDIT_S = 1.0
 _READING = frozenset({b"GET", b"HEAD"})
 
 
@@ -86,6 +88,7 @@ class Console:
         key = session_key(private.siblings_folder)
         self._access = Access(settings, key, frozenset(hosts), os.geteuid(), site.clock.wall)
         self._audit = audit
+        self._refused = SparingAudit(audit, site.clock.now)
         api = Api(self._crew, worker, audit)
         for place, handler in api.places.items():
             private.paths.add(place, partial(_of_our_user, handler))
@@ -154,9 +157,10 @@ class Console:
         kind = (request.head.get(b"content-type") or b"").lower()
         token = _token_in(request.content, is_json=kind.startswith(JSON))
         scope = self._access.scope_of(token.encode("utf-8", "replace")) if token else None
-        self._audit(f"audit: {request.caller} signed in with a token: {scope or 'refused'}")
         if scope is None:
+            self._refused.tell(f"audit: {request.caller} signed in with a token: refused")
             return _explained(Answer(401, TEXT, b"token_refused\n"), request.head)
+        self._audit(f"audit: {request.caller} signed in with a token: {scope}")
         cookie = (b"Set-Cookie", self._access.cookie(scope, secure=request.secure))
         if kind.startswith(JSON):
             return Answer(200, JSON, json.dumps({"scope": scope}).encode(), [cookie])
@@ -208,6 +212,25 @@ class Console:
 
     async def _redeem(self, asked: Json) -> Any:
         return self._desk.redeem(str(asked["token"]))
+
+
+class SparingAudit:
+    """Lines that strangers cause: one a second, which says how many there were besides. ``now`` is monotonic."""
+
+    def __init__(self, audit: Callable[[str], None], now: Callable[[], float]) -> None:
+        self._audit = audit
+        self._now = now
+        self._next_at = 0.0
+        self._untold = 0
+
+    def tell(self, line: str) -> None:
+        """One more of them."""
+        now = self._now()
+        if now < self._next_at:
+            self._untold += 1
+            return
+        self._audit(f"{line} ({self._untold} more since the last line)" if self._untold else line)
+        self._next_at, self._untold = now + AUDIT_S, 0
 
 
 def _of_our_user(handler: Place, request: Request) -> Answering:

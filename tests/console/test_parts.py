@@ -19,6 +19,7 @@ from proxy.config.settings import ConsoleSettings
 from proxy.console import assets, capture, crew, desk, fixture, lent
 from proxy.console.api import _positions
 from proxy.console.capture import MAX_BEHIND, Capture, IntakePace, Viewer
+from proxy.console.console import SparingAudit
 from proxy.console.crew import Crew
 from proxy.console.desk import Desk, TooManyViewersError
 from proxy.console.key import SIZE, session_key
@@ -298,6 +299,17 @@ def test_a_test_is_kept_where_it_can_be(tmp_path: Path) -> None:
 )
 def test_where_a_stream_goes_on(text: str, found: dict[str, int] | None) -> None:
     assert _positions(text) == found
+
+
+def test_strangers_fill_no_log() -> None:
+    lines: list[str] = []
+    now = [100.0]
+    sparing = SparingAudit(lines.append, lambda: now[0])
+    for _ in range(1000):
+        sparing.tell("refused")
+        now[0] += 0.01
+    assert lines[:2] == ["refused", "refused (99 more since the last line)"]
+    assert 9 <= len(lines) <= 11
 
 
 def test_a_flood_is_kept_in_part_and_counted() -> None:
