@@ -18,6 +18,7 @@ FLOORS = {"core": 1, "config": 2, "net": 3, "tools": 4, "queue": 4, "console": 4
 WINGS = {"queue", "console", "agent"}
 #: Where imports stand inside functions: of what not every start, or not every installation, has use for.
 ASKED_FOR = {
+    "proxy.config.given_flags": {"proxy.config.parsers"},
     "proxy.core.signing.extras": {"proxy.core.pubkey"},
     "proxy.net.acceptor": {"proxy.net.kernel_filter"},
     "proxy.ops.agent_command": {"proxy.agent.enrol_command"},
@@ -27,7 +28,13 @@ ASKED_FOR = {
         "proxy.queue.command",
     },
     "proxy.ops.console": {"proxy.console.console", "proxy.console.lent", "proxy.console.store"},
-    "proxy.ops.run_command": {"proxy.agent.join", "proxy.ops.supervisor", "proxy.tools.check"},
+    "proxy.ops.run_command": {
+        "argparse",
+        "proxy.config.parsers",
+        "proxy.agent.join",
+        "proxy.ops.supervisor",
+        "proxy.tools.check",
+    },
     "proxy.queue.opening": {"proxy.queue.redis_bell", "proxy.queue.redis_store"},
     "proxy.tools.top": {"proxy.tools.tui"},
     "proxy.ops.stores": {

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from proxy.config import kinds
+from proxy.config.commandline import HelpfulParser
 from proxy.config.flag_names import FLAGS
 from proxy.core.schemes import PROVIDERS
 from proxy.ops.commands import Command
@@ -33,8 +34,9 @@ _WORDS = {flag.option: flag.key.kind.name for flag in FLAGS}
 _CHOICE = re.compile(r'"([^"]+)"')
 
 
-def options_of(parser: argparse.ArgumentParser) -> list[Option]:
+def options_of(parser: HelpfulParser) -> list[Option]:
     """What ``parser`` takes, in its order, without what its help does not show."""
+    assert isinstance(parser, argparse.ArgumentParser)
     return [
         _option(action, group.title or "")
         for group in parser._action_groups  # noqa: SLF001  # argparse shows its groups in no other way

@@ -9,11 +9,13 @@ from ipaddress import ip_address
 
 from proxy.agent.code import SECRET_BYTES, JoinCode, join_key
 from proxy.agent.keys import CODE_S, offer_code
-from proxy.config.commandline import ExitCode, Parser
+from proxy.config.commandline import ExitCode
 from proxy.config.endpoints import ListenAddress
-from proxy.config.flags import FlagError, parse_flags
+from proxy.config.flags import FlagError
+from proxy.config.given_flags import parse_flags
 from proxy.config.host import environment
 from proxy.config.load import load_namespace
+from proxy.config.parsers import Parser
 from proxy.config.problems import suggestion
 from proxy.config.settings import Settings
 from proxy.errors import ConfigError, Problem

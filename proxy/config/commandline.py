@@ -1,14 +1,13 @@
-"""What every command shares: exit codes, the parser of flags, and colours.
+"""What every command shares: exit codes, what tells help, and colours.
 
 Colours only on a terminal, and never where NO_COLOR asks for none (https://no-color.org).
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 from enum import IntEnum
-from typing import NoReturn, TextIO
+from typing import Protocol, TextIO
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
@@ -25,12 +24,15 @@ class ExitCode(IntEnum):
     CONFIG = 78  # bad configuration
 
 
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that exits with 64 (argparse's own 2 means nothing to an init system)."""
+class HelpfulParser(Protocol):
+    """What reads the flags of a command: one of ``argparse``'s, which not every start imports."""
 
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong and how to get help, then exit with 64."""
-        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n    see {self.prog} --help\n")
+    description: str | None
+    epilog: str | None
+
+    def format_help(self) -> str:
+        """The text of ``--help``."""
+        ...
 
 
 def wants_colour(stream: TextIO | None) -> bool:

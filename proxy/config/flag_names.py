@@ -42,7 +42,7 @@ class Flag:
 
     @property
     def attribute(self) -> str:
-        """The name in argparse's namespace."""
+        """The name among the words of a command line (``flags.Words``)."""
         return self.name.replace("-", "_")
 
     @property

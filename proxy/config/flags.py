@@ -7,31 +7,18 @@ process; whoever tries is told so without a copy of what was typed.
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from types import SimpleNamespace
 
-from proxy.config import kinds
 from proxy.config.flag_names import ENVIRONMENT_PREFIX, FLAGS, Flag, Given, as_file, one_route_each
 from proxy.config.parse import read_value
 from proxy.config.problems import Problems, nearest, suggestion
 from proxy.config.tree import Table
 from proxy.errors import HookwardError, Mistake, Place, Problem
 
-#: Flags that would carry a secret's value, and where the value belongs instead.
-_REFUSED = {
-    "--secret": "--secret-file PATH or --secret-env NAME",
-    "--secrets": "--secret-file PATH or --secret-env NAME",
-    "--token": "--token-file PATH or --token-env NAME, with --token-query or --token-header",
-    "--password": "--token-basic with --token-file PATH",
-    "--verify-token": "--verify-token-file PATH",
-}
 _KNOWN = [flag.option for flag in FLAGS] + ["--config", "--check-config", "--help", "--help-all"]
-#: The groups of the flags of ``run``, in the order of the help: those of a route first.
-GROUPS = tuple(sorted(dict.fromkeys(flag.group for flag in FLAGS), key=lambda group: group != "route"))
 #: What Kubernetes puts into the environment of every container when a service is called "hookward".
 _KUBERNETES = re.compile(r"HOOKWARD_(?:PORT(?:_[0-9]+_.*)?|SERVICE_.*)")
 #: Chooses the event loop before anything is loaded; a setting of tests, not of operators.
@@ -47,115 +34,23 @@ class FlagError(HookwardError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
-class RunParser(argparse.ArgumentParser):
-    """An argument parser that raises FlagError instead of leaving, and does not guess abbreviations."""
+class Words(SimpleNamespace):
+    """What a command line says: the file, and by ``Flag.attribute`` the texts of each flag, in the order they came.
 
-    def __init__(self, **options: object) -> None:
-        super().__init__(allow_abbrev=False, **options)  # type: ignore[arg-type]  # argparse's own parameters
+    ``given`` has all flags with their texts in that order. What was not given is None, or not there.
+    """
 
-    def asked(self, argv: Sequence[str]) -> str | None:
-        """The help that the words ask for: with ``--help`` of the command's own flags, with ``--help-all`` of all."""
-        if "--help-all" in argv:
-            if not any(group.title in GROUPS for group in self._action_groups):
-                add_run_flags(self)
-            return self.format_help()
-        if not {"-h", "--help"} & set(argv):
-            return None
-        formatter = self._get_formatter()
-        formatter.add_usage(self.usage, [], [])
-        formatter.add_text(self.description)
-        for group in self._action_groups:
-            if group.title not in GROUPS:
-                formatter.start_section(group.title)
-                formatter.add_arguments(group._group_actions)  # noqa: SLF001  # argparse prints groups in no other way
-                formatter.end_section()
-        formatter.add_text(self.epilog)
-        return f"{formatter.format_help()}\nIt takes the flags of `run` too: --help-all shows them.\n"
+    config: str | None = None
+    check_config = False
+    given: tuple[Given, ...] = ()
 
-    def error(self, message: str) -> NoReturn:
-        """Called by argparse. Its messages quote what was typed where it is unknown; then we say less."""
-        match = re.match(r"argument ([^:]+): (.*)", message, re.DOTALL)
-        if match is None:
-            raise FlagError([Problem("command line", "cannot be read", "see --help for the flags")])
-        what = "expects no value" if "ignored explicit argument" in match[2] else match[2]
-        raise FlagError([Problem(match[1].split("/")[-1], what, "see --help for its form")])
+    def keep(self, flag: Flag, text: str) -> None:
+        """Take one more text of a flag."""
+        setattr(self, flag.attribute, [*(getattr(self, flag.attribute, None) or ()), text])
+        self.given = (*self.given, (flag, text))
 
 
-class _Keep(argparse.Action):
-    """Keeps all texts of a flag, and in which order the flags came (``given``)."""
-
-    flag: Flag
-
-    def __call__(
-        self,
-        _parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        _option: str | None = None,
-    ) -> None:
-        text = values if isinstance(values, str) else "true"
-        setattr(namespace, self.dest, [*(getattr(namespace, self.dest) or []), text])
-        namespace.given = [*getattr(namespace, "given", []), (self.flag, text)]
-
-
-class _Once(argparse.Action):
-    """Keeps the text of a flag that takes one."""
-
-    def __call__(
-        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
-    ) -> None:
-        if getattr(namespace, self.dest) not in {None, values}:
-            raise FlagError([Problem(option or "", "is given twice, and takes one value", "leave one of them out")])
-        setattr(namespace, self.dest, values)
-
-
-class _RefuseValue(argparse.Action):
-    """An action for flags that must not exist."""
-
-    def __call__(
-        self, _parser: argparse.ArgumentParser, _space: argparse.Namespace, _values: object, option: str | None = None
-    ) -> NoReturn:
-        option = option or ""
-        raise FlagError(
-            [
-                Problem(
-                    option,
-                    "a secret's value is not taken from the command line, where every user of this host can read it",
-                    f"use {_REFUSED[option]}; and change the secret, if this was a real one",
-                )
-            ]
-        )
-
-
-def add_run_flags(parser: argparse.ArgumentParser) -> None:
-    """Add all flags of the schema, ``--config`` and ``--check-config`` to ``parser``. Values stay texts."""
-    config = "the TOML file, which may also be named without the flag"
-    parser.add_argument("-c", "--config", action=_Once, metavar="PATH", help=f"{config} [{CONFIG_VARIABLE}]")
-    parser.add_argument("-t", "--check-config", action="store_true", help="check the configuration, say it, and leave")
-    parser.add_argument("--help-all", action="store_true", help="show every flag")
-    groups = {name: parser.add_argument_group(name) for name in GROUPS}
-    for flag in FLAGS:
-        text = flag.key.doc.replace("`", "").replace("%", "%%") + f" [{flag.variable}]"
-        metavar = flag.metavar or flag.key.name.upper().replace("_", "-")
-        nargs = 0 if flag.key.kind is kinds.BOOL else None
-        kept = groups[flag.group].add_argument(flag.option, action=_Keep, nargs=nargs, metavar=metavar, help=text)
-        assert isinstance(kept, _Keep)
-        kept.flag = flag
-    for option in _REFUSED:
-        parser.add_argument(option, action=_RefuseValue, nargs="?", help=argparse.SUPPRESS)
-
-
-def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
-    """The namespace of a command line without a command. FlagError names every unknown flag, with a suggestion."""
-    # Its help is never shown: a formatter of its own width does not ask ``shutil`` for that of the terminal.
-    parser = RunParser(prog="hookward", add_help=False, formatter_class=partial(argparse.HelpFormatter, width=80))
-    add_run_flags(parser)
-    namespace, rest = parser.parse_known_args(list(argv))
-    take_file(namespace, rest)
-    return namespace
-
-
-def take_file(namespace: argparse.Namespace, rest: Sequence[str]) -> None:
+def take_file(namespace: Words, rest: Sequence[str]) -> None:
     """Take the one word that no flag took for the file of the configuration. FlagError for all else that is in
     ``rest``. Words are not repeated: one may be a secret behind a misspelt flag.
     """
@@ -178,7 +73,7 @@ def _unknown(option: str) -> Problem:
     return Problem(option[:40], "unknown flag", suggestion(option, _KNOWN, otherwise="see --help for the flags"))
 
 
-def flag_tree(namespace: argparse.Namespace, problems: Problems) -> Table:
+def flag_tree(namespace: Words, problems: Problems) -> Table:
     """The tree of a namespace. FlagError with every value that is wrong; ``problems`` is for what is found later."""
     tree = Table(problems)
     _refuse_repeated(namespace, problems)
@@ -191,9 +86,8 @@ def flag_tree(namespace: argparse.Namespace, problems: Problems) -> Table:
     return tree
 
 
-def _refuse_repeated(namespace: argparse.Namespace, problems: Problems) -> None:
+def _refuse_repeated(namespace: Words, problems: Problems) -> None:
     """Of two values the last one would win in silence, and its route would take the secrets of both."""
-    given: list[Given] = getattr(namespace, "given", [])
     twice = [flag for flag in FLAGS if not flag.many and len(set(getattr(namespace, flag.attribute, None) or ())) > 1]
     routes = [flag for flag in twice if flag.of_route]
     for flag in twice:
@@ -201,7 +95,7 @@ def _refuse_repeated(namespace: argparse.Namespace, problems: Problems) -> None:
             problems.add(Place.of(flag.option), "is given twice, and takes one value", "leave one of them out")
     if routes:
         names = ", ".join(flag.option for flag in routes)
-        file = as_file(one_route_each(given)).replace("\n", "\n    ").rstrip()
+        file = as_file(one_route_each(namespace.given)).replace("\n", "\n    ").rstrip()
         what = "is given twice: flags make one route, and several routes need a file"
         mend = f"write hookward.toml, and start with `--config hookward.toml` alone:\n\n    {file}\n"
         problems.add(Place.of(names), what, mend)

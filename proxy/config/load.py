@@ -7,14 +7,14 @@ prepares a host (a unit, a package) and may not see the secrets yet asks for the
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from proxy.config.agents import of_agent
 from proxy.config.build import build
 from proxy.config.endpoints import ListenAddress
-from proxy.config.flags import CONFIG_VARIABLE, environment_tree, flag_tree, parse_flags, unknown_variables
+from proxy.config.flags import CONFIG_VARIABLE, Words, environment_tree, flag_tree, unknown_variables
+from proxy.config.given_flags import parse_flags
 from proxy.config.guarded_files import folder_of
 from proxy.config.handed_over import named_files, references, use_credentials
 from proxy.config.parse import parse_text
@@ -43,7 +43,7 @@ def load(
 
 
 def load_namespace(
-    namespace: argparse.Namespace,
+    namespace: Words,
     environ: Mapping[str, str],
     *,
     generation: int = 1,
@@ -77,9 +77,7 @@ def load_namespace(
         tree.clear()
 
 
-def load_tree(
-    namespace: argparse.Namespace, environ: Mapping[str, str], problems: Problems
-) -> tuple[Table, str | None]:
+def load_tree(namespace: Words, environ: Mapping[str, str], problems: Problems) -> tuple[Table, str | None]:
     """What is written, before anything of it is used, and the path of the file. Raises FlagError."""
     flags = flag_tree(namespace, problems)
     variables = environment_tree(environ, problems)
@@ -176,7 +174,7 @@ class Outline:
     variables: tuple[str, ...]  # that hold secrets
 
 
-def load_outline(namespace: argparse.Namespace, environ: Mapping[str, str]) -> Outline:
+def load_outline(namespace: Words, environ: Mapping[str, str]) -> Outline:
     """The outline of parsed flags. Raises FlagError or ConfigError where they, or the file, cannot be understood."""
     problems = Problems()
     tree, path = load_tree(namespace, environ, problems)

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from proxy.config.commandline import ExitCode
-from proxy.config.flags import FlagError, RunParser, add_run_flags, take_file
+from proxy.config.flags import FlagError, Words, take_file
+from proxy.config.parsers import RunParser, add_run_flags
 from proxy.config.secret_files import read_reference
 from proxy.config.settings import Dials
 from proxy.errors import Mistake, Problem
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     if (text := parser.asked(argv)) is not None:
         print(text, end="")
         return ExitCode.OK
-    arguments, rest = parser.parse_known_args(list(argv))
+    arguments, rest = parser.parse_known_args(list(argv), Words())
     take_file(arguments, rest)
     return run_command.serve(arguments, _dials(arguments))
 
@@ -72,7 +73,7 @@ def build_parser() -> RunParser:
     return parser
 
 
-def _dials(arguments: argparse.Namespace) -> Dials:
+def _dials(arguments: Words) -> Dials:
     from proxy.agent import enrol_command
 
     read_relay = enrol_command.read_relay

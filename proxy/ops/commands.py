@@ -6,11 +6,11 @@ a module of ``proxy.tools`` with ``main(argv) -> int`` and ``build_parser()``, a
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
+from proxy.config.commandline import HelpfulParser
 from proxy.config.host import paused
 from proxy.values import frozen
 
@@ -22,7 +22,7 @@ class CommandModule(Protocol):
         """Run the command with the words after its name; the exit code."""
         ...
 
-    def build_parser(self) -> argparse.ArgumentParser:
+    def build_parser(self) -> HelpfulParser:
         """What reads its flags, and tells its help."""
         ...
 
@@ -42,7 +42,7 @@ class Command:
         """Run it with the words after its name; the exit code."""
         return self._module().main(argv)
 
-    def parser(self) -> argparse.ArgumentParser:
+    def parser(self) -> HelpfulParser:
         """What reads its flags, and tells its help."""
         return self._module().build_parser()
 

@@ -16,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from proxy.config.commandline import ExitCode, Parser
+from proxy.config.commandline import ExitCode
 from proxy.config.flags import FlagError
 from proxy.config.host import RELOAD_VARIABLE
+from proxy.config.parsers import Parser
 from proxy.errors import Problem
 from proxy.ops.notify import REFUSED
 

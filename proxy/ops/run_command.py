@@ -5,14 +5,14 @@ What not every start needs (several workers, ``--check-config``) is imported whe
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 from collections.abc import Sequence
 
 from proxy.config.accounts import identity_of
-from proxy.config.commandline import ExitCode
-from proxy.config.flags import RunParser, add_run_flags, parse_flags
+from proxy.config.commandline import ExitCode, HelpfulParser
+from proxy.config.flags import Words
+from proxy.config.given_flags import parse_flags
 from proxy.config.host import LOOP_VARIABLE, environment, paused, worker_count
 from proxy.config.load import load_namespace
 from proxy.config.set_shelf import SetShelf
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     return serve(namespace)
 
 
-def serve(namespace: argparse.Namespace, dials: Dials | None = None) -> int:
+def serve(namespace: Words, dials: Dials | None = None) -> int:
     """Serve until a signal says otherwise; with ``dials`` as an agent. Raises FlagError, ConfigError, ListenError."""
     hold_standard_descriptors()
     launch = _launch(namespace, dials)
@@ -91,7 +91,7 @@ def serve(namespace: argparse.Namespace, dials: Dials | None = None) -> int:
     return ExitCode.OK
 
 
-def _launch(namespace: argparse.Namespace, dials: Dials | None) -> Launch:
+def _launch(namespace: Words, dials: Dials | None) -> Launch:
     old = receive(os.environ)
     environ = environment()
     shelf = SetShelf()
@@ -122,9 +122,13 @@ async def _serve(launch: Launch) -> None:
     await Solo(launch).run()
 
 
-def build_parser() -> RunParser:
+def build_parser() -> HelpfulParser:
     """The parser of ``run``, for its help."""
-    parser = RunParser(
+    import argparse
+
+    from proxy.config import parsers
+
+    parser = parsers.RunParser(
         prog="hookward",
         usage="hookward [run] [FILE] [flags]\n       hookward COMMAND [flags]",
         description=DESCRIPTION,
@@ -132,5 +136,5 @@ def build_parser() -> RunParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
-    add_run_flags(parser)
+    parsers.add_run_flags(parser)
     return parser

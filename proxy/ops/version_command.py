@@ -6,7 +6,8 @@ import platform
 from collections.abc import Sequence
 
 import proxy
-from proxy.config.commandline import ExitCode, Parser
+from proxy.config.commandline import ExitCode
+from proxy.config.parsers import Parser
 from proxy.ops.process import loop_factory
 
 

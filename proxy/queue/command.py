@@ -18,10 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 from textwrap import fill
 
-from proxy.config.commandline import ExitCode, Parser
+from proxy.config.commandline import ExitCode
 from proxy.config.flags import FlagError
 from proxy.config.host import environment
 from proxy.config.load import load
+from proxy.config.parsers import Parser
 from proxy.config.settings import QueueSettings
 from proxy.core.search import FORMS, Query, SearchError, parse_query
 from proxy.errors import Problem

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from proxy.config.commandline import ExitCode, Parser, visible
+from proxy.config.commandline import ExitCode, visible
 from proxy.config.load import load_sets
+from proxy.config.parsers import Parser
 from proxy.net.clock import Clock
 from proxy.net.private import PrivateError, ask_all
 from proxy.tools.running import add_process_flags, running_process

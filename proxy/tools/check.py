@@ -18,9 +18,10 @@ from textwrap import fill
 from proxy.config.accounts import identity_of
 from proxy.config.commandline import ExitCode
 from proxy.config.describe import describe
-from proxy.config.flags import CONFIG_VARIABLE, FlagError, RunParser, add_run_flags, take_file
+from proxy.config.flags import CONFIG_VARIABLE, FlagError, Words, take_file
 from proxy.config.host import environment, worker_count
 from proxy.config.load import load_namespace
+from proxy.config.parsers import RunParser, add_run_flags
 from proxy.config.problems import audible, rule_of, suggestion
 from proxy.config.rules import RULES
 from proxy.config.set_shelf import SetShelf
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     if (text := parser.asked(argv)) is not None:
         print(text + _rules(), end="")
         return ExitCode.OK
-    arguments, rest = parser.parse_known_args(list(argv))
+    arguments, rest = parser.parse_known_args(list(argv), Words())
     take_file(arguments, rest)
     _check_ids(arguments.silence)
     shelf = SetShelf()
@@ -91,7 +92,7 @@ class Judged:
     notes: tuple[str, ...] = ()  # on what is kept on this host
 
 
-def load_as_service(arguments: argparse.Namespace, shelf: SetShelf, *, elsewhere: bool) -> Judged:
+def load_as_service(arguments: Words, shelf: SetShelf, *, elsewhere: bool) -> Judged:
     """Load as the service would: with the user, the variables and the credentials of the unit that is installed for
     the file, or as the user that the configuration names. ``elsewhere``: as it is written, for another host. Raises
     ConfigError and ListenError.

@@ -7,7 +7,6 @@ Nothing is sent and no port is opened. The checks are the code that serves.
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import os
 import re
@@ -18,11 +17,12 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from proxy.config.commandline import ExitCode, Paint, visible
-from proxy.config.flags import CONFIG_VARIABLE, FlagError, RunParser, add_run_flags
+from proxy.config.flags import CONFIG_VARIABLE, FlagError, Words
 from proxy.config.guarded_files import folder_of, open_below
 from proxy.config.host import environment
 from proxy.config.kinds import INSTANT
 from proxy.config.load import load_namespace
+from proxy.config.parsers import RunParser, add_run_flags
 from proxy.config.settings import Loaded
 from proxy.core.addresses import Peer
 from proxy.core.causes import Diagnosis
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     if (text := parser.asked(argv)) is not None:
         print(text, end="")
         return ExitCode.OK
-    arguments, rest = parser.parse_known_args(list(argv))
+    arguments, rest = parser.parse_known_args(list(argv), Words())
     if arguments.file is None or rest:
         raise FlagError([Problem("FILE", "name one saved delivery", "see hookward explain --help")])
     saved = read_file(arguments.file, arguments.entry)
@@ -150,7 +150,7 @@ def _bounded(file: BinaryIO, shown: str) -> bytes:
     return data
 
 
-def _load(arguments: argparse.Namespace) -> Loaded:
+def _load(arguments: Words) -> Loaded:
     environ = environment()
     if arguments.config is None and not environ.get(CONFIG_VARIABLE):
         # A route needs both to load; nothing listens and nothing is sent here.

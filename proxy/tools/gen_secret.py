@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from proxy.config.accounts import find_group, find_user
-from proxy.config.commandline import ExitCode, Parser
+from proxy.config.commandline import ExitCode
 from proxy.config.guarded_files import folder_of, make_folder, open_for_writing, reach
+from proxy.config.parsers import Parser
 from proxy.core.schemes import Provider
 from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.scheme import SecretForm

@@ -16,9 +16,10 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 
-from proxy.config.commandline import ExitCode, Paint, Parser
+from proxy.config.commandline import ExitCode, Paint
 from proxy.config.host import environment
 from proxy.config.load import load_sets
+from proxy.config.parsers import Parser
 from proxy.config.problems import suggestion
 from proxy.config.set_catalogue import ALIASES, spelled
 from proxy.config.set_shelf import SetShelf

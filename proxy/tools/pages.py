@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from proxy.config.commandline import ExitCode, Parser
+from proxy.config.commandline import ExitCode
 from proxy.config.flags import FlagError
+from proxy.config.parsers import Parser
 from proxy.errors import Problem
 from proxy.values import frozen
 

@@ -10,8 +10,9 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from proxy.config.commandline import ExitCode, Paint, Parser
+from proxy.config.commandline import ExitCode, Paint
 from proxy.config.flags import FlagError
+from proxy.config.parsers import Parser
 from proxy.config.problems import suggestion
 from proxy.config.words import algorithm, token_place
 from proxy.core.schemes import ALIASES, PROVIDERS, Provider, find

@@ -13,7 +13,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from proxy.config.flags import FlagError, parse_flags
+from proxy.config.flags import FlagError
+from proxy.config.given_flags import parse_flags
 from proxy.config.guards import slug_of
 from proxy.config.host import environment
 from proxy.config.load import load_namespace

@@ -18,8 +18,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from proxy.config.commandline import ExitCode, Paint, Parser, visible
+from proxy.config.commandline import ExitCode, Paint, visible
 from proxy.config.flags import FlagError
+from proxy.config.parsers import Parser
 from proxy.core.record import agent_of
 from proxy.core.search import FORMS, Query, SearchError, parse_query
 from proxy.errors import Problem

@@ -20,9 +20,10 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, Self
 
-from proxy.config.commandline import ExitCode, Paint, Parser, visible
+from proxy.config.commandline import ExitCode, Paint, visible
 from proxy.config.flags import FlagError
 from proxy.config.host import how_to_add
+from proxy.config.parsers import Parser
 from proxy.config.sizes import took
 from proxy.console.history import Totals, quantile, totals
 from proxy.core.metrics import merge, read_snapshot

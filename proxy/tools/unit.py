@@ -23,11 +23,13 @@ from proxy.config import kinds
 from proxy.config.commandline import ExitCode
 from proxy.config.endpoints import ListenAddress
 from proxy.config.flag_names import FLAGS
-from proxy.config.flags import FlagError, RunParser, parse_flags
+from proxy.config.flags import FlagError
+from proxy.config.given_flags import parse_flags
 from proxy.config.guarded_files import make_folder, open_for_writing
 from proxy.config.handed_over import credential_name
 from proxy.config.host import command_line, worker_count
 from proxy.config.load import Outline, load_outline
+from proxy.config.parsers import RunParser
 from proxy.errors import Problem
 from proxy.tools.units import MADE, OLDEST, Needs, literal, service_unit, socket_unit
 from proxy.values import mutable

@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from proxy.config import agents, table_keys
-from proxy.config.flags import parse_flags
+from proxy.config.given_flags import parse_flags
 from proxy.config.load import load_namespace
 from proxy.config.settings import Dials
 from proxy.core.addresses import AddressSet, Peer

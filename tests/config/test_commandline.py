@@ -6,7 +6,8 @@ import io
 
 import pytest
 
-from proxy.config.commandline import ExitCode, Paint, Parser, visible, wants_colour
+from proxy.config.commandline import ExitCode, Paint, visible, wants_colour
+from proxy.config.parsers import Parser
 
 
 def test_the_codes_are_those_of_sysexits():

@@ -7,13 +7,12 @@ import pytest
 
 from proxy.config.flags import (
     FlagError,
-    RunParser,
-    add_run_flags,
     environment_tree,
     flag_tree,
-    parse_flags,
     unknown_variables,
 )
+from proxy.config.given_flags import parse_flags
+from proxy.config.parsers import RunParser, add_run_flags
 from proxy.config.problems import Problems
 from proxy.config.tree import Table
 from proxy.errors import dotted

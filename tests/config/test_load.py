@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.flags import FlagError, parse_flags
+from proxy.config.flags import FlagError
+from proxy.config.given_flags import parse_flags
 from proxy.config.load import load, load_namespace
 from proxy.core.policy import Exposure
 from proxy.errors import ConfigError

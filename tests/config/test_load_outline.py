@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from proxy.config.endpoints import ListenAddress
-from proxy.config.flags import FlagError, parse_flags
+from proxy.config.flags import FlagError
+from proxy.config.given_flags import parse_flags
 from proxy.config.load import Outline, load_outline
 from proxy.errors import ConfigError
 

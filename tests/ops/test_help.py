@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from proxy.config.flag_names import FLAGS
-from proxy.config.flags import GROUPS, RunParser
+from proxy.config.parsers import GROUPS, RunParser
 from proxy.ops.commands import COMMANDS
 from proxy.ops.help import COMMON, full_help_text, help_text, is_bare
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.commandline import Parser
+from proxy.config.parsers import Parser
 from proxy.core.schemes import PROVIDERS
 from proxy.errors import ConfigError
 from proxy.tools.send_order import add_secret_flags, read_secret
