@@ -37,6 +37,7 @@ ASKED_FOR = {
     },
     "proxy.queue.opening": {"proxy.queue.redis_bell", "proxy.queue.redis_store"},
     "proxy.tools.top": {"proxy.tools.tui"},
+    "proxy.ops.sets": {"proxy.net.feeds"},
     "proxy.ops.stores": {
         *("proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"),
         *("proxy.queue.asked", "proxy.queue.opening", "proxy.queue.records"),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from proxy.config.admission import callers
 from proxy.config.allow import AllowReader
+from proxy.config.endpoints import prepare_names
 from proxy.config.guarded_files import beside
 from proxy.config.problems import suggestion
 from proxy.config.secret_files import kept_mode, read_reference
@@ -163,6 +164,7 @@ def of_agent(loaded: Loaded, dials: Dials) -> Loaded:
 
     A connection of a relay counts as one of a unix socket: it has no address of its own, and is trusted to name others.
     """
+    prepare_names()
     policy = loaded.policy
     judges = policy.exposure is Exposure.ROUTES
     routes = tuple(

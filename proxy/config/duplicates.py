@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping, Sequence
 
+from proxy.config.endpoints import prepare_names
 from proxy.config.guarded_files import beside
 from proxy.config.guards import Guards
 from proxy.config.host import how_to_add
@@ -170,6 +171,7 @@ def read_url(view: Table, environ: Mapping[str, str]) -> str | None:
         if not view.doubtful("url"):
             view.wrong("store", "where the Redis is is not said", 'add url = "redis://127.0.0.1:6379/0"')
         return None
+    prepare_names()
     text = str(entry.value)
     if is_redis_url(text):
         return text

@@ -6,6 +6,7 @@ an upstream's name is looked up when it is dialled.
 
 from __future__ import annotations
 
+import codecs
 import re
 from ipaddress import ip_address
 
@@ -21,6 +22,7 @@ TCP_FORM = 'write LISTEN=UPSTREAM, such as "0.0.0.0:2222=127.0.0.1:22", or NAME=
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?")
+_ADDRESS = re.compile(r"[0-9.]+")
 _PORT = re.compile(r"[0-9]{1,5}")
 #: sockaddr_un.sun_path has 108 bytes on Linux, one of them for the final NUL.
 MAX_SOCKET_PATH = 107
@@ -109,6 +111,8 @@ def read_upstream(value: object) -> UpstreamAddress:
     if scheme.lower() not in {"http", "https"}:
         raise Mistake(f"{scheme[:20]!r} is not a scheme that is spoken to an upstream", UPSTREAM_FORM)
     secure = scheme.lower() == "https"
+    if secure:
+        prepare_names()
     if "@" in rest:
         raise Mistake("a user name or password in an upstream's URL", "remove what stands before the '@'")
     authority, slash, path = rest.partition("/")
@@ -170,7 +174,14 @@ def _dialled(text: str) -> tuple[str, int]:
             raise Mistake(f"{host[:80]!r} is not an IPv6 address", UPSTREAM_FORM) from None
     if not _HOST.fullmatch(host):
         raise Mistake(f"{host[:80]!r} is not a host name", UPSTREAM_FORM)
+    if not _ADDRESS.fullmatch(host):
+        prepare_names()
     return host, port
+
+
+def prepare_names() -> None:
+    """Load what the loop and ``ssl`` encode names of hosts by: they would import it when privileges may be gone."""
+    codecs.lookup("idna")
 
 
 def _host_port(text: str, form: str) -> tuple[str, int]:

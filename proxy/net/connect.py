@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import encodings.idna  # noqa: F401 - the loop encodes the names of hosts by it, when privileges may be gone
 import os
 import socket
 

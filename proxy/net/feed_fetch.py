@@ -15,9 +15,12 @@ from urllib.parse import SplitResult, urlsplit
 import h11
 
 import proxy
+from proxy.config.endpoints import prepare_names
 from proxy.config.set_catalogue import is_loopback
 from proxy.core.ip_sets import FeedError
 from proxy.values import frozen
+
+prepare_names()
 
 #: For the whole of it: name, connection, TLS, answer.
 TIMEOUT_S = 30.0

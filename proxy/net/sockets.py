@@ -163,7 +163,8 @@ def _explain(address: ListenAddress, error: OSError) -> ListenError:
 
 def _bind_tcp(address: ListenAddress, *, v6_only: bool, listens: bool = True) -> BoundSocket:
     if address.host:
-        info = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        host = address.host.encode()  # of a text it would load what encodes names
+        info = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         family, *_, where = info[0]
         return BoundSocket(_bind(family, where, v6_only=v6_only, listens=listens), address)
     try:

@@ -30,7 +30,6 @@ from proxy.net.admission import ConnectionSlots
 from proxy.net.clock import NEVER
 from proxy.net.diagnose import Diagnoser
 from proxy.net.fault_digest import FaultDigest
-from proxy.net.feeds import SetRefresher
 from proxy.net.health import HealthChecks
 from proxy.net.log_formats import formatter
 from proxy.net.log_sink import LogSink
@@ -47,6 +46,7 @@ from proxy.ops.listeners import Listeners, OwnListeners, Services
 from proxy.ops.places import ADMIN, Held, SocketStore, own_places
 from proxy.ops.private import PrivateSocket
 from proxy.ops.privileges import become, owners_of
+from proxy.ops.sets import PublishedSets
 from proxy.ops.status import Gauges
 from proxy.ops.stores import Stores
 
@@ -104,7 +104,7 @@ class Worker:
             metrics=self.metrics,
             instance=os.urandom(4).hex(),
         )
-        self._sets = SetRefresher(shelf or SetShelf(), self.metrics, self.site.clock.wall, self._admit)
+        self._sets = PublishedSets(shelf or SetShelf(), self.metrics, self.site.clock.wall, self._admit)
         self._health = HealthChecks(self._loop, self.site.pool)
         self._faults = FaultDigest(self._loop, log.info)
         self._slots = ConnectionSlots(self._faults.note)
@@ -211,6 +211,7 @@ class Worker:
         had, and then nothing has changed.
         """
         contexts = load_certificates(loaded.settings)
+        self._sets.prepare(loaded)
         self._stores.change(loaded)
         outdates = loaded.settings.asks_more_than(self.settings)
         self.listeners.change(self._services.specs(loaded, self.site.kind + outdates))

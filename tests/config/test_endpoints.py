@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -164,3 +166,19 @@ def test_junk_raises_mistakes_only(read: Callable[[object], object], written: ob
     except Mistake as mistake:
         assert mistake.what  # noqa: PT017 - raising nothing is as good
         assert mistake.mend  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("upstream", "loads"),
+    [
+        ("127.0.0.1:8000", False),
+        ("[::1]:8000", False),
+        ("unix:/run/app.sock", False),
+        ("app:8000", True),
+        ("https://127.0.0.1:8443", True),
+    ],
+)
+def test_what_encodes_names_is_loaded_where_there_is_one(upstream: str, loads: bool) -> None:
+    code = "import sys; from proxy.config.endpoints import *; read_upstream(sys.argv[1]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, upstream], capture_output=True, text=True, check=True)
+    assert ("encodings.idna" in done.stdout.split()) == loads

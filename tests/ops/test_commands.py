@@ -15,13 +15,18 @@ ROOT = Path(__file__).resolve().parents[2]
 #: What a server of one worker without a store has no use for.
 NOT_AT_START = {
     "proxy.config.describe",
+    "proxy.config.parsers",
     "proxy.core.bpf",
+    "proxy.net.feed_fetch",
+    "proxy.net.feeds",
     "proxy.net.kernel_filter",
     "proxy.net.duplicates_sqlite",
     "proxy.ops.supervisor",
+    "argparse",
     "bz2",
     "difflib",
     "email",
+    "encodings.idna",
     "importlib.metadata",
     "importlib.resources",
     "lzma",
