@@ -27,7 +27,7 @@ BIG_CLASSES = {
     "proxy/net/client.py:ClientConnection": 256,
 }
 #: Of the whole package: what is measured, where it may stand today, and the aim. The second figure moves to the third.
-TANGLED_PER_100 = (Fraction(11, 10), Fraction(1))
+TANGLED_PER_100 = (Fraction(1), Fraction(1))
 DOCS_PER_LINE = (Fraction(18, 10), Fraction(2))
 
 

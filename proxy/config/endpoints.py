@@ -104,10 +104,13 @@ def read_upstream(value: object) -> UpstreamAddress:
         return UpstreamAddress(path=_socket_path(f"unix:{socket}", UPSTREAM_FORM), base=_base(colon[1:] + base))
     if text.startswith("agent:"):
         return UpstreamAddress(agent=_agent(text.removeprefix("agent:")))
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        rest = f"127.0.0.1:{text}" if _PORT.fullmatch(text) else text
-        return UpstreamAddress(*_dialled(rest))
+    if "://" in text:
+        return _of_url(*text.split("://", 1))
+    return UpstreamAddress(*_dialled(f"127.0.0.1:{text}" if _PORT.fullmatch(text) else text))
+
+
+def _of_url(scheme: str, rest: str) -> UpstreamAddress:
+    """``rest`` is what follows the "://"."""
     if scheme.lower() not in {"http", "https"}:
         raise Mistake(f"{scheme[:20]!r} is not a scheme that is spoken to an upstream", UPSTREAM_FORM)
     secure = scheme.lower() == "https"

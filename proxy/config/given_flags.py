@@ -6,7 +6,8 @@ of a start, and memory that the process never needs again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 from proxy.config import kinds
 from proxy.config.flag_names import FLAGS
@@ -14,6 +15,8 @@ from proxy.config.flags import Words, take_file
 
 _BY_OPTION = {flag.option: flag for flag in FLAGS}
 _FILE = {"-c", "--config"}
+#: A word that begins with a dash is no value, unless it is one.
+_VALUE = re.compile(r"-|[^-].*", re.DOTALL)
 
 
 def parse_flags(argv: Sequence[str]) -> Words:
@@ -34,19 +37,25 @@ def _read(argv: Sequence[str], words: Words, rest: list[str]) -> bool:
     for word in left:
         if not word.startswith("-"):
             rest.append(word)
-            continue
-        option, equals, text = word.partition("=")
-        flag = _BY_OPTION.get(option)
-        if flag is not None and flag.key.kind is kinds.BOOL:
-            text = "" if equals else "true"
-        elif not equals:
-            text = next(left, "")
-        if not text or (text.startswith("-") and text != "-"):
+        elif not _take(word, left, words):
             return False
-        if flag is not None:
-            words.keep(flag, text)
-        elif option in _FILE and words.config in {None, text}:
-            words.config = text
-        else:
-            return False
+    return True
+
+
+def _take(word: str, left: Iterator[str], words: Words) -> bool:
+    """Whether ``word`` is a flag that is known, with its value: behind a "=", or the next word that is left."""
+    option, equals, text = word.partition("=")
+    flag = _BY_OPTION.get(option)
+    if flag is not None and flag.key.kind is kinds.BOOL:
+        text = "" if equals else "true"
+    elif not equals:
+        text = next(left, "")
+    if not _VALUE.fullmatch(text):
+        return False
+    if flag is not None:
+        words.keep(flag, text)
+    elif option in _FILE and words.config in {None, text}:
+        words.config = text
+    else:
+        return False
     return True

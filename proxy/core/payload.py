@@ -253,6 +253,10 @@ class PayloadRule:
         return self._ask_where(document, event)
 
     def _ask_where(self, document: Payload, event: str) -> Selection:
+        return self._by_conditions(document, event)
+
+    def _by_conditions(self, document: Payload, event: str) -> Selection:
+        """The first condition that does not hold, or of which it cannot be said, decides."""
         for condition in self.where:
             holds = condition.holds(document)
             if holds is None or document.is_ambiguous:

@@ -51,11 +51,15 @@ def _dispatch(argv: list[str]) -> int:
     if word in {"-V", "--version"}:
         return COMMANDS["version"].main(())
     if word and not word.startswith("-"):
-        mend = suggestion(word, COMMANDS, what="commands")
-        if word.endswith(".toml"):
-            mend = f"a file is started with `hookward run {word[:80]}`, and checked with `hookward check {word[:80]}`"
-        raise FlagError([Problem(repr(word[:40]), "unknown command", mend)])
+        raise _unknown(word)
     return COMMANDS["run"].main(argv)
+
+
+def _unknown(word: str) -> FlagError:
+    mend = suggestion(word, COMMANDS, what="commands")
+    if word.endswith(".toml"):
+        mend = f"a file is started with `hookward run {word[:80]}`, and checked with `hookward check {word[:80]}`"
+    return FlagError([Problem(repr(word[:40]), "unknown command", mend)])
 
 
 def _proxy_py_is_mixed_in() -> bool:

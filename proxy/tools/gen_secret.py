@@ -29,6 +29,8 @@ from proxy.values import frozen
 
 #: As long as the output of SHA-256: RFC 2104 section 3 asks for no less, and more adds nothing.
 SECRET_BYTES = 32
+#: What stands before a secret that is written in base64; the others are hex digits.
+_BASE64 = {SecretForm.WHSEC: "whsec_", SecretForm.WHSEC_OR_RAW: "whsec_", SecretForm.BASE64: ""}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -95,10 +97,9 @@ def make_secret(provider: Provider | None) -> str:
         raise ValueError(f"{provider.title} signs with a private key: copy its public key from {provider.docs}")
     if scheme.two_part:
         raise ValueError(f"{provider.title} gives both parts of the secret: copy them as first:second")
-    if scheme.secret in (SecretForm.WHSEC, SecretForm.WHSEC_OR_RAW):
-        return "whsec_" + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode("ascii")
-    if scheme.secret is SecretForm.BASE64:
-        return base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode("ascii")
+    prefix = _BASE64.get(scheme.secret)
+    if prefix is not None:
+        return prefix + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode("ascii")
     return secrets.token_hex(SECRET_BYTES)
 
 

@@ -38,20 +38,21 @@ _FILE = "hookward.toml"
 def main(argv: Sequence[str]) -> int:
     """Write the files and say what is next. Raises FlagError."""
     arguments = build_parser().parse_args(argv)
-    words = list(arguments.words)
-    # A word that is no name of a provider and looks like a path is one.
-    path = words.pop() if len(words) > 1 or (words and _is_path(words[0])) else None
-    named = words[0] if words else None
+    named, path = _split(arguments.words)
     asks = named is None and sys.stdin.isatty() and sys.stdout.isatty() and not arguments.yes
     ask = _ask if asks else _take
     provider = provider_named(named or ask("provider (hookward providers lists them)", DEFAULT_PROVIDER, _provider))
-    wanted = FirstFile(
-        provider=provider,
-        listen=arguments.listen or ask("listen on", DEFAULT_LISTEN, _reader(LISTEN)),
-        upstream=arguments.upstream or ask("the application is at", DEFAULT_UPSTREAM, _reader(UPSTREAM_URL)),
-        path=arguments.path or ask("deliveries arrive at", f"/hooks/{provider.slug}", _reader(ROUTE_PATH)),
-        public_url=arguments.public_url or ask("this host is known as", "https://hooks.example.com", _reader(URL)),
-    )
+    questions = {
+        "listen": ("listen on", DEFAULT_LISTEN, LISTEN),
+        "upstream": ("the application is at", DEFAULT_UPSTREAM, UPSTREAM_URL),
+        "path": ("deliveries arrive at", f"/hooks/{provider.slug}", ROUTE_PATH),
+        "public_url": ("this host is known as", "https://hooks.example.com", URL),
+    }
+    answers = {
+        key: getattr(arguments, key) or ask(question, default, _reader(kind))
+        for key, (question, default, kind) in questions.items()
+    }
+    wanted = FirstFile(provider=provider, **answers)
     _check(wanted)
     made = _write(wanted, _target(path or ask("write the file", _FILE, str)))
     print(_told(wanted, made))
@@ -85,6 +86,14 @@ class FilesMade:
     file: str
     secret: str
     said: str
+
+
+def _split(words: Sequence[str]) -> tuple[str | None, str | None]:
+    """The provider's name and the path, in this order; one word alone is a path where it looks like one."""
+    if len(words) == 1 and _is_path(words[0]):
+        return None, words[0]
+    named, path = [*words, None, None][:2]
+    return named, path
 
 
 def _is_path(word: str) -> bool:

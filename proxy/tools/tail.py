@@ -160,35 +160,40 @@ async def _read(end: PrivateEnd, words: str, events: asyncio.Queue[Event | Priva
 
 _STYLES = {"admitted": "green", "observed": "yellow", "refused": "red"}
 _MARKS = {"admitted": "ok", "observed": "??", "refused": "NO"}
+#: Field -> what stands before it, where there is something in it.
+_DETAILS = {
+    "detail": "",
+    "route": "route=",
+    "event": "event=",
+    "delivery_id": "id=",
+    "client": "from=",
+    "secret": "secret=",
+    "agent": "agent=",
+    "replay_of": "replay of ",
+}
 _MAX_TEXT = 120
 
 
 def one_line(event: Mapping[str, Any], paint: Paint, *, compact: bool) -> str:
     """The line of one event (the ``Summary`` of the API); a cause that is known stands in a second one."""
     verdict = str(event.get("verdict", ""))
-    when = paint(clock_text(float(event.get("time") or 0.0)), "dim")
+    when = paint(clock_text(_number(event, "time")), "dim")
     mark = paint(_MARKS.get(verdict, "--"), _STYLES.get(verdict, "dim"))
     status = str(event.get("status") or "-").rjust(3)
     reason = _text(event, "reason")
     if compact:
         return " ".join(part for part in (when, mark, status, _text(event, "route") or "-", reason) if part)
     what = f"{_text(event, 'method')} {_text(event, 'path')}".strip() or "-"
-    took = f"{float(event.get('duration_s') or 0.0) * 1000:.0f} ms"
-    details = [
-        ("", _text(event, "detail")),
-        ("route=", _text(event, "route")),
-        ("event=", _text(event, "event")),
-        ("id=", _text(event, "delivery_id")),
-        ("from=", _text(event, "client")),
-        ("secret=", _text(event, "secret")),
-        ("agent=", _text(event, "agent")),
-        ("replay of ", _text(event, "replay_of")),
-    ]
-    told = " ".join(f"{name}{value}" for name, value in details if value)
+    took = f"{_number(event, 'duration_s') * 1000:.0f} ms"
+    told = " ".join(f"{label}{text}" for name, label in _DETAILS.items() if (text := _text(event, name)))
     size = f"{event.get('size', 0)} B"
     line = f"{when} {mark} {status} {paint(reason, 'bold')} {what} {told} {paint(f'{size} {took}', 'dim')}"
     why = " ".join(part for part in (_text(event, "why", 500), _text(event, "mend", 500)) if part)
     return f"{line}\n    {why}" if why else line
+
+
+def _number(event: Mapping[str, Any], name: str) -> float:
+    return float(event.get(name) or 0.0)
 
 
 def _text(event: Mapping[str, Any], name: str, most: int = _MAX_TEXT) -> str:
