@@ -28,7 +28,7 @@ BIG_CLASSES = {
 }
 #: Of the whole package: what is measured, where it may stand today, and the aim. The second figure moves to the third.
 TANGLED_PER_100 = (Fraction(1), Fraction(1))
-DOCS_PER_LINE = (Fraction(18, 10), Fraction(2))
+DOCS_PER_LINE = (Fraction(195, 100), Fraction(2))
 
 
 def code_lines() -> int:

@@ -163,3 +163,17 @@ def test_recipes(played: Host, upstream: RecordingUpstream) -> None:
     [script] = blocks("sh", "recipe", [page])
     played.shell(played.here(script.text))
     assert len(upstream.complete) == len(found) + 2
+
+
+def test_private_socket(played: Host) -> None:
+    for name in ("curl", "jq"):
+        program(name)
+    (played.etc / "github.secret").write_bytes(b"a secret of the private socket")
+    asked = [printed for block, printed in play(played, "private-socket.md", "socket") if "ask()" in block]
+    assert asked == ["process\nversion\nworker\nnot_found\nnot_found\n405\n"]
+
+
+def test_upgrading(played: Host) -> None:
+    played.set_up()
+    printed = [printed for block, printed in play(played, "upgrading.md", "upgrading") if "explain" in block]
+    assert "  ok  proof" in printed[0]
