@@ -55,7 +55,8 @@ class AgentRoster:
         self._pool = site.pool
         self._rules: Mapping[str, AgentRule] = {}
         self._sessions: dict[tuple[str, str], Session] = {}
-        self._among: dict[tuple[Endpoint, ...], tuple[Endpoint, ...]] = {}
+        self._ending: set[Session] = set()  # used no more, but some of their connections still are
+        self._among: dict[tuple[tuple[Endpoint, bool, int], ...], tuple[Endpoint, ...]] = {}
         self._paths: dict[str, set[str]] = {}
         self._certificates: Message | None = None  # which the relay shows
 
@@ -80,7 +81,8 @@ class AgentRoster:
         self.deadline = self.clock.after(KEYS_S)
 
     def _check_keys(self) -> None:
-        for session in list(self._sessions.values()):
+        self._ending = {session for session in self._ending if session.connections}
+        for session in (*self._sessions.values(), *self._ending):
             name, rule = session.terms.name, self._rules.get(session.terms.name)
             if self.shelf.key(name) != session.terms.key:
                 session.end("revoked", cut=True)
@@ -91,9 +93,11 @@ class AgentRoster:
 
     def among(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
         """The endpoints, with the processes of each agent that are there in its place."""
-        found = self._among.get(endpoints)
+        # Endpoints are equal where they lead to the same place; who may serve the route is no part of that.
+        key = tuple([(each, each.verifies, each.weight) for each in endpoints])
+        found = self._among.get(key)
         if found is None:
-            found = self._among[endpoints] = tuple(one for each in endpoints for one in self._processes(each))
+            found = self._among[key] = tuple(one for each in endpoints for one in self._processes(each))
         return found
 
     def _processes(self, endpoint: Endpoint) -> Iterator[Endpoint]:
@@ -162,6 +166,7 @@ class AgentRoster:
         if self._sessions.get((terms.name, terms.instance)) is not session:
             return
         del self._sessions[terms.name, terms.instance]
+        self._ending.add(session)
         self._among.clear()
         self._pool.endpoints.forget(session.endpoint)
         tell = log.info if why in ("draining", "replaced", "stopping") else log.warning

@@ -115,6 +115,19 @@ def test_what_nobody_judged_goes_only_where_it_is_judged() -> None:
     assert [endpoint.host for endpoint in house.roster.among(house.routes["x"])] == ["a-2"]
 
 
+def test_routes_of_one_agent_do_not_share_who_may_serve_them() -> None:
+    """Nor their weights: the endpoints are equal, for they lead to the same connections."""
+    house = House()
+    house.use({"x": ["a"]})
+    house.come("a", 1)
+    house.come("a", 2, guards=True)
+    judged, unjudged = Endpoint("", 0, agent="a"), Endpoint("", 0, agent="a", verifies=True, weight=3)
+    assert judged == unjudged
+    assert [one.host for one in house.roster.among((judged,))] == ["a-1", "a-2"]
+    assert [(one.host, one.weight) for one in house.roster.among((unjudged,))] == [("a-2", 3)]
+    assert [(one.host, one.weight) for one in house.roster.among((judged,))] == [("a-1", 1), ("a-2", 1)]
+
+
 def test_other_upstreams_stay_what_they_are() -> None:
     house = House()
     house.use({"x": ["a"]})
