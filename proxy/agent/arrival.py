@@ -33,6 +33,7 @@ from proxy.agent.roster import AgentRoster
 from proxy.agent.session import Session, SessionTerms
 from proxy.config.settings import AgentSettings
 from proxy.core.addresses import Peer
+from proxy.core.metric_families import AGENT_HELLOS_FAILED
 from proxy.core.setup_faults import NOT_LISTED, SetupFault
 from proxy.net.admission import AcceptCounters
 from proxy.net.clock import NEVER
@@ -50,11 +51,27 @@ _MENDS = {
     "key refused": "if it is an agent of yours, enrol it again: hookward enrol NAME",
     "key not kept": "let the user that hookward runs as write to the folder of the agent's key",
 }
+#: What is counted, of what is told; all else was not understood.
+_CAUSES = {
+    "no such key": "key",
+    "it has another key": "key",
+    "key refused": "key",
+    "code used": "key",
+    "key not kept": "key",
+    "too many hellos at once": "room",
+    "no hello in time": "time",
+    "TLS before 1.3": "tls",
+}
 #: A hello takes two round trips.
 HELLO_S = 10.0
 #: Hellos under way, in all and of one address.
 MAX_HELLOS = 64
 MAX_HELLOS_OF_ADDRESS = 16
+#: Of these, so many are for addresses that are known: named by an agent's ``allow``, or proved from before. So
+#: strangers from anywhere do not keep out an agent that comes back.
+RESERVED_HELLOS = 16
+#: Addresses that are remembered for it; each takes a key to be remembered.
+MOST_PROVED = 1024
 
 
 class HelloStep(Enum):
@@ -76,11 +93,13 @@ class Gate:
         self.settings = AgentSettings()
         self.decoy = secrets.token_bytes(32)
         self._hellos: dict[tuple[int, int], int] = {}
+        self._proved: dict[tuple[int, int], None] = {}
 
     def enter(self, peer: Peer) -> bool:
         """Whether one more may say hello; then ``leave`` is to be called."""
         mine = self._hellos.get(peer.group, 0)
-        if mine >= MAX_HELLOS_OF_ADDRESS or sum(self._hellos.values()) >= MAX_HELLOS:
+        most = MAX_HELLOS if self._is_known(peer) else MAX_HELLOS - RESERVED_HELLOS
+        if mine >= MAX_HELLOS_OF_ADDRESS or sum(self._hellos.values()) >= most:
             return False
         self._hellos[peer.group] = mine + 1
         return True
@@ -92,6 +111,17 @@ class Gate:
             self._hellos[peer.group] = left
         else:
             del self._hellos[peer.group]
+
+    def _is_known(self, peer: Peer) -> bool:
+        rules = self.settings.rules.values()
+        return peer.group in self._proved or any(rule.allow is not None and peer in rule.allow for rule in rules)
+
+    def proved(self, peer: Peer) -> None:
+        """An agent has proved itself from there."""
+        self._proved.pop(peer.group, None)
+        self._proved[peer.group] = None
+        if len(self._proved) > MOST_PROVED:
+            del self._proved[next(iter(self._proved))]
 
     def key_of(self, hello: Hello, peer: Peer) -> bytes | None:
         """What the other end must know; None where there is none that may come from there."""
@@ -180,6 +210,8 @@ class AgentHello(asyncio.Protocol):
         del exc
         if self._step is HelloStep.PROOF:
             self._note("no such key" if self._key is None else "it has another key")
+        elif self._step is HelloStep.HELLO:
+            self._gate.site.metrics.inc(AGENT_HELLOS_FAILED, "closed")
         self._leave()
         self._transport = None
         self._on_close()
@@ -220,6 +252,7 @@ class AgentHello(asyncio.Protocol):
             self._join(challenge)
         else:
             self._step = HelloStep.ROLE
+            self._gate.proved(self._peer)
             self._welcome()
 
     def _join(self, challenge: Challenge) -> None:
@@ -292,6 +325,7 @@ class AgentHello(asyncio.Protocol):
 
     def _note(self, why: str) -> None:
         """Names come from strangers: only those of the configuration are told."""
+        self._gate.site.metrics.inc(AGENT_HELLOS_FAILED, _CAUSES.get(why, "talk"))
         hello = None if self._challenge is None else self._challenge.hello
         name = hello.name if hello is not None and hello.name in self._gate.settings.rules else "an unknown name"
         self._gate.site.note(SetupFault("agent", f"agent {name}: {why}", _MENDS.get(why, _MEND)), self._peer.text)

@@ -140,6 +140,14 @@ AGENTS_ALIVE = _gauge(
 AGENT_CONNECTIONS = _gauge(
     "hookward_agent_connections{agent}", "Connections that an agent has made and that serve its routes."
 )
+#: "key": it has not the agent's key, or not any more; "room": too many at once; "time": not said in time; "tls": a TLS
+#: before 1.3; "talk": not understood; "closed": by the other end before it had said who it is.
+HELLO_CAUSES = ("key", "room", "time", "tls", "talk", "closed")
+AGENT_HELLOS_FAILED = _counter(
+    "hookward_agent_hellos_failed_total{cause}",
+    "Connections for agents that came to nothing, by cause.",
+    known=tuple((cause,) for cause in HELLO_CAUSES),
+)
 RELAY_REACHED = _gauge(
     "hookward_relay_reached{relay}", "Whether every worker of a relay is reached, at an agent.", merge="min"
 )
