@@ -306,6 +306,8 @@ def work_bytes(policy: Policy) -> int:
 
 def retry_after(wait_s: float) -> int:
     """The value of ``Retry-After`` for a wait: one of a few, so that answers can be kept."""
+    if wait_s <= RETRY_STEPS_S[0]:
+        return RETRY_STEPS_S[0]  # of nearly all, and asked for with each answer of ours
     return next((step for step in RETRY_STEPS_S if step >= wait_s), RETRY_STEPS_S[-1])
 
 

@@ -93,8 +93,10 @@ class GroupCommit:
         """Open the database. Blocks for a moment; raises QueueError."""
         self._loop = loop
         self._open, self._begin, self._end = open_, begin, end
-        self._jobs: SimpleQueue[_Job[Any] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[list[_Job[Any]] | None] = SimpleQueue()
+        self._coming: list[_Job[Any]] = []  # in this turn of the loop
         self._database: sqlite3.Connection | None = open_()
+        self._left: list[_Job[Any]] = []  # the thread's: of more than one transaction takes
         self.statistics = CommitStatistics()
         self._closed = loop.create_future()
         self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
@@ -108,15 +110,24 @@ class GroupCommit:
         Raises QueueError.
         """
         job: _Job[T] = _Job(work, self._loop.create_future(), joint)
-        self._jobs.put(job)
+        if not self._coming:
+            self._loop.call_soon(self._hand_over)
+        self._coming.append(job)
         try:
             return await job.future
         except asyncio.CancelledError:
             job.withdrawn = True
             raise
 
+    def _hand_over(self) -> None:
+        """What came in one turn goes to the thread together: each waking of it costs as much as an insertion."""
+        jobs, self._coming = self._coming, []
+        if jobs:
+            self._jobs.put(jobs)
+
     async def close(self) -> None:
         """Do what waits, and close the database."""
+        self._hand_over()
         self._jobs.put(None)
         await self._closed
 
@@ -138,16 +149,18 @@ class GroupCommit:
 
     def _gather(self, *, several: bool) -> tuple[list[_Job[Any]], bool]:
         """The jobs of the next transaction, and whether none comes after them."""
-        batch: list[_Job[Any]] = []
-        job = self._jobs.get()
+        batch: list[_Job[Any]] = self._left
+        self._left = []
+        jobs = [] if batch else self._jobs.get()
         until = time.monotonic() + GATHER_S if several else 0.0
-        while job is not None:
-            batch.append(job)
-            if len(batch) == MAX_BATCH:
+        while jobs is not None:
+            batch += jobs
+            if len(batch) >= MAX_BATCH:
+                batch, self._left = batch[:MAX_BATCH], batch[MAX_BATCH:]
                 return batch, False
             try:
                 left = until - time.monotonic() if several else 0.0
-                job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
+                jobs = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
             except Empty:
                 return batch, False
         return batch, True

@@ -70,3 +70,4 @@ def test_each_commit_waits_for_the_disk(path: Path) -> None:
     with closing(open_database(path)) as database:
         assert database.execute("PRAGMA synchronous").fetchone() == (2,)
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert database.execute("PRAGMA secure_delete").fetchone() == (2,), "FAST: no page is written to be empty"
