@@ -14,6 +14,7 @@ from dataclasses import replace
 from proxy.core.delivery import Deliver, DeliveryRule
 from proxy.core.exchange import Admit, forwarded_target
 from proxy.core.particulars import SAFE, head_to_upstream
+from proxy.core.passage import NOTHING
 from proxy.core.payload import PayloadRule
 from proxy.core.policy import Route
 from proxy.core.relay import ADMITTED, AWAITING, DIALING, SENDING, STORING, Relay
@@ -120,7 +121,7 @@ class KeepingRelay(Relay):
 
     def _store(self) -> None:
         self.spilled = None
-        self._there.take()
+        self._there = NOTHING
         self.to_upstream = []
         self.answer = ANSWER_MOVES[self.answer][STORING]
 

@@ -44,3 +44,7 @@ class Passage:
         """What has come since, as it leaves."""
         pieces, self._pieces = self._pieces, []
         return as_chunk(pieces, last=self.ended) if self._chunked else pieces
+
+
+#: Of a message that has not begun, or is over. Nothing is put in.
+NOTHING = Passage([], ended=True)

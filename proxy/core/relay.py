@@ -32,7 +32,7 @@ from proxy.core.exchange import Admit, Reject
 from proxy.core.forwarding import answer_head
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.particulars import Arrival, delivery_keys, head_to_upstream, own_answer
-from proxy.core.passage import Passage
+from proxy.core.passage import NOTHING, Passage
 from proxy.core.policy import Endpoint, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.states import (
@@ -87,10 +87,10 @@ class Relay:
     answer: AnswerState = NONE
     touched: float = 0.0  # when the upstream last did or got something
     _since: float = 0.0  # when it got the request
-    _there: Passage = field(init=False)  # of the request, what may leave
+    _there: Passage = NOTHING  # of the request, what may leave
     spilled: Iterator[bytes] | None = None  # of the spill, what is still to be sent by ``upstream_takes``
     _reply: ResponseHead = field(init=False)  # as it came
-    _back: Passage = field(init=False)  # of the answer, what the client may see
+    _back: Passage = NOTHING  # of the answer, what the client may see
 
     # what the shell is given
     to_client: list[bytes] = field(default_factory=list)
@@ -374,4 +374,5 @@ class Relay:
         self.answer = ANSWER_MOVES[self.answer][answer]
         self.then = then
         self.wishes = 0
-        self.spilled = None
+        # What is looked at later, for its cause, is no longer in the budget.
+        self.spilled, self._there, self._back = None, NOTHING, NOTHING

@@ -16,6 +16,7 @@ from proxy.core.exchange import Admit, Reject
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.keeping import KeepingRelay
 from proxy.core.particulars import TAKEN, Arrival
+from proxy.core.passage import NOTHING
 from proxy.core.payload import PayloadRule
 from proxy.core.policy import BodyMode
 from proxy.core.record import ExchangeRecord
@@ -303,6 +304,19 @@ def test_a_refusal_once_the_answer_has_begun_cuts_it() -> None:
     relay.failed(Reason.UPSTREAM_RESET, "eof")
     assert relay.then is Then.CUT
     assert (relay.record.status, relay.record.reason) == (200, Reason.UPSTREAM_RESET)
+
+
+def test_what_is_over_holds_nothing_of_its_messages() -> None:
+    relay = begun(FORGED, observe=True)
+    relay.whole(BODY)
+    relay.refuse(Reason.UPSTREAM_UNREACHABLE)
+    assert relay.body_in_memory() == BODY, "for its cause alone"
+    assert (relay._there.waiting(), relay._back.waiting()) == (b"", b"")
+    relay = awaiting()
+    relay.answered(ANSWERS[0], [b"answer"], ended=False, now=NOW)
+    relay.refuse(Reason.UPSTREAM_TIMEOUT)
+    assert (relay._there.waiting(), relay._back.waiting()) == (b"", b"")
+    assert (NOTHING.size, NOTHING.waiting()) == (0, b"")
 
 
 @pytest.mark.parametrize("owns", [True, False])
