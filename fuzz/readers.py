@@ -26,6 +26,7 @@ from proxy.core.content import ChunkedDecoder, ContentReader
 from proxy.core.exchange import decide
 from proxy.core.forwarding import Provenance, answer_head, upstream_head
 from proxy.core.handshakes import find_check
+from proxy.core.head_forms import HeadForms
 from proxy.core.ip_sets import FeedError, Shape, parse_query, read_document
 from proxy.core.payload import PayloadRule, Pointer, read_payload
 from proxy.core.proxy_protocol import Header
@@ -112,6 +113,24 @@ def request_head(data: bytes) -> None:
     assert (ours.framing is Framing.CHUNKED) == chunked
     assert ours.content_length == (None if chunked else head.content_length or ours.content_length)
     assert all(not lower.strip(b"-0123456789abcdefghijklmnopqrstuvwxyz") for lower, _ in ours.fields)
+
+
+def head_forms(data: bytes) -> None:
+    """A head that has a form, and each of its lines in turn as the data write it: what is read by the form is what is
+    read without it.
+    """
+    lines = [b"POST /hook HTTP/1.1", b"Host: a", b"X-Id: 1", b"Content-Length: 2", b"X-Signature: s", b"Accept: */*"]
+    read = read_request_head(b"\r\n".join([*lines, b"\r\n"]), LIMITS)
+    assert read is not None
+    forms = HeadForms(LIMITS, [b"x-signature"])
+    forms.learn(read[0], b"/hook")
+    for place in range(len(lines)):
+        for written in (data, lines[place] + data, lines[place].partition(b":")[0] + b": " + data):
+            wire = b"\r\n".join([*lines[:place], written, *lines[place + 1 :], b"\r\n"])
+            assert outcome(lambda wire=wire: forms.read(wire)) == outcome(  # type: ignore[misc]
+                lambda wire=wire: read_request_head(wire, LIMITS)  # type: ignore[misc]
+            )
+    assert outcome(lambda: forms.read(data)) == outcome(lambda: read_request_head(data, LIMITS))
 
 
 def response_head(data: bytes) -> None:
@@ -368,6 +387,7 @@ def _lines(pieces: list[bytes]) -> list[list[str]]:
 PLANS = ("signing.mac.MacPlan", "signing.jwt.JwtPlan", "signing.whole.PlainPlan", "signing.whole.DocumentPlan")
 READERS: dict[str, Row] = {
     "request_head": Row(request_head, (), ("core.request_head.read_request_head",)),
+    "head_forms": Row(head_forms, (), ("core.head_forms.HeadForms.read",)),
     "response_head": Row(response_head, (), ("core.response_head.read_response_head",)),
     "target": Row(target, (), ("core.target.parse_target", "core.target.check_host")),
     "chunked": Row(chunked, (), ("core.content.ChunkedDecoder.feed", "core.content.ContentReader.feed")),

@@ -52,6 +52,7 @@ class RequestHead:
     values: dict[bytes, bytes]  # lower-case name -> first value
     repeated: frozenset[bytes] = frozenset()  # names that came more than once
     dropped: tuple[bytes, ...] = ()  # names of fields that count for nothing; "-" for each odd mark in them
+    again: bool = attribute(default=False, compare=False)  # it was known, but for some of its lines
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first field line called ``name`` (lower case), or None."""

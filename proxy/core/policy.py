@@ -194,6 +194,7 @@ class Route:
     alone: bool = field(init=False)  # whether nothing below the path is its own
     sends_proxy: bool = field(init=False)  # whether one of its endpoints wants to be told the client first
     signed_fields: frozenset[bytes] = field(init=False)  # lower case; what the signature is read from
+    secret_fields: frozenset[bytes] = field(init=False)  # lower case; what a proof is read from, token or signature
     guarded_fields: frozenset[bytes] = field(init=False)  # lower case; ``Connection`` cannot strip what a guard reads
 
     def __post_init__(self) -> None:
@@ -201,12 +202,11 @@ class Route:
         object.__setattr__(self, "path_map", map_of(self.path, self.rewrite, self.base, has_token=has_token))
         object.__setattr__(self, "alone", self.exact and not has_token)
         object.__setattr__(self, "sends_proxy", any(endpoint.send_proxy for endpoint in self.upstream))
-        names = {name for name in (self.event_header, self.delivery_header) if name}
         signed = self.signature.scheme.header_names if self.signature is not None else frozenset()
         object.__setattr__(self, "signed_fields", signed)
-        names |= signed
-        if self.token is not None:
-            names.add(self.token.name)
+        secret = signed if self.token is None else signed | {self.token.name}
+        object.__setattr__(self, "secret_fields", secret)
+        names = {name for name in (self.event_header, self.delivery_header) if name} | secret
         if self.endpoint_check is not None:
             names |= self.endpoint_check.header_names
         object.__setattr__(self, "guarded_fields", frozenset(names))

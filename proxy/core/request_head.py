@@ -47,6 +47,8 @@ _OTHER_CODING = re.compile(
     re.IGNORECASE,
 )
 _CR = 0x0D
+# Asked for with every head: a member of an enum takes as long as a call.
+NONE, LENGTH, CHUNKED, _ = Framing
 # Tunnels and echoes, never for a guard; what else is a token is a question for the route.
 _NEVER_METHODS = frozenset({b"CONNECT", b"TRACE", b"TRACK"})
 # An upstream that reads "_" or "." as "-" would frame or route by these. A proxy in front of us that takes no tab for
@@ -89,6 +91,11 @@ def read_request_head(buffer: bytes, limits: HeadLimits, known: int = 0) -> tupl
     return _judge(method, target, 1 if minor == b"1" else 0, lines, limits), end + 4
 
 
+def is_canonical(head: bytes) -> bool:
+    """Whether the grammar alone reads a head, which is whole."""
+    return FAST_HEAD.fullmatch(head, 0, len(head) - 2) is not None and BLANK_AT_END not in head
+
+
 def _judge(method: bytes, target: bytes, minor: int, lines: list[bytes], limits: HeadLimits) -> RequestHead:
     """Apply the rules to a head whose bytes are in order; ``lines`` are its field lines, canonical."""
     if len(target) > limits.max_target:
@@ -96,7 +103,7 @@ def _judge(method: bytes, target: bytes, minor: int, lines: list[bytes], limits:
     if len(lines) > limits.max_fields:
         raise ProtocolError(Reason.HEAD_TOO_LARGE, "fields")
     fields, values, repeated = index_fields(lines)
-    framing, length = _framing(values, repeated, minor)
+    framing, length = framing_of(values, repeated, minor)
     host = _host(values, repeated, minor)
     if method in _NEVER_METHODS:
         raise ProtocolError(Reason.METHOD_NOT_ALLOWED, "method")
@@ -112,15 +119,13 @@ def _judge(method: bytes, target: bytes, minor: int, lines: list[bytes], limits:
         framing,
         length,
         minor == 1 and not (b"connection" in values and _asks_close(values, repeated, fields)),
-        b"expect" in values
-        and _expects_continue(values, repeated, minor)
-        and (framing is Framing.CHUNKED or bool(length)),
+        b"expect" in values and _expects_continue(values, repeated, minor) and (framing is CHUNKED or bool(length)),
         values,
         repeated,
     )
 
 
-def _framing(values: dict[bytes, bytes], repeated: frozenset[bytes], minor: int) -> tuple[Framing, int | None]:
+def framing_of(values: dict[bytes, bytes], repeated: frozenset[bytes], minor: int) -> tuple[Framing, int | None]:
     """How the content's end is known (RFC 9112 section 6.3); any doubt would let two readers see two requests."""
     length = values.get(b"content-length")
     coding = values.get(b"transfer-encoding")
@@ -128,12 +133,12 @@ def _framing(values: dict[bytes, bytes], repeated: frozenset[bytes], minor: int)
         if length is not None:
             _refuse("cl_te")
         _check_coding(coding, minor, once=b"transfer-encoding" not in repeated)
-        return Framing.CHUNKED, None
+        return CHUNKED, None
     if length is None:
-        return Framing.NONE, None
+        return NONE, None
     if not length.isdigit() or len(length) > 19 or b"content-length" in repeated:
         _refuse("bad_content_length")
-    return Framing.LENGTH, int(length)
+    return LENGTH, int(length)
 
 
 def _check_coding(coding: bytes, minor: int, *, once: bool) -> None:

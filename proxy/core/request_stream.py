@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.core.request_head import HeadLimits, read_request_head
+from proxy.core.head_forms import HeadForms
 from proxy.http1 import Framing, RequestHead
 
 
@@ -33,10 +33,10 @@ class RequestStream:
         """Use none of it."""
         self.data, self.head = b"", None
 
-    def read_head(self, limits: HeadLimits) -> None:
+    def read_head(self, forms: HeadForms) -> None:
         """Take a head off, where it is whole: then it is ``head``. ProtocolError where the bytes are none."""
         known, self._known = self._known, 0
-        parsed = read_request_head(self.data, limits, known)
+        parsed = forms.read(self.data, known)
         if parsed is None:
             self._known = len(self.data)
         else:

@@ -45,7 +45,7 @@ class HeadJudge:
     def read(self) -> Relay | None:
         """Take a head off, where it is whole: the relay of what is none, or None."""
         try:
-            self._unread.read_head(self._site.head_limits)
+            self._unread.read_head(self._site.heads)
         except ProtocolError as error:
             return self.refuse(error)
         return None
@@ -67,6 +67,8 @@ class HeadJudge:
         if isinstance(decision, Admit):
             if lacking := site.lacks(decision.route, arrival.kind):
                 decision = Reject(Reason.OVERLOADED, decision.client, decision.route, detail=lacking)
+            elif not head.again:
+                site.heads.learn(head, decision.route.path)
         elif decision.fault is not None:
             site.note(decision.fault, decision.client.text)
         given = clean_request_id(head.values.get(b"x-request-id")) if arrival.trusted else None

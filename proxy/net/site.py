@@ -14,6 +14,7 @@ from typing import Protocol
 from proxy.core.addresses import Peer
 from proxy.core.budget import BufferBudget, Party
 from proxy.core.handshakes import HandshakeAnswer
+from proxy.core.head_forms import HeadForms
 from proxy.core.keeping import KeepingRelay
 from proxy.core.metrics import Metrics
 from proxy.core.particulars import Arrival
@@ -172,6 +173,7 @@ class Site:
         limits, server = policy.limits, policy.server
         self.turnstiles.use(policy)
         self.head_limits = HeadLimits(limits.max_head, limits.max_target, limits.max_fields)
+        self.heads = HeadForms(self.head_limits, {name for route in policy.routes for name in route.secret_fields})
         most = self._most_exchanges = server.max_exchanges
         self._most_of_strangers = self._open_to_strangers(most)
         budget, space = server.buffer_budget - work_bytes(policy), server.spill_budget

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.head_forms import HeadForms
 from proxy.core.request_head import HeadLimits
 from proxy.core.request_stream import RequestStream
 from proxy.errors import ProtocolError
 
-LIMITS = HeadLimits(8192, 2048, 50)
+FORMS = HeadForms(HeadLimits(8192, 2048, 50), ())
 HEAD = b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
 BODIES = [b"", b"{}", b"GET / HTTP/1.1\r\n\r\n", b"x" * 300]
 WIRE = b"".join(HEAD % (number, len(body)) + body for number, body in enumerate(BODIES))
@@ -26,7 +27,7 @@ def test_any_cut_gives_the_same_requests(sizes: list[int]) -> None:
             if head is None:
                 if not stream.data:
                     break
-                stream.read_head(LIMITS)
+                stream.read_head(FORMS)
                 head, stream.head = stream.head, None
             if head is None or (body := stream.whole_body(head)) is None:
                 break
@@ -43,7 +44,7 @@ def test_the_first_request_has_begun_before_its_first_byte() -> None:
     stream.next_request()
     assert not stream.has_begun
     stream.add(b"POST /")
-    stream.read_head(LIMITS)
+    stream.read_head(FORMS)
     assert stream.has_begun
     assert stream.head is None
 
@@ -51,7 +52,7 @@ def test_the_first_request_has_begun_before_its_first_byte() -> None:
 def test_a_chunked_body_is_never_taken_whole() -> None:
     stream = RequestStream()
     stream.add(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
-    stream.read_head(LIMITS)
+    stream.read_head(FORMS)
     assert stream.head is not None
     assert stream.whole_body(stream.head) is None
     assert stream.data == b"0\r\n\r\n"
@@ -61,5 +62,5 @@ def test_what_is_no_head_is_an_error_and_not_a_head() -> None:
     stream = RequestStream()
     stream.add(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n")
     with pytest.raises(ProtocolError):
-        stream.read_head(LIMITS)
+        stream.read_head(FORMS)
     assert stream.head is None
