@@ -20,15 +20,26 @@ from proxy.core.signing.scheme import Encoding, TimeFormat
 from proxy.http1 import read_http_date
 from proxy.reasons import Reason
 
-_LOWER = re.compile(rb"[0-9a-f]++")
-_UPPER = re.compile(rb"[0-9A-F]++")
-_ANY = re.compile(rb"[0-9A-Fa-f]++")
-_HEX = {Encoding.HEX: _LOWER, Encoding.HEX_UPPER: _UPPER, Encoding.HEX_ANY_CASE: _ANY}
+
+def _capitals(value: bytes) -> bytes:
+    return binascii.b2a_hex(value).upper()
 
 
-def decode_hex(text: bytes, pattern: re.Pattern[bytes] = _ANY) -> bytes | None:
-    """The bytes that ``text`` writes in hex, or None."""
-    return binascii.a2b_hex(text) if len(text) % 2 == 0 and pattern.fullmatch(text) else None
+#: How hex is written where one writing alone is right; None where letters may be of either size.
+_HEX: dict[Encoding, Callable[[bytes], bytes] | None] = {
+    Encoding.HEX: binascii.b2a_hex,
+    Encoding.HEX_UPPER: _capitals,
+    Encoding.HEX_ANY_CASE: None,
+}
+
+
+def decode_hex(text: bytes, write: Callable[[bytes], bytes] | None = None) -> bytes | None:
+    """The bytes that ``text`` writes in hex, as ``write`` does where that is given, or None."""
+    try:
+        value = binascii.a2b_hex(text)  # takes digits alone
+    except binascii.Error:
+        return None
+    return value if value and (write is None or write(value) == text) else None
 
 
 def decode_base64(text: bytes) -> bytes | None:
@@ -56,15 +67,14 @@ def encode_base64url(value: bytes) -> bytes:
 
 def decode(encoding: Encoding, text: bytes, size: int | None) -> bytes | None:
     """The signature that ``text`` writes in ``encoding``: exactly ``size`` bytes (None: any number), or None."""
-    pattern = _HEX.get(encoding)
-    if pattern is not None:
-        value = decode_hex(text, pattern)
+    if encoding in _HEX:
+        value = decode_hex(text, _HEX[encoding])
     elif encoding is Encoding.BASE64:
         value = decode_base64(text)
     elif encoding is Encoding.BASE64URL:
         value = decode_base64url(text)
     elif size is not None and len(text) == 2 * size:
-        value = decode_hex(text, _LOWER)
+        value = decode_hex(text, binascii.b2a_hex)
     else:
         value = decode_base64(text)
     return value if value is not None and (size is None or len(value) == size) else None
