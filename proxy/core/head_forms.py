@@ -12,6 +12,7 @@ grow. And no line is compared that may hold a secret, for the time of that would
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import compress
@@ -31,8 +32,8 @@ _EXPECT = b"expect"
 _FIXED = frozenset({b"connection", b"host", b"transfer-encoding"})
 #: No line begins so: they end there.
 _NEVER = b"\r\n"
-#: Whose values no guard of ours may know, and an application does.
-_CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
+#: In names of fields whose values no guard of ours may know, and an application does.
+_CREDENTIAL = re.compile(rb"auth|cookie|key|pass|secret|session|token")
 #: ``grammar.PLAIN_VALUE_CHARS``.
 _PLAIN = bytes(range(0x20, 0x7F))
 
@@ -49,7 +50,10 @@ class HeadForm:
         # What is never compared counts as another line each time: no line is empty.
         self._lines = [
             lines[0],
-            *(b"" if name in secret else line for name, line in zip(names, lines[1:], strict=True)),
+            *(
+                b"" if name in secret or _CREDENTIAL.search(name) else line
+                for name, line in zip(names, lines[1:], strict=True)
+            ),
         ]
         self._starts = [_NEVER, *(_NEVER if name in _FIXED else line[: len(name) + 2] for name, line in head.fields)]
         self._places = range(len(lines))
@@ -99,13 +103,15 @@ class HeadForms:
         """``secret`` names, in lower case, the fields that a proof is read from."""
         self._limits = limits
         self._most = min(limits.max_head, MAX_FORM_BYTES)
-        self._secret = _CREDENTIALS.union(secret)
+        self._secret = frozenset(secret)
         self._forms: dict[bytes, dict[int, HeadForm]] = {}  # by the request line, and the number of lines
         self._strange = 0  # heads of which another form would be kept
 
     def read(self, buffer: bytes, known: int = 0) -> tuple[RequestHead, int] | None:
         """As ``read_request_head``."""
-        forms = self._forms.get(buffer[: buffer.find(b"\r")])
+        # Not further: else a line without an end would be looked up again with each of its bytes.
+        line = buffer.find(b"\r", 0, self._most)
+        forms = self._forms.get(buffer[:line]) if line > 0 else None
         end = -1 if forms is None else buffer.find(b"\r\n\r\n", 0, self._most)
         if forms is not None and end >= 0:
             lines = buffer[:end].split(b"\r\n")

@@ -173,6 +173,7 @@ def test_no_line_that_may_hold_a_secret_is_compared(monkeypatch: pytest.MonkeyPa
         b"Authorization: Bearer sesame",
         b"Cookie: sesame",
         b"Proxy-Authorization: sesame",
+        b"X-Api-Key: sesame",
         b"X-Hub-Signature-256: s",
     ]
     lines = [*PUSH[:6], *secrets, *PUSH[7:]]
@@ -186,6 +187,23 @@ def test_no_line_that_may_hold_a_secret_is_compared(monkeypatch: pytest.MonkeyPa
     assert is_known(forms, lines)
     assert len(compared) == len(lines)
     assert {other for one, other in compared if one in secrets} == {b""}
+
+
+def test_a_line_without_an_end_is_not_looked_up() -> None:
+    asked = []
+
+    class Recording(dict[bytes, object]):
+        def get(self, key: bytes, default: object = None) -> object:
+            asked.append(key)
+            return super().get(key, default)
+
+    forms = knowing(PUSH)
+    forms._forms = Recording(forms._forms)  # type: ignore[assignment]
+    for size in (1, MAX_FORM_BYTES, 8000):
+        outcome(forms.read, b"POST /" + b"a" * size)
+        outcome(forms.read, b"POST /" + b"a" * size + b" HTTP/1.1\r\n")
+    assert max(map(len, asked)) < MAX_FORM_BYTES
+    assert is_known(forms, PUSH)
 
 
 def test_forms_are_few() -> None:
