@@ -1,7 +1,8 @@
 """What a relay and its agent cost beside the direct way and beside ``ssh -R``: latency, CPU, large bodies.
 
 All of it on this host: the application, hookward with TLS before it, and what stands between the two. ``ssh -R`` is
-left out where openssh-server is missing.
+left out where openssh-server is missing. At last a second agent is stopped in the middle of large deliveries, in every
+other round, and what that does to the first one's p99.
 
     python -m bench.load.reach_cost --seconds 4
 """
@@ -11,7 +12,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,6 +36,21 @@ LARGE_BYTES = 25 << 20
 #: Deliveries side by side where the rate counts.
 CROWD = 16
 READY_S = 15.0
+#: Deliveries side by side while another agent is stopped, and what waits for that one.
+CROWD_BESIDE = 4
+STALLED, STALLED_BYTES = 16, 64 << 10
+#: What one that has nothing to do uses in half a second: a tick of its clock, a probe.
+STILL_CPU_S = 0.01
+OTHER_PATH = "/hooks/other"
+OTHER = """[agent.other]
+key = "file:{folder}/other.key"
+routes = ["other"]
+[route.other]
+path = "{path}"
+provider = "github"
+secrets = ["file:{folder}/secret"]
+upstream = "agent:other"
+"""
 SSHD = which("sshd") or "/usr/sbin/sshd"
 HOOKWARD = (sys.executable, "-m", "proxy")
 
@@ -52,7 +71,9 @@ class Costs:
         """One that guards the way to ``upstream``."""
         port, agent = free_port(), ""
         if upstream.startswith("agent:"):
-            agent = f'[agent.ci]\nkey = "file:{self.folder}/ci.key"\nroutes = ["github"]\n'
+            agent = f'[agent.ci]\nkey = "file:{self.folder}/ci.key"\nroutes = ["github"]\n' + OTHER.format(
+                folder=self.folder, path=OTHER_PATH
+            )
         config = self.folder / f"{name}.toml"
         config.write_text(
             f'listen = ["127.0.0.1:{port}"]\nstate_dir = "{self.folder}/state"\naccess_log = "off"\n'
@@ -72,22 +93,59 @@ class Costs:
 
     @contextlib.contextmanager
     def agent(self) -> Iterator[list[Server]]:
-        with self.hookward("relay", "agent:ci") as relay:
-            address = f"127.0.0.1:{relay.port}"
-            enrol = [*HOOKWARD, "enrol", "ci", "--config", str(self.folder / "relay.toml"), "--relay", address]
-            code = subprocess.run(enrol, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()[-1]
-            admin = free_port()
-            command = [*HOOKWARD, "agent", "--join", code, "--state-dir", str(self.folder / "agent")]
-            command += [
-                "--upstream",
-                f"127.0.0.1:{self.origin}",
-                "--access-log",
-                "off",
-                "--admin",
-                f"127.0.0.1:{admin}",
-            ]
-            with self.server("agent", command, admin) as agent:
-                yield [relay, agent]
+        with self.hookward("relay", "agent:ci") as relay, self.joined(relay, "ci") as agent:
+            yield [relay, agent]
+
+    @contextlib.contextmanager
+    def joined(self, relay: Server, name: str) -> Iterator[Server]:
+        """An agent of that name."""
+        address = f"127.0.0.1:{relay.port}"
+        enrol = [*HOOKWARD, "enrol", name, "--config", str(self.folder / "relay.toml"), "--relay", address]
+        code = subprocess.run(enrol, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()[-1]
+        admin = free_port()
+        command = [*HOOKWARD, "agent", "--join", code, "--state-dir", str(self.folder / f"agent-{name}")]
+        command += ["--upstream", f"127.0.0.1:{self.origin}", "--access-log", "off", "--admin", f"127.0.0.1:{admin}"]
+        with self.server(f"agent-{name}", command, admin) as agent:
+            yield agent
+
+    def isolation(self, rounds: int, seconds: float) -> dict[str, float]:
+        """p99 of one agent's deliveries, in turns with another agent idle and with it stopped under load."""
+        free: list[float] = []
+        beside: list[float] = []
+        with (
+            self.hookward("relay", "agent:ci") as relay,
+            self.joined(relay, "ci"),
+            self.joined(relay, "other") as other,
+        ):
+            self.await_way(relay.port)
+            self.await_way(relay.port, OTHER_PATH)
+            closed_loop(relay.port, CROWD_BESIDE, seconds, self.folder, tls=True)
+            for _ in range(rounds):
+                free.append(closed_loop(relay.port, CROWD_BESIDE, seconds, self.folder, tls=True)["p99_us"])
+                with self.stalled(relay, other):
+                    beside.append(closed_loop(relay.port, CROWD_BESIDE, seconds, self.folder, tls=True)["p99_us"])
+        ratios = [one / two for one, two in zip(beside, free, strict=True)]
+        return {
+            "p99_us": statistics.median(free),
+            "p99_us_beside": statistics.median(beside),
+            "ratio": statistics.median(ratios),
+        }
+
+    @contextlib.contextmanager
+    def stalled(self, relay: Server, other: Server) -> Iterator[None]:
+        """Deliveries that wait for an agent that stands still. No thread does: it would cost the load its turns."""
+        data, context = delivery.request(delivery.body(STALLED_BYTES), path=OTHER_PATH), unverified()
+        os.kill(other.pid, signal.SIGSTOP)
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.kill, other.pid, signal.SIGCONT)
+            for _ in range(STALLED):
+                sock = stack.enter_context(
+                    context.wrap_socket(socket.create_connection(("127.0.0.1", relay.port), READY_S))
+                )
+                sock.sendall(data)
+            still(relay)  # what can be taken of them has been
+            yield
+        self.await_way(relay.port, OTHER_PATH)
 
     @contextlib.contextmanager
     def ssh(self) -> Iterator[list[Server]]:
@@ -128,13 +186,21 @@ class Costs:
         }
         return {name: round(value, 1) for name, value in found.items()}
 
-    def await_way(self, port: int) -> None:
+    def await_way(self, port: int, path: str = delivery.PATH) -> None:
         """Until a delivery comes through. FailedError where none does."""
-        deadline, data = monotonic() + READY_S, delivery.request(delivery.body())
+        deadline, data = monotonic() + READY_S, delivery.request(delivery.body(), path=path)
         while post(port, data, tls=True) != 200:
             if monotonic() > deadline:
                 raise FailedError("no delivery comes through")
             sleep(0.1)
+
+
+def still(server: Server) -> None:
+    """Wait until it has nothing to do."""
+    before = -1.0
+    while (now := server.usage().cpu_s) - before > STILL_CPU_S:
+        before = now
+        sleep(0.5)
 
 
 def large(port: int, seconds: float) -> float:
@@ -159,6 +225,7 @@ def main() -> int:
         prog="python -m bench.load.reach_cost", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--seconds", type=float, default=4.0, help="for each figure")
+    parser.add_argument("--rounds", type=int, default=10, help="pairs of rounds beside an agent that is stopped")
     options = parser.parse_args()
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="reach-cost-") as name:
@@ -170,6 +237,8 @@ def main() -> int:
             for way, open_way in ways.items():
                 with open_way() as servers:
                     print(json.dumps({"way": way, **costs.measure(servers, options.seconds)}), flush=True)
+            if options.rounds:
+                print(json.dumps({"beside": "a stopped agent", **costs.isolation(options.rounds, options.seconds)}))
     return 0
 
 
