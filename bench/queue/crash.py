@@ -248,6 +248,7 @@ def crash(options: argparse.Namespace, folder: Path, say: Callable[[str], None])
     finally:
         operator.stop()
     log = (folder / "hookward.log").read_text()
+    say(first_traceback(log))
     run: dict[str, object] = {
         "kills": operator.kills.total(),
         "of": dict(operator.kills),
@@ -257,6 +258,12 @@ def crash(options: argparse.Namespace, folder: Path, say: Callable[[str], None])
         "seed": options.seed,
     }
     return found, run
+
+
+def first_traceback(log: str) -> str:
+    """The first one, with what led to it; "" where there is none."""
+    at = log.find("Traceback")
+    return log[max(0, at - 300) : at + 3000] if at >= 0 else ""
 
 
 def run(options: argparse.Namespace, say: Callable[[str], None] = print) -> int:

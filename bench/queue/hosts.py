@@ -30,7 +30,7 @@ from time import monotonic, sleep
 from bench.load.delivery import SECRET
 from bench.load.process import family, free_port
 from bench.queue.checker import Findings, judge
-from bench.queue.crash import running
+from bench.queue.crash import first_traceback, running
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("hook1", "hook2", "hook3")
@@ -168,10 +168,11 @@ class Hosts:
 
     def _tear(self) -> None:
         """Have the log end in a command that was being written."""
-        logs = sorted((self._folder / "appendonlydir").glob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
+        # The last by its number: while the log is rewritten there are two, and only the last is written to.
+        logs = {int(path.name.split(".")[2]): path for path in (self._folder / "appendonlydir").glob("*.incr.aof")}
         if logs:
             self.kills["of them with a torn log"] += 1
-            with logs[-1].open("ab") as log:
+            with logs[max(logs)].open("ab") as log:
                 log.write(self._generator.choice(TORN))
 
     def _kill(self, name: str, kind: str) -> None:
@@ -234,6 +235,8 @@ def play(options: argparse.Namespace, folder: Path, say: Callable[[str], None]) 
             found, kept = judge(told, got), hosts.kept()
     finally:
         hosts.stop()
+    for name in NAMES:
+        say(first_traceback(hosts.log_of(name)))
     tracebacks = sum(hosts.log_of(name).count("Traceback") for name in NAMES)
     about = {"kills": killed(hosts), "of": dict(hosts.kills), "kept_at_the_end": kept, "tracebacks": tracebacks}
     say(f"{killed(hosts)} kills in {monotonic() - began:.0f} s")
