@@ -47,9 +47,10 @@ def test_what_is_kept_is_listed_shown_replayed_and_told(
             waiting = asyncio.ensure_future(anext(events))
             while not (await asked.status())["console"]["viewers"]:
                 pass
-            found = await asked.replay(first["id"], {"to": "application"})
-            assert found["outcome"].startswith("delivered 200")
-            assert (await waiting)["replay_of"] == first["id"]
+            await asyncio.to_thread(once, hookward.address, request(target="/second"))
+            assert (await waiting)["path"] == "/second"
+        found = await asked.replay(first["id"], {"to": "application"})
+        assert found["outcome"].startswith("delivered 200")
         with pytest.raises(ConsoleError, match="no delivery 'none' is kept: GET "):
             await asked.delivery("none")
         with pytest.raises(ConsoleError, match='"nope:" is no search word'):
