@@ -56,9 +56,7 @@ def reserved_for(
     trusted: AddressSet,
     doors: Sequence[AddressSet | None] = (),
 ) -> AddressSet:
-    """For which a share of the connections is kept: the listed addresses, where others may connect as well. Agents may
-    be let in from anywhere (``doors``), and so are others.
-    """
+    """For which a share of connections is kept: the listed addresses, where others or agents may connect as well."""
     listed = [one for one in _each([route for route in routes if route.allow is not None]) if one is not None]
     if (admitted is not None and not doors) or not listed:
         return AddressSet.empty()

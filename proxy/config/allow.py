@@ -98,9 +98,8 @@ class AllowReader:
             found = _line_by_line(path, data, where, problems)
         else:
             if not found:
-                raise Mistake(
-                    f"{path} has no entry, so no address would be let in", "add one address or network a line"
-                )
+                what = f"{path} has no entry, so no address would be let in"
+                raise Mistake(what, "add one address or network a line")
         self.files[path] = found
         return found
 

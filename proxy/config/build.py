@@ -149,11 +149,8 @@ class _Build:
         server = ServerLimits(**view.fields(ServerLimits))
         if limits.hold_window > server.buffer_budget:
             key = "hold_window" if "hold_window" in view else "buffer_budget"
-            view.wrong(
-                key,
-                "one exchange would need more than the whole buffer_budget",
-                "make hold_window smaller, or buffer_budget larger",
-            )
+            what = "one exchange would need more than the whole buffer_budget"
+            view.wrong(key, what, "make hold_window smaller, or buffer_budget larger")
         return limits, server
 
     def _schemes(self) -> dict[str, Provider | None]:
@@ -242,11 +239,8 @@ class _Build:
         top = self.top
         lacking = "trusted_proxies" not in top and not top.doubtful("trusted_proxies")
         if settings.proxy_protocol == "require" and lacking:
-            top.wrong(
-                "proxy_protocol",
-                "no peer may send a PROXY header, so none could connect",
-                'add trusted_proxies = ["10.0.0.0/8"] (flag: --trusted-proxy 10.0.0.0/8)',
-            )
+            what = "no peer may send a PROXY header, so none could connect"
+            top.wrong("proxy_protocol", what, 'add trusted_proxies = ["10.0.0.0/8"] (flag: --trusted-proxy 10.0.0.0/8)')
         if trusted.bounds4 == _EVERY_IPV4:
             top.warn("H402", "trusted_proxies", "every peer is trusted to name the client")
 

@@ -109,11 +109,8 @@ def kept_body(view: Table, mode: BodyMode) -> BodyMode:
         return _waiting_body(view, mode) if _has_turns(view) else mode
     asked = view.get("body", str)
     if asked is not None and asked != "hold" and not view.doubtful("deliver"):
-        view.wrong(
-            "body",
-            f"{asked!r} would pass on a part of a body that must be here whole to be kept",
-            'write body = "hold", or leave `body` out',
-        )
+        what = f"{asked!r} would pass on a part of a body that must be here whole to be kept"
+        view.wrong("body", what, 'write body = "hold", or leave `body` out')
     return BodyMode.HOLD
 
 
@@ -178,17 +175,11 @@ def _check_keeping(table: Table, route: Route, *, has_place: bool) -> None:
     if route.delivery is not None and route.delivery.resign:
         _check_resigning(table, route)
     if not has_place:
-        table.wrong(
-            _cause(route),
-            "no place is named to keep deliveries in",
-            'add state_dir = "/var/lib/hookward" at the top level, or `path` in [queue] (flag: --state-dir PATH)',
-        )
+        mend = 'add state_dir = "/var/lib/hookward" at the top level, or `path` in [queue] (flag: --state-dir PATH)'
+        table.wrong(_cause(route), "no place is named to keep deliveries in", mend)
     if not is_guarded(route):
-        table.wrong(
-            _cause(route),
-            "nothing guards this route, so any client could fill the disk",
-            "add `provider` with `secrets`, `token` or `allow`, or remove the key",
-        )
+        what = "nothing guards this route, so any client could fill the disk"
+        table.wrong(_cause(route), what, "add `provider` with `secrets`, `token` or `allow`, or remove the key")
 
 
 def _check_resigning(table: Table, route: Route) -> None:
@@ -196,11 +187,8 @@ def _check_resigning(table: Table, route: Route) -> None:
         table.wrong("resign", "nothing signs what comes to this route", "leave `resign` out")
     elif needs_public_keys(route.signature.scheme):
         what = "signs with a private key, which only the provider has"
-        table.wrong(
-            "resign",
-            f"{route.provider} {what}",
-            "leave `resign` out, and let the application rely on `Webhook-Verified`",
-        )
+        what = f"{route.provider} {what}"
+        table.wrong("resign", what, "leave `resign` out, and let the application rely on `Webhook-Verified`")
 
 
 def _cause(route: Route) -> str:
@@ -220,9 +208,8 @@ def with_copies(route: Route, view: Table, top: Table, reader: GuardReader, guar
     for entry in view.tables("copies"):
         if "url" not in entry:
             if not entry.doubtful("url"):
-                entry.wrong(
-                    "", "does not say where the copy goes", 'write "http://staging:8000", or a table with `url`'
-                )
+                what = "does not say where the copy goes"
+                entry.wrong("", what, 'write "http://staging:8000", or a table with `url`')
             continue
         copy = _copy_of(route, entry, read_copy_place(entry, view, top), reader, guards)
         if copy.name in found:

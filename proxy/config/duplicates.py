@@ -67,11 +67,8 @@ def body_without_signature(view: Table, asked: str | None) -> BodyMode:
     if view.need("duplicates", str) == "off":
         return BodyMode(asked or "free")
     if asked == "free":
-        view.wrong(
-            "body",
-            '"free" would pass the end of a body on before it is known whether it is a duplicate',
-            'write body = "tail" or "hold", or leave `body` out',
-        )
+        what = '"free" would pass the end of a body on before it is known whether it is a duplicate'
+        view.wrong("body", what, 'write body = "tail" or "hold", or leave `body` out')
     return BodyMode.HOLD if asked == "hold" else BodyMode.TAIL
 
 
@@ -103,11 +100,8 @@ def check_memory(top: Table, settings: Settings, routes: Sequence[Route]) -> Non
     uses = any(route.duplicates is not None for route in routes)
     view = top.table("duplicates")
     if uses and settings.workers != 1 and settings.duplicates.store == "memory" and not view.doubtful("store"):
-        top.wrong(
-            "workers",
-            "each worker would remember for itself, so a duplicate could pass at another one",
-            'add store = "sqlite" to [duplicates] (flag: --duplicates-store sqlite), or write workers = 1',
-        )
+        mend = 'add store = "sqlite" to [duplicates] (flag: --duplicates-store sqlite), or write workers = 1'
+        top.wrong("workers", "each worker would remember for itself, so a duplicate could pass at another one", mend)
     if view.exists and not uses:
         view.warn("", "", "no route looks for duplicates")
 
@@ -119,11 +113,8 @@ def _check_telling(view: Table, provider: Provider | None, by: str) -> None:
         title, has_id = provider.title, provider.delivery_header is not None
         signs = provider.scheme is not None and marks_deliveries(provider.scheme)
     if not has_id and not signs:
-        view.wrong(
-            "duplicates",
-            f"{title} has neither a signature nor an id that would tell a delivery from another",
-            "leave `duplicates` out, and let the application tell",
-        )
+        what = f"{title} has neither a signature nor an id that would tell a delivery from another"
+        view.wrong("duplicates", what, "leave `duplicates` out, and let the application tell")
     elif by == "id" and not has_id:
         what = f"{title} has no header with the id of a delivery"
         view.wrong("duplicates_by", what, 'write duplicates_by = "signature"')
@@ -155,11 +146,8 @@ def _path(top: Table, view: Table) -> str | None:
     path, folder = view.file("path"), top.file("state_dir")
     if path is None and folder is None:
         if not view.doubtful("path") and not top.doubtful("state_dir"):
-            view.wrong(
-                "store",
-                "the file is not named",
-                f'add path = "/var/lib/hookward/{FILE_NAME}", or `state_dir` at the top level',
-            )
+            what = "the file is not named"
+            view.wrong("store", what, f'add path = "/var/lib/hookward/{FILE_NAME}", or `state_dir` at the top level')
         return None
     return path or beside(str(folder), FILE_NAME)
 

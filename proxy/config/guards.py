@@ -156,9 +156,8 @@ class GuardReader:
         for pair in open_borders(provider.scheme, whole_url=whole):
             what = f"{provider.title} has nothing fixed in {pair}, so the URL must be known whole"
             url = "https://hooks.example.com/in"
-            route.wrong(
-                "public_url", what, f'write path and query too: public_url = "{url}", as it is configured there'
-            )
+            mend = f'write path and query too: public_url = "{url}", as it is configured there'
+            route.wrong("public_url", what, mend)
             return False
         return True
 
@@ -304,12 +303,11 @@ def _check_handshake(view: Table, provider: Provider, handshake: str) -> None:
         for what, mend in _answer_problems(view, provider):
             view.wrong("handshake", what, mend)
     if handshake == "forward" and view.need("path", bytes) == b"/" and _is_unproved(view, provider):
-        view.warn(
-            "",
-            "",
+        text = (
             f"the endpoint check of {provider.title} is not signed, so it is passed on at the "
-            "route's own path alone, which is /: set `path` to that of the webhook",
+            "route's own path alone, which is /: set `path` to that of the webhook"
         )
+        view.warn("", "", text)
 
 
 def _is_unproved(view: Table, provider: Provider) -> bool:

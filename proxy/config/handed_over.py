@@ -30,9 +30,7 @@ _KEY_FILES = {"tls": ("cert", "key"), "upstream_tls": ("cert", "key")}
 
 @frozen
 class NamedFile:
-    """A file that a key names: ``table`` holds the ``entry`` under ``name``; ``path`` is whole, ``is_secret`` says that
-    the key takes a reference to a secret.
-    """
+    """A file that ``entry`` of ``table`` names; ``path`` is whole. ``is_secret``: the key takes references."""
 
     table: Table
     name: str
@@ -42,9 +40,7 @@ class NamedFile:
 
 
 def credential_name(path: str) -> str:
-    """The name of the credential for a file: ``github.secret-6f1c09d2a4b7e835``. No two paths have one, lest a route be
-    given the secret of another.
-    """
+    """A file's credential: ``github.secret-6f1c09d2a4b7e835``. No two paths have one, lest routes share a secret."""
     whole = os.path.abspath(path)  # noqa: PTH100  # links stay
     digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return f"{_OTHER.sub('_', whole.rpartition('/')[2])[-200:]}-{digest}"

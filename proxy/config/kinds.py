@@ -82,9 +82,8 @@ def choice(*words: str) -> Kind:
     def read(value: object) -> object:
         if not isinstance(value, str) or value not in words:
             shown = repr(value[:40]) if isinstance(value, str) else "this"
-            raise Mistake(
-                f"{shown} is none of {', '.join(words)}", suggestion(str(value)[:40], words, what="write one of")
-            )
+            what = f"{shown} is none of {', '.join(words)}"
+            raise Mistake(what, suggestion(str(value)[:40], words, what="write one of"))
         return value
 
     return Kind(" or ".join(f'"{word}"' for word in words), f"write one of {', '.join(words)}", read)
@@ -209,10 +208,8 @@ def read_place(value: object) -> bytes:
         raw = text.encode("ascii")
         parse_target(b"POST", raw, b"localhost")
     except (UnicodeEncodeError, ProtocolError):
-        raise Mistake(
-            "no request with this path is ever admitted",
-            "use letters, digits and -._~!$&'()+,=:@ in segments that are neither empty nor '.' nor '..'",
-        ) from None
+        mend = "use letters, digits and -._~!$&'()+,=:@ in segments that are neither empty nor '.' nor '..'"
+        raise Mistake("no request with this path is ever admitted", mend) from None
     return raw
 
 
@@ -394,10 +391,8 @@ def _store_url(value: object) -> object:
         raise ValueError("is not the URL of a Redis")
     parts = urlsplit(value)
     if parts.password is not None or "password" in parse_qs(parts.query, keep_blank_values=True):
-        raise Mistake(
-            "has a password in it (not shown here)",
-            'put the whole URL into a file that only hookward may read, and write url = "file:/path"',
-        )
+        what = "has a password in it (not shown here)"
+        raise Mistake(what, 'put the whole URL into a file that only hookward may read, and write url = "file:/path"')
     return value
 
 

@@ -124,9 +124,8 @@ class ListenerReader:
     def _check_loop(self, where: Place, listen: Sequence[ListenAddress], upstreams: Sequence[Endpoint]) -> None:
         for endpoint in upstreams:
             if not endpoint.agent and any(_leads_to(endpoint, address) for address in listen):
-                self.top.problems.add(
-                    where, "leads back to our own listener", "name the application's own address or port"
-                )
+                what = "leads back to our own listener"
+                self.top.problems.add(where, what, "name the application's own address or port")
 
 
 def _endpoint(view: Table, upstream: UpstreamAddress) -> Endpoint:

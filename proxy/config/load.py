@@ -149,11 +149,8 @@ def _check_flag_route(written: Table, given: Table, path: str | None, problems: 
     routes = written.named("route")
     ours = given.named("route").get(FLAG_ROUTE)
     if ours is not None and routes and FLAG_ROUTE not in routes and "path" not in ours:
-        problems.add(
-            ours.where(),
-            f"speaks of the route {FLAG_ROUTE!r}, which {path} does not have",
-            f"write it into a route of {path}, or give --path too: then flags make a route beside those of the file",
-        )
+        mend = f"write it into a route of {path}, or give --path too: then flags make a route beside those of the file"
+        problems.add(ours.where(), f"speaks of the route {FLAG_ROUTE!r}, which {path} does not have", mend)
 
 
 @frozen

@@ -138,12 +138,11 @@ class RouteReader:
         if self.open or view.need("open", bool):
             view.warn("H303", "", f"route {name!r} is open: it forwards without any check")
         else:
-            view.wrong(
-                "",
-                "nothing guards this route, so it stays closed",
+            mend = (
                 "add `allow`, `provider` with `secrets`, or `token` (with flags: --allow, --provider with "
-                "--secret-file, or --token-header with --token-file); `open = true` forwards without any check",
+                "--secret-file, or --token-header with --token-file); `open = true` forwards without any check"
             )
+            view.wrong("", "nothing guards this route, so it stays closed", mend)
 
     def _apart(self, view: Table, upstream: tuple[Endpoint, ...]) -> bool:
         """Whether the verdict is given at the agent."""
@@ -157,11 +156,8 @@ class RouteReader:
         names = view.items("client_names", str)
         asked = any("client_ca" in table for table in self.top.tables("tls"))
         if names and not asked:
-            view.wrong(
-                "client_names",
-                "clients are not asked for a certificate, so none could pass",
-                "add `client_ca` to the first [[tls]] table (flag: --tls-client-ca PATH)",
-            )
+            what = "clients are not asked for a certificate, so none could pass"
+            view.wrong("client_names", what, "add `client_ca` to the first [[tls]] table (flag: --tls-client-ca PATH)")
         return frozenset(name.lower() for name in names) if names else None
 
     def _rate(self, view: Table) -> RateRule | None:
@@ -187,9 +183,8 @@ class RouteReader:
             who = provider.title if provider else "a route without a provider"
             if provider is not None or "provider" not in view:
                 what = f"{who} has no header that names the event, and no place for it in its payloads is known"
-                view.wrong(
-                    "events", what, 'write where = { "PLACE" = ["NAME"] }, with the place where the event stands'
-                )
+                mend = 'write where = { "PLACE" = ["NAME"] }, with the place where the event stands'
+                view.wrong("events", what, mend)
         return frozenset(events)
 
     def _body(self, view: Table, guards: Guards) -> BodyMode:
@@ -197,17 +192,11 @@ class RouteReader:
         if guards.signature is None:
             return body_without_signature(view, asked)
         if asked == "free":
-            view.wrong(
-                "body",
-                '"free" would pass the whole body on before its signature is checked',
-                'write body = "tail" or "hold"',
-            )
+            what = '"free" would pass the whole body on before its signature is checked'
+            view.wrong("body", what, 'write body = "tail" or "hold"')
         if guards.signature.whole_body and asked == "tail":
-            view.wrong(
-                "body",
-                f"the signature of {self._label(guards)} can only be checked on the whole body",
-                'write body = "hold", or leave `body` out',
-            )
+            what = f"the signature of {self._label(guards)} can only be checked on the whole body"
+            view.wrong("body", what, 'write body = "hold", or leave `body` out')
         return BodyMode.HOLD if guards.signature.whole_body else BodyMode(asked or "tail")
 
     def _observe(self, name: str, view: Table) -> bool:
@@ -247,30 +236,24 @@ class RouteReader:
         return replace(self.limits, **chosen)
 
     def _whole_body(self, view: Table, check: SignatureCheck, stated: object) -> int:
-        """The largest body of a scheme that needs all of it: what the route says, else little; and what half of the
-        budget can hold while its verdict is made.
-        """
+        """The largest body of a scheme that needs all of it: as the route says, else little; at most half a budget."""
         # With flags there is one route, and one --max-body.
         if stated is None and view.path[-1] == FLAG_ROUTE and "max_body" in self.top.table("limits"):
             stated = self.limits.max_body
         most = self.buffer_budget // 2 // check.work_factor
         if isinstance(stated, int):
             if stated > most:
-                view.warn(
-                    "",
-                    "max_body",
+                text = (
                     f"a body of {show_size(stated)} would take more than half of "
-                    f"buffer_budget to verify: this route takes {most} bytes; make buffer_budget larger",
+                    f"buffer_budget to verify: this route takes {most} bytes; make buffer_budget larger"
                 )
+                view.warn("", "max_body", text)
             return min(stated, most)
         return min(check.max_body or most, self.limits.max_body, most)
 
     def _loosens(self, own: Table, key: Key, value: float, most: float) -> None:
-        own.wrong(
-            key.name,
-            f"{key.show(value)} would loosen limits.{key.name}, which is {key.show(most)}",
-            f"a route may only tighten: choose at most {key.show(most)}, or raise limits.{key.name}",
-        )
+        mend = f"a route may only tighten: choose at most {key.show(most)}, or raise limits.{key.name}"
+        own.wrong(key.name, f"{key.show(value)} would loosen limits.{key.name}, which is {key.show(most)}", mend)
 
 
 def read_payload_rule(view: Table, guards: Guards) -> PayloadRule | None:
@@ -299,9 +282,6 @@ def _event_place(provider: Provider | None) -> Pointer | None:
 def body_of_payloads(view: Table, asked: str | None, mode: BodyMode) -> BodyMode:
     """How the body goes where its payload is looked at: held back within the window, even where nothing is signed."""
     if asked == "free":
-        view.wrong(
-            "body",
-            '"free" would pass the body on before its payload is looked at',
-            'write body = "tail" or "hold", or leave `body` out',
-        )
+        what = '"free" would pass the body on before its payload is looked at'
+        view.wrong("body", what, 'write body = "tail" or "hold", or leave `body` out')
     return BodyMode.TAIL if mode is BodyMode.FREE else mode

@@ -40,8 +40,7 @@ _HEALTH = (
 
 _UPSTREAM = (
     Key("url", kinds.UPSTREAM_URL, "Where it is."),
-    Key("weight", kinds.COUNT, "How many requests it gets while one of weight 1 gets one.", 1, minimum=1,
-        maximum=1000),
+    Key("weight", kinds.COUNT, "How many requests it gets while one of weight 1 gets one.", 1, minimum=1, maximum=1000),
     Key("drain", kinds.BOOL, "It gets no new request; what it has is finished.", False),
     Key("send_proxy", kinds.BOOL, "Whether its connections begin with a PROXY header; left out, as the route says."),
     Key("health", kinds.HEALTH, "Ask whether it is well: a path, or the table below. After two bad answers it "
@@ -111,8 +110,7 @@ _TOP = (
 
 _TLS = (
     Key("cert", kinds.FILE, "Certificate chain in PEM; re-read on change and on SIGHUP.", flag="tls-cert"),
-    Key("key", kinds.FILE, "Its key in PEM; left out where the key is in the file of the certificate.",
-        flag="tls-key"),
+    Key("key", kinds.FILE, "Its key in PEM; left out where the key is in the file of the certificate.", flag="tls-key"),
     Key("names", kinds.SERVER_NAME, "The names it is for (SNI); left out, those in the certificate.", many=True),
     Key("client_ca", kinds.FILE, "Ask clients for a certificate of these authorities (PEM). Written in the first "
         "table, it counts for all of them.", flag="tls-client-ca"),
@@ -187,9 +185,8 @@ _ROUTE = (
         "compared as a whole.", many=True, flag="topic"),
     Key("public_url", kinds.URL, "For schemes that sign the URL: scheme and authority, or the whole URL, as configured "
         "at the provider; of the whole URL, a request must have path and query.", flag="public-url"),
-    Key("handshake", choice("forward", "answer", "refuse"), "The provider's endpoint check: the application "
-        "answers it, we do, or it is judged like any other request.",
-        "forward", flag="handshake"),
+    Key("handshake", choice("forward", "answer", "refuse"), "The provider's endpoint check: the application answers "
+        "it, we do, or it is judged like any other request.", "forward", flag="handshake"),
     Key("verify_token", kinds.REFERENCE, "For endpoint checks that need a token."),
     Key("open", kinds.BOOL, "This route needs no guard.", False),
     *DELIVERY,

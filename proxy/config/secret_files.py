@@ -71,9 +71,7 @@ class _Wanted:
 
 
 def read_reference(reference: str, base: str, environ: Mapping[str, str], making: str = "") -> FoundSecret:
-    """The secret behind a reference. Relative paths start from ``base``. Mistake where there is none: ``making`` tells
-    how its file, FILE, is made.
-    """
+    """The secret behind a reference, from ``base``. Mistake where there is none; ``making`` makes its FILE."""
     prefix, _, name = reference.partition(":")
     if prefix == "file":
         return _from_file(_Wanted(reference, base, making))
@@ -235,10 +233,8 @@ def _from_variable(name: str, environ: Mapping[str, str]) -> FoundSecret:
 def _from_credential(name: str, environ: Mapping[str, str]) -> FoundSecret:
     folder = environ.get("CREDENTIALS_DIRECTORY", "")
     if not folder:
-        raise Mistake(
-            "there is no credentials directory: systemd sets $CREDENTIALS_DIRECTORY",
-            "add LoadCredential= or SetCredentialEncrypted= to the unit, or use file:",
-        )
+        what = "there is no credentials directory: systemd sets $CREDENTIALS_DIRECTORY"
+        raise Mistake(what, "add LoadCredential= or SetCredentialEncrypted= to the unit, or use file:")
     if not _CREDENTIAL.fullmatch(name):
         raise Mistake("this is not the name of a credential", "write the name that the unit gives it")
     return _from_file(_Wanted(f"file:{folder}/{name}"))

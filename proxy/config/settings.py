@@ -61,9 +61,7 @@ class TlsFiles:
 
 @frozen
 class TcpSettings:
-    """Plain TCP from ``listen`` to ``upstream`` (an endpoint without TLS); ``allow`` None admits every address, and
-    ``deny`` wins over it.
-    """
+    """Plain TCP from ``listen`` to ``upstream`` (without TLS). ``allow`` None is every address; ``deny`` wins."""
 
     name: str
     listen: ListenAddress

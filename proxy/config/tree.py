@@ -165,9 +165,7 @@ class Table:
         return beside(entry.base, str(entry.value))
 
     def secret(self, name: str, environ: Mapping[str, str], making: str = "") -> bytes | None:
-        """What the reference at a key leads to; None where nothing was written, or where there is none, which is a
-        problem. ``making`` tells how its file is made.
-        """
+        """What the reference at a key leads to, or None; none there is a problem, mended by ``making``."""
         entry = self.entries.get(name)
         if entry is None:
             return None

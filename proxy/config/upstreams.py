@@ -24,9 +24,7 @@ class _Common:
 
 
 def read_upstreams(view: Table, top: Table) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
-    """The endpoints of a route, and those of them that are drained; what it does not say itself, the top level says.
-    Both () where there is none, which the caller judges.
-    """
+    """The endpoints of a route, from its table or ``top``, and those that are drained; both () where none is named."""
     common = _common(view, top)
     view = view if "upstream" in view else top
     entries = list(_entries(view, common))

@@ -53,9 +53,7 @@ def headline(version: str, python: str, loop: str, pid: int) -> str:
 
 
 def ready_lines(opened: Iterable[tuple[str, str]], *, secure: bool) -> list[str]:
-    """One line per socket. ``opened`` are pairs: "" (webhooks), "admin" or the name of a plain TCP forward, and
-    the address with the port that the kernel chose.
-    """
+    """One line per socket. ``opened``: "" (webhooks), "admin" or a plain TCP forward's name, and the address."""
     kind = "TLS" if secure else "plain HTTP"
     lines = []
     for name, address in opened:

@@ -26,9 +26,7 @@ Describe = Callable[[], Awaitable[dict[str, object]]]
 
 
 def import_console(settings: Settings) -> ModuleType | None:
-    """The module of the console, where one is configured. To be called while the package can be read for certain: the
-    user that the process becomes may not be able to, and what is imported stays.
-    """
+    """The module of a console that is configured, imported before the user changes: that one may not read it."""
     if settings.console is None:
         return None
     from proxy.console import console

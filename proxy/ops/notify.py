@@ -27,9 +27,7 @@ class Notifier:
     """Tells the service manager how the process fares."""
 
     def __init__(self, address: str = "", watchdog_usec: int = 0, reload_address: str = "") -> None:
-        """The addresses of the manager and of what waits for the end of a reload are paths, "@name" in the abstract
-        namespace, or "" for none.
-        """
+        """The addresses of the manager and of what waits for a reload: a path, "@name" (abstract) or "" (none)."""
         self._socket: socket.socket | None = None
         self._manager, self._waiting = _address(address), _address(reload_address)
         #: How often ``alive`` is to be called, in seconds; 0 is never. Half of what systemd waits for.

@@ -38,9 +38,7 @@ def loop_factory(choice: str) -> LoopFactory:
 
 
 def let_go(loop: asyncio.AbstractEventLoop, whole: object, parts: list[object]) -> None:
-    """Free ``parts`` a few at a time as soon as ``whole``, which holds them, is gone: thousands of routes in one go
-    would hold up the loop for 50 ms.
-    """
+    """Free ``parts`` a few at a time once their ``whole`` is gone: thousands at once hold up the loop for 50 ms."""
 
     def free() -> None:
         if not loop.is_closed():

@@ -55,9 +55,7 @@ class SelectorLoop:
         return self._signals.pop(number, None) is not None
 
     def add_reader(self, descriptor: int, call: Call, *, also_writable: bool = False) -> None:
-        """Call it whenever the descriptor is readable, or, where that is asked for, writable. Replaces what was called
-        for it before.
-        """
+        """Call it when the descriptor is readable (or, if asked for, writable), and not what was called before."""
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if also_writable else 0)
         if descriptor in self._selector.get_map():
             self._selector.modify(descriptor, events, call)

@@ -36,9 +36,7 @@ class Load(Protocol):
     """Loads the configuration again."""
 
     def __call__(self, generation: int, *, state_dir: str | None = None) -> Loaded:
-        """The configuration, as the given generation; ``state_dir`` where it names none. Raises FlagError or
-        ConfigError.
-        """
+        """The configuration as a generation, with ``state_dir`` where it names none. FlagError or ConfigError."""
         ...
 
 
@@ -86,9 +84,7 @@ class Engine(Protocol):
         ...
 
     def reload(self) -> None:
-        """Load the configuration again and take it over, or change nothing; the service is told which, by ``changed``
-        or ``refused``, now or later.
-        """
+        """Load again and take over, or change nothing; tells the service ``changed`` or ``refused``, at any time."""
 
     def leave(self, how: Leave) -> None:
         """End so; may be called again with more haste."""

@@ -80,8 +80,6 @@ class Solo:
 
 
 def _load_apart(load: Load, before: Policy, settings: Settings) -> tuple[Loaded, list[object]]:
-    """Load in a thread: exchanges go on meanwhile, each after half a millisecond. Gives the parts of what was in force
-    before, too.
-    """
+    """Load in a thread: exchanges go on, each after half a millisecond. Gives the parts of ``before``, too."""
     sys.setswitchinterval(SWITCH_S)
     return load(before.generation + 1), [*before.routes, *settings.sources.items()]

@@ -28,9 +28,7 @@ GATHER_S = 3.0
 
 
 def main(number: int, plan: WorkerPlan, shelf: SetShelf, channel: socket.socket, loop_factory: LoopFactory) -> int:
-    """Serve by ``plan`` until told to leave, as the worker of that number, from 0. Raises ListenError and ConfigError
-    where that cannot begin.
-    """
+    """Serve by ``plan`` as the worker ``number`` (from 0) until told to leave. Raises ListenError, ConfigError."""
     open_journal(plan.loaded.settings.log_level, name=f"worker {number + 1}: ")
     settle()
     with asyncio.Runner(loop_factory=loop_factory) as runner:

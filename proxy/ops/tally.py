@@ -53,9 +53,7 @@ class Tally:
         self._answer_all()
 
     def ask(self, pids: Iterable[int], now: float, answer: Answer, *, asker: int = 0) -> int | None:
-        """Begin a question to these workers; its number. ``answer`` is called once. None where ``asker`` has asked so
-        many already that are not answered.
-        """
+        """Begin a question; its number, or None where ``asker`` has too many. ``answer`` is called once."""
         if sum(question.asker == asker for question in self._questions.values()) >= MAX_QUESTIONS:
             return None
         self._asked += 1

@@ -207,9 +207,7 @@ class Worker:
         self._log.reopen()
 
     def change(self, loaded: Loaded) -> None:
-        """Take over another load of the configuration. Raises HookwardError where its certificates or sockets cannot be
-        had, and then nothing has changed.
-        """
+        """Take over another load. HookwardError, and nothing has changed, without certificates or sockets."""
         contexts = load_certificates(loaded.settings)
         self._sets.prepare(loaded)
         self._stores.change(loaded)

@@ -57,9 +57,7 @@ ROW = tuple(Row.__annotations__)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the providers whose name, title or header contains one of the words, or all; a page, where each word is a
-    name. 1 if the words fit none.
-    """
+    """Print the providers that fit one of the words, or all; pages where all words are names. 1 where none fits."""
     arguments = build_parser().parse_args(argv)
     chosen = [provider for provider in PROVIDERS.values() if _fits(provider, arguments.word)]
     named = [found for word in arguments.word if (found := find(word)) is not None]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from importlib import resources
 from types import MappingProxyType
@@ -79,46 +80,32 @@ class Moment:
         return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
-_GITHUB = (
-    Sample("push", "github.push"),
-    Sample("ping", "github.ping"),
-    Sample("pull_request", "github.pull_request"),
-    Sample("issues", "github.issues"),
-    Sample("issue_comment", "github.issue_comment"),
-    Sample("release", "github.release"),
-    Sample("create", "github.create"),
-    Sample("delete", "github.delete"),
-)
-_GITEA = (Sample("push", "gitea.push"),)
-_GITLAB = (
-    Sample("push", "gitlab.push", "Push Hook"),
-    Sample("merge_request", "gitlab.merge_request", "Merge Request Hook"),
-)
-_BITBUCKET = (
-    Sample("repo:push", "bitbucket.repo_push"),
-    Sample("pullrequest:created", "bitbucket.pullrequest_created"),
-)
-_META = (Sample("messages", "meta.messages"),)
-_STANDARD = (Sample("user.created", "standard_webhooks.user.created"),)
-_TWILIO_FORM = f"{FORM}; charset=UTF-8"
-_TWILIO = (
-    Sample("message", "twilio.message", content_type=_TWILIO_FORM),
-    Sample("call", "twilio.call", content_type=_TWILIO_FORM),
-    Sample("message_status", "twilio.message_status", content_type=_TWILIO_FORM),
-)
-_STRIPE_JSON = f"{JSON}; charset=utf-8"
-_HUBSPOT = (Sample("contact.creation", "hubspot.contact.creation"),)
+def _of(family: str, *events: str, **how: Any) -> tuple[Sample, ...]:
+    """The samples of these events, whose files are named after both."""
+    return tuple(Sample(event, f"{family}.{re.sub('[:/]', '_', event)}", **how) for event in events)
+
+
+_GITHUB = _of("github", "push", "ping", "pull_request", "issues", "issue_comment", "release", "create", "delete")
+_GITEA = _of("gitea", "push")
+_GITLAB = (*_of("gitlab", "push", header="Push Hook"), *_of("gitlab", "merge_request", header="Merge Request Hook"))
+_BITBUCKET = _of("bitbucket", "repo:push", "pullrequest:created")
+_META = _of("meta", "messages")
+_STANDARD = _of("standard_webhooks", "user.created")
+_TWILIO = _of("twilio", "message", "call", "message_status", content_type=f"{FORM}; charset=UTF-8")
+_STRIPE = ("checkout.session.completed", "payment_intent.succeeded")
+_HUBSPOT = _of("hubspot", "contact.creation")
+_TWITCH_FIELDS = (("Twitch-Eventsub-Message-Type", "notification"),)
 
 GENERIC = Sample("test", "generic.test")
 
 SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
     {
-        "adyen_payments": (Sample("AUTHORISATION", "adyen_payments.AUTHORISATION"),),
+        "adyen_payments": _of("adyen_payments", "AUTHORISATION"),
         "bitbucket": _BITBUCKET,
         "bitbucket_dc": _BITBUCKET,
-        "braintree": (Sample("check", "braintree.check", content_type=FORM),),
-        "discord": (Sample("command", "discord.command"), Sample("ping", "discord.ping")),
-        "dropbox": (Sample("list_folder", "dropbox.list_folder"),),
+        "braintree": _of("braintree", "check", content_type=FORM),
+        "discord": _of("discord", "command", "ping"),
+        "dropbox": _of("dropbox", "list_folder"),
         "facebook_graph_api": _META,
         "facebook_messenger": _META,
         "forgejo": _GITEA,
@@ -131,45 +118,31 @@ SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
         "hubspot_v2": _HUBSPOT,
         "hubspot_v3": _HUBSPOT,
         "instagram": _META,
-        "jira": (Sample("jira:issue_created", "jira.jira_issue_created"),),
-        "linear": (Sample("Issue", "linear.Issue"),),
-        "mailchimp": (Sample("send", "mailchimp.send", content_type=FORM),),
-        "mailgun": (Sample("opened", "mailgun.opened"),),
-        "microsoft_graph": (Sample("created", "microsoft_graph.created"),),
-        "pagerduty": (Sample("incident.triggered", "pagerduty.incident.triggered"),),
-        "plivo": (Sample("message", "plivo.message", content_type=FORM),),
-        "sendgrid": (Sample("delivered", "sendgrid.delivered"),),
-        "sentry": (Sample("issue", "sentry.issue"),),
-        "shopify": (
-            Sample("orders/create", "shopify.orders_create"),
-            Sample("app/uninstalled", "shopify.app_uninstalled"),
-        ),
-        "shopify_events": (Sample("orders/create", "shopify.orders_create"),),
+        "jira": _of("jira", "jira:issue_created"),
+        "linear": _of("linear", "Issue"),
+        "mailchimp": _of("mailchimp", "send", content_type=FORM),
+        "mailgun": _of("mailgun", "opened"),
+        "microsoft_graph": _of("microsoft_graph", "created"),
+        "pagerduty": _of("pagerduty", "incident.triggered"),
+        "plivo": _of("plivo", "message", content_type=FORM),
+        "sendgrid": _of("sendgrid", "delivered"),
+        "sentry": _of("sentry", "issue"),
+        "shopify": _of("shopify", "orders/create", "app/uninstalled"),
+        "shopify_events": _of("shopify", "orders/create"),
         "slack": (
-            Sample("event_callback", "slack.event_callback"),
-            Sample("url_verification", "slack.url_verification"),
-            Sample("command", "slack.command", content_type=FORM),
-            Sample("block_actions", "slack.block_actions", content_type=FORM, carrier="payload"),
+            *_of("slack", "event_callback", "url_verification"),
+            *_of("slack", "command", content_type=FORM),
+            *_of("slack", "block_actions", content_type=FORM, carrier="payload"),
         ),
         "standard_webhooks": _STANDARD,
-        "stripe": (
-            Sample(
-                "checkout.session.completed",
-                "stripe.checkout.session.completed",
-                content_type=_STRIPE_JSON,
-                indent=2,
-            ),
-            Sample("payment_intent.succeeded", "stripe.payment_intent.succeeded", content_type=_STRIPE_JSON, indent=2),
-        ),
+        "stripe": _of("stripe", *_STRIPE, content_type=f"{JSON}; charset=utf-8", indent=2),
         "svix": _STANDARD,
-        "telegram": (Sample("message", "telegram.message"),),
+        "telegram": _of("telegram", "message"),
         "twilio": _TWILIO,
         "twilio_sha256": _TWILIO,
-        "twitch": (
-            Sample("stream.online", "twitch.stream.online", fields=(("Twitch-Eventsub-Message-Type", "notification"),)),
-        ),
+        "twitch": _of("twitch", "stream.online", fields=_TWITCH_FIELDS),
         "whatsapp": _META,
-        "zoom": (Sample("meeting.started", "zoom.meeting.started"),),
+        "zoom": _of("zoom", "meeting.started"),
     }
 )
 

@@ -82,9 +82,7 @@ def add_secret_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def read_secret(arguments: argparse.Namespace, provider: Provider, environ: Mapping[str, str]) -> bytes:
-    """The decoded secret of ``provider``, or the private key that stands in for its own. ConfigError, which shows
-    nothing of it, where there is none.
-    """
+    """The decoded secret of ``provider``, or a private key in its place. ConfigError, which shows nothing of it."""
     if arguments.secret_file is not None:
         where, reference = "--secret-file", f"file:{arguments.secret_file}"
     else:

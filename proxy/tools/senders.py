@@ -42,6 +42,11 @@ _GITHUB_FIELDS = (
     ("X-GitHub-Hook-Installation-Target-ID", "410001"),
     ("X-GitHub-Hook-Installation-Target-Type", "repository"),
 )
+_GITHUB_IDS = (("X-GitHub-Delivery", "{id}"), ("X-GitHub-Event", "{event}"))
+_GITEA_AGENT = "Go-http-client/1.1"
+_GITEA_TYPE = ("X-Gitea-Event-Type", "{event}")
+_GITEA_FIELDS = (_GITEA_TYPE, ("X-Gogs-Delivery", "{id}"), ("X-Gogs-Event", "{event}"))
+_FORGEJO_IDS = (("X-Forgejo-Event-Type", "{event}"), ("X-Gitea-Delivery", "{id}"), ("X-Gitea-Event", "{event}"))
 _GITHUB_AGENT = "GitHub-Hookshot/044aadd"
 _GITLAB_AGENT = "GitLab/17.9.1"
 _GITLAB_FIELDS = (
@@ -62,28 +67,9 @@ SENDERS: Mapping[str, Sender] = MappingProxyType(
         "facebook_graph_api": _META,
         "facebook_messenger": _META,
         "forgejo": Sender(
-            "Go-http-client/1.1",
-            (
-                ("X-Forgejo-Event-Type", "{event}"),
-                ("X-Gitea-Delivery", "{id}"),
-                ("X-Gitea-Event", "{event}"),
-                ("X-Gitea-Event-Type", "{event}"),
-                ("X-GitHub-Delivery", "{id}"),
-                ("X-GitHub-Event", "{event}"),
-            ),
-            also=("gitea", "github", "github_sha1"),
+            _GITEA_AGENT, (*_FORGEJO_IDS, _GITEA_TYPE, *_GITHUB_IDS), also=("gitea", "github", "github_sha1")
         ),
-        "gitea": Sender(
-            "Go-http-client/1.1",
-            (
-                ("X-Gitea-Event-Type", "{event}"),
-                ("X-Gogs-Delivery", "{id}"),
-                ("X-Gogs-Event", "{event}"),
-                ("X-GitHub-Delivery", "{id}"),
-                ("X-GitHub-Event", "{event}"),
-            ),
-            also=("github", "github_sha1"),
-        ),
+        "gitea": Sender(_GITEA_AGENT, (*_GITEA_FIELDS, *_GITHUB_IDS), also=("github", "github_sha1")),
         "github": Sender(_GITHUB_AGENT, _GITHUB_FIELDS, also=("github_sha1",), form="payload"),
         "github_sha1": Sender(_GITHUB_AGENT, _GITHUB_FIELDS, form="payload"),
         "gitlab": Sender(_GITLAB_AGENT, (*_GITLAB_FIELDS, ("Idempotency-Key", "{uuid}"))),

@@ -71,9 +71,7 @@ def _why_not_written(path: str) -> str | None:
 
 
 def problems_with_stores(loaded: Loaded) -> Iterator[Problem]:
-    """What keeps the effective user from the memory of deliveries, from the console's file, and from the queue where a
-    route has one.
-    """
+    """What keeps the effective user from the memory of deliveries, the console's file, and a queue in use."""
     settings = loaded.settings
     yield from _of_memory(settings)
     if settings.console is not None and settings.console.store is not None:

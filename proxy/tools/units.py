@@ -295,9 +295,7 @@ class InstalledUnit:
 
 
 def installed_unit(config: str) -> InstalledUnit | None:
-    """The unit whose command names the file ``config``; None where there is none. Of several of one name the first
-    folder counts, as systemd has it.
-    """
+    """The unit whose command names ``config``, or None. Of one name the first folder counts, as with systemd."""
     seen = set()
     for folder in FOLDERS:
         for path in sorted(Path(folder).glob("*.service")):

@@ -15,7 +15,7 @@ SOURCES = "".join(path.read_text() for path in (ROOT / "proxy").rglob("*.py") if
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.id)
 def test_a_rule_is_whole(rule: Rule):
-    assert re.fullmatch(r"H[1-5][0-9]{2}", rule.id)
+    assert re.fullmatch(r"H[1-6][0-9]{2}", rule.id)
     assert rule.what.endswith(".")
     assert rule.mend.endswith(".")
     assert f'"{rule.id}", ' in SOURCES.replace("\n", " ")
