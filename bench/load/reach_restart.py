@@ -176,8 +176,16 @@ class Pair:
 
     def words(self) -> str:
         """What they said, and what of their deliveries was not well."""
-        said = [f"{path.name}: {line}" for path in sorted(self._folder.glob("*.log")) for line in path.open()]
-        logged = [f"{path.name}: {line}" for path in sorted(self._folder.glob("*.access")) for line in path.open()]
+        said = [
+            f"{path.name}: {line}"
+            for path in sorted(self._folder.glob("*.log"))
+            for line in path.read_text().splitlines(keepends=True)
+        ]
+        logged = [
+            f"{path.name}: {line}"
+            for path in sorted(self._folder.glob("*.access"))
+            for line in path.read_text().splitlines(keepends=True)
+        ]
         return "".join([line for line in said if "haproxy" not in line] + [x for x in logged if '"delivered"' not in x])
 
 
