@@ -55,6 +55,16 @@ class _Form:
     algorithm: str
 
 
+@frozen
+class _Single:
+    """The first signature's header that came, where its value is one signature of a form that we know."""
+
+    scheme: Scheme
+    header: str
+    value: bytes
+    form: _Form
+
+
 def _value(trial: Trial) -> tuple[Scheme, bytes, bytes] | None:
     """(scheme, header, value) of the first signature's header that came."""
     scheme = trial.scheme
@@ -78,6 +88,12 @@ def _form_of(scheme: Scheme, value: bytes) -> _Form | None:
         if signature is not None and len(signature) in _DIGESTS:
             return _Form(prefix, encoding, _DIGESTS[len(signature)])
     return None
+
+
+def _single(trial: Trial) -> _Single | None:
+    found = _value(trial)
+    form = _form_of(found[0], found[2]) if found is not None else None
+    return None if found is None or form is None else _Single(found[0], _shown(found[1]), found[2], form)
 
 
 @cause(
@@ -134,11 +150,10 @@ def wrong_constant(trial: Trial) -> Facts | None:
 )
 def sha1_value(trial: Trial) -> Facts | None:
     """The header is the right one, and its value is a SHA-1 digest."""
-    found = _value(trial)
-    form = _form_of(found[0], found[2]) if found is not None else None
-    if found is None or form is None or form.algorithm != "sha1" or found[0].algorithm == "sha1":
+    found = _single(trial)
+    if found is None or found.form.algorithm != "sha1" or found.scheme.algorithm == "sha1":
         return None
-    return {"header": _shown(found[1]), "algorithm": _digest(found[0].algorithm)}
+    return {"header": found.header, "algorithm": _digest(found.scheme.algorithm)}
 
 
 @cause(
@@ -149,11 +164,11 @@ def sha1_value(trial: Trial) -> Facts | None:
 )
 def other_digest(trial: Trial) -> Facts | None:
     """The value is as long as another digest."""
-    found = _value(trial)
-    form = _form_of(found[0], found[2]) if found is not None else None
-    if found is None or form is None or form.algorithm == found[0].algorithm or found[0].listing is not None:
+    found = _single(trial)
+    if found is None or found.form.algorithm == found.scheme.algorithm or found.scheme.listing is not None:
         return None
-    return {"header": _shown(found[1]), "other": _digest(form.algorithm), "algorithm": _digest(found[0].algorithm)}
+    wanted = _digest(found.scheme.algorithm)
+    return {"header": found.header, "other": _digest(found.form.algorithm), "algorithm": wanted}
 
 
 @cause(
@@ -164,15 +179,14 @@ def other_digest(trial: Trial) -> Facts | None:
 )
 def other_encoding(trial: Trial) -> Facts | None:
     """The digest is of the right length, and written in another way: hex for base64, capitals, base64url."""
-    found = _value(trial)
-    form = _form_of(found[0], found[2]) if found is not None else None
-    if found is None or form is None or form.algorithm != found[0].algorithm or found[0].listing is not None:
+    found = _single(trial)
+    if found is None or found.form.algorithm != found.scheme.algorithm or found.scheme.listing is not None:
         return None
-    size = signature_size(found[0])
-    if decode(found[0].encoding, found[2][len(form.prefix) :], size) is not None:
+    came, wanted = found.form.encoding, found.scheme.encoding
+    if decode(wanted, found.value[len(found.form.prefix) :], signature_size(found.scheme)) is not None:
         return None
-    other = "hex in capitals" if form.encoding in _HEX and found[0].encoding in _HEX else _WRITTEN[form.encoding]
-    return {"header": _shown(found[1]), "other": other, "encoding": _WRITTEN[found[0].encoding]}
+    other = "hex in capitals" if came in _HEX and wanted in _HEX else _WRITTEN[came]
+    return {"header": found.header, "other": other, "encoding": _WRITTEN[wanted]}
 
 
 @cause(
@@ -183,12 +197,11 @@ def other_encoding(trial: Trial) -> Facts | None:
 )
 def other_prefix(trial: Trial) -> Facts | None:
     """The digest is right by its length and writing, and what stands before it is not."""
-    found = _value(trial)
-    form = _form_of(found[0], found[2]) if found is not None else None
-    if found is None or form is None or found[0].listing is not None or form.prefix == found[0].prefix:
+    found = _single(trial)
+    if found is None or found.scheme.listing is not None or found.form.prefix == found.scheme.prefix:
         return None
-    wanted = found[0].prefix.decode("latin-1")
-    return {"header": _shown(found[1]), "wanted": f'"{wanted}"' if wanted else "nothing"}
+    wanted = _shown(found.scheme.prefix)
+    return {"header": found.header, "wanted": f'"{wanted}"' if wanted else "nothing"}
 
 
 @cause(
@@ -199,12 +212,12 @@ def other_prefix(trial: Trial) -> Facts | None:
 )
 def bare_value(trial: Trial) -> Facts | None:
     """The header should hold a list (``t=…,v1=…``), and holds one bare signature."""
-    found = _value(trial)
-    pair = found[0].listing.pair if found is not None and found[0].listing is not None else None
-    if found is None or pair is None or pair in found[2].rstrip(b"="):
+    found = _single(trial)
+    listing = None if found is None else found.scheme.listing
+    pair = None if listing is None else listing.pair
+    if found is None or pair is None or pair in found.value.rstrip(b"="):
         return None
-    form = _form_of(found[0], found[2])
-    return None if form is None else {"header": _shown(found[1])}
+    return {"header": found.header}
 
 
 @cause(

@@ -29,31 +29,13 @@ GITHUB = _words(
 )
 #: https://docs.gitlab.com/user/project/integrations/webhook_events/
 GITLAB = frozenset(
-    f"{name} Hook"
-    for name in (
-        "Build",
-        "Confidential Issue",
-        "Confidential Note",
-        "Deployment",
-        "Emoji",
-        "Feature Flag",
-        "Issue",
-        "Job",
-        "Member",
-        "Merge Request",
-        "Milestone",
-        "Note",
-        "Pipeline",
-        "Project",
-        "Push",
-        "Release",
-        "Resource Access Token",
-        "Service",
-        "Subgroup",
-        "System",
-        "Tag Push",
-        "Vulnerability",
-        "Wiki Page",
+    f"{word.replace('_', ' ')} Hook"
+    for word in _words(
+        """
+        Build Confidential_Issue Confidential_Note Deployment Emoji Feature_Flag Issue Job Member Merge_Request
+        Milestone Note Pipeline Project Push Release Resource_Access_Token Service Subgroup System Tag_Push
+        Vulnerability Wiki_Page
+        """
     )
 )
 #: https://support.atlassian.com/bitbucket-cloud/docs/event-payloads/
