@@ -28,7 +28,7 @@ MODULES = (
     *("secrets", "rate", "content", "policy", "states", "routes", "budget", "signatures"),
     *("record", "grammar", "metrics"),
     *("proxy_protocol", "addresses", "tokens", "target", "body", "duplicates", "handshakes"),
-    *("signing/encodings", "signing/escapes", "signing/extras", "signing/scheme"),
+    *("signing/encodings", "signing/escapes", "signing/scheme"),
     *("signing/evidence", "signing/mac", "signing/template", "signing/whole", "signing/documents", "signing/jwt"),
     *("pubkey", "ip_sets", "bpf", "schemes/custom", "schemes/handshake"),
     *("request_head", "response_head", "forwarding", "exchange"),

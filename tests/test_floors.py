@@ -19,7 +19,7 @@ WINGS = {"queue", "console", "agent"}
 #: Where imports stand inside functions: of what not every start, or not every installation, has use for.
 ASKED_FOR = {
     "proxy.config.given_flags": {"proxy.config.parsers"},
-    "proxy.core.signing.extras": {"proxy.core.pubkey"},
+    "proxy.core.signatures": {"proxy.core.pubkey"},
     "proxy.net.acceptor": {"proxy.net.kernel_filter"},
     "proxy.ops.agent_command": {"proxy.agent.enrol_command"},
     "proxy.ops.agents": {"proxy.agent.relay", "proxy.agent.serve"},

@@ -26,7 +26,7 @@ from proxy.core.delivery import Deliver, DeliveryRule, RetryRule, TurnRule, fail
 from proxy.core.payload import PayloadCondition, PayloadRule, Pointer
 from proxy.core.policy import BodyMode, Endpoint, Route
 from proxy.core.secrets import Secret
-from proxy.core.signing.extras import needs_public_keys
+from proxy.core.signatures import needs_public_keys
 from proxy.core.tokens import TokenCheck, TokenKind
 
 #: The name of the folder in ``state_dir``.

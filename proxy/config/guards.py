@@ -16,9 +16,8 @@ from proxy.config.tree import Table
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret, find
 from proxy.core.schemes.handshake import Form
 from proxy.core.secrets import Secret
-from proxy.core.signatures import SignatureCheck
+from proxy.core.signatures import NeedsPackageError, SignatureCheck
 from proxy.core.signing.evidence import target_of
-from proxy.core.signing.extras import NeedsPackageError
 from proxy.core.signing.template import open_borders
 from proxy.core.target import TOKEN_SEGMENT
 from proxy.core.tokens import TokenCheck, TokenKind

@@ -2,27 +2,53 @@
 
 ``begin`` reads the head and refuses what is missing, malformed or stale; the ``Verification`` it gives takes the body
 chunk by chunk and says at the end which secret matched. Raw bytes only: nothing is parsed, decompressed or decoded
-before it is hashed. ``begin``, ``update`` and ``finish`` never raise, whatever a client writes. Schemes with public
-keys need the package cryptography.
+before it is hashed. ``begin``, ``update`` and ``finish`` never raise, whatever a client writes. ``load_pubkey`` is the
+one way to what judges and makes signatures of key pairs, with a package that not every installation has.
 """
 
 from __future__ import annotations
 
 from dataclasses import field
+from types import ModuleType
 from typing import Protocol
 
 from proxy.core.secrets import Secret
 from proxy.core.signing.evidence import EvidenceReader
-from proxy.core.signing.extras import load_pubkey, needs_public_keys
 from proxy.core.signing.jwt import HMAC_DIGESTS, JwtPlan
 from proxy.core.signing.mac import Judge, MacJudge, MacPlan, Verification, WordJudge
-from proxy.core.signing.scheme import WHOLE_BODY_BYTES, Method, Scheme
+from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, WHOLE_BODY_BYTES, Method, Scheme, SecretForm
 from proxy.core.signing.whole import DocumentPlan, PlainPlan, WholeVerification
+from proxy.errors import Mistake
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from proxy.values import frozen
 
 __all__ = ["Scheme", "SignatureCheck", "Verification", "WholeVerification"]
+
+_PUBLIC_KEY_FORMS = frozenset({SecretForm.PUBLIC_KEY, SecretForm.ED25519_HEX, SecretForm.ED25519_BASE64})
+
+
+class NeedsPackageError(Mistake):
+    """A package that not every installation has is needed, and is not there. ``package`` is its name."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__("this provider signs with a public key", f"install the Python package {package}")
+        self.package = package
+
+
+def needs_public_keys(scheme: Scheme) -> bool:
+    """Whether ``scheme`` cannot be checked with the standard library."""
+    return scheme.method in PUBLIC_KEY_METHODS or scheme.secret in _PUBLIC_KEY_FORMS
+
+
+def load_pubkey() -> ModuleType:
+    """``proxy.core.pubkey``. Mistake where its package is not installed."""
+    try:
+        from proxy.core import pubkey
+    except ImportError:
+        raise NeedsPackageError("cryptography") from None
+    return pubkey
+
 
 #: By the kind of document: the body in one piece, what is made of it, and what that is signed as. JSON text with one
 #: emoji in it takes four bytes for each of its characters, twice.

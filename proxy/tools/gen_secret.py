@@ -21,7 +21,7 @@ from proxy.config.commandline import ExitCode
 from proxy.config.guarded_files import folder_of, make_folder, open_for_writing, reach
 from proxy.config.parsers import Parser
 from proxy.core.schemes import Provider
-from proxy.core.signing.extras import needs_public_keys
+from proxy.core.signatures import needs_public_keys
 from proxy.core.signing.scheme import SecretForm
 from proxy.core.tokens import TokenKind
 from proxy.tools.providers import provider_named

@@ -22,7 +22,7 @@ from proxy.config.host import command
 from proxy.config.kinds import LISTEN, ROUTE_PATH, UPSTREAM_URL, URL, Kind, read_within
 from proxy.config.parsers import Parser
 from proxy.core.schemes import Provider, find
-from proxy.core.signing.extras import needs_public_keys
+from proxy.core.signatures import needs_public_keys
 from proxy.core.tokens import TokenKind
 from proxy.errors import Mistake, Problem
 from proxy.tools.gen_secret import issued, make_secret, write_secret

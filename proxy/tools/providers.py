@@ -16,7 +16,7 @@ from proxy.config.parsers import Parser
 from proxy.config.problems import suggestion
 from proxy.config.words import algorithm, token_place
 from proxy.core.schemes import ALIASES, PROVIDERS, Provider, find
-from proxy.core.signing.extras import needs_public_keys
+from proxy.core.signatures import needs_public_keys
 from proxy.core.signing.scheme import Method, Scheme
 from proxy.errors import Problem
 from proxy.values import frozen

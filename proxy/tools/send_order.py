@@ -24,7 +24,7 @@ from proxy.config.settings import Settings
 from proxy.core.policy import Route
 from proxy.core.schemes import PROVIDERS, Provider, TokenSpec, decode_secret, find
 from proxy.core.secrets import Secret
-from proxy.core.signing.extras import needs_public_keys
+from proxy.core.signatures import needs_public_keys
 from proxy.core.signing.signer import plays_key
 from proxy.errors import ConfigError, Mistake, Problem
 from proxy.net.clock import Clock

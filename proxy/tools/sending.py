@@ -13,8 +13,8 @@ from types import MappingProxyType
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from proxy.core.schemes import PROVIDERS, Provider, TokenSpec
+from proxy.core.signatures import needs_public_keys
 from proxy.core.signing.evidence import public_url_of
-from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.signer import sign, sign_inside, signs_inside, token_fields
 from proxy.core.signing.template import Slot, compile_template
 from proxy.core.tokens import TokenKind

@@ -9,8 +9,7 @@ import pytest
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret
 from proxy.core.secrets import Secret
-from proxy.core.signatures import SignatureCheck
-from proxy.core.signing.extras import needs_public_keys
+from proxy.core.signatures import SignatureCheck, needs_public_keys
 from proxy.core.tokens import TokenCheck
 from proxy.reasons import Reason
 from proxy.tools.gen_secret import make_secret

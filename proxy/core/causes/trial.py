@@ -14,9 +14,8 @@ from dataclasses import field, replace
 from proxy.core.policy import Route
 from proxy.core.schemes import Provider, find
 from proxy.core.secrets import Secret
-from proxy.core.signatures import Scheme, SignatureCheck
+from proxy.core.signatures import Scheme, SignatureCheck, needs_public_keys
 from proxy.core.signing.evidence import target_of
-from proxy.core.signing.extras import needs_public_keys
 from proxy.core.signing.scheme import Method
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason

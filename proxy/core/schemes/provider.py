@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 
 from proxy.core.schemes.handshake import Handshake
-from proxy.core.signatures import Scheme
+from proxy.core.signatures import Scheme, load_pubkey, needs_public_keys
 from proxy.core.signing.encodings import decode_base64, decode_hex
-from proxy.core.signing.extras import load_pubkey, needs_public_keys
 from proxy.core.signing.scheme import SecretForm
 from proxy.core.tokens import TokenKind
 from proxy.errors import Mistake

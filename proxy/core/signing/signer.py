@@ -16,11 +16,11 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import urlencode, urlsplit
 
 from proxy.core.schemes.provider import Provider, TokenSpec
+from proxy.core.signatures import load_pubkey, needs_public_keys
 from proxy.core.signing.documents import FormPart, JsonPart, Part, read_form, read_json, walk
 from proxy.core.signing.encodings import encode, encode_base64url, write_time
 from proxy.core.signing.escapes import make_transform
 from proxy.core.signing.evidence import as_signed
-from proxy.core.signing.extras import load_pubkey, needs_public_keys
 from proxy.core.signing.jwt import HMAC_DIGESTS
 from proxy.core.signing.mac import digest, keyed_hash
 from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, Claims, Document, Listing, Method, Scheme

@@ -10,8 +10,7 @@ import pytest
 from proxy import core
 from proxy.core.schemes import PROVIDERS, decode_secret
 from proxy.core.secrets import Secret
-from proxy.core.signatures import SignatureCheck
-from proxy.core.signing import extras
+from proxy.core.signatures import SignatureCheck, needs_public_keys
 
 NEEDS_KEYS = {
     "discord",
@@ -29,7 +28,7 @@ NEEDS_KEYS = {
 
 
 def test_who_needs_them():
-    found = {slug for slug, one in PROVIDERS.items() if one.scheme is not None and extras.needs_public_keys(one.scheme)}
+    found = {slug for slug, one in PROVIDERS.items() if one.scheme is not None and needs_public_keys(one.scheme)}
     assert found == NEEDS_KEYS
 
 
