@@ -13,7 +13,7 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, TypeAlias
 
 from proxy.core.addresses import AddressSet, Peer
@@ -71,6 +71,54 @@ def peer_of(family: int, address: tuple[str, int] | str) -> Peer:
     if packed[:10] == _MIXED_FORMS:
         return Peer.packed(packed, port)
     return Peer(text, port, 6, int.from_bytes(packed, "big"))
+
+
+class SettingUp:
+    """The tasks that set connections up, from accept to the protocol. Each ends by its own deadline."""
+
+    def __init__(self, failure: str, ended: Callable[[], None] = lambda: None) -> None:
+        """``failure`` is what the loop is told of a bug; ``ended`` is called at the end of each task."""
+        self.waiting: set[asyncio.Task[None]] = set()  # for bytes of the peer, or for an upstream
+        self._joining: set[asyncio.Task[None]] = set()
+        self._failure = failure
+        self._ended = ended
+
+    def __len__(self) -> int:
+        return len(self.waiting) + len(self._joining)
+
+    def begin(self, work: Coroutine[None, None, None], slot: ConnectionSlot) -> None:
+        """Do ``work``. The slot is given back where it is cancelled or fails."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.waiting.add(task)
+        task.add_done_callback(lambda done: self._done(done, slot))
+
+    def hold_fast(self) -> None:
+        """Let the running task not be cancelled: what follows takes no time, and uvloop would then close a transport whose
+        connection_made has run, and never call connection_lost.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self.waiting.discard(task)
+        self._joining.add(task)
+
+    async def abandon(self) -> None:
+        """End them all. Returns when nothing is left."""
+        # A task that is cancelled before its first step would never see the socket that it has to close.
+        await asyncio.sleep(0)
+        for task in self.waiting:
+            task.cancel()
+        await asyncio.gather(*self.waiting, *self._joining, return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[None], slot: ConnectionSlot) -> None:
+        self.waiting.discard(task)
+        self._joining.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or error is not None:
+            slot.release()
+        if error is not None:
+            context = {"message": self._failure, "exception": error, "task": task}
+            asyncio.get_running_loop().call_exception_handler(context)
+        self._ended()
 
 
 class Acceptor:

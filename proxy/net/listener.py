@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from ssl import SSLContext
 from typing import Protocol
@@ -22,7 +22,7 @@ from typing import Protocol
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.setup_faults import NAMED_NOT_LISTED, NO_TRUSTED_PROXY, NOT_LISTED, SetupFault
 from proxy.errors import ProtocolError
-from proxy.net.acceptor import Acceptor
+from proxy.net.acceptor import Acceptor, SettingUp
 from proxy.net.admission import ConnectionSlot, ConnectionSlots, PolicyHolder
 from proxy.net.proxy_peek import BalancerCheck, header_fault, says_more, take_header
 from proxy.net.sockets import reset
@@ -69,8 +69,7 @@ class Listener:
         self._factory = factory
         self._tls = tls
         self._proxied = proxy_protocol
-        self._waiting: set[asyncio.Task[None]] = set()  # for bytes of the peer
-        self._joining: set[asyncio.Task[None]] = set()
+        self._setting_up = SettingUp("a connection could not be set up")
         self._acceptor = Acceptor(
             sock,
             site=site,
@@ -107,16 +106,12 @@ class Listener:
     @property
     def setting_up(self) -> int:
         """Connections whose PROXY header or TLS handshake is under way. Each ends by its own deadline."""
-        return len(self._waiting) + len(self._joining)
+        return len(self._setting_up)
 
     async def abandon(self) -> None:
         """End what is still setting up, for the end of a drain. Returns when nothing is left."""
         self.stop()
-        # A task that is cancelled before its first step would never see the socket that it has to close.
-        await asyncio.sleep(0)
-        for task in self._waiting:
-            task.cancel()
-        await asyncio.gather(*self._waiting, *self._joining, return_exceptions=True)
+        await self._setting_up.abandon()
 
     def _admission(self) -> AddressSet | None:
         return self._site.policy.admission
@@ -125,26 +120,10 @@ class Listener:
         return self._site.policy.trusted_proxies
 
     def _take_over(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot) -> None:
-        self._spawn(self._hand_over(sock, peer, slot, self._factory), slot)
+        self._setting_up.begin(self._hand_over(sock, peer, slot, self._factory), slot)
 
     def _take_over_proxied(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot) -> None:
-        self._spawn(self._unwrap(sock, peer, slot), slot)
-
-    def _spawn(self, setting_up: Coroutine[None, None, None], slot: ConnectionSlot) -> None:
-        task = asyncio.get_running_loop().create_task(setting_up)
-        self._waiting.add(task)
-        task.add_done_callback(lambda done: self._set_up(done, slot))
-
-    def _set_up(self, task: asyncio.Task[None], slot: ConnectionSlot) -> None:
-        self._waiting.discard(task)
-        self._joining.discard(task)
-        if task.cancelled():
-            slot.release()
-        elif error := task.exception():
-            slot.release()
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "a connection could not be set up", "exception": error, "task": task}
-            )
+        self._setting_up.begin(self._unwrap(sock, peer, slot), slot)
 
     async def _unwrap(self, sock: socket.socket, proxy: Peer, slot: ConnectionSlot) -> None:
         """Take the PROXY header and judge the address that it names."""
@@ -207,7 +186,7 @@ class Listener:
                 slot.end_handshake()
             raise
         if tls is None:
-            self._hold_fast()
+            self._setting_up.hold_fast()
             await loop.connect_accepted_socket(lambda: protocol, sock)
             return
         link = Link(loop, sock, partial(self._note, peer))
@@ -232,14 +211,6 @@ class Listener:
             self._tls_failed(slot, peer, link, ConnectionResetError())
         else:
             self._slots.counters.tls_done += 1
-
-    def _hold_fast(self) -> None:
-        # What follows takes no time, and must not be cancelled: uvloop then closes a transport whose connection_made
-        # has run, and never calls connection_lost.
-        task = asyncio.current_task()
-        assert task is not None
-        self._waiting.discard(task)
-        self._joining.add(task)
 
     def _tls_failed(self, slot: ConnectionSlot, peer: Peer, link: Link, error: OSError) -> None:
         slot.release()

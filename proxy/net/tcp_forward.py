@@ -19,7 +19,7 @@ from typing import cast
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.policy import Endpoint
 from proxy.core.proxy_protocol import header_for
-from proxy.net.acceptor import Acceptor
+from proxy.net.acceptor import Acceptor, SettingUp
 from proxy.net.admission import ConnectionSlot, ConnectionSlots, PolicyHolder
 from proxy.net.sockets import abort, reset
 from proxy.values import mutable
@@ -213,10 +213,9 @@ class TcpForward:
         self._acceptor = Acceptor(
             sock, site=site, slots=slots, gate=lambda: self.allow, hand_over=self._take_over, lasting=True
         )
-        self._dialling: set[asyncio.Task[None]] = set()
-        self._joining: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()  # there may be nothing left
+        self._setting_up = SettingUp("a pipe could not be laid", self._changed.set)
         self._pipes: set[PipeEnd] = set()
-        self._waiting: set[asyncio.Future[None]] = set()
         self._sweeping: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -244,42 +243,23 @@ class TcpForward:
 
     async def drained(self) -> None:
         """Returns when no pipe is left. Call ``stop`` first."""
-        while self._dialling or self._joining or self._pipes:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.add(turn)
-            try:
-                await turn
-            finally:
-                self._waiting.discard(turn)
+        while self._setting_up or self._pipes:
+            self._changed.clear()
+            await self._changed.wait()
 
     async def abandon(self) -> None:
         """Stop, reset every pipe, and return when nothing is left: the end of a drain."""
         self.stop()
         if self._sweeping is not None:
             self._sweeping.cancel()
-        # A task that is cancelled before its first step would never see the socket that it has to close.
-        await asyncio.sleep(0)
-        for task in self._dialling:
-            task.cancel()
-        await asyncio.gather(*self._joining, return_exceptions=True)
+        await self._setting_up.abandon()
         for client in list(self._pipes):
             client.abort()
             client.sink.abort()
         await self.drained()
 
     def _take_over(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot) -> None:
-        task = asyncio.get_running_loop().create_task(self._connect(sock, peer, slot))
-        self._dialling.add(task)
-        task.add_done_callback(self._connected)
-
-    def _connected(self, task: asyncio.Task[None]) -> None:
-        self._dialling.discard(task)
-        self._joining.discard(task)
-        self._tell_waiting()
-        if not task.cancelled() and (error := task.exception()):
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "a pipe could not be laid", "exception": error, "task": task}
-            )
+        self._setting_up.begin(self._connect(sock, peer, slot), slot)
 
     async def _connect(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot) -> None:
         client, upstream = pair(lambda: self._ended(client, slot), self._received, self._answered)
@@ -296,7 +276,7 @@ class TcpForward:
                 raise
             self.counters.dial_failed += 1
             return
-        self._hold_fast()
+        self._setting_up.hold_fast()
         self.counters.opened += 1
         self.counters.open += 1
         self._pipes.add(client)
@@ -305,14 +285,6 @@ class TcpForward:
         except OSError as error:
             reset(sock)
             client.connection_lost(error)  # no transport will say so
-
-    def _hold_fast(self) -> None:
-        # What follows takes no time, and must not be cancelled: uvloop then closes a transport whose connection_made
-        # has run, and never calls connection_lost.
-        task = asyncio.current_task()
-        assert task is not None
-        self._dialling.discard(task)
-        self._joining.add(task)
 
     async def _dial(self, upstream: PipeEnd) -> None:
         loop, to = asyncio.get_running_loop(), self._upstream
@@ -325,12 +297,7 @@ class TcpForward:
         slot.release()
         self.counters.open -= 1
         self._pipes.remove(client)
-        self._tell_waiting()
-
-    def _tell_waiting(self) -> None:
-        for turn in self._waiting:
-            if not turn.done():
-                turn.set_result(None)
+        self._changed.set()
 
     def _received(self, size: int) -> None:
         self.counters.bytes_in += size

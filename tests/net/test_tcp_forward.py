@@ -289,7 +289,7 @@ def test_abandon_while_dialling(run):
                 held.append(sock)
             started = Started(Endpoint(*deaf.getsockname()))
             client = dial(started.address)
-            await until(lambda: started.forward._dialling)
+            await until(lambda: started.forward._setting_up)
             await started.forward.abandon()
             assert await is_reset(client)
             for sock in held:
