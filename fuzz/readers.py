@@ -14,10 +14,9 @@ from typing import NamedTuple
 
 from fuzz.conversation import converse
 from fuzz.witness import check_request, check_response
-from proxy.agent.code import read_code
 from proxy.agent.control import Side, read_message
-from proxy.agent.hello import read_agent, read_hello, read_relay, read_welcome
-from proxy.agent.lines import LineBuffer, TalkError
+from proxy.agent.hello import LineBuffer, TalkError, read_agent, read_hello, read_relay, read_welcome
+from proxy.agent.keys import read_code
 from proxy.config.where import read_where
 from proxy.core import search as search_words
 from proxy.core.addresses import AddressSet, Peer, client_address
@@ -444,7 +443,7 @@ READERS: dict[str, Row] = {
         (),
         (
             *(f"agent.hello.read_{name}" for name in ("hello", "relay", "agent", "welcome")),
-            *("agent.control.read_message", "agent.code.read_code", "agent.lines.LineBuffer.feed"),
+            *("agent.control.read_message", "agent.keys.read_code", "agent.hello.LineBuffer.feed"),
         ),
     ),
     "channel": Row(channel, (ChannelError,), ("ops.channel.Lines.feed",)),

@@ -35,7 +35,7 @@ OTHERS = {
 PLACES = [
     *(ROOT / "proxy" / "core").rglob("*.py"),
     *(ROOT / "proxy" / "net").rglob("*.py"),
-    *(ROOT / "proxy/agent" / f"{name}.py" for name in ("code", "control", "hello", "lines")),
+    *(ROOT / "proxy/agent" / f"{name}.py" for name in ("control", "hello", "keys")),
     ROOT / "proxy/ops/channel.py",
     ROOT / "proxy/tools/curl_line.py",
     ROOT / "proxy/tools/saved_delivery.py",

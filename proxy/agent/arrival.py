@@ -20,15 +20,16 @@ from proxy.agent.hello import (
     NONCE_BYTES,
     Challenge,
     Hello,
+    LineBuffer,
     Purpose,
     Refused,
+    TalkError,
     Welcome,
     read_agent,
     read_hello,
     same,
     write_relay,
 )
-from proxy.agent.lines import LineBuffer, TalkError
 from proxy.agent.roster import AgentRoster
 from proxy.agent.session import Session, SessionTerms
 from proxy.config.settings import AgentSettings

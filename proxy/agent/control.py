@@ -18,8 +18,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import NoReturn
 
-from proxy.agent.hello import MAX_IDLE, read_count
-from proxy.agent.lines import TalkError, line
+from proxy.agent.hello import MAX_IDLE, TalkError, line, read_count
 from proxy.values import frozen
 
 #: Numbers of pings and probes.

@@ -25,15 +25,16 @@ from proxy.agent.hello import (
     NONCE_BYTES,
     Challenge,
     Hello,
+    LineBuffer,
     Purpose,
     Refused,
+    TalkError,
     Welcome,
     read_relay,
     read_welcome,
     same,
     write_agent,
 )
-from proxy.agent.lines import LineBuffer, TalkError
 from proxy.config.settings import Dials
 from proxy.errors import HookwardError
 from proxy.net.tls import AGENT_PROTOCOL

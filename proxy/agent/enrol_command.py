@@ -7,8 +7,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
-from proxy.agent.code import SECRET_BYTES, JoinCode, join_key
-from proxy.agent.keys import CODE_S, offer_code
+from proxy.agent.keys import CODE_S, SECRET_BYTES, JoinCode, join_key, offer_code
 from proxy.config.commandline import ExitCode
 from proxy.config.endpoints import ListenAddress
 from proxy.config.flags import FlagError

@@ -10,11 +10,14 @@ It is spoken inside TLS 1.3 under a protocol name of its own (ALPN), so no byte 
 way round. A proof is an HMAC-SHA-256 over a fixed text, the side that makes it, and all that was said: kind, name,
 instance, both nonces, and the SHA-256 of the relay's certificate as each end sees it. So neither end signs what the
 other chose without a nonce of its own, a proof of one side is none of the other, one connection's is none of another's,
-and one that passes through a third party's TLS names another certificate (as RFC 5929's ``tls-server-end-point``).
-The relay proves itself first: the agent tells nothing to a stranger but its name. For a name that it does not know the
+and one that passes through a third party's TLS names another certificate (as RFC 5929's ``tls-server-end-point``). The
+relay proves itself first: the agent tells nothing to a stranger but its name. For a name that it does not know the
 relay makes a proof with a key that none has, so that names cannot be told apart.
 
 Sans-I/O: nonces come in as arguments, and nothing here knows a connection.
+
+It is spoken in lines, as all that both ends say before HTTP and beside it: a few words of ASCII with one blank between
+them and a newline behind. What is longer than ``MAX_LINE`` bytes or has any other byte in it is no line.
 """
 
 from __future__ import annotations
@@ -25,10 +28,60 @@ import re
 from dataclasses import field
 from enum import Enum
 
-from proxy.agent.lines import TalkError, line
 from proxy.config.agents import AGENT_KEY_BYTES
 from proxy.core.signing.encodings import decode_base64url, encode_base64url
+from proxy.errors import HookwardError
 from proxy.values import frozen
+
+#: The longest line is a hello: names, an instance and a nonce.
+MAX_LINE = 512
+_WORDS = re.compile(rb"[!-~]+(?: [!-~]+)*")
+
+
+class TalkError(HookwardError):
+    """The other end broke the rules. ``word`` is fixed and ours, never a byte of the peer."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(word)
+        self.word = word
+
+
+class LineBuffer:
+    """Bytes in, lines out."""
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._at = 0  # what is before it was taken; many lines come at once, and are not copied for each of them
+
+    @property
+    def rest(self) -> bytes:
+        """What stands behind the lines that were taken."""
+        return self._data[self._at :]
+
+    def feed(self, data: bytes) -> None:
+        """More bytes of the peer."""
+        self._data, self._at = self.rest + data, 0
+
+    def take(self) -> list[str] | None:
+        """The words of the next line, or None where it is incomplete. TalkError where it cannot become one."""
+        at = self._at
+        end = self._data.find(b"\n", at, at + MAX_LINE)
+        if end < 0:
+            if len(self._data) - at >= MAX_LINE:
+                raise TalkError("line_too_long")
+            return None
+        line, self._at = self._data[at:end], end + 1
+        if not _WORDS.fullmatch(line):
+            raise TalkError("line_malformed")
+        return line.decode("ascii").split(" ")
+
+
+def line(*words: str) -> bytes:
+    """The line of these words; they are ours."""
+    return " ".join(words).encode("ascii") + b"\n"
+
 
 #: The name of the protocol in TLS (RFC 7301).
 ALPN = "hookward-agent/1"

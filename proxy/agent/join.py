@@ -8,10 +8,9 @@ import random
 from collections.abc import Callable
 from time import monotonic
 
-from proxy.agent.code import JoinCode, read_code
 from proxy.agent.dial import Credential, DialError, dial
 from proxy.agent.hello import Challenge, Purpose
-from proxy.agent.keys import Membership, MembershipFile
+from proxy.agent.keys import JoinCode, Membership, MembershipFile, read_code
 from proxy.agent.pulse import Backoff
 from proxy.agent.serve import instance
 from proxy.config.settings import Dials

@@ -18,9 +18,8 @@ from typing import Protocol
 
 from proxy.agent.control import Message, Side, Word
 from proxy.agent.dial import Credential, DialError, Reached, dial
-from proxy.agent.hello import Purpose, Welcome
+from proxy.agent.hello import Purpose, Welcome, line
 from proxy.agent.keys import Membership
-from proxy.agent.lines import line
 from proxy.agent.pulse import BACKOFF_FIRST_S, Backoff, Sleep
 from proxy.agent.talk import ControlTalk
 from proxy.config.settings import Dials

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import cast
 
 from proxy.agent.control import Message, Side, Word, read_message
-from proxy.agent.lines import LineBuffer, TalkError
+from proxy.agent.hello import LineBuffer, TalkError
 from proxy.agent.pulse import Pulse
 from proxy.net.sockets import abort
 

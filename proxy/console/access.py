@@ -2,17 +2,20 @@
 
 A browser may be made to ask by any page that it shows, so before a credential counts, Host, ``Origin`` and
 ``Sec-Fetch-Site`` must say that the page is ours. A cookie is a statement signed with a key that all workers of a
-process share: it names what it allows and until when. Tokens and MACs are compared in constant time, and none of them
-is ever shown.
+folder share, those of the next start too: it names what it allows and until when. Tokens and MACs are compared in
+constant time, and none of them is ever shown.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 
+from proxy.config.guarded_files import reach
 from proxy.config.settings import ConsoleSettings
 from proxy.net.http_server import TEXT, Answer, Request, is_own_origin, names_us
 from proxy.values import frozen
@@ -114,3 +117,37 @@ def _values(cookies: bytes) -> list[str]:
 
 
 FORGET = f"{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0".encode("ascii")
+
+
+KEY_NAME = "hookward-console.key"
+KEY_BYTES = 32
+
+
+def session_key(folder: str | None) -> bytes:
+    """The key in ``folder``, made where there is none; without a folder, or where it cannot be had, one of this worker
+    alone.
+    """
+    fresh = secrets.token_bytes(KEY_BYTES)
+    if folder is None:
+        return fresh
+    with suppress(OSError), reach(f"{folder}/{KEY_NAME}") as spot:
+        with suppress(FileExistsError):
+            # Whole at once, under another name, and then linked: two workers that begin together have one key.
+            name = f"{KEY_NAME}.{secrets.token_hex(4)}"
+            made = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=spot.folder)
+            try:
+                os.write(made, fresh)
+                os.link(name, KEY_NAME, src_dir_fd=spot.folder, dst_dir_fd=spot.folder, follow_symlinks=False)
+            finally:
+                os.close(made)
+                os.unlink(name, dir_fd=spot.folder)
+        descriptor = spot.open(os.O_RDONLY)
+        try:
+            status = os.fstat(descriptor)
+            # One that others could have written, or can read, signs nothing.
+            if status.st_uid == os.geteuid() and not status.st_mode & 0o077:
+                found = os.read(descriptor, KEY_BYTES + 1)
+                return found if len(found) == KEY_BYTES else fresh
+        finally:
+            os.close(descriptor)
+    return fresh

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 from proxy.config.settings import ConsoleSettings
 from proxy.console import assets
-from proxy.console.access import ACT, FORGET, READ, Access, Visitor
+from proxy.console.access import ACT, FORGET, READ, Access, Visitor, session_key
 from proxy.console.api import Api, AskedWorker, Place, answered
 from proxy.console.capture import Capture
 from proxy.console.crew import Crew, Private
@@ -25,7 +25,6 @@ from proxy.console.export import FORMS, export
 from proxy.console.fixture import keep
 from proxy.console.history import History
 from proxy.console.kept import Json
-from proxy.console.key import session_key
 from proxy.console.order import MistakenOrderError
 from proxy.console.pages.serve import Pages
 from proxy.console.replay import Replayer

@@ -93,7 +93,7 @@ class SettingUp:
         task.add_done_callback(lambda done: self._done(done, slot))
 
     def hold_fast(self) -> None:
-        """Let the running task not be cancelled: what follows takes no time, and uvloop would then close a transport whose
+        """Have the running task not cancelled: what follows takes no time, and uvloop would close a transport whose
         connection_made has run, and never call connection_lost.
         """
         task = asyncio.current_task()

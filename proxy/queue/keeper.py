@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from proxy.core import metric_families as of
 from proxy.core.delivery import Deliver
 from proxy.core.keeping import KeepingRelay
 from proxy.core.metric_families import QUEUE_DURABLE, QUEUE_LIMIT
+from proxy.core.metrics import Metrics
 from proxy.core.policy import Route
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
 from proxy.queue.breaker import PROBING
 from proxy.queue.copier import Copier, name_of, parcel_of, parcels_of, told_of
 from proxy.queue.courier import Courier
-from proxy.queue.measuring import measure_commits, measure_lanes
+from proxy.queue.group_commit import CommitStatistics
 from proxy.queue.records import Counted, LaneCount, Parcel, QueueError, QueueFullError
 from proxy.queue.sealed import seal
 from proxy.queue.store import QueueStore, count_lanes
@@ -229,3 +231,25 @@ class DeliveryKeeper:
                 with contextlib.suppress(QueueError):
                     self._counted = await count_lanes(self.store, self._site.clock)
             await asyncio.sleep(LOOK_S)
+
+
+def measure_lanes(metrics: Metrics, counts: Iterable[LaneCount], now: float) -> None:
+    """What each lane holds. ``now`` is in seconds since the epoch."""
+    counts = list(counts)
+    states: dict[tuple[str, ...], float] = {}
+    for count in counts:
+        states[count.lane, "waiting"] = count.live
+        states[count.lane, "dead"] = count.dead
+    metrics.replace(of.QUEUE_DELIVERIES, states)
+    oldest = {count.lane: now if count.oldest is None else count.oldest for count in counts}
+    metrics.replace(of.QUEUE_OLDEST, {(lane,): max(0.0, now - since) for lane, since in oldest.items()})
+    metrics.replace(of.QUEUE_PAUSED, {(count.lane,): float(count.paused) for count in counts})
+    metrics.set(of.QUEUE_BYTES, sum(count.bytes for count in counts))
+
+
+def measure_commits(metrics: Metrics, statistics: CommitStatistics) -> None:
+    """What the writing thread has done since it was looked at last."""
+    metrics.set(of.QUEUE_FAILURES, statistics.failures)
+    for waiting, family in ((statistics.durations, of.QUEUE_COMMIT), (statistics.sizes, of.QUEUE_BATCH)):
+        for _ in range(len(waiting)):
+            metrics.observe(family, waiting.popleft())

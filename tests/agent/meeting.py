@@ -12,9 +12,8 @@ from typing import Any
 
 import trustme
 
-from proxy.agent.code import SECRET_BYTES, JoinCode, join_key
 from proxy.agent.hello import to_text
-from proxy.agent.keys import CODE_S, Membership, MembershipFile, offer_code
+from proxy.agent.keys import CODE_S, SECRET_BYTES, JoinCode, Membership, MembershipFile, join_key, offer_code
 from proxy.agent.relay import AgentRelay
 from proxy.agent.serve import Agent
 from proxy.config.settings import AgentRule, AgentSettings, Dials, Loaded

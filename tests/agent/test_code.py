@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.agent.code import MAX_CODE, PREFIX, JoinCode, join_key, read_code
+from proxy.agent.keys import MAX_CODE, PREFIX, JoinCode, join_key, read_code
 from proxy.errors import Mistake
 
 

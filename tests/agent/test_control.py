@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.agent.control import SAYS, Message, Side, Word, read_message
-from proxy.agent.lines import TalkError
+from proxy.agent.hello import TalkError
 
 HASH = "ab" * 32
 MESSAGES = [

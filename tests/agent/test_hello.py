@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from proxy.agent.hello import (
     Challenge,
     Hello,
+    LineBuffer,
     Purpose,
     Refused,
+    TalkError,
     Welcome,
     from_text,
     read_agent,
@@ -26,7 +28,6 @@ from proxy.agent.hello import (
     write_agent,
     write_relay,
 )
-from proxy.agent.lines import LineBuffer, TalkError
 
 BYTES = st.binary(min_size=32, max_size=32)
 NAMES = st.text("abcXYZ019._-", min_size=1, max_size=64)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.agent.code import join_key
 from proxy.agent.hello import to_text
-from proxy.agent.keys import CODE_S, JOIN_SUFFIX, KeyShelf, Membership, MembershipFile, offer_code
+from proxy.agent.keys import CODE_S, JOIN_SUFFIX, KeyShelf, Membership, MembershipFile, join_key, offer_code
 from proxy.config.settings import AgentRule
 from proxy.errors import ConfigError
 

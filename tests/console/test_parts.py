@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from proxy.config.endpoints import ListenAddress
 from proxy.config.settings import ConsoleSettings
 from proxy.console import assets, capture, crew, desk, fixture, lent
+from proxy.console.access import KEY_BYTES, session_key
 from proxy.console.api import _positions
 from proxy.console.capture import MAX_BEHIND, Capture, IntakePace, Viewer
 from proxy.console.console import SparingAudit
 from proxy.console.crew import Crew
 from proxy.console.desk import Desk, TooManyViewersError
-from proxy.console.key import SIZE, session_key
 from proxy.console.replay import ANSWERED_S, PATIENCE_S
 from proxy.net.http_server import Paths
 from tests.console.kept import NOW, keep, post, signed_route
@@ -246,7 +246,7 @@ class TestCrew:
 
 def test_the_key_is_one_for_all_workers_of_a_folder(tmp_path: Path) -> None:
     first = session_key(str(tmp_path))
-    assert (len(first), session_key(str(tmp_path))) == (SIZE, first)
+    assert (len(first), session_key(str(tmp_path))) == (KEY_BYTES, first)
     path = tmp_path / "hookward-console.key"
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     path.chmod(0o644)

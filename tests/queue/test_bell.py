@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from proxy.queue.bell import NAME, Bell
+from proxy.queue.opening import BELL_NAME, Bell
 
 
 def test_the_courier_hears_it(tmp_path: Path) -> None:
@@ -17,14 +17,14 @@ def test_the_courier_hears_it(tmp_path: Path) -> None:
         courier, other = Bell(deep), Bell(deep)
         other.ring()  # with none to hear it
         courier.answer(asyncio.get_running_loop(), heard.set)
-        assert (deep / NAME).stat().st_mode & 0o777 == 0o600
+        assert (deep / BELL_NAME).stat().st_mode & 0o777 == 0o600
         other.ring()
         async with asyncio.timeout(10):
             await heard.wait()
         courier.close()
         other.ring()
         other.close()
-        assert not (deep / NAME).exists()
+        assert not (deep / BELL_NAME).exists()
 
     before = len(list(Path("/proc/self/fd").iterdir()))
     asyncio.run(run())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from proxy.core import metric_families as of
 from proxy.core.metrics import Metrics
 from proxy.queue.group_commit import CommitStatistics
-from proxy.queue.measuring import measure_commits, measure_lanes
+from proxy.queue.keeper import measure_commits, measure_lanes
 from proxy.queue.records import LaneCount
 
 NOW = 1_700_000_000.0
