@@ -30,7 +30,7 @@ MODULES = (
     *("proxy_protocol", "addresses", "tokens", "target", "body", "duplicates", "handshakes"),
     *("signing/encodings", "signing/escapes", "signing/scheme"),
     *("signing/evidence", "signing/mac", "signing/template", "signing/whole", "signing/documents", "signing/jwt"),
-    *("pubkey", "ip_sets", "bpf", "schemes/custom", "schemes/handshake"),
+    *("pubkey", "ip_sets", "bpf", "schemes/custom", "schemes/provider"),
     *("request_head", "response_head", "forwarding", "exchange"),
 )
 #: Tests that measure time fail in a mutated process by themselves; those that start another one learn nothing there.

@@ -14,7 +14,7 @@ from proxy.config.host import how_to_add
 from proxy.config.problems import suggestion
 from proxy.config.tree import Table
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret, find
-from proxy.core.schemes.handshake import Form
+from proxy.core.schemes.provider import Form
 from proxy.core.secrets import Secret
 from proxy.core.signatures import NeedsPackageError, SignatureCheck
 from proxy.core.signing.evidence import target_of

@@ -14,7 +14,7 @@ import hmac
 import json
 
 from proxy.core.policy import Route
-from proxy.core.schemes.handshake import PLAIN, Form, Handshake, Made
+from proxy.core.schemes.provider import PLAIN, Form, Handshake, Made
 from proxy.core.signing.documents import read_claims, read_form, walk
 from proxy.core.signing.evidence import public_url_of
 from proxy.core.tokens import TokenKind

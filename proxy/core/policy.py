@@ -18,7 +18,7 @@ from proxy.core.payload import PayloadRule
 from proxy.core.rate import RateRule
 from proxy.core.routes import RouteTable
 from proxy.core.schemes import find
-from proxy.core.schemes.handshake import Handshake
+from proxy.core.schemes.provider import Handshake
 from proxy.core.signatures import SignatureCheck
 from proxy.core.target import TOKEN_SEGMENT, PathMap, map_of
 from proxy.core.tokens import TokenCheck, TokenKind

@@ -18,8 +18,7 @@ from proxy.config.guarded_files import reach
 from proxy.config.host import how_to_add
 from proxy.config.settings import Loaded, Settings
 from proxy.errors import Problem
-from proxy.net.holder import Holder, holder_of
-from proxy.net.sockets import AddressInUseError, ListenError, NotPermittedError, try_all
+from proxy.net.sockets import AddressInUseError, Holder, ListenError, NotPermittedError, holder_of, try_all
 from proxy.queue.folder import DATABASE, look_at_ours
 from proxy.tools.units import InstalledUnit
 

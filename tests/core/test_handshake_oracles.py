@@ -30,7 +30,7 @@ from proxy.core.policy import BodyMode, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.routes import RouteTable
 from proxy.core.schemes import PROVIDERS, Provider
-from proxy.core.schemes.handshake import PLAIN, Form, Made
+from proxy.core.schemes.provider import PLAIN, Form, Made
 from proxy.core.signatures import Scheme
 from proxy.core.signing.signer import sign
 from proxy.errors import ProtocolError

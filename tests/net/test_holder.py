@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.endpoints import ListenAddress, read_listen
-from proxy.net.holder import Holder, holder_of
+from proxy.net.sockets import Holder, holder_of
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", ""])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.core.schemes.handshake import Form, Handshake, Made
-from proxy.core.schemes.provider import Provider
+from proxy.core.schemes.provider import Form, Handshake, Made, Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Claims, Document, Encoding, Method, SecretForm
 

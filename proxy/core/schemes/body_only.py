@@ -8,8 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from proxy.core.schemes import events
-from proxy.core.schemes.handshake import UUID, Form, Handshake, Made
-from proxy.core.schemes.provider import Provider
+from proxy.core.schemes.provider import UUID, Form, Handshake, Made, Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Encoding, Listing, SecretForm
 

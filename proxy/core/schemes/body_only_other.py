@@ -6,8 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from proxy.core.schemes import events
-from proxy.core.schemes.handshake import HEAD_ONLY, KEYED, Form, Handshake, Made
-from proxy.core.schemes.provider import Provider
+from proxy.core.schemes.provider import HEAD_ONLY, KEYED, Form, Handshake, Made, Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Encoding, Listing, SecretForm
 

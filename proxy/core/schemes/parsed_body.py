@@ -7,8 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from proxy.core.schemes import events
-from proxy.core.schemes.handshake import HEAD_ONLY, SENTENCE, Form, Handshake
-from proxy.core.schemes.provider import Provider
+from proxy.core.schemes.provider import HEAD_ONLY, SENTENCE, Form, Handshake, Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Document, Encoding, Listing, Method, SecretForm, TimeFormat, Timestamp
 

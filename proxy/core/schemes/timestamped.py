@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from proxy.core.schemes.handshake import KEYED, Form, Handshake, Made
-from proxy.core.schemes.provider import Provider
+from proxy.core.schemes.provider import KEYED, Form, Handshake, Made, Provider
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import BodyForm, Encoding, Listing, TimeFormat, Timestamp
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from proxy.core.schemes import events
-from proxy.core.schemes.handshake import Form, Handshake, Made
-from proxy.core.schemes.provider import Provider, TokenSpec
+from proxy.core.schemes.provider import Form, Handshake, Made, Provider, TokenSpec
 from proxy.core.tokens import TokenKind
 
 _OWN_HEADER = TokenSpec(TokenKind.HEADER, b"authorization")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.schemes import PROVIDERS
-from proxy.core.schemes.handshake import KEYED, PLAIN, SENTENCE, UUID, Form, Made
+from proxy.core.schemes.provider import KEYED, PLAIN, SENTENCE, UUID, Form, Made
 
 WITH = {slug: provider for slug, provider in PROVIDERS.items() if provider.handshake is not None}
 
