@@ -29,6 +29,7 @@ CALLED = re.compile(
 GIVEN = re.compile(r"\b(?:bytes|str|RequestHead|Case)\b")
 #: What is called like a reader and is given nothing of a peer.
 OTHERS = {
+    "agent.keys.KeyShelf.open_code",  # a name that was read already
     *("agent.hello.read_count", "net.log_sink.LogSink.open", "net.tcp_forward.PipeEnd.begin_with"),
     *("core.payload.Pointer.parse", "core.payload.Glob.parse"),  # the configuration's
 }
