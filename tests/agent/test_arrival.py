@@ -15,9 +15,8 @@ from proxy.agent.arrival import (
     AgentHello,
     Gate,
 )
-from proxy.agent.hello import Challenge, Hello, Purpose, from_text, to_text, write_agent
+from proxy.agent.hello import MAX_LINE, Challenge, Hello, Purpose, from_text, to_text, write_agent
 from proxy.agent.keys import KeyShelf
-from proxy.agent.lines import MAX_LINE
 from proxy.agent.roster import AgentRoster
 from proxy.config.settings import AgentRule, AgentSettings
 from proxy.core.addresses import AddressSet, Peer

@@ -16,9 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.agent.arrival import AgentHello, Gate
-from proxy.agent.hello import Challenge, Hello, Purpose, from_text, to_text
+from proxy.agent.hello import Challenge, Hello, Purpose, from_text, line, to_text
 from proxy.agent.keys import KeyShelf
-from proxy.agent.lines import line
 from proxy.agent.roster import AgentRoster
 from proxy.config.settings import AgentRule, AgentSettings, Loaded
 from proxy.core.addresses import Peer
