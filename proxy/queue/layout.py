@@ -6,8 +6,10 @@ before it, the file is copied beside itself.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from proxy.queue.records import QueueError
@@ -84,7 +86,7 @@ def open_database(path: Path, *, steps: tuple[tuple[str, ...], ...] = STEPS) -> 
         except BaseException:
             database.close()
             raise
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise QueueError(f"{path}: {error}") from None
     return database
 
@@ -122,17 +124,20 @@ def _migrate(database: sqlite3.Connection, path: Path, steps: tuple[tuple[str, .
 
 
 def _copy(database: sqlite3.Connection, path: Path) -> None:
-    """A whole copy at ``path``, on stable storage; one that is there already stays, for it is of the first try."""
-    if path.exists():
-        return
+    """A whole copy at ``path``, on stable storage; one that is there already stays, for it is of the first try. Workers
+    that start together find the same file: one makes the copy, the others wait for it.
+    """
     draft = path.with_name(f"{path.name}.new")
-    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    copy = sqlite3.connect(draft)
+    descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        database.backup(copy)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if path.exists():
+            draft.unlink(missing_ok=True)
+            return
+        os.ftruncate(descriptor, 0)  # what a process has left that died
+        with closing(sqlite3.connect(draft)) as copy:
+            database.backup(copy)
+        os.fsync(descriptor)
+        draft.rename(path)
     finally:
-        copy.close()
-    descriptor = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
-    os.fsync(descriptor)
-    os.close(descriptor)
-    draft.rename(path)
+        os.close(descriptor)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -40,6 +42,24 @@ def test_an_older_one_is_migrated_and_kept(path: Path) -> None:
         assert count(database) == 1
     with closing(open_database(path, steps=NEXT)) as database:
         assert count(database) == 1, "and once"
+
+
+def test_workers_that_start_together_make_one_copy(path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from proxy.queue.layout import STEPS, open_database;"
+        "sys.stdin.read(1); open_database(Path(sys.argv[1]), steps=(*STEPS, ('CREATE TABLE more (x)',))).close()"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    workers = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(4)]
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write(b"x")
+        worker.stdin.flush()
+    for worker in workers:
+        worker.communicate()
+    assert [worker.returncode for worker in workers] == [0] * 4
+    with closing(open_database(path.with_name(f"queue.sqlite3.v{VERSION}"))) as database:
+        assert count(database) == 1
 
 
 def test_a_newer_one_is_refused(path: Path) -> None:
