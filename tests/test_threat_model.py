@@ -19,7 +19,8 @@ COUNTS = {"F": 16, "S": 13, "H": 9, "E": 6, "R": 11, "D": 17, "T": 5}
 
 def named_in(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return {function.name for function in functions if function.name.startswith("test_")}
 
 
 FILES = sorted((ROOT / "tests").rglob("test_*.py"))

@@ -75,7 +75,11 @@ BACK = ("ALTER TABLE tries DROP COLUMN upstream", "PRAGMA user_version = 1")
 class Operator:
     """Starts hookward and kills it, in ``folder``."""
 
-    def __init__(self, folder: Path, port: int, application: int, workers: int, generator: random.Random) -> None:
+    def __init__(
+        self, folder: Path, port: int, application: int, workers: int, generator: random.Random, *, often: float = 0.0
+    ) -> None:
+        """``often`` is the part of the starts whose log is taken in ``OFTEN``."""
+        self._often = often
         self.kills: Counter[str] = Counter()
         self._folder, self._port, self._application, self._workers = folder, port, application, workers
         self._generator = generator
@@ -101,7 +105,7 @@ class Operator:
         draft.replace(self._folder / "hookward.toml")
 
     def start(self, *, wait: bool = True) -> None:
-        program = ["-c", OFTEN] if self._generator.random() < 0.3 else ["-m", "proxy"]
+        program = ["-c", OFTEN] if self._generator.random() < self._often else ["-m", "proxy"]
         command = [sys.executable, *program, "--config", str(self._folder / "hookward.toml")]
         with (self._folder / "hookward.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -226,7 +230,7 @@ def crash(options: argparse.Namespace, folder: Path, say: Callable[[str], None])
     generator = random.Random(options.seed)
     port, application_port = free_port(), free_port()
     told, got = folder / "sender.ledger", folder / "application.ledger"
-    operator = Operator(folder, port, application_port, options.workers, generator)
+    operator = Operator(folder, port, application_port, options.workers, generator, often=0.3)
     operator.write()
     began = monotonic()
     application = ["bench.queue.application", "--port", str(application_port), "--ledger", str(got), "--faults", "0.03"]
