@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom
 from time import clock_gettime, monotonic, sleep
 from typing import Self
 
@@ -25,9 +26,13 @@ class FailedError(Exception):
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A TCP port of the loopback address that is free now. It is below those that the kernel gives to connections, so
+    that what is started there again finds it free.
+    """
+    while True:
+        port = SystemRandom().randrange(20_000, 32_768)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def pinned(command: Sequence[str], cores: str | None) -> list[str]:

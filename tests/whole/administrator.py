@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
+from bench.load.process import free_port
 from tests.pages import ROOT, block, blocks
 from tests.whole.process import Hookward, environment
 from tests.whole.recorder import RecordingUpstream
-from tests.whole.servers import free_port
 from tests.whole.wire import PATIENCE_S, Client, github, once, request
 
 PAGE = "operations.md"

@@ -13,12 +13,8 @@ from time import monotonic
 
 import pytest
 
+from bench.load.process import free_port
 from tests.whole.wire import PATIENCE_S
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bench.load.process import free_port
 from tests.pages import block
 from tests.whole.conftest import SECRET, Certificates
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
-from tests.whole.servers import free_port, nginx, program, served
+from tests.whole.servers import nginx, program, served
 from tests.whole.wire import Client, github, once, request
 
 PAGE = "in-front.md"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.load.process import free_port
 from proxy.core.addresses import Peer
 from proxy.core.proxy_protocol import LOCAL, write_v2
 from proxy.ops.cli import main
@@ -22,7 +23,7 @@ from tests.redis_server import needs_redis
 from tests.whole.conftest import Certificates
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
-from tests.whole.servers import free_port, program, served
+from tests.whole.servers import program, served
 from tests.whole.wire import Answer, Client, Reader, github, once, request
 
 SECRET = b"0b6f2c1d9a3e4857b1c26d7f80945ae3"

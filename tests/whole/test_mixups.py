@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.load.process import free_port
 from tests.whole.conftest import SECRET, Certificates
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
-from tests.whole.servers import free_port, program, served
+from tests.whole.servers import program, served
 from tests.whole.wire import Client, github, once, request
 
 ROUTE = '[route.a]\npath = "/a"\nprovider = "github"\nsecrets = ["file:{secret}"]\n'

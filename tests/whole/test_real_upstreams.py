@@ -15,10 +15,11 @@ from time import monotonic
 
 import pytest
 
+from bench.load.process import free_port
 from tests.whole.conftest import SECRET
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
-from tests.whole.servers import free_port, nginx, program, served
+from tests.whole.servers import nginx, program, served
 from tests.whole.wire import MIB, PATIENCE_S, Client, github, once, request
 
 Start = Callable[..., Hookward]

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import trustme
 
+from bench.load.process import free_port
 from tests.whole.administrator import NAME, Host, load
-from tests.whole.servers import free_port, program, served
+from tests.whole.servers import program, served
 from tests.whole.wire import Client
 
 

@@ -27,8 +27,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from bench.load.process import free_port
 from tests.whole.process import Hookward
-from tests.whole.servers import free_port, nginx, served
+from tests.whole.servers import nginx, served
 from tests.whole.wire import PATIENCE_S, once, request
 
 SEEN = b"<<seen>>"

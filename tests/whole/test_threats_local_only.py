@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.load.process import free_port
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
-from tests.whole.servers import free_port, nginx, program, served
+from tests.whole.servers import nginx, program, served
 from tests.whole.wire import Answer, Client, once, request
 
 

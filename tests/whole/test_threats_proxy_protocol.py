@@ -10,12 +10,13 @@ from time import monotonic
 
 import pytest
 
+from bench.load.process import free_port
 from proxy.core.addresses import Peer
 from proxy.core.proxy_protocol import LOCAL, write_v2
 from tests.whole.conftest import Certificates
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream
-from tests.whole.servers import free_port, program, served
+from tests.whole.servers import program, served
 from tests.whole.wire import PATIENCE_S, Client, once, request, turned_away
 
 CONFIG = """
