@@ -8,7 +8,7 @@ process that removes its file; all workers, of however many processes, see the s
 The one-time code that ``hookward enrol`` prints and ``hookward agent --join`` takes carries the agent's name, the
 secret of the hello, the SHA-256 of the relay's certificate, and the relay's address where that is known. A checksum
 finds what was cut off in copying, before anything is dialled. The secret's 128 bits are random, so a code cannot be
-guessed, whoever tries how often; it is good for minutes and once.
+guessed, however often that is tried; it is good for minutes and once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``ControlTalk``: what both ends of a control connection have in common: messages, signs of life, and a bound.
 
-Who does not take what we say is not heard either: answers to messages would pile up here. So it falls silent, and is
-given up like any other that does (``pulse``). What a message means only the side knows that it was said to.
+A peer that does not read what we write is not read either: answers to its messages would pile up here. So it counts as
+silent, and is cut like any other that is (``pulse``). What a message means is for the side that receives it.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class Turnstile:
         self._arm(now)
 
     def _arm(self, now: float) -> None:
-        """The next one goes when its time comes; where there is no room, whichever leaves lets it through."""
+        """The next one goes when its time comes; where there is no room, the next that leaves lets it through."""
         if self._line and self._timer is None and self._has_room:
             self._timer = self._loop.call_later(self._pace.wait_s(self._rule.per_s, now), self._due)
 

@@ -1,7 +1,7 @@
 """``LaneTurns``: how the kept deliveries of a route take turns with its exchanges: in the same line, as one of them.
 
-Whoever has had its turn goes to the end of the line. So what was kept does not wait until nothing new comes, and what
-is new does not wait for a backlog.
+A lane that has had its turn goes to the end of the line. So what was kept does not wait until nothing new comes, and
+what is new does not wait for a backlog.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Any
 from proxy.config.commandline import ExitCode, visible
 from proxy.config.load import load_sets
 from proxy.config.parsers import Parser
+from proxy.config.sizes import about_time
 from proxy.net.clock import Clock
 from proxy.net.private import PrivateError, ask_all
 from proxy.tools.running import add_process_flags, running_process
@@ -109,17 +110,10 @@ def table(agents: Sequence[Row], now: float) -> list[str]:
 
 def _process(process: Row, now: float) -> str:
     age = process["probe_age_s"]
-    probe = "no probe yet" if age is None else f"last probe {age:g} s ago"
+    probe = "no probe yet" if age is None else f"last probe {age:g}s ago"
     said = f" ({process['probe']})" if process["probe"] not in ("", "ok") else ""
     guards = ", guards again" if process["guards"] else ""
     return (
-        f"{process['process']} from {process['from']}, for {_span(now - process['since'])}, {probe}{said}, "
+        f"{process['process']} from {process['from']}, for {about_time(now - process['since'])}, {probe}{said}, "
         f"{process['connections']} connections ({process['in_use']} in use){guards}"
     )
-
-
-def _span(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit}"
-    return f"{max(0, int(seconds))} s"

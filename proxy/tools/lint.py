@@ -12,6 +12,7 @@ from typing import Any
 
 from proxy.config.admission import callers
 from proxy.config.problems import Note, audible, nearest
+from proxy.config.set_catalogue import is_loopback
 from proxy.config.settings import Loaded, Settings
 from proxy.config.sizes import show_time
 from proxy.core.addresses import AddressSet
@@ -128,8 +129,7 @@ def _in_clear(settings: Settings) -> bool:
 
 
 def _is_local_host(endpoint: Endpoint) -> bool:
-    host = endpoint.host.lower()
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    return is_loopback(endpoint.host.lower())
 
 
 def _of_shared_secrets(policy: Policy, settings: Settings) -> Iterator[Note]:

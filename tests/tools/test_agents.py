@@ -31,12 +31,12 @@ def test_what_is_shown() -> None:
     lines = table([agent(process(guards=True)), agent(name="away"), agent(name="new", joined=False)], 1000.0 + 7300)
     assert lines == [
         "ci: alive; routes github",
-        "    host-1 from 192.0.2.1, for 2 h, last probe 1 s ago, 4 connections (1 in use), guards again",
+        "    host-1 from 192.0.2.1, for 2h, last probe 1s ago, 4 connections (1 in use), guards again",
         "away: away; routes github",
         "new: has not joined yet; routes github",
     ]
     sick = agent(process(alive=False, probe_age_s=None, probe="status_503"), routes=[])
     assert not is_alive(sick)
     assert table([sick], 1005.0)[0].startswith("ci: NOT ALIVE")
-    assert "for 5 s, no probe yet (status_503)" in table([sick], 1005.0)[1]
+    assert "for 5s, no probe yet (status_503)" in table([sick], 1005.0)[1]
     assert table([], 0.0) == ["no agent is configured"]

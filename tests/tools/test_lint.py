@@ -93,6 +93,7 @@ def test_a_good_configuration_is_silent(place: Workplace):
         ('admin = "0.0.0.0:4040"\n' + LOCAL + ROUTE, ["H401"]),
         ('trusted_proxies = ["0.0.0.0/0"]\n' + LOCAL + ROUTE, ["H402"]),
         (LOCAL.replace("http://127.0.0.1", "http://app") + ROUTE, ["H403"]),
+        (LOCAL.replace("http://127.0.0.1", "http://127.example.com") + ROUTE, ["H403"]),
         (LOCAL.replace("http://127.0.0.1", "https://app") + ROUTE, []),
         ('state_dir = "state"\n' + LOCAL + ROUTE + 'copies = ["http://staging"]\n', ["H403"]),
         ('state_dir = "state"\n' + LOCAL + ROUTE + 'copies = ["https://staging"]\n', []),
