@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -275,12 +275,17 @@ def run(options: argparse.Namespace, say: Callable[[str], None] = print) -> int:
     with tempfile.TemporaryDirectory(prefix="hookward-crash-") as name:
         found, about = crash(options, Path(name), say)
         log = (Path(name) / "hookward.log").read_text()
-    say(json.dumps(about | asdict(found), indent=1))
+    return tell(found, about, log[-5000:], say)
+
+
+def tell(found: Findings, about: Mapping[str, object], evidence: str, say: Callable[[str], None]) -> int:
+    """Say what was found, with the evidence where it is not as promised; the exit code."""
+    say(json.dumps({**about, **asdict(found)}, indent=1))
     wrong = [*found.wrong, *(name for name in ("kept_at_the_end", "tracebacks") if about[name])]
     for each in wrong:
         say(f"not as promised: {each}")
     if wrong:
-        say(log[-5000:])
+        say(evidence)
     return 1 if wrong or not found.told_2xx else 0
 
 

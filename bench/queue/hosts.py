@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import re
@@ -23,14 +22,13 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from time import monotonic, sleep
 
 from bench.load.delivery import SECRET
 from bench.load.process import family, free_port
 from bench.queue.checker import Findings, judge
-from bench.queue.crash import first_traceback, running
+from bench.queue.crash import first_traceback, running, tell
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("hook1", "hook2", "hook3")
@@ -252,13 +250,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None] = print) -> int:
     with tempfile.TemporaryDirectory(prefix="hookward-hosts-") as name:
         found, about = play(options, Path(name), say)
         logs = {one: (Path(name) / f"{one}.log").read_text(errors="replace")[-2000:] for one in (*NAMES, "redis")}
-    say(json.dumps(about | asdict(found), indent=1))
-    wrong = [*found.wrong, *(name for name in ("kept_at_the_end", "tracebacks") if about[name])]
-    for each in wrong:
-        say(f"not as promised: {each}")
-    if wrong:
-        say("\n".join(f"-- {name}\n{text}" for name, text in logs.items()))
-    return 1 if wrong or not found.told_2xx else 0
+    return tell(found, about, "\n".join(f"-- {name}\n{text}" for name, text in logs.items()), say)
 
 
 def parser() -> argparse.ArgumentParser:
