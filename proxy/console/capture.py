@@ -90,7 +90,16 @@ class IntakePace:
         self._reserve = max(most - self._rate, 0.0)  # at once, besides
         self._steady, self._burst = self._rate, self._reserve
         self._at = 0.0
-        self.closed_until = 0.0  # in monotonic seconds: until then none is kept
+        self._closed_until = 0.0  # in monotonic seconds: what begins before is not kept
+
+    def begins(self, now: float) -> bool:
+        """Whether what begins at ``now``, in monotonic seconds, may be one that is kept."""
+        if now < self._closed_until:
+            return False
+        if self._burst < 1 and self._steady + (now - self._at) * self._rate < 2:
+            # There is room for one, and a crowd may be under way before it ends: the next is worth its tape later.
+            self._closed_until = now + 1 / self._rate
+        return True
 
     def takes(self, now: float) -> bool:
         """Whether one more is kept, at ``now`` in monotonic seconds."""
@@ -106,7 +115,7 @@ class IntakePace:
             takes = False
         self._steady, self._burst = steady, burst
         if steady < 1 and burst < 1:
-            self.closed_until = now + (1 - steady) / self._rate
+            self._closed_until = now + (1 - steady) / self._rate
         return takes
 
 
@@ -145,7 +154,7 @@ class Capture:
         keeps: bool = False,
     ) -> Relay:
         """The relay of an exchange that begins with a head, or with ``data`` that is none."""
-        if now < self._admitted.closed_until and head is not None and not arrival.replay:
+        if not self._admitted.begins(now) and head is not None and not arrival.replay:
             # A flood: most of it is not kept, and nothing is taken of it that would be thrown away.
             plain = (KeepingRelay if keeps else Relay)(record, arrival, now)
             plain.head = head

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -321,13 +322,37 @@ def test_a_flood_is_kept_in_part_and_counted() -> None:
     assert sum(IntakePace(1_000_000).takes(number / 10_000) for number in range(100_000)) == 100_000
 
 
-@given(st.lists(st.floats(0, 0.5), max_size=700), st.sampled_from([1, 100, 2000]))
-def test_nothing_is_kept_where_it_is_said(pauses: list[float], most: int) -> None:
+@given(st.lists(st.floats(0, 0.5), max_size=300), st.sampled_from([1, 100, 2000]))
+def test_what_may_not_begin_would_not_be_kept_alone(pauses: list[float], most: int) -> None:
     pace, now = IntakePace(most), 1000.0
     for pause in [0.0] * 100 + pauses:
         now += pause
-        closed = now < pace.closed_until - 1e-6
-        assert not (closed and pace.takes(now))
+        if pace.begins(now):
+            pace.takes(now)
+        elif pace.takes(now):  # one that began earlier: the room that there was for one
+            assert not pace.begins(now)
+
+
+def test_of_a_crowd_few_begin_for_each_that_is_kept() -> None:
+    pace, kept, begun, under_way = IntakePace(500), 0, 0, deque[tuple[float, bool]]()
+    for number in range(100_000):  # 10,000 a second, each of which takes 3 ms
+        now = 1000.0 + number / 10_000
+        while under_way and under_way[0][0] <= now:
+            ended, may = under_way.popleft()
+            kept += may and pace.takes(ended)
+        may = pace.begins(now)
+        begun += may
+        under_way.append((now + 0.003, may))
+    assert kept == pytest.approx(500 + 10 * (100 + 400 / 60), rel=0.05)
+    assert begun < 3 * kept, begun
+
+
+def test_what_strangers_began_does_not_keep_others_out() -> None:
+    pace = IntakePace(500)
+    while pace.takes(1000.0):
+        pass
+    # None of those that begin is admitted: the room grows, and all that come may be kept again.
+    assert sum(pace.begins(1000.0 + number / 1000) for number in range(1000)) > 950
 
 
 def test_a_worker_without_a_console_lends_one_while_something_looks() -> None:
