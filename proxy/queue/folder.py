@@ -37,6 +37,7 @@ class QueueFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.database = path / DATABASE
+        self._log = path / f"{DATABASE}-wal"
         self.bodies = path / BODIES
         try:
             _make_private(path)
@@ -55,7 +56,7 @@ class QueueFolder:
         if not disk.f_blocks:  # a file system that does not say
             return sys.maxsize
         try:
-            log = self.database.with_name(f"{DATABASE}-wal").stat().st_size
+            log = self._log.stat().st_size
         except FileNotFoundError:
             log = 0
         return disk.f_bavail * disk.f_frsize - max(LOG_BYTES, log) - max(0, LOG_BYTES - log)

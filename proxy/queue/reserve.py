@@ -22,6 +22,7 @@ NAME = "reserve"
 SLOTS = 256
 _WIDTH = 8
 _ALL = struct.Struct(f"<{SLOTS}q")
+_NOTHING = bytes(_ALL.size)
 #: A lock of the open file and not of the process, where there is one: no other file that is closed ends it.
 _SET_LOCK = getattr(fcntl, "F_OFD_SETLK", fcntl.F_SETLK)
 
@@ -47,6 +48,8 @@ class Reserve:
     def total(self) -> int:
         """What is promised, by all."""
         read = os.pread(self._file, _ALL.size, 0)
+        if read == _NOTHING:  # nearly always, and each transaction asks
+            return 0
         return sum(max(0, one) for one in _ALL.unpack(read.ljust(_ALL.size, b"\0")))
 
     def add(self, size: int) -> None:

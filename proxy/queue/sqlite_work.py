@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ PAGE = 500
 #: Numbers of one statement; a power of two.
 MOST_NUMBERS = 64
 KEY_BYTES = 16
+DEAD = Condition.DEAD
 
 
 def begin(database: sqlite3.Connection) -> BatchLedger:
@@ -95,16 +95,16 @@ def remove(
     """Remove those ``rows``, which count as ``counted``."""
     many(database, sql.DELETE_TRIES, [row[0] for row in rows if row[sql.ATTEMPTS]])
     many(database, sql.DELETE, [row[0] for row in rows])
-    lanes: dict[str, Counter[str]] = {}
+    costs: dict[tuple[str, str], list[int]] = {}
     for row in rows:
-        _, name, lane, cost, size, *_ = row
-        where = "dead" if row[sql.CONDITION] == Condition.DEAD else "live"
-        lanes.setdefault(lane, Counter()).update({where: -1, "bytes": -cost, counted: 1})
+        _, name, lane, cost, size, condition, *_ = row
+        costs.setdefault((lane, "dead" if condition == DEAD else "live"), []).append(cost)
         if size > INLINE_BYTES:
             ledger.after.append(partial(forget, name))
         _let_next(database, row)
-    for lane, changes in lanes.items():
-        ledger.add(lane, **changes)
+    for (lane, where), each_cost in costs.items():
+        count = len(each_cost)
+        ledger.add(lane, **{where: -count, "bytes": -sum(each_cost), counted: count})
 
 
 def _let_next(database: sqlite3.Connection, row: Sequence[object]) -> None:
