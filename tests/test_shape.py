@@ -23,9 +23,7 @@ MAX_COMPLEXITY = 10
 MAX_IGNORES = 2
 
 #: What is still bigger than it may be, in code lines. A figure here only falls, and goes once it is within the bounds.
-BIG_CLASSES = {
-    "proxy/net/client.py:ClientConnection": 256,
-}
+BIG_CLASSES: dict[str, int] = {}
 #: Of the whole package: what is measured, where it may stand today, and the aim. The second figure moves to the third.
 TANGLED_PER_100 = (Fraction(1), Fraction(1))
 DOCS_PER_LINE = (Fraction(195, 100), Fraction(2))

@@ -2,9 +2,9 @@
 
 It reads heads and cuts content by its framing, asks ``core.exchange.decide`` once a head, tells the exchange's relay
 what comes, and writes what is to be answered. One request is served at a time; what a client pipelines waits unread
-(threats F15). After a framing error nothing further is parsed (F10): the answer goes out, the rest is discarded within
-bounds so that the answer is not lost to a reset, and the connection closes. It never sees a secret and never talks to
-an upstream: that is the exchange's. Every exchange ends in ``_end``, whatever became of it.
+(threats F15). After a framing error nothing further is parsed (F10): the answer goes out, and ``Leaving`` discards the
+rest within bounds, so that the answer is not lost to a reset. It never sees a secret and never talks to an upstream:
+that is the exchange's. Every exchange ends in ``_end``, whatever became of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import cast
 
 from proxy.core.addresses import Peer
-from proxy.core.policy import Limits
 from proxy.core.relay import CUT, GO_ON, OURS, RELAYING, Relay
 from proxy.core.request_stream import RequestStream
 from proxy.core.states import CLIENT_MOVES, ClientState
@@ -25,20 +24,18 @@ from proxy.net.clock import NEVER
 from proxy.net.flow import BUFFER, LARGE_BUFFER, Pause, Reading, Writing
 from proxy.net.judge import HeadJudge
 from proxy.net.keeping import Exchange, exchange_for
+from proxy.net.leaving import Leaving
 from proxy.net.site import Site
 from proxy.net.turn import STAGED_BYTES
 from proxy.net.upstream import WRITE_HIGH_BYTES
 from proxy.reasons import Reason
 
-#: Lingering close: what still comes is discarded for at most this long and this much.
-LINGER_S = 2.0
-LINGER_BYTES = 32 * 1024 * 1024
 #: Deadlines of an exchange are looked at this often.
 CHECK_S = 1.0
 #: While one of these holds, what was read is not looked at either.
 HELD_BACK = Pause.BUDGET | Pause.UNREAD
 
-HEAD, BODY, ANSWER, REFUSING, CLOSING, CLOSED = ClientState
+HEAD, BODY, ANSWER, *_, CLOSED = ClientState
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -59,7 +56,6 @@ class ClientConnection(asyncio.BufferedProtocol):
     _unread: RequestStream = field(init=False, default_factory=RequestStream)
     _ended: bool = field(init=False, default=False)  # the client has closed its side
     _processing: bool = field(init=False, default=False)
-    _lingered: int = field(init=False, default=0)
     _reading: Reading = field(init=False)
     _writing: Writing = field(init=False)
     _judge: HeadJudge = field(init=False)
@@ -76,11 +72,9 @@ class ClientConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._reading.transport = self._writing.transport = cast("asyncio.Transport", transport)
         self._writing.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        if self.secure:
-            self._judge.names = client_names(transport.get_extra_info("peercert"))
-        self.deadline = min(
-            self._site.clock.after(self._limits.head_timeout_s), self._site.ends_idle(self._judge.arrival.kind)
-        )
+        self._judge.names = client_names(transport.get_extra_info("peercert"))
+        ends = self._site.ends_idle(self._judge.arrival.kind)
+        self.deadline = min(ends, self._site.clock.after(self._site.policy.limits.head_timeout_s))
         self._site.clock.watch(self)
         self._site.connections.add(self)
 
@@ -107,35 +101,26 @@ class ClientConnection(asyncio.BufferedProtocol):
         elif state is ANSWER:
             self._unread.add(data)
             self._reading.pause(Pause.PIPELINED)
-        else:
-            self._lingered += len(data)
-            if self._lingered > LINGER_BYTES:
-                self._cut()
 
     def eof_received(self) -> bool:
         self._process()  # what came in the same moment
-        if self._state is BODY:
-            assert self._exchange is not None
-            self._exchange.refuse(Reason.BAD_REQUEST, "truncated")
+        exchange = self._exchange
+        if self._state is BODY and exchange is not None:
+            exchange.refuse(Reason.BAD_REQUEST, "truncated")
             self.step()  # the loop closes the connection when this call is over
         elif self._state is HEAD and self._unread.data:
             self._end(self._judge.refuse(ProtocolError(Reason.BAD_REQUEST, "truncated")))
         elif self._state is ANSWER:
             # A client may close its side once its request is out (RFC 9112 section 9.6); TLS cannot half-close.
             self._ended = True
-            if self.secure and self._exchange is not None and self._exchange.relay.answer is RELAYING:
+            if self.secure and exchange is not None and exchange.relay.answer is RELAYING:
                 self.abort(Reason.SENDER_GONE)  # closed tidily, what it has of the answer might look whole
             return not self.secure
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        del exc
-        self._state = CLIENT_MOVES[self._state][CLOSED]
-        self._site.clock.unwatch(self)
-        self._site.connections.discard(self)
-        self._reading.transport = self._writing.transport = None
+        self._leave().connection_lost(exc)
         self._give_up_exchange(Reason.SENDER_GONE)
-        self.on_close()
 
     def pause_writing(self) -> None:
         self._writing.stalled(self._site.clock.now())
@@ -147,7 +132,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._exchange is not None:
             self._exchange.client_writable(writable=True)
         elif self._reading.resume(Pause.UNREAD):
-            self.deadline = self._site.clock.after(self._limits.keepalive_timeout_s)
+            self.deadline = self._site.clock.after(self._site.policy.limits.keepalive_timeout_s)
             self._site.turn.enter(self)
 
     # -- the worker's and the clock's calls
@@ -157,17 +142,17 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._is_idle and not self._unread.data:
             self.deadline = min(self.deadline, self._site.ends_idle(self._judge.arrival.kind))
             if self.deadline <= self._site.clock.now():
-                self._close()
+                self._leave().close()
 
     def abort(self, reason: Reason = Reason.DRAINED) -> None:
         """Cut the connection; an exchange under way ends for ``reason``."""
-        self._cut()
+        self._leave().abort()
         self._give_up_exchange(reason)
 
     def deadline_passed(self, now: float) -> None:
         """The clock's call."""
         due = self.deadline = self._site.clock.after(CHECK_S)
-        if self._writing.is_late(now, self._limits.write_timeout_s):
+        if self._writing.is_late(now, self._site.policy.limits.write_timeout_s):
             self.abort(Reason.WRITE_TIMEOUT)
         elif self._exchange is not None:
             self._exchange.check(now)
@@ -178,23 +163,17 @@ class ClientConnection(asyncio.BufferedProtocol):
                 if self._unread.data:
                     self._end(self._judge.refuse(ProtocolError(Reason.HEAD_TIMEOUT, "head_timeout")))
                 else:
-                    self._close()
-        elif self._state is REFUSING and not self._writing.unwritten:
-            self._close()
-        elif not self._writing.is_stalled:
-            # Closing waits for the last answer as long as the client takes some of it.
-            self._writing.stalled(now)
+                    self._leave().close()
 
     # -- the turn's calls
 
     def step(self) -> None:
         """Read a head, decide about it, or see to the exchange: one of them."""
         exchange = self._exchange
-        if exchange is not None:
-            if exchange.relay.then is None:
-                exchange.step()
-            else:
-                self._end(exchange.relay)
+        if exchange is not None and exchange.relay.then is not None:
+            self._end(exchange.relay)
+        elif exchange is not None:
+            exchange.step()
         elif self._unread.head is not None:
             self._decide()
             if self._exchange is not None:
@@ -215,15 +194,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         elif self._state is HEAD and self._unread.has_begun:
             self._end(self._judge.refuse(ProtocolError(Reason.INTERNAL_ERROR, "")))
         elif self._state is HEAD:
-            self._close()  # the request is answered, and whole: no second answer, and no reset that would destroy it
+            # The request is answered, and whole: no second answer, and no reset that would destroy it.
+            self._leave().close()
         elif self._state is BODY or self._state is ANSWER:
-            self._cut()  # how much of an answer is out is not known
+            self._leave().abort()  # how much of an answer is out is not known
 
     # -- reading
-
-    @property
-    def _limits(self) -> Limits:
-        return self._site.policy.limits
 
     @property
     def _is_idle(self) -> bool:
@@ -262,7 +238,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if refused is not None:
             self._end(refused)
         elif begins and self._unread.head is None:
-            self.deadline = self._site.clock.after(self._limits.head_timeout_s)
+            self.deadline = self._site.clock.after(self._site.policy.limits.head_timeout_s)
 
     def _decide(self) -> None:
         """Have the head that was read judged, and begin its exchange."""
@@ -272,9 +248,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         if admit is None:
             self._end(relay)
             return
-        body, new = self._unread.whole_body(head), exchange_for(admit.route)
-        reading, writing = self._reading, self._writing
-        exchange = self._exchange = new(self._site, self, reading, writing, relay, head, admit, body)
+        body, begun = self._unread.whole_body(head), exchange_for(admit.route)
+        exchange = begun(self._site, self, self._reading, self._writing, relay, head, admit, body)
+        self._exchange = exchange
         if body is None:
             self._state = CLIENT_MOVES[self._state][BODY]
             exchange.begin()
@@ -300,12 +276,10 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _end(self, relay: Relay) -> None:
         """The only end of an exchange, of a refused head too: its record is written, and its client goes on."""
         self._exchange = None
-        relay.record.duration_s = self._site.clock.now() - relay.started
         self._site.finished(relay)
-        if self._state is not CLOSING and self._state is not CLOSED:  # else none is there to be told
+        if self._state is not CLOSED:  # else none is there to be told
             self._go_on(relay)
-        if relay.suspect is not None:
-            self._site.explain(relay)
+        self._site.explain(relay)
 
     def _go_on(self, relay: Relay) -> None:
         """Answer what has ended, where that is ours to do, and go on with the connection or end it."""
@@ -317,11 +291,11 @@ class ClientConnection(asyncio.BufferedProtocol):
         if stays:
             self._next_head()
         elif then is CUT:
-            self._cut()
+            self._leave().abort()
         elif then is OURS or self._state is BODY or self._unread.data:
-            self._linger()
+            self._leave().linger()
         else:
-            self._close()
+            self._leave().close()
 
     def _give_up_exchange(self, reason: Reason) -> None:
         """The connection is gone or cut, and with it the exchange that was under way."""
@@ -333,32 +307,15 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._state = CLIENT_MOVES[self._state][HEAD]
         self._unread.next_request()
         self.deadline = self._site.clock.after(self._site.policy.limits.keepalive_timeout_s)
-        if self._reading.reasons:
-            self._reading.resume_all()
+        self._reading.resume_all()
         if self._writing.is_stalled:
             # A client that does not take its answers gets no further ones: together they would have no bound.
             self._reading.pause(Pause.UNREAD)
         elif self._unread.data:
             self._site.turn.enter(self)
 
-    def _linger(self) -> None:
-        """Close without losing the answer to a reset: end our side, and discard what still comes."""
-        self._state = CLIENT_MOVES[self._state][REFUSING]
+    def _leave(self) -> Leaving:
+        """Hand the connection over to what ends it."""
+        state, self._state = self._state, CLIENT_MOVES[self._state][CLOSED]
         self._unread.data = b""
-        self.deadline = self._site.clock.after(LINGER_S)
-        self._reading.resume_all()
-        self._writing.end()
-
-    def _close(self) -> None:
-        self._state = CLIENT_MOVES[self._state][CLOSING]
-        self._unread.data = b""
-        self.deadline = self._site.clock.after(CHECK_S)
-        self._writing.close()
-
-    def _cut(self) -> None:
-        """End the connection now and by reset: an answer that ends with its connection must not look complete."""
-        self._unread.data = b""
-        if self._state is not CLOSED:
-            if self._state is not CLOSING:
-                self._state = CLIENT_MOVES[self._state][CLOSING]
-            self._writing.reset()
+        return Leaving(self._site, self, state, (self._reading, self._writing), self.on_close)

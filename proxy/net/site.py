@@ -255,6 +255,7 @@ class Site:
 
     def finished(self, relay: Relay) -> None:
         """An exchange has ended: count it, and write its line, or leave that to ``explain`` where it has a suspect."""
+        relay.record.duration_s = self.clock.now() - relay.started
         self.metrics.exchange(relay.record)
         if relay.suspect is None:
             self.log.write(relay.record)
@@ -265,6 +266,8 @@ class Site:
         """Find out, for the operator alone, why the route of ``relay`` refused it or would have: after the answer. Its
         line is written when that is known, or at once where it is not looked for.
         """
+        if relay.suspect is None:
+            return
         if self.diagnoser is None:
             self.log.write(relay.record)
             return

@@ -217,6 +217,9 @@ class FakeTransport(asyncio.Transport):
 
     # -- what our protocols call
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
     def get_write_buffer_size(self) -> int:
         return len(self.outbox)
 

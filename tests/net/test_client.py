@@ -12,7 +12,7 @@ from proxy.core.addresses import AddressSet
 from proxy.core.policy import BodyMode
 from proxy.core.rate import RateRule
 from proxy.core.relay import Relay
-from proxy.net.client import LINGER_BYTES
+from proxy.net.leaving import LINGER_BYTES
 from proxy.reasons import Phase, Reason
 from tests.net.dialogue import OK, World, forged, policy, request, route, signed
 
