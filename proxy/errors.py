@@ -6,11 +6,15 @@ A refused request is a *value* (``core.exchange.Reject``), no exception. The exc
 * :exc:`HookwardError`, the root
   * :exc:`ProtocolError`: a peer (sender or upstream) broke the rules of its protocol
   * :exc:`ConfigError`: the configuration cannot be used; carries every :class:`Problem` found
+  * :exc:`FlagError`: the command line cannot be used; likewise
 
 Anything else that is raised is a bug. No exception here ever carries a body, secret, token or full signature.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Self
 
 from proxy.reasons import Reason
 from proxy.values import frozen
@@ -96,9 +100,22 @@ class Problem:
         return f"{self.place}: {self.what}\n    {self.mend}"
 
 
-class ConfigError(HookwardError):
-    """The configuration cannot be used: all its problems at once."""
+class _ProblemsError(HookwardError):
+    """What cannot be used, with all that is wrong with it at once."""
 
-    def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("\n".join(str(p) for p in problems))
-        self.problems = problems
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+    @classmethod
+    def of(cls, place: Place | str, what: str, mend: str) -> Self:
+        """The error of one problem."""
+        return cls([Problem(place, what, mend)])
+
+
+class ConfigError(_ProblemsError):
+    """The configuration cannot be used."""
+
+
+class FlagError(_ProblemsError):
+    """The command line cannot be used: exit status 64."""

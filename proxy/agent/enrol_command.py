@@ -10,14 +10,13 @@ from ipaddress import ip_address
 from proxy.agent.keys import CODE_S, SECRET_BYTES, JoinCode, join_key, offer_code
 from proxy.config.commandline import ExitCode
 from proxy.config.endpoints import ListenAddress
-from proxy.config.flags import FlagError
 from proxy.config.given_flags import parse_flags
 from proxy.config.host import environment
 from proxy.config.load import load_namespace
 from proxy.config.parsers import Parser
 from proxy.config.problems import suggestion
 from proxy.config.settings import Settings
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError, FlagError
 from proxy.net.clock import Clock
 from proxy.net.tls import LoadedPair, load_certificates
 
@@ -35,10 +34,10 @@ def main(argv: Sequence[str]) -> int:
     if rule is None:
         what, names = f"there is no agent {own.name[:64]!r} in the configuration", settings.agents.rules
         mend = suggestion(own.name[:64], names, otherwise=f"add [agent.{own.name[:64]}] with `key` and `routes`")
-        raise ConfigError([Problem("enrol", what, mend)])
+        raise ConfigError.of("enrol", what, mend)
     if not rule.key_path:
         what = "the key of this agent is no file, so nothing can be written there"
-        raise ConfigError([Problem(f"agent.{own.name}.key", what, 'write key = "file:/path"')])
+        raise ConfigError.of(f"agent.{own.name}.key", what, 'write key = "file:/path"')
     contexts = load_certificates(settings)
     assert contexts is not None, "the configuration of agents asks for certificates"
     relay = relay or guess_address(settings, contexts.loaded)
@@ -50,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         what = f"the code cannot be kept beside it: {error.strerror}"
         mend = "let the user that runs hookward write to its folder"
-        raise ConfigError([Problem(rule.key_path, what, mend)]) from None
+        raise ConfigError.of(rule.key_path, what, mend) from None
     _tell(own.name, relay, JoinCode(own.name, secret, certificate, relay).write())
     return ExitCode.OK
 
@@ -71,7 +70,7 @@ def read_relay(text: str, flag: str) -> str:
     found = _ADDRESS.fullmatch(text.strip())
     port = 0 if found is None else int(found[1] or HTTPS_PORT)
     if found is None or not 0 < port < 1 << 16:
-        raise FlagError([Problem(flag, f"{text[:80]!r} is not the address of a relay", "write HOST:PORT")])
+        raise FlagError.of(flag, f"{text[:80]!r} is not the address of a relay", "write HOST:PORT")
     return found[0] if found[1] else f"{found[0]}:{port}"
 
 

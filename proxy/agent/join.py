@@ -14,7 +14,7 @@ from proxy.agent.keys import JoinCode, Membership, MembershipFile, read_code
 from proxy.agent.pulse import Backoff
 from proxy.agent.serve import instance
 from proxy.config.settings import Dials
-from proxy.errors import ConfigError, Mistake, Problem
+from proxy.errors import ConfigError, Mistake
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ async def join_all(dials: Dials, wall: Callable[[], float]) -> None:
         try:
             code = read_code(text)
         except Mistake as mistake:
-            raise ConfigError([Problem("--join", mistake.what, mistake.mend)]) from None
+            raise ConfigError.of("--join", mistake.what, mistake.mend) from None
         await _join(code, dials, wall)
 
 
@@ -37,7 +37,7 @@ async def _join(code: JoinCode, dials: Dials, wall: Callable[[], float]) -> None
         relay = dials.relays[0]  # said here, it is nearer to the truth
     if not relay:
         mend = "add --relay HOST:PORT"
-        raise ConfigError([Problem("--join", "the code does not say where the relay is", mend)])
+        raise ConfigError.of("--join", "the code does not say where the relay is", mend)
     file = MembershipFile(dials.state_dir)
     before = file.found.get(relay)
     # Started again with the same command. Whether the relay has heard us out the first time, only it knows.
@@ -53,7 +53,7 @@ async def _join(code: JoinCode, dials: Dials, wall: Callable[[], float]) -> None
         except OSError as error:
             mend = "name a folder of yours with --state-dir"
             what = f"the key cannot be kept there: {error.strerror}"
-            raise ConfigError([Problem(dials.state_dir, what, mend)]) from None
+            raise ConfigError.of(dials.state_dir, what, mend) from None
 
     credential = Credential(Purpose.JOIN, code.name, instance(), code.key(), (code.certificate.hex(),))
     reached = await _until_reached(relay, credential, dials, keep)
@@ -73,7 +73,7 @@ async def _until_reached(
         except DialError as error:
             if error.refused:
                 mend = "run `hookward enrol` there again, for a new code"
-                raise ConfigError([Problem(f"relay {relay}", str(error), mend)]) from None
+                raise ConfigError.of(f"relay {relay}", str(error), mend) from None
             if told != str(error):
                 told = str(error)
                 log.warning("relay %s cannot be reached: %s", relay, error)

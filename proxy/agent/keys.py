@@ -29,7 +29,7 @@ from proxy.agent.hello import KEY_BYTES, TalkError, from_text, to_text
 from proxy.config.guarded_files import make_folder, reach, replace_file
 from proxy.config.secret_files import kept_mode, read_bounded, user_name
 from proxy.config.settings import AgentRule
-from proxy.errors import ConfigError, Mistake, Problem
+from proxy.errors import ConfigError, Mistake
 from proxy.values import frozen
 
 #: Beside the key's file, while a code is open.
@@ -178,7 +178,7 @@ class MembershipFile:
         return {one.relay: one for one in members}
 
     def _wrong(self, what: str, mend: str) -> ConfigError:
-        return ConfigError([Problem(self._path, what, mend)])
+        return ConfigError.of(self._path, what, mend)
 
     def _mend_of(self, error: OSError) -> str:
         path, folder = shlex.quote(self._path), shlex.quote(self._folder)

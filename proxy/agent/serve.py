@@ -22,7 +22,7 @@ from proxy.agent.talk import hold_fast
 from proxy.config.settings import Dials, Loaded
 from proxy.core.addresses import Peer
 from proxy.core.policy import Endpoint, Exposure, HealthCheck
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError
 from proxy.net.admission import ConnectionSlots
 from proxy.net.client import ClientConnection
 from proxy.net.health import ask
@@ -47,7 +47,7 @@ class Agent:
         if not self.links:
             what = "has joined no relay yet"
             mend = "run `hookward enrol NAME` on the relay, and `hookward agent --join CODE` here"
-            raise ConfigError([Problem(dials.state_dir, what, mend)])
+            raise ConfigError.of(dials.state_dir, what, mend)
         self._tasks: list[asyncio.Task[None]] = []
 
     def _link(self, relay: str) -> RelayLink:
@@ -55,7 +55,7 @@ class Agent:
         if member is None:
             what = f"has not joined the relay {relay}"
             mend = "run `hookward enrol NAME` there, and `hookward agent --join CODE` here"
-            raise ConfigError([Problem(self._dials.state_dir, what, mend)])
+            raise ConfigError.of(self._dials.state_dir, what, mend)
         return RelayLink(member, relay, instance(), self._dials, self)
 
     def use(self, loaded: Loaded) -> None:

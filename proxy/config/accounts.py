@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from proxy.config.settings import Settings
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError
 from proxy.values import frozen
 
 
@@ -76,11 +76,11 @@ def find_user(name: str, where: str = "user") -> pwd.struct_passwd:
     """The user of a name or number; ConfigError at ``where`` (a key or a flag) where the host has none such."""
     with suppress(KeyError):
         return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
-    raise ConfigError([Problem(where, f"this host has no user {name!r}", "name one of its users (useradd makes one)")])
+    raise ConfigError.of(where, f"this host has no user {name!r}", "name one of its users (useradd makes one)")
 
 
 def find_group(name: str, where: str = "group") -> int:
     """The number of a group, by its name or number; ConfigError as above."""
     with suppress(KeyError):
         return (grp.getgrgid(int(name)) if name.isdecimal() else grp.getgrnam(name)).gr_gid
-    raise ConfigError([Problem(where, f"this host has no group {name!r}", "name one of its groups (groupadd)")])
+    raise ConfigError.of(where, f"this host has no group {name!r}", "name one of its groups (groupadd)")

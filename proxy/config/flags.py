@@ -16,7 +16,7 @@ from proxy.config.flag_names import ENVIRONMENT_PREFIX, FLAGS, Flag, Given, as_f
 from proxy.config.parse import read_value
 from proxy.config.problems import Problems, nearest, suggestion
 from proxy.config.tree import Table
-from proxy.errors import HookwardError, Mistake, Place, Problem
+from proxy.errors import FlagError, Mistake, Place, Problem
 
 _KNOWN = [flag.option for flag in FLAGS] + ["--config", "--check-config", "--help", "--help-all"]
 #: What Kubernetes puts into the environment of every container when a service is called "hookward".
@@ -24,14 +24,6 @@ _KUBERNETES = re.compile(r"HOOKWARD_(?:PORT(?:_[0-9]+_.*)?|SERVICE_.*)")
 #: Chooses the event loop before anything is loaded; a setting of tests, not of operators.
 _LOOP_VARIABLE = ENVIRONMENT_PREFIX + "LOOP"
 CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
-
-
-class FlagError(HookwardError):
-    """The command line cannot be used: exit status 64. ``problems`` says all that is wrong with it."""
-
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = list(problems)
-        super().__init__("\n".join(map(str, self.problems)))
 
 
 class Words(SimpleNamespace):
@@ -63,9 +55,9 @@ def take_file(namespace: Words, rest: Sequence[str]) -> None:
     if len(rest) > 1 or not (word.endswith(".toml") or Path(word).exists()):
         what = "a word belongs to no flag, and is no file of a configuration"
         mend = "name one file (--config FILE); see --help for the flags and commands"
-        raise FlagError([Problem("command line", what, mend)])
+        raise FlagError.of("command line", what, mend)
     if namespace.config not in {None, word}:
-        raise FlagError([Problem("--config", "two files are named, and one is read", "leave one of them out")])
+        raise FlagError.of("--config", "two files are named, and one is read", "leave one of them out")
     namespace.config = word
 
 

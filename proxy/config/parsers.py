@@ -15,8 +15,8 @@ from typing import NoReturn
 from proxy.config import kinds
 from proxy.config.commandline import ExitCode
 from proxy.config.flag_names import FLAGS, Flag
-from proxy.config.flags import CONFIG_VARIABLE, FlagError, Words
-from proxy.errors import Problem
+from proxy.config.flags import CONFIG_VARIABLE, Words
+from proxy.errors import FlagError
 
 #: Flags that would carry a secret's value, and where the value belongs instead.
 _REFUSED = {
@@ -67,9 +67,9 @@ class RunParser(argparse.ArgumentParser):
         """Called by argparse. Its messages quote what was typed where it is unknown; then we say less."""
         match = re.match(r"argument ([^:]+): (.*)", message, re.DOTALL)
         if match is None:
-            raise FlagError([Problem("command line", "cannot be read", "see --help for the flags")])
+            raise FlagError.of("command line", "cannot be read", "see --help for the flags")
         what = "expects no value" if "ignored explicit argument" in match[2] else match[2]
-        raise FlagError([Problem(match[1].split("/")[-1], what, "see --help for its form")])
+        raise FlagError.of(match[1].split("/")[-1], what, "see --help for its form")
 
 
 class _Keep(argparse.Action):
@@ -95,7 +95,7 @@ class _Once(argparse.Action):
         self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
     ) -> None:
         if getattr(namespace, self.dest) not in {None, values}:
-            raise FlagError([Problem(option or "", "is given twice, and takes one value", "leave one of them out")])
+            raise FlagError.of(option or "", "is given twice, and takes one value", "leave one of them out")
         setattr(namespace, self.dest, values)
 
 
@@ -106,14 +106,10 @@ class _RefuseValue(argparse.Action):
         self, _parser: argparse.ArgumentParser, _space: argparse.Namespace, _values: object, option: str | None = None
     ) -> NoReturn:
         option = option or ""
-        raise FlagError(
-            [
-                Problem(
-                    option,
-                    "a secret's value is not taken from the command line, where every user of this host can read it",
-                    f"use {_REFUSED[option]}; and change the secret, if this was a real one",
-                )
-            ]
+        raise FlagError.of(
+            option,
+            "a secret's value is not taken from the command line, where every user of this host can read it",
+            f"use {_REFUSED[option]}; and change the secret, if this was a real one",
         )
 
 

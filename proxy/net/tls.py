@@ -310,7 +310,7 @@ def _read(path: str, where: str) -> str:
 
 
 def _problem(where: str, what: str, mend: str) -> ConfigError:
-    return ConfigError([Problem(where, what, mend)])
+    return ConfigError.of(where, what, mend)
 
 
 def _stamp(pair: KeyPair) -> _Stamp:

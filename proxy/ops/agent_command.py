@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from proxy.config.commandline import ExitCode
-from proxy.config.flags import FlagError, Words, take_file
+from proxy.config.flags import Words, take_file
 from proxy.config.parsers import RunParser, add_run_flags
 from proxy.config.secret_files import read_reference
 from proxy.config.settings import Dials
-from proxy.errors import Mistake, Problem
+from proxy.errors import FlagError, Mistake
 from proxy.ops import run_command
 
 EXAMPLES = """\
@@ -99,14 +99,14 @@ def _login(reference: str | None) -> bytes:
     try:
         return read_reference(reference, "", os.environ).value
     except Mistake as mistake:
-        raise FlagError([Problem("--proxy-login", mistake.what, mistake.mend)]) from None
+        raise FlagError.of("--proxy-login", mistake.what, mistake.mend) from None
 
 
 def _path(text: str | None) -> str:
     if text is None:
         return ""
     if not text.startswith("/") or not text.isascii() or not text.isprintable() or " " in text:
-        raise FlagError([Problem("--health", f"{text[:80]!r} is not the path of a URL", 'write "/healthz"')])
+        raise FlagError.of("--health", f"{text[:80]!r} is not the path of a URL", 'write "/healthz"')
     return text
 
 

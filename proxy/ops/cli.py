@@ -12,9 +12,8 @@ from collections.abc import Sequence
 
 import proxy
 from proxy.config.commandline import ExitCode
-from proxy.config.flags import FlagError
 from proxy.config.problems import suggestion
-from proxy.errors import Problem
+from proxy.errors import FlagError
 from proxy.ops.commands import COMMANDS
 from proxy.ops.help import BARE, full_help_text, help_text, is_bare
 from proxy.ops.journal import outcome
@@ -59,7 +58,7 @@ def _unknown(word: str) -> FlagError:
     mend = suggestion(word, COMMANDS, what="commands")
     if word.endswith(".toml"):
         mend = f"a file is started with `hookward run {word[:80]}`, and checked with `hookward check {word[:80]}`"
-    return FlagError([Problem(repr(word[:40]), "unknown command", mend)])
+    return FlagError.of(repr(word[:40]), "unknown command", mend)
 
 
 def _proxy_py_is_mixed_in() -> bool:

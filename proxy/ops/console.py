@@ -13,7 +13,7 @@ from types import ModuleType
 
 from proxy.config.settings import Settings
 from proxy.core.metrics import plain_snapshot
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError
 from proxy.net.http_server import JSON, TEXT, Answer, Request
 from proxy.net.site import Site
 from proxy.ops.journal import audit
@@ -72,7 +72,7 @@ async def open_console(
     except store.StoreFailedError as error:
         mend = "let the user that hookward runs as write there, or name another file"
         what = f"{settings.console.store} cannot be used ({error})"
-        raise ConfigError([Problem("console.store", what, mend)]) from None
+        raise ConfigError.of("console.store", what, mend) from None
     scheme = "http" if listen.is_local else "https"
     console.places += [f"{scheme}://{bound}" for place, bound in own.held if place.use == CONSOLE]
     await own.serve(CONSOLE, console.server, secure=not listen.is_local)

@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Iterable, MutableMapping
 
 from proxy.config.endpoints import read_listen
-from proxy.errors import ConfigError, Mistake, Problem
+from proxy.errors import ConfigError, Mistake
 from proxy.net.sockets import BoundSocket
 from proxy.ops.places import Held, ListenPlace
 from proxy.values import mutable
@@ -128,7 +128,7 @@ def receive(environ: MutableMapping[str, str]) -> OldProcess | None:
         channel = socket.socket(fileno=_closed_on_exec(message["channel"]))
     except (ValueError, KeyError, TypeError, OSError, Mistake):
         mend = "it is set by a running hookward for the process that replaces it: unset it"
-        raise ConfigError([Problem(VARIABLE, "does not name sockets that were handed over", mend)]) from None
+        raise ConfigError.of(VARIABLE, "does not name sockets that were handed over", mend) from None
     return OldProcess(held, channel)
 
 

@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterable
 from typing import TextIO
 
 from proxy.config.commandline import ExitCode, visible
-from proxy.config.flags import FlagError
 from proxy.config.host import how_to_install
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError, FlagError, Problem
 from proxy.net.sockets import ListenError
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}

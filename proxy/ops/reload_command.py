@@ -17,10 +17,9 @@ from contextlib import closing
 from pathlib import Path
 
 from proxy.config.commandline import ExitCode
-from proxy.config.flags import FlagError
 from proxy.config.host import RELOAD_VARIABLE
 from proxy.config.parsers import Parser
-from proxy.errors import Problem
+from proxy.errors import FlagError
 from proxy.ops.notify import REFUSED
 
 #: systemd gives up after 90 s.
@@ -34,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     path = os.environ.get(RELOAD_VARIABLE, "")
     if not path.startswith("/"):
         mend = "set it for the service too, as the units of `hookward unit` do; or send SIGHUP and look at the log"
-        raise FlagError([Problem(RELOAD_VARIABLE, "is not set to the path of a socket", mend)])
+        raise FlagError.of(RELOAD_VARIABLE, "is not set to the path of a socket", mend)
     Path(path).unlink(missing_ok=True)  # of an earlier one that was killed while waiting
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as sock:
         sock.bind(path)

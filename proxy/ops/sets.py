@@ -8,7 +8,7 @@ from typing import Protocol
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.core.metrics import Metrics
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError
 
 
 class _Refresher(Protocol):
@@ -41,7 +41,7 @@ class PublishedSets:
             from proxy.net import feeds
         except ImportError:
             what = "a published set is used for the first time, and what refreshes it cannot be read by this user"
-            raise ConfigError([Problem("allow", what, "restart hookward")]) from None
+            raise ConfigError.of("allow", what, "restart hookward") from None
         self._refresher = feeds.SetRefresher(*self._parts)
 
     async def fetch_missing(self, loaded: Loaded) -> Loaded:

@@ -156,13 +156,13 @@ def _open_store(site: Site, settings: DuplicateSettings) -> SharedStore | None:
         except (StoreError, OSError) as error:
             what = f"{settings.path} cannot be used ({error.strerror if isinstance(error, OSError) else error})"
             mend = f'let the user that hookward runs as write there, or name another file: path = ".../{FILE_NAME}"'
-            raise ConfigError([Problem("duplicates.path", what, mend)]) from None
+            raise ConfigError.of("duplicates.path", what, mend) from None
         return store
     if settings.url is not None:
         try:
             store = _redis_store(settings.url)
         except StoreError as error:
-            raise ConfigError([Problem("duplicates.url", str(error), 'write "redis://127.0.0.1:6379/0"')]) from None
+            raise ConfigError.of("duplicates.url", str(error), 'write "redis://127.0.0.1:6379/0"') from None
         return store
     return None
 

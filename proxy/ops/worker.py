@@ -24,7 +24,7 @@ from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded, Settings
 from proxy.core.metric_families import JOURNAL_DROPPED, LOG_WITHHELD
 from proxy.core.metrics import Metrics, Snapshot, render, render_open_metrics
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError
 from proxy.net.access_log import AccessLog
 from proxy.net.admission import ConnectionSlots
 from proxy.net.clock import NEVER
@@ -376,4 +376,4 @@ def _open_sink(settings: Settings, *, siblings: bool) -> LogSink | None:
         what = f"{settings.access_log} cannot be opened ({error.strerror})"
         missing = isinstance(error, FileNotFoundError)
         mend = "create its folder" if missing else "let the user that hookward runs as write there"
-        raise ConfigError([Problem("access_log", what, mend)]) from None
+        raise ConfigError.of("access_log", what, mend) from None

@@ -19,13 +19,12 @@ from pathlib import Path
 from textwrap import fill
 
 from proxy.config.commandline import ExitCode
-from proxy.config.flags import FlagError
 from proxy.config.host import environment
 from proxy.config.load import load
 from proxy.config.parsers import Parser
 from proxy.config.settings import QueueSettings
 from proxy.core.search import FORMS, Query, SearchError, parse_query
-from proxy.errors import Problem
+from proxy.errors import FlagError, Problem
 from proxy.net.clock import Clock
 from proxy.queue import showing
 from proxy.queue.opening import OpenStore, open_store
@@ -107,7 +106,7 @@ def _place(arguments: argparse.Namespace) -> _StorePlace:
     words = [] if arguments.config is None else ["--config", arguments.config]
     if not words and "HOOKWARD_CONFIG" not in os.environ:
         mend = "name the configuration, -c /etc/hookward/hookward.toml, or the folder, --queue-path DIR"
-        raise FlagError([Problem("hookward queue", "does not know where the store is", mend)])
+        raise FlagError.of("hookward queue", "does not know where the store is", mend)
     loaded = load(words, environment())
     if loaded.settings.queue is None:
         problem = Problem("queue", "the configuration names no place to keep deliveries in", "add `state_dir`")
@@ -160,7 +159,7 @@ class _Command:
         try:
             return parse_query(text, self.now)
         except SearchError as error:
-            raise FlagError([Problem(f"column {error.column} of {text!r}", error.what, error.mend)]) from None
+            raise FlagError.of(f"column {error.column} of {text!r}", error.what, error.mend) from None
 
     @property
     def names_some(self) -> bool:
@@ -238,7 +237,7 @@ async def _replay(command: _Command) -> int:
 async def _drop(command: _Command) -> int:
     if not command.words and not command.arguments.yes and not command.arguments.dry_run:
         mend = "look with --dry-run, then add --yes"
-        raise FlagError([Problem("hookward queue drop", "removes for good what is not named by its id", mend)])
+        raise FlagError.of("hookward queue drop", "removes for good what is not named by its id", mend)
     return await _change(command, "dropped", command.store.drop)
 
 
@@ -265,7 +264,7 @@ async def _pause(command: _Command) -> int:
     if wrong:
         # Whoever believes that a route is paused takes the application away.
         what, mend = f"{wrong[0]!r} is no route that keeps deliveries", 'write deliver = "fallback" or "queue" there'
-        raise FlagError([Problem("hookward queue pause", what, mend)])
+        raise FlagError.of("hookward queue pause", what, mend)
     return await _set_pause(command, paused=True)
 
 
@@ -295,9 +294,7 @@ async def _export(command: _Command) -> int:
 def _need_words(command: _Command, what: str) -> None:
     if not command.words:
         action = command.arguments.action
-        raise FlagError(
-            [Problem(f"hookward queue {action}", f"needs {what}", "hookward queue list shows what there is")]
-        )
+        raise FlagError.of(f"hookward queue {action}", f"needs {what}", "hookward queue list shows what there is")
 
 
 def _all_found(command: _Command, found: int) -> int:

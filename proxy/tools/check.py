@@ -18,7 +18,7 @@ from textwrap import fill
 from proxy.config.accounts import identity_of
 from proxy.config.commandline import ExitCode
 from proxy.config.describe import describe
-from proxy.config.flags import CONFIG_VARIABLE, FlagError, Words, take_file
+from proxy.config.flags import CONFIG_VARIABLE, Words, take_file
 from proxy.config.host import environment, worker_count
 from proxy.config.load import load_namespace
 from proxy.config.parsers import RunParser, add_run_flags
@@ -29,7 +29,7 @@ from proxy.config.settings import Fixture, Loaded
 from proxy.config.words import count
 from proxy.core.addresses import Peer
 from proxy.core.walk import Trip, Walk, walk
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError, FlagError, Problem
 from proxy.net.certificate import Served, certificate_notes, read_served
 from proxy.net.certificate import sentence as of_certificate
 from proxy.net.clock import Clock

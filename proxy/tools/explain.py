@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from proxy.config.commandline import ExitCode, Paint, visible
-from proxy.config.flags import CONFIG_VARIABLE, FlagError, Words
+from proxy.config.flags import CONFIG_VARIABLE, Words
 from proxy.config.guarded_files import folder_of, open_below
 from proxy.config.host import environment
 from proxy.config.kinds import INSTANT
@@ -28,7 +28,7 @@ from proxy.core.addresses import Peer
 from proxy.core.causes import Diagnosis
 from proxy.core.policy import Exposure
 from proxy.core.walk import ADMITTED, CheckResult, Trip, Walk, walk
-from proxy.errors import Mistake, Problem
+from proxy.errors import FlagError, Mistake
 from proxy.net.clock import Clock
 from proxy.reasons import Reason
 from proxy.tools.pasted import is_written_for_people, written_otherwise
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
         return ExitCode.OK
     arguments, rest = parser.parse_known_args(list(argv), Words())
     if arguments.file is None or rest:
-        raise FlagError([Problem("FILE", "name one saved delivery", "see hookward explain --help")])
+        raise FlagError.of("FILE", "name one saved delivery", "see hookward explain --help")
     saved = read_file(arguments.file, arguments.entry)
     loaded = _load(arguments)
     now, as_of = _now(arguments.at, saved)
@@ -115,7 +115,7 @@ def read_file(path: str, entry: int | None = None) -> Saved:
     try:
         return read_saved(read_bytes(path), no_files if path == "-" else read_beside, entry=entry)
     except Mistake as mistake:
-        raise FlagError([Problem(visible(path), mistake.what, mistake.mend)]) from None
+        raise FlagError.of(visible(path), mistake.what, mistake.mend) from None
 
 
 def read_bytes(path: str) -> bytes:
@@ -181,7 +181,7 @@ def parse_instant(text: str) -> float:
         return value if abs(value) < 1e11 else value / 1000
     except ValueError:
         mend = "write 2026-03-01T09:15:00Z, or seconds since 1970"
-        raise FlagError([Problem("--at", f"{text[:40]!r} is no time", mend)]) from None
+        raise FlagError.of("--at", f"{text[:40]!r} is no time", mend) from None
 
 
 def _shown(seconds: float) -> str:
@@ -194,7 +194,7 @@ def _peer(text: str | None) -> Peer | None:
     try:
         return Peer.unix() if text == "unix:" else Peer.of(text)
     except ValueError:
-        raise FlagError([Problem("--from", f"{text[:60]!r} is not an address", "write 192.0.2.7")]) from None
+        raise FlagError.of("--from", f"{text[:60]!r} is not an address", "write 192.0.2.7") from None
 
 
 def _print(saved: Saved, found: Walk, as_of: str, paint: Paint) -> None:

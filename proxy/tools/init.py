@@ -17,14 +17,13 @@ from urllib.parse import urlsplit
 
 from proxy.config.commandline import ExitCode
 from proxy.config.flag_names import quoted
-from proxy.config.flags import FlagError
 from proxy.config.host import command
 from proxy.config.kinds import LISTEN, ROUTE_PATH, UPSTREAM_URL, URL, Kind, read_within
 from proxy.config.parsers import Parser
 from proxy.core.schemes import Provider, find
 from proxy.core.signatures import needs_public_keys
 from proxy.core.tokens import TokenKind
-from proxy.errors import Mistake, Problem
+from proxy.errors import FlagError, Mistake, Problem
 from proxy.tools.gen_secret import issued, make_secret, write_secret
 from proxy.tools.providers import provider_named
 from proxy.values import frozen
@@ -123,13 +122,13 @@ def _write(wanted: FirstFile, target: Path) -> FilesMade:
     """Write the secret and the file. FlagError, and nothing is written, where the file is there already."""
     if target.exists() or target.is_symlink():
         what = f"{target} is there already, and is not overwritten"
-        raise FlagError([Problem("PATH", what, f"name another file, or add the route of {wanted.provider.slug} to it")])
+        raise FlagError.of("PATH", what, f"name another file, or add the route of {wanted.provider.slug} to it")
     secret = target.parent / wanted.secret_name
     try:
         said = _make(wanted.provider, secret)
         write_secret(str(target), wanted.text())
     except ValueError as error:
-        raise FlagError([Problem("PATH", str(error), "name a file in a folder that may be written to")]) from None
+        raise FlagError.of("PATH", str(error), "name a file in a folder that may be written to") from None
     return FilesMade(str(target), str(secret), said)
 
 
@@ -195,9 +194,7 @@ def _ask(question: str, default: str, read: Callable[[str], object]) -> str:
             answer = input(f"{question} [{default}]: ").strip() or default
             read(answer)
         except EOFError:
-            raise FlagError(
-                [Problem("init", "there was no answer", "name the provider: hookward init github")]
-            ) from None
+            raise FlagError.of("init", "there was no answer", "name the provider: hookward init github") from None
         except FlagError as error:
             print(f"  {error.problems[0].what}: {error.problems[0].mend}")
         except Mistake as mistake:

@@ -13,9 +13,8 @@ from importlib import resources
 from pathlib import Path
 
 from proxy.config.commandline import ExitCode
-from proxy.config.flags import FlagError
 from proxy.config.parsers import Parser
-from proxy.errors import Problem
+from proxy.errors import FlagError
 from proxy.values import frozen
 
 _MAKER = Path(__file__).resolve().parents[2] / "packaging" / "pages" / "make.py"
@@ -81,6 +80,6 @@ def _text(name: str) -> str:
         return shipped.read_text("utf-8")
     if not _MAKER.is_file():
         what, mend = "is not part of this installation", "install hookward from a wheel or a package"
-        raise FlagError([Problem(name, what, mend)])
+        raise FlagError.of(name, what, mend)
     command = [sys.executable, str(_MAKER), name]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout  # noqa: S603 - our own script

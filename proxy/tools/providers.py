@@ -11,14 +11,13 @@ import textwrap
 from collections.abc import Sequence
 
 from proxy.config.commandline import ExitCode, Paint
-from proxy.config.flags import FlagError
 from proxy.config.parsers import Parser
 from proxy.config.problems import suggestion
 from proxy.config.words import algorithm, token_place
 from proxy.core.schemes import ALIASES, PROVIDERS, Provider, find
 from proxy.core.signatures import needs_public_keys
 from proxy.core.signing.scheme import Method, Scheme
-from proxy.errors import Problem
+from proxy.errors import FlagError
 from proxy.values import frozen
 
 #: What a terminal has at least.
@@ -93,7 +92,7 @@ def provider_named(name: str) -> Provider:
         return found
     slug, otherwise = name.lower().replace("-", "_")[:64], "`hookward providers` lists those that are known"
     mend = suggestion(slug, [*PROVIDERS, *ALIASES], otherwise=otherwise)
-    raise FlagError([Problem("PROVIDER", f"there is no provider {name[:64]!r}", mend)])
+    raise FlagError.of("PROVIDER", f"there is no provider {name[:64]!r}", mend)
 
 
 def build_parser() -> Parser:

@@ -7,8 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from proxy.config.flags import FlagError
-from proxy.errors import Problem
+from proxy.errors import FlagError
 from proxy.net.private import PrivateEnd, find, folders
 from proxy.values import frozen
 
@@ -46,15 +45,15 @@ def running_process(follow: str | None, state_dir: str | None) -> Running:
     if follow is not None and not follow.isdecimal():
         named = _NAME.fullmatch(Path(follow).name)
         if named is None:
-            raise FlagError([Problem("--follow", f"{follow[:80]!r} is no private socket", "name a PID or the socket")])
+            raise FlagError.of("--follow", f"{follow[:80]!r} is no private socket", "name a PID or the socket")
         return Running(int(named[1]), (str(Path(follow).parent), *places))
     ends = _ends(places, state_dir, None if follow is None else int(follow))
     processes = sorted({end.process for end in ends if os.access(end.path, os.R_OK | os.W_OK)})
     if not processes:
         which = "no hookward of yours" if follow is None else f"no hookward with the PID {follow}"
         mend = "start it with state_dir (or as a unit, which has a folder for its sockets), or run this as its user"
-        raise FlagError([Problem("--follow", f"{which} was found that could be asked", mend)])
+        raise FlagError.of("--follow", f"{which} was found that could be asked", mend)
     if len(processes) > 1:
         found = ", ".join(map(str, processes))
-        raise FlagError([Problem("--follow", f"several are running: {found}", f"write --follow {processes[0]}")])
+        raise FlagError.of("--follow", f"several are running: {found}", f"write --follow {processes[0]}")
     return Running(processes[0], tuple(places))

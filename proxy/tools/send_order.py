@@ -13,7 +13,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from proxy.config.flags import FlagError
 from proxy.config.given_flags import parse_flags
 from proxy.config.guards import slug_of
 from proxy.config.host import environment
@@ -26,7 +25,7 @@ from proxy.core.schemes import PROVIDERS, Provider, TokenSpec, decode_secret, fi
 from proxy.core.secrets import Secret
 from proxy.core.signatures import needs_public_keys
 from proxy.core.signing.signer import plays_key
-from proxy.errors import ConfigError, Mistake, Problem
+from proxy.errors import ConfigError, FlagError, Mistake, Problem
 from proxy.net.clock import Clock
 from proxy.tools.providers import provider_named
 from proxy.tools.samples import GENERIC, Sample, choose, samples_of
@@ -93,16 +92,16 @@ def read_secret(arguments: argparse.Namespace, provider: Provider, environ: Mapp
             return value
         return decode_secret(provider, value)
     except Mistake as mistake:
-        raise ConfigError([Problem(where, mistake.what, mistake.mend)]) from None
+        raise ConfigError.of(where, mistake.what, mistake.mend) from None
 
 
 def _named(arguments: argparse.Namespace) -> RouteTarget:
     """The provider that is named, at ``--url``."""
     if arguments.route is not None:
-        raise FlagError([Problem("--route", "is a route of no configuration", "add --config PATH")])
+        raise FlagError.of("--route", "is a route of no configuration", "add --config PATH")
     if arguments.provider is None:
         what, mend = "say whose delivery", "write hookward send github, or --config PATH with --route NAME"
-        raise FlagError([Problem("PROVIDER", what, mend)])
+        raise FlagError.of("PROVIDER", what, mend)
     return RouteTarget(provider_named(arguments.provider), None, url=arguments.url or "")
 
 
@@ -121,7 +120,7 @@ def _shift_words(arguments: argparse.Namespace, provider: Provider) -> None:
         return
     if arguments.event is not None:
         what = f"the route takes the deliveries of {provider.slug!r}"
-        raise FlagError([Problem("PROVIDER", what, "leave PROVIDER out, or choose another route")])
+        raise FlagError.of("PROVIDER", what, "leave PROVIDER out, or choose another route")
     arguments.event = arguments.provider
 
 
@@ -252,7 +251,7 @@ def _choose(routes: Sequence[Route], name: str | None, provider: str | None) -> 
                 return route
         names = [route.name for route in routes]
         mend = suggestion(name, names, otherwise=f"the routes are {', '.join(names)}")
-        raise FlagError([Problem("--route", f"there is no route {name[:64]!r}", mend)])
+        raise FlagError.of("--route", f"there is no route {name[:64]!r}", mend)
     fits = [route for route in routes if provider is None or _takes(route, provider)]
     if len(fits) == 1:
         return fits[0]
@@ -260,8 +259,8 @@ def _choose(routes: Sequence[Route], name: str | None, provider: str | None) -> 
     if not fits:
         assert provider is not None
         what = f"no route takes the deliveries of {provider[:64]!r}; there are {_list(routes)}"
-        raise FlagError([Problem("PROVIDER", what, mend)])
-    raise FlagError([Problem("--route", f"several routes could be meant: {_list(fits)}", mend)])
+        raise FlagError.of("PROVIDER", what, mend)
+    raise FlagError.of("--route", f"several routes could be meant: {_list(fits)}", mend)
 
 
 def _takes(route: Route, provider: str) -> bool:
@@ -309,13 +308,13 @@ def _url(settings: Settings, route: Route) -> str:
     """Where our own listener takes what is for ``route``."""
     ours = [address for address in settings.listen if address.is_tcp]
     if not ours:
-        raise FlagError([Problem("--url", "hookward listens on no address that could be called", _GIVE_URL)])
+        raise FlagError.of("--url", "hookward listens on no address that could be called", _GIVE_URL)
     if settings.proxy_protocol == "require":
         what = "the listener wants a PROXY header first, which only your balancer sends"
-        raise FlagError([Problem("--url", what, "give the URL of the balancer: --url https://HOST/PATH")])
+        raise FlagError.of("--url", what, "give the URL of the balancer: --url https://HOST/PATH")
     address = ours[0]
     if address.port == 0:
-        raise FlagError([Problem("--url", "the kernel chooses the port of the listener", _GIVE_URL)])
+        raise FlagError.of("--url", "the kernel chooses the port of the listener", _GIVE_URL)
     host = address.host or "127.0.0.1"
     if ip_address(host).is_unspecified:
         host = "127.0.0.1" if ip_address(host).version == 4 else "::1"

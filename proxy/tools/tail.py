@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from proxy.config.commandline import ExitCode, Paint, visible
-from proxy.config.flags import FlagError
 from proxy.config.parsers import Parser
 from proxy.core.record import agent_of
 from proxy.core.search import FORMS, Query, SearchError, parse_query
-from proxy.errors import Problem
+from proxy.errors import FlagError
 from proxy.net.clock import Clock
 from proxy.net.log_formats import clock_text
 from proxy.net.private import PrivateEnd, PrivateError, stream
@@ -52,7 +51,7 @@ def _events(arguments: argparse.Namespace, words: str, query: Query) -> AsyncGen
     if follow is not None and not follow.isdecimal() and not follow.endswith(".sock"):
         if follow != "-" and not Path(follow).is_file():
             mend = "name a PID, a private socket or an access log"
-            raise FlagError([Problem("--follow", f"there is no file {follow[:80]!r}", mend)])
+            raise FlagError.of("--follow", f"there is no file {follow[:80]!r}", mend)
         return follow_file(follow, query, last=arguments.lines)
     return _of_process(running_process(follow, arguments.state_dir), words)
 
@@ -79,7 +78,7 @@ def _query(words: str) -> Query:
     try:
         return parse_query(words, Clock.wall())
     except SearchError as error:
-        raise FlagError([Problem(f"column {error.column} of {words!r}", error.what, error.mend)]) from None
+        raise FlagError.of(f"column {error.column} of {words!r}", error.what, error.mend) from None
 
 
 class _Shown:

@@ -21,13 +21,12 @@ from types import FrameType
 from typing import Any, Self
 
 from proxy.config.commandline import ExitCode, Paint, visible
-from proxy.config.flags import FlagError
 from proxy.config.host import how_to_add
 from proxy.config.parsers import Parser
 from proxy.config.sizes import took
 from proxy.console.history import Totals, quantile, totals
 from proxy.core.metrics import merge, read_snapshot
-from proxy.errors import Problem
+from proxy.errors import FlagError
 from proxy.net.private import PrivateError, ask_all
 from proxy.tools.running import Running, add_process_flags, running_process
 
@@ -41,9 +40,9 @@ def main(argv: Sequence[str]) -> int:
     """Show the routes until ``q``, a signal, or the end of the process."""
     arguments = build_parser().parse_intermixed_args(argv)
     if not 0.1 <= arguments.interval <= 3600:
-        raise FlagError([Problem("--interval", "is no time from 0.1 to 3600 seconds", "write --interval 1")])
+        raise FlagError.of("--interval", "is no time from 0.1 to 3600 seconds", "write --interval 1")
     if arguments.words and not arguments.tui:
-        raise FlagError([Problem(arguments.words[0], "search words are for --tui", "write --tui, or hookward tail")])
+        raise FlagError.of(arguments.words[0], "search words are for --tui", "write --tui, or hookward tail")
     running = running_process(arguments.follow, arguments.state_dir)
     if arguments.tui:
         return _tui(running, " ".join(arguments.words))
@@ -76,12 +75,12 @@ def build_parser() -> Parser:
 def _tui(running: Running, query: str) -> int:
     """The deliveries, with an extra. FlagError where it cannot be."""
     if not Screen.is_there():
-        raise FlagError([Problem("--tui", "needs a terminal", "hookward tail prints what comes, wherever it goes")])
+        raise FlagError.of("--tui", "needs a terminal", "hookward tail prints what comes, wherever it goes")
     try:
         from proxy.tools import tui
     except ImportError:
         what = f"needs Textual {TEXTUAL} or newer"
-        raise FlagError([Problem("--tui", what, how_to_add("textual"))]) from None
+        raise FlagError.of("--tui", what, how_to_add("textual")) from None
     return tui.run(running, query)
 
 

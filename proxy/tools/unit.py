@@ -23,14 +23,13 @@ from proxy.config import kinds
 from proxy.config.commandline import ExitCode
 from proxy.config.endpoints import ListenAddress
 from proxy.config.flag_names import FLAGS
-from proxy.config.flags import FlagError
 from proxy.config.given_flags import parse_flags
 from proxy.config.guarded_files import make_folder, open_for_writing
 from proxy.config.handed_over import credential_name
 from proxy.config.host import command_line, worker_count
 from proxy.config.load import Outline, load_outline
 from proxy.config.parsers import RunParser
-from proxy.errors import Problem
+from proxy.errors import FlagError, Problem
 from proxy.tools.units import MADE, OLDEST, Needs, literal, service_unit, socket_unit
 from proxy.values import mutable
 
@@ -78,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
 def _name(own: argparse.Namespace) -> str:
     name = str(own.name or ("hookward-agent" if own.agent else "hookward"))
     if not _NAME.fullmatch(name):
-        raise FlagError([Problem("--name", "is no name for a unit", "use letters, digits, '_' and '-'")])
+        raise FlagError.of("--name", "is no name for a unit", "use letters, digits, '_' and '-'")
     return name
 
 
@@ -130,7 +129,7 @@ def build_parser() -> RunParser:
 def _check(outline: Outline, own: argparse.Namespace) -> None:
     if own.agent:
         if own.socket or outline.listen:
-            raise FlagError([Problem("--agent", "an agent listens on nothing", "leave --socket and --listen out")])
+            raise FlagError.of("--agent", "an agent listens on nothing", "leave --socket and --listen out")
         return
     problems = []
     if not outline.listen and not outline.others:

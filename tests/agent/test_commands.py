@@ -9,7 +9,7 @@ import pytest
 
 from proxy.agent.enrol_command import guess_address, read_relay
 from proxy.config.endpoints import read_listen
-from proxy.config.flags import FlagError
+from proxy.errors import FlagError
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,10 @@ import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
 
-from proxy.config.flags import FlagError
 from proxy.config.load import load
 from proxy.config.settings import Loaded
 from proxy.core.policy import Route
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError, FlagError, Problem
 
 SECRET = b"It's a Secret to Everybody"
 NOW = dt.datetime(2026, 10, 1, tzinfo=dt.UTC).timestamp()

@@ -5,17 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.flags import (
-    FlagError,
-    environment_tree,
-    flag_tree,
-    unknown_variables,
-)
+from proxy.config.flags import environment_tree, flag_tree, unknown_variables
 from proxy.config.given_flags import parse_flags
 from proxy.config.parsers import RunParser, add_run_flags
 from proxy.config.problems import Problems
 from proxy.config.tree import Table
-from proxy.errors import dotted
+from proxy.errors import FlagError, dotted
 
 
 def values(tree: Table) -> dict[str, object]:

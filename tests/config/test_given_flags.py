@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.flag_names import FLAGS
-from proxy.config.flags import FlagError, Words, take_file
+from proxy.config.flags import Words, take_file
 from proxy.config.given_flags import _read, parse_flags
 from proxy.config.parsers import parse_known_flags
+from proxy.errors import FlagError
 
 OPTIONS = [flag.option for flag in FLAGS]
 VALUES = ["a", "x.toml", "-", "--", "-1", "-c", "", "a b", "- a", "a=b", "=", "true", "127.0.0.1:1"]

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.flags import FlagError
 from proxy.config.given_flags import parse_flags
 from proxy.config.load import load, load_namespace
 from proxy.core.policy import Exposure
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, FlagError
 from tests.config.loading import ENDS, FLAG_ENDS, SECRET, Workplace
 
 SAMPLE = """

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from proxy.config.endpoints import ListenAddress
-from proxy.config.flags import FlagError
 from proxy.config.given_flags import parse_flags
 from proxy.config.load import Outline, load_outline
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, FlagError
 
 TOML = """
 listen = ["0.0.0.0:443", "unix:/run/hookward/in.sock"]

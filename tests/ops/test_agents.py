@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from proxy.config.flags import FlagError
+from proxy.errors import FlagError
 from proxy.ops import agent_command, agents, listeners
 from tests.whole.process import ROOT, environment
 

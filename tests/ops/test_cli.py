@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import proxy
-from proxy.config.flags import FlagError
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError, FlagError, Problem
 from proxy.net.sockets import AddressInUseError, NotPermittedError
 from proxy.ops import cli, run_command
 from proxy.ops.cli import main

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.config.flags import FlagError
-from proxy.errors import ConfigError, Problem
+from proxy.errors import ConfigError, FlagError, Problem
 from proxy.net.sockets import AddressInUseError, NotPermittedError
 from proxy.ops.journal import audit, log, open_journal, outcome, problem_lines
 

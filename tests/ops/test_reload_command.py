@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.flags import FlagError
 from proxy.config.host import RELOAD_VARIABLE
+from proxy.errors import FlagError
 from proxy.ops import reload_command
 from proxy.ops.reload_command import main
 from tests.whole.conftest import start  # noqa: F401 - the fixture

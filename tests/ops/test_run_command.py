@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.flags import FlagError
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, FlagError
 from proxy.ops import run_command
 
 

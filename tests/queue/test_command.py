@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.flags import FlagError
+from proxy.errors import FlagError
 from proxy.queue import command
 from proxy.queue.folder import QueueFolder
 from tests.queue.conformance import parcel

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from proxy.config.flags import FlagError
 from proxy.config.rules import RULES
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, FlagError
 from proxy.tools import check
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.flags import FlagError
+from proxy.errors import FlagError
 from proxy.net import private
 from proxy.net.private import socket_name
 from proxy.tools import running

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.flags import FlagError
 from proxy.core.schemes import PROVIDERS
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, FlagError
 from proxy.net.clock import Clock
 from proxy.ops import cli
 from proxy.tools import explain

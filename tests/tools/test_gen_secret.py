@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.flags import FlagError
 from proxy.core.schemes import PROVIDERS, decode_secret
 from proxy.core.signatures import needs_public_keys
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, FlagError
 from proxy.tools import gen_secret
 from proxy.tools.gen_secret import make_secret
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.flags import FlagError
 from proxy.config.load import load
 from proxy.core.schemes import PROVIDERS
 from proxy.core.signatures import needs_public_keys
+from proxy.errors import FlagError
 from proxy.tools import check, init
 from proxy.tools.gen_secret import make_secret
 from tests.whole.process import ROOT, environment

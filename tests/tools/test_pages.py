@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.flags import FlagError
+from proxy.errors import FlagError
 from proxy.ops.cli import main
 from proxy.tools import pages
 

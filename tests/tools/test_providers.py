@@ -7,8 +7,8 @@ import tomllib
 
 import pytest
 
-from proxy.config.flags import FlagError
 from proxy.core.schemes import PROVIDERS
+from proxy.errors import FlagError
 from proxy.tools.providers import ROW, main, provider_named, row_of
 
 META = {"facebook_graph_api", "facebook_messenger", "instagram", "whatsapp"}

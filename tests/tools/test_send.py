@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from proxy.config.flags import FlagError
+from proxy.errors import FlagError
 from proxy.tools import send
 
 SECRET = "a secret of the tests of send"

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.flags import FlagError
 from proxy.core.request_head import read_request_head
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, FlagError
 from proxy.net.clock import Clock
 from proxy.tools import send
 from proxy.tools.explain import main as explain

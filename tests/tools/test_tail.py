@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.flags import FlagError
+from proxy.errors import FlagError
 from proxy.tools import tail
 from tests.whole.conftest import SECRET, secret_file, start, upstream
 from tests.whole.process import Hookward, Output, environment

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from proxy.config.flags import FlagError
+from proxy.errors import FlagError
 from proxy.tools import top
 from tests.console.hostile import PAYLOADS
 from tests.tools.test_top import Terminal

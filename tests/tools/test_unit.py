@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.flags import FlagError
 from proxy.config.handed_over import credential_name
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, FlagError
 from proxy.tools import unit
 from proxy.tools.unit import main
 
