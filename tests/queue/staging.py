@@ -38,6 +38,7 @@ class Application:
     port: int = 0
     server: asyncio.Server | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    asked: Callable[[], None] = lambda: None
     writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     async def open(self) -> None:
@@ -60,6 +61,7 @@ class Application:
                 length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0] or b"0")
                 body = await reader.readexactly(length)
                 self.requests.append(head + body)
+                self.asked()
                 said = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
                 self.changed.set()
                 if not said:
