@@ -38,13 +38,13 @@ _OF_TURNS = ("concurrency", "pace")
 
 
 def _check_keys(view: Table, deliver: Deliver) -> None:
-    """Keys that have no effect: better said than ignored."""
+    """Keys that have no effect: better said than ignored, and no mistake, so that `deliver` can be changed alone."""
     idle = _idle_keys(view, deliver)
     for key in idle:
-        if key in view:
-            view.wrong(key, "has no effect: the route delivers directly", 'write deliver = "fallback" or "queue"')
-    if deliver is Deliver.QUEUE and "ambiguous" in view:
-        view.wrong("ambiguous", 'has no effect with deliver = "queue", which tries all again', "remove it")
+        if view.differs(key):
+            view.warn("H322", key, f"`{key}` has no effect: the route delivers directly")
+    if deliver is Deliver.QUEUE and view.differs("ambiguous"):
+        view.warn("H322", "ambiguous", '`ambiguous` has no effect with deliver = "queue", which tries all again')
     ordered = view.need("order", str) == "strict" or view.doubtful("order")
     if "order_by" in view and "order_by" not in idle and not ordered:
         view.wrong("order_by", "has no effect without an order", 'write order = "strict"')
@@ -109,15 +109,13 @@ def kept_body(view: Table, mode: BodyMode) -> BodyMode:
         return _waiting_body(view, mode) if _has_turns(view) else mode
     asked = view.get("body", str)
     if asked is not None and asked != "hold" and not view.doubtful("deliver"):
-        what = f"{asked!r} would pass on a part of a body that must be here whole to be kept"
-        view.wrong("body", what, 'write body = "hold", or leave `body` out')
+        view.warn("H323", "body", f"body = {asked!r} is taken for 'hold': a body must be here whole to be kept")
     return BodyMode.HOLD
 
 
 def _waiting_body(view: Table, mode: BodyMode) -> BodyMode:
     if view.get("body", str) == "tail":
-        what = "'tail' would begin to pass on a body before it is known whether it has a turn at all"
-        view.wrong("body", what, 'write body = "hold", or leave `body` out')
+        view.warn("H323", "body", "body = 'tail' is taken for 'hold': it is not known before whether it has a turn")
     return BodyMode.HOLD if mode is BodyMode.TAIL else mode
 
 
@@ -138,9 +136,10 @@ def read_queue(top: Table, environ: Mapping[str, str]) -> QueueSettings | None:
     """Where the process keeps; None where no place is named."""
     view = top.table("queue")
     store = view.need("store", str)
-    for key, owner in (("path", "sqlite"), ("url", "redis")):
-        if key in view and store != owner and not view.doubtful("store"):
-            view.wrong(key, f"has no effect with store = {store!r}", f'write store = "{owner}"')
+    if "url" in view and store != "redis" and not view.doubtful("store"):
+        view.wrong("url", f"has no effect with store = {store!r}", 'write store = "redis"')
+    if "path" in view and store != "sqlite":
+        view.warn("H322", "path", f"`path` has no effect with store = {store!r}")
     path = url = None
     if store == "sqlite":
         folder = top.file("state_dir")

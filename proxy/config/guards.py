@@ -139,7 +139,7 @@ class GuardReader:
         topics = route.items("topics", str)
         if provider.scheme is None or not provider.scheme.signs_for_all:
             if topics:
-                route.wrong("topics", f"{provider.title} has no topics that are signed", "remove `topics`")
+                route.warn("H322", "topics", f"`topics` has no effect: {provider.title} has none that are signed")
             return ()
         if topics:
             return topics
@@ -297,7 +297,8 @@ def read_handshake(view: Table, provider: Provider | None) -> str:
 def _check_handshake(view: Table, provider: Provider, handshake: str) -> None:
     check = provider.handshake
     if "verify_token" in view and (check is None or not check.needs_token):
-        view.warn("", "verify_token", f"{provider.title} has no endpoint check with a token")
+        what = f"`verify_token` has no effect: {provider.title} has no endpoint check with a token"
+        view.warn("H322", "verify_token", what)
     if handshake == "answer":
         for what, mend in _answer_problems(view, provider):
             view.wrong("handshake", what, mend)

@@ -138,6 +138,11 @@ class Table:
         """The entry of a key, or None where nothing was written."""
         return self.entries.get(name)
 
+    def differs(self, name: str) -> bool:
+        """Whether something else than its default, or nothing, was written at a key."""
+        entry = self.entries.get(name)
+        return entry is not None and entry.value not in (self._key(name).fallback, "")
+
     def get(self, name: str, kind: type[T]) -> T | None:
         """The value of a key (the default where nothing was written), or None where there is neither."""
         entry = self.entries.get(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.config.problems import rule_of
 from proxy.core.delivery import Deliver, RetryRule, TurnRule
 from proxy.core.payload import Pointer
 from proxy.core.policy import BodyMode
@@ -58,11 +59,6 @@ def test_a_folder_of_its_own(place: Workplace) -> None:
     ("text", "where", "what"),
     [
         (QUEUE.replace('state_dir = "state"\n', ""), "deliver", "no place is named"),
-        (f'{QUEUE}body = "tail"\n', "body", "must be here whole"),
-        (f'{KEEPER}order = "strict"\n', "order", "delivers directly"),
-        (f'{KEEPER}concurrency = 3\nbody = "tail"\n', "body", "whether it has a turn"),
-        (f'{KEEPER}ambiguous = "keep"\n', "ambiguous", "delivers directly"),
-        (f'{QUEUE}ambiguous = "keep"\n', "ambiguous", "tries all again"),
         (f'{QUEUE}order_by = "X-Repo"\n', "order_by", "without an order"),
         (f'{QUEUE}order = "strict"\norder_by = "a..b"\n', "order_by", "no place in a payload"),
         (f'{QUEUE}coalesce = "repository."\n', "coalesce", "no place in a payload"),
@@ -82,6 +78,37 @@ def test_what_is_no_promise(place: Workplace, text: str, where: str, what: str) 
     [problem] = place.problems(text)
     assert where in problem.where
     assert what in problem.what
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "key"),
+    [
+        (f'{KEEPER}order = "strict"\n', "H322", "order"),
+        (f'{KEEPER}ambiguous = "keep"\n', "H322", "ambiguous"),
+        (f'{KEEPER}retry = {{ first = "1s" }}\n', "H322", "retry"),
+        (f'{KEEPER}order = "strict"\ncopies = []\n', "H322", "order"),
+        (f'{KEEPER}accepted_status = 200\ncopies = ["http://10.0.0.9"]\n', "H322", "accepted_status"),
+        (f'{KEEPER}body = "tail"\ncopies = ["http://10.0.0.9"]\n', "H323", "body"),
+        (f'{QUEUE}ambiguous = "keep"\n', "H322", "ambiguous"),
+        (f'{QUEUE}body = "tail"\n', "H323", "body"),
+        (f'{KEEPER}concurrency = 3\nbody = "tail"\n', "H323", "body"),
+    ],
+)
+def test_what_has_no_effect_is_told_and_starts(place: Workplace, text: str, rule: str, key: str) -> None:
+    loaded = place.load(text)
+    [told] = [one for one in loaded.settings.warnings if rule_of(one) == rule]
+    assert f".{key}: " in told
+    if rule == "H323":
+        assert loaded.policy.routes[0].body is BodyMode.HOLD
+
+
+@pytest.mark.parametrize("deliver", [kind.value for kind in Deliver])
+def test_all_keys_of_a_delivery_go_with_each_kind(place: Workplace, deliver: str) -> None:
+    loaded = place.load(
+        QUEUE.replace('deliver = "queue"', f'deliver = "{deliver}"')
+        + 'accepted_status = 202\nambiguous = "refuse"\norder = "none"\nresign = false\ncopies = []\ncoalesce = ""\n'
+    )
+    assert not {rule_of(one) for one in loaded.settings.warnings} & {"H322", "H323"}, "they are the defaults"
 
 
 @pytest.mark.parametrize("deliver", ["direct", "fallback"])

@@ -61,9 +61,6 @@ def test_it_is_never_signed_with_the_routes_own_secret(place: Workplace) -> None
     ("text", "where", "what"),
     [
         (KEEPER.replace('state_dir = "state"\n', "") + 'copies = ["http://a"]\n', "copies", "no place is named"),
-        (f'{KEEPER}body = "tail"\ncopies = ["http://a"]\n', "body", "must be here whole"),
-        (f'{KEEPER}accepted_status = 200\ncopies = ["http://a"]\n', "accepted_status", "delivers directly"),
-        (f'{KEEPER}order = "strict"\ncopies = []\n', "order", "delivers directly"),
         (f'{KEEPER}copies = ["http://a", "http://a:80"]\n', "copies", "same place"),
         (f'{KEEPER}copies = ["http://127.0.0.1:8443"]\n', "copies", "our own listener"),
         (f'{KEEPER}copies = ["agent:build"]\n', "copies", "agent"),
