@@ -143,7 +143,9 @@ def searched(kept: KeptExchange, masking: Masking, *, text: bool) -> Json:
         "event": record.event,
         "reason": record.reason.word,
         "verdict": record.verdict,
-        "id": record.delivery_id or record.request_id,
+        "id": kept.id,
+        "request_id": record.request_id,
+        "delivery_id": record.delivery_id,
         "method": record.method,
         "path": record.path,
         "host": record.host,
@@ -162,7 +164,7 @@ def searched(kept: KeptExchange, masking: Masking, *, text: bool) -> Json:
             pieces += [b"%b: %b" % pair for pair in masking.fields(head.fields)]
         pieces += [masking.body(kept.content[:SEARCHED_BYTES]), masking.text(kept.answer_content)]
         found["text"] = b"\n".join(pieces).decode("utf-8", "replace")
-        found |= {"request_id": record.request_id, "client": record.client, "kept_id": kept.id}
+        found["client"] = record.client
     return found
 
 

@@ -27,6 +27,8 @@ from proxy.values import frozen
 
 #: What of a record is compared as text, by the word that names it in a query.
 TEXT_KEYS = ("route", "provider", "event", "reason", "verdict", "id", "method", "path", "host", "secret", "agent")
+#: ``id:`` is any id of a record: what keeps it gave one, the exchange has one, and the sender wrote one.
+ID_KEYS = ("id", "request_id", "delivery_id")
 #: The other keys of a record: a number, an address, seconds, bytes, seconds since the epoch, and all other text.
 STATUS, IP, DURATION, SIZE, TIME, TEXT = "status", "ip", "duration_s", "size", "time", "text"
 KEYS = (*TEXT_KEYS, STATUS, IP, "before", "after")
@@ -204,10 +206,11 @@ def _any(tests: list[Test]) -> Test:
 def _fits(key: str, wanted: str, *, quoted: bool) -> Test:
     wanted = wanted.casefold()
     parts = [wanted] if quoted else wanted.split("*")
+    keys = ID_KEYS if key == "id" else (key,)
 
     def test(record: Record) -> bool:
-        value = record.get(key)
-        return isinstance(value, str) and _like(value.casefold(), parts)
+        values = map(record.get, keys)
+        return any(isinstance(value, str) and _like(value.casefold(), parts) for value in values)
 
     return test
 

@@ -258,7 +258,7 @@ def _seconds(value: object) -> float:
 def _found(event: Event | None, query: Query) -> bool:
     if event is None:
         return False
-    return query.matches({**event, "id": event["delivery_id"] or event["request_id"], "ip": event["client"]})
+    return query.matches({**event, "ip": event["client"]})
 
 
 async def follow_file(path: str, query: Query, *, last: int) -> AsyncGenerator[Event, None]:

@@ -18,7 +18,9 @@ PUSH = {
     "event": "push",
     "reason": "signature_mismatch",
     "verdict": "refused",
-    "id": "72d3162e-cc78-11e3",
+    "id": "01a2291457b1-ebdb4a3b-1",
+    "request_id": "ebdb4a3b00000001",
+    "delivery_id": "72d3162e-cc78-11e3",
     "method": "POST",
     "path": "/hooks/git",
     "host": "hooks.example.com",
@@ -64,6 +66,8 @@ PUSH = {
         "-nothing",
         "mismatch",
         'id:"72d3162e-cc78-11e3"',
+        "id:ebdb4a3b00000001",
+        "id:01a2291457b1-*",
     ],
 )
 def test_what_finds_it(query: str) -> None:
