@@ -123,9 +123,11 @@ class Courier:
         return lane if lane.is_idle else None
 
     def take(self, lane: Lane, taken: Taken) -> None:
-        """Send this, which was kept a moment ago."""
+        """Send this, which was kept a moment ago, with the others of its transaction."""
         lane.ready.append(taken)
-        self._send(lane)
+        if not lane.is_called:
+            lane.is_called = True
+            self._send_soon(lane)
 
     def lane_of(self, route: Route) -> Lane:
         """The lane of a route that keeps."""
@@ -234,7 +236,7 @@ class Courier:
     def _send(self, lane: Lane) -> None:
         route = self._route(lane.name)
         turns = self._turns_of(lane, route)
-        now, lane.in_line = self._site.clock.now(), False
+        now, lane.in_line, lane.is_called = self._site.clock.now(), False, False
         while route is not None and not self._stopping and lane.may_send(now):
             if turns is not None and not turns.take():
                 lane.in_line = True
@@ -277,21 +279,16 @@ class Courier:
             turnstile.leave()
         lane, last, site = self.lanes[attempt.taken.parcel.lane], attempt.last, self._site
         assert last is not None
-        settlement = lane.ended(
-            attempt.taken,
-            last,
-            now=site.clock.now(),
-            wall=site.clock.wall(),
-            chance=self._chance(),
-            asked_s=attempt.asked_s,
-        )
+        now, wall, chance = site.clock.now(), site.clock.wall(), self._chance()
+        settlement = lane.ended(attempt.taken, last, now=now, wall=wall, chance=chance, asked_s=attempt.asked_s)
         self._settling.add(settlement)
         record = record_of(attempt, settlement)
         site.log.write(record)
         site.metrics.inc(QUEUE_ATTEMPTS, record.route, record.outcome)
         if settlement.condition is Condition.DEAD:
             self._gone(attempt.taken)
-        self._send(lane)
+        if lane.ready:
+            self._send(lane)
         # In the common case nothing waits for the loop: then it is left alone, which costs less than all else here.
         if lane.may_have_more or lane.ready or settlement.condition is not None or self._stopping:
             self._wake()

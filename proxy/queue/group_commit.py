@@ -61,7 +61,6 @@ class _Job(Generic[T]):
     work: Callable[[sqlite3.Connection, BatchLedger], T]
     future: asyncio.Future[T]
     joint: tuple[Together, Any] | None = None
-    withdrawn: bool = False
     result: T | None = None
     error: BaseException | None = None
 
@@ -102,22 +101,18 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
         self._thread.start()
 
-    async def run(
+    def run(
         self, work: Callable[[sqlite3.Connection, BatchLedger], T], joint: tuple[Together, object] | None = None
-    ) -> T:
-        """Do ``work`` in the next transaction, and give its result once that is on stable storage. What is cancelled
-        before it began is not done. ``joint`` does the same with others at once, and what it is to be told of this one.
-        Raises QueueError.
+    ) -> asyncio.Future[T]:
+        """Do ``work`` in the next transaction, and give its result, or a QueueError, once that is on stable storage.
+        What is cancelled before it began is not done. ``joint`` does the same with others at once, and what it is to be
+        told of this one.
         """
         job: _Job[T] = _Job(work, self._loop.create_future(), joint)
         if not self._coming:
             self._loop.call_soon(self._hand_over)
         self._coming.append(job)
-        try:
-            return await job.future
-        except asyncio.CancelledError:
-            job.withdrawn = True
-            raise
+        return job.future
 
     def _hand_over(self) -> None:
         """What came in one turn goes to the thread together: each waking of it costs as much as an insertion."""
@@ -187,7 +182,7 @@ class GroupCommit:
         database.execute("BEGIN IMMEDIATE")
         try:
             ledger = self._begin(database)
-            for job in self._do_together(database, [job for job in batch if not job.withdrawn], ledger):
+            for job in self._do_together(database, [job for job in batch if not job.future.cancelled()], ledger):
                 self._do(database, job, ledger)
             self._end(database, ledger)
             database.execute("COMMIT")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import Any, Protocol
 
 from proxy.core import metric_families as of
 from proxy.core.delivery import Deliver
@@ -24,7 +25,8 @@ from proxy.queue.breaker import PROBING
 from proxy.queue.copier import Copier, name_of, parcel_of, parcels_of, told_of
 from proxy.queue.courier import Courier
 from proxy.queue.group_commit import CommitStatistics
-from proxy.queue.records import Counted, LaneCount, Parcel, QueueError, QueueFullError
+from proxy.queue.lane import Lane
+from proxy.queue.records import Counted, LaneCount, Parcel, QueueError, QueueFullError, Taken
 from proxy.queue.sealed import seal
 from proxy.queue.store import QueueStore, count_lanes
 from proxy.reasons import Reason
@@ -68,7 +70,7 @@ class DeliveryKeeper:
         self._site = site
         self._opened = opened
         self._copier = Copier(site, opened.store, self._arrived)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._storing: set[asyncio.Future[Taken | None]] = set()
         self._probing: dict[str, float] = {}  # since when
         self._quiet_until = 0.0
         self._looking = site.loop.create_task(self._look())
@@ -102,9 +104,12 @@ class DeliveryKeeper:
         copies = relay.copies() if relay.rule.deliver is Deliver.QUEUE else []
         also = parcels_of(self._site, relay, copies, told_by, spill)
         self._kept_at[route.name] = self._site.clock.now()
-        task = self._site.loop.create_task(self._keep(parcel, also, route, told))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        lane = None if also else self.courier.takes(route)
+        if lane is not None:
+            lane.coming += 1
+        storing = asyncio.ensure_future(self._append(parcel, also, takes=lane is not None))
+        self._storing.add(storing)
+        storing.add_done_callback(partial(self._stored, parcel, lane, told))
 
     def copy(self, relay: KeepingRelay, spill: SpillFile | None) -> None:
         """Keep the copies of what ``relay`` sends itself."""
@@ -150,64 +155,59 @@ class DeliveryKeeper:
     async def close(self) -> None:
         """Let what is being kept be kept, what is out end, and close the store."""
         self._looking.cancel()
-        await asyncio.gather(self._looking, *self._tasks, return_exceptions=True)
+        await asyncio.gather(self._looking, *self._storing, return_exceptions=True)
         await self._copier.close()
         await self.courier.stop()
         await self._opened.close()
 
     # -- inside
 
-    async def _keep(self, parcel: Parcel, also: list[Parcel], route: Route, told: Told) -> None:
-        try:
-            if also:
-                await self._store_all(parcel, also, told)
-            else:
-                await self._store(parcel, route, told)
-        except QueueFullError:
-            self._fail("full")
-            told(Reason.QUEUE_FULL, "")
-        except QueueError as error:
-            self._complain(error)
-            told(Reason.QUEUE_FAILED, "store")
-        except Exception as bug:  # noqa: BLE001 - a bug of ours must not leave a sender without an answer
-            self._site.loop.call_exception_handler({"message": "a delivery could not be kept", "exception": bug})
-            told(Reason.QUEUE_FAILED, "internal_error")
+    def _append(self, parcel: Parcel, also: list[Parcel], *, takes: bool) -> Awaitable[Any]:
+        """Gives what the courier ``takes`` at once."""
+        if also:
+            return self._append_all(parcel, also)
+        return self.store.append_taken(parcel) if takes else self.store.append([parcel])
 
-    async def _store(self, parcel: Parcel, route: Route, told: Told) -> None:
-        lane = self.courier.takes(route)
-        taken = None
-        if lane is None:
+    async def _append_all(self, parcel: Parcel, also: list[Parcel]) -> None:
+        """With its copies, in one; and without them, where there is no room for all."""
+        try:
+            await self.store.append([parcel, *also])
+        except QueueError as error:
             await self.store.append([parcel])
+            self._copier.lost([one.lane for one in also], str(error) or "the store is full")
         else:
-            lane.coming += 1
-            try:
-                taken = await self.store.append_taken(parcel)
-            finally:
-                lane.coming -= 1
-        self._was_kept(parcel)
+            for one in also:
+                self._arrived(one.lane)
+
+    def _stored(self, parcel: Parcel, lane: Lane | None, told: Told, storing: asyncio.Future[Taken | None]) -> None:
+        self._storing.discard(storing)
+        if lane is not None:
+            lane.coming -= 1
+        if storing.cancelled():  # the loop ends
+            return
+        error = storing.exception()
+        if error is not None:
+            told(*self._why_not(error))
+            return
+        self._failed = None
+        self._kept_at[parcel.lane] = self._site.clock.now()
         told(None, "")
+        taken = storing.result()
         if lane is not None and taken is not None:
             self.courier.take(lane, taken)
         else:
             self._arrived(parcel.lane)
 
-    async def _store_all(self, parcel: Parcel, also: list[Parcel], told: Told) -> None:
-        """With its copies, in one; and without them, where there is no room for all."""
-        kept = [parcel, *also]
-        try:
-            await self.store.append(kept)
-        except QueueError as error:
-            await self.store.append([parcel])
-            self._copier.lost([one.lane for one in also], str(error) or "the store is full")
-            kept = [parcel]
-        self._was_kept(parcel)
-        told(None, "")
-        for one in kept:
-            self._arrived(one.lane)
-
-    def _was_kept(self, parcel: Parcel) -> None:
-        self._failed = None
-        self._kept_at[parcel.lane] = self._site.clock.now()
+    def _why_not(self, error: BaseException) -> tuple[Reason, str]:
+        if isinstance(error, QueueFullError):
+            self._fail("full")
+            return Reason.QUEUE_FULL, ""
+        if isinstance(error, QueueError):
+            self._complain(error)
+            return Reason.QUEUE_FAILED, "store"
+        # A bug of ours must not leave a sender without an answer.
+        self._site.loop.call_exception_handler({"message": "a delivery could not be kept", "exception": error})
+        return Reason.QUEUE_FAILED, "internal_error"
 
     def _arrived(self, lane: str) -> None:
         if self.courier.is_active:

@@ -27,6 +27,7 @@ class Lane:
         self.out = 0
         self.coming = 0  # are being kept, and will be here without being fetched
         self.paused = False
+        self.is_called = False  # the courier looks in a moment whether one may go
         self.in_line = False  # behind exchanges of its route, which take turns with it
         self.away = False  # it goes to agents, and none is here: an attempt would be lost
         self.may_have_more = True  # the store may have some that are due

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any
 
 from proxy.queue import statements as sql
 from proxy.queue.folder import QueueFolder
 from proxy.queue.group_commit import BatchLedger
-from proxy.queue.records import Condition, Parcel, QueueFullError
+from proxy.queue.records import Condition, Parcel, QueueFullError, Taken
 from proxy.queue.reserve import Reserve, ReservedBytes
 from proxy.queue.sqlite_work import INLINE_BYTES, remove
 from proxy.values import frozen
@@ -19,6 +20,7 @@ from proxy.values import frozen
 MOST_ROWS = 64
 #: Columns of a row.
 LANE, COST = 1, 9
+TAKEN = Condition.TAKEN
 
 
 @frozen
@@ -63,13 +65,21 @@ class Insertion:
         """What they count against ``max_bytes``."""
         return sum(parcel.cost for parcel in self.parcels)
 
-    def run(self, database: sqlite3.Connection, ledger: BatchLedger) -> list[int]:
-        """Insert them, all or none; gives their numbers. Raises QueueFullError."""
+    def run(self, database: sqlite3.Connection, ledger: BatchLedger) -> Taken | None:
+        """Insert them, all or none; gives what is taken. Raises QueueFullError."""
         self.room.check(self.cost, database, ledger, promised=0 if self.promise is None else self.promise.size)
         numbers = [self._insert(parcel, database, ledger) for parcel in self.parcels]
         if self.promise is not None:
             self.promise.end()  # others see it with the row: all this is under the lock of the database
-        return numbers
+        return self.taken(numbers)
+
+    def taken(self, numbers: Sequence[int]) -> Taken | None:
+        """What a courier has by now: the one that is inserted for it, under the first of ``numbers``."""
+        if self.condition is not TAKEN:
+            return None
+        parcel = self.parcels[0]
+        kept = parcel if parcel.size <= INLINE_BYTES else replace(parcel, body=None, spill=None)
+        return Taken(numbers[0], kept, parcel.attempts, parcel.accepted)
 
     def _insert(self, parcel: Parcel, database: sqlite3.Connection, ledger: BatchLedger) -> int:
         condition = self.condition
@@ -86,7 +96,7 @@ class Insertion:
 
 def insert_together(
     database: sqlite3.Connection, ledger: BatchLedger, insertions: Sequence[Insertion]
-) -> list[list[int]]:
+) -> list[Taken | None]:
     """``run`` of plain ones in few statements: all or none. Each statement that is executed gives the loop's lock away
     and waits for it again, which costs more than the insertion itself.
     """
@@ -95,10 +105,14 @@ def insert_together(
     for row in rows:
         costs.setdefault(row[LANE], []).append(row[COST])
     insertions[0].room.check(sum(map(sum, costs.values())), database, ledger)
-    numbers = iter(_insert_rows(database, rows))
+    numbers, at = _insert_rows(database, rows), 0
     for lane, each in costs.items():
         ledger.add(lane, live=len(each), accepted=len(each), bytes=sum(each))
-    return [[next(numbers) for _ in one.parcels] for one in insertions]
+    taken = []
+    for one in insertions:
+        taken.append(one.taken(numbers[at:]))
+        at += len(one.parcels)
+    return taken
 
 
 def _insert_rows(database: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[int]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -58,26 +57,25 @@ class QueueFile:
 
     # -- for what is kept
 
-    async def append(self, parcels: Sequence[Parcel]) -> None:
+    def append(self, parcels: Sequence[Parcel]) -> Awaitable[object]:
         """Keep ``parcels``, all or none."""
-        await self._append(parcels, Condition.WAITING)
+        return self._append(parcels, Condition.WAITING)
 
-    async def append_taken(self, parcel: Parcel) -> Taken | None:
+    def append_taken(self, parcel: Parcel) -> Awaitable[Taken | None]:
         """``append`` and ``take`` in one, for a courier of this process that has nothing else to do."""
-        [number] = await self._append([parcel], Condition.TAKEN)
-        kept = parcel if parcel.size <= INLINE_BYTES else replace(parcel, body=None, spill=None)
-        return Taken(number, kept, parcel.attempts, parcel.accepted)
+        return self._append([parcel], Condition.TAKEN)
 
-    async def _append(self, parcels: Sequence[Parcel], condition: Condition) -> list[int]:
+    def _append(self, parcels: Sequence[Parcel], condition: Condition) -> Awaitable[Taken | None]:
+        """No coroutine where nothing is to be waited for but the transaction: a task for each costs more."""
         large = [parcel for parcel in parcels if parcel.size > INLINE_BYTES]
         if large:
-            return await self._append_large(parcels, large, condition)
+            return self._append_large(parcels, large, condition)
         insertion = Insertion(parcels, condition, self._room)
-        return await self._writer.run(insertion.run, (insert_together, insertion) if insertion.is_plain else None)
+        return self._writer.run(insertion.run, (insert_together, insertion) if insertion.is_plain else None)
 
     async def _append_large(
         self, parcels: Sequence[Parcel], large: Sequence[Parcel], condition: Condition
-    ) -> list[int]:
+    ) -> Taken | None:
         """Those that are ``large`` are written before there is a row, and room is kept for them before that."""
         promise = ReservedBytes(self._reserve)
         filed: list[str] = []

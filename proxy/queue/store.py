@@ -8,7 +8,7 @@ taken again later.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from proxy.net.clock import Clock
@@ -31,10 +31,11 @@ class QueueStore(Protocol):
         """How its transactions fare."""
         ...
 
-    async def append(self, parcels: Sequence[Parcel]) -> None:
+    def append(self, parcels: Sequence[Parcel]) -> Awaitable[object]:
         """Keep ``parcels``, all or none. Raises QueueFullError where there is no room."""
+        ...
 
-    async def append_taken(self, parcel: Parcel) -> Taken | None:
+    def append_taken(self, parcel: Parcel) -> Awaitable[Taken | None]:
         """``append`` and ``take`` in one, for a courier of this process that has nothing else to do; None where the
         store cannot do both at once: then it waits to be taken.
         """

@@ -21,22 +21,25 @@ def rows(database: sqlite3.Connection) -> list[tuple[int, str]]:
     return database.execute("SELECT number, id FROM deliveries ORDER BY number").fetchall()
 
 
-def insertion(room: Room, *ids: str, size: int = 4, order: str = "") -> Insertion:
-    parcels = [parcel(name, body=b"x" * size, order=order) for name in ids]
-    return Insertion(parcels, Condition.WAITING, room)
+def insertion(room: Room, *ids: str, order: str = "", condition: Condition = Condition.WAITING) -> Insertion:
+    return Insertion([parcel(name, order=order) for name in ids], condition, room)
 
 
 @pytest.mark.parametrize("many", [2, 3, MOST_ROWS, MOST_ROWS + 5, 3 * MOST_ROWS + 1])
 def test_each_has_the_number_of_its_row(tmp_path: Path, many: int) -> None:
     async def check(store: QueueFile) -> None:
         room = store._room
-        each = [insertion(room, f"d{number}", f"e{number}") for number in range(many)]
+        each = [insertion(room, f"d{number}", condition=Condition.TAKEN) for number in range(many)]
+        each.insert(1, insertion(room, "waits", "waits too"))
         ledger = BatchLedger()
         with closing(sqlite3.connect(store.folder.database, isolation_level=None)) as database:
-            numbers = insert_together(database, ledger, each)
-            found = dict(rows(database))
-        assert [[found[one] for one in pair] for pair in numbers] == [[f"d{n}", f"e{n}"] for n in range(many)]
-        assert (ledger.changes["hook"]["live"], ledger.used) == (2 * many, 2 * many * parcel("d").cost)
+            taken = insert_together(database, ledger, each)
+            found = rows(database)
+        assert taken.pop(1) is None
+        given = [(one.number, one.parcel.id) for one in taken if one is not None]
+        assert given == [row for row in found if row[1].startswith("d")]
+        assert len(given) == many
+        assert (ledger.changes["hook"]["live"], ledger.used) == (many + 2, (many + 2) * parcel("d").cost)
 
     with_store(tmp_path / "queue", check)
 

@@ -16,7 +16,7 @@ from tests.queue import conformance
 from tests.queue.conformance import MAX_BYTES, NOW, delivered, names, parcel, take
 
 
-def with_store(folder: Path, check: Callable[[QueueFile], Awaitable[None]]) -> None:
+def with_store(folder: Path, check: Callable[[QueueFile], Awaitable[object]]) -> None:
     async def run() -> None:
         store = QueueFile(QueueFolder(folder), asyncio.get_running_loop(), max_bytes=MAX_BYTES)
         try:
