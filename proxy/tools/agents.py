@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from proxy.config.commandline import ExitCode, visible
-from proxy.config.load import load_sets
 from proxy.config.parsers import Parser
 from proxy.config.sizes import about_time
 from proxy.net.clock import Clock
@@ -24,7 +22,7 @@ Row = Mapping[str, Any]
 def main(argv: Sequence[str]) -> int:
     """Print the agents of all workers. Exit code 1 where no relay runs, or one of its agents is not alive."""
     own = build_parser().parse_args(argv)
-    running = running_process(own.follow, load_sets(own.config, own.state_dir, os.environ).state_dir)
+    running = running_process(own)
     try:
         answers = asyncio.run(ask_all(running.ends(), "GET", "/agents"))
     except PrivateError as error:
@@ -54,7 +52,6 @@ def build_parser() -> Parser:
         "probe of their application came through in the last 15 s. Exit code 1 where\n"
         "one is not alive.",
     )
-    parser.add_argument("-c", "--config", metavar="PATH", help="the TOML file of the relay, for its state_dir")
     add_process_flags(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -17,7 +17,7 @@ from proxy.tools.running import add_process_flags, running_process
 def main(argv: Sequence[str]) -> int:
     """Print the link. 0, or 1 where the process has no console."""
     arguments = build_parser().parse_args(argv)
-    running = running_process(arguments.follow, arguments.state_dir)
+    running = running_process(arguments)
     scope = "read" if arguments.read else "act"
     try:
         # One worker makes it; all of them know it.

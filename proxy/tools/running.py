@@ -7,11 +7,11 @@ import os
 import re
 from pathlib import Path
 
+from proxy.config.load import load_sets
 from proxy.errors import FlagError
 from proxy.net.private import PrivateEnd, find, folders
 from proxy.values import frozen
 
-_STATE_DIR = "HOOKWARD_STATE_DIR"
 _NAME = re.compile(r"hookward-([0-9]+)-([0-9]+)\.sock")
 
 
@@ -27,11 +27,14 @@ class Running:
         return find(self.places, self.process, everywhere=True)
 
 
-def add_process_flags(parser: argparse.ArgumentParser, *, metavar: str = "PID") -> None:
-    """Add the flags that say which process is meant."""
-    help_text = "which process: its PID, or the path of a private socket of it; left out, the only one there is"
-    parser.add_argument("--follow", metavar=metavar, help=help_text)
+_FOLLOW = "which process: its PID, or the path of a private socket of it; left out, the only one there is"
+
+
+def add_process_flags(parser: argparse.ArgumentParser, *, metavar: str = "PID", follow: str = _FOLLOW) -> None:
+    """Add the flags that say which process is meant, for ``running_process``."""
+    parser.add_argument("--follow", metavar=metavar, help=follow)
     parser.add_argument("--state-dir", metavar="PATH", help="its state_dir, where its private sockets are")
+    parser.add_argument("-c", "--config", metavar="PATH", help="its TOML file, which says what its state_dir is")
 
 
 def _ends(places: list[str], state_dir: str | None, process: int | None) -> list[PrivateEnd]:
@@ -39,9 +42,13 @@ def _ends(places: list[str], state_dir: str | None, process: int | None) -> list
     return find([state_dir] if state_dir else [], process) or find(places, process, everywhere=True)
 
 
-def running_process(follow: str | None, state_dir: str | None) -> Running:
-    """The process that is meant. FlagError where there is none, or more than one."""
-    places = folders(state_dir or os.environ.get(_STATE_DIR), os.environ)
+def running_process(asked: argparse.Namespace) -> Running:
+    """The process that is meant. FlagError where there is none, or more than one; ConfigError where the file cannot be
+    read.
+    """
+    follow: str | None = asked.follow
+    state_dir = load_sets(asked.config, asked.state_dir, os.environ).state_dir
+    places = folders(state_dir, os.environ)
     if follow is not None and not follow.isdecimal():
         named = _NAME.fullmatch(Path(follow).name)
         if named is None:

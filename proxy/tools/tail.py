@@ -26,7 +26,7 @@ from proxy.errors import FlagError
 from proxy.net.clock import Clock
 from proxy.net.log_formats import clock_text
 from proxy.net.private import PrivateEnd, PrivateError, stream
-from proxy.tools.running import Running, running_process
+from proxy.tools.running import Running, add_process_flags, running_process
 
 #: How often is looked for workers that have begun since.
 LOOK_S = 0.5
@@ -53,7 +53,7 @@ def _events(arguments: argparse.Namespace, words: str, query: Query) -> AsyncGen
             mend = "name a PID, a private socket or an access log"
             raise FlagError.of("--follow", f"there is no file {follow[:80]!r}", mend)
         return follow_file(follow, query, last=arguments.lines)
-    return _of_process(running_process(follow, arguments.state_dir), words)
+    return _of_process(running_process(arguments), words)
 
 
 def build_parser() -> Parser:
@@ -64,8 +64,7 @@ def build_parser() -> Parser:
         epilog=f"Without --follow it is the only hookward that runs. Search words: {FORMS}",
     )
     parser.add_argument("words", metavar="WORD", nargs="*", help="print only what these search words find")
-    parser.add_argument("--follow", metavar="WHAT", help="a PID, a private socket, or an access log (JSON)")
-    parser.add_argument("--state-dir", metavar="PATH", help="its state_dir, where its private sockets are")
+    add_process_flags(parser, metavar="WHAT", follow="a PID, a private socket, or an access log (JSON)")
     parser.add_argument("-n", "--lines", metavar="N", type=int, default=10, help="of a log: begin with its last N [10]")
     parser.add_argument("--count", metavar="N", type=int, default=0, help="end after N exchanges")
     form = parser.add_mutually_exclusive_group()

@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         raise FlagError.of("--interval", "is no time from 0.1 to 3600 seconds", "write --interval 1")
     if arguments.words and not arguments.tui:
         raise FlagError.of(arguments.words[0], "search words are for --tui", "write --tui, or hookward tail")
-    running = running_process(arguments.follow, arguments.state_dir)
+    running = running_process(arguments)
     if arguments.tui:
         return _tui(running, " ".join(arguments.words))
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,23 +64,30 @@ def test_what_a_browser_can_open() -> None:
     ]
 
 
+def meant(follow: str | None = None, state_dir: Path | None = None, config: str | None = None) -> running.Running:
+    folder = None if state_dir is None else str(state_dir)
+    return running_process(argparse.Namespace(follow=follow, state_dir=folder, config=config))
+
+
 def test_the_only_one_is_meant_and_of_several_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private, "_bound", list)
     monkeypatch.setattr(private, "RUN_FOLDER", str(tmp_path / "none"))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     with pytest.raises(FlagError, match="no hookward of yours"):
-        running_process(None, str(tmp_path))
+        meant(state_dir=tmp_path)
     for name in (socket_name(20, 21), socket_name(20, 22)):
         (tmp_path / name).touch()
-    assert running_process(None, str(tmp_path)).process == 20
-    assert [end.worker for end in running_process(None, str(tmp_path)).ends()] == [21, 22]
-    assert running_process(str(tmp_path / socket_name(7, 8)), None).process == 7
+    assert meant(state_dir=tmp_path).process == 20
+    assert [end.worker for end in meant(state_dir=tmp_path).ends()] == [21, 22]
+    assert meant(follow=str(tmp_path / socket_name(7, 8))).process == 7
     (tmp_path / socket_name(30, 30)).touch()
     with pytest.raises(FlagError, match="several are running: 20, 30"):
-        running_process(None, str(tmp_path))
-    assert running_process("30", str(tmp_path)).process == 30
+        meant(state_dir=tmp_path)
+    assert meant(follow="30", state_dir=tmp_path).process == 30
     (tmp_path / "named").mkdir()
     (tmp_path / "named" / socket_name(40, 41)).touch()
     monkeypatch.setattr(private, "RUN_FOLDER", str(tmp_path))
-    assert running_process(None, str(tmp_path / "named")).process == 40, "others lie elsewhere"
+    assert meant(state_dir=tmp_path / "named").process == 40, "others lie elsewhere"
+    (tmp_path / "hookward.toml").write_text('state_dir = "named"\n')
+    assert meant(config=str(tmp_path / "hookward.toml")).process == 40, "the file says where"
     assert running.Running(1, ()).ends() == []
