@@ -49,15 +49,18 @@ def _dispatch(argv: list[str]) -> int:
         return ExitCode.USAGE
     if word in {"-V", "--version"}:
         return COMMANDS["version"].main(())
-    if word and not word.startswith("-"):
+    if word and not word.startswith("-") and not _is_file(word):
         raise _unknown(word)
     return COMMANDS["run"].main(argv)
 
 
+def _is_file(word: str) -> bool:
+    """Whether the configuration is meant, which ``run`` takes without a flag: no command has such a name."""
+    return word.endswith(".toml") or os.sep in word
+
+
 def _unknown(word: str) -> FlagError:
     mend = suggestion(word, COMMANDS, what="commands")
-    if word.endswith(".toml"):
-        mend = f"a file is started with `hookward run {word[:80]}`, and checked with `hookward check {word[:80]}`"
     return FlagError.of(repr(word[:40]), "unknown command", mend)
 
 

@@ -50,7 +50,7 @@ def test_a_command_gets_the_words_after_its_name(monkeypatch: pytest.MonkeyPatch
     assert seen == [given]
 
 
-@pytest.mark.parametrize("argv", [[], ["--listen", ":1"], ["-c", "x"]])
+@pytest.mark.parametrize("argv", [[], ["--listen", ":1"], ["-c", "x"], ["a.toml"], ["./a", "-t"]])
 def test_run_is_the_default(monkeypatch: pytest.MonkeyPatch, argv: list[str]):
     monkeypatch.setenv("HOOKWARD_LISTEN", ":1")
     seen: list[Sequence[str]] = []
