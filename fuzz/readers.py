@@ -17,7 +17,7 @@ from fuzz.witness import check_request, check_response
 from proxy.agent.control import Side, read_message
 from proxy.agent.hello import LineBuffer, TalkError, read_agent, read_hello, read_relay, read_welcome
 from proxy.agent.keys import read_code
-from proxy.config.where import read_where
+from proxy.config.keys import read_where
 from proxy.core import search as search_words
 from proxy.core.addresses import AddressSet, Peer, client_address
 from proxy.core.causes import DIAGNOSABLE, Case, diagnose

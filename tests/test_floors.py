@@ -31,7 +31,7 @@ ASKED_FOR = {
     "proxy.ops.run_command": {
         "argparse",
         "proxy.config.parsers",
-        "proxy.agent.join",
+        "proxy.agent.serve",
         "proxy.ops.supervisor",
         "proxy.tools.check",
     },

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from proxy.config import kinds
-from proxy.config.keys import Key, Section
+from proxy.config.keys import WHERE, Key, Section
 from proxy.config.kinds import STORE_URL, choice
 from proxy.config.table_keys import (
     AGENT,
@@ -26,7 +26,6 @@ from proxy.config.table_keys import (
     TIGHTENED,
     TIMESTAMP,
 )
-from proxy.config.where import WHERE
 
 #: The route that flags and the environment make or change.
 FLAG_ROUTE = "default"

@@ -7,9 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.config import kinds
-from proxy.config.keys import Key
+from proxy.config.keys import PLACE, WHERE, Key
 from proxy.config.kinds import STORE_URL, Kind, choice
-from proxy.config.where import PLACE, WHERE
 from proxy.core.signing.scheme import Encoding, TimeFormat
 
 DELIVERY = (

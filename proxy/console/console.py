@@ -21,8 +21,7 @@ from proxy.console.api import Api, AskedWorker, Place, answered
 from proxy.console.capture import Capture
 from proxy.console.crew import Crew, Private
 from proxy.console.desk import Desk
-from proxy.console.export import FORMS, export
-from proxy.console.fixture import keep
+from proxy.console.export import FORMS, export, keep
 from proxy.console.history import History
 from proxy.console.kept import Json
 from proxy.console.order import MistakenOrderError

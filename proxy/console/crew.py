@@ -112,7 +112,7 @@ class Crew:
         events: asyncio.Queue[Json] = asyncio.Queue(MAX_WAITING)
         readers: dict[str, asyncio.Task[None]] = {}
         loop = asyncio.get_running_loop()
-        own = self.desk.stream(self.desk.read(query), _since(since, self.desk.capture.tag))
+        own = self.desk.stream(self.desk.read(query), None if since is None else since.get(self.desk.capture.tag, 0))
         readers[""] = loop.create_task(_pass_on(own, events))
         try:
             look_at = 0.0
@@ -135,10 +135,6 @@ class Crew:
             for reader in readers.values():
                 reader.cancel()
             await asyncio.gather(*readers.values(), return_exceptions=True)
-
-
-def _since(since: Mapping[str, int] | None, tag: str) -> int | None:
-    return None if since is None else since.get(tag, 0)
 
 
 async def _of(end: PrivateEnd, query: str, since: Mapping[str, int] | None) -> AsyncGenerator[Json, None]:

@@ -20,12 +20,11 @@ from proxy.core.handshakes import (
     head_answer,
     refuse_check,
 )
-from proxy.core.local_only import local_fault
 from proxy.core.payload import media_type
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.rate import RateLimiter
 from proxy.core.routes import RouteTable
-from proxy.core.setup_faults import DENIED, ROUTE_NOT_LISTED, UNTRUSTED_PROXY, SetupFault
+from proxy.core.setup_faults import DENIED, ROUTE_NOT_LISTED, UNTRUSTED_PROXY, SetupFault, local_fault
 from proxy.core.signatures import Verification
 from proxy.http1 import Framing, RequestHead
 from proxy.reasons import OBSERVABLE, Reason

@@ -102,7 +102,7 @@ class Shape:
         for value, inherited in nodes:
             if not isinstance(value, dict):
                 raise FeedError(f"there is no object where {step} should be")
-            gathered = inherited | _gather(value, self.attributes)
+            gathered = inherited | {name: _texts(value[name]) for name in self.attributes if name in value}
             if step.capture is not None:
                 found += [(inner, gathered | {step.capture: (str(name),)}) for name, inner in value.items()]
             elif step.key in value:
@@ -136,10 +136,6 @@ def _parse_path(path: str) -> tuple[Step, ...]:
             break
         position += 1
     raise ValueError(f"{path[:80]!r} is not a path")
-
-
-def _gather(value: Mapping[str, object], names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    return {name: _texts(value[name]) for name in names if name in value}
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -14,10 +14,9 @@ from dataclasses import replace
 from proxy.core.delivery import Deliver, DeliveryRule
 from proxy.core.exchange import Admit, forwarded_target
 from proxy.core.particulars import SAFE, head_to_upstream
-from proxy.core.passage import NOTHING
 from proxy.core.payload import PayloadRule
 from proxy.core.policy import Route
-from proxy.core.relay import ADMITTED, AWAITING, DIALING, SENDING, STORING, Relay
+from proxy.core.relay import ADMITTED, AWAITING, DIALING, NOTHING, SENDING, STORING, Relay
 from proxy.core.states import ANSWER_HEARS, ANSWER_MOVES, Event, Then
 from proxy.http1 import RequestHead
 from proxy.reasons import Phase, Reason

@@ -250,9 +250,6 @@ class PayloadRule:
         event = _printable(events[0])[:_MAX_EVENT] if events else ""
         if self.events is not None and (document.is_ambiguous or not (events and self.events.issuperset(events))):
             return Selection(Reason.EVENT_REFUSED, event=event)
-        return self._ask_where(document, event)
-
-    def _ask_where(self, document: Payload, event: str) -> Selection:
         return self._by_conditions(document, event)
 
     def _by_conditions(self, document: Payload, event: str) -> Selection:

@@ -15,8 +15,8 @@ from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import cast
 
 from proxy.core.addresses import Peer
+from proxy.core.head_forms import RequestStream
 from proxy.core.relay import CUT, GO_ON, OURS, RELAYING, Relay
-from proxy.core.request_stream import RequestStream
 from proxy.core.states import CLIENT_MOVES, ClientState
 from proxy.errors import ProtocolError
 from proxy.net.certificate import client_names

@@ -11,12 +11,12 @@ from __future__ import annotations
 from proxy.core.addresses import Peer
 from proxy.core.exchange import Admit, Reject, decide
 from proxy.core.forwarding import clean_request_id
+from proxy.core.head_forms import RequestStream
 from proxy.core.keeping import KeepingRelay
 from proxy.core.particulars import Arrival, note_decision
 from proxy.core.policy import Policy
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Relay
-from proxy.core.request_stream import RequestStream
 from proxy.core.setup_faults import plain_fault
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead

@@ -107,9 +107,9 @@ def _launch(namespace: Words, dials: Dials | None) -> Launch:
 
 
 def _join(dials: Dials) -> None:
-    from proxy.agent import join
+    from proxy.agent import serve
 
-    asyncio.run(join.join_all(dials, Clock.wall))
+    asyncio.run(serve.join_all(dials, Clock.wall))
 
 
 def _supervise(launch: Launch, factory: LoopFactory) -> int:

@@ -6,20 +6,75 @@ bound, so that the connection can be used again. It ends once, in ``_end``, and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 
 from proxy.core.addresses import Peer
 from proxy.core.policy import Route
 from proxy.core.proxy_protocol import header_for
+from proxy.core.signing.anew import sign_anew
 from proxy.http1 import ResponseHead
 from proxy.net.pool import Dial
 from proxy.net.site import Site
 from proxy.net.upstream import UpstreamConnection
 from proxy.queue.records import QueueError, Taken, Try
-from proxy.queue.resigned import sign_again
-from proxy.queue.retry_after import read_retry_after
 from proxy.queue.sealed import attempt_lines, method_of, unseal
 from proxy.reasons import Reason
+
+# -- A kept delivery, signed again as of now: an application that checks for itself would find it too old by its time.
+#
+# It had its proof when it came, and what is signed here is that delivery and nothing else; ``Webhook-Verified`` says
+# so.
+
+_VERIFIED = b"webhook-verified"
+
+
+def sign_again(head: bytes, route: Route, body: bytes, now: float) -> tuple[bytes, bytes]:
+    """Head and body to send instead of these; ``now`` is in seconds since the epoch. Where the provider's side cannot
+    be played, they are as they came.
+    """
+    start, *lines, _, _ = head.split(b"\r\n")
+    method, target, version = start.split(b" ")
+    fields = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
+    try:
+        made = sign_anew(route, method=method, target=target, fields=fields, body=body, now=now)
+    except ValueError:
+        return head, body
+    written = [_field(name, value, len(made.body)) for name, value in made.fields]
+    return b"\r\n".join([b"%b %b %b" % (method, made.target, version), *written, b"\r\n"]), made.body
+
+
+def _field(name: bytes, value: bytes, length: int) -> bytes:
+    lower = name.lower()
+    if lower == b"content-length":
+        return b"%b: %d" % (name, length)
+    return b"%b: %b; resigned" % (name, value) if lower == _VERIFIED else b"%b: %b" % (name, value)
+
+
+# -- ``Retry-After`` (RFC 9110 section 10.2.3), as an application may write it: a pause comes of whatever it writes.
+
+#: No pause is longer, whatever is asked for.
+MOST_S = 86400.0
+_SECONDS = re.compile(rb"[0-9]{1,9}")
+
+
+def read_retry_after(value: bytes | None, now: float) -> float:
+    """The pause in seconds; 0 where there is none, or the value cannot be read. ``now`` is in seconds since the
+    epoch.
+    """
+    if value is None:
+        return 0.0
+    if _SECONDS.fullmatch(value):
+        return min(float(value), MOST_S)
+    try:
+        at = parsedate_to_datetime(value.decode("ascii"))
+        asked = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() - now
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return 0.0
+    return max(0.0, min(asked, MOST_S))
+
 
 #: Of an answer's content so much is read; what is longer is cut off.
 MAX_ANSWER_BYTES = 1 << 20

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sqlite3
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from pathlib import Path
 from textwrap import fill
+from urllib.parse import quote
 
 from proxy.config.accounts import identity_of
 from proxy.config.commandline import ExitCode
@@ -34,9 +37,11 @@ from proxy.net.certificate import Served, certificate_notes, read_served
 from proxy.net.certificate import sentence as of_certificate
 from proxy.net.clock import Clock
 from proxy.net.tls import load_certificates
+from proxy.queue.folder import DATABASE, look_at_ours
+from proxy.queue.records import LaneCount
+from proxy.queue.strays import stray_notes
 from proxy.tools.explain import read_file
 from proxy.tools.ip_sets import SetRow, sentence, show_age
-from proxy.tools.kept_notes import kept_notes
 from proxy.tools.lint import lint
 from proxy.tools.start import check_user, errors_of_ports, problems_with_log, problems_with_stores
 from proxy.tools.units import installed_unit
@@ -238,3 +243,26 @@ def _peer(address: str | None) -> Peer | None:
     if address is None:
         return None
     return Peer.unix() if address == "unix:" else Peer.of(address)
+
+
+# -- What ``check`` says of the deliveries that are kept on this host: those whose route keeps no more.
+
+
+def kept_notes(loaded: Loaded) -> list[str]:
+    """The notes on what is kept, where it is the effective user's to see."""
+    queue = loaded.settings.queue
+    if queue is None or queue.path is None:
+        return []
+    try:
+        look_at_ours(Path(queue.path))
+        counts = _counts(Path(queue.path) / DATABASE)
+    except (OSError, sqlite3.Error):
+        return []  # whether it can be used at all is another's to say
+    return list(stray_notes(counts, loaded.policy, loaded.settings.config_path))
+
+
+def _counts(database: Path) -> list[LaneCount]:
+    place = f"file:{quote(str(database.absolute()))}?mode=ro"
+    with closing(sqlite3.connect(place, uri=True)) as connection:
+        rows = connection.execute("SELECT lane, live, dead FROM lanes ORDER BY lane").fetchall()
+    return [LaneCount(lane, live, dead) for lane, live, dead in rows]

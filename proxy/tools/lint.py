@@ -206,7 +206,7 @@ def _lets_all(first: Route, second: Route) -> bool:
     if (first.allow, first.deny) == (second.allow, second.deny):
         return True
     outer, inner = callers(first.allow, first.deny), callers(second.allow, second.deny)
-    return outer is None or (inner is not None and _holds(outer, inner))
+    return outer is None or (inner is not None and (outer is inner or outer | inner == outer))
 
 
 def _asks_no_more(first: Route, second: Route, *, by_head: bool) -> bool:
@@ -247,10 +247,6 @@ def _same_signature(first: SignatureCheck | None, second: SignatureCheck | None,
 def _keys(secrets: Iterable[Secret]) -> set[tuple[bytes, float | None, float | None]]:
     """Secrets without their names."""
     return {(secret.value, secret.not_before, secret.not_after) for secret in secrets}
-
-
-def _holds(outer: AddressSet, inner: AddressSet) -> bool:
-    return outer is inner or outer | inner == outer
 
 
 def _lists(loaded: Loaded) -> Iterator[tuple[str, AddressSet]]:

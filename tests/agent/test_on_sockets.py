@@ -16,10 +16,9 @@ import pytest
 from proxy.agent.arrival import MAX_HELLOS_OF_ADDRESS
 from proxy.agent.dial import Credential, DialError, dial
 from proxy.agent.hello import Hello, Purpose, to_text
-from proxy.agent.join import join_all
 from proxy.agent.keys import MembershipFile
 from proxy.agent.link import RelayLink
-from proxy.agent.serve import Agent
+from proxy.agent.serve import Agent, join_all
 from proxy.agent.session import Session
 from proxy.core.addresses import AddressSet
 from proxy.errors import ConfigError

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from proxy.config.where import read_where
+from proxy.config.keys import read_where
 from proxy.core import particulars
 from proxy.core import relay as relays
 from proxy.core.addresses import Peer
@@ -16,11 +16,10 @@ from proxy.core.exchange import Admit, Reject
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.keeping import KeepingRelay
 from proxy.core.particulars import TAKEN, Arrival
-from proxy.core.passage import NOTHING
 from proxy.core.payload import PayloadRule
 from proxy.core.policy import BodyMode
 from proxy.core.record import ExchangeRecord
-from proxy.core.relay import CLAIM, DIAL, JUDGE, ON_LOOP_BYTES, Relay
+from proxy.core.relay import CLAIM, DIAL, JUDGE, NOTHING, ON_LOOP_BYTES, Relay
 from proxy.core.states import ANSWER_HEARS, REQUEST_HEARS, AnswerState, Event, IllegalMoveError, RequestState, Then
 from proxy.reasons import Phase, Reason
 from tests.core.relaying import ANSWERS, APP, PEER, REQUESTS, RULE, Spill, converse

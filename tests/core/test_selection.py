@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.config.where import read_where
+from proxy.config.keys import read_where
 from proxy.core.addresses import Peer
 from proxy.core.body import PASSED, BodyGate, selector_of
 from proxy.core.exchange import Admit

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.where import read_where
+from proxy.config.keys import read_where
 from proxy.core.payload import Glob, PayloadRule, Pointer, Selection
 from proxy.reasons import Reason
 from tests.core.test_payload import head

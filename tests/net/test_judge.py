@@ -6,8 +6,8 @@ import pytest
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.exchange import Admit
+from proxy.core.head_forms import RequestStream
 from proxy.core.relay import Relay
-from proxy.core.request_stream import RequestStream
 from proxy.core.states import RequestState, Then
 from proxy.errors import ProtocolError
 from proxy.net.judge import HeadJudge

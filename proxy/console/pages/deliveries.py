@@ -10,9 +10,7 @@ from urllib.parse import urlencode
 
 from proxy.config.sizes import took
 from proxy.console.kept import Json
-from proxy.console.pages.frame import page, problem
-from proxy.console.pages.markup import Markup, tag
-from proxy.console.pages.words import clock, counted, day
+from proxy.console.pages.markup import Markup, clock, counted, day, page, problem, tag
 
 Found = Mapping[str, Any]
 

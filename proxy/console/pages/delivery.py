@@ -2,14 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from proxy.config.sizes import about_size, took
-from proxy.console.pages import bodies
-from proxy.console.pages.frame import page
-from proxy.console.pages.markup import Child, Markup, tag
-from proxy.console.pages.words import clock, day
+from proxy.console.pages.markup import Child, Markup, clock, day, page, table, tag
+
+# -- The content of a message in the ways it can be read: JSON, a form, text, bytes.
+
+#: What a page shows of a body; the rest is there to be exported.
+MAX_SHOWN = 256 * 1024
+MAX_HEX = 16 * 1024
+MAX_PARAMETERS = 1000
+
+Content = Mapping[str, Any]
+
+
+def views(content: Content, name: str) -> Markup:
+    """All of them, the fitting one open. ``name`` makes them one group: another one closes those that are open."""
+    if not content["size"]:
+        return tag("p", "No content.")
+    text = content["text"]
+    body = b64decode(text) if content["encoding"] == "base64" else text.encode()
+    notes = [about_size(content["size"])]
+    if content["cut"]:
+        notes.append(f"of which the first {about_size(content['kept'])} are kept")
+    if len(body) > MAX_SHOWN:
+        notes.append(f"of which {about_size(MAX_SHOWN)} are shown; export it to see the rest")
+    found = [
+        tag("details", tag("summary", label), view, name=name, open=label.lower() == content["form"], class_="body")
+        for label, view in _each(body, content)
+    ]
+    return tag("div", tag("p", ", ".join(notes), "."), found)
+
+
+def _each(body: bytes, content: Content) -> Iterator[tuple[str, Markup]]:
+    shown = body[:MAX_SHOWN]
+    if content["form"] == "json" and len(body) <= MAX_SHOWN and (pretty := _pretty(body)) is not None:
+        yield "JSON", tag("pre", pretty, tabindex=0)
+    if content["form"] == "form":
+        pairs = _pairs(shown)
+        yield "Form", table("Parameters", ("name", "value"), (tag("tr", map(_cell, pair)) for pair in pairs))
+    if content["encoding"] == "utf-8":
+        yield "Text", tag("pre", shown.decode("utf-8", "replace"), tabindex=0)
+    yield "Hex", tag("pre", "\n".join(dump(body[:MAX_HEX])), class_="hex", tabindex=0)
+
+
+def _pretty(body: bytes) -> str | None:
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _pairs(body: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+    except ValueError:
+        return [("too many parameters to show", "")]
+
+
+def _cell(text: str) -> Markup:
+    return tag("td", text)
+
+
+def dump(body: bytes) -> Iterator[str]:
+    """Lines of sixteen bytes: where, in hexadecimal, and as ASCII."""
+    for at in range(0, len(body), 16):
+        piece = body[at : at + 16]
+        ascii_ = "".join(chr(one) if 32 <= one < 127 else "." for one in piece)
+        yield f"{at:08x}  {piece.hex(' '):<47}  {ascii_}"
+
 
 Found = Mapping[str, Any]
 
@@ -96,9 +162,9 @@ def _time(one: Found) -> list[Child]:
 
 def _request(request: Found) -> list[Child]:
     if request["target"] is None:
-        return [tag("p", "What came was not an HTTP request."), bodies.views(request["body"], "request")]
+        return [tag("p", "What came was not an HTTP request."), views(request["body"], "request")]
     line = f"{request['method']} {request['target']} {request['version']}"
-    return [_head(line, request["fields"]), bodies.views(request["body"], "request")]
+    return [_head(line, request["fields"]), views(request["body"], "request")]
 
 
 def _answer(answer: Found | None) -> list[Child]:
@@ -107,7 +173,7 @@ def _answer(answer: Found | None) -> list[Child]:
     line = f"HTTP/1.1 {answer['status']} {answer['phrase']}"
     by = "It is the application's." if answer["by"] == "application" else "It is hookward's own."
     shown: list[Child] = [tag("p", by), _head(line, answer["fields"])]
-    return [*shown, bodies.views(answer["body"], "answer")] if answer["by"] == "application" else shown
+    return [*shown, views(answer["body"], "answer")] if answer["by"] == "application" else shown
 
 
 def _head(line: str, fields: Iterable[tuple[str, str]]) -> Markup:
@@ -150,7 +216,7 @@ def _replay_dialog(one: Found) -> Markup:
     request = one["request"]
     body, fields = request["body"], request["fields"]
     text = body["text"] if body["encoding"] == "utf-8" else ""
-    too_long = body["encoding"] != "utf-8" or body["kept"] > bodies.MAX_SHOWN
+    too_long = body["encoding"] != "utf-8" or body["kept"] > MAX_SHOWN
     edit = tag(
         "fieldset",
         tag("legend", "What is sent"),

@@ -7,6 +7,7 @@ makes; so nothing that a stranger sent can become an element.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from html import escape
 from typing import TypeAlias
 
@@ -49,3 +50,87 @@ def tag(element: str, /, *children: Child, **attributes: str | float | None) -> 
     if element in _VOID:
         return Markup(opened)
     return Markup(f"{opened}{''.join(_text(children))}</{element}>")
+
+
+# -- Instants and counts as people read them; sizes and durations are said by ``config.sizes``.
+
+
+def clock(at: float) -> str:
+    """The time of day in UTC, to a millisecond."""
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def day(at: float) -> str:
+    """The date and time in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """``1 delivery``, ``2 deliveries``."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
+# -- What all pages have in common: the head, the ways to the others, and the help of the keys.
+
+PLACES = (("/", "Deliveries"), ("/routes", "Routes"), ("/queue", "Queue"), ("/state", "State"))
+_KEYS = (
+    ("/", "filter"),
+    ("j  k", "next and previous"),
+    ("Enter", "open"),
+    ("p", "hold the live list, or let it go on"),
+    ("r", "replay the delivery"),
+    ("c", "copy the delivery as a curl command"),
+    ("t", "keep the delivery as a test"),
+    ("u", "back to the list"),
+    ("?", "this help"),
+    ("Escape", "close"),
+)
+
+
+def page(title: str, here: str, *content: Child, may_act: bool = False, **data: str | None) -> Markup:
+    """A whole page. ``here`` is the place in the ways to the others; ``data`` is for the script."""
+    ways = (tag("a", name, href=place, aria_current="page" if place == here else None) for place, name in PLACES)
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{title} · hookward"),
+        tag("link", rel="icon", href="/icon.svg"),
+        tag("link", rel="stylesheet", href="/console.css"),
+        tag("script", src="/console.js", defer=True),
+    )
+    body = tag(
+        "body",
+        tag("a", "Skip to the content", class_="skip", href="#main"),
+        tag(
+            "header",
+            tag("a", "hookward", class_="brand", href="/"),
+            tag("nav", ways, aria_label="Pages"),
+            tag("span", id="live", role="status"),
+        ),
+        tag("main", content, id="main"),
+        tag("p", id="told", role="status"),
+        _help(),
+        data_act="yes" if may_act else "no",
+        **{f"data_{name}": value for name, value in data.items()},
+    )
+    return Markup("<!DOCTYPE html>\n" + tag("html", head, body, lang="en"))
+
+
+def _help() -> Markup:
+    rows = ((tag("dt", tag("kbd", key)), tag("dd", what)) for key, what in _KEYS)
+    closing = tag("form", tag("button", "Close"), method="dialog")
+    return tag("dialog", tag("h2", "Keys"), tag("dl", rows, class_="keys"), closing, id="help", aria_label="Keys")
+
+
+def problem(what: str, mend: str = "") -> Markup:
+    """What is wrong, and what mends it."""
+    return tag("p", what, f": {mend}" if mend else "", class_="problem", role="alert")
+
+
+def table(caption: str, heads: tuple[str, ...], rows: Child) -> Markup:
+    """A table that scrolls by itself where it is wider than the page."""
+    head = tag("thead", tag("tr", (tag("th", one, scope="col") for one in heads)))
+    made = tag("table", tag("caption", caption), head, tag("tbody", rows))
+    return tag("div", made, class_="wide", tabindex=0, role="region", aria_label=caption)

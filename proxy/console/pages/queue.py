@@ -8,8 +8,7 @@ from urllib.parse import urlencode
 
 from proxy.config.sizes import about_size, about_time
 from proxy.console.pages.deliveries import search
-from proxy.console.pages.frame import page, problem, table
-from proxy.console.pages.markup import Child, Markup, tag
+from proxy.console.pages.markup import Child, Markup, page, problem, table, tag
 
 Found = Mapping[str, Any]
 

@@ -12,8 +12,7 @@ from proxy.console.access import Visitor
 from proxy.console.api import Api, ApiProblem
 from proxy.console.crew import Crew
 from proxy.console.pages import deliveries, delivery, queue, routes, state
-from proxy.console.pages.frame import page, problem
-from proxy.console.pages.markup import Markup, tag
+from proxy.console.pages.markup import Markup, page, problem, tag
 from proxy.net.http_server import JSON, Answer, Request
 
 HTML = b"text/html; charset=utf-8"

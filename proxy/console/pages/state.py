@@ -6,9 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from proxy.config.sizes import about_size, about_time
-from proxy.console.pages.frame import page, table
-from proxy.console.pages.markup import Child, Markup, tag
-from proxy.console.pages.words import day
+from proxy.console.pages.markup import Child, Markup, day, page, table, tag
 
 Found = Mapping[str, Any]
 

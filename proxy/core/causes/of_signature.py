@@ -289,7 +289,7 @@ def other_text(trial: Trial) -> Facts | None:
             continue
         name = trial.fits(scheme=replace(scheme, signed=text, method=Method.HMAC))
         if name is not None:
-            return {"secret": name, "text": text, "signed": _one_line(scheme.signed)}
+            return {"secret": name, "text": text, "signed": scheme.signed.encode("unicode_escape").decode("ascii")}
     return None
 
 
@@ -300,10 +300,6 @@ def _can_make(text: str, scheme: Scheme, trial: Trial) -> bool:
         and ("{id}" not in text or scheme.identity is not None)
         and ("{url}" not in text or has_url)
     )
-
-
-def _one_line(text: str) -> str:
-    return text.encode("unicode_escape").decode("ascii")
 
 
 def _digest(name: str) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.console.kept import content
-from proxy.console.pages.bodies import MAX_HEX, MAX_SHOWN, dump, views
+from proxy.console.pages.delivery import MAX_HEX, MAX_SHOWN, dump, views
 from tests.console.pages.reading import Reader
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from proxy.console.pages.frame import PLACES
+from proxy.console.pages.markup import PLACES
 from tests.console.asking import BODY, READ, delivery, token
 from tests.console.hostile import PAYLOADS, in_a_path
 from tests.console.pages.reading import Reader, harmless

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from proxy.core.addresses import Peer
 from proxy.core.forwarding import FORWARDING
-from proxy.core.local_only import TELLTALE, local_fault
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import PROVIDERS
+from proxy.core.setup_faults import TELLTALE, local_fault
 from tests.policies import HEAD_LIMITS
 
 HERE = Peer.of("127.0.0.1")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.queue.retry_after import MOST_S, read_retry_after
+from proxy.queue.attempt import MOST_S, read_retry_after
 
 NOW = 784111767.0  # Sun, 06 Nov 1994 08:49:27 GMT
 

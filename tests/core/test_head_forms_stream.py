@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.head_forms import HeadForms
+from proxy.core.head_forms import HeadForms, RequestStream
 from proxy.core.request_head import HeadLimits
-from proxy.core.request_stream import RequestStream
 from proxy.errors import ProtocolError
 
 FORMS = HeadForms(HeadLimits(8192, 2048, 50), ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.console.rings import Rings, group_of
+from proxy.console.capture import Rings, group_of
 from tests.console.kept import keep
 
 

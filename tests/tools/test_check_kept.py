@@ -8,7 +8,7 @@ from pathlib import Path
 from proxy.config.load import load
 from proxy.config.problems import rule_of
 from proxy.queue.layout import open_database
-from proxy.tools.kept_notes import kept_notes
+from proxy.tools.check import kept_notes
 
 CONFIG = """
 listen = ["127.0.0.1:8080"]

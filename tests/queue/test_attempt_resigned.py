@@ -15,7 +15,7 @@ from proxy.core.schemes import find
 from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.signer import sign
-from proxy.queue.resigned import sign_again
+from proxy.queue.attempt import sign_again
 from tests.net.dialogue import route
 from tests.policies import HEAD_LIMITS
 

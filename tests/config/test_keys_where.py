@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from proxy.config.where import MAX_CONDITIONS, read_where
+from proxy.config.keys import MAX_CONDITIONS, read_where
 from proxy.core.payload import Glob, PayloadCondition, Pointer
 from proxy.errors import Mistake
 

@@ -14,8 +14,7 @@ import pytest
 from proxy.core.policy import Endpoint, UpstreamTls
 from proxy.errors import ConfigError
 from proxy.net.clock import Clock
-from proxy.net.connect import connect
-from proxy.net.pool import UpstreamPool
+from proxy.net.pool import UpstreamPool, connect
 from proxy.net.turn import Turn
 
 #: A connection to what listens, on the loop of the product, and the threads of the process after it.
@@ -23,7 +22,7 @@ THREADS = """if True:
     import asyncio, os, socket, uvloop
     from proxy.core.policy import Endpoint
     from proxy.net.clock import Clock
-    from proxy.net.connect import connect
+    from proxy.net.pool import connect
     from proxy.net.pool import UpstreamPool
     from proxy.net.turn import Turn
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.console.pages.plots import STEP_S, STEPS, durations, requests
+from proxy.console.pages.routes import STEP_S, STEPS, durations, requests
 from tests.console.pages.reading import Reader
 
 NOW = 1_795_957_990.0
