@@ -50,7 +50,9 @@ def test_what_only_this_host_reaches_needs_nothing(place: Workplace, listen: str
 def test_tokens_are_long_and_two(place: Workplace) -> None:
     place.secret("short", b"s" * (MIN_TOKEN_BYTES - 1))
     place.secret("long", b"s" * MIN_TOKEN_BYTES)
-    assert "too short" in told(place, text('read_token = "file:short"'))
+    warned = place.load(text('read_token = "file:short"')).settings.warnings
+    assert any(f"console.read_token: the token has {MIN_TOKEN_BYTES - 1} bytes" in one for one in warned)
+    assert "too short" in told(place, text('listen = "0.0.0.0:4041"\nread_token = "file:short"'))
     assert "the same as read_token" in told(place, text('read_token = "file:long"\nact_token = "file:long"'))
     found = place.load(text('read_token = "file:long"')).settings.console
     assert found is not None
