@@ -103,6 +103,16 @@ def phrase_of(status: int) -> bytes:
         return b""
 
 
+def utc_text(seconds: float, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
+    """``seconds`` since the epoch in UTC, as RFC 3339 has it; or in another form of strftime(3)."""
+    return datetime.fromtimestamp(seconds, UTC).strftime(form)
+
+
+def utc_day(seconds: float) -> str:
+    """The day in UTC: ``2026-03-01``."""
+    return utc_text(seconds, "%Y-%m-%d")
+
+
 def http_date(second: int) -> str:
     """``second`` since the epoch as an IMF-fixdate, in English in every locale (RFC 9110 section 5.6.7)."""
     at = datetime.fromtimestamp(second, UTC)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import functools
 import hashlib
 import os
@@ -37,6 +36,7 @@ from proxy.agent.hello import (
 )
 from proxy.config.settings import Dials
 from proxy.errors import HookwardError
+from proxy.net.pool import socket_to
 from proxy.net.tls import AGENT_PROTOCOL
 from proxy.values import frozen
 
@@ -257,37 +257,14 @@ def _agents_only(context: ssl.SSLContext) -> ssl.SSLContext:
 async def _socket(loop: asyncio.AbstractEventLoop, host: str, port: int, dials: Dials) -> socket.socket:
     """Connected to the relay, by a proxy where one is named. Names are looked up for each dial."""
     if not dials.proxy:
-        return await _connected(loop, host, port)
-    sock = await _connected(loop, *split(dials.proxy))
+        return await socket_to(loop, host, port, CONNECT_S)
+    sock = await socket_to(loop, *split(dials.proxy), CONNECT_S)
     try:
         await _tunnel(loop, sock, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", dials.proxy_login)
     except BaseException:
         sock.close()
         raise
     return sock
-
-
-async def _connected(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
-    error = OSError(f"{host} has no address")
-    async with asyncio.timeout(CONNECT_S):
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    for family, _, _, _, address in found:
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            async with asyncio.timeout(CONNECT_S):
-                await loop.sock_connect(sock, address)
-        except OSError as refused:  # TimeoutError is one
-            error = refused if refused.strerror else OSError(f"{address[0]} does not answer")
-            sock.close()
-        except BaseException:
-            with contextlib.suppress(OSError):
-                sock.close()
-            raise
-        else:
-            return sock
-    raise error
 
 
 async def _tunnel(loop: asyncio.AbstractEventLoop, sock: socket.socket, target: str, login: bytes) -> None:

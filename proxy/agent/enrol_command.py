@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_address
 
 from proxy.agent.keys import CODE_S, SECRET_BYTES, JoinCode, join_key, offer_code
 from proxy.config.commandline import ExitCode
-from proxy.config.endpoints import ListenAddress
 from proxy.config.given_flags import parse_flags
 from proxy.config.host import environment
 from proxy.config.load import load_namespace
@@ -79,7 +77,7 @@ def guess_address(settings: Settings, pairs: Sequence[LoadedPair]) -> str:
     certificate with the port; "" where neither is there.
     """
     listens = [one for one in settings.listen if one.is_tcp and one.port]
-    alone = next((str(one) for one in listens if not _is_any(one)), "")
+    alone = next((str(one) for one in listens if not one.is_any), "")
     names = list(_names(pairs))
     if alone or not names:
         return alone
@@ -90,10 +88,6 @@ def guess_address(settings: Settings, pairs: Sequence[LoadedPair]) -> str:
 def _names(pairs: Sequence[LoadedPair]) -> Iterator[str]:
     for pair in pairs:
         yield from (name for name in pair.certificate.names if "*" not in name and name != "localhost")
-
-
-def _is_any(address: ListenAddress) -> bool:
-    return address.host == "" or ip_address(address.host).is_unspecified
 
 
 def _certificate_for(relay: str, pairs: Sequence[LoadedPair]) -> bytes:

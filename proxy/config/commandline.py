@@ -6,6 +6,7 @@ Colours only on a terminal, and never where NO_COLOR asks for none (https://no-c
 from __future__ import annotations
 
 import os
+import sys
 from enum import IntEnum
 from typing import Protocol, TextIO
 
@@ -22,6 +23,12 @@ class ExitCode(IntEnum):
     SOFTWARE = 70  # a bug of ours
     NO_PERMISSION = 77
     CONFIG = 78  # bad configuration
+
+
+def failed(command: str, why: object, code: ExitCode = ExitCode.FAILED) -> int:
+    """Say on standard error why a command could not do what it should; its exit code."""
+    print(f"hookward {command}: {visible(str(why))}", file=sys.stderr)
+    return code
 
 
 class HelpfulParser(Protocol):

@@ -10,7 +10,6 @@ goes to another when the list is changed.
 
 from __future__ import annotations
 
-import importlib.util
 import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +17,6 @@ from dataclasses import replace
 from proxy.config.duplicates import read_url
 from proxy.config.endpoints import UpstreamAddress
 from proxy.config.guards import GuardReader, Guards
-from proxy.config.host import how_to_add
 from proxy.config.settings import QueueSettings, Settings
 from proxy.config.tree import Table
 from proxy.config.upstreams import read_copy_place
@@ -148,8 +146,6 @@ def read_queue(top: Table, environ: Mapping[str, str]) -> QueueSettings | None:
             return None
     else:
         url = read_url(view, environ)
-        if importlib.util.find_spec("redis") is None:
-            view.wrong("store", "the client for Redis is not installed", how_to_add("redis"))
     return QueueSettings(
         store=store,
         path=path,

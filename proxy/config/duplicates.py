@@ -84,8 +84,6 @@ def read_store(top: Table, environ: Mapping[str, str]) -> DuplicateSettings:
         path = _path(top, view)
     elif store == "redis":
         url = read_url(view, environ)
-        if importlib.util.find_spec("redis") is None:
-            view.wrong("store", "the client for Redis is not installed", how_to_add("redis"))
     return DuplicateSettings(
         store=store,
         path=path,
@@ -153,7 +151,11 @@ def _path(top: Table, view: Table) -> str | None:
 
 
 def read_url(view: Table, environ: Mapping[str, str]) -> str | None:
-    """The URL of a Redis at ``url``, which may be a reference; None where there is none, which is a problem."""
+    """The URL of a Redis at ``url``, which may be a reference; None where there is none, which is a problem. So is it
+    where the client for it is not installed.
+    """
+    if importlib.util.find_spec("redis") is None:
+        view.wrong("store", "the client for Redis is not installed", how_to_add("redis"))
     entry = view.entry("url")
     if entry is None:
         if not view.doubtful("url"):

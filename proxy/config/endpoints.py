@@ -52,12 +52,27 @@ class ListenAddress:
             return True
         return self.is_tcp and self.host != "" and ip_address(self.host).is_loopback
 
+    @property
+    def is_any(self) -> bool:
+        """Whether it means every address of this host."""
+        return self.is_tcp and (self.host == "" or ip_address(self.host).is_unspecified)
+
     def __str__(self) -> str:
         if self.path is not None:
             return f"unix:{self.path}"
         if self.fd_name is not None:
             return f"fd:{self.fd_name}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address means this host and no other."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @frozen

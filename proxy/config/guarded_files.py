@@ -291,6 +291,16 @@ def replace_file(path: str, data: bytes, modified: float) -> None:
             raise
 
 
+def judge_place(path: str) -> None:
+    """OSError where root would open the file of a database, by its name and again and again, in a folder in which
+    another user may put something else in its place.
+    """
+    with reach(path) as spot:
+        if os.geteuid() == 0 and not spot.certain:
+            why = "root keeps no database where another user may exchange it: name the user to become, --user NAME"
+            raise PermissionError(errno.EPERM, why)
+
+
 def beside(folder: str, path: str) -> str:
     """``path``, where it is relative as seen from ``folder``; "" is the folder that we stand in."""
     return os.path.join(folder, path)  # noqa: PTH118 - pathlib would write "./a" and "a//b" in another way

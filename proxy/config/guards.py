@@ -7,7 +7,6 @@ Secrets are read here, by reference, and from here on only the checks hold them.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 
 from proxy.config.host import how_to_add
@@ -22,6 +21,7 @@ from proxy.core.signing.template import open_borders
 from proxy.core.target import TOKEN_SEGMENT
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.errors import Mistake
+from proxy.http1 import utc_text
 from proxy.values import frozen
 
 #: Keys of a route that mean nothing without a provider whose proof is checked here.
@@ -280,8 +280,7 @@ def slug_of(name: str) -> str:
 
 def show_instant(seconds: float) -> str:
     """``2026-12-15`` or ``2026-12-15 12:00:00``, in UTC."""
-    text = dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return text.removesuffix(" 00:00:00")
+    return utc_text(seconds, "%Y-%m-%d %H:%M:%S").removesuffix(" 00:00:00")
 
 
 def read_handshake(view: Table, provider: Provider | None) -> str:

@@ -8,10 +8,9 @@ and can have it delivered again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
 
 from proxy.config.allow import AllowReader
-from proxy.config.endpoints import ListenAddress, UpstreamAddress
+from proxy.config.endpoints import ListenAddress, UpstreamAddress, is_loopback
 from proxy.config.settings import ConsoleSettings, Settings, TcpSettings, TlsFiles
 from proxy.config.tree import Table
 from proxy.config.upstreams import check_readable, warn_of_key
@@ -137,20 +136,7 @@ def _leads_to(endpoint: Endpoint, address: ListenAddress) -> bool:
         return endpoint.path is not None and endpoint.path == address.path
     if endpoint.port != address.port:
         return False
-    return endpoint.host == address.host or (_is_any(address.host) and _is_loopback(endpoint.host))
-
-
-def _is_any(host: str) -> bool:
-    return host == "" or ip_address(host).is_unspecified
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return endpoint.host == address.host or (address.is_any and is_loopback(endpoint.host))
 
 
 #: A token that can be guessed opens everything.

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from ipaddress import ip_address
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
+from proxy.config.endpoints import is_loopback
 from proxy.config.settings import Feed, IpSet
 from proxy.core.ip_sets import PATH_FORM, Shape
 from proxy.errors import Mistake
@@ -113,13 +113,3 @@ def check_url(url: str) -> None:
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         what = "a list that comes without TLS may be anybody's"
         raise Mistake(what, "write https://; http:// is for this host alone")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address means this host and no other."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -17,7 +17,7 @@ from typing import Any
 from proxy.config.guarded_files import make_folder, write_private
 from proxy.console.kept import Json, KeptExchange, content, shown_target
 from proxy.console.masking import Masking
-from proxy.http1 import Framing, RequestHead, write_request_head
+from proxy.http1 import Framing, RequestHead, utc_text, write_request_head
 
 #: A word that begins with none of a program's own signs, and is ASCII that can be read.
 _PLAIN = re.compile(rb"[\x20-\x7e]*")
@@ -199,6 +199,6 @@ def _expected(kept: KeptExchange) -> str:
 
 
 def _stanza(path: str, expect: str, kept: KeptExchange) -> str:
-    at = datetime.fromtimestamp(int(kept.record.started), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    at = utc_text(int(kept.record.started))
     quoted = path.replace("\\", "\\\\").replace('"', '\\"')
     return f'[[test]]\nfile = "{quoted}"\nexpect = "{expect}"\nat = {at}\n'

@@ -7,7 +7,6 @@ Several workers write to one file, and each of them reads all of it.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import queue
@@ -17,7 +16,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
 
-from proxy.config.guarded_files import open_for_writing, reach
+from proxy.config.guarded_files import judge_place, open_for_writing
 from proxy.console.evidence import sentence
 from proxy.console.kept import Json, KeptExchange, detail, searched
 from proxy.console.masking import Masking
@@ -192,10 +191,7 @@ _ONLY_DETAIL = frozenset(
 def _make(path: str) -> None:
     """Make the file (0600) where it is not there yet, and see whether it is one of ours. StoreFailedError."""
     try:
-        with reach(path) as spot:
-            if os.geteuid() == 0 and not spot.certain:
-                why = "root keeps no file where another user may exchange it: name the user to become, --user NAME"
-                raise PermissionError(errno.EPERM, why)
+        judge_place(path)
         os.close(open_for_writing(path, os.O_RDWR | os.O_CREAT, 0o600))
         with closing(_connect(path)) as database:
             [version] = database.execute("PRAGMA user_version").fetchone()

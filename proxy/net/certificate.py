@@ -11,7 +11,6 @@ about them. That they can be used at all is known when they are loaded (``net.tl
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import hashlib
 import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from proxy.config.commandline import visible
 from proxy.config.problems import Note, audible
 from proxy.config.settings import Settings
 from proxy.core.policy import Policy
+from proxy.http1 import utc_day
 from proxy.values import frozen
 
 _BEGIN = "-----BEGIN CERTIFICATE-----"
@@ -192,11 +192,14 @@ def read_served(settings: Settings) -> list[Served]:
 def sentence(one: Served, now: float) -> str:
     """Its names and dates in one line: ``fullchain.pem: hooks.example.com; until 2027-01-01 (33 days)``."""
     end = one.certificate.not_after
-    left = {"expired": "EXPIRED", "not_yet_valid": f"NOT VALID before {_date(one.certificate.not_before)}"}.get(
-        one.state(now), show_days(end - now)
-    )
+    left = {
+        "expired": "EXPIRED",
+        "not_yet_valid": f"NOT VALID before {utc_day(one.certificate.not_before)}",
+    }.get(one.state(now), show_days(end - now))
     more = f" and {len(one.names) - _MAX_NAMED} more" if len(one.names) > _MAX_NAMED else ""
-    return f"{one.file}: {visible(', '.join(one.names[:_MAX_NAMED])) or 'no names'}{more}; until {_date(end)} ({left})"
+    return (
+        f"{one.file}: {visible(', '.join(one.names[:_MAX_NAMED])) or 'no names'}{more}; until {utc_day(end)} ({left})"
+    )
 
 
 def certificate_notes(served: Sequence[Served], policy: Policy, settings: Settings, now: float) -> tuple[str, ...]:
@@ -211,11 +214,11 @@ def _of_dates(one: Served, now: float) -> Iterator[Note]:
     begin, end = one.certificate.not_before, one.certificate.not_after
     state = one.state(now)
     if state == "expired":
-        yield Note("H501", f"the certificate has expired on {_date(end)}, so that no sender connects")
+        yield Note("H501", f"the certificate has expired on {utc_day(end)}, so that no sender connects")
     elif state == "not_yet_valid":
-        yield Note("H502", f"the certificate is not valid before {_date(begin)}, so that no sender connects")
+        yield Note("H502", f"the certificate is not valid before {utc_day(begin)}, so that no sender connects")
     elif state == "expires_soon":
-        yield Note("H503", f"the certificate expires in {show_days(end - now)}, on {_date(end)}")
+        yield Note("H503", f"the certificate expires in {show_days(end - now)}, on {utc_day(end)}")
     if not one.certificate.names:
         yield Note("H504", "the certificate has no names (subjectAltName), so that no sender accepts it")
 
@@ -250,7 +253,3 @@ def show_days(seconds: float) -> str:
     """A time that is left, as people say it."""
     days = int(seconds / _DAY_S)
     return "less than a day" if days < 1 else f"{days} day{'s' if days > 1 else ''}"
-
-
-def _date(seconds: float) -> str:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%d")

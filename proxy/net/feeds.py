@@ -16,8 +16,16 @@ import ssl
 from collections.abc import Callable
 from dataclasses import replace
 
-from proxy.config.set_shelf import SetShelf, missing_warning, with_current_sets
-from proxy.config.set_store import Copy, confirm_stored, read_stored, stored_confirmed, write_stored
+from proxy.config.set_shelf import (
+    Copy,
+    SetShelf,
+    confirm_stored,
+    missing_warning,
+    read_stored,
+    stored_confirmed,
+    with_current_sets,
+    write_stored,
+)
 from proxy.config.settings import Feed, Loaded
 from proxy.core.addresses import AddressSet
 from proxy.core.ip_sets import Difference, FeedError, check_change, read_document

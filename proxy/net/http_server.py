@@ -12,7 +12,6 @@ import contextlib
 import re
 import socket
 import ssl
-import struct
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import field, replace
 from ipaddress import ip_address
@@ -22,6 +21,7 @@ from urllib.parse import parse_qsl, unquote
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.errors import ProtocolError
 from proxy.http1 import CONTINUE, Framing, RequestHead, phrase_of, write_response_head
+from proxy.net.sockets import peer_process
 from proxy.values import frozen
 
 HEAD_LIMITS = HeadLimits(max_head=8192, max_target=4096, max_fields=50)
@@ -36,7 +36,6 @@ TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
 T = TypeVar("T")
 #: struct ucred of unix(7): pid, uid, gid.
-_CREDENTIALS = struct.Struct("3i")
 
 
 @frozen
@@ -275,11 +274,9 @@ def caller_of(transport: asyncio.BaseTransport) -> Caller:
     if isinstance(peer, tuple):
         return Caller(str(peer[0]))
     sock = transport.get_extra_info("socket")
-    if sock is not None and hasattr(socket, "SO_PEERCRED"):
-        with contextlib.suppress(OSError):
-            found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            pid, uid, _ = _CREDENTIALS.unpack(found)
-            return Caller("unix:", uid, pid)
+    with contextlib.suppress(OSError):
+        if sock is not None and (found := peer_process(sock)) is not None:
+            return Caller("unix:", found[1], found[0])
     return Caller("unix:")
 
 

@@ -14,7 +14,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy.core.policy import Endpoint
 from proxy.core.proxy_protocol import LOCAL
@@ -38,7 +38,10 @@ async def connect(
     """A connection to ``endpoint`` that is lent to the caller, with ``preface`` written on it. Raises OSError, and for
     a name or a file that cannot be used UnicodeError and ConfigError.
     """
-    sock = await _socket_to(loop, endpoint)
+    if endpoint.path is not None:
+        sock = await _connected(loop, socket.AF_UNIX, endpoint.path)
+    else:
+        sock = await socket_to(loop, endpoint.host, endpoint.port)
     try:
         if preface:  # before TLS, whose peer reads what is behind it
             await loop.sock_sendall(sock, preface)
@@ -53,21 +56,27 @@ async def connect(
     return connection
 
 
-async def _socket_to(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> socket.socket:
-    if endpoint.path is not None:
-        return await _connected(loop, socket.AF_UNIX, endpoint.path)
-    error: OSError = OSError("no address")
-    for family, address in await _found(loop, endpoint):
+async def socket_to(
+    loop: asyncio.AbstractEventLoop, host: str, port: int, timeout_s: float | None = None
+) -> socket.socket:
+    """Connected to the first address of ``host`` that takes it; ``timeout_s`` is for each, and to look them up. Raises
+    OSError, and UnicodeError where the host cannot be a name.
+    """
+    error = OSError(f"{host} has no address")
+    async with asyncio.timeout(timeout_s):
+        found = await _found(loop, host, port)
+    for family, address in found:
         try:
-            return await _connected(loop, family, address)
-        except OSError as refused:
-            error = refused
+            async with asyncio.timeout(timeout_s):
+                return await _connected(loop, family, address)
+        except OSError as refused:  # TimeoutError is one
+            error = refused if refused.strerror else OSError(f"{address[0]} does not answer")
     raise error
 
 
-async def _found(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> list[tuple[int, object]]:
+async def _found(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
     """Family and address of each place that it may be. A name alone is looked up, in a thread of the loop."""
-    host, port, stream = endpoint.host, endpoint.port, socket.SOCK_STREAM
+    stream = socket.SOCK_STREAM
     try:
         infos = socket.getaddrinfo(host.encode("ascii"), port, type=stream, flags=socket.AI_NUMERICHOST)
     except (socket.gaierror, UnicodeError):

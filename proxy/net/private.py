@@ -13,7 +13,6 @@ import json
 import os
 import re
 import socket
-import struct
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import h11
 
 from proxy.config.guarded_files import reach
 from proxy.errors import HookwardError
+from proxy.net.sockets import peer_process
 from proxy.values import frozen
 
 #: Of a process (that of the supervisor, where there is one) and of one of its workers.
@@ -29,7 +29,6 @@ _NAME = re.compile(r"hookward-([1-9][0-9]{0,9})-([1-9][0-9]{0,9})\.sock")
 RUN_FOLDER = "/run/hookward"
 ANSWER_S = 10.0
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
-_CREDENTIALS = struct.Struct("3i")
 _READ_BYTES = 64 * 1024
 
 
@@ -196,7 +195,6 @@ async def _connect(end: PrivateEnd) -> tuple[asyncio.StreamReader, asyncio.Strea
 
 def _judge(end: PrivateEnd, sock: socket.socket) -> None:
     """GoneError where another user listens: anybody may make a file of that name in a folder that is open to all."""
-    if hasattr(socket, "SO_PEERCRED"):
-        pid, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-        if os.geteuid() not in (0, uid) and uid != 0:
-            raise GoneError(f"{end.path} is process {pid}'s of uid {uid}")
+    pid, uid = peer_process(sock) or (0, 0)
+    if os.geteuid() not in (0, uid) and uid != 0:
+        raise GoneError(f"{end.path} is process {pid}'s of uid {uid}")

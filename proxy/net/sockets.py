@@ -375,12 +375,24 @@ def holder_of(address: ListenAddress) -> Holder | None:
 
 
 def _of_unix(path: str) -> Holder | None:
-    with suppress(OSError, AttributeError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         probe.connect(path)
-        pid = struct.unpack("=3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-        return _holder(pid)
+        peer = peer_process(probe)
+        return None if peer is None else _holder(peer[0])
     return None
+
+
+_CREDENTIALS = struct.Struct("3i")
+
+
+def peer_process(sock: socket.socket) -> tuple[int, int] | None:
+    """PID and uid of what is at the other end of a unix socket, or listens there; None where the system tells none."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(found)
+    return pid, uid
 
 
 def _holder(pid: int) -> Holder:

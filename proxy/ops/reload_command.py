@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from proxy.config.commandline import ExitCode
+from proxy.config.commandline import ExitCode, failed
 from proxy.config.host import RELOAD_VARIABLE
 from proxy.config.parsers import Parser
 from proxy.errors import FlagError
@@ -67,9 +66,10 @@ def _reload(pid: int, sock: socket.socket) -> int:
     try:
         os.kill(pid, signal.SIGHUP)
     except ProcessLookupError:
-        return _say(f"there is no process {pid}", ExitCode.FAILED)
+        return failed("reload", f"there is no process {pid}")
     except PermissionError:
-        return _say(f"process {pid} may not be signalled: it is another user's", ExitCode.NO_PERMISSION)
+        why = f"process {pid} may not be signalled: it is another user's"
+        return failed("reload", why, ExitCode.NO_PERMISSION)
     ours = False
     while (left_s := deadline - time.monotonic()) > 0:
         sock.settimeout(left_s)
@@ -81,16 +81,12 @@ def _reload(pid: int, sock: socket.socket) -> int:
             ours = int(said.get("MONOTONIC_USEC", 0)) >= asked_usec  # else it had begun before
         elif ours and "READY" in said:
             if REFUSED.partition("=")[0] in said:
-                return _say("refused, the old configuration stays in force: the log says why", ExitCode.CONFIG)
+                why = "refused, the old configuration stays in force: the log says why"
+                return failed("reload", why, ExitCode.CONFIG)
             return ExitCode.OK
-    return _say(f"process {pid} has not said within {PATIENCE_S:g} s what came of it", ExitCode.FAILED)
+    return failed("reload", f"process {pid} has not said within {PATIENCE_S:g} s what came of it")
 
 
 def _fields(message: bytes) -> Mapping[str, str]:
     pairs = (line.partition("=") for line in message.decode("utf-8", "replace").splitlines())
     return {name: value for name, _, value in pairs}
-
-
-def _say(what: str, code: ExitCode) -> int:
-    print(f"hookward: reload: {what}", file=sys.stderr)
-    return code

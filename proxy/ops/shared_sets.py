@@ -1,6 +1,6 @@
 """Published address sets that all workers know as soon as one does, also without a state directory.
 
-Workers share what they fetch through files (``config.set_store``), and what a later reload starts from must be what is
+Workers share what they fetch through files (``config.set_shelf``), and what a later reload starts from must be what is
 in force, not what came with the package. Where the configuration names no directory for that, the supervisor makes one
 that is gone when it ends.
 """

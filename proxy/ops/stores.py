@@ -4,16 +4,14 @@ the queue where a route asks for one.
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
 from proxy.config.duplicates import FILE_NAME
-from proxy.config.guarded_files import reach
+from proxy.config.guarded_files import judge_place
 from proxy.config.host import how_to_add
 from proxy.config.settings import DuplicateSettings, Loaded
 from proxy.core.duplicates import Keys
@@ -151,7 +149,7 @@ def _open_store(site: Site, settings: DuplicateSettings) -> SharedStore | None:
         from proxy.net.duplicates_sqlite import SqliteStore
 
         try:
-            _judge_place(settings.path)
+            judge_place(settings.path)
             store = SqliteStore(settings.path, site.loop, site.clock.wall, max_entries=settings.max_entries)
         except (StoreError, OSError) as error:
             what = f"{settings.path} cannot be used ({error.strerror if isinstance(error, OSError) else error})"
@@ -165,16 +163,6 @@ def _open_store(site: Site, settings: DuplicateSettings) -> SharedStore | None:
             raise ConfigError.of("duplicates.url", str(error), 'write "redis://127.0.0.1:6379/0"') from None
         return store
     return None
-
-
-def _judge_place(path: str) -> None:
-    """SQLite opens its files by their names, again and again. OSError where root would do so in a folder in which
-    another user may put something else in their place.
-    """
-    with reach(path) as spot:
-        if os.geteuid() == 0 and not spot.certain:
-            why = "root keeps no database where another user may exchange it: name the user to become, --user NAME"
-            raise PermissionError(errno.EPERM, why)
 
 
 def _redis_store(url: str) -> SharedStore:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from textwrap import fill
 
-from proxy.config.commandline import ExitCode
+from proxy.config.commandline import ExitCode, failed
 from proxy.config.host import environment
 from proxy.config.load import load
 from proxy.config.parsers import Parser
@@ -60,13 +60,11 @@ def main(argv: Sequence[str]) -> int:
     settings = place.settings
     _become_owner(settings)
     if settings.path is not None and not Path(settings.path).is_dir():
-        print(f"hookward queue: there is no folder {settings.path}: nothing was ever kept", file=sys.stderr)
-        return ExitCode.FAILED
+        return failed("queue", f"there is no folder {settings.path}: nothing was ever kept")
     try:
         return asyncio.run(_run(arguments, place))
     except QueueError as error:
-        print(f"hookward queue: {error}", file=sys.stderr)
-        return ExitCode.FAILED
+        return failed("queue", error)
 
 
 def build_parser() -> Parser:

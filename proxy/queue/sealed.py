@@ -8,12 +8,12 @@ here reads, are left out unless the route says ``keep_authorization``. Signature
 from __future__ import annotations
 
 from base64 import b64encode
-from datetime import UTC, datetime
 from functools import lru_cache
 
 from proxy.core.policy import Route
 from proxy.core.secrets import Secret
 from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.http1 import utc_text
 
 #: Fields that carry credentials, whatever they are for (RFC 9110 section 11, RFC 6265).
 CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
@@ -69,7 +69,7 @@ def attempt_lines(attempt: int, accepted: float) -> list[bytes]:
 
 @lru_cache(maxsize=64)
 def _second(second: int) -> bytes:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode("ascii")
+    return utc_text(second, "%Y-%m-%dT%H:%M:%S").encode("ascii")
 
 
 def token_field(token: TokenCheck | None) -> bytes:

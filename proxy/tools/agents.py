@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from proxy.config.commandline import ExitCode, visible
+from proxy.config.commandline import ExitCode, failed, visible
 from proxy.config.parsers import Parser
 from proxy.config.sizes import about_time
 from proxy.net.clock import Clock
@@ -27,21 +26,17 @@ def main(argv: Sequence[str]) -> int:
         answers = asyncio.run(ask_all(running.ends(), "GET", "/agents"))
     except PrivateError as error:
         if error.status != 404:
-            return _say(str(error))
-        return _say(f"process {running.process} has no agents: `hookward enrol NAME --config FILE` says how one joins")
+            return failed("agents", error)
+        why = f"process {running.process} has no agents: `hookward enrol NAME --config FILE` says how one joins"
+        return failed("agents", why)
     if not answers:
-        return _say(f"process {running.process} is gone")
+        return failed("agents", f"process {running.process} is gone")
     agents = merged(answers)
     if own.json:
         print(json.dumps(agents, indent=1))
     else:
         print("\n".join(visible(line) for line in table(agents, Clock.wall())))
     return ExitCode.OK if all(is_alive(one) for one in agents) else ExitCode.FAILED
-
-
-def _say(text: str) -> int:
-    print(f"hookward agents: {visible(text)}", file=sys.stderr)
-    return ExitCode.FAILED
 
 
 def build_parser() -> Parser:

@@ -8,7 +8,7 @@ import webbrowser
 from collections.abc import Sequence
 from typing import Any
 
-from proxy.config.commandline import ExitCode, visible
+from proxy.config.commandline import ExitCode, failed, visible
 from proxy.config.parsers import Parser
 from proxy.net.private import PrivateError, ask_all
 from proxy.tools.running import add_process_flags, running_process
@@ -24,10 +24,11 @@ def main(argv: Sequence[str]) -> int:
         found = asyncio.run(ask_all(running.ends()[:1], "POST", "/console/link", {"scope": scope}))
     except PrivateError as error:
         if error.status == 404:
-            return _say(f"process {running.process} has no console: add [console] (flag: --console 127.0.0.1:4041)")
-        return _say(str(error))
+            why = f"process {running.process} has no console: add [console] (flag: --console 127.0.0.1:4041)"
+            return failed("console", why)
+        return failed("console", error)
     if not found:
-        return _say(f"process {running.process} is gone")
+        return failed("console", f"process {running.process} is gone")
     links = _links(found[0])
     may = "look" if arguments.read else "look and act"
     print(f"This link lets in once, within ten minutes, to {may}:", file=sys.stderr)
@@ -68,8 +69,3 @@ def _reachable(name: str) -> str:
     host, _, port = name.rpartition(":")
     known = {"0.0.0.0": "127.0.0.1", "[::]": "localhost"}  # noqa: S104 - compared with
     return f"{known.get(host, host)}:{port}"
-
-
-def _say(text: str) -> int:
-    print(f"hookward console: {visible(text)}", file=sys.stderr)
-    return ExitCode.FAILED

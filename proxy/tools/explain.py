@@ -29,6 +29,7 @@ from proxy.core.causes import Diagnosis
 from proxy.core.policy import Exposure
 from proxy.core.walk import ADMITTED, CheckResult, Trip, Walk, walk
 from proxy.errors import FlagError, Mistake
+from proxy.http1 import utc_text
 from proxy.net.clock import Clock
 from proxy.reasons import Reason
 from proxy.tools.pasted import is_written_for_people, written_otherwise
@@ -166,11 +167,11 @@ def _now(text: str | None, saved: Saved) -> tuple[float, str]:
     """When the delivery is judged, and that in words."""
     if text is not None:
         seconds = parse_instant(text)
-        return seconds, f"as of {_shown(seconds)}"
+        return seconds, f"as of {utc_text(seconds)}"
     if saved.at is not None:
-        return saved.at, f"as of {_shown(saved.at)}, when it was sent"
+        return saved.at, f"as of {utc_text(saved.at)}, when it was sent"
     now = Clock.wall()
-    return now, f"as of now, {_shown(now)}"
+    return now, f"as of now, {utc_text(now)}"
 
 
 def parse_instant(text: str) -> float:
@@ -182,10 +183,6 @@ def parse_instant(text: str) -> float:
     except ValueError:
         mend = "write 2026-03-01T09:15:00Z, or seconds since 1970"
         raise FlagError.of("--at", f"{text[:40]!r} is no time", mend) from None
-
-
-def _shown(seconds: float) -> str:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _peer(text: str | None) -> Peer | None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from proxy.config.accounts import find_group, find_user
-from proxy.config.commandline import ExitCode
+from proxy.config.commandline import ExitCode, failed
 from proxy.config.guarded_files import folder_of, make_folder, open_for_writing, reach
 from proxy.config.parsers import Parser
 from proxy.core.schemes import Provider
@@ -45,8 +45,7 @@ def main(argv: Sequence[str]) -> int:
             said = write_secret(arguments.out, text, Owners.named(arguments.owner, arguments.group))
             print(f"a new secret is in {arguments.out} ({said})", file=sys.stderr)
     except ValueError as error:
-        print(f"hookward gen-secret: {error}", file=sys.stderr)
-        return ExitCode.FAILED
+        return failed("gen-secret", error)
     if provider is not None and not provider.chosen:
         print(f"note: {issued(provider)}; this one is for trying things out", file=sys.stderr)
     return ExitCode.OK

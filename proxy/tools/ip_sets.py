@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import datetime as dt
 import json
 import ssl
 import sys
@@ -22,11 +21,11 @@ from proxy.config.load import load_sets
 from proxy.config.parsers import Parser
 from proxy.config.problems import suggestion
 from proxy.config.set_catalogue import ALIASES, spelled
-from proxy.config.set_shelf import SetShelf
-from proxy.config.set_store import Copy, confirm_stored, write_stored
+from proxy.config.set_shelf import Copy, SetShelf, confirm_stored, write_stored
 from proxy.config.settings import Feed
 from proxy.config.sizes import show_time
 from proxy.core.ip_sets import FeedError
+from proxy.http1 import utc_day, utc_text
 from proxy.net.clock import Clock
 from proxy.net.feed_fetch import Known
 from proxy.net.feeds import Fresh, fetch_feed, judge
@@ -60,7 +59,14 @@ class SetRow:
         if copy is None:
             return self.feed.name, "-", "never", "-", "needs a refresh" if self.feed.url else "needs a feed", self._feed
         origin = "package" if copy.origin == "snapshot" else "feed"
-        return self.feed.name, str(len(copy.listing)), _day(copy), show_age(now - copy.confirmed), origin, self._feed
+        return (
+            self.feed.name,
+            str(len(copy.listing)),
+            utc_day(copy.confirmed),
+            show_age(now - copy.confirmed),
+            origin,
+            self._feed,
+        )
 
     @property
     def _feed(self) -> str:
@@ -73,7 +79,7 @@ class SetRow:
         return {
             "set": feed.name,
             "prefixes": 0 if copy is None else len(copy.listing),
-            "confirmed": None if copy is None else _instant(copy),
+            "confirmed": None if copy is None else utc_text(copy.confirmed),
             "age_seconds": None if copy is None else round(max(0.0, now - copy.confirmed)),
             "from": None if copy is None else copy.origin,
             "feed": feed.url or None,
@@ -97,7 +103,7 @@ def sentence(row: SetRow, now: float) -> str:
         return f"set:{feed.name}: nothing is here yet; fetched at the start."
     kept = f"refreshed every {show_time(feed.refresh_s)}" if feed.is_refreshed else "never refreshed"
     return (
-        f"set:{feed.name}: {len(copy.listing)} prefixes, confirmed {_day(copy)} "
+        f"set:{feed.name}: {len(copy.listing)} prefixes, confirmed {utc_day(copy.confirmed)} "
         f"({show_age(now - copy.confirmed)} ago), {kept}."
     )
 
@@ -110,14 +116,6 @@ def show_age(seconds: float) -> str:
     if seconds >= 2 * 3600:
         return f"{seconds / 3600:.0f} h"
     return f"{seconds / 60:.0f} min"
-
-
-def _day(copy: Copy) -> str:
-    return dt.datetime.fromtimestamp(copy.confirmed, dt.UTC).strftime("%Y-%m-%d")
-
-
-def _instant(copy: Copy) -> str:
-    return dt.datetime.fromtimestamp(copy.confirmed, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # -- the command

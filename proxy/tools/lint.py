@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from proxy.config.admission import callers
+from proxy.config.endpoints import is_loopback
 from proxy.config.problems import Note, audible, nearest
-from proxy.config.set_catalogue import is_loopback
 from proxy.config.settings import Loaded, Settings
 from proxy.config.sizes import show_time
 from proxy.core.addresses import AddressSet

@@ -7,7 +7,6 @@ another file, ``"@now…"`` is its time, ``"@id:PREFIX:LENGTH"``, ``"@hex:PREFIX
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 import re
@@ -21,6 +20,7 @@ from proxy.config.problems import suggestion
 from proxy.core.payload import Pointer
 from proxy.core.schemes import Provider
 from proxy.errors import Mistake
+from proxy.http1 import utc_text
 from proxy.values import frozen
 
 JSON = "application/json"
@@ -59,7 +59,7 @@ class Moment:
     @property
     def rfc3339(self) -> str:
         """The time as ``2026-03-01T09:15:00Z``."""
-        return dt.datetime.fromtimestamp(int(self.now), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return utc_text(int(self.now))
 
     def letters(self, purpose: str, length: int) -> str:
         """Letters and digits; the same for the same purpose."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from urllib.parse import urlsplit
 
-from proxy.config.commandline import ExitCode, Paint, visible
+from proxy.config.commandline import ExitCode, Paint, failed, visible
 from proxy.config.guarded_files import write_private
 from proxy.config.parsers import Parser
 from proxy.tools.send_order import add_secret_flags, read_sending
@@ -32,8 +32,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         delivery = compose(sending.order) if arguments.tamper is None else tampered(sending.order, arguments.tamper)
     except ValueError as error:
-        print(f"hookward send: {error}", file=sys.stderr)
-        return ExitCode.FAILED
+        return failed("send", error)
     if arguments.save is not None:
         return _save(delivery, arguments.save)
     return _send(delivery, arguments, sending.certificate, Paint.on(sys.stdout))
@@ -81,8 +80,7 @@ def _save(delivery: Delivery, path: str) -> int:
     try:
         write_private(path, delivery.wire())
     except OSError as error:
-        print(f"hookward send: {path} cannot be written: {error.strerror}", file=sys.stderr)
-        return ExitCode.FAILED
+        return failed("send", f"{path} cannot be written: {error.strerror}")
     print(f"saved {delivery.method} {delivery.shown_path}, {len(delivery.body)} bytes of body, in {path}")
     return ExitCode.OK
 

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from proxy.config.commandline import ExitCode, Paint, visible
+from proxy.config.commandline import ExitCode, Paint, failed, visible
 from proxy.config.parsers import Parser
 from proxy.core.record import agent_of
 from proxy.core.search import FORMS, Query, SearchError, parse_query
@@ -106,8 +106,7 @@ async def _print(events: AsyncGenerator[Event, None], show: _Shown, most: int) -
                 if most and printed >= most:
                     break
     except PrivateError as error:
-        print(f"hookward tail: {error}", file=sys.stderr)
-        return ExitCode.FAILED
+        return failed("tail", error)
     return ExitCode.OK
 
 

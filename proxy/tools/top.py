@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, Self
 
-from proxy.config.commandline import ExitCode, Paint, visible
+from proxy.config.commandline import ExitCode, Paint, failed, visible
 from proxy.config.host import how_to_add
 from proxy.config.parsers import Parser
 from proxy.config.sizes import took
@@ -55,8 +55,7 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return ExitCode.OK
     except (PrivateError, ValueError) as error:
-        print(f"hookward top: {visible(str(error))}", file=sys.stderr)
-        return ExitCode.FAILED
+        return failed("top", error)
 
 
 def build_parser() -> Parser:

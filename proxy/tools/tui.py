@@ -25,7 +25,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import DataTable, Footer, Input, Static
 
-from proxy.config.commandline import ExitCode, visible
+from proxy.config.commandline import ExitCode, failed, visible
 from proxy.config.sizes import took
 from proxy.errors import HookwardError
 from proxy.net.log_formats import clock_text
@@ -53,8 +53,7 @@ def run(running: Running, query: str) -> int:
     with as_it_was():
         app.run()
     if app.trouble:
-        print(f"hookward top: {visible(app.trouble)}", file=sys.stderr)
-        return ExitCode.FAILED
+        return failed("top", app.trouble)
     return app.return_code or ExitCode.OK
 
 

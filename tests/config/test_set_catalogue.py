@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from proxy.config.set_catalogue import ALIASES, FEEDS, check_url, feed_of, is_loopback, spelled
-from proxy.config.set_store import read_snapshot
+from proxy.config.endpoints import is_loopback
+from proxy.config.set_catalogue import ALIASES, FEEDS, check_url, feed_of, spelled
+from proxy.config.set_shelf import read_snapshot
 from proxy.config.settings import IpSet
 from proxy.core.schemes import PROVIDERS
 from proxy.errors import Mistake

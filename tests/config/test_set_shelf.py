@@ -9,8 +9,7 @@ import pytest
 
 from proxy.config.load import load, load_sets
 from proxy.config.set_catalogue import FEEDS
-from proxy.config.set_shelf import SetShelf
-from proxy.config.set_store import Copy, stored_path, write_stored
+from proxy.config.set_shelf import Copy, SetShelf, stored_path, write_stored
 from proxy.config.settings import Loaded
 from proxy.core.addresses import Peer
 from proxy.core.ip_sets import listing_of

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from proxy.config.load import load
 from proxy.config.set_catalogue import FEEDS
-from proxy.config.set_shelf import SetShelf, with_current_sets
-from proxy.config.set_store import Copy
+from proxy.config.set_shelf import Copy, SetShelf, with_current_sets
 from proxy.core.addresses import Peer
 from proxy.core.ip_sets import listing_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.set_store import Copy
+from proxy.config.set_shelf import Copy
 from proxy.config.settings import Feed
 from proxy.core.ip_sets import listing_of
 from proxy.tools.ip_sets import SetRow, sentence, show_age, table_lines

@@ -7,9 +7,10 @@ makes; so nothing that a stranger sent can become an element.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from html import escape
 from typing import TypeAlias
+
+from proxy.http1 import utc_text
 
 _VOID = frozenset({"br", "input", "link", "meta"})
 
@@ -57,12 +58,12 @@ def tag(element: str, /, *children: Child, **attributes: str | float | None) -> 
 
 def clock(at: float) -> str:
     """The time of day in UTC, to a millisecond."""
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S.%f")[:-3]
+    return utc_text(at, "%H:%M:%S.%f")[:-3]
 
 
 def day(at: float) -> str:
     """The date and time in UTC."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return utc_text(at, "%Y-%m-%d %H:%M:%S UTC")
 
 
 def counted(number: int, one: str, many: str) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 from proxy.core.causes.trial import Facts, Trial, cause
 from proxy.core.signing.documents import JsonPart, list_items, read_json
 from proxy.core.signing.encodings import parse_time
 from proxy.core.signing.evidence import EvidenceReader
 from proxy.core.signing.jwt import open_token
 from proxy.core.signing.scheme import Document, TimeFormat
-from proxy.http1 import RequestHead
+from proxy.http1 import RequestHead, utc_text
 from proxy.reasons import Reason
 
 _UNITS = frozenset({TimeFormat.SECONDS, TimeFormat.MILLISECONDS})
@@ -132,6 +130,6 @@ def ahead(trial: Trial) -> Facts | None:
 
 def _instant(seconds: float) -> str:
     try:
-        return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return utc_text(seconds)
     except (ValueError, OverflowError, OSError):
         return "no time at all"

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config import set_store
+from proxy.config import set_shelf
 from proxy.config.set_catalogue import FEEDS, feed_of
-from proxy.config.set_store import (
+from proxy.config.set_shelf import (
     Copy,
     confirm_stored,
     read_snapshot,
@@ -31,7 +31,7 @@ FEED = Feed("office", "https://example.com/", None, built_in=False)
 COPY = Copy(
     listing_of({(("region", ("eu",)),): ["192.0.2.0/24", "2001:db8::/32"]}), 1_795_000_000.0, "feed", '"v1"', "then"
 )
-SNAPSHOTS = sorted(path.stem for path in Path(set_store.__file__).with_name("ip_sets").glob("*.json"))
+SNAPSHOTS = sorted(path.stem for path in Path(set_shelf.__file__).with_name("ip_sets").glob("*.json"))
 
 
 @pytest.mark.parametrize("name", SNAPSHOTS)
@@ -40,7 +40,7 @@ def test_a_packaged_copy_is_good_and_has_a_date(name: str):
     assert copy is not None
     assert copy.origin == "snapshot"
     assert dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp() < copy.confirmed
-    value = json.loads(Path(set_store.__file__).with_name("ip_sets").joinpath(f"{name}.json").read_text())
+    value = json.loads(Path(set_shelf.__file__).with_name("ip_sets").joinpath(f"{name}.json").read_text())
     assert value["name"] == name
     assert value["basis"]
 
@@ -147,4 +147,4 @@ def test_what_is_no_file_is_said(tmp_path: Path):
 @given(st.binary(max_size=100))
 def test_any_bytes_are_a_copy_or_a_feed_error(data: bytes):
     with contextlib.suppress(FeedError):
-        set_store._parse_stored(data, FEED, 1.0)
+        set_shelf._parse_stored(data, FEED, 1.0)
