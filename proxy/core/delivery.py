@@ -28,6 +28,7 @@ class AttemptOutcome(IdentityEnum):
     DEAD = "dead"
 
 
+DELIVERED = AttemptOutcome.DELIVERED
 #: Statuses that speak of the moment and not of the delivery (RFC 9110, RFC 6585, RFC 8470).
 TRANSIENT = frozenset({408, 425, 429})
 SERVER_ERRORS = 5
@@ -48,7 +49,7 @@ class RetryRule:
     def judge(self, status: int) -> AttemptOutcome:
         """What an answer of ``status`` means; 0 is none: the upstream was not reached, or did not answer."""
         if 200 <= status < 300:
-            return AttemptOutcome.DELIVERED
+            return DELIVERED
         if not status or status in self.statuses or status // 100 in self.classes:
             return AttemptOutcome.AGAIN
         return AttemptOutcome.DEAD

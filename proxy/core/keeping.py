@@ -23,6 +23,9 @@ from proxy.reasons import Phase, Reason
 
 #: What an upstream may have, and has not answered.
 _SENT = frozenset({SENDING, AWAITING})
+QUEUE = Deliver.QUEUE
+ANSWER_HEAD, DONE = Phase.ANSWER_HEAD, Phase.DONE
+ACCEPTED, ANSWER = Reason.ACCEPTED, Then.ANSWER
 
 
 class KeepingRelay(Relay):
@@ -52,7 +55,7 @@ class KeepingRelay(Relay):
     @property
     def attempts(self) -> int:
         """Made before it is kept: one, where it was sent."""
-        return int(self.record.phase is Phase.ANSWER_HEAD)
+        return int(self.record.phase is ANSWER_HEAD)
 
     @property
     def kept_head(self) -> bytes:
@@ -85,7 +88,7 @@ class KeepingRelay(Relay):
     def _dial(self) -> None:
         if self._is_proved:
             self._evidence = self._there.waiting()
-            if self.rule.deliver is Deliver.QUEUE:
+            if self.rule.deliver is QUEUE:
                 self._store()
                 return
         super()._dial()
@@ -110,8 +113,8 @@ class KeepingRelay(Relay):
         """It is on stable storage."""
         ANSWER_HEARS[self.answer][Event.STORED]
         self.record.status = self.rule.accepted_status
-        self.record.phase = Phase.DONE
-        self._end(Reason.ACCEPTED, Then.ANSWER)
+        self.record.phase = DONE
+        self._end(ACCEPTED, ANSWER)
 
     def not_stored(self, reason: Reason, detail: str) -> None:
         """There was no room for it, or the store has failed."""

@@ -78,6 +78,7 @@ def read_retry_after(value: bytes | None, now: float) -> float:
 
 #: Of an answer's content so much is read; what is longer is cut off.
 MAX_ANSWER_BYTES = 1 << 20
+DELIVERED = Reason.DELIVERED
 
 
 class Attempt:
@@ -191,16 +192,16 @@ class Attempt:
         self._bytes += sum(map(len, content))
         if ended:
             self._connection = None
-            self._end(Reason.DELIVERED, "")
+            self._end(DELIVERED, "")
         elif self._bytes > MAX_ANSWER_BYTES:
-            self._end(Reason.DELIVERED, "")
+            self._end(DELIVERED, "")
         else:
             self.deadline = self._site.clock.after(self.route.limits.upstream_timeout_s)
 
     def upstream_failed(self, reason: Reason, detail: str) -> None:
         """The connection is gone; once there is a status, it counts."""
         self._connection = None
-        self._end(Reason.DELIVERED if self._status else reason, "" if self._status else detail)
+        self._end(DELIVERED if self._status else reason, "" if self._status else detail)
 
     def upstream_writable(self, *, writable: bool) -> None:
         """It takes more of a large body."""
@@ -211,7 +212,7 @@ class Attempt:
         """The clock's call."""
         del now
         reason = Reason.UPSTREAM_TIMEOUT if self._dial is None else Reason.UPSTREAM_UNREACHABLE
-        self._end(Reason.DELIVERED if self._status else reason, "")
+        self._end(DELIVERED if self._status else reason, "")
 
     def _no_body(self) -> None:
         """It cannot be read. That may be found while the attempt begins, and what began it is told later."""

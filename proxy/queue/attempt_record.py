@@ -8,6 +8,8 @@ from proxy.queue.records import Settlement
 from proxy.reasons import Phase, Reason
 
 _REASONS = {reason.word: reason for reason in Reason}
+_INTERNAL_ERROR = Reason.INTERNAL_ERROR
+_DONE, _CONNECT = Phase.DONE, Phase.CONNECT
 
 
 def record_of(attempt: Attempt, settlement: Settlement) -> ExchangeRecord:
@@ -19,9 +21,9 @@ def record_of(attempt: Attempt, settlement: Settlement) -> ExchangeRecord:
         started=last.at,
         peer=facts.get("peer", ""),
         client=facts.get("client", ""),
-        reason=_REASONS.get(last.word, Reason.INTERNAL_ERROR),
+        reason=_REASONS.get(last.word, _INTERNAL_ERROR),
         detail=last.detail,
-        phase=Phase.DONE if last.status else Phase.CONNECT,
+        phase=_DONE if last.status else _CONNECT,
         verdict="admitted",
         method=facts.get("method", ""),
         path=facts.get("path", ""),

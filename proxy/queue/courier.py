@@ -38,6 +38,7 @@ LOCK_S = 0.5
 EXPIRE_EVERY_S = 600.0
 #: At the end, attempts under way get this long; then they are cut, and tried again by the next process.
 STOP_S = 5.0
+DEAD = Condition.DEAD
 
 
 class Courier:
@@ -285,7 +286,7 @@ class Courier:
         record = record_of(attempt, settlement)
         site.log.write(record)
         site.metrics.inc(QUEUE_ATTEMPTS, record.route, record.outcome)
-        if settlement.condition is Condition.DEAD:
+        if settlement.condition is DEAD:
             self._gone(attempt.taken)
         if lane.ready:
             self._send(lane)

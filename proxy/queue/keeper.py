@@ -101,8 +101,8 @@ class DeliveryKeeper:
         told_by = told_of(relay, spill)
         parcel = parcel_of(self._site, relay, route, head, told_by, name=name, spill=spill)
         # What was to be sent itself has its copies already.
-        copies = relay.copies() if relay.rule.deliver is Deliver.QUEUE else []
-        also = parcels_of(self._site, relay, copies, told_by, spill)
+        copies = relay.copies() if route.copies and relay.rule.deliver is Deliver.QUEUE else []
+        also = parcels_of(self._site, relay, copies, told_by, spill) if copies else []
         self._kept_at[route.name] = self._site.clock.now()
         lane = None if also else self.courier.takes(route)
         if lane is not None:

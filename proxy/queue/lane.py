@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from proxy.core.delivery import SERVER_ERRORS, AttemptOutcome, DeliveryRule, Pace
+from proxy.core.delivery import DELIVERED, SERVER_ERRORS, AttemptOutcome, DeliveryRule, Pace
 from proxy.queue.breaker import OPEN, Breaker
 from proxy.queue.records import Condition, Settlement, Taken, Try
 
@@ -106,7 +106,7 @@ class Lane:
         if asked_s:
             self._not_before = max(self._not_before, now + min(asked_s, rule.retry.most_s))
         outcome = rule.retry.judge(status)
-        if outcome is AttemptOutcome.DELIVERED:
+        if outcome is DELIVERED:
             return Settlement(taken.number, None, last)
         attempts = taken.attempts + 1
         due = rule.retry.due(taken.begun, wall, attempts, chance, asked_s) if outcome is AttemptOutcome.AGAIN else None

@@ -3,6 +3,8 @@
 A delivery that was told 2xx is in one of four conditions. WAITING: its time is in ``due``. TAKEN: a courier has it,
 and it may have been sent. BEHIND: an earlier one of the same order is not done. DEAD: nothing more is tried by itself.
 What was delivered is gone. This module knows no store and no clock; times are in seconds since the epoch.
+
+What is made for each delivery is a named tuple: six of them are, and a frozen dataclass takes three times as long.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from enum import IntEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from proxy.values import frozen
 
@@ -49,8 +51,7 @@ class QueueFullError(QueueError):
     """It holds as much as it may."""
 
 
-@frozen
-class Parcel:
+class Parcel(NamedTuple):
     """A delivery to be kept: all that is needed to send it, days later, by another process.
 
     ``head`` is the head for the upstream without credentials (``queue.sealed``), ``facts`` what people look for, as
@@ -60,15 +61,18 @@ class Parcel:
     id: str
     lane: str  # the route, or one of its copies: what is delivered side by side
     accepted: float
-    head: bytes = field(repr=False)
-    body: bytes | None = field(repr=False)
+    head: bytes
+    body: bytes | None
     size: int  # of the body
-    facts: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = {}
     order: str = ""  # of equal ones, one goes after the other
     same: str = ""  # of equal ones that wait, the last counts
     keys: tuple[bytes, ...] = ()  # by which duplicates of it are told
     attempts: int = 0  # made before it was kept
-    spill: Spilled | None = field(default=None, repr=False, compare=False)  # the body, where it is on a disk already
+    spill: Spilled | None = None  # the body, where it is on a disk already
+
+    def __repr__(self) -> str:
+        return f"Parcel(id={self.id!r}, lane={self.lane!r}, size={self.size})"
 
     @property
     def cost(self) -> int:
@@ -80,8 +84,7 @@ class Parcel:
 OVERHEAD_BYTES = 1024
 
 
-@frozen
-class Taken:
+class Taken(NamedTuple):
     """A parcel that a courier has; ``number`` is its place in the order of the store."""
 
     number: int
@@ -90,8 +93,7 @@ class Taken:
     begun: float  # since when it is tried: when it was accepted, or replayed
 
 
-@frozen
-class Try:
+class Try(NamedTuple):
     """One attempt that has ended."""
 
     at: float
@@ -102,8 +104,7 @@ class Try:
     upstream: str = ""  # which one had it, or was to have it; "" where none was reached
 
 
-@frozen
-class Settlement:
+class Settlement(NamedTuple):
     """What becomes of a taken one after a ``Try``: ``due`` again, or dead; where it was delivered, it goes."""
 
     number: int

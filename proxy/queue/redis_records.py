@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple
 from typing import Any
 
 from proxy.queue.records import Condition, Kept, LaneCount, Parcel, QueueError, Taken, Try
@@ -37,7 +36,7 @@ def fields_of(parcel: Parcel, upload: str) -> list[object]:
 
 def text_of(last: Try) -> str:
     """A try as the scripts keep it."""
-    return json.dumps(astuple(last))
+    return json.dumps(last)
 
 
 def as_text(value: object) -> str:

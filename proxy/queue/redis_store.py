@@ -161,7 +161,7 @@ class QueueRedis:
             taken = [read_taken(row) for row in answer]
         self._claims.add(one.number for one in taken)
         try:
-            return [replace(one, parcel=await self._with_body(one.number, one.parcel)) for one in taken]
+            return [one._replace(parcel=await self._with_body(one.number, one.parcel)) for one in taken]
         except QueueError:
             self._claims.discard(one.number for one in taken)
             raise
@@ -180,7 +180,7 @@ class QueueRedis:
                 await asyncio.to_thread(body.write, chunk)
         except OSError as error:
             raise QueueError(error.strerror or type(error).__name__) from None
-        return replace(parcel, spill=body)
+        return parcel._replace(spill=body)
 
     def pieces(self, parcel: Parcel) -> Iterator[bytes]:
         """The body of a taken one, in order and in pieces."""

@@ -7,6 +7,7 @@ here reads, are left out unless the route says ``keep_authorization``. Signature
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from functools import lru_cache
 
@@ -26,8 +27,7 @@ def seal(head: bytes, route: Route, *, leaves_token: bool = True) -> bytes:
     for an application that is not to have the token, without a place for it.
     """
     token = token_field(route.token)
-    lowered = head.lower()
-    if not any(b"\r\n%b:" % name in lowered for name in (CREDENTIALS | {token} if token else CREDENTIALS)):
+    if _lines_of(token).search(head) is None:
         return head  # of nearly all
     start, *lines, _, _ = head.split(b"\r\n")
     kept = [start]
@@ -70,6 +70,13 @@ def attempt_lines(attempt: int, accepted: float) -> list[bytes]:
 @lru_cache(maxsize=64)
 def _second(second: int) -> bytes:
     return utc_text(second, "%Y-%m-%dT%H:%M:%S").encode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _lines_of(token: bytes) -> re.Pattern[bytes]:
+    """What begins a line with credentials, or with the field ``token``."""
+    names = b"|".join(map(re.escape, CREDENTIALS | {token} if token else CREDENTIALS))
+    return re.compile(rb"\r\n(?:%b):" % names, re.IGNORECASE)
 
 
 def token_field(token: TokenCheck | None) -> bytes:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
 from json.encoder import encode_basestring_ascii as quote
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy.queue import statements as sql
 from proxy.queue.folder import QueueFolder
@@ -46,8 +45,7 @@ class Room:
         promise.begin(size)
 
 
-@frozen
-class Insertion:
+class Insertion(NamedTuple):
     """What ``append`` does in the thread. ``promise`` is of its large bodies, which are written already."""
 
     parcels: Sequence[Parcel]
@@ -78,7 +76,7 @@ class Insertion:
         if self.condition is not TAKEN:
             return None
         parcel = self.parcels[0]
-        kept = parcel if parcel.size <= INLINE_BYTES else replace(parcel, body=None, spill=None)
+        kept = parcel if parcel.size <= INLINE_BYTES else parcel._replace(body=None, spill=None)
         return Taken(numbers[0], kept, parcel.attempts, parcel.accepted)
 
     def _insert(self, parcel: Parcel, database: sqlite3.Connection, ledger: BatchLedger) -> int:

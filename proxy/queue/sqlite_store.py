@@ -21,7 +21,7 @@ from proxy.queue.group_commit import CommitStatistics, GroupCommit
 from proxy.queue.layout import open_database, open_to_read
 from proxy.queue.records import Choice, Condition, Kept, LaneCount, Parcel, QueueError, Settlement, Taken
 from proxy.queue.reserve import Reserve, ReservedBytes
-from proxy.queue.sqlite_insert import Insertion, Room, insert_together
+from proxy.queue.sqlite_insert import TAKEN, Insertion, Room, insert_together
 from proxy.queue.sqlite_work import INLINE_BYTES
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class QueueFile:
 
     def append_taken(self, parcel: Parcel) -> Awaitable[Taken | None]:
         """``append`` and ``take`` in one, for a courier of this process that has nothing else to do."""
-        return self._append([parcel], Condition.TAKEN)
+        return self._append([parcel], TAKEN)
 
     def _append(self, parcels: Sequence[Parcel], condition: Condition) -> Awaitable[Taken | None]:
         """No coroutine where nothing is to be waited for but the transaction: a task for each costs more."""

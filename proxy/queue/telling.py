@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from proxy.core.delivery import DeliveryRule
 from proxy.core.keeping import KeepingRelay
 from proxy.core.payload import Payload, Pointer, read_payload
 from proxy.http1 import RequestHead
-from proxy.values import frozen
 
 #: What is larger is not read: it would hold the loop.
 MAX_DOCUMENT_BYTES = 1 << 20
@@ -24,8 +24,7 @@ _PLACES = tuple(map(Pointer.parse, ("repository.full_name", "repository.id", "pr
 ANY = "*"
 
 
-@frozen
-class Telling:
+class Telling(NamedTuple):
     """What a delivery is told by, for its route and for its copies alike."""
 
     facts: Mapping[str, str]
@@ -57,7 +56,7 @@ def facts_of(relay: KeepingRelay) -> dict[str, str]:
         "delivery_id": record.delivery_id,
         "secret": record.secret_name,
     }
-    return {name: value for name, value in facts.items() if value}
+    return facts if all(facts.values()) else {name: value for name, value in facts.items() if value}
 
 
 def order_of(rule: DeliveryRule, head: RequestHead, payload: Payload | None) -> str:

@@ -246,7 +246,7 @@ def test_the_record_of_an_attempt_has_what_came(tmp_path: Path) -> None:
         await stage.keep("a")
         [taken] = await stage.opened.store.take({"hook": 1}, stage.site.clock.wall() + 1)
         facts = {"event": "push", "client": "192.0.2.7", "secret": "s1", "request_id": "r"}
-        taken = Taken(taken.number, replace(taken.parcel, facts=facts), 4, taken.begun)
+        taken = Taken(taken.number, taken.parcel._replace(facts=facts), 4, taken.begun)
         told: list[Attempt] = []
         Attempt(stage.site, stage.route, taken, body=iter([]), told=told.append).start()
         await stage.until(lambda: told)

@@ -48,8 +48,8 @@ def test_what_fails_is_due_again_and_later_dead() -> None:
     one = lane()
     assert end(one, send(one), 500) == Settlement(0, Condition.WAITING, Try(WALL, 500, "word"), WALL + 10)
     assert one.next_due == WALL + 10
-    assert end(one, replace(send(one), attempts=9), 0).due == WALL + 100
-    late = replace(send(one), begun=WALL - 999)
+    assert end(one, send(one)._replace(attempts=9), 0).due == WALL + 100
+    late = send(one)._replace(begun=WALL - 999)
     assert end(one, late, 500).condition is Condition.DEAD
 
 

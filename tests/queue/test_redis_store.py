@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -186,7 +185,7 @@ def test_a_spilled_body_goes_in_pieces(redis: RedisServer) -> None:
         body = FetchedBody()
         for n in range(30):
             body.write(bytes([n]) * 100_000)
-        kept = replace(parcel("a"), body=None, size=body.size, spill=body)
+        kept = parcel("a")._replace(body=None, size=body.size, spill=body)
         assert sum(map(len, chunks(kept))) == body.size
         await store.append([kept])
         [taken] = await take(store)
