@@ -67,6 +67,10 @@ class Breaker:
         """When it lets the next one out, where it lets none out now."""
         return self._until if self.state is OPEN else None
 
+    def try_now(self) -> None:
+        """Leave it alone no longer: the operator has resumed the lane."""
+        self._until = 0.0
+
     def succeeded(self, concurrency: int) -> None:
         """The application gave an answer."""
         self._last.append(True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 from collections.abc import Callable
 
@@ -109,11 +110,13 @@ class Courier:
         """The store has something new for ``lane``."""
         if lane in self.lanes:
             self.lanes[lane].may_have_more = True
-        self._wake()
+            self._wake()
+        else:
+            self.look()  # which makes its lane
 
     def look(self) -> None:
         """Another process has changed something."""
-        self._looked = 0.0
+        self._looked = -math.inf
         self._wake()
 
     def takes(self, route: Route) -> Lane | None:
@@ -187,7 +190,7 @@ class Courier:
             if route is None:
                 continue
             lane = self._lane(count.lane, route)
-            lane.paused = count.paused
+            lane.pause(paused=count.paused)
             lane.next_due = count.next_due
             if count.next_due is not None and count.next_due <= wall:
                 lane.may_have_more = True

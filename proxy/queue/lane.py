@@ -45,6 +45,12 @@ class Lane:
         room = min(self.rule.concurrency + AHEAD, MOST_HERE) - len(self.ready) - self.out - self.coming
         return room if room > AHEAD // 2 or not self.ready else 0
 
+    def pause(self, *, paused: bool) -> None:
+        """As the operator says; what is resumed is tried at once."""
+        if self.paused and not paused:
+            self.breaker.try_now()
+        self.paused = paused
+
     @property
     def _rests(self) -> bool:
         return self.paused or self.away

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.delivery import DeliveryRule, RetryRule
+from proxy.queue import breaker, courier
 from proxy.queue.attempt import Attempt
 from proxy.queue.attempt_record import record_of
 from proxy.queue.records import Choice, Condition, Parcel, QueueError, Settlement, Taken
@@ -159,6 +160,33 @@ def test_a_pause_that_is_asked_for_holds_up_the_route(tmp_path: Path) -> None:
         assert len(stage.application.requests) == 3
 
     play(tmp_path, act, with_rule(retry=RetryRule(first_s=0.02, most_s=5.0, for_s=60.0)))
+
+
+def test_the_first_of_a_lane_does_not_wait_for_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(stage: Stage) -> None:
+        monkeypatch.setattr(courier, "LOOK_MOST_S", 3600.0)
+        await stage.keep("a")
+        await stage.until_empty()
+
+    play(tmp_path, act)
+
+
+def test_what_is_resumed_is_tried_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "PAUSE_FIRST_S", 3600.0)
+
+    async def act(stage: Stage) -> None:
+        await stage.application.close()
+        await stage.keep("a")
+        await stage.until(lambda: len(stage.records) >= breaker.IN_A_ROW)
+        await stage.opened.store.pause("hook", paused=True)
+        stage.courier.look()
+        await stage.until(lambda: stage.courier.lanes["hook"].paused)
+        await stage.application.open()
+        await stage.opened.store.pause("hook", paused=False)
+        stage.courier.look()
+        await stage.until_empty()
+
+    play(tmp_path, act)
 
 
 def test_a_lane_without_a_route_waits_for_it(tmp_path: Path) -> None:
