@@ -51,10 +51,7 @@ def admission_of(
 
 
 def reserved_for(
-    admitted: AddressSet | None,
-    routes: Sequence[Route],
-    trusted: AddressSet,
-    doors: Sequence[AddressSet | None] = (),
+    admitted: AddressSet | None, routes: Sequence[Route], trusted: AddressSet, doors: Sequence[AddressSet | None] = ()
 ) -> AddressSet:
     """For which a share of connections is kept: the listed addresses, where others or agents may connect as well."""
     listed = [one for one in _each([route for route in routes if route.allow is not None]) if one is not None]

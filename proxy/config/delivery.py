@@ -147,11 +147,7 @@ def read_queue(top: Table, environ: Mapping[str, str]) -> QueueSettings | None:
     else:
         url = read_url(view, environ)
     return QueueSettings(
-        store=store,
-        path=path,
-        url=url,
-        max_bytes=view.need("max_bytes", int),
-        max_age_s=view.need("max_age", float),
+        store=store, path=path, url=url, max_bytes=view.need("max_bytes", int), max_age_s=view.need("max_age", float)
     )
 
 

@@ -78,11 +78,7 @@ class _Keep(argparse.Action):
     flag: Flag
 
     def __call__(
-        self,
-        _parser: argparse.ArgumentParser,
-        namespace: object,
-        values: object,
-        _option: str | None = None,
+        self, _parser: argparse.ArgumentParser, namespace: object, values: object, _option: str | None = None
     ) -> None:
         assert isinstance(namespace, Words)
         namespace.keep(self.flag, values if isinstance(values, str) else "true")

@@ -151,10 +151,7 @@ class AddressSet:
     def without(self, other: AddressSet) -> AddressSet:
         """What is here and not in ``other``."""
         ranges4, ranges6 = _Ranges(32), _Ranges(128)
-        for ranges, bounds, taken in (
-            (ranges4, self.bounds4, other.bounds4),
-            (ranges6, self.bounds6, other.bounds6),
-        ):
+        for ranges, bounds, taken in ((ranges4, self.bounds4, other.bounds4), (ranges6, self.bounds6, other.bounds6)):
             for first, end in _outside(bounds, taken):
                 ranges.add(first, end)
         return AddressSet(ranges4.bounds(), ranges6.bounds(), has_unix=self.has_unix and not other.has_unix)

@@ -12,14 +12,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from proxy.core.addresses import AddressSet, Peer, client_address, forwarded_hops
-from proxy.core.handshakes import (
-    ANSWER,
-    EndpointCheck,
-    HandshakeAnswer,
-    find_check,
-    head_answer,
-    refuse_check,
-)
+from proxy.core.handshakes import ANSWER, EndpointCheck, HandshakeAnswer, find_check, head_answer, refuse_check
 from proxy.core.payload import media_type
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.rate import RateLimiter

@@ -12,15 +12,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from proxy.core.schemes import PROVIDERS
-from proxy.http1 import (
-    Framing,
-    RequestHead,
-    ResponseHead,
-    join_request_head,
-    join_response_head,
-    phrase_of,
-    value_of,
-)
+from proxy.http1 import Framing, RequestHead, ResponseHead, join_request_head, join_response_head, phrase_of, value_of
 
 NONE = Framing.NONE
 CHUNKED = Framing.CHUNKED

@@ -127,9 +127,7 @@ BROKEN_HEADER = SetupFault(
     "let the load balancer send version 1 or 2 of the protocol, for TCP",
 )
 LATE_HEADER = SetupFault(
-    "proxy_header",
-    "a connection is open and its PROXY header did not come whole within 5 s",
-    NO_HEADER.mend,
+    "proxy_header", "a connection is open and its PROXY header did not come whole within 5 s", NO_HEADER.mend
 )
 NO_CLIENT = SetupFault(
     "proxy_header",
@@ -144,9 +142,7 @@ TLS_ON_PLAIN = SetupFault(
     "add [tls] with `cert` and `key`, or write http:// at the sender",
 )
 PROXY_ON_PLAIN = SetupFault(
-    "proxy_header_unexpected",
-    "a connection begins with a PROXY header, and none is expected",
-    _HEADER_MEND,
+    "proxy_header_unexpected", "a connection begins with a PROXY header, and none is expected", _HEADER_MEND
 )
 HTTP_ON_TLS = SetupFault(
     "http_on_tls_port",
@@ -154,9 +150,7 @@ HTTP_ON_TLS = SetupFault(
     "write https:// at the sender; for a proxy in front that ends TLS itself, leave [tls] out",
 )
 PROXY_ON_TLS = SetupFault(
-    "proxy_header_unexpected",
-    "TLS failed: a connection begins with a PROXY header, and none is expected",
-    _HEADER_MEND,
+    "proxy_header_unexpected", "TLS failed: a connection begins with a PROXY header, and none is expected", _HEADER_MEND
 )
 
 

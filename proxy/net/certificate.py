@@ -192,10 +192,9 @@ def read_served(settings: Settings) -> list[Served]:
 def sentence(one: Served, now: float) -> str:
     """Its names and dates in one line: ``fullchain.pem: hooks.example.com; until 2027-01-01 (33 days)``."""
     end = one.certificate.not_after
-    left = {
-        "expired": "EXPIRED",
-        "not_yet_valid": f"NOT VALID before {utc_day(one.certificate.not_before)}",
-    }.get(one.state(now), show_days(end - now))
+    left = {"expired": "EXPIRED", "not_yet_valid": f"NOT VALID before {utc_day(one.certificate.not_before)}"}.get(
+        one.state(now), show_days(end - now)
+    )
     more = f" and {len(one.names) - _MAX_NAMED} more" if len(one.names) > _MAX_NAMED else ""
     return (
         f"{one.file}: {visible(', '.join(one.names[:_MAX_NAMED])) or 'no names'}{more}; until {utc_day(end)} ({left})"

@@ -79,11 +79,7 @@ class SetRefresher:
     """Refreshes the sets of one worker. ``on_change`` is called with the load that has the new copies in it."""
 
     def __init__(
-        self,
-        shelf: SetShelf,
-        metrics: Metrics,
-        wall: Callable[[], float],
-        on_change: Callable[[Loaded], None],
+        self, shelf: SetShelf, metrics: Metrics, wall: Callable[[], float], on_change: Callable[[Loaded], None]
     ) -> None:
         """``wall`` gives the seconds since the epoch."""
         self._shelf = shelf

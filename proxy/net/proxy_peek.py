@@ -43,11 +43,7 @@ HEADER_TIMEOUT_S = 5.0
 _PEEK_BYTES = 4200
 
 
-_FAULTS = {
-    Spoken.TLS.value: TLS_FOR_HEADER,
-    Spoken.HTTP.value: HTTP_FOR_HEADER,
-    Spoken.PROXY.value: BROKEN_HEADER,
-}
+_FAULTS = {Spoken.TLS.value: TLS_FOR_HEADER, Spoken.HTTP.value: HTTP_FOR_HEADER, Spoken.PROXY.value: BROKEN_HEADER}
 
 
 def header_fault(error: Exception) -> SetupFault:

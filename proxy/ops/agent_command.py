@@ -57,13 +57,7 @@ def build_parser() -> RunParser:
     parser.add_argument("-h", "--help", action="store_true", help="show this")
     own = parser.add_argument_group("agent")
     add = own.add_argument
-    add(
-        "--join",
-        metavar="CODE",
-        action="append",
-        default=[],
-        help='a one-time code; "-" reads it from standard input',
-    )
+    add("--join", metavar="CODE", action="append", default=[], help='a one-time code; "-" reads it from standard input')
     add("--relay", metavar="HOST:PORT", action="append", default=[], help="the relay; left out, those that were joined")
     add("--relay-ca", metavar="PATH", help="CAs (PEM) that a relay's renewed certificate may be of")
     add("--proxy", metavar="HOST:PORT", help="an HTTP proxy through which the relay is reached, by CONNECT")

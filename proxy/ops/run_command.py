@@ -23,13 +23,7 @@ from proxy.ops.console import import_console
 from proxy.ops.handover import receive
 from proxy.ops.journal import log, open_journal
 from proxy.ops.notify import Notifier
-from proxy.ops.process import (
-    LoopFactory,
-    hold_standard_descriptors,
-    loop_factory,
-    raise_descriptor_limit,
-    settle,
-)
+from proxy.ops.process import LoopFactory, hold_standard_descriptors, loop_factory, raise_descriptor_limit, settle
 from proxy.ops.service import Launch
 from proxy.ops.solo import Solo
 from proxy.ops.stores import import_queue, import_store

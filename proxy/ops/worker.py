@@ -98,11 +98,7 @@ class Worker:
         self._log = open_access_log(loaded.settings, self._loop, siblings=siblings)
         self.metrics = Metrics(proxy.__version__, PYTHON_VERSION)
         self.site = Site(
-            loop=self._loop,
-            policy=loaded.policy,
-            log=self._log,
-            metrics=self.metrics,
-            instance=os.urandom(4).hex(),
+            loop=self._loop, policy=loaded.policy, log=self._log, metrics=self.metrics, instance=os.urandom(4).hex()
         )
         self._sets = PublishedSets(shelf or SetShelf(), self.metrics, self.site.clock.wall, self._admit)
         self._health = HealthChecks(self._loop, self.site.pool)
@@ -358,9 +354,7 @@ def open_access_log(settings: Settings, loop: asyncio.AbstractEventLoop, *, sibl
     """
     to_stdout = settings.access_log == "-" and sys.stdout is not None
     lines = formatter(
-        settings.log_format,
-        terminal=to_stdout and sys.stdout.isatty(),
-        colour=to_stdout and wants_colour(sys.stdout),
+        settings.log_format, terminal=to_stdout and sys.stdout.isatty(), colour=to_stdout and wants_colour(sys.stdout)
     )
     sample, most = settings.log_sample_refusals, settings.log_refusals_per_address
     return AccessLog(_open_sink(settings, siblings=siblings), lines, loop, sample=sample, per_minute=most)

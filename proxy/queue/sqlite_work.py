@@ -86,11 +86,7 @@ def _note(database: sqlite3.Connection, number: int, attempt: int, last: Try) ->
 
 
 def remove(
-    database: sqlite3.Connection,
-    ledger: BatchLedger,
-    rows: Sequence[tuple[Any, ...]],
-    counted: str,
-    forget: Forget,
+    database: sqlite3.Connection, ledger: BatchLedger, rows: Sequence[tuple[Any, ...]], counted: str, forget: Forget
 ) -> None:
     """Remove those ``rows``, which count as ``counted``."""
     many(database, sql.DELETE_TRIES, [row[0] for row in rows if row[sql.ATTEMPTS]])

@@ -290,10 +290,7 @@ def both_ports(url: bytes) -> list[bytes]:
         return [url]
     scheme, host, port = origin.groups()
     rest = url[origin.end() :]
-    return [
-        b"%b://%b%b" % (scheme, host, rest),
-        b"%b://%b:%b%b" % (scheme, host, port or _PORTS[scheme.lower()], rest),
-    ]
+    return [b"%b://%b%b" % (scheme, host, rest), b"%b://%b:%b%b" % (scheme, host, port or _PORTS[scheme.lower()], rest)]
 
 
 def _is_apart(query: Form, *, formless: bool) -> bool:
