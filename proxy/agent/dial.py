@@ -48,9 +48,7 @@ _MAX_PROXY_ANSWER = 16 * 1024
 
 
 class DialError(HookwardError):
-    """A dial has not come through. ``refused``: the relay does not take us, or is not ours; to try again at once would
-    not help.
-    """
+    """A dial has failed. ``refused``: the relay does not take us, or is not ours; trying at once would not help."""
 
     def __init__(self, what: str, *, refused: bool = False) -> None:
         super().__init__(what)
@@ -59,9 +57,7 @@ class DialError(HookwardError):
 
 @frozen
 class Credential:
-    """What a hello is said with: who we are, by which key, and by which certificates the relay is known (SHA-256, in
-    hexadecimal).
-    """
+    """What a hello is said with: name, key, and the certificates that the relay is known by (SHA-256, in hex)."""
 
     kind: Purpose
     name: str

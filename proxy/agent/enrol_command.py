@@ -73,9 +73,7 @@ def read_relay(text: str, flag: str) -> str:
 
 
 def guess_address(settings: Settings, pairs: Sequence[LoadedPair]) -> str:
-    """Where this relay is, as far as its configuration tells: an address that it listens on alone, else a name of its
-    certificate with the port; "" where neither is there.
-    """
+    """Where this relay is: an address that it alone listens on, else a certificate's name with the port, else ""."""
     listens = [one for one in settings.listen if one.is_tcp and one.port]
     alone = next((str(one) for one in listens if not one.is_any), "")
     names = list(_names(pairs))

@@ -127,9 +127,7 @@ def _stamp(path: str) -> _Stamp:
 
 @frozen
 class Membership:
-    """What an agent knows of one relay that it has joined. ``certificates`` are the SHA-256 of those it may show;
-    ``mark`` tells the code that it joined by.
-    """
+    """What an agent knows of a relay that it has joined: certificates (SHA-256), and ``mark``, which tells its code."""
 
     relay: str  # host:port
     name: str
@@ -139,9 +137,7 @@ class Membership:
 
 
 class MembershipFile:
-    """The file of an agent's memberships. Raises ConfigError where it cannot be read or others may
-    read it, OSError where it cannot be written.
-    """
+    """The file of an agent's memberships. ConfigError where it cannot be read or others may, OSError from writing."""
 
     def __init__(self, state_dir: str) -> None:
         self._folder = state_dir

@@ -28,18 +28,14 @@ class Identity:
         return os.getresuid() == (self.uid,) * 3 and os.getresgid() == (self.gid,) * 3
 
     def assume(self) -> None:
-        """Become it, for good: each step needs the right that the one before it has not given up yet. OSError where we
-        may not.
-        """
+        """Become it, for good: each step needs a right that the one before has not given up yet. OSError."""
         os.setgroups(self.groups)
         os.setresgid(self.gid, self.gid, self.gid)
         os.setresuid(self.uid, self.uid, self.uid)
 
     @contextmanager
     def worn(self) -> Iterator[None]:
-        """Be it meanwhile, as far as files go (the effective user and groups): for judging what it may do. Only root
-        can; for anybody else nothing changes.
-        """
+        """Be it meanwhile as far as files go, to judge what it may do. Only root can; for others nothing changes."""
         if os.geteuid() != 0:
             yield
             return

@@ -151,9 +151,7 @@ def _path(top: Table, view: Table) -> str | None:
 
 
 def read_url(view: Table, environ: Mapping[str, str]) -> str | None:
-    """The URL of a Redis at ``url``, which may be a reference; None where there is none, which is a problem. So is it
-    where the client for it is not installed.
-    """
+    """The URL of a Redis at ``url``, maybe a reference; None, and a problem, where there is none, or no client."""
     if importlib.util.find_spec("redis") is None:
         view.wrong("store", "the client for Redis is not installed", how_to_add("redis"))
     entry = view.entry("url")

@@ -292,9 +292,7 @@ def replace_file(path: str, data: bytes, modified: float) -> None:
 
 
 def judge_place(path: str) -> None:
-    """OSError where root would open the file of a database, by its name and again and again, in a folder in which
-    another user may put something else in its place.
-    """
+    """OSError where root would open a database, by its name, in a folder where another user may exchange it."""
     with reach(path) as spot:
         if os.geteuid() == 0 and not spot.certain:
             why = "root keeps no database where another user may exchange it: name the user to become, --user NAME"

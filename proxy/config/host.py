@@ -39,9 +39,7 @@ def command_line() -> list[str]:
 
 
 def worker_count(workers: int | str) -> int:
-    """The number of workers that the setting asks for; "auto" is one for each processor that we may use, within the
-    share of them that our control group has.
-    """
+    """The number of workers; "auto": one for each processor that we may use, within our control group's share."""
     return workers if isinstance(workers, int) else max(1, min(_usable(), _granted()))
 
 

@@ -184,9 +184,7 @@ class Table:
         return found.value
 
     def fields(self, made: type) -> dict[str, Any]:
-        """The values of all keys that have a field in the class ``made``, by the names there; the schema sees to their
-        kinds.
-        """
+        """The values of all keys that have a field in the class ``made``, by name; the schema sees to their kinds."""
         names = {each.name for each in fields(made)}
         keys = [key for key in self.section.keys if key.attribute in names and not key.table]
         return {key.attribute: (self.items if key.many else self.get)(key.name, object) for key in keys}

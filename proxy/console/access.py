@@ -124,9 +124,7 @@ KEY_BYTES = 32
 
 
 def session_key(folder: str | None) -> bytes:
-    """The key in ``folder``, made where there is none; without a folder, or where it cannot be had, one of this worker
-    alone.
-    """
+    """The key in ``folder``, made where it is missing; without a folder, or where that fails, one of this worker."""
     fresh = secrets.token_bytes(KEY_BYTES)
     if folder is None:
         return fresh

@@ -148,8 +148,6 @@ async def _of(end: PrivateEnd, query: str, since: Mapping[str, int] | None) -> A
 
 
 async def _pass_on(source: AsyncIterator[Json], events: asyncio.Queue[Json]) -> None:
-    """Put the events of one worker among those of all. A reader that is slow keeps its worker's viewer waiting, which
-    then counts what it misses.
-    """
+    """Put the events of one worker among all. For a slow reader its viewer waits, and counts what it misses."""
     async for event in source:
         await events.put(event)

@@ -345,9 +345,7 @@ class Packed(Sequence[int]):
 
 
 class _Ranges:
-    """Half-open ranges of one family on their way to bounds, in parts by their first bits: each part is sorted alone,
-    so that no other thread waits for the whole.
-    """
+    """Half-open ranges of one family on their way to bounds, sorted in parts so that other threads get a turn."""
 
     def __init__(self, bits: int) -> None:
         self._bits = bits

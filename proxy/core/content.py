@@ -235,9 +235,7 @@ class ContentReader:
         self.rest = b""
 
     def feed(self, data: bytes | memoryview) -> bytes:
-        """The content in ``data``, of which nothing is kept but copies. ProtocolError where the framing is broken or
-        the content too large.
-        """
+        """The content in ``data``, copied. ProtocolError where the framing is broken or the content too large."""
         if self._chunked is not None:
             content = self._chunked.feed(data)
             self.ended = self._chunked.done

@@ -92,9 +92,7 @@ class DeliveryRule:
 
 @frozen
 class TurnRule:
-    """How many exchanges of a route its application has at once, and how many begin in a second; 0 is any number. Each
-    worker has a part of both.
-    """
+    """Exchanges of a route that its application has at once, and that begin in a second, in all; 0: any number."""
 
     concurrency: int = 0
     pace_per_s: float = 0.0

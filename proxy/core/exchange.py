@@ -155,18 +155,14 @@ def _judge(asked: _Asked, route: Route) -> Admit | Reject:
 
 
 def forwarded_target(route: Route, target: bytes) -> bytes:
-    """What the upstream is asked for, where ``route`` takes a request for ``target``: without tokens, and mapped. What
-    is not the route's own stays where it is.
-    """
+    """What the upstream is asked for, for ``target``: without tokens, and mapped, where it is the route's own."""
     target = target if route.token is None else route.token.strip(target)
     mapped = route.path_map
     return target if mapped is None or not mapped.owns(target.partition(b"?")[0]) else mapped.of(target)
 
 
 def _is_off_the_map(asked: _Asked, route: Route, path: bytes) -> bool:
-    """Whether a mapped route may not take the request: more follows its token than it owns, or it would go to
-    ``path``, which is the place of another route.
-    """
+    """Whether a mapped route may not take it: more follows its token than it owns, or ``path`` is another route's."""
     assert route.path_map is not None
     return bool(route.exact and route.path_map.rest(asked.head.path)) or asked.policy.leads_elsewhere(route, path)
 

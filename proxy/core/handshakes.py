@@ -40,9 +40,7 @@ class EndpointCheck:
 
 @frozen
 class HandshakeAnswer:
-    """Our own answer to a check, and to a delivery that is not passed on; also the refusal that a check provokes, where
-    it must have no content.
-    """
+    """Our own answer to a check, or to a delivery that is not passed on; or a refusal that must have no content."""
 
     content: bytes
     content_type: bytes  # b"" where there is no content

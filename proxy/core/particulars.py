@@ -117,9 +117,7 @@ def head_to_upstream(
     length: int | None,
     judged: bool,
 ) -> bytes:
-    """The head that ``endpoint`` gets, with the content's ``length``, None where it is sent in chunks. ``judged`` says
-    that the whole body has had its verdict.
-    """
+    """The head for ``endpoint``; ``length`` None: sent in chunks. ``judged``: the whole body has had its verdict."""
     route = admit.route
     provenance = Provenance(
         client=arrival.peer,

@@ -215,9 +215,7 @@ def _fits(wanted: Wanted, value: object) -> bool:
 
 @frozen
 class Selection:
-    """What a payload came to: ``reason`` is None where it is passed on; ``detail`` is the condition that does not hold,
-    or what stood in the way of deciding.
-    """
+    """What a payload came to: ``reason`` None passes on; ``detail``: the condition that fails, or what hid it."""
 
     reason: Reason | None = None
     detail: str = ""

@@ -106,9 +106,7 @@ class HealthCheck:
 
 @frozen
 class Endpoint:
-    """One place to connect to. It is the pool's key: connections are shared only where all of it agrees, but for what
-    only says how often it is chosen.
-    """
+    """One place to connect to, and the pool's key: what shares a connection agrees in all but how often it is used."""
 
     host: str  # "" for a unix socket
     port: int  # 0 for a unix socket
@@ -241,9 +239,7 @@ class _Referable:
 
 @frozen
 class Policy(_Referable):
-    """All tables and limits of one load of the configuration. What takes time with many routes is made with it, for a
-    load is apart from what serves.
-    """
+    """All tables and limits of one load. What takes time with many routes is made here, apart from what serves."""
 
     generation: int
     routes: tuple[Route, ...]  # in the order of the file

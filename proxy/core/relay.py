@@ -115,9 +115,7 @@ JUDGE = 4  # ``gate.finish`` beside the loop, where it would take too long: ``ju
 
 @dataclass(slots=True, eq=False)
 class Relay:
-    """One exchange. The first call is ``refused``, ``answered_here`` or ``admitted``. ``now`` is always the shell's
-    monotonic time, in seconds.
-    """
+    """One exchange; first comes ``refused``, ``answered_here`` or ``admitted``. ``now`` is monotonic, in seconds."""
 
     record: ExchangeRecord
     arrival: Arrival
@@ -189,9 +187,7 @@ class Relay:
             self.suspect = admit.observed
 
     def answered_here(self, answer: HandshakeAnswer) -> None:
-        """An endpoint check, whole and right, or a delivery that is left out: we answer it, the record says why, and
-        nothing goes to the upstream.
-        """
+        """An endpoint check that is right, or a delivery that is left out: we answer, and the upstream gets nothing."""
         self.own = answer
         self.request_read = True
         self._end(self.record.reason, OURS)

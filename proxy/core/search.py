@@ -96,9 +96,7 @@ class Query:
 
 
 def parse_query(text: str, now: float) -> Query:
-    """Read a query. ``now`` is in seconds since the epoch, and what ages are counted from. SearchError where it is
-    none.
-    """
+    """Read a query; ages are counted from ``now``, in seconds since the epoch. SearchError where it is none."""
     if len(text) > MAX_QUERY:
         raise SearchError(MAX_QUERY + 1, f"a query has at most {MAX_QUERY} characters", "search for less")
     tests: list[Test] = []

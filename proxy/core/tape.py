@@ -27,9 +27,7 @@ class Ledger:
 
 
 class Tape:
-    """One exchange's. ``cut`` and ``answer_cut`` say that not all was kept; ``reply`` is the head of the answer, as the
-    upstream sent it.
-    """
+    """One exchange's. ``cut``, ``answer_cut``: not all was kept. ``reply`` is the head of the answer as it was sent."""
 
     __slots__ = ("_answer_room", "_ledger", "answer", "answer_cut", "body", "cut", "reply", "taken")
 

@@ -104,9 +104,7 @@ class SettingUp:
         task.add_done_callback(lambda done: self._done(done, slot))
 
     def hold_fast(self) -> None:
-        """Have the running task not cancelled: what follows takes no time, and uvloop would close a transport whose
-        connection_made has run, and never call connection_lost.
-        """
+        """Have the running task not cancelled: what follows takes no time; uvloop would not call connection_lost."""
         task = asyncio.current_task()
         assert task is not None
         self.waiting.discard(task)

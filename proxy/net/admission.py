@@ -94,9 +94,7 @@ class ConnectionSlot:
         return True
 
     def begin_handshake(self, peer: Peer, policy: Policy) -> bool:
-        """Count a TLS handshake; ``end_handshake`` is then to be called once. False (counted, the slot given back)
-        where too many are under way.
-        """
+        """Count a TLS handshake, until ``end_handshake``. False, and the slot is given back: there are too many."""
         counters = self._slots.counters
         if counters.handshakes >= room_for(peer, policy, policy.server.max_handshakes):
             counters.refused_handshakes += 1

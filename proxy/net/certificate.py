@@ -70,9 +70,7 @@ class Served:
     certificate: Certificate
 
     def state(self, now: float) -> str:
-        """A word for how its dates stand at ``now`` (seconds since the epoch): "valid", "expires_soon", "expired" or
-        "not_yet_valid".
-        """
+        """How its dates stand at ``now``: "valid", "expires_soon", "expired" or "not_yet_valid"."""
         if self.certificate.not_after <= now:
             return "expired"
         if self.certificate.not_before > now:

@@ -93,9 +93,7 @@ class Reading:
 
 
 class Writing:
-    """What a client is told, and whether it takes it: it stalls when nothing moves while the write buffer is over its
-    mark.
-    """
+    """What a client is told, and whether it takes it: it stalls when nothing moves while the buffer is too full."""
 
     __slots__ = ("_bytes", "_since", "secure", "transport")
 

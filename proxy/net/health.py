@@ -75,9 +75,7 @@ class HealthChecks:
         self._tasks: dict[tuple[Endpoint, HealthCheck], asyncio.Task[None]] = {}
 
     def use(self, endpoints: Iterable[Endpoint]) -> None:
-        """Ask exactly those of ``endpoints`` that say how, but agents, which have their own means; one that is asked
-        no longer counts as well.
-        """
+        """Ask exactly those of ``endpoints`` that say how, but agents; one that is asked no longer counts as well."""
         wanted = {(endpoint, endpoint.health) for endpoint in endpoints if endpoint.health and not endpoint.agent}
         for gone in self._tasks.keys() - wanted:
             self._tasks.pop(gone).cancel()

@@ -87,9 +87,7 @@ ContentBound: TypeAlias = Callable[[Request], int]
 
 
 class HttpServer:
-    """A listener and its connections. ``respond`` is asked for each request, and ``max_content`` how much of one is
-    taken before it is: of a stranger, little.
-    """
+    """A listener and its connections. ``max_content``: how much of a request is read before ``respond`` is asked."""
 
     def __init__(self, respond: Handler, *, max_content: ContentBound = lambda _: 1024) -> None:
         self.respond = respond

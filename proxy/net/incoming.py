@@ -53,9 +53,7 @@ class IncomingBody:
             self._site.turn.go_on(self._client)
 
     def count(self, unsent: int) -> None:
-        """Hold room for what is held back, or read faster where memory is plenty. ``unsent`` bytes wait for the
-        upstream.
-        """
+        """Hold room for what is held back, or read faster where memory is plenty; ``unsent`` waits for the upstream."""
         reservation, gate = self._reservation, self._relay.gate
         if reservation is None:
             return

@@ -94,9 +94,7 @@ class KeepingExchange(PacedExchange):
             Exchange.refuse(self, reason, detail)
 
     def check(self, now: float) -> None:
-        """Judge the deadlines; called once a second. What may be kept waits for a connection only as long as its
-        sender does.
-        """
+        """Judge the deadlines, once a second. What may be kept waits for a connection as long as its sender does."""
         relay = self._keeping
         patience_s = (self._route.answer_s or ANSWER_S) - SPARE_S
         if relay.answer is DIALING and relay.may_be_kept and now - relay.started > patience_s:

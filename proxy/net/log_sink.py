@@ -80,9 +80,7 @@ class LogSink:
         self._queue.put((data, lines))
 
     def reopen(self) -> None:
-        """Open the path again after what is queued has been written. Where that fails the old file stays, and that is
-        said.
-        """
+        """Open the path again once what is queued is written. Where that fails the old file stays, and that is said."""
         self._queue.put(_REOPEN)
 
     def close(self, timeout_s: float) -> None:

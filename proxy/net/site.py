@@ -67,9 +67,7 @@ class Recorder(Protocol):
         *,
         keeps: bool = False,
     ) -> Relay:
-        """The relay of an exchange that begins with a head, or with ``data`` that is none; ``keeps`` where it may be
-        kept.
-        """
+        """The relay of an exchange with a head, or with ``data`` that is none; ``keeps`` where it may be kept."""
 
     def keep(self, relay: Relay) -> None:
         """The exchange of that relay has ended; never blocks."""

@@ -337,9 +337,7 @@ _LISTENS = "0A"  # TCP_LISTEN of the kernel, as /proc/net/tcp has it
 
 @frozen
 class Holder:
-    """A process that listens. ``command``: the words that it was started with, cut; () where it cannot be seen. ``uid``
-    is its user's number.
-    """
+    """A process that listens. ``command``: the words that it was started with, cut; () where it cannot be seen."""
 
     pid: int | None
     command: tuple[str, ...] = ()

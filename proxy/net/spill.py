@@ -42,9 +42,7 @@ class SpillSpace:
         self.strangers = limit if strangers is None else strangers
 
     def take(self, size: int, party: Party, own: int) -> None:
-        """Count ``size`` bytes more for a file of ``own`` bytes. OSError (ENOSPC), as of a full disk, where there is no
-        room for them.
-        """
+        """Count ``size`` bytes more for a file of ``own`` bytes. OSError (ENOSPC) where there is no room for them."""
         group = 0 if party.group is None else self._groups.get(party.group, 0)
         full = self.used + size > (self.limit if party.listed else self.strangers)
         if full or (group > own and group + size > self.limit // GROUP_SHARE):

@@ -127,9 +127,7 @@ class TlsContexts:
         *,
         renewed: Callable[[Served], None] = lambda _: None,
     ) -> None:
-        """Look at the files every ``interval_s``, for ever. ``report`` is told once of each bad change, ``renewed`` of
-        each certificate that came instead of another.
-        """
+        """Look at the files for ever; ``report`` is told once of a bad change, ``renewed`` of a new certificate."""
         while True:
             await asyncio.sleep(interval_s)
             before = [one.served for one in self.loaded]

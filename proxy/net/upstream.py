@@ -232,9 +232,7 @@ class UpstreamConnection(asyncio.Protocol):
         return bool(self._poll.poll(0))
 
     def abort(self) -> None:
-        """Close now, by reset: an upstream that takes the end of a connection for the end of a body must not take
-        an incomplete request for a whole one (threats S9a).
-        """
+        """Close now, by reset: an upstream must not take an incomplete request for a whole one (threats S9a)."""
         self._sink = None
         if self.state is not CLOSED:
             self._close_state()

@@ -140,9 +140,7 @@ class Wire:
             self._unsent.clear()
 
     def receive(self) -> list[Message]:
-        """What has come, as much of it as is read in one turn. At the end of the channel ``ended`` is true.
-        ChannelError where it is nonsense.
-        """
+        """What has come, as much as one turn reads; at the end ``ended`` is true. ChannelError where it is nonsense."""
         messages: list[Message] = []
         for _ in range(MAX_READ_BYTES // _READ_BYTES):
             if self.ended:

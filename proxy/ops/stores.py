@@ -70,9 +70,7 @@ class Stores:
         self.change(loaded)
 
     def change(self, loaded: Loaded) -> None:
-        """Open the queue where a route of ``loaded`` is the first that keeps what it is sent, or others may have kept
-        something. Raises ConfigError.
-        """
+        """Open the queue where a route keeps what it is sent, or deliveries may be kept already. Raises ConfigError."""
         settings, keeps = loaded.settings.queue, _keeps(loaded)
         if not self._is_open or settings is None or self._close_queue is not None or not (keeps or _is_left(loaded)):
             return

@@ -156,9 +156,7 @@ class Worker:
         self._agents.start(loaded)
 
     async def serve(self, left: Callable[[], None] = lambda: None) -> None:
-        """Serve until told to leave, and return when the last connection has ended. ``left`` is called as soon as no
-        new one is taken any more.
-        """
+        """Serve until told to leave and the last connection has ended. ``left`` is called once no new one is taken."""
         await self._leaving.wait()
         self._agents.drain()
         if self._leave < Leave.NOW:
@@ -349,9 +347,7 @@ def _differing(keys: Iterable[str], before: Settings, now: Settings) -> list[str
 
 
 def open_access_log(settings: Settings, loop: asyncio.AbstractEventLoop, *, siblings: bool = False) -> AccessLog:
-    """The access log that the settings ask for; ``siblings`` write to the same place. Raises ConfigError where its file
-    cannot be opened.
-    """
+    """The access log of the settings; ``siblings`` write to the same place. ConfigError where it cannot be opened."""
     to_stdout = settings.access_log == "-" and sys.stdout is not None
     lines = formatter(
         settings.log_format, terminal=to_stdout and sys.stdout.isatty(), colour=to_stdout and wants_colour(sys.stdout)

@@ -32,9 +32,7 @@ _VERIFIED = b"webhook-verified"
 
 
 def sign_again(head: bytes, route: Route, body: bytes, now: float) -> tuple[bytes, bytes]:
-    """Head and body to send instead of these; ``now`` is in seconds since the epoch. Where the provider's side cannot
-    be played, they are as they came.
-    """
+    """Head and body to send, signed as of ``now``, or as they came where the provider's side cannot be played."""
     start, *lines, _, _ = head.split(b"\r\n")
     method, target, version = start.split(b" ")
     fields = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
@@ -61,9 +59,7 @@ _SECONDS = re.compile(rb"[0-9]{1,9}")
 
 
 def read_retry_after(value: bytes | None, now: float) -> float:
-    """The pause in seconds; 0 where there is none, or the value cannot be read. ``now`` is in seconds since the
-    epoch.
-    """
+    """The pause in seconds; 0 where none can be read. ``now`` is in seconds since the epoch."""
     if value is None:
         return 0.0
     if _SECONDS.fullmatch(value):

@@ -104,9 +104,7 @@ def parcel_of(
     spill: Spilled | None,
     is_copy: bool = False,
 ) -> Parcel:
-    """What is kept under ``name`` of the delivery of ``relay`` for ``route``, which is its own or that of a copy;
-    ``head`` is sealed.
-    """
+    """What is kept under ``name`` of ``relay``'s delivery, for ``route`` or one of its copies; ``head`` is sealed."""
     return Parcel(
         id=name,
         lane=route.name,

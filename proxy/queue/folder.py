@@ -167,9 +167,7 @@ def look_at_ours(path: Path) -> os.stat_result:
 
 
 def _sync_above(path: Path) -> None:
-    """Put the name of the folder itself on stable storage, and the names above it, which may be as new. What cannot be
-    synced by us was not made by us.
-    """
+    """Put the names of the folder, and of those above it, on stable storage. What we cannot sync we have not made."""
     with suppress(OSError):
         for folder in path.absolute().parents:
             _sync(folder, os.O_DIRECTORY)

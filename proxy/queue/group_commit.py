@@ -229,9 +229,7 @@ class GroupCommit:
         database.execute("RELEASE job")
 
     def _failed(self, batch: list[_Job[Any]], error: Exception) -> None:
-        """Nothing of it has happened. After a failure of the disk nothing that this connection believes is relied on:
-        a new one reads what the disk has.
-        """
+        """Nothing of it has happened. After a failure of the disk a new connection reads what the disk has."""
         self.statistics.failures += 1
         self.statistics.failing = True
         for job in batch:

@@ -133,9 +133,7 @@ class QueueRedis:
     # -- for the courier
 
     async def take(self, wanted: Mapping[str, int], now: float) -> list[Taken]:
-        """Give the courier up to so many of each lane that are due and that no other courier has, the longest due
-        first.
-        """
+        """Give the courier up to so many of each lane that are due and no other courier has, the longest due first."""
         if self._beating is None:
             await self._beat(is_new=True)
             self._beating = asyncio.get_running_loop().create_task(self._keep_beating())

@@ -124,9 +124,7 @@ def table_of(
     now: float,
     known: Collection[str] | None = None,
 ) -> list[str]:
-    """A line for each lane; rates are of the ``seconds`` since ``before``. ``known`` are the lanes that are configured,
-    where that can be told.
-    """
+    """A line for each lane; rates are of the ``seconds`` since ``before``. ``known``: the lanes that are configured."""
     earlier = {count.lane: count for count in before}
     rows = [("ROUTE", "WAITING", "DEAD", "OLDEST", "IN/S", "OUT/S", "SIZE", "")]
     for count in counts:

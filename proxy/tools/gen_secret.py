@@ -103,9 +103,7 @@ def make_secret(provider: Provider | None) -> str:
 
 
 def write_secret(path: str, text: str, owners: Owners | None = None) -> str:
-    """Write a secret into a new file, and say with which mode and owners. Its folder is made where it is missing.
-    ValueError, with what to do, where the file is there already or cannot be written.
-    """
+    """Write a secret into a new file, and say its mode and owners. ValueError, with what to do, if it cannot."""
     owners = owners or Owners()
     try:
         _make_folder(folder_of(path), owners)

@@ -183,9 +183,7 @@ def _of_places(policy: Policy, settings: Settings) -> Iterator[Note]:
 
 
 def _takes_all(first: Route, second: Route, *, by_head: bool = False) -> bool:
-    """Whether whatever the second route admits (or ``by_head``, whatever it would take before the verdict on the body)
-    is taken by the first, which is asked before it.
-    """
+    """Whether the first route, asked before, takes whatever the second admits; ``by_head``: or takes by its head."""
     return (
         first.methods >= second.methods
         and first.rate is None

@@ -74,9 +74,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _fits(provider: Provider, words: Sequence[str]) -> bool:
-    """Whether one of the words is in a name of the provider, in its title, or in the header that it signs in. In names
-    "-" and "_" are equal.
-    """
+    """Whether a word is in a name of the provider ("-" and "_" are equal), its title or the header that it signs in."""
     names = [provider.slug, *(alias for alias, slug in ALIASES.items() if slug == provider.slug)]
     title = f"{provider.title.lower()}\n{row_of(provider).header}"
     asked = [word.lower() for word in words]

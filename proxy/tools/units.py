@@ -126,9 +126,7 @@ def service_unit(needs: Needs) -> str:
 
 
 def socket_unit(name: str, listen: Sequence[str], *, v6_only: bool) -> str:
-    """The text of the socket unit, which holds connections while the service restarts. ``listen``: values of
-    ListenStream=.
-    """
+    """The text of the socket unit, which outlives restarts of the service. ``listen``: values of ListenStream=."""
     return "\n".join(
         [
             "[Unit]",
@@ -227,9 +225,7 @@ class InstalledUnit:
 
     @property
     def identity(self) -> Identity | None:
-        """The user that serves; None where it is root, or one that is made when the service starts. Raises ConfigError
-        where the host has no such user.
-        """
+        """The user that serves; None: root, or one made at the start. ConfigError where the host has no such user."""
         user, group = self._last("User"), self._last("Group")
         if self._last("DynamicUser") in {"yes", "true", "on", "1"} or user in {None, "root", "0"}:
             return None

@@ -35,9 +35,7 @@ class Signed:
 def sign_anew(
     route: Route, *, method: bytes, target: bytes, fields: Iterable[tuple[bytes, bytes]], body: bytes, now: float
 ) -> Signed:
-    """The delivery, signed by ``route`` as of ``now`` (seconds since the epoch). ValueError, with the reason, where the
-    provider's side cannot be played.
-    """
+    """The delivery, signed by ``route`` as of ``now``. ValueError, with the reason, where we cannot sign so."""
     provider, secrets = _provider(route), _secrets(route)
     live = next((secret for secret in secrets if secret.live(now)), None)
     if live is None:

@@ -84,9 +84,7 @@ class TokenVerification(Verification):
 
 
 def mark_of(token: Token, identity: str | None) -> bytes:
-    """What a token leaves: its name, in the claim ``identity``, or all of it but its own signature, which may be
-    written in several ways (ECDSA).
-    """
+    """What a token leaves: its name (claim ``identity``), or all but its own signature, of which ECDSA has many."""
     name = token.claims.get(identity) if identity is not None else None
     return hashlib.sha256(
         token.signed if not isinstance(name, str) else f"{identity}:{name}".encode("utf-8", "replace")

@@ -70,9 +70,7 @@ class Verification(Protocol):
 
 
 def keyed_hash(key: bytes, algorithm: str, method: Method = Method.HMAC) -> Hash:
-    """A digest that has absorbed its key, to be copied for each message: HMAC, or for ``Method.HASH`` the plain digest
-    of key and content.
-    """
+    """A digest with its key, copied for each message: HMAC, or for ``Method.HASH`` the digest of key and content."""
     return hashlib.new(algorithm, key) if method is Method.HASH else hmac.new(key, digestmod=algorithm)
 
 

@@ -60,9 +60,7 @@ _SWALLOWED = re.compile(rb";[!#$%&'*+.^_`|~0-9a-z-]+:")
 
 @frozen
 class Slot:
-    """A placeholder. ``stop`` is the byte between it and the body, which a client's value must not hold; ``beside``
-    says that another slot follows at once.
-    """
+    """A placeholder. ``stop``: the byte behind it, which no value may hold; ``beside``: another slot follows."""
 
     kind: str
     name: str = ""
