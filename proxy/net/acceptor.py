@@ -14,7 +14,8 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.setup_faults import NOT_LISTED, SetupFault
@@ -88,9 +89,9 @@ class SettingUp:
     """The tasks that set connections up, from accept to the protocol. Each ends by its own deadline."""
 
     def __init__(self, failure: str, ended: Callable[[], None] = lambda: None) -> None:
-        """``failure`` is what the loop is told of a bug; ``ended`` is called at the end of each task."""
+        """``failure`` is what the loop is told of a bug; ``ended`` is called at the end of each."""
         self.waiting: set[asyncio.Task[None]] = set()  # for bytes of the peer, or for an upstream
-        self._joining: set[asyncio.Task[None]] = set()
+        self._joining: set[asyncio.Future[Any]] = set()  # tasks, and what is awaited without one
         self._failure = failure
         self._ended = ended
 
@@ -110,6 +111,20 @@ class SettingUp:
         self.waiting.discard(task)
         self._joining.add(task)
 
+    def join(self, work: Coroutine[Any, None, object], sock: socket.socket, slot: ConnectionSlot) -> None:
+        """Do ``work``, which gives ``sock`` to the loop, and is held fast from its beginning. Where it fails the socket
+        is reset and the slot given back. It is taken from wait to wait here: a task would take longer than the work.
+        """
+        try:
+            waiter = work.send(None)
+        except StopIteration:
+            self._ended()
+        except Exception as error:  # noqa: BLE001 - told to the loop
+            self._failed(error, sock, slot)
+        else:
+            self._joining.add(waiter)
+            waiter.add_done_callback(partial(self._go_on, work, sock, slot))
+
     async def abandon(self) -> None:
         """End them all. Returns when nothing is left."""
         # A task that is cancelled before its first step would never see the socket that it has to close.
@@ -118,6 +133,16 @@ class SettingUp:
             task.cancel()
         await asyncio.gather(*self.waiting, *self._joining, return_exceptions=True)
 
+    def _go_on(
+        self,
+        work: Coroutine[Any, None, object],
+        sock: socket.socket,
+        slot: ConnectionSlot,
+        waiter: asyncio.Future[object],
+    ) -> None:
+        self._joining.discard(waiter)
+        self.join(work, sock, slot)
+
     def _done(self, task: asyncio.Task[None], slot: ConnectionSlot) -> None:
         self.waiting.discard(task)
         self._joining.discard(task)
@@ -125,9 +150,17 @@ class SettingUp:
         if task.cancelled() or error is not None:
             slot.release()
         if error is not None:
-            context = {"message": self._failure, "exception": error, "task": task}
-            asyncio.get_running_loop().call_exception_handler(context)
+            self._tell(error)
         self._ended()
+
+    def _failed(self, error: Exception, sock: socket.socket, slot: ConnectionSlot) -> None:
+        slot.release()
+        reset(sock)
+        self._tell(error)
+        self._ended()
+
+    def _tell(self, error: BaseException) -> None:
+        asyncio.get_running_loop().call_exception_handler({"message": self._failure, "exception": error})
 
 
 class Acceptor:

@@ -120,7 +120,10 @@ class Listener:
         return self._site.policy.trusted_proxies
 
     def _take_over(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot) -> None:
-        self._setting_up.begin(self._hand_over(sock, peer, slot, self._factory), slot)
+        if self._tls is None:
+            self._join(sock, peer, slot, self._factory)
+        else:
+            self._setting_up.begin(self._hand_over(sock, peer, slot, self._factory), slot)
 
     def _take_over_proxied(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot) -> None:
         self._setting_up.begin(self._unwrap(sock, peer, slot), slot)
@@ -169,26 +172,29 @@ class Listener:
         del secure
         return BalancerCheck(self._slots, peer, on_close)
 
+    def _join(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot, factory: ConnectionFactory) -> None:
+        """Hand over without TLS."""
+        make = partial(factory, peer, secure=False, on_close=slot.release)
+        self._setting_up.join(asyncio.get_running_loop().connect_accepted_socket(make, sock), sock, slot)
+
     async def _hand_over(
         self, sock: socket.socket, peer: Peer, slot: ConnectionSlot, factory: ConnectionFactory
     ) -> None:
-        loop = asyncio.get_running_loop()
         tls = self._tls
+        if tls is None:
+            self._join(sock, peer, slot, factory)
+            return
         policy = self._site.policy
-        if tls is not None and not slot.begin_handshake(peer, policy):
+        if not slot.begin_handshake(peer, policy):
             reset(sock)
             return
         try:
-            protocol = factory(peer, secure=tls is not None, on_close=slot.release)
+            protocol = factory(peer, secure=True, on_close=slot.release)
         except BaseException:
             reset(sock)
-            if tls is not None:
-                slot.end_handshake()
+            slot.end_handshake()
             raise
-        if tls is None:
-            self._setting_up.hold_fast()
-            await loop.connect_accepted_socket(lambda: protocol, sock)
-            return
+        loop = asyncio.get_running_loop()
         link = Link(loop, sock, partial(self._note, peer))
         LINK.set(link)
         try:

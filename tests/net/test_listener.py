@@ -174,6 +174,37 @@ class TestPlain:
 
         run(main())
 
+    @pytest.mark.parametrize("waits", [0, 1, 2])
+    def test_what_no_transport_takes_is_reset_and_gives_everything_back(self, run, monkeypatch, waits):
+        async def main():
+            loop, told, step = asyncio.get_running_loop(), [], asyncio.Event()
+            loop.set_exception_handler(lambda _, context: told.append(context))
+            started = Started()
+
+            async def fails(*_):
+                for _each in range(waits):
+                    await step.wait()
+                    step.clear()
+                raise OSError("no")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(loop, "connect_accepted_socket", fails)
+                with dial(started.address) as client:
+                    await until(lambda: started.counters.accepted)
+                    for _ in range(waits):
+                        assert (started.listener.setting_up, told) == (1, [])
+                        step.set()
+                        await asyncio.sleep(0)
+                    assert await is_reset(client)
+            assert [(one["message"], str(one["exception"])) for one in told] == [
+                ("a connection could not be set up", "no")
+            ]
+            assert (started.counters.open, started.listener.setting_up) == (0, 0)
+            await started.end()
+            told.clear()
+
+        run(main())
+
     def test_a_factory_that_fails_costs_one_connection(self, run):
         async def main():
             loop = asyncio.get_running_loop()
