@@ -41,6 +41,8 @@ _MAKING = "make it with `hookward gen-secret --out FILE`"
 #: Names that people give to variables; a secret in capitals has digits between its letters.
 _NAMED = re.compile(r"[A-Z]+(?:_[A-Z]+)*(?:_?[0-9]{1,4})?")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}\.(?:secret|token|key|pem|crt|txt|pub)")
+#: Folders and files of plain words, from the root on; a secret has digits or capitals among them.
+_PLAIN_PATH = re.compile(r"(?:/[a-z]+(?:[._-][a-z]+)*)+")
 
 
 @frozen
@@ -92,7 +94,8 @@ def may_be_shown(reference: str, base: str = "") -> bool:
         around = (
             Path("/" if name.startswith("/") else base, first).is_dir() and path.parent.is_dir() is path.parent.exists()
         )
-        return path.is_symlink() or path.exists() or around or _FILE_NAME.fullmatch(name) is not None
+        worded = _FILE_NAME.fullmatch(path.name if name.startswith("/") else name) or _PLAIN_PATH.fullmatch(name)
+        return path.is_symlink() or path.exists() or around or worded is not None
     except PermissionError:  # a folder that is there, and that this user may not look into
         return True
     except (ValueError, OSError):  # a NUL, or far too long for a name

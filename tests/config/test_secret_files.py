@@ -141,6 +141,9 @@ def test_a_loop_of_links(tmp_path: Path) -> None:
     [
         ("file:/etc/hookward-nowhere/github.secret", True),  # /etc is there
         ("file:/no-such-place/hunter2", False),
+        ("file:/no-such-place/github", True),
+        ("file:/no-such-place/2026-q4.secret", True),
+        ("file:no-such-place/github", False),
         ("file:/Hunter2+abc/def==", False),  # base64 may begin so
         ("file:github.secret", True),
         ("file:hunter2", False),
