@@ -24,7 +24,7 @@ from proxy.config.secret_files import read_bounded
 from proxy.config.set_shelf import SetShelf, all_feeds, set_tables
 from proxy.config.settings import Dials, Feed, Loaded
 from proxy.config.tree import Entry, Table
-from proxy.errors import Place
+from proxy.errors import Path, Place
 from proxy.values import frozen
 
 _MAX_CONFIG_BYTES = 4 * 1024 * 1024
@@ -85,6 +85,29 @@ def load_tree(namespace: Words, environ: Mapping[str, str], problems: Problems) 
     written = Table(problems) if path is None else _read_file(path, problems)
     _check_flag_route(written, variables.under(flags), path, problems)
     return written.under(variables).under(flags), path
+
+
+@frozen
+class OnHost:
+    """What a configuration names of this host, and where each key of it was written."""
+
+    user: str | None
+    group: str | None
+    access_log: str  # a path, "-" or "off"
+    sources: Mapping[Path, Place]
+
+    def where(self, key: str) -> str:
+        """The place of a key, for a problem."""
+        return str(self.sources.get((key,), key))
+
+
+def load_on_host(namespace: Words, environ: Mapping[str, str]) -> OnHost:
+    """Read only this, of a configuration that may be wrong otherwise. Raises FlagError."""
+    tree, _ = load_tree(namespace, environ, Problems())
+    log = tree.need("access_log", str)
+    path = log if log in {"-", "off"} else tree.file("access_log") or log
+    sources = {path: entry.place for path, entry in tree.leaves()}
+    return OnHost(tree.get("user", str), tree.get("group", str), path, sources)
 
 
 @frozen

@@ -23,7 +23,7 @@ from proxy.config.commandline import ExitCode
 from proxy.config.describe import describe
 from proxy.config.flags import CONFIG_VARIABLE, Words, take_file
 from proxy.config.host import environment, worker_count
-from proxy.config.load import load_namespace
+from proxy.config.load import load_namespace, load_on_host
 from proxy.config.parsers import RunParser, add_run_flags
 from proxy.config.problems import audible, rule_of, suggestion
 from proxy.config.rules import RULES
@@ -43,7 +43,13 @@ from proxy.queue.strays import stray_notes
 from proxy.tools.explain import read_file
 from proxy.tools.ip_sets import SetRow, sentence, show_age
 from proxy.tools.lint import lint
-from proxy.tools.start import check_user, errors_of_ports, problems_with_log, problems_with_stores
+from proxy.tools.start import (
+    check_user,
+    errors_of_ports,
+    problems_with_log,
+    problems_with_stores,
+    problems_with_user,
+)
 from proxy.tools.units import installed_unit
 from proxy.values import frozen
 
@@ -117,12 +123,17 @@ def load_as_service(arguments: Words, shelf: SetShelf, *, elsewhere: bool) -> Ju
             assert unit is not None
             print(f"Judged as the user {identity.name}, by {unit.path}.\n")
             stack.enter_context(identity.worn())
-        loaded = load_namespace(arguments, environ, shelf=shelf)
-        load_certificates(loaded.settings)
-        if elsewhere:
-            return Judged(loaded)
+        on_host = load_on_host(arguments, environ)
+        users = [] if elsewhere else list(problems_with_user(on_host))
+        problems = [] if elsewhere else [*users, *problems_with_log(on_host, unit)]
+        try:
+            loaded = load_namespace(arguments, environ, shelf=shelf)
+            load_certificates(loaded.settings)
+        except ConfigError as error:
+            raise ConfigError([*error.problems, *problems]) from None
+        if elsewhere or users:
+            return Judged(loaded, tuple(problems))
         check_user(loaded.settings)
-        problems = list(problems_with_log(loaded.settings, unit))
         named = identity_of(loaded.settings)
         if named is not None and not named.is_ours and worker_count(loaded.settings.workers) == 1:
             # Without a supervisor, a reload reads everything as that user.

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from proxy.config.accounts import find_user, identity_of
+from proxy.config.accounts import find_group, find_user, identity_of
 from proxy.config.guarded_files import reach
 from proxy.config.host import how_to_add
+from proxy.config.load import OnHost
 from proxy.config.settings import Loaded, Settings
-from proxy.errors import Problem
+from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import AddressInUseError, Holder, ListenError, NotPermittedError, holder_of, try_all
 from proxy.queue.folder import DATABASE, look_at_ours
 from proxy.tools.units import InstalledUnit
@@ -30,26 +31,39 @@ _LET_WRITE = "let the user that hookward runs as write there"
 
 
 def check_user(settings: Settings) -> None:
-    """Raises ConfigError where the host has no such user, NotPermittedError where this process could not become it."""
+    """Raises NotPermittedError where this process could not become the user that is named."""
     identity = identity_of(settings)
     if identity is not None and not identity.is_ours and os.geteuid() != 0:
         raise NotPermittedError(f"cannot run as {identity.name}: only root can become another user")
 
 
-def problems_with_log(settings: Settings, unit: InstalledUnit | None) -> Iterator[Problem]:
+def problems_with_user(named: OnHost) -> Iterator[Problem]:
+    """What this host does not have: the user, the group."""
+    for name, find, where in (
+        (named.user, find_user, named.where("user")),
+        (named.group, find_group, named.where("group")),
+    ):
+        try:
+            if name is not None:
+                find(name, where)
+        except ConfigError as error:
+            yield from error.problems
+
+
+def problems_with_log(named: OnHost, unit: InstalledUnit | None) -> Iterator[Problem]:
     """What keeps the effective user from writing the access log; ``unit`` is what starts the service."""
-    path = settings.access_log
+    path, where = named.access_log, named.where("access_log")
     folder = str(Path(path).absolute().parent)
     if path in {"-", "off"}:
         return
     if unit is not None and not unit.writable(path):
         what = f"{path} cannot be written by the service: the sandbox of {unit.path} leaves that folder out"
-        yield Problem("access_log", what, f"add LogsDirectory= or ReadWritePaths={folder} to the unit")
+        yield Problem(where, what, f"add LogsDirectory= or ReadWritePaths={folder} to the unit")
         return
     why = None if unit is not None and unit.makes(folder) else _why_not_written(path)
     if why is not None:
         mend = _LET_WRITE if Path(folder).exists() else f"create its folder: mkdir -p {shlex.quote(folder)}"
-        yield Problem("access_log", f"{path} cannot be opened ({why})", mend)
+        yield Problem(where, f"{path} cannot be opened ({why})", mend)
 
 
 def _why_not_written(path: str) -> str | None:

@@ -35,6 +35,19 @@ def test_a_bad_one_is_raised_with_all_its_problems():
     assert {problem.where.split(":")[0] for problem in caught.value.problems} >= {"--listen", "--provider"}
 
 
+def test_what_this_host_lacks_is_told_with_the_rest(tmp_path: Path):
+    log = str(tmp_path / "none" / "access.log")
+    host = ["--user", "no-such-user", "--group", "no-such-group", "--access-log", log]
+    ends = ["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1"]
+    places = ["--user", "--group", "--access-log"]
+    for flags, others in ([*ends, "--open"], []), ([*ends, "--provider", "githob"], ["--provider"]):
+        with pytest.raises(ConfigError) as caught:
+            check.main([*flags, *host])
+        assert list(dict.fromkeys(problem.where for problem in caught.value.problems)) == [*others, *places]
+    with pytest.raises(ConfigError, match="githob"):
+        check.main(["--elsewhere", *ends, "--provider", "githob", *host])
+
+
 def test_certificates_are_read_too(tmp_path: Path):
     issued, other = trustme.CA().issue_cert("a.example.com"), trustme.CA().issue_cert("a.example.com")
     issued.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))

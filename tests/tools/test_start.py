@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.load import load
+from proxy.config.given_flags import parse_flags
+from proxy.config.load import OnHost, load, load_on_host
 from proxy.config.settings import Settings
 from proxy.queue.folder import DATABASE
 from proxy.tools.start import errors_of_ports, problems_with_log, problems_with_stores
 
 ENDS = ("--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1", "--open")
+
+
+def on_host(*argv: str) -> OnHost:
+    return load_on_host(parse_flags([*ENDS, *argv]), {})
 
 
 def settings(*argv: str) -> Settings:
@@ -21,7 +26,7 @@ def settings(*argv: str) -> Settings:
 
 def test_nothing_is_made(tmp_path: Path) -> None:
     log = tmp_path / "access.log"
-    assert list(problems_with_log(settings("--access-log", str(log)), None)) == []
+    assert list(problems_with_log(on_host("--access-log", str(log)), None)) == []
     assert not log.exists()
     assert errors_of_ports(settings("--listen", f"unix:{tmp_path}/s")) == ([], [])
     assert list(tmp_path.iterdir()) == []
@@ -29,13 +34,13 @@ def test_nothing_is_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("log", "mend"), [("none/access.log", "mkdir -p"), (".", "let the user")])
 def test_logs(tmp_path: Path, log: str, mend: str) -> None:
-    [problem] = problems_with_log(settings("--access-log", str(tmp_path / log)), None)
-    assert problem.place == "access_log"
+    [problem] = problems_with_log(on_host("--access-log", str(tmp_path / log)), None)
+    assert problem.place == "--access-log"
     assert mend in problem.mend
 
 
 def test_without_a_file_there_is_nothing_to_say() -> None:
-    assert list(problems_with_log(settings("--access-log", "off"), None)) == []
+    assert list(problems_with_log(on_host("--access-log", "off"), None)) == []
     assert list(problems_with_stores(load(ENDS, {}))) == []
 
 
