@@ -46,9 +46,7 @@ def take_file(namespace: Words, rest: Sequence[str]) -> None:
     """Take the one word that no flag took for the file of the configuration. FlagError for all else that is in
     ``rest``. Words are not repeated: one may be a secret behind a misspelt flag.
     """
-    problems = [_unknown(word.partition("=")[0]) for word in rest if word.startswith("-") and len(word) > 1]
-    if problems:
-        raise FlagError(problems)
+    refuse_flags(rest)
     word = rest[0] if rest else None
     if word is None:
         return
@@ -59,6 +57,13 @@ def take_file(namespace: Words, rest: Sequence[str]) -> None:
     if namespace.config not in {None, word}:
         raise FlagError.of("--config", "two files are named, and one is read", "leave one of them out")
     namespace.config = word
+
+
+def refuse_flags(rest: Sequence[str]) -> None:
+    """FlagError for what is written as a flag among words that no flag took."""
+    problems = [_unknown(word.partition("=")[0]) for word in rest if word.startswith("-") and len(word) > 1]
+    if problems:
+        raise FlagError(problems)
 
 
 def _unknown(option: str) -> Problem:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from proxy.config.commandline import ExitCode, Paint, visible
-from proxy.config.flags import CONFIG_VARIABLE, Words
+from proxy.config.flags import CONFIG_VARIABLE, Words, refuse_flags
 from proxy.config.guarded_files import folder_of, open_below
 from proxy.config.host import environment
 from proxy.config.kinds import INSTANT
@@ -56,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
         print(text, end="")
         return ExitCode.OK
     arguments, rest = parser.parse_known_args(list(argv), Words())
+    refuse_flags(rest)
     if arguments.file is None or rest:
         raise FlagError.of("FILE", "name one saved delivery", "see hookward explain --help")
     saved = read_file(arguments.file, arguments.entry)

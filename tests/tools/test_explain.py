@@ -139,6 +139,11 @@ def test_bad_flags(place: Path, argv: list[str]):
         explain.main([*named, *flags(place)])
 
 
+def test_an_unknown_flag_is_named(place: Path) -> None:
+    with pytest.raises(FlagError, match="--jsn: unknown flag"):
+        explain.main([str(place / "push.http"), "--jsn"])
+
+
 def test_a_bad_configuration(place: Path):
     with pytest.raises(ConfigError):
         explain.main([save(place), "--provider", "github"])
