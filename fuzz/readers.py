@@ -28,15 +28,14 @@ from proxy.core.handshakes import find_check
 from proxy.core.head_forms import HeadForms
 from proxy.core.ip_sets import FeedError, Shape, parse_query, read_document
 from proxy.core.payload import PayloadRule, Pointer, read_payload
+from proxy.core.policy import RouteTable
 from proxy.core.proxy_protocol import Header
 from proxy.core.proxy_protocol import parse as parse_proxy_header
 from proxy.core.pubkey import decode_public_key
 from proxy.core.record import read_traceparent
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.response_head import read_response_head
-from proxy.core.routes import RouteTable
 from proxy.core.schemes import PROVIDERS, decode_secret
-from proxy.core.secrets import Secret
 from proxy.core.signing.documents import both_ports, read_claims, read_form, read_json, sorted_url
 from proxy.core.signing.documents import read_document as read_json_document
 from proxy.core.signing.encodings import decode, decode_base64, decode_base64url, decode_hex, parse_time
@@ -44,7 +43,7 @@ from proxy.core.signing.escapes import AsciiJson, Crc32, JsonString
 from proxy.core.signing.jwt import open_token
 from proxy.core.signing.scheme import Encoding, Method, SecretForm, TimeFormat
 from proxy.core.target import check_host, parse_target
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.errors import Mistake, ProtocolError
 from proxy.http1 import Framing, RequestHead
 from proxy.net.certificate import parse_certificate, read_certificate

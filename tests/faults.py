@@ -18,11 +18,10 @@ from urllib.parse import quote_plus
 from proxy.core.causes.trial import Case
 from proxy.core.policy import Route
 from proxy.core.schemes import decode_secret, find
-from proxy.core.secrets import Secret
 from proxy.core.signatures import Scheme, SignatureCheck
 from proxy.core.signing.scheme import Encoding, Timestamp
 from proxy.core.signing.signer import sign
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from tests import policies

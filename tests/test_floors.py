@@ -27,7 +27,7 @@ ASKED_FOR = {
         *{name for name in MODULES if name.startswith(("proxy.agent.", "proxy.ops.", "proxy.tools."))},
         "proxy.queue.command",
     },
-    "proxy.ops.console": {"proxy.console.console", "proxy.console.lent", "proxy.console.store"},
+    "proxy.ops.console": {"proxy.console.console", "proxy.console.crew", "proxy.console.store"},
     "proxy.ops.run_command": {
         "argparse",
         "proxy.config.parsers",

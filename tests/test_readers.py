@@ -33,7 +33,7 @@ OTHERS = {
     *("agent.hello.read_count", "net.log_sink.LogSink.open", "net.tcp_forward.PipeEnd.begin_with"),
     *("core.payload.Pointer.parse", "core.payload.Glob.parse"),  # the configuration's
     "core.head_forms.HeadForm.read",  # one of those that ``HeadForms.read`` asks
-    "core.passage.Passage.begin",  # a head that we have written
+    "core.relay.Passage.begin",  # a head that we have written
 }
 PLACES = [
     *(ROOT / "proxy" / "core").rglob("*.py"),

@@ -19,9 +19,8 @@ from proxy.config.duplicates import check_memory, read_store
 from proxy.config.guards import GuardReader, slug_of
 from proxy.config.host import worker_count
 from proxy.config.listeners import ListenerReader, read_console
-from proxy.config.problems import audible, suggestion
+from proxy.config.problems import RULES, audible, suggestion
 from proxy.config.route import RouteReader
-from proxy.config.rules import RULES
 from proxy.config.schema import FLAG_ROUTE
 from proxy.config.schemes import read_scheme
 from proxy.config.set_shelf import SetReader, SetShelf, all_feeds, set_tables
@@ -31,7 +30,7 @@ from proxy.core.addresses import AddressSet, Peer
 from proxy.core.handshakes import REFUSE
 from proxy.core.policy import Exposure, Limits, Policy, Route, ServerLimits
 from proxy.core.schemes import Provider, find
-from proxy.core.secrets import Secret
+from proxy.core.tokens import Secret
 from proxy.errors import Place
 from proxy.reasons import Reason
 from proxy.values import frozen

@@ -23,9 +23,8 @@ from proxy.config.upstreams import read_copy_place
 from proxy.core.delivery import Deliver, DeliveryRule, RetryRule, TurnRule, failures_of
 from proxy.core.payload import PayloadCondition, PayloadRule, Pointer
 from proxy.core.policy import BodyMode, Endpoint, Route
-from proxy.core.secrets import Secret
 from proxy.core.signatures import needs_public_keys
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 
 #: The name of the folder in ``state_dir``.
 FOLDER_NAME = "queue"

@@ -18,10 +18,9 @@ from proxy.core.delivery import Deliver, DeliveryRule
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.payload import PayloadRule
 from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
-from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.target import PathMap
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 
 _INDENT = "    "
 _BODIES = {

@@ -14,12 +14,11 @@ from proxy.config.problems import suggestion
 from proxy.config.tree import Table
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret, find
 from proxy.core.schemes.provider import Form
-from proxy.core.secrets import Secret
 from proxy.core.signatures import NeedsPackageError, SignatureCheck
 from proxy.core.signing.evidence import target_of
 from proxy.core.signing.template import open_borders
 from proxy.core.target import TOKEN_SEGMENT
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.errors import Mistake
 from proxy.http1 import utc_text
 from proxy.values import frozen

@@ -17,9 +17,8 @@ from functools import partial
 from time import monotonic
 from typing import TypeVar
 
-from proxy.console import evidence
 from proxy.console.capture import Capture, Viewer
-from proxy.console.kept import Json, KeptExchange, detail, searched, summary
+from proxy.console.kept import Json, KeptExchange, detail, evidence_of, searched, summary
 from proxy.console.store import DeliveryFile
 from proxy.core.search import Query, parse_query
 from proxy.net.apart import SWITCH_S
@@ -131,7 +130,7 @@ class Desk:
         if kept is None:
             return None
         shown = detail(kept, self.capture.maskings.of(kept.route))
-        found = await self._apart(evidence.find, kept, self._site.policy)
+        found = await self._apart(evidence_of, kept, self._site.policy)
         attempts = [summary(one) for one in self.capture.rings if one.replay_of == kept.id]
         return {**shown, **found, "replays": attempts[::-1]}
 

@@ -17,8 +17,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 
 from proxy.config.guarded_files import judge_place, open_for_writing
-from proxy.console.evidence import sentence
-from proxy.console.kept import Json, KeptExchange, detail, searched
+from proxy.console.kept import Json, KeptExchange, detail, searched, sentence
 from proxy.console.masking import Masking
 from proxy.core.search import Query
 from proxy.net.apart import SWITCH_S

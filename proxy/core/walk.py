@@ -16,9 +16,8 @@ from proxy.core.causes.of_time import said_at
 from proxy.core.causes.trial import Trial
 from proxy.core.exchange import Admit, Reject, decide, event_of
 from proxy.core.payload import Selection
-from proxy.core.policy import Exposure, Policy, Route
+from proxy.core.policy import Exposure, Policy, Route, RouteTable
 from proxy.core.request_head import HeadLimits, read_request_head
-from proxy.core.routes import RouteTable
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason

@@ -14,8 +14,8 @@ import os
 import stat
 from collections.abc import Iterable
 
-from proxy.config.accounts import Identity, identity_of
 from proxy.config.guarded_files import give_away
+from proxy.config.host import Identity, identity_of
 from proxy.config.settings import Settings
 from proxy.net.sockets import NotPermittedError
 from proxy.ops.journal import log

@@ -9,11 +9,10 @@ import asyncio
 import os
 from collections.abc import Sequence
 
-from proxy.config.accounts import identity_of
 from proxy.config.commandline import ExitCode, HelpfulParser
 from proxy.config.flags import Words
 from proxy.config.given_flags import parse_flags
-from proxy.config.host import LOOP_VARIABLE, environment, paused, worker_count
+from proxy.config.host import LOOP_VARIABLE, environment, identity_of, paused, worker_count
 from proxy.config.load import load_namespace
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Dials, Loaded

@@ -9,12 +9,15 @@ again and again with growing pauses; where none can be started, the process ends
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import socket
+import tempfile
 from time import monotonic
 
 from proxy.config.commandline import ExitCode
-from proxy.config.host import worker_count
+from proxy.config.host import Identity, identity_of, worker_count
 from proxy.config.settings import Loaded
 from proxy.core.metric_families import GENERATION, RELOAD_GOOD, RELOADS, STARTED, WORKER_EXITS, WORKERS
 from proxy.core.metrics import Metrics, Snapshot, plain_snapshot
@@ -28,11 +31,55 @@ from proxy.ops.places import Held, SocketStore, places_of
 from proxy.ops.process import LoopFactory
 from proxy.ops.roster import ExitKind, Roster, State
 from proxy.ops.selector_loop import SelectorLoop, Timer
-from proxy.ops.service import Launch, Service
-from proxy.ops.shared_sets import SharedSets
+from proxy.ops.service import Launch, Load, Service
 from proxy.ops.tally import Tally
 from proxy.ops.worker import Leave
 from proxy.ops.worker_processes import WorkerPlan, WorkerProcess, WorkerProcesses
+
+# -- Published address sets that all workers know as soon as one does, also without a state directory.
+#
+# Workers share what they fetch through files (``config.set_shelf``), and what a later reload starts from must be what
+# is in force, not what came with the package. Where the configuration names no directory for that, the supervisor
+# makes one that is gone when it ends.
+
+
+class SharedSets:
+    """Loads the configuration so that its address sets are shared."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._folder: str | None = None
+
+    def load(self, generation: int) -> Loaded:
+        """Load the configuration. Raises FlagError or ConfigError."""
+        return self.share(self._load(generation))
+
+    def share(self, loaded: Loaded) -> Loaded:
+        """The same load, with a directory for its address sets where it needs one and names none."""
+        if loaded.settings.state_dir is not None or not loaded.sets.used:
+            return loaded
+        if self._folder is None:
+            try:
+                self._folder = _make(identity_of(loaded.settings))
+            except OSError as error:
+                log.warning("each worker fetches address sets for itself: %s; set state_dir", error.strerror)
+                return loaded
+        return self._load(loaded.policy.generation, state_dir=self._folder)
+
+    def close(self) -> None:
+        """Remove the directory."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+
+def _make(owner: Identity | None) -> str:
+    """A folder for the workers' user alone."""
+    folder = tempfile.mkdtemp(prefix="hookward-sets-")
+    if owner is not None and os.geteuid() == 0:
+        os.chown(folder, owner.uid, owner.gid)
+    return folder
+
 
 #: A worker that does not serve by then never will. It may fetch address lists first, for 10 s.
 START_S = 60.0

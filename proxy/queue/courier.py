@@ -20,10 +20,8 @@ from proxy.core.metric_families import QUEUE_ATTEMPTS
 from proxy.core.policy import Policy, Route
 from proxy.net.site import Site
 from proxy.net.turnstile import Turnstile
-from proxy.queue.attempt import Attempt
-from proxy.queue.attempt_record import record_of
-from proxy.queue.lane import Lane
-from proxy.queue.lane_turns import LaneTurns
+from proxy.queue.attempt import Attempt, record_of
+from proxy.queue.lane import Lane, LaneTurns
 from proxy.queue.records import Condition, Counted, QueueError, Taken
 from proxy.queue.settling import AGAIN_S, Settling
 from proxy.queue.store import QueueStore, count_lanes

@@ -24,12 +24,14 @@ from redis.exceptions import RedisError
 from proxy.queue import redis_scripts as scripts
 from proxy.queue.group_commit import CommitStatistics
 from proxy.queue.records import Choice, Kept, LaneCount, Parcel, QueueError, QueueFullError, Settlement, Taken, Try
-from proxy.queue.redis_body import CHUNK_BYTES, FetchedBody, chunks
 from proxy.queue.redis_claims import LEASE_S, CourierClaims, steady
 from proxy.queue.redis_records import (
+    CHUNK_BYTES,
     INLINE_BYTES,
+    FetchedBody,
     as_queue_error,
     as_text,
+    chunks,
     fields_of,
     read_kept,
     read_lane_count,

@@ -12,8 +12,7 @@ from base64 import b64encode
 from functools import lru_cache
 
 from proxy.core.policy import Route
-from proxy.core.secrets import Secret
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.http1 import utc_text
 
 #: Fields that carry credentials, whatever they are for (RFC 9110 section 11, RFC 6265).

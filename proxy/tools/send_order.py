@@ -22,9 +22,9 @@ from proxy.config.secret_files import read_reference
 from proxy.config.settings import Settings
 from proxy.core.policy import Route
 from proxy.core.schemes import PROVIDERS, Provider, TokenSpec, decode_secret, find
-from proxy.core.secrets import Secret
 from proxy.core.signatures import needs_public_keys
 from proxy.core.signing.signer import plays_key
+from proxy.core.tokens import Secret
 from proxy.errors import ConfigError, FlagError, Mistake, Problem
 from proxy.net.clock import Clock
 from proxy.tools.providers import provider_named

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from proxy.config.accounts import find_group, find_user, identity_of
 from proxy.config.guarded_files import reach
-from proxy.config.host import how_to_add
+from proxy.config.host import find_group, find_user, how_to_add, identity_of
 from proxy.config.load import OnHost
 from proxy.config.settings import Loaded, Settings
 from proxy.errors import ConfigError, Problem

@@ -29,8 +29,7 @@ from proxy.config.commandline import ExitCode, failed, visible
 from proxy.config.sizes import took
 from proxy.errors import HookwardError
 from proxy.net.log_formats import clock_text
-from proxy.tools.asked_console import AskedConsole
-from proxy.tools.running import Running
+from proxy.tools.running import AskedConsole, Running
 
 #: Rows of the list; older ones go.
 MOST_ROWS = 1000

@@ -14,9 +14,8 @@ from proxy.config.schema import SECTIONS
 from proxy.config.set_shelf import SetShelf
 from proxy.core.addresses import Peer
 from proxy.core.exchange import Admit, decide
-from proxy.core.policy import Policy
+from proxy.core.policy import Policy, RouteTable
 from proxy.core.request_head import read_request_head
-from proxy.core.routes import RouteTable
 from proxy.errors import ConfigError
 from proxy.reasons import Reason
 from tests.config.loading import NOW

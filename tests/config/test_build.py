@@ -9,8 +9,7 @@ from proxy.config.parse import Source, parse_tables
 from proxy.config.problems import Problems
 from proxy.config.set_shelf import SetShelf
 from proxy.core.addresses import AddressSet, Peer
-from proxy.core.policy import Exposure
-from proxy.core.routes import RouteTable
+from proxy.core.policy import Exposure, RouteTable
 from proxy.errors import ConfigError
 from tests.config.loading import ENDS, NOW, Workplace
 from tests.config.test_parse import VALUES, WORDS

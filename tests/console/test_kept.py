@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.console.evidence import find, sentence
-from proxy.console.kept import detail, form_of, searched, summary
+from proxy.console.kept import detail, evidence_of, form_of, searched, sentence, summary
 from proxy.console.masking import Masking
 from proxy.core.search import parse_query
 from proxy.reasons import Reason
@@ -26,7 +25,7 @@ def test_whatever_came_is_shown_as_the_document_says(body: bytes, kind: bytes) -
     fields = {b"Content-Type": kind, b"X-Hub-Signature-256": b"sha256=" + b"0" * 64} if kind else {}
     for kept in (keep(*post(b"/hook?a=1", fields, body), route=ROUTE, status=200), keep(None, body, verdict="refused")):
         kept.take_answer([body])
-        shown = {**detail(kept, MASKING), **find(kept, policy(ROUTE)), "replays": []}
+        shown = {**detail(kept, MASKING), **evidence_of(kept, policy(ROUTE)), "replays": []}
         judge(json.loads(json.dumps(shown)), "Delivery")
         judge(json.loads(json.dumps(summary(kept))), "Summary")
         assert shown["request"]["body"]["kept"] == len(MASKING.body(body))

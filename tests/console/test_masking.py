@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.console.masking import Masking, Maskings, masked
-from proxy.core.secrets import Secret
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from tests import policies
 from tests.console.kept import SECRET, head_of, post, signed_route, token_route
 

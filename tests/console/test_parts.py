@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from proxy.config.endpoints import ListenAddress
 from proxy.config.settings import ConsoleSettings
-from proxy.console import assets, capture, crew, desk, export, lent
+from proxy.console import assets, capture, crew, desk, export
 from proxy.console.access import KEY_BYTES, session_key
 from proxy.console.api import _positions
 from proxy.console.capture import MAX_BEHIND, Capture, IntakePace, Viewer
@@ -129,9 +129,9 @@ class TestDesk:
             with pytest.raises(TooManyViewersError):
                 one.watch()
             asked: Any = SimpleNamespace(content=b"{}")
-            assert lent.stream_of(one, asked).status == 503
+            assert crew.stream_of(one, asked).status == 503
             one.capture._site.capture = one.capture
-            assert lent.stream_without_console(one.capture._site, asked).status == 503
+            assert crew.stream_without_console(one.capture._site, asked).status == 503
 
         run(action)
 
@@ -360,7 +360,7 @@ def test_a_worker_without_a_console_lends_one_while_something_looks() -> None:
         loop = asyncio.get_running_loop()
         site: Any = SimpleNamespace(instance="aa", loop=loop, clock=SimpleNamespace(wall=lambda: NOW), capture=None)
         asked: Any = SimpleNamespace(content=b'{"query": "route:github"}')
-        streams = [lent.stream_without_console(site, asked).stream for _ in range(2)]
+        streams = [crew.stream_without_console(site, asked).stream for _ in range(2)]
         assert site.capture is None
         for stream in streams:
             assert stream is not None
@@ -372,6 +372,6 @@ def test_a_worker_without_a_console_lends_one_while_something_looks() -> None:
             await stream.aclose()
             assert site.capture is left
         wrong: Any = SimpleNamespace(content=b'{"query": "nope:x"}')
-        assert lent.stream_without_console(site, wrong).status == 400
+        assert crew.stream_without_console(site, wrong).status == 400
 
     asyncio.run(main())

@@ -14,14 +14,12 @@ from hypothesis import strategies as st
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.exchange import Admit, Reject, decide, event_of
 from proxy.core.particulars import delivery_id_of, provenance_value
-from proxy.core.policy import BodyMode, Exposure, Policy, Route
+from proxy.core.policy import BodyMode, Exposure, Policy, Route, RouteTable
 from proxy.core.rate import RateLimiter, RateRule
 from proxy.core.request_head import HeadLimits, read_request_head
-from proxy.core.routes import RouteTable
 from proxy.core.schemes import find
-from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import OBSERVABLE, Reason
 from tests import policies

@@ -16,12 +16,10 @@ from proxy.core.body import BodyGate
 from proxy.core.exchange import Admit, Reject, decide
 from proxy.core.handshakes import MAX_BODY_BYTES
 from proxy.core.particulars import note_decision, own_answer, provenance_value
-from proxy.core.policy import BodyMode, Route
+from proxy.core.policy import BodyMode, Route, RouteTable
 from proxy.core.record import ExchangeRecord
-from proxy.core.routes import RouteTable
-from proxy.core.secrets import Secret
 from proxy.core.signatures import Verification
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from tests.core.handshaking import KEY, NOW, PATH, WORD, head, judge_whole, route

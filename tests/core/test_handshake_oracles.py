@@ -26,9 +26,8 @@ from proxy.core.addresses import Peer
 from proxy.core.body import BodyGate
 from proxy.core.exchange import Admit, decide
 from proxy.core.particulars import own_answer
-from proxy.core.policy import BodyMode, Route
+from proxy.core.policy import BodyMode, Route, RouteTable
 from proxy.core.record import ExchangeRecord
-from proxy.core.routes import RouteTable
 from proxy.core.schemes import PROVIDERS, Provider
 from proxy.core.schemes.provider import PLAIN, Form, Made
 from proxy.core.signatures import Scheme

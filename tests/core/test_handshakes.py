@@ -25,9 +25,8 @@ from proxy.core.handshakes import (
 )
 from proxy.core.policy import Route
 from proxy.core.schemes import PROVIDERS
-from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.reasons import Reason
 from tests.core.handshaking import KEY, NOW, PATH, URL, WORD, Sent, head, route
 

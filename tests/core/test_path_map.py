@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.exchange import Admit, Reject, decide, forwarded_target
 from proxy.core.particulars import note_decision, shown_path
-from proxy.core.policy import Endpoint, Policy, Route
+from proxy.core.policy import Endpoint, Policy, Route, RouteTable
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import read_request_head
-from proxy.core.routes import RouteTable
-from proxy.core.secrets import Secret
 from proxy.core.target import PathMap, Target, parse_target
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason

@@ -8,10 +8,9 @@ import pytest
 
 from proxy.core.policy import BodyMode, Endpoint, Exposure, Limits, Policy, Route, ServerLimits, UpstreamTls
 from proxy.core.schemes import PROVIDERS
-from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.scheme import Scheme, Timestamp
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from tests.policies import policy, route, server_limits
 
 ROUTE = route(name="meta", path=b"/meta", verify_token=b"hunter2")

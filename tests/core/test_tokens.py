@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core import tokens
-from proxy.core.secrets import Secret
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.http1 import Framing, RequestHead, field
 from proxy.reasons import Reason
 

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.exchange import Reject, decide
-from proxy.core.policy import Exposure, Route
+from proxy.core.policy import Exposure, Route, RouteTable
 from proxy.core.request_head import read_request_head
-from proxy.core.routes import RouteTable
 from proxy.core.tokens import TokenKind
 from proxy.core.walk import ADMITTED, Trip, Walk, walk
 from proxy.reasons import Reason

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from proxy.core.delivery import TurnRule
 from proxy.core.duplicates import Claim, DuplicateRule, DuplicateTable, Found, Keys
 from proxy.core.policy import BodyMode, Endpoint, Route
-from proxy.core.secrets import Secret
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.http1 import CONTINUE
 from proxy.net.duplicates import StoreError
 from tests.net.dialogue import End, World, chunks, route, signature

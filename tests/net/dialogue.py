@@ -34,8 +34,8 @@ from proxy.core.metrics import Metrics
 from proxy.core.policy import BodyMode, Limits, Policy, Route, ServerLimits
 from proxy.core.record import ExchangeRecord
 from proxy.core.schemes import find
-from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
+from proxy.core.tokens import Secret
 from proxy.net.client import ClientConnection
 from proxy.net.clock import Clock
 from proxy.net.flow import READ_BYTES

@@ -7,8 +7,7 @@ import pytest
 from proxy.core.addresses import AddressSet
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.policy import BodyMode
-from proxy.core.secrets import Secret
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.reasons import Reason
 from tests.net.dialogue import OK, World, forged, request, route, signed
 

@@ -10,8 +10,8 @@ import pytest
 
 from proxy.core.policy import BodyMode, Route
 from proxy.core.schemes import PROVIDERS
-from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck
+from proxy.core.tokens import Secret
 from proxy.reasons import Phase, Reason
 from tests.net.dialogue import KEY, OK, World, request
 from tests.net.dialogue import route as make

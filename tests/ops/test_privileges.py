@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.accounts import identity_of
+from proxy.config.host import identity_of
 from proxy.config.load import load
 from proxy.config.settings import Settings
 from proxy.errors import ConfigError

@@ -11,8 +11,7 @@ import pytest
 
 from proxy.core.delivery import DeliveryRule, RetryRule
 from proxy.queue import breaker, courier
-from proxy.queue.attempt import Attempt
-from proxy.queue.attempt_record import record_of
+from proxy.queue.attempt import Attempt, record_of
 from proxy.queue.records import Choice, Condition, Parcel, QueueError, Settlement, Taken
 from proxy.reasons import Reason
 from tests import policies

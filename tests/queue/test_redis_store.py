@@ -13,7 +13,7 @@ pytest.importorskip("redis")
 
 from proxy.queue.records import Choice, Condition, QueueError, QueueFullError, Settlement, Taken
 from proxy.queue.redis_bell import RedisBell
-from proxy.queue.redis_body import FetchedBody, chunks
+from proxy.queue.redis_records import FetchedBody, chunks
 from proxy.queue.redis_store import PREFIX, QueueRedis
 from tests.queue import conformance
 from tests.queue.conformance import FAILED, MAX_BYTES, NOW, OK, count, names, only, parcel, take

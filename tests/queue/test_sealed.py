@@ -9,8 +9,7 @@ import pytest
 
 from proxy.core.delivery import Deliver, DeliveryRule
 from proxy.core.policy import Route
-from proxy.core.secrets import Secret
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.queue.sealed import attempt_lines, method_of, seal, unseal
 from tests.net.dialogue import route
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from proxy.config.rules import RULES
+from proxy.config.problems import RULES
 from proxy.errors import ConfigError, FlagError
 from proxy.tools import check
 

@@ -8,9 +8,8 @@ import pytest
 
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret
-from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck, needs_public_keys
-from proxy.core.tokens import TokenCheck
+from proxy.core.tokens import Secret, TokenCheck
 from proxy.reasons import Reason
 from proxy.tools.gen_secret import make_secret
 from proxy.tools.samples import choose

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 
 from proxy.core.causes.trial import Facts, Trial, cause, undated
 from proxy.core.policy import Route
-from proxy.core.secrets import Secret
 from proxy.core.signatures import needs_public_keys
 from proxy.core.signing.encodings import decode_base64, decode_base64url, decode_hex
 from proxy.core.signing.scheme import Method, SecretForm
+from proxy.core.tokens import Secret
 from proxy.reasons import Reason
 
 _BLANKS = b" \t\r\n\v\f\0"

@@ -12,8 +12,7 @@ from urllib.parse import unquote_to_bytes
 from proxy.core.causes.of_signature import headers_seen
 from proxy.core.causes.trial import Facts, Trial, cause, equal
 from proxy.core.schemes import PROVIDERS, Provider
-from proxy.core.secrets import Secret
-from proxy.core.tokens import TokenKind
+from proxy.core.tokens import Secret, TokenKind
 from proxy.http1 import RequestHead, value_of
 from proxy.reasons import Reason
 

@@ -13,10 +13,10 @@ from dataclasses import field, replace
 
 from proxy.core.policy import Route
 from proxy.core.schemes import Provider, find
-from proxy.core.secrets import Secret
 from proxy.core.signatures import Scheme, SignatureCheck, needs_public_keys
 from proxy.core.signing.evidence import target_of
 from proxy.core.signing.scheme import Method
+from proxy.core.tokens import Secret
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from proxy.values import frozen

@@ -13,10 +13,9 @@ from urllib.parse import quote
 from proxy.core.policy import Route
 from proxy.core.schemes import Provider, find
 from proxy.core.schemes.provider import TokenSpec
-from proxy.core.secrets import Secret
 from proxy.core.signing.evidence import public_url_of
 from proxy.core.signing.signer import sign, sign_inside, signs_inside
-from proxy.core.tokens import TokenKind
+from proxy.core.tokens import Secret, TokenKind
 from proxy.values import frozen
 
 Fields = list[tuple[bytes, bytes]]

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar, Protocol, Self
 
-from proxy.core.secrets import Secret
 from proxy.core.signing.escapes import Transform, make_transform
 from proxy.core.signing.evidence import EvidenceReader
 from proxy.core.signing.scheme import BodyForm, Method, Scheme
+from proxy.core.tokens import Secret
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from proxy.values import frozen

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.schemes import PROVIDERS, token_only
-from proxy.core.secrets import Secret
-from proxy.core.tokens import TokenCheck, TokenKind
+from proxy.core.tokens import Secret, TokenCheck, TokenKind
 
 
 @pytest.mark.parametrize("provider", token_only.PROVIDERS, ids=lambda provider: provider.slug)

@@ -9,8 +9,8 @@ import pytest
 
 from proxy import core
 from proxy.core.schemes import PROVIDERS, decode_secret
-from proxy.core.secrets import Secret
 from proxy.core.signatures import SignatureCheck, needs_public_keys
+from proxy.core.tokens import Secret
 
 NEEDS_KEYS = {
     "discord",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from proxy.core.secrets import Secret
 from proxy.core.signing.mac import MacJudge, Match, WordJudge
 from proxy.core.signing.scheme import Method, Scheme
+from proxy.core.tokens import Secret
 
 
 def test_the_secret_that_signed_is_named_with_its_id():

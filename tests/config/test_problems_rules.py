@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.rules import RULES, Rule
+from proxy.config.problems import RULES, Rule
 
 ROOT = Path(__file__).parents[2]
 SOURCES = "".join(path.read_text() for path in (ROOT / "proxy").rglob("*.py") if path.name != "rules.py")

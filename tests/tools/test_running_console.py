@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.tools.asked_console import AskedConsole, ConsoleError
-from proxy.tools.running import Running
+from proxy.tools.running import AskedConsole, ConsoleError, Running
 from tests.whole.conftest import secret_file, start, upstream
 from tests.whole.process import Hookward
 from tests.whole.recorder import RecordingUpstream

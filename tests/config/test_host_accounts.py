@@ -8,7 +8,7 @@ import pwd
 
 import pytest
 
-from proxy.config.accounts import find_group, find_user, identity
+from proxy.config.host import find_group, find_user, identity
 from proxy.errors import ConfigError
 
 

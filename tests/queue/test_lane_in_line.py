@@ -9,7 +9,7 @@ from pathlib import Path
 from proxy.core.delivery import Deliver, TurnRule
 from proxy.net.clock import Clock
 from proxy.net.turnstile import Turnstile
-from proxy.queue.lane_turns import LaneTurns
+from proxy.queue.lane import LaneTurns
 from tests import policies
 from tests.net.dialogue import FakeLoop
 from tests.net.test_turnstile import Standing

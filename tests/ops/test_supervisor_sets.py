@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ops.shared_sets import SharedSets
+from proxy.ops.supervisor import SharedSets
 from tests.ops.staging import Stage
 
 SETS = 'allow = ["set:github"]'

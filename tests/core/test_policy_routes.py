@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.policy import Route
-from proxy.core.routes import RouteTable
+from proxy.core.policy import Route, RouteTable
 from tests import policies
 
 
