@@ -91,7 +91,7 @@ def test_every_module_has_a_test() -> None:
         package, _, name = module.rpartition(".")
         floor = source.path.relative_to(ROOT / "proxy").parts[:-1][:1]
         tests = {path: text for path, text in files.items() if path.parts[:-1][:1] == floor}
-        uses = re.compile(rf"^(from|import) {module}\b|^from {package} import .*\b{name}\b", re.MULTILINE)
+        uses = re.compile(rf"^(from|import) {module}\b|^from {package} import (\([^)]*|.*)\b{name}\b", re.MULTILINE)
         named = any(path.name == f"test_{name}.py" for path in tests)
         if not (named or source.path.stem in {"__init__", "__main__"} or any(map(uses.search, tests.values()))):
             untested.append(module)

@@ -4,44 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
-from proxy.core.schemes import PROVIDERS, standard
+from proxy.core.schemes import PROVIDERS
 from proxy.reasons import Reason
-from tests.deliveries import (
-    check_for,
-    check_genuine,
-    check_header,
-    check_time,
-    check_wrong,
-    make,
-    run,
-    slugs,
-    with_value,
-)
-
-SLUGS = slugs(standard)
-IN_HEADER = [slug for slug in SLUGS if make(slug).fields]
-
-
-@pytest.mark.parametrize("slug", SLUGS)
-def test_genuine_deliveries_are_accepted_however_they_are_cut(slug):
-    check_genuine(slug)
-
-
-@pytest.mark.parametrize("slug", SLUGS)
-def test_another_body_or_secret_is_refused(slug):
-    check_wrong(slug)
-
-
-@pytest.mark.parametrize("slug", IN_HEADER)
-def test_the_header_must_be_written_exactly(slug):
-    check_header(slug)
-
-
-@pytest.mark.parametrize("slug", SLUGS)
-def test_the_window_of_time_is_closed_both_ways(slug):
-    check_time(slug)
+from tests.deliveries import check_for, make, run, with_value
 
 
 def verdict(*values, header="webhook-signature"):

@@ -1,13 +1,26 @@
-"""Signed texts made from the parsed body."""
+"""Every provider that signs: genuine deliveries are taken, and whatever differs from one is not."""
 
 from __future__ import annotations
 
 import pytest
 
-from proxy.core.schemes import parsed_body
+from proxy.core.schemes import (
+    body_digest,
+    body_only,
+    body_only_other,
+    parsed_body,
+    public_key,
+    standard,
+    timestamp_listed,
+    timestamped,
+)
 from tests.deliveries import check_genuine, check_header, check_time, check_wrong, make, slugs
 
-SLUGS = slugs(parsed_body)
+FAMILIES = (
+    *(body_digest, body_only, body_only_other, parsed_body, public_key),
+    *(standard, timestamp_listed, timestamped),
+)
+SLUGS = [slug for family in FAMILIES for slug in slugs(family)]
 IN_HEADER = [slug for slug in SLUGS if make(slug).fields]
 
 
