@@ -75,6 +75,8 @@ class KeepingExchange(PacedExchange):
     """One exchange of a route with a ``delivery``; its relay is a ``KeepingRelay``."""
 
     _storing: Storing | None = field(init=False, default=None)
+    #: It is kept by the next step: of all that were judged in one turn, that is done in a row.
+    _is_next: bool = field(init=False, default=False)
 
     @property
     def _keeping(self) -> KeepingRelay:
@@ -125,16 +127,21 @@ class KeepingExchange(PacedExchange):
     def _settle(self) -> None:
         PacedExchange._settle(self)  # noqa: SLF001 - the class that this one is made of; slots forbid super()
         relay = self._keeping
-        if relay.answer is STORING and self._storing is None:
-            dial, upstream = self._dial, self._upstream
-            self._dial = self._upstream = None
-            self._give_up_turn()
-            if dial is not None:
-                dial.cancel()
-            if upstream is not None:
-                upstream.abort()
+        if relay.answer is not STORING or self._storing is not None:
+            return
+        if self._is_next:
             spill = None if self._incoming is None else self._incoming.spill
             self._storing = Storing(self._site, relay, spill, self._stored)
+            return
+        self._is_next = True
+        dial, upstream = self._dial, self._upstream
+        self._dial = self._upstream = None
+        self._give_up_turn()
+        if dial is not None:
+            dial.cancel()
+        if upstream is not None:
+            upstream.abort()
+        self._site.turn.go_on(self._client)
 
     def _connect(self) -> None:
         queue, relay = self._site.queue, self._keeping
