@@ -126,12 +126,11 @@ class KeepingExchange(PacedExchange):
 
     def _settle(self) -> None:
         PacedExchange._settle(self)  # noqa: SLF001 - the class that this one is made of; slots forbid super()
-        relay = self._keeping
-        if relay.answer is not STORING or self._storing is not None:
+        if self.relay.answer is not STORING or self._storing is not None:
             return
         if self._is_next:
             spill = None if self._incoming is None else self._incoming.spill
-            self._storing = Storing(self._site, relay, spill, self._stored)
+            self._storing = Storing(self._site, self._keeping, spill, self._stored)
             return
         self._is_next = True
         dial, upstream = self._dial, self._upstream

@@ -182,7 +182,11 @@ class Attempt:
         if head.status in {429, 503}:
             self.asked_s = read_retry_after(head.get(b"retry-after"), self._site.clock.wall())
         self._body, self._bytes = None, 0
-        self.upstream_content(content, ended=ended)
+        if ended:
+            self._connection = None
+            self._end(DELIVERED, "")
+        else:
+            self.upstream_content(content, ended=False)
 
     def upstream_content(self, content: list[bytes], *, ended: bool) -> None:
         """What an application that is cut off while it writes would log as an error is read."""

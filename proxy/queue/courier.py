@@ -121,7 +121,7 @@ class Courier:
         """The lane, where what is being kept for ``route`` may go at once, before the store is asked."""
         if not self.is_active or self._stopping:
             return None
-        lane = self.lane_of(route)
+        lane = self._lane(route.name, route)
         return lane if lane.is_idle else None
 
     def take(self, lane: Lane, taken: Taken) -> None:
@@ -249,7 +249,6 @@ class Courier:
 
     def _send_one(self, lane: Lane, route: Route, now: float, turnstile: Turnstile | None) -> None:
         taken = lane.next(now)
-        assert taken is not None
         if not self._store.holds(taken.number):
             lane.out -= 1
             if turnstile is not None:

@@ -107,7 +107,8 @@ class DeliveryKeeper:
         lane = None if also else self.courier.takes(route)
         if lane is not None:
             lane.coming += 1
-        storing = asyncio.ensure_future(self._append(parcel, also, takes=lane is not None))
+        begun = self._append(parcel, also, takes=lane is not None)
+        storing = begun if isinstance(begun, asyncio.Future) else asyncio.ensure_future(begun)
         self._storing.add(storing)
         storing.add_done_callback(partial(self._stored, parcel, lane, told))
 

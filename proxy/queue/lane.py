@@ -74,15 +74,15 @@ class Lane:
 
     def may_send(self, now: float) -> bool:
         """Whether one may go now."""
-        if not self.ready or self._rests or now < self._not_before:
+        if not self.ready or self.paused or self.away or now < self._not_before:
             return False
-        most = self.breaker.most(self.rule.concurrency, now)
-        return self.out < most and not self._pace.wait_s(self.rule.pace_per_s, now)
+        rule = self.rule
+        if self.out >= self.breaker.most(rule.concurrency, now):
+            return False
+        return not rule.pace_per_s or not self._pace.wait_s(rule.pace_per_s, now)
 
-    def next(self, now: float) -> Taken | None:
-        """The one to send now, if one may go."""
-        if not self.may_send(now):
-            return None
+    def next(self, now: float) -> Taken:
+        """The one to send now, where ``may_send`` says that one may go."""
         self._pace.went(self.rule.pace_per_s, now)
         self.out += 1
         return self.ready.popleft()

@@ -25,7 +25,7 @@ def seal(head: bytes, route: Route, *, leaves_token: bool = True) -> bytes:
     """``head``, a request head that we wrote, without the credentials that ``route`` can do without; and where it is
     for an application that is not to have the token, without a place for it.
     """
-    token = token_field(route.token)
+    token = b"" if route.token is None else token_field(route.token)
     if _lines_of(token).search(head) is None:
         return head  # of nearly all
     start, *lines, _, _ = head.split(b"\r\n")
@@ -45,14 +45,14 @@ def unseal(head: bytes, route: Route, secret_name: str, now: float, more: list[b
     token is the one it came with, by name, or where that is no longer there the newest. ``now`` is in seconds since
     the epoch.
     """
-    token = token_field(route.token)
-    if not token or b": \r\n" not in head:
+    if route.token is None or b": \r\n" not in head:
         return b"\r\n".join([head[: -len(b"\r\n\r\n")], *more, b"\r\n"])  # no token was taken out
+    token = token_field(route.token)
     start, *lines, _, _ = head.split(b"\r\n")
     sent = [start]
     for line in lines:
         name, _, value = line.partition(b": ")
-        if value != _TAKEN_OUT or name.lower() != token or route.token is None:
+        if value != _TAKEN_OUT or name.lower() != token:
             sent.append(line)
         elif (secret := _secret(route.token.secrets, secret_name, now)) is not None:
             sent.append(b"%b: %b" % (name, _written(route.token.kind, secret)))
@@ -78,11 +78,9 @@ def _lines_of(token: bytes) -> re.Pattern[bytes]:
     return re.compile(rb"\r\n(?:%b):" % names, re.IGNORECASE)
 
 
-def token_field(token: TokenCheck | None) -> bytes:
+def token_field(token: TokenCheck) -> bytes:
     """The field that carries a route's token, in lower case; b"" where none does."""
-    if token is None or token.kind is TokenKind.QUERY:
-        return b""
-    return token.name or b"authorization"
+    return b"" if token.kind is TokenKind.QUERY else token.name or b"authorization"
 
 
 def method_of(head: bytes) -> bytes:

@@ -56,7 +56,10 @@ class Insertion(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether nothing but their own rows changes with them, so that others can be inserted beside them."""
-        return self.promise is None and not any(one.order or one.same for one in self.parcels)
+        for one in self.parcels:
+            if one.order or one.same:
+                return False
+        return self.promise is None
 
     @property
     def cost(self) -> int:
