@@ -193,22 +193,23 @@ class GroupCommit:
         return ledger
 
     def _do_together(self, database: sqlite3.Connection, jobs: list[_Job[Any]], ledger: BatchLedger) -> list[_Job[Any]]:
-        """Do those that can be done at once; gives what is left to be done."""
+        """Do those that can be done at once; gives what is left to be done. They are the first of the transaction, so
+        that it can begin again without them.
+        """
         joint = [(job, job.joint) for job in jobs if job.joint is not None]
         if len(joint) < 2:
             return jobs
         _, (together, _) = joint[0]
         own = BatchLedger(ledger.used)
-        database.execute("SAVEPOINT joint")
         try:
             results = together(database, own, [told for _, (_, told) in joint])
         except Exception as error:  # one of them is at fault: which one is seen where each is done alone
             if _is_of_the_disk(error):
                 raise
-            database.execute("ROLLBACK TO joint")
-            database.execute("RELEASE joint")
+            database.execute("ROLLBACK")
+            database.execute("BEGIN IMMEDIATE")
+            ledger.used = self._begin(database).used
             return jobs
-        database.execute("RELEASE joint")
         ledger.merge(own)
         for (job, _), result in zip(joint, results, strict=True):
             job.result = result

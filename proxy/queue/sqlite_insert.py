@@ -15,8 +15,8 @@ from proxy.queue.reserve import Reserve, ReservedBytes
 from proxy.queue.sqlite_work import INLINE_BYTES, remove
 from proxy.values import frozen
 
-#: Rows of one statement at most; smaller ones have a power of two, so that few are ever prepared.
-MOST_ROWS = 64
+#: Rows of one statement, so that few are prepared, and two or three do for most transactions.
+SIZES = (64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 #: Columns of a row.
 LANE, COST = 1, 9
 TAKEN = Condition.TAKEN
@@ -121,7 +121,8 @@ def _insert_rows(database: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) 
     numbers: list[int] = []
     at = 0
     while at < len(rows):
-        count = min(MOST_ROWS, 1 << (len(rows) - at).bit_length() - 1)
+        left = len(rows) - at
+        count = next(size for size in SIZES if size <= left)
         statement = sql.INSERT + sql.ONE_MORE * (count - 1)
         last = database.execute(statement, [value for row in rows[at : at + count] for value in row]).lastrowid
         assert last is not None

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.queue.group_commit import BatchLedger
 from proxy.queue.records import Condition, QueueError, QueueFullError
-from proxy.queue.sqlite_insert import MOST_ROWS, Insertion, Room, insert_together
+from proxy.queue.sqlite_insert import SIZES, Insertion, Room, insert_together
 from proxy.queue.sqlite_store import QueueFile
 from tests.queue.conformance import MAX_BYTES, count, names, only, parcel, take
 from tests.queue.test_sqlite_store import with_store
@@ -25,7 +25,7 @@ def insertion(room: Room, *ids: str, order: str = "", condition: Condition = Con
     return Insertion([parcel(name, order=order) for name in ids], condition, room)
 
 
-@pytest.mark.parametrize("many", [2, 3, MOST_ROWS, MOST_ROWS + 5, 3 * MOST_ROWS + 1])
+@pytest.mark.parametrize("many", [2, 3, SIZES[0], SIZES[0] + 5, 3 * SIZES[0] + 1])
 def test_each_has_the_number_of_its_row(tmp_path: Path, many: int) -> None:
     async def check(store: QueueFile) -> None:
         room = store._room
