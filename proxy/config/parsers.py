@@ -26,6 +26,8 @@ _REFUSED = {
     "--password": "--token-basic with --token-file PATH",
     "--verify-token": "--verify-token-file PATH",
 }
+#: A search word that must not hold: of a key, a bound, or a text in quotes.
+_NEGATED = re.compile(r'-(?:[A-Za-z_]+:|(?:size)?[<>]|")', re.IGNORECASE)
 #: The groups of the flags of ``run``, in the order of the help: those of a route first.
 GROUPS = tuple(sorted(dict.fromkeys(flag.group for flag in FLAGS), key=lambda group: group != "route"))
 
@@ -36,6 +38,25 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and how to get help, then exit with 64."""
         self.exit(ExitCode.USAGE, f"{self.prog}: {message}\n    see {self.prog} --help\n")
+
+
+class SearchParser(Parser):
+    """Of a command that takes search words (``core.search``) as ``words``, and those that must not hold."""
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """What the words say. One such as ``-status:2xx`` is no flag, and none is after ``--``."""
+        end = argv.index("--") if "--" in argv else len(argv)
+        flags, negated = [], []
+        for word in argv[:end]:
+            if _NEGATED.match(word) is None:
+                flags.append(word)
+            elif flags[-1:] == ["--search"]:
+                flags[-1] += f"={word}"
+            else:
+                negated.append(word)
+        arguments = self.parse_intermixed_args(flags)
+        arguments.words += [*negated, *argv[end + 1 :]]
+        return arguments
 
 
 class RunParser(argparse.ArgumentParser):

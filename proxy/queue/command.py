@@ -21,7 +21,7 @@ from textwrap import fill
 from proxy.config.commandline import ExitCode, failed
 from proxy.config.host import environment
 from proxy.config.load import load
-from proxy.config.parsers import Parser
+from proxy.config.parsers import SearchParser
 from proxy.config.settings import QueueSettings
 from proxy.core.search import FORMS, Query, SearchError, parse_query
 from proxy.errors import FlagError, Problem
@@ -55,7 +55,7 @@ search words:
 
 def main(argv: Sequence[str]) -> int:
     """Do what is asked of a store. Raises FlagError and ConfigError."""
-    arguments = build_parser().parse_intermixed_args(argv)
+    arguments = build_parser().parse(argv)
     place = _place(arguments)
     settings = place.settings
     _become_owner(settings)
@@ -67,9 +67,9 @@ def main(argv: Sequence[str]) -> int:
         return failed("queue", error)
 
 
-def build_parser() -> Parser:
+def build_parser() -> SearchParser:
     """The parser of the command."""
-    parser = Parser(
+    parser = SearchParser(
         prog="hookward queue",
         description="Look at the deliveries that are kept, and change them, in a\nrunning process or at rest.",
         epilog=_EXAMPLES,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from proxy.config.commandline import ExitCode, Paint, failed, visible
-from proxy.config.parsers import Parser
+from proxy.config.parsers import SearchParser
 from proxy.core.record import agent_of
 from proxy.core.search import FORMS, Query, SearchError, parse_query
 from proxy.errors import FlagError
@@ -36,7 +36,7 @@ Event = dict[str, Any]
 
 def main(argv: Sequence[str]) -> int:
     """Print what comes until it is interrupted, the process has ended, or ``--count`` lines were printed."""
-    arguments = build_parser().parse_intermixed_args(argv)
+    arguments = build_parser().parse(argv)
     words = " ".join(arguments.words)
     query = _query(words)
     show = _Shown(arguments, Paint.on(sys.stdout))
@@ -56,9 +56,9 @@ def _events(arguments: argparse.Namespace, words: str, query: Query) -> AsyncGen
     return _of_process(running_process(arguments), words)
 
 
-def build_parser() -> Parser:
+def build_parser() -> SearchParser:
     """The parser of the command."""
-    parser = Parser(
+    parser = SearchParser(
         prog="hookward tail",
         description="Print what comes, as it comes, of a running hookward or of its access log.",
         epilog=f"Without --follow it is the only hookward that runs. Search words: {FORMS}",

@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from proxy.config.commandline import ExitCode, Paint, failed, visible
 from proxy.config.host import how_to_add
-from proxy.config.parsers import Parser
+from proxy.config.parsers import SearchParser
 from proxy.config.sizes import took
 from proxy.console.history import Totals, quantile, totals
 from proxy.core.metrics import merge, read_snapshot
@@ -38,7 +38,7 @@ _HEAD = ("ROUTE", "REQ/S", "REFUSED/S", "P50", "P99", "TOTAL", "REFUSED", "MOST 
 
 def main(argv: Sequence[str]) -> int:
     """Show the routes until ``q``, a signal, or the end of the process."""
-    arguments = build_parser().parse_intermixed_args(argv)
+    arguments = build_parser().parse(argv)
     if not 0.1 <= arguments.interval <= 3600:
         raise FlagError.of("--interval", "is no time from 0.1 to 3600 seconds", "write --interval 1")
     if arguments.words and not arguments.tui:
@@ -58,9 +58,11 @@ def main(argv: Sequence[str]) -> int:
         return failed("top", error)
 
 
-def build_parser() -> Parser:
+def build_parser() -> SearchParser:
     """The parser of the command."""
-    parser = Parser(prog="hookward top", description="Show the routes of a running hookward, live. The key q ends it.")
+    parser = SearchParser(
+        prog="hookward top", description="Show the routes of a running hookward, live. The key q ends it."
+    )
     add_process_flags(parser)
     parser.add_argument(
         "--interval", metavar="SECONDS", type=float, default=1.0, help="how often the figures are read [1]"
