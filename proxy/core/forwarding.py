@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 
 from proxy.core.schemes import PROVIDERS
@@ -172,29 +173,17 @@ def clean_request_id(value: bytes | None) -> bytes | None:
     return value if value is not None and _REQUEST_ID.fullmatch(value) else None
 
 
+@dataclass(slots=True, eq=False, repr=False, kw_only=True)
 class Provenance:
     """What we tell the upstream about an exchange; all values are ours or validated."""
 
-    __slots__ = ("client", "relayed", "replay", "request_id", "scheme", "trusted", "verified")
-
-    def __init__(
-        self,
-        *,
-        client: bytes,
-        scheme: bytes,
-        request_id: bytes,
-        trusted: bool,
-        verified: bytes,
-        replay: bytes = b"",
-        relayed: bool = False,
-    ) -> None:
-        self.client = client  # address of the connection's peer, as text
-        self.scheme = scheme  # b"http" or b"https"
-        self.request_id = request_id
-        self.trusted = trusted  # the peer is a trusted proxy: its forwarding fields are kept and extended
-        self.relayed = relayed  # a relay has told all of this: it crosses as it came
-        self.verified = verified  # value of Webhook-Verified; b"" writes none
-        self.replay = replay  # likewise of Webhook-Replay: the id of the delivery that the operator has sent again
+    client: bytes  # address of the connection's peer, as text
+    scheme: bytes  # b"http" or b"https"
+    request_id: bytes
+    trusted: bool  # the peer is a trusted proxy: its forwarding fields are kept and extended
+    verified: bytes  # value of Webhook-Verified; b"" writes none
+    replay: bytes = b""  # likewise of Webhook-Replay: the id of the delivery that the operator has sent again
+    relayed: bool = False  # a relay has told all of this: it crosses as it came
 
 
 def _forwarded_lines(head: RequestHead, provenance: Provenance, id_name: bytes) -> list[bytes]:

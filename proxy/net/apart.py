@@ -12,6 +12,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 from proxy.core.budget import Group, Party
@@ -24,23 +25,15 @@ SWITCH_S = 0.0005
 Verdict = str | Reason | None
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Job:
     """One verdict that is to come."""
 
-    __slots__ = ("done", "failed", "party", "started", "work")
-
-    def __init__(
-        self,
-        party: Party,
-        work: Callable[[], Verdict],
-        done: Callable[[Verdict], None],
-        failed: Callable[[Exception], None],
-    ) -> None:
-        self.party = party
-        self.work = work
-        self.done = done
-        self.failed = failed
-        self.started = False
+    party: Party
+    work: Callable[[], Verdict]
+    done: Callable[[Verdict], None]
+    failed: Callable[[Exception], None]
+    started: bool = False
 
 
 class Apart:

@@ -14,6 +14,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Protocol
 
 from proxy.core.policy import Endpoint
@@ -129,32 +130,20 @@ RETRY_S = 0.1
 MAX_WAITING_DIALS = 32
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Dial:
-    """A connection that is being made, and what is to become of it: ``ready`` or ``failed`` is called once, unless the
+    """A connection that is being made: to the best endpoint, then to the others, then again until ``patience_s`` is
+    over, and where there is patience only to those that are ready. ``ready`` or ``failed`` is called once, unless the
     exchange has ended meanwhile and calls ``cancel``.
     """
 
-    __slots__ = ("cancelled", "endpoints", "failed", "patience_s", "preface", "ready")
-
-    def __init__(
-        self,
-        endpoints: tuple[Endpoint, ...],
-        *,
-        patience_s: float,
-        ready: Callable[[UpstreamConnection], None],
-        failed: Callable[[], None],
-        preface: bytes = b"",
-    ) -> None:
-        """To the best endpoint, then to the others, then again until ``patience_s`` is over, and where there is
-        patience, only to those that are ready. ``preface`` goes first to endpoints with ``send_proxy``: the PROXY
-        header of the client.
-        """
-        self.endpoints = endpoints
-        self.patience_s = patience_s
-        self.ready = ready
-        self.failed = failed
-        self.preface = preface
-        self.cancelled = False
+    endpoints: tuple[Endpoint, ...]
+    _: KW_ONLY
+    patience_s: float
+    ready: Callable[[UpstreamConnection], None]
+    failed: Callable[[], None]
+    preface: bytes = b""  # the PROXY header of the client: goes first to endpoints with ``send_proxy``
+    cancelled: bool = field(init=False, default=False)
 
     def cancel(self) -> None:
         """Neither ``ready`` nor ``failed`` is called any more; a connection that is being made goes to the pool."""
