@@ -95,6 +95,7 @@ def test_many_at_once_share_few_connections(
     run: Run[None], redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(duplicates_redis, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(duplicates_redis, "CALL_S", 20.0)  # fifty stand in line
 
     async def main() -> None:
         store = RedisStore(redis.url)

@@ -75,7 +75,8 @@ class RecordingUpstream:
         self._tls = tls
         self._changed = threading.Condition()
         self._stopped = threading.Event()
-        self._socks: set[socket.socket] = set()
+        self._socks: dict[int, socket.socket] = {}  # by the number of the connection
+        self._peers: set[object] = set()
         if path is None:
             self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
             self.address = self._listener.getsockname()
@@ -95,7 +96,7 @@ class RecordingUpstream:
 
     def close(self) -> None:
         self._stopped.set()
-        for sock in [self._listener, *self._socks]:
+        for sock in [self._listener, *self._socks.values()]:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
@@ -135,14 +136,23 @@ class RecordingUpstream:
 
     def renew(self) -> None:
         """End every connection and forget all, so that the next test finds it as new."""
+        self._accept_all()
         with self._changed:
-            for sock in self._socks:
+            for sock in self._socks.values():
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
         self.wait(lambda me: me.open == 0, "the end of its connections")
         self.manner = Manner()
         self.connections = 0
+        self._peers.clear()
         self.forget()
+
+    def _accept_all(self) -> None:
+        """Wait until those that wait to be accepted are: they come in order, and one of our own is the last."""
+        if self._listener.family == socket.AF_UNIX or self._listener.fileno() < 0:
+            return
+        with socket.create_connection(self.address) as last:
+            self.wait(lambda me: last.getsockname() in me._peers, "its own connection")
 
     def _note(self) -> None:
         with self._changed:
@@ -151,20 +161,22 @@ class RecordingUpstream:
     def _accept(self) -> None:
         while not self._stopped.is_set():
             try:
-                sock, _ = self._listener.accept()
+                sock, peer = self._listener.accept()
             except OSError:
                 return
             with self._changed:
                 self.connections += 1
                 self.open += 1
-                self._socks.add(sock)
                 number = self.connections
+                self._socks[number] = sock
+                self._peers.add(peer)
+                self._changed.notify_all()
             threading.Thread(target=self._connection, args=(sock, number), daemon=True, name="recorder").start()
 
     def _connection(self, sock: socket.socket, number: int) -> None:
         try:
             if self._tls is not None:
-                sock = self._tls.wrap_socket(sock, server_side=True)
+                sock = self._socks[number] = self._tls.wrap_socket(sock, server_side=True)
             reader = Reader(sock)
             while self._exchange(sock, reader, number):
                 pass
@@ -174,7 +186,7 @@ class RecordingUpstream:
             sock.close()
             with self._changed:
                 self.open -= 1
-                self._socks.discard(sock)
+                self._socks.pop(number, None)
                 self._changed.notify_all()
 
     def _exchange(self, sock: socket.socket, reader: Reader, number: int) -> bool:

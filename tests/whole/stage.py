@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.whole.process import Hookward
-from tests.whole.recorder import Manner, Received, RecordingUpstream
+from tests.whole.recorder import Received, RecordingUpstream
 from tests.whole.scripted import ScriptedUpstream
 from tests.whole.wire import Answer, Client, github, once, request
 
@@ -143,8 +143,7 @@ class Stage:
     @contextmanager
     def nothing_arrives(self) -> Iterator[None]:
         """Whatever is sent in the block, the upstream gets nothing of it, not even a connection's first byte."""
-        self.upstream.forget()
-        self.upstream.manner = Manner()
+        self.upstream.renew()  # of what an earlier test broke off, too, nothing is on its way
         yield
         self.fence()
         assert [one.get(b"X-GitHub-Delivery") for one in self.upstream.seen] == [b"fence"]

@@ -200,7 +200,7 @@ def test_k6_the_audit_log_does_not_follow_the_level(start: Start, upstream: Reco
         ('listen = "[::]:0"\n' + TOKENS, "add [tls]"),
         ('listen = "fd:console"', "add [tls]"),
         ('listen = "127.0.0.1:0"\nread_token = "file:act"\nact_token = "file:act"', "the same as read_token"),
-        ('listen = "127.0.0.1:0"\nread_token = "file:short"', "too short"),
+        ('listen = "0.0.0.0:0"\nread_token = "file:short"', "too short to be safe"),
         ('listen = "127.0.0.1:0"\nread_token = "file:missing"', "does not exist"),
     ],
 )
