@@ -134,7 +134,7 @@ def load_sets(path: str | None, state_dir: str | None, environ: Mapping[str, str
 
 def _sets_used(tree: Table) -> Iterator[str]:
     for path, entry in tree.leaves():
-        if path[-1] in {"allow", "trusted_proxies"} and isinstance(entry.value, tuple):
+        if path[-1] in {"allow", "deny", "trusted_proxies"} and isinstance(entry.value, tuple):
             yield from (text for text in entry.value if isinstance(text, str) and text.startswith("set:"))
 
 

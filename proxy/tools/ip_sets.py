@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 
 from proxy.config.commandline import ExitCode, Paint
+from proxy.config.flags import CONFIG_VARIABLE
 from proxy.config.host import environment
 from proxy.config.load import load_sets
 from proxy.config.parsers import Parser
@@ -146,6 +147,9 @@ def main(argv: Sequence[str]) -> int:
         code = _show(parser, work, arguments.name, as_json=arguments.json)
     else:
         names = arguments.name or sets.used
+        if not names and (arguments.config or environment().get(CONFIG_VARIABLE)):
+            print("no published list is in use: no `allow`, `deny` or `trusted_proxies` has a set:NAME")
+            return ExitCode.OK
         if not names:
             parser.error(f"name the lists to {arguments.action}, or give --config: then it is those in use")
         chosen = list(dict.fromkeys(feed for name in names for feed in _feeds(parser, work, name)))

@@ -104,6 +104,18 @@ def test_refresh_keeps_what_the_feed_says(config: str, feed: Feed, tmp_path: Pat
     assert stored.stat().st_mtime > 1_700_000_000
 
 
+def test_refresh_looks_for_lists_in_each_key(
+    config: str, feed: Feed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    text = Path(config).read_text()
+    Path(config).write_text(text.replace("allow =", "deny ="))
+    assert main(["refresh", "--config", config]) == 0
+    assert capsys.readouterr().out.startswith("office: ")
+    Path(config).write_text(text.replace('allow = ["set:office"]\n', ""))
+    assert main(["refresh", "--config", config]) == 0
+    assert "no published list is in use" in capsys.readouterr().out
+
+
 def test_diff_keeps_nothing(config: str, feed: Feed, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["refresh", "--config", config]) == 0
     feed.content = json.dumps({"prefixes": [LIST[0], "203.0.113.0/24"]}).encode()
