@@ -113,14 +113,7 @@ def _row(key: Key) -> Sequence[str]:
 
 def _limit_row(key: Key) -> Sequence[str]:
     star = " \\*" if key.tighten else ""
-    return (
-        f"`{key.name}`{star}",
-        _shown(key.default),
-        _shown(key.minimum),
-        _shown(key.maximum),
-        key.at_limit,
-        key.doc,
-    )
+    return (f"`{key.name}`{star}", _shown(key.default), _shown(key.minimum), _shown(key.maximum), key.at_limit, key.doc)
 
 
 def _flags() -> str:

@@ -189,15 +189,7 @@ OWN_HEADER: dict[str, tuple[str, str, str, str, str, str, Callable[[bytes], byte
     "pinwheel": ("x-pinwheel-signature", "v2=", "x-timestamp", "s", "v2:{t}:", "", hexa),
     "slack": ("X-Slack-Signature", "v0=", "X-Slack-Request-Timestamp", "s", "v0:{t}:", "", hexa),
     "webflow": ("x-webflow-signature", "", "x-webflow-timestamp", "ms", "{t}:", "", hexa),
-    "zendesk": (
-        "X-Zendesk-Webhook-Signature",
-        "",
-        "X-Zendesk-Webhook-Signature-Timestamp",
-        "rfc3339",
-        "{t}",
-        "",
-        b64,
-    ),
+    "zendesk": ("X-Zendesk-Webhook-Signature", "", "X-Zendesk-Webhook-Signature-Timestamp", "rfc3339", "{t}", "", b64),
     "zoom": ("x-zm-signature", "v0=", "x-zm-request-timestamp", "s", "v0:{t}:", "", hexa),
 }
 

@@ -19,10 +19,7 @@ from proxy.ops.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGING = ROOT / "packaging"
-SCRIPTS = [
-    *sorted(PACKAGING.glob("*.sh")),
-    *(PACKAGING / "debian" / name for name in ("postinst", "prerm", "postrm")),
-]
+SCRIPTS = [*sorted(PACKAGING.glob("*.sh")), *(PACKAGING / "debian" / name for name in ("postinst", "prerm", "postrm"))]
 STEPS = {"FROM", "RUN", "COPY", "ENV", "WORKDIR", "VOLUME", "USER", "EXPOSE", "STOPSIGNAL", "ENTRYPOINT", "CMD"}
 
 

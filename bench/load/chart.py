@@ -46,10 +46,7 @@ def panel(name: str, peers: Mapping[str, Mapping[str, float]], *, x: int, y: int
     order = sorted(values, key=lambda peer: values[peer], reverse=figure.more_is_better)
     most = max(values.values(), default=0) or 1
     better = "more is better" if figure.more_is_better else "less is better"
-    lines = [
-        text(x, y + 14, WORKLOADS[name].title, "title"),
-        text(x, y + 30, f"{figure.title} ({better})", "unit"),
-    ]
+    lines = [text(x, y + 14, WORKLOADS[name].title, "title"), text(x, y + 30, f"{figure.title} ({better})", "unit")]
     for row, peer in enumerate(order):
         top = y + HEAD + row * ROW - 6
         length = max(1.0, values[peer] / most * BAR)

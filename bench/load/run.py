@@ -187,11 +187,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def save(
-    options: argparse.Namespace,
-    python: Interpreter,
-    workloads: dict[str, Any],
-    name: str,
-    argv: Sequence[str] | None,
+    options: argparse.Namespace, python: Interpreter, workloads: dict[str, Any], name: str, argv: Sequence[str] | None
 ) -> None:
     """The figures as JSON, the tables as Markdown, the headlines as a chart."""
     chosen = shlex.join(sys.argv[1:] if argv is None else argv)

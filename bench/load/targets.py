@@ -48,10 +48,7 @@ TARGETS = (
     *(
         target
         for workload in ("keepalive", "keepalive_256")
-        for target in (
-            Target(workload, "per_s", 4, None, "aiohttp"),
-            Target(workload, "per_s", 0.55, 1, "nginx_lua"),
-        )
+        for target in (Target(workload, "per_s", 4, None, "aiohttp"), Target(workload, "per_s", 0.55, 1, "nginx_lua"))
     ),
     Target("close", "per_s", 3, None, "aiohttp"),
     Target("close", "per_s", None, 0.45, "nginx_lua"),

@@ -37,12 +37,7 @@ DELIVERED = ExchangeRecord(
     bytes_out=15,
 )
 REFUSED = replace(
-    DELIVERED,
-    reason=Reason.SIGNATURE_MISMATCH,
-    verdict="refused",
-    status=403,
-    secret_name="",
-    upstream="",
+    DELIVERED, reason=Reason.SIGNATURE_MISMATCH, verdict="refused", status=403, secret_name="", upstream=""
 )
 FORMS = {
     "JSON": JsonLines(),

@@ -158,10 +158,7 @@ class Suite:
 
 
 UBUNTU = Suite(
-    "http://archive.ubuntu.com/ubuntu",
-    "gutsy",
-    "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
-    "main,universe",
+    "http://archive.ubuntu.com/ubuntu", "gutsy", "/usr/share/keyrings/ubuntu-archive-keyring.gpg", "main,universe"
 )
 #: Those that need more than their name.
 SUITES = {"noble": UBUNTU, "forky": Suite(script="sid")}

@@ -9,16 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.agent.pulse import (
-    BACKOFF_FIRST_S,
-    BACKOFF_MOST_S,
-    PING_S,
-    REFUSED_S,
-    SILENCE_S,
-    Backoff,
-    Pulse,
-    Sleep,
-)
+from proxy.agent.pulse import BACKOFF_FIRST_S, BACKOFF_MOST_S, PING_S, REFUSED_S, SILENCE_S, Backoff, Pulse, Sleep
 
 
 def test_a_ping_is_due_every_five_seconds() -> None:

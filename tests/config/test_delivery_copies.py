@@ -67,11 +67,7 @@ def test_it_is_never_signed_with_the_routes_own_secret(place: Workplace) -> None
         (f'{KEEPER}copies = [{{ secret = "file:github.secret" }}]\n', "copies", "does not say where"),
         (f'{KEEPER}copies = [{{ url = "http://a", secret = "file:none" }}]\n', "copies", "does not exist"),
         (f'{KEEPER}copies = [{{ url = "http://a", weight = 2 }}]\n', "weight", "unknown key"),
-        (
-            f'state_dir = "state"\n{ENDS}[route.hook]\nopen = true\ncopies = ["http://a"]\n',
-            "copies",
-            "nothing guards",
-        ),
+        (f'state_dir = "state"\n{ENDS}[route.hook]\nopen = true\ncopies = ["http://a"]\n', "copies", "nothing guards"),
         (
             f'state_dir = "state"\n{ENDS}[route.hook]\nallow = ["10.0.0.0/8"]\ncopies = [{OWN}]\n',
             "copies",

@@ -144,8 +144,7 @@ def test_published_sets_are_called_by_their_names(place: Workplace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("deliver", "what"),
-    [("queue", "every delivery"), ("fallback", "what the application cannot be given now")],
+    ("deliver", "what"), [("queue", "every delivery"), ("fallback", "what the application cannot be given now")]
 )
 def test_what_is_kept_is_told(place: Workplace, deliver: str, what: str) -> None:
     guard = 'provider = "github"\nsecrets = "file:github.secret"\n'

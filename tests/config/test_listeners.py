@@ -97,12 +97,7 @@ BAD = [
     ('[tls]\nkey = "token"\n', "5: tls", "no certificate", "--tls-cert"),
     ('[tls]\ncert = "none.pem"\n', "6: tls.cert", "no file none.pem", "mend the path"),
     ('[tls]\ncert = "token"\nkey = "none.pem"\n', "7: tls.key", "no file none.pem", "mend the path"),
-    (
-        '[tls]\ncert = "token"\nclient_cert = "require"\n',
-        "7: tls.client_cert",
-        "is not said",
-        "--tls-client-ca",
-    ),
+    ('[tls]\ncert = "token"\nclient_cert = "require"\n', "7: tls.client_cert", "is not said", "--tls-client-ca"),
     ('[tls]\ncert = "token"\nclient_ca = "none.pem"\n', "7: tls.client_ca", "no file none.pem", "mend the path"),
     (
         '[[tls]]\ncert = "token"\n[[tls]]\ncert = "token"\nclient_ca = "token"\n',

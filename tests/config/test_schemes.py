@@ -41,10 +41,7 @@ def test_the_example_of_the_manual():
     assert problems == []
     assert provider.slug == "acme"
     stamp = str(NOW).encode()
-    fields = [
-        ("X-Acme-Signature", b"sha256=" + hexa(mac(RAW, stamp + b"." + BODY))),
-        ("X-Acme-Timestamp", stamp),
-    ]
+    fields = [("X-Acme-Signature", b"sha256=" + hexa(mac(RAW, stamp + b"." + BODY))), ("X-Acme-Timestamp", stamp)]
     check = check_for(provider, RAW)
     assert run(check, Delivery(fields)) == "0"
     assert run(check, Delivery(fields), NOW + 300) == "0"

@@ -90,8 +90,7 @@ def test_search_words_look_at_what_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("upstream", "agent"),
-    [("agent:ci/host-1a2b3c", "ci"), ("http://127.0.0.1:80", ""), ("agent:8080", ""), ("", "")],
+    ("upstream", "agent"), [("agent:ci/host-1a2b3c", "ci"), ("http://127.0.0.1:80", ""), ("agent:8080", ""), ("", "")]
 )
 def test_through_which_agent(upstream: str, agent: str) -> None:
     """A host may be called so, too."""

@@ -89,9 +89,7 @@ def test_the_routes_own_fields_and_secrets() -> None:
 @pytest.mark.parametrize("cut", [0, 5])
 @pytest.mark.parametrize(
     ("slug", "body"),
-    [
-        ("mailgun", b'{"signature": {"timestamp": "1", "token": "t", "signature" : "%b"}, "rest": 1}' % LONG),
-    ],
+    [("mailgun", b'{"signature": {"timestamp": "1", "token": "t", "signature" : "%b"}, "rest": 1}' % LONG)],
 )
 def test_a_signature_in_the_body(slug: str, body: bytes, cut: int) -> None:
     shown = Masking(signed_route(slug)).body(body[: len(body) - cut - 12])

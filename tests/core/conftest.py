@@ -6,12 +6,7 @@ import pytest
 
 from proxy.core import forwarding, response_head, target
 
-MEMORIES = (
-    response_head._read_again,
-    forwarding._write_answer_again,
-    forwarding._strangers,
-    target.check_host,
-)
+MEMORIES = (response_head._read_again, forwarding._write_answer_again, forwarding._strangers, target.check_host)
 
 
 @pytest.fixture(autouse=True)

@@ -134,10 +134,7 @@ def test_any_label_survives(label: str) -> None:
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
 def test_promtool_finds_nothing_wrong() -> None:
     done = subprocess.run(
-        ["promtool", "check", "metrics"],
-        input=render(filled().snapshot()),
-        capture_output=True,
-        check=False,
+        ["promtool", "check", "metrics"], input=render(filled().snapshot()), capture_output=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -163,10 +163,7 @@ def test_a_query_token_is_left_out_as_well() -> None:
 class TestTokenInThePath:
     @pytest.mark.parametrize(
         ("target", "forwarded"),
-        [
-            (b"/hooks/a-token_of+22=chars", b"/hooks"),
-            (b"/hooks/a-token_of%2B22%3Dchars/github?x", b"/hooks/github?x"),
-        ],
+        [(b"/hooks/a-token_of+22=chars", b"/hooks"), (b"/hooks/a-token_of%2B22%3Dchars/github?x", b"/hooks/github?x")],
     )
     def test_it_proves_the_sender(self, target: bytes, forwarded: bytes) -> None:
         answer = ask(target, path_token())

@@ -72,11 +72,7 @@ def test_memory_is_bounded_and_the_oldest_go():
     assert [limiter.take(key, RateRule(1.0, 1), NOW) == 0 for key in (99, 98, 97, 0)] == [False, False, False, True]
 
 
-@given(
-    st.floats(0.01, 1000),
-    st.integers(1, 50),
-    st.lists(st.floats(0, 10), min_size=1, max_size=80),
-)
+@given(st.floats(0.01, 1000), st.integers(1, 50), st.lists(st.floats(0, 10), min_size=1, max_size=80))
 def test_never_more_than_burst_and_rate(per_s, burst, pauses):
     limiter, rule = RateLimiter(), RateRule(per_s, burst)
     now, passed = NOW, 0

@@ -37,9 +37,7 @@ def begun(head=HEAD, **changed: object) -> Relay:
     """A relay whose head was admitted by a route with ``changed`` fields."""
     where = route(delivery_header=b"x-github-delivery", **{"body": BodyMode.TAIL} | changed)
     relay = Relay(
-        ExchangeRecord("id", 0.0, "a", "a", keep_alive=True, delivery_id="d-1"),
-        Arrival("a", secure=True),
-        NOW,
+        ExchangeRecord("id", 0.0, "a", "a", keep_alive=True, delivery_id="d-1"), Arrival("a", secure=True), NOW
     )
     verification = where.signature.begin(head, 0.0) if where.signature else None
     relay.admitted(head, Admit(where, PEER, b"/hook", verification), Spill(10**9))

@@ -185,11 +185,7 @@ class TestEvents:
 
     @pytest.mark.parametrize(
         "document",
-        [
-            [{"type": "paid"}, {}],
-            [{"type": "paid"}, 1],
-            [{"type": "paid"}] * 1001,
-        ],
+        [[{"type": "paid"}, {}], [{"type": "paid"}, 1], [{"type": "paid"}] * 1001],
         ids=["missing", "no object", "too many"],
     )
     def test_an_element_without_an_event_is_one_that_is_not_listed(self, document: object) -> None:

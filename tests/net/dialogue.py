@@ -75,21 +75,14 @@ def route(path: bytes = b"/hook", body: BodyMode = BodyMode.TAIL, *, signed: boo
     return policies.route(**fields | changed)
 
 
-ROUTES = (
-    route(b"/hook"),
-    route(b"/hold", BodyMode.HOLD),
-    route(b"/free", BodyMode.FREE, signed=False),
-)
+ROUTES = (route(b"/hook"), route(b"/hold", BodyMode.HOLD), route(b"/free", BodyMode.FREE, signed=False))
 
 
 def policy(*routes: Route, **changed: Any) -> Policy:
     """``changed`` may name limits of a policy, of a server, or fields of the policy."""
     limits = {name: changed.pop(name) for name in list(changed) if name in Limits.__dataclass_fields__}
     server = {name: changed.pop(name) for name in list(changed) if name in ServerLimits.__dataclass_fields__}
-    fields: dict[str, Any] = {
-        "limits": replace(LIMITS, **limits),
-        "server": replace(SERVER, **server),
-    }
+    fields: dict[str, Any] = {"limits": replace(LIMITS, **limits), "server": replace(SERVER, **server)}
     return policies.policy(*(routes or ROUTES), **fields | changed)
 
 

@@ -331,10 +331,7 @@ def set_the_stage(data: st.DataObject, world: World, drawn: list[Way]) -> Play:
         (
             rival
             >> b"POST %b HTTP/1.1\r\nHost: h\r\nX-Token: word\r\nX-Hub-Signature-256: sha256=%b\r\n"
-            % (
-                drawn[0].path,
-                b"0" * 64,
-            )
+            % (drawn[0].path, b"0" * 64)
             + b"Content-Length: 4000\r\n\r\n"
             + b"r" * 3999
         )

@@ -110,11 +110,7 @@ def test_a_sender_is_late_when_nothing_moves() -> None:
 
 @pytest.mark.parametrize(
     ("pieces", "plain", "secure"),
-    [
-        ([], [], []),
-        ([b"a"], [b"a"], [b"a"]),
-        ([b"a", b"b", b"c"], [[b"a", b"b", b"c"]], [b"abc"]),
-    ],
+    [([], [], []), ([b"a"], [b"a"], [b"a"]), ([b"a", b"b", b"c"], [[b"a", b"b", b"c"]], [b"abc"])],
 )
 def test_under_tls_what_is_written_together_is_one_record(pieces, plain, secure) -> None:
     for by_tls, expected in ((False, plain), (True, secure)):

@@ -25,11 +25,7 @@ POST_ONLY = frozenset({b"POST"})
 
 def dropbox(mode: str, **changed: object) -> Route:
     return make(
-        provider="dropbox",
-        methods=POST_ONLY,
-        endpoint_check=PROVIDERS["dropbox"].handshake,
-        handshake=mode,
-        **changed,
+        provider="dropbox", methods=POST_ONLY, endpoint_check=PROVIDERS["dropbox"].handshake, handshake=mode, **changed
     )
 
 
@@ -39,13 +35,7 @@ def trello(mode: str) -> Route:
 
 def slack(mode: str = "answer", body: BodyMode = BodyMode.TAIL, **changed: object) -> Route:
     """Slack's check under GitHub's signature, which has no clock."""
-    return make(
-        provider="slack",
-        body=body,
-        endpoint_check=PROVIDERS["slack"].handshake,
-        handshake=mode,
-        **changed,
-    )
+    return make(provider="slack", body=body, endpoint_check=PROVIDERS["slack"].handshake, handshake=mode, **changed)
 
 
 def test_an_unsigned_check_is_answered_by_the_application() -> None:

@@ -124,12 +124,7 @@ def test_exchanges_that_come_together_are_served_as_those_that_come_alone() -> N
 
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [
-        (ClientConnection, "_decide"),
-        (Exchange, "_connect"),
-        (Exchange, "step"),
-        (UpstreamConnection, "step"),
-    ],
+    [(ClientConnection, "_decide"), (Exchange, "_connect"), (Exchange, "step"), (UpstreamConnection, "step")],
     ids=lambda part: part if isinstance(part, str) else part.__name__,
 )
 def test_a_bug_in_one_step_ends_its_own_exchange_alone(monkeypatch, kind, name: str) -> None:

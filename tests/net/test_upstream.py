@@ -176,10 +176,7 @@ def test_nonsense_within_content(stage: Stage) -> None:
     assert stage.told.calls[-1] == ("failed", Reason.UPSTREAM_INVALID, "bad_chunk")
 
 
-@pytest.mark.parametrize(
-    ("said", "detail"),
-    [(b"", "eof"), (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok", "eof")],
-)
+@pytest.mark.parametrize(("said", "detail"), [(b"", "eof"), (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok", "eof")])
 def test_an_end_before_the_end(stage: Stage, said: bytes, detail: str) -> None:
     stage.ask()
     stage.app >> said

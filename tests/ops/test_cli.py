@@ -31,13 +31,7 @@ def test_help_names_every_command_and_the_flags_of_run(argv: list[str], capsys: 
     assert "--secret " not in text
 
 
-@pytest.mark.parametrize(
-    ("argv", "given"),
-    [
-        (["check", "--listen", ":1"], ["--listen", ":1"]),
-        (["check"], []),
-    ],
-)
+@pytest.mark.parametrize(("argv", "given"), [(["check", "--listen", ":1"], ["--listen", ":1"]), (["check"], [])])
 def test_a_command_gets_the_words_after_its_name(monkeypatch: pytest.MonkeyPatch, argv: list[str], given: list[str]):
     seen: list[Sequence[str]] = []
 

@@ -113,10 +113,7 @@ def test_delivering_keeps_its_share_of_the_disk(tmp_path: Path, monkeypatch: pyt
     with_store(tmp_path / "queue", check)
 
 
-@pytest.mark.parametrize(
-    ("free", "log", "spare"),
-    [(10, 0, -2), (10, 4, 2), (12, 6, 6), (12, 9, 3), (0, 0, -12)],
-)
+@pytest.mark.parametrize(("free", "log", "spare"), [(10, 0, -2), (10, 4, 2), (12, 6, 6), (12, 9, 3), (0, 0, -12)])
 def test_what_is_spare_goes_by_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, log: int, spare: int
 ) -> None:

@@ -345,11 +345,7 @@ def box() -> None:
     from box_sdk_gen.internal.utils import compute_webhook_signature
 
     stamp = datetime.fromtimestamp(NOW, UTC).isoformat()
-    headers = {
-        "box-signature-version": "1",
-        "box-signature-algorithm": "HmacSHA256",
-        "box-delivery-timestamp": stamp,
-    }
+    headers = {"box-signature-version": "1", "box-signature-algorithm": "HmacSHA256", "box-delivery-timestamp": stamp}
     for source, text, escape in (("", BODY, False), (", escaped", '{"a":"zażółć 🎉"}', True)):
         signature = compute_webhook_signature(text, headers, SECRET, escape)
         add("box", f"box-sdk-gen{source}", [("box-signature-primary", signature), *headers.items()], body=text)

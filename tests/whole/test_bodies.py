@@ -45,9 +45,7 @@ def upstream(lasting_upstream: RecordingUpstream) -> RecordingUpstream:
 def guarded(start_once: Start, upstream: RecordingUpstream, key: Path) -> Start:
     def begin(*argv: str) -> Hookward:
         return start_once(
-            *("--listen", "127.0.0.1:0", "--upstream", upstream.url),
-            *(*GITHUB, key, *argv),
-            secrets=(SECRET,),
+            *("--listen", "127.0.0.1:0", "--upstream", upstream.url), *(*GITHUB, key, *argv), secrets=(SECRET,)
         )
 
     return begin

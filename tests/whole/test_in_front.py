@@ -93,10 +93,7 @@ def haproxy(tmp_path: Path) -> Iterator[Callable[..., tuple[str, int]]]:
 
 @pytest.mark.parametrize("version", ["v2", "v1"])
 def test_haproxy_with_the_proxy_protocol(
-    behind: Callable[[str], Hookward],
-    haproxy: Callable[..., tuple[str, int]],
-    certificates: Certificates,
-    version: str,
+    behind: Callable[[str], Hookward], haproxy: Callable[..., tuple[str, int]], certificates: Certificates, version: str
 ) -> None:
     hookward = behind("proxy")
     address = haproxy("proxy", hookward, version)

@@ -131,9 +131,7 @@ class TestProxyProtocol:
         return start_once("--config", requiring)
 
     @pytest.mark.parametrize(
-        "header",
-        [b"PROXY TCP4 198.51.100.7 203.0.113.1 40000 443\r\n", version_2("198.51.100.7")],
-        ids=["v1", "v2"],
+        "header", [b"PROXY TCP4 198.51.100.7 203.0.113.1 40000 443\r\n", version_2("198.51.100.7")], ids=["v1", "v2"]
     )
     def test_the_address_inside_is_judged_and_told(
         self, hookward: Hookward, upstream: RecordingUpstream, header: bytes

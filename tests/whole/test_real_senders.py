@@ -138,9 +138,7 @@ def only(upstream: RecordingUpstream) -> Received:
 
 
 @pytest.mark.parametrize(
-    ("kind", "content"),
-    [("application/json", PUSH), ("application/x-www-form-urlencoded", FORM)],
-    ids=["json", "form"],
+    ("kind", "content"), [("application/json", PUSH), ("application/x-www-form-urlencoded", FORM)], ids=["json", "form"]
 )
 class TestGitHub:
     def test_signed_by_openssl(

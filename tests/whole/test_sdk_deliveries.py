@@ -95,11 +95,7 @@ URLS = [vector for vector in VECTORS if vector["method"] == "POST" and signs_tar
 @pytest.mark.parametrize("whole", [True, False], ids=["whole_url", "origin"])
 @pytest.mark.parametrize("vector", URLS, ids=[f"{vector['provider']}-{vector['source']}" for vector in URLS])
 def test_a_url_signed_by_the_providers_own_code(
-    vector: dict[str, Any],
-    start: Callable[..., Hookward],
-    upstream: RecordingUpstream,
-    tmp_path: Path,
-    whole: bool,
+    vector: dict[str, Any], start: Callable[..., Hookward], upstream: RecordingUpstream, tmp_path: Path, whole: bool
 ) -> None:
     text = f'listen = ["127.0.0.1:0"]\nupstream = "{upstream.url}"\n' + route("a", "/in", vector, tmp_path)
     text += f'public_url = "{ORIGIN + vector["target"] if whole else ORIGIN}"\n'

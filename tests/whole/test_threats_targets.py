@@ -62,12 +62,7 @@ REFUSED = (
         "/open/%e2%80%82..",
         "/open/..%09",
     ),
-    *(
-        "/open/%ef%bc%8e%ef%bc%8e/github",
-        "/open/%e2%80%a5/github",
-        "/open/%e2%80%a6",
-        "/open/%e2%80%a4.",
-    ),
+    *("/open/%ef%bc%8e%ef%bc%8e/github", "/open/%e2%80%a5/github", "/open/%e2%80%a6", "/open/%e2%80%a4."),
     # separators
     *("//", "//open", "/open//", "/open//github", "///github", "/open/x//y", "//github", "//evil/open", "//@evil/"),
     *(

@@ -174,12 +174,7 @@ def test_what_strangers_write_stays_text(begin: Start, upstream: RecordingUpstre
         fields = github(SECRET, text, delivery=payload, event=payload)
         once(
             hookward.address,
-            request(
-                "POST",
-                f"/hooks/{in_a_path(payload)}?{quote(payload)}",
-                {**fields, "X-Said": payload},
-                text,
-            ),
+            request("POST", f"/hooks/{in_a_path(payload)}?{quote(payload)}", {**fields, "X-Said": payload}, text),
         )
         [link] = links(read(visitor, "/?limit=1&q=" + quote("method:POST")), "/deliveries/")[:1]
         assert payload in read(visitor, link).text

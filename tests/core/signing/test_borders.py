@@ -242,14 +242,4 @@ def test_what_is_open_is_named(signed: str, form: TimeFormat, pairs: list[str]) 
 def test_a_time_beside_another_part() -> None:
     assert [
         slug for slug, one in PROVIDERS.items() if one.scheme is not None and stands_beside_another(one.scheme)
-    ] == [
-        "airwallex",
-        "box",
-        "discord",
-        "hubspot_v3",
-        "klaviyo",
-        "mailgun",
-        "sendgrid",
-        "twitch",
-        "zendesk",
-    ]
+    ] == ["airwallex", "box", "discord", "hubspot_v3", "klaviyo", "mailgun", "sendgrid", "twitch", "zendesk"]
