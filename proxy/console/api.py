@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import aclosing
 from typing import Any, Protocol
 
+from proxy.config.sizes import parse_time
 from proxy.console.access import Visitor
 from proxy.console.assets import OPENAPI
 from proxy.console.crew import Crew
@@ -304,9 +305,8 @@ def _number(asked: Mapping[str, str], name: str, otherwise: int, most: int) -> i
 
 
 def _seconds(text: str) -> float:
-    number, unit = (text[:-1], text[-1:]) if text[-1:] in {"s", "m"} else (text, "s")
     try:
-        found = float(number) * (60 if unit == "m" else 1)
+        found = parse_time(text if text[-1:].isalpha() else f"{text}s")
     except ValueError:
         found = -1.0
     if not 0 < found <= MAX_WAIT_S:

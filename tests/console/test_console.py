@@ -130,7 +130,7 @@ class TestWhatIsKept:
         waiting.join()
         assert found[0]["delivery_id"] == "d-7"
         assert visitor.get("deliveries/wait?q=id:d-7")["id"] == found[0]["id"]
-        assert visitor.ask("GET", "/api/v1/deliveries/wait?q=id:d-7&new=1&for=0.05s").status == 408
+        assert visitor.ask("GET", "/api/v1/deliveries/wait?q=id:d-7&new=1&for=50ms").status == 408
 
 
 class TestStream:
