@@ -137,8 +137,11 @@ class Load:
 
 
 def unverified() -> ssl.SSLContext:
-    """A client's context that takes any certificate, as wrk does."""
+    """A client's context that takes any certificate, as wrk does. It speaks TLS 1.3 alone: a handshake of 1.2 is less
+    work, and a peer that knows no other would not compare.
+    """
     context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

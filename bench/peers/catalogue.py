@@ -103,7 +103,8 @@ def hookward(place: Place) -> list[str]:
 
 
 def nginx(place: Place, *, modules: str = "", once: str = "", guard: str, further: str = "", buffer: str) -> list[str]:
-    certificate = f"ssl_certificate {place.cert}; ssl_certificate_key {place.key};" if place.cert else ""
+    # Before 1.23.4 nginx speaks TLS 1.3 only where it is told to.
+    tls = f"ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {place.cert}; ssl_certificate_key {place.key};"
     config = place.write(
         "nginx.conf",
         f"{place.port}.conf",
@@ -114,7 +115,7 @@ def nginx(place: Place, *, modules: str = "", once: str = "", guard: str, furthe
         further=further,
         body_buffer=buffer,
         ssl="ssl" if place.cert else "",
-        certificate=certificate,
+        certificate=tls if place.cert else "",
         reuseport="reuseport" if place.workers > 1 else "",
     )
     return [program("nginx"), "-p", str(place.folder), "-c", str(config)]
