@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import signal
 import sys
@@ -41,3 +42,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Tests that look for leaks collect garbage, and the collected tests are much to walk through each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A test that is a coroutine function is run by the fixture ``run`` that it asks for."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    given = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    given["run"](pyfuncitem.obj(**given))
+    return True

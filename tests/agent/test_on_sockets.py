@@ -46,16 +46,16 @@ async def joined(one: Meeting, count: int = 4) -> tuple[Agent, Session]:
     return agent, await reached(one, count)
 
 
-def on_sockets(**options: Any) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], Callable[..., None]]:
+Dialogue = Callable[..., Coroutine[Any, Any, None]]
+
+
+def on_sockets(**options: Any) -> Callable[[Dialogue], Dialogue]:
     """Make of a dialogue with a relay a test; ``options`` are those of the relay's policy."""
 
-    def made(dialogue: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-        def test(run: Run[None], tmp_path: Path, **words: Any) -> None:
-            async def main() -> None:
-                async with meeting(tmp_path, **options) as one:
-                    await dialogue(one, **words)
-
-            run(main())
+    def made(dialogue: Dialogue) -> Dialogue:
+        async def test(run: Run[None], tmp_path: Path, **words: Any) -> None:
+            async with meeting(tmp_path, **options) as one:
+                await dialogue(one, **words)
 
         # What pytest has to give: all that the dialogue asks for but the relay, and what makes that.
         asked = list(signature(dialogue).parameters.values())[1:]

@@ -117,22 +117,19 @@ class Deaf(asyncio.Protocol):
         self.is_lost = True
 
 
-def test_answers_that_are_not_taken_do_not_pile_up(run: Run[None], tmp_path: Path) -> None:
-    async def main() -> None:
-        async with meeting(tmp_path) as one:
-            one.keep_key()
-            deaf = Deaf((await dial(one.address, credential(one), one.dials())).transport)
-            await until(lambda: one.roster._sessions, "no session")
-            session = session_of(one)
-            assert session._transport is not None
-            session._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-            waiting = session._transport.get_write_buffer_size
-            deaf.resume_writing()
-            await until(waiting, "its answers are not waited for")
-            # Pings come as long as they are read: silence says that they are not.
-            await until(lambda: session.pulse.silent_s(one.site.clock.now()) > 1, "it is heard on and on")
-            assert waiting() < 3 << 20  # of 7 MB that were asked for
-            session.end("silent", cut=True)  # as the clock does some seconds later
-            await until(lambda: deaf.is_lost, "it is not cut")
-
-    run(main())
+async def test_answers_that_are_not_taken_do_not_pile_up(run: Run[None], tmp_path: Path) -> None:
+    async with meeting(tmp_path) as one:
+        one.keep_key()
+        deaf = Deaf((await dial(one.address, credential(one), one.dials())).transport)
+        await until(lambda: one.roster._sessions, "no session")
+        session = session_of(one)
+        assert session._transport is not None
+        session._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        waiting = session._transport.get_write_buffer_size
+        deaf.resume_writing()
+        await until(waiting, "its answers are not waited for")
+        # Pings come as long as they are read: silence says that they are not.
+        await until(lambda: session.pulse.silent_s(one.site.clock.now()) > 1, "it is heard on and on")
+        assert waiting() < 3 << 20  # of 7 MB that were asked for
+        session.end("silent", cut=True)  # as the clock does some seconds later
+        await until(lambda: deaf.is_lost, "it is not cut")

@@ -57,100 +57,85 @@ def test_who_is_outside_is_reset_and_never_handed_over(run, caplog):
     assert [record for record in caplog.records if record.name.startswith("proxy")] == []
 
 
-def test_who_has_connected_before_the_end_is_taken(run):
-    async def main():
-        site = FakeSite()
-        acceptor, taker, address = accepting(site)
-        with dial(address), dial(address), dial(address):
-            assert taker.taken == [], "the loop has not looked yet"
-            acceptor.take_queue()
-            acceptor.stop()
-            acceptor.take_queue()
-            assert len(taker.taken) == 3
-            for sock, _ in taker.taken:
-                sock.close()
-        with pytest.raises(ConnectionRefusedError):
-            dial(address)
-
-    run(main())
-
-
-def test_who_is_inside_is_handed_over_ready_to_use(run):
-    async def main():
-        site = FakeSite()
-        acceptor, taker, address = accepting(site, allow=ONLY_ONE)
-        with dial(address) as client:
-            await until(lambda: taker.taken)
-            [(sock, peer)] = taker.taken
-            assert peer == Peer.of(*client.getsockname())
-            assert not sock.getblocking()
-            assert not sock.get_inheritable()
-            assert (type(sock.family), type(sock.type)) == (int, int), "looking up Enum members takes 2 us"
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-            # A lingering reset of refused ones must not be what an admitted one inherits.
-            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == bytes(8)
-        assert site.slots.counters.open == 1
-        taker.slot.release()
-        taker.close()
+async def test_who_has_connected_before_the_end_is_taken(run):
+    site = FakeSite()
+    acceptor, taker, address = accepting(site)
+    with dial(address), dial(address), dial(address):
+        assert taker.taken == [], "the loop has not looked yet"
+        acceptor.take_queue()
         acceptor.stop()
+        acceptor.take_queue()
+        assert len(taker.taken) == 3
+        for sock, _ in taker.taken:
+            sock.close()
+    with pytest.raises(ConnectionRefusedError):
+        dial(address)
 
-    run(main())
+
+async def test_who_is_inside_is_handed_over_ready_to_use(run):
+    site = FakeSite()
+    acceptor, taker, address = accepting(site, allow=ONLY_ONE)
+    with dial(address) as client:
+        await until(lambda: taker.taken)
+        [(sock, peer)] = taker.taken
+        assert peer == Peer.of(*client.getsockname())
+        assert not sock.getblocking()
+        assert not sock.get_inheritable()
+        assert (type(sock.family), type(sock.type)) == (int, int), "looking up Enum members takes 2 us"
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        # A lingering reset of refused ones must not be what an admitted one inherits.
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == bytes(8)
+    assert site.slots.counters.open == 1
+    taker.slot.release()
+    taker.close()
+    acceptor.stop()
 
 
-def test_a_flood_of_refused_peers_does_not_starve_the_loop(run):
-    async def main():
-        site = FakeSite()
-        sock = listening()
-        clients = [dial(sock, "127.0.0.2") for _ in range(module.ACCEPT_SHARE + 6)]
-        acceptor, _, _ = accepting(site, sock=sock, allow=ONLY_ONE)
-        acceptor._on_readable()
-        assert site.slots.counters.refused_address == module.ACCEPT_SHARE
-        for client in clients:
-            assert await is_reset(client)
-        acceptor.stop()
-
-    run(main())
+async def test_a_flood_of_refused_peers_does_not_starve_the_loop(run):
+    site = FakeSite()
+    sock = listening()
+    clients = [dial(sock, "127.0.0.2") for _ in range(module.ACCEPT_SHARE + 6)]
+    acceptor, _, _ = accepting(site, sock=sock, allow=ONLY_ONE)
+    acceptor._on_readable()
+    assert site.slots.counters.refused_address == module.ACCEPT_SHARE
+    for client in clients:
+        assert await is_reset(client)
+    acceptor.stop()
 
 
 @pytest.mark.parametrize(
     ("cap", "counter"), [("max_connections", "refused_full"), ("max_connections_per_address", "refused_per_address")]
 )
-def test_over_a_cap_is_reset(run, cap, counter):
-    async def main():
-        site = FakeSite(policy_of(**{cap: 1}))
-        acceptor, taker, address = accepting(site)
-        first = dial(address)
+async def test_over_a_cap_is_reset(run, cap, counter):
+    site = FakeSite(policy_of(**{cap: 1}))
+    acceptor, taker, address = accepting(site)
+    first = dial(address)
+    await until(lambda: taker.taken)
+    assert await is_reset(dial(address))
+    assert getattr(site.slots.counters, counter) == 1
+    taker.slot.release()
+    second = dial(address)
+    await until(lambda: len(taker.taken) == 2)
+    assert site.slots.counters.accepted == 2
+    first.close()
+    second.close()
+    taker.close()
+    acceptor.stop()
+
+
+async def test_stop_refuses_newcomers_at_once_and_leaves_who_is_there(run):
+    site = FakeSite()
+    acceptor, taker, address = accepting(site)
+    with dial(address) as client:
         await until(lambda: taker.taken)
-        assert await is_reset(dial(address))
-        assert getattr(site.slots.counters, counter) == 1
-        taker.slot.release()
-        second = dial(address)
-        await until(lambda: len(taker.taken) == 2)
-        assert site.slots.counters.accepted == 2
-        first.close()
-        second.close()
-        taker.close()
         acceptor.stop()
-
-    run(main())
-
-
-def test_stop_refuses_newcomers_at_once_and_leaves_who_is_there(run):
-    async def main():
-        site = FakeSite()
-        acceptor, taker, address = accepting(site)
-        with dial(address) as client:
-            await until(lambda: taker.taken)
-            acceptor.stop()
-            acceptor.stop()
-            with pytest.raises(ConnectionRefusedError):
-                dial(address)
-            taker.taken[0][0].send(b"still here")
-            assert await asyncio.get_running_loop().sock_recv(client, 100) == b"still here"
-        taker.close()
-
-    run(main())
+        acceptor.stop()
+        with pytest.raises(ConnectionRefusedError):
+            dial(address)
+        taker.taken[0][0].send(b"still here")
+        assert await asyncio.get_running_loop().sock_recv(client, 100) == b"still here"
+    taker.close()
 
 
 class FailingSocket:
@@ -208,17 +193,14 @@ def test_it_does_not_spin_while_it_pauses(run, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN])
-def test_an_error_of_one_connection_is_not_an_error_of_the_next(run, number):
-    async def main():
-        site = FakeSite()
-        acceptor, taker, address = accepting(site, sock=FailingSocket(listening(), number))
-        with dial(address):
-            await until(lambda: taker.taken)
-        assert site.slots.counters.accept_paused == 0
-        taker.close()
-        acceptor.stop()
-
-    run(main())
+async def test_an_error_of_one_connection_is_not_an_error_of_the_next(run, number):
+    site = FakeSite()
+    acceptor, taker, address = accepting(site, sock=FailingSocket(listening(), number))
+    with dial(address):
+        await until(lambda: taker.taken)
+    assert site.slots.counters.accept_paused == 0
+    taker.close()
+    acceptor.stop()
 
 
 def test_unix_peers_are_judged_too(run, tmp_path):

@@ -57,21 +57,18 @@ async def heard(client) -> bytes:
         [b"HE", b"AD / HTTP/1.1\r\n", b"Host: a\r\n\r", b"\n"],
     ],
 )
-def test_a_check_by_http_hears_200_and_the_end(run, pieces):
-    async def main():
-        checked = Checked()
-        with await checked.open() as client:
-            for piece in pieces:
-                await send(client, piece)
-                await asyncio.sleep(0)
-            answer = await heard(client)
-        assert answer.startswith(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n")
-        assert answer.endswith(b"Connection: close\r\n\r\n")
-        await until(lambda: checked.closed)
-        assert checked.counters.proxy_header_failed == 0
-        checked.sock.close()
-
-    run(main())
+async def test_a_check_by_http_hears_200_and_the_end(run, pieces):
+    checked = Checked()
+    with await checked.open() as client:
+        for piece in pieces:
+            await send(client, piece)
+            await asyncio.sleep(0)
+        answer = await heard(client)
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n")
+    assert answer.endswith(b"Connection: close\r\n\r\n")
+    await until(lambda: checked.closed)
+    assert checked.counters.proxy_header_failed == 0
+    checked.sock.close()
 
 
 @pytest.mark.parametrize(
@@ -85,18 +82,15 @@ def test_a_check_by_http_hears_200_and_the_end(run, pieces):
     ],
     ids=["a delivery", "another method", "another case", "an endless head", "noise"],
 )
-def test_a_delivery_is_never_told_200(run, data):
-    async def main():
-        checked = Checked()
-        with await checked.open() as client:
-            await send(client, data)
-            assert await heard(client) == b"reset"
-        await until(lambda: checked.closed == 1)
-        assert checked.counters.proxy_header_failed == 1
-        assert checked.noted == [(NO_CLIENT, "192.0.2.9")]
-        checked.sock.close()
-
-    run(main())
+async def test_a_delivery_is_never_told_200(run, data):
+    checked = Checked()
+    with await checked.open() as client:
+        await send(client, data)
+        assert await heard(client) == b"reset"
+    await until(lambda: checked.closed == 1)
+    assert checked.counters.proxy_header_failed == 1
+    assert checked.noted == [(NO_CLIENT, "192.0.2.9")]
+    checked.sock.close()
 
 
 def test_a_check_has_its_deadline(run, monkeypatch):
@@ -114,13 +108,10 @@ def test_a_check_has_its_deadline(run, monkeypatch):
     run(main())
 
 
-def test_what_follows_the_answer_is_not_asked_again(run):
-    async def main():
-        checked = Checked()
-        with await checked.open() as client:
-            await send(client, b"GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\n\r\n")
-            assert (await heard(client)).count(b"HTTP/1.1") == 1
-        await until(lambda: checked.closed == 1)
-        checked.sock.close()
-
-    run(main())
+async def test_what_follows_the_answer_is_not_asked_again(run):
+    checked = Checked()
+    with await checked.open() as client:
+        await send(client, b"GET / HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\n\r\n")
+        assert (await heard(client)).count(b"HTTP/1.1") == 1
+    await until(lambda: checked.closed == 1)
+    checked.sock.close()

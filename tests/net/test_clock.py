@@ -147,17 +147,14 @@ def test_the_date_is_made_once_a_second(monkeypatch) -> None:
     assert clock.date == b"Sun, 06 Nov 1994 08:49:38 GMT"
 
 
-def test_on_a_real_loop(run) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        clock = Clock(loop)
-        watched = Watched(clock.now() + 0.01)
-        clock.watch(watched)
-        await until(lambda: watched.calls)
-        assert watched.calls[0] - loop.time() < 0.01
-        clock.close()
-
-    run(main())
+async def test_on_a_real_loop(run) -> None:
+    loop = asyncio.get_running_loop()
+    clock = Clock(loop)
+    watched = Watched(clock.now() + 0.01)
+    clock.watch(watched)
+    await until(lambda: watched.calls)
+    assert watched.calls[0] - loop.time() < 0.01
+    clock.close()
 
 
 class Counted(Watched):

@@ -72,111 +72,93 @@ class Place:
                 await self.noted.wait()
 
 
-def test_a_finding_is_noted_and_counted(run):
-    async def main():
-        place = Place()
+async def test_a_finding_is_noted_and_counted(run):
+    place = Place()
+    place.look()
+    assert (place.notes, place.done) == ([], []), "never before the caller has gone on"
+    await place.count(1)
+    [record] = place.done
+    assert record.cause == "secret_blank_there"
+    assert record.why.startswith("The sender's secret is ")
+    assert record.mend.startswith("Enter it at the provider again")
+    place.diagnoser.close()
+    assert place.done == [record], "once"
+    [text] = place.notes
+    assert text.startswith("why secret_blank_there: The sender's secret is ")
+    assert text.endswith(" (signature_mismatch, route hooks, request id1)")
+    assert b'hookward_diagnoses_total{route="hooks",diagnosis="secret_blank_there"} 1' in place.metrics.expose()
+    assert KEY.decode() not in text
+
+
+async def test_a_flood_costs_the_comparison_of_a_time(run):
+    place = Place()
+    for _ in range(1000):
         place.look()
-        assert (place.notes, place.done) == ([], []), "never before the caller has gone on"
-        await place.count(1)
-        [record] = place.done
-        assert record.cause == "secret_blank_there"
-        assert record.why.startswith("The sender's secret is ")
-        assert record.mend.startswith("Enter it at the provider again")
-        place.diagnoser.close()
-        assert place.done == [record], "once"
-        [text] = place.notes
-        assert text.startswith("why secret_blank_there: The sender's secret is ")
-        assert text.endswith(" (signature_mismatch, route hooks, request id1)")
-        assert b'hookward_diagnoses_total{route="hooks",diagnosis="secret_blank_there"} 1' in place.metrics.expose()
-        assert KEY.decode() not in text
-
-    run(main())
-
-
-def test_a_flood_costs_the_comparison_of_a_time(run):
-    async def main():
-        place = Place()
-        for _ in range(1000):
-            place.look()
-        assert place.bodies == BURST
-        assert len(place.done) == 1000 - BURST, "the others have their line at once"
-        assert not any(record.cause for record in place.done)
-        await place.count(BURST)
-        assert len(place.done) == 1000
-        assert len(place.withheld) == 1000 - BURST
-        said, address = place.withheld[0]
-        assert said.startswith("why: route hooks refuses more than causes are looked for")
-        assert address == "192.0.2.7"
-        assert f'hookward_diagnoses_withheld_total{{route="hooks"}} {1000 - BURST}'.encode() in place.metrics.expose()
-        place.now += INTERVAL_S
-        for _ in range(1000):
-            place.look()
-        assert place.bodies == BURST + 1
-        place.now += 1000
-        for _ in range(1000):
-            place.look()
-        assert place.bodies == 2 * BURST + 1, "a rest fills the bucket, and not more"
-        place.diagnoser.close()
-
-    run(main())
+    assert place.bodies == BURST
+    assert len(place.done) == 1000 - BURST, "the others have their line at once"
+    assert not any(record.cause for record in place.done)
+    await place.count(BURST)
+    assert len(place.done) == 1000
+    assert len(place.withheld) == 1000 - BURST
+    said, address = place.withheld[0]
+    assert said.startswith("why: route hooks refuses more than causes are looked for")
+    assert address == "192.0.2.7"
+    assert f'hookward_diagnoses_withheld_total{{route="hooks"}} {1000 - BURST}'.encode() in place.metrics.expose()
+    place.now += INTERVAL_S
+    for _ in range(1000):
+        place.look()
+    assert place.bodies == BURST + 1
+    place.now += 1000
+    for _ in range(1000):
+        place.look()
+    assert place.bodies == 2 * BURST + 1, "a rest fills the bucket, and not more"
+    place.diagnoser.close()
 
 
-def test_routes_and_reasons_do_not_crowd_each_other_out(run):
-    async def main():
-        place = Place()
-        for _ in range(BURST + 3):
-            place.look()
-        await place.count(BURST)
-        place.look(replace(CASE, route=replace(CASE.route, name="second")))
-        place.look(reason=Reason.SIGNATURE_MALFORMED)
-        assert place.bodies == BURST + 2
-        place.diagnoser.close()
-
-    run(main())
+async def test_routes_and_reasons_do_not_crowd_each_other_out(run):
+    place = Place()
+    for _ in range(BURST + 3):
+        place.look()
+    await place.count(BURST)
+    place.look(replace(CASE, route=replace(CASE.route, name="second")))
+    place.look(reason=Reason.SIGNATURE_MALFORMED)
+    assert place.bodies == BURST + 2
+    place.diagnoser.close()
 
 
-def test_all_routes_together_are_bounded(run):
-    async def main():
-        place = Place()
-        for at in range(3 * BURST_OF_ALL):
-            place.look(replace(CASE, route=replace(CASE.route, name=str(at))))
-            await place.count(min(at + 1, BURST_OF_ALL))
-        assert place.bodies == BURST_OF_ALL
-        place.now += INTERVAL_OF_ALL_S
-        place.look(replace(CASE, route=replace(CASE.route, name="one more")))
-        assert place.bodies == BURST_OF_ALL + 1
-        place.diagnoser.close()
-
-    run(main())
+async def test_all_routes_together_are_bounded(run):
+    place = Place()
+    for at in range(3 * BURST_OF_ALL):
+        place.look(replace(CASE, route=replace(CASE.route, name=str(at))))
+        await place.count(min(at + 1, BURST_OF_ALL))
+    assert place.bodies == BURST_OF_ALL
+    place.now += INTERVAL_OF_ALL_S
+    place.look(replace(CASE, route=replace(CASE.route, name="one more")))
+    assert place.bodies == BURST_OF_ALL + 1
+    place.diagnoser.close()
 
 
-def test_what_waits_is_bounded(run):
-    async def main():
-        place = Place()
-        for at in range(3 * MAX_WAITING):
-            place.look(replace(CASE, route=replace(CASE.route, name=str(at))))
-        assert place.bodies == MAX_WAITING
-        assert len(place.done) == 2 * MAX_WAITING
-        place.diagnoser.close()
-        assert len(place.done) == 3 * MAX_WAITING, "no line is lost at the end"
-        for _ in range(3):
-            await asyncio.sleep(0)
-        assert len(place.done) == 3 * MAX_WAITING, "and none is written twice"
-
-    run(main())
+async def test_what_waits_is_bounded(run):
+    place = Place()
+    for at in range(3 * MAX_WAITING):
+        place.look(replace(CASE, route=replace(CASE.route, name=str(at))))
+    assert place.bodies == MAX_WAITING
+    assert len(place.done) == 2 * MAX_WAITING
+    place.diagnoser.close()
+    assert len(place.done) == 3 * MAX_WAITING, "no line is lost at the end"
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert len(place.done) == 3 * MAX_WAITING, "and none is written twice"
 
 
-def test_other_reasons_are_not_looked_into(run):
-    async def main():
-        place = Place()
-        for reason in (Reason.PATH_NOT_MATCHED, Reason.ADDRESS_REFUSED, Reason.BODY_TIMEOUT):
-            place.look(reason=reason)
-        assert place.bodies == 0
-        assert len(place.done) == 3
-        assert place.withheld == []
-        place.diagnoser.close()
-
-    run(main())
+async def test_other_reasons_are_not_looked_into(run):
+    place = Place()
+    for reason in (Reason.PATH_NOT_MATCHED, Reason.ADDRESS_REFUSED, Reason.BODY_TIMEOUT):
+        place.look(reason=reason)
+    assert place.bodies == 0
+    assert len(place.done) == 3
+    assert place.withheld == []
+    place.diagnoser.close()
 
 
 def test_a_bug_is_told_and_ends_nothing(run, monkeypatch: pytest.MonkeyPatch):

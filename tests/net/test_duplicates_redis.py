@@ -59,36 +59,30 @@ def test_it_says_what_one_process_would(redis: RedisServer) -> None:
     play()
 
 
-def test_flight_and_learning(run: Run[None], redis: RedisServer) -> None:
-    async def main() -> None:
-        redis.command("FLUSHALL")
-        store = RedisStore(redis.url)
-        await check_flight_only(store)
-        await check_learning(store)
-        await store.close()
-
-    run(main())
+async def test_flight_and_learning(run: Run[None], redis: RedisServer) -> None:
+    redis.command("FLUSHALL")
+    store = RedisStore(redis.url)
+    await check_flight_only(store)
+    await check_learning(store)
+    await store.close()
 
 
-def test_claims_and_memories_end_by_themselves(run: Run[None], redis: RedisServer) -> None:
-    async def main() -> None:
-        redis.command("FLUSHALL")
-        store = RedisStore(redis.url)
-        one, other = keys(1, 1, "ends"), keys(2, 2, "ends")
-        await store.claim(one, "died", hold_s=0.05, past=True)
-        await store.delivered(other, "a", 200, 0.05)
-        async with asyncio.timeout(5.0):
-            while (await store.claim(one, "b", hold_s=9.0, past=True)).found is not Found.NEW:
-                pass
-            while (await store.claim(other, "b", hold_s=9.0, past=True)).found is not Found.NEW:
-                pass
-        assert redis.command("DBSIZE") == b":4\r\n"
-        await store.released(one, "b")
-        await store.released(other, "b")
-        assert redis.command("DBSIZE") == b":0\r\n"
-        await store.close()
-
-    run(main())
+async def test_claims_and_memories_end_by_themselves(run: Run[None], redis: RedisServer) -> None:
+    redis.command("FLUSHALL")
+    store = RedisStore(redis.url)
+    one, other = keys(1, 1, "ends"), keys(2, 2, "ends")
+    await store.claim(one, "died", hold_s=0.05, past=True)
+    await store.delivered(other, "a", 200, 0.05)
+    async with asyncio.timeout(5.0):
+        while (await store.claim(one, "b", hold_s=9.0, past=True)).found is not Found.NEW:
+            pass
+        while (await store.claim(other, "b", hold_s=9.0, past=True)).found is not Found.NEW:
+            pass
+    assert redis.command("DBSIZE") == b":4\r\n"
+    await store.released(one, "b")
+    await store.released(other, "b")
+    assert redis.command("DBSIZE") == b":0\r\n"
+    await store.close()
 
 
 def test_many_at_once_share_few_connections(
@@ -107,24 +101,21 @@ def test_many_at_once_share_few_connections(
     run(main())
 
 
-def test_one_that_comes_back(run: Run[None], tmp_path: Path) -> None:
-    async def main() -> None:
-        with running_redis(tmp_path) as server:
-            store = RedisStore(server.url)
-            await store.claim(keys(1, 1), "a", hold_s=9.0, past=True)
-            server.stop()
-            for call in (
-                lambda: store.claim(keys(1, 1), "b", hold_s=9.0, past=True),
-                lambda: store.delivered(keys(1, 1), "a", 200, 9.0),
-                lambda: store.released(keys(1, 1), "a"),
-            ):
-                with pytest.raises(StoreError):
-                    await call()
-            server.start()
-            assert (await store.claim(keys(1, 1), "b", hold_s=9.0, past=True)).found is Found.NEW, "it forgot"
-            await store.close()
-
-    run(main())
+async def test_one_that_comes_back(run: Run[None], tmp_path: Path) -> None:
+    with running_redis(tmp_path) as server:
+        store = RedisStore(server.url)
+        await store.claim(keys(1, 1), "a", hold_s=9.0, past=True)
+        server.stop()
+        for call in (
+            lambda: store.claim(keys(1, 1), "b", hold_s=9.0, past=True),
+            lambda: store.delivered(keys(1, 1), "a", 200, 9.0),
+            lambda: store.released(keys(1, 1), "a"),
+        ):
+            with pytest.raises(StoreError):
+                await call()
+        server.start()
+        assert (await store.claim(keys(1, 1), "b", hold_s=9.0, past=True)).found is Found.NEW, "it forgot"
+        await store.close()
 
 
 def test_one_that_never_answers_costs_no_more_than_its_time(
@@ -144,21 +135,18 @@ def test_one_that_never_answers_costs_no_more_than_its_time(
     run(main())
 
 
-def test_no_password_in_what_is_said(run: Run[None], tmp_path: Path) -> None:
-    async def main() -> None:
-        with running_redis(tmp_path, "--requirepass", "hunter2") as server:
-            for url in (server.url, f"{server.url}?password=wrong-one"):
-                store = RedisStore(url)
-                with pytest.raises(StoreError) as caught:
-                    await store.claim(keys(1, 1), "a", hold_s=9.0, past=True)
-                assert "hunter2" not in str(caught.value)
-                assert "wrong-one" not in str(caught.value) + repr(store)
-                await store.close()
-            store = RedisStore(f"{server.url}?password=hunter2")
-            assert (await store.claim(keys(1, 1), "a", hold_s=9.0, past=True)).found is Found.NEW
+async def test_no_password_in_what_is_said(run: Run[None], tmp_path: Path) -> None:
+    with running_redis(tmp_path, "--requirepass", "hunter2") as server:
+        for url in (server.url, f"{server.url}?password=wrong-one"):
+            store = RedisStore(url)
+            with pytest.raises(StoreError) as caught:
+                await store.claim(keys(1, 1), "a", hold_s=9.0, past=True)
+            assert "hunter2" not in str(caught.value)
+            assert "wrong-one" not in str(caught.value) + repr(store)
             await store.close()
-
-    run(main())
+        store = RedisStore(f"{server.url}?password=hunter2")
+        assert (await store.claim(keys(1, 1), "a", hold_s=9.0, past=True)).found is Found.NEW
+        await store.close()
 
 
 @pytest.mark.parametrize("url", ["", "http://127.0.0.1", "redis://127.0.0.1:port"])

@@ -65,48 +65,39 @@ def test_it_says_what_one_process_would(plan: list[Move]) -> None:
     asyncio.run(main())
 
 
-def test_flight_and_learning(run: Run[None], tmp_path: Path) -> None:
-    async def main() -> None:
-        store = open_store(tmp_path / "one.sqlite3")
-        await check_flight_only(store)
-        await check_learning(store)
-        await store.close()
-
-    run(main())
+async def test_flight_and_learning(run: Run[None], tmp_path: Path) -> None:
+    store = open_store(tmp_path / "one.sqlite3")
+    await check_flight_only(store)
+    await check_learning(store)
+    await store.close()
 
 
-def test_it_survives_a_restart(run: Run[None], tmp_path: Path) -> None:
-    async def main() -> None:
-        path = tmp_path / "one.sqlite3"
-        store = open_store(path)
-        await store.claim(keys(1, 1), "a", hold_s=92.0, past=True)
-        await store.delivered(keys(1, 1), "a", 202, 600.0)
-        await store.close()
-        store = open_store(path)
-        assert (await store.claim(keys(1, 1), "b", hold_s=92.0, past=True)).status == 202
-        await store.close()
-
-    run(main())
+async def test_it_survives_a_restart(run: Run[None], tmp_path: Path) -> None:
+    path = tmp_path / "one.sqlite3"
+    store = open_store(path)
+    await store.claim(keys(1, 1), "a", hold_s=92.0, past=True)
+    await store.delivered(keys(1, 1), "a", 202, 600.0)
+    await store.close()
+    store = open_store(path)
+    assert (await store.claim(keys(1, 1), "b", hold_s=92.0, past=True)).status == 202
+    await store.close()
 
 
-def test_times_end(run: Run[None], tmp_path: Path) -> None:
-    async def main() -> None:
-        wall = Wall()
-        store = open_store(tmp_path / "one.sqlite3", wall)
-        one, other = keys(1, 1), keys(2, 2)
-        await store.claim(one, "died", hold_s=92.0, past=True)
-        await store.delivered(other, "b", 200, 600.0)
-        wall.now += 91.9
-        assert (await store.claim(one, "c", hold_s=92.0, past=True)).owner == "died"
-        wall.now += 0.1
-        assert (await store.claim(one, "c", hold_s=92.0, past=True)).found is Found.NEW
-        wall.now += 507.9
-        assert (await store.claim(other, "d", hold_s=92.0, past=True)).found is Found.DELIVERED
-        wall.now += 0.1
-        assert (await store.claim(other, "d", hold_s=92.0, past=True)).found is Found.NEW
-        await store.close()
-
-    run(main())
+async def test_times_end(run: Run[None], tmp_path: Path) -> None:
+    wall = Wall()
+    store = open_store(tmp_path / "one.sqlite3", wall)
+    one, other = keys(1, 1), keys(2, 2)
+    await store.claim(one, "died", hold_s=92.0, past=True)
+    await store.delivered(other, "b", 200, 600.0)
+    wall.now += 91.9
+    assert (await store.claim(one, "c", hold_s=92.0, past=True)).owner == "died"
+    wall.now += 0.1
+    assert (await store.claim(one, "c", hold_s=92.0, past=True)).found is Found.NEW
+    wall.now += 507.9
+    assert (await store.claim(other, "d", hold_s=92.0, past=True)).found is Found.DELIVERED
+    wall.now += 0.1
+    assert (await store.claim(other, "d", hold_s=92.0, past=True)).found is Found.NEW
+    await store.close()
 
 
 def test_it_is_bounded(run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,14 +171,11 @@ class TestTrouble:
         run(main())
         assert set(modes) == {0o600}
 
-    def test_nothing_in_it_can_be_read(self, run: Run[None], tmp_path: Path) -> None:
-        async def main() -> None:
-            store = open_store(tmp_path / "one.sqlite3")
-            await store.claim(keys(123456789, 1), "a", hold_s=92.0, past=True)
-            await store.close()
-            assert b"123456789" not in (tmp_path / "one.sqlite3").read_bytes()
-
-        run(main())
+    async def test_nothing_in_it_can_be_read(self, run: Run[None], tmp_path: Path) -> None:
+        store = open_store(tmp_path / "one.sqlite3")
+        await store.claim(keys(123456789, 1), "a", hold_s=92.0, past=True)
+        await store.close()
+        assert b"123456789" not in (tmp_path / "one.sqlite3").read_bytes()
 
     def test_a_file_that_is_no_database(self, run: Run[None], tmp_path: Path) -> None:
         (tmp_path / "text").write_text("this is a text of some length, and nothing but a text" * 20)
@@ -208,27 +196,21 @@ class TestTrouble:
 
         run(main())
 
-    def test_a_folder_that_is_not_there(self, run: Run[None], tmp_path: Path) -> None:
-        async def main() -> None:
-            with pytest.raises(StoreError, match="No such file"):
-                open_store(tmp_path / "nowhere" / "one.sqlite3")
+    async def test_a_folder_that_is_not_there(self, run: Run[None], tmp_path: Path) -> None:
+        with pytest.raises(StoreError, match="No such file"):
+            open_store(tmp_path / "nowhere" / "one.sqlite3")
 
-        run(main())
-
-    def test_a_database_that_breaks_later(self, run: Run[None], tmp_path: Path) -> None:
-        async def main() -> None:
-            store = open_store(tmp_path / "one.sqlite3")
-            with closing(sqlite3.connect(tmp_path / "one.sqlite3")) as database:
-                database.execute("DROP TABLE deliveries")
-            with pytest.raises(StoreError, match="no such table"):
-                await store.claim(keys(1, 1), "a", hold_s=92.0, past=True)
-            with pytest.raises(StoreError):
-                await store.delivered(keys(1, 1), "a", 200, 1.0)
-            with pytest.raises(StoreError):
-                await store.released(keys(1, 1), "a")
-            await store.close()
-
-        run(main())
+    async def test_a_database_that_breaks_later(self, run: Run[None], tmp_path: Path) -> None:
+        store = open_store(tmp_path / "one.sqlite3")
+        with closing(sqlite3.connect(tmp_path / "one.sqlite3")) as database:
+            database.execute("DROP TABLE deliveries")
+        with pytest.raises(StoreError, match="no such table"):
+            await store.claim(keys(1, 1), "a", hold_s=92.0, past=True)
+        with pytest.raises(StoreError):
+            await store.delivered(keys(1, 1), "a", 200, 1.0)
+        with pytest.raises(StoreError):
+            await store.released(keys(1, 1), "a")
+        await store.close()
 
     def test_a_database_that_is_locked_for_too_long(
         self, run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

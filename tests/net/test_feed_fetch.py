@@ -121,24 +121,21 @@ def test_a_slow_feed_has_an_end(run: Run[FetchedList | None]):
         get(run, prepare, timeout_s=0.05)
 
 
-def test_a_known_copy_is_asked_for_and_confirmed(run: Run[None], trusting: ssl.SSLContext):
-    async def main() -> None:
-        async with feed_server() as server:
-            server.answers["/feed?x=1"] = answer(LIST, 'ETag: "v1"')
-            server.etags["/feed?x=1"] = '"v1"'
-            url = server.url("/feed?x=1", "127.0.0.1")
-            assert await fetch(url, Known('"v1"', "Mon, 23 Nov 2026 10:00:00 GMT"), trusting) is None
-            assert await fetch(url, Known('"v0"'), trusting) == FetchedList(LIST, '"v1"')
-            assert await fetch(url, Known("", "Mon, 23 Nov 2026 10:00:00 GMT"), trusting) == FetchedList(LIST, '"v1"')
-            first, _, third = server.requests
-            assert first["if-none-match"] == '"v1"'
-            assert "if-modified-since" not in first
-            assert third["if-modified-since"] == "Mon, 23 Nov 2026 10:00:00 GMT"
-            assert first["host"] == f"127.0.0.1:{server.port}"
-            assert first["accept-encoding"] == "identity"
-            assert first["user-agent"].startswith("hookward/")
-
-    run(main())
+async def test_a_known_copy_is_asked_for_and_confirmed(run: Run[None], trusting: ssl.SSLContext):
+    async with feed_server() as server:
+        server.answers["/feed?x=1"] = answer(LIST, 'ETag: "v1"')
+        server.etags["/feed?x=1"] = '"v1"'
+        url = server.url("/feed?x=1", "127.0.0.1")
+        assert await fetch(url, Known('"v1"', "Mon, 23 Nov 2026 10:00:00 GMT"), trusting) is None
+        assert await fetch(url, Known('"v0"'), trusting) == FetchedList(LIST, '"v1"')
+        assert await fetch(url, Known("", "Mon, 23 Nov 2026 10:00:00 GMT"), trusting) == FetchedList(LIST, '"v1"')
+        first, _, third = server.requests
+        assert first["if-none-match"] == '"v1"'
+        assert "if-modified-since" not in first
+        assert third["if-modified-since"] == "Mon, 23 Nov 2026 10:00:00 GMT"
+        assert first["host"] == f"127.0.0.1:{server.port}"
+        assert first["accept-encoding"] == "identity"
+        assert first["user-agent"].startswith("hookward/")
 
 
 def test_over_tls_the_certificate_is_checked(run: Run[None], ca: trustme.CA, trusting: ssl.SSLContext):
@@ -162,30 +159,26 @@ def test_over_tls_the_certificate_is_checked(run: Run[None], ca: trustme.CA, tru
     run(main())
 
 
-def test_an_unreachable_feed_is_an_error(run: Run[None], trusting: ssl.SSLContext):
-    async def main() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as closed:
-            port = closed.getsockname()[1]
-        with pytest.raises(FeedError, match="cannot be reached"):
-            await fetch(f"http://127.0.0.1:{port}/", Known(), trusting)
-
-    run(main())
+async def test_an_unreachable_feed_is_an_error(run: Run[None], trusting: ssl.SSLContext):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(FeedError, match="cannot be reached"):
+        await fetch(f"http://127.0.0.1:{port}/", Known(), trusting)
 
 
-def test_plain_http_is_for_this_host_alone(run: Run[None], trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch):
-    async def main() -> None:
+async def test_plain_http_is_for_this_host_alone(
+    run: Run[None], trusting: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(FeedError, match="without TLS"):
+        await fetch("http://192.0.2.1/", Known(), trusting)
+    async with feed_server() as server:
+        # A resolver that says "localhost" is somewhere else.
+        real = asyncio.StreamWriter.get_extra_info
+        monkeypatch.setattr(
+            asyncio.StreamWriter,
+            "get_extra_info",
+            lambda self, name, default=None: ("192.0.2.1", 1) if name == "peername" else real(self, name, default),
+        )
         with pytest.raises(FeedError, match="without TLS"):
-            await fetch("http://192.0.2.1/", Known(), trusting)
-        async with feed_server() as server:
-            # A resolver that says "localhost" is somewhere else.
-            real = asyncio.StreamWriter.get_extra_info
-            monkeypatch.setattr(
-                asyncio.StreamWriter,
-                "get_extra_info",
-                lambda self, name, default=None: ("192.0.2.1", 1) if name == "peername" else real(self, name, default),
-            )
-            with pytest.raises(FeedError, match="without TLS"):
-                await fetch(server.url(), Known(), trusting)
-            assert not server.requests
-
-    run(main())
+            await fetch(server.url(), Known(), trusting)
+        assert not server.requests

@@ -90,28 +90,25 @@ def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture)
     caplog.set_level(logging.INFO, "proxy")
 
 
-def test_a_list_without_a_copy_is_fetched_before_the_start(run: Run[None], tmp_path: Path):
-    async def main() -> None:
-        async with feed_server() as server:
-            place = Place(tmp_path, server)
-            before = place.load()
-            assert not admits(before, "192.0.2.3")
-            assert [feed.name for feed in before.sets.missing] == ["office"]
-            assert any("admits no address" in warning for warning in before.settings.warnings)
-            loaded = await place.start()
-            assert admits(loaded, "192.0.2.3")
-            assert admits(loaded, "198.51.100.1")
-            assert not loaded.sets.missing
-            assert not any("admits no address" in warning for warning in loaded.settings.warnings)
-            assert place.stored.stat().st_mode & 0o777 == 0o600
-            assert place.stored.parent.stat().st_mode & 0o777 == 0o700
-            assert place.stored.stat().st_mtime == NOW
-            place.refresher.measure()
-            assert place.metrics.values(SET_PREFIXES) == {("office",): 20}
-            assert place.metrics.values(SET_AGE) == {("office",): 0}
-            await place.refresher.close()
-
-    run(main())
+async def test_a_list_without_a_copy_is_fetched_before_the_start(run: Run[None], tmp_path: Path):
+    async with feed_server() as server:
+        place = Place(tmp_path, server)
+        before = place.load()
+        assert not admits(before, "192.0.2.3")
+        assert [feed.name for feed in before.sets.missing] == ["office"]
+        assert any("admits no address" in warning for warning in before.settings.warnings)
+        loaded = await place.start()
+        assert admits(loaded, "192.0.2.3")
+        assert admits(loaded, "198.51.100.1")
+        assert not loaded.sets.missing
+        assert not any("admits no address" in warning for warning in loaded.settings.warnings)
+        assert place.stored.stat().st_mode & 0o777 == 0o600
+        assert place.stored.parent.stat().st_mode & 0o777 == 0o700
+        assert place.stored.stat().st_mtime == NOW
+        place.refresher.measure()
+        assert place.metrics.values(SET_PREFIXES) == {("office",): 20}
+        assert place.metrics.values(SET_AGE) == {("office",): 0}
+        await place.refresher.close()
 
 
 def test_without_its_feed_a_new_list_admits_nobody_until_it_comes(
@@ -204,26 +201,25 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_a_broken_feed_changes_nothing(run: Run[None], tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: bytes):
-    async def main() -> None:
-        async with feed_server() as server:
-            place = Place(tmp_path, server)
-            await place.start()
-            kept = place.stored.read_bytes()
-            server.answers["/feed"] = broken
-            place.due()
-            await until(lambda: place.refreshes("failed") == 1)
-            assert "set:office could not be refreshed, the copy confirmed 0.1 days ago stays: " in caplog.text
-            assert place.stored.read_bytes() == kept
-            assert place.stored.stat().st_mtime == NOW
-            assert admits(place.load(), OFFICE[7])
-            server.answers["/feed"] = prefixes(*OFFICE, "203.0.113.0/24")
-            place.due()
-            await until(lambda: bool(place.changes))
-            assert admits(place.changes[0], "203.0.113.1")
-            await place.refresher.close()
-
-    run(main())
+async def test_a_broken_feed_changes_nothing(
+    run: Run[None], tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: bytes
+):
+    async with feed_server() as server:
+        place = Place(tmp_path, server)
+        await place.start()
+        kept = place.stored.read_bytes()
+        server.answers["/feed"] = broken
+        place.due()
+        await until(lambda: place.refreshes("failed") == 1)
+        assert "set:office could not be refreshed, the copy confirmed 0.1 days ago stays: " in caplog.text
+        assert place.stored.read_bytes() == kept
+        assert place.stored.stat().st_mtime == NOW
+        assert admits(place.load(), OFFICE[7])
+        server.answers["/feed"] = prefixes(*OFFICE, "203.0.113.0/24")
+        place.due()
+        await until(lambda: bool(place.changes))
+        assert admits(place.changes[0], "203.0.113.1")
+        await place.refresher.close()
 
 
 def test_what_a_query_asks_for_may_not_vanish(run: Run[None], tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -251,169 +247,142 @@ def test_what_a_query_asks_for_may_not_vanish(run: Run[None], tmp_path: Path, ca
     run(main())
 
 
-def test_a_confirmed_copy_is_young_again(run: Run[None], tmp_path: Path):
-    async def main() -> None:
-        async with feed_server() as server:
-            server.answers["/feed"] = prefixes(*OFFICE, ETag='"v1"')
-            server.etags["/feed"] = '"v1"'
-            place = Place(tmp_path, server)
-            await place.start()
-            kept = place.stored.read_bytes()
-            place.due()
-            await until(lambda: place.refreshes("unchanged") == 1)
-            assert server.requests[-1]["if-none-match"] == '"v1"'
-            assert place.stored.stat().st_mtime == place.now
-            place.refresher.measure()
-            assert place.metrics.values(SET_AGE) == {("office",): 0}
-            place.stored.unlink()
-            place.due()
-            await until(lambda: place.refreshes("unchanged") == 2)
-            assert place.stored.read_bytes() == kept
-            server.etags.clear()
-            server.answers["/feed"] = prefixes(*reversed(OFFICE), OFFICE[3], ETag='"v2"')
-            place.due()
-            await until(lambda: place.refreshes("unchanged") == 3)
-            assert not place.changes
-            await place.refresher.close()
-
-    run(main())
+async def test_a_confirmed_copy_is_young_again(run: Run[None], tmp_path: Path):
+    async with feed_server() as server:
+        server.answers["/feed"] = prefixes(*OFFICE, ETag='"v1"')
+        server.etags["/feed"] = '"v1"'
+        place = Place(tmp_path, server)
+        await place.start()
+        kept = place.stored.read_bytes()
+        place.due()
+        await until(lambda: place.refreshes("unchanged") == 1)
+        assert server.requests[-1]["if-none-match"] == '"v1"'
+        assert place.stored.stat().st_mtime == place.now
+        place.refresher.measure()
+        assert place.metrics.values(SET_AGE) == {("office",): 0}
+        place.stored.unlink()
+        place.due()
+        await until(lambda: place.refreshes("unchanged") == 2)
+        assert place.stored.read_bytes() == kept
+        server.etags.clear()
+        server.answers["/feed"] = prefixes(*reversed(OFFICE), OFFICE[3], ETag='"v2"')
+        place.due()
+        await until(lambda: place.refreshes("unchanged") == 3)
+        assert not place.changes
+        await place.refresher.close()
 
 
-def test_the_last_good_copy_outlives_the_process(run: Run[None], tmp_path: Path):
-    async def main() -> None:
-        async with feed_server() as server:
-            first = Place(tmp_path, server)
-            await first.start()
-            await first.refresher.close()
-            server.answers["/feed"] = answer(b"", status="503 Gone Fishing")
-            second = Place(tmp_path, server)
-            asked = len(server.requests)
-            loaded = await second.start()
-            assert admits(loaded, OFFICE[0])
-            assert len(server.requests) == asked
-            await second.refresher.close()
-
-    run(main())
+async def test_the_last_good_copy_outlives_the_process(run: Run[None], tmp_path: Path):
+    async with feed_server() as server:
+        first = Place(tmp_path, server)
+        await first.start()
+        await first.refresher.close()
+        server.answers["/feed"] = answer(b"", status="503 Gone Fishing")
+        second = Place(tmp_path, server)
+        asked = len(server.requests)
+        loaded = await second.start()
+        assert admits(loaded, OFFICE[0])
+        assert len(server.requests) == asked
+        await second.refresher.close()
 
 
-def test_a_reload_forgets_nothing_even_without_a_state_directory(run: Run[None], tmp_path: Path):
-    async def main() -> None:
-        async with feed_server() as server:
-            place = Place(tmp_path, server)
-            place.config.write_text(place.config.read_text().replace("state_dir", "#"))
-            await place.start()
-            server.answers.clear()
-            again = place.load()
-            assert admits(again, OFFICE[0])
-            assert not again.sets.missing
-            place.refresher.use(again)
-            assert not place.stored.exists()
-            await place.refresher.close()
-
-    run(main())
+async def test_a_reload_forgets_nothing_even_without_a_state_directory(run: Run[None], tmp_path: Path):
+    async with feed_server() as server:
+        place = Place(tmp_path, server)
+        place.config.write_text(place.config.read_text().replace("state_dir", "#"))
+        await place.start()
+        server.answers.clear()
+        again = place.load()
+        assert admits(again, OFFICE[0])
+        assert not again.sets.missing
+        place.refresher.use(again)
+        assert not place.stored.exists()
+        await place.refresher.close()
 
 
-def test_what_a_neighbour_has_fetched_is_taken_from_disk(run: Run[None], tmp_path: Path):
-    async def main() -> None:
-        async with feed_server() as server:
-            one, two = Place(tmp_path, server), Place(tmp_path, server)
-            await one.start()
-            await two.start()
-            assert len(server.requests) == 1
-            server.answers["/feed"] = prefixes(*OFFICE, "203.0.113.0/24")
-            one.due()
-            await until(lambda: bool(one.changes))
-            two.due()
-            await until(lambda: bool(two.changes))
-            assert admits(two.changes[0], "203.0.113.1")
-            assert len(server.requests) == 2
-            await one.refresher.close()
-            await two.refresher.close()
-
-    run(main())
+async def test_what_a_neighbour_has_fetched_is_taken_from_disk(run: Run[None], tmp_path: Path):
+    async with feed_server() as server:
+        one, two = Place(tmp_path, server), Place(tmp_path, server)
+        await one.start()
+        await two.start()
+        assert len(server.requests) == 1
+        server.answers["/feed"] = prefixes(*OFFICE, "203.0.113.0/24")
+        one.due()
+        await until(lambda: bool(one.changes))
+        two.due()
+        await until(lambda: bool(two.changes))
+        assert admits(two.changes[0], "203.0.113.1")
+        assert len(server.requests) == 2
+        await one.refresher.close()
+        await two.refresher.close()
 
 
-def test_a_state_directory_that_cannot_be_written_is_only_said(
+async def test_a_state_directory_that_cannot_be_written_is_only_said(
     run: Run[None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    async def main() -> None:
-        async with feed_server() as server:
-            place = Place(tmp_path, server)
-            (tmp_path / "ip-sets").write_text("in the way")
-            assert admits(await place.start(), OFFICE[0])
-            assert "set:office cannot be kept in" in caplog.text
-            await place.refresher.close()
-
-    run(main())
+    async with feed_server() as server:
+        place = Place(tmp_path, server)
+        (tmp_path / "ip-sets").write_text("in the way")
+        assert admits(await place.start(), OFFICE[0])
+        assert "set:office cannot be kept in" in caplog.text
+        await place.refresher.close()
 
 
-def test_zero_is_never_unless_there_is_nothing(run: Run[None], tmp_path: Path):
-    async def main() -> None:
-        async with feed_server() as server:
-            place = Place(tmp_path, server, refresh="0s")
-            await place.start()
-            assert len(server.requests) == 1
-            assert list(place.refresher._due.values()) == [float("inf")]
-            await place.refresher.close()
-
-    run(main())
+async def test_zero_is_never_unless_there_is_nothing(run: Run[None], tmp_path: Path):
+    async with feed_server() as server:
+        place = Place(tmp_path, server, refresh="0s")
+        await place.start()
+        assert len(server.requests) == 1
+        assert list(place.refresher._due.values()) == [float("inf")]
+        await place.refresher.close()
 
 
-def test_lists_that_are_used_no_more_are_asked_no_more(run: Run[None], tmp_path: Path):
-    async def main() -> None:
-        async with feed_server() as server:
-            place = Place(tmp_path, server, refresh="10ms")
-            await place.start()
-            await until(lambda: len(server.requests) > 2)
-            place.config.write_text(place.config.read_text().replace('"set:office", ', ""))
+async def test_lists_that_are_used_no_more_are_asked_no_more(run: Run[None], tmp_path: Path):
+    async with feed_server() as server:
+        place = Place(tmp_path, server, refresh="10ms")
+        await place.start()
+        await until(lambda: len(server.requests) > 2)
+        place.config.write_text(place.config.read_text().replace('"set:office", ', ""))
+        place.refresher.use(place.load())
+        assert not place.refresher._due
+        place.refresher.measure()
+        await place.refresher.close()
+
+
+async def test_a_reload_in_the_middle_of_a_swap_wins(run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with feed_server() as server:
+        place = Place(tmp_path, server)
+        await place.start()
+        real: Callable[[Loaded, int], Loaded] = vars(feeds)["with_current_sets"]
+
+        def meanwhile(loaded: Loaded, generation: int) -> Loaded:
+            asyncio.run_coroutine_threadsafe(reload(), loop).result(DEADLINE_S)
+            return real(loaded, generation)
+
+        async def reload() -> None:
             place.refresher.use(place.load())
-            assert not place.refresher._due
-            place.refresher.measure()
-            await place.refresher.close()
 
-    run(main())
-
-
-def test_a_reload_in_the_middle_of_a_swap_wins(run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    async def main() -> None:
-        async with feed_server() as server:
-            place = Place(tmp_path, server)
-            await place.start()
-            real: Callable[[Loaded, int], Loaded] = vars(feeds)["with_current_sets"]
-
-            def meanwhile(loaded: Loaded, generation: int) -> Loaded:
-                asyncio.run_coroutine_threadsafe(reload(), loop).result(DEADLINE_S)
-                return real(loaded, generation)
-
-            async def reload() -> None:
-                place.refresher.use(place.load())
-
-            loop = asyncio.get_running_loop()
-            monkeypatch.setattr(feeds, "with_current_sets", meanwhile)
-            server.answers["/feed"] = prefixes(*OFFICE, "203.0.113.0/24")
-            place.due()
-            await until(lambda: place.refreshes("changed") == 2)
-            await asyncio.to_thread(lambda: None)
-            await until(lambda: place.refresher._loaded is not None and admits(place.refresher._loaded, "203.0.113.1"))
-            assert not place.changes
-            await place.refresher.close()
-
-    run(main())
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(feeds, "with_current_sets", meanwhile)
+        server.answers["/feed"] = prefixes(*OFFICE, "203.0.113.0/24")
+        place.due()
+        await until(lambda: place.refreshes("changed") == 2)
+        await asyncio.to_thread(lambda: None)
+        await until(lambda: place.refresher._loaded is not None and admits(place.refresher._loaded, "203.0.113.1"))
+        assert not place.changes
+        await place.refresher.close()
 
 
-def test_a_fault_of_ours_is_told_and_survived(
+async def test_a_fault_of_ours_is_told_and_survived(
     run: Run[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    async def main() -> None:
-        async with feed_server() as server:
-            place = Place(tmp_path, server)
-            await place.start()
-            monkeypatch.setattr(feeds, "judge", lambda *_: 1 / 0)
-            place.due()
-            await until(lambda: place.refreshes("failed") == 1)
-            assert "a fault of ours" in caplog.text
-            assert place.refresher._task is not None
-            assert not place.refresher._task.done()
-            await place.refresher.close()
-
-    run(main())
+    async with feed_server() as server:
+        place = Place(tmp_path, server)
+        await place.start()
+        monkeypatch.setattr(feeds, "judge", lambda *_: 1 / 0)
+        place.due()
+        await until(lambda: place.refreshes("failed") == 1)
+        assert "a fault of ours" in caplog.text
+        assert place.refresher._task is not None
+        assert not place.refresher._task.done()
+        await place.refresher.close()

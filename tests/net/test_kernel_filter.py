@@ -223,44 +223,41 @@ def test_what_another_holder_of_the_socket_has_set_does_not_stay(listener, run, 
     run(main())
 
 
-def test_an_acceptor_follows_its_gate_and_frees_whom_it_accepts(listener, run):
-    async def main():
-        site, taken, gate = FakeSite(), [], [ONE]
+async def test_an_acceptor_follows_its_gate_and_frees_whom_it_accepts(listener, run):
+    site, taken, gate = FakeSite(), [], [ONE]
 
-        def take(sock, peer, slot):
-            slot.release()
-            taken.append(sock)
+    def take(sock, peer, slot):
+        slot.release()
+        taken.append(sock)
 
-        acceptor = Acceptor(listener, site=site, slots=site.slots, gate=lambda: gate[0], hand_over=take)
+    acceptor = Acceptor(listener, site=site, slots=site.slots, gate=lambda: gate[0], hand_over=take)
+    acceptor.shield(on=True)
+    assert not acceptor.is_shielded, "not before it has begun"
+    acceptor.start()
+    acceptor.shield(on=True)
+    assert acceptor.is_shielded
+    assert not into(listener, "127.0.0.2")
+    with dial(listener) as client:
+        await until(lambda: taken)
+        assert option_memory(taken[0]) == 0
+        gate[0] = TWO
         acceptor.shield(on=True)
-        assert not acceptor.is_shielded, "not before it has begun"
-        acceptor.start()
-        acceptor.shield(on=True)
-        assert acceptor.is_shielded
-        assert not into(listener, "127.0.0.2")
-        with dial(listener) as client:
-            await until(lambda: taken)
-            assert option_memory(taken[0]) == 0
-            gate[0] = TWO
-            acceptor.shield(on=True)
-            assert not into(listener, "127.0.0.1")
-            assert site.slots.counters.refused_address == 0, "nobody whom the kernel drops is seen here"
-            await send(client, b"x")
-            taken[0].setblocking(False)
-            assert await receive(taken[0]) == b"x"
-        gate[0] = None
-        acceptor.shield(on=True)
-        assert not acceptor.is_shielded, "where everybody may come there is nothing to drop"
-        gate[0] = ONE
-        acceptor.shield(on=False)
-        assert await is_reset(dial(listener, "127.0.0.2"))
-        assert site.slots.counters.refused_address == 1
-        for sock in taken:
-            sock.close()
-        acceptor.stop()
-        acceptor.shield(on=True)
-
-    run(main())
+        assert not into(listener, "127.0.0.1")
+        assert site.slots.counters.refused_address == 0, "nobody whom the kernel drops is seen here"
+        await send(client, b"x")
+        taken[0].setblocking(False)
+        assert await receive(taken[0]) == b"x"
+    gate[0] = None
+    acceptor.shield(on=True)
+    assert not acceptor.is_shielded, "where everybody may come there is nothing to drop"
+    gate[0] = ONE
+    acceptor.shield(on=False)
+    assert await is_reset(dial(listener, "127.0.0.2"))
+    assert site.slots.counters.refused_address == 1
+    for sock in taken:
+        sock.close()
+    acceptor.stop()
+    acceptor.shield(on=True)
 
 
 def test_whom_a_widened_program_lets_through_is_reset(listener, run, monkeypatch):
@@ -287,21 +284,18 @@ def test_whom_a_widened_program_lets_through_is_reset(listener, run, monkeypatch
     run(main())
 
 
-def test_proxy_headers_and_unix_sockets_go_without(listener, run, tmp_path):
-    async def main():
-        site = FakeSite(policy_of(admission=ONE, trusted=ONE))
-        proxied = Listener(listener, site=site, slots=site.slots, factory=Made(), proxy_protocol=True)
-        local = Listener(listening(f"unix:{tmp_path}/in.sock"), site=site, slots=site.slots, factory=Made())
-        for one in (proxied, local):
-            one.start()
-            one.shield(on=True)
-            assert not one.is_shielded
-        assert into(listener, "127.0.0.2")
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(f"{tmp_path}/in.sock")
-        await asyncio.gather(proxied.abandon(), local.abandon())
-
-    run(main())
+async def test_proxy_headers_and_unix_sockets_go_without(listener, run, tmp_path):
+    site = FakeSite(policy_of(admission=ONE, trusted=ONE))
+    proxied = Listener(listener, site=site, slots=site.slots, factory=Made(), proxy_protocol=True)
+    local = Listener(listening(f"unix:{tmp_path}/in.sock"), site=site, slots=site.slots, factory=Made())
+    for one in (proxied, local):
+        one.start()
+        one.shield(on=True)
+        assert not one.is_shielded
+    assert into(listener, "127.0.0.2")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(f"{tmp_path}/in.sock")
+    await asyncio.gather(proxied.abandon(), local.abandon())
 
 
 def test_a_reload_that_cannot_load_it_goes_on_without(run, monkeypatch, caplog):

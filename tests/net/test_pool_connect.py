@@ -43,27 +43,24 @@ def test_an_address_is_connected_to_without_a_thread() -> None:
     assert done.stdout == "1\n"
 
 
-def test_a_connection_that_is_given_up_leaves_nothing(run) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        clock = Clock(loop)
-        pool = UpstreamPool(loop, clock, Turn(loop), connect_timeout_s=1.0)
-        with socket.socket() as full:  # takes one connection into its queue, and answers no second one
-            full.bind(("127.0.0.1", 0))
-            full.listen(0)
-            endpoint = Endpoint("127.0.0.1", full.getsockname()[1])
-            with socket.create_connection(full.getsockname()):
-                before = descriptors()
-                dialled = loop.create_task(connect(loop, endpoint, pool, b""))
-                await asyncio.sleep(0)
-                dialled.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    (await dialled).abort()  # the kernel took two
-                await asyncio.sleep(0)
-                assert descriptors() == before
-        clock.close()
-
-    run(main())
+async def test_a_connection_that_is_given_up_leaves_nothing(run) -> None:
+    loop = asyncio.get_running_loop()
+    clock = Clock(loop)
+    pool = UpstreamPool(loop, clock, Turn(loop), connect_timeout_s=1.0)
+    with socket.socket() as full:  # takes one connection into its queue, and answers no second one
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        endpoint = Endpoint("127.0.0.1", full.getsockname()[1])
+        with socket.create_connection(full.getsockname()):
+            before = descriptors()
+            dialled = loop.create_task(connect(loop, endpoint, pool, b""))
+            await asyncio.sleep(0)
+            dialled.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                (await dialled).abort()  # the kernel took two
+            await asyncio.sleep(0)
+            assert descriptors() == before
+    clock.close()
 
 
 def descriptors() -> int:
@@ -79,21 +76,18 @@ def descriptors() -> int:
         ({"listens": True, "tls": UpstreamTls(ca_file="/nonexistent/ca.pem")}, ConfigError),
     ],
 )
-def test_what_cannot_be_connected_to_leaves_nothing(run, change, error) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        clock = Clock(loop)
-        pool = UpstreamPool(loop, clock, Turn(loop), connect_timeout_s=1.0)
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            settings = {"host": "127.0.0.1", "port": sock.getsockname()[1]} | change
-            if settings.pop("listens", False):
-                sock.listen()
-            before = descriptors()
-            with pytest.raises(error):
-                await connect(loop, Endpoint(**settings), pool, b"")
-            assert descriptors() == before
-        assert pool.lent_connections() == 0
-        clock.close()
-
-    run(main())
+async def test_what_cannot_be_connected_to_leaves_nothing(run, change, error) -> None:
+    loop = asyncio.get_running_loop()
+    clock = Clock(loop)
+    pool = UpstreamPool(loop, clock, Turn(loop), connect_timeout_s=1.0)
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        settings = {"host": "127.0.0.1", "port": sock.getsockname()[1]} | change
+        if settings.pop("listens", False):
+            sock.listen()
+        before = descriptors()
+        with pytest.raises(error):
+            await connect(loop, Endpoint(**settings), pool, b"")
+        assert descriptors() == before
+    assert pool.lent_connections() == 0
+    clock.close()

@@ -36,43 +36,34 @@ def connected():
 
 
 @headers
-def test_whole_with_what_follows(run, header):
-    async def main():
-        with connected() as (ours, theirs):
-            theirs.sendall(header + b"GET / HTTP/1.1\r\n")
-            assert (await take_header(ours)).peer == NAMED
-            assert ours.recv(100) == b"GET / HTTP/1.1\r\n"
-
-    run(main())
+async def test_whole_with_what_follows(run, header):
+    with connected() as (ours, theirs):
+        theirs.sendall(header + b"GET / HTTP/1.1\r\n")
+        assert (await take_header(ours)).peer == NAMED
+        assert ours.recv(100) == b"GET / HTTP/1.1\r\n"
 
 
 @headers
-def test_byte_by_byte(run, header):
-    async def main():
-        with connected() as (ours, theirs):
-            task = asyncio.get_running_loop().create_task(take_header(ours))
-            for i in range(len(header)):
-                assert not task.done()
-                theirs.sendall(header[i : i + 1])
-                if i % 8 == 0:
-                    await asyncio.sleep(0)
-            theirs.sendall(b"\x16\x03\x01")
-            assert (await task).peer == NAMED
-            assert ours.recv(100) == b"\x16\x03\x01"
-
-    run(main())
+async def test_byte_by_byte(run, header):
+    with connected() as (ours, theirs):
+        task = asyncio.get_running_loop().create_task(take_header(ours))
+        for i in range(len(header)):
+            assert not task.done()
+            theirs.sendall(header[i : i + 1])
+            if i % 8 == 0:
+                await asyncio.sleep(0)
+        theirs.sendall(b"\x16\x03\x01")
+        assert (await task).peer == NAMED
+        assert ours.recv(100) == b"\x16\x03\x01"
 
 
-def test_a_beginning_does_not_keep_the_loop_awake(run):
-    async def main():
-        with connected() as (ours, theirs):
-            theirs.sendall(V1[:9])
-            task = asyncio.get_running_loop().create_task(take_header(ours))
-            await until(lambda: readable_bytes(ours) == 0)
-            theirs.sendall(V1[9:])
-            assert (await task).peer == NAMED
-
-    run(main())
+async def test_a_beginning_does_not_keep_the_loop_awake(run):
+    with connected() as (ours, theirs):
+        theirs.sendall(V1[:9])
+        task = asyncio.get_running_loop().create_task(take_header(ours))
+        await until(lambda: readable_bytes(ours) == 0)
+        theirs.sendall(V1[9:])
+        assert (await task).peer == NAMED
 
 
 def readable_bytes(sock: socket.socket) -> int:
@@ -82,13 +73,10 @@ def readable_bytes(sock: socket.socket) -> int:
         return 0
 
 
-def test_a_local_header_names_nobody(run):
-    async def main():
-        with connected() as (ours, theirs):
-            theirs.sendall(LOCAL)
-            assert (await take_header(ours)).peer is None
-
-    run(main())
+async def test_a_local_header_names_nobody(run):
+    with connected() as (ours, theirs):
+        theirs.sendall(LOCAL)
+        assert (await take_header(ours)).peer is None
 
 
 @pytest.mark.parametrize(
@@ -101,73 +89,55 @@ def test_a_local_header_names_nobody(run):
         V2[:12] + b"\x99" * 50,
     ],
 )
-def test_what_is_no_header(run, data):
-    async def main():
-        with connected() as (ours, theirs):
-            theirs.sendall(data)
-            with pytest.raises(ProtocolError):
-                await take_header(ours)
-
-    run(main())
+async def test_what_is_no_header(run, data):
+    with connected() as (ours, theirs):
+        theirs.sendall(data)
+        with pytest.raises(ProtocolError):
+            await take_header(ours)
 
 
 @pytest.mark.parametrize("data", [b"", V1[:20], V2[:13]], ids=["nothing", "half of v1", "half of v2"])
-def test_late(run, data):
-    async def main():
-        with connected() as (ours, theirs):
-            theirs.sendall(data)
-            with pytest.raises(TimeoutError):
-                await take_header(ours, timeout_s=0.02)
-            # The descriptor is free of the loop again.
-            assert not asyncio.get_running_loop().remove_reader(ours)
-
-    run(main())
+async def test_late(run, data):
+    with connected() as (ours, theirs):
+        theirs.sendall(data)
+        with pytest.raises(TimeoutError):
+            await take_header(ours, timeout_s=0.02)
+        # The descriptor is free of the loop again.
+        assert not asyncio.get_running_loop().remove_reader(ours)
 
 
-def test_a_peer_that_says_nothing_looks_whether_the_port_is_open(run):
-    async def main():
-        with connected() as (ours, theirs):
-            theirs.close()
-            assert await take_header(ours) is None
-
-    run(main())
+async def test_a_peer_that_says_nothing_looks_whether_the_port_is_open(run):
+    with connected() as (ours, theirs):
+        theirs.close()
+        assert await take_header(ours) is None
 
 
-def test_what_follows_a_header_is_awaited_and_left_there(run):
-    async def main():
-        with connected() as (ours, theirs):
-            waiting = asyncio.get_running_loop().create_task(says_more(ours))
-            await asyncio.sleep(0)
-            theirs.sendall(b"GET")
-            assert await waiting
-            assert ours.recv(100) == b"GET"
-            assert not await says_more(ours, timeout_s=0.02)
-            theirs.close()
-            assert not await says_more(ours)
-
-    run(main())
+async def test_what_follows_a_header_is_awaited_and_left_there(run):
+    with connected() as (ours, theirs):
+        waiting = asyncio.get_running_loop().create_task(says_more(ours))
+        await asyncio.sleep(0)
+        theirs.sendall(b"GET")
+        assert await waiting
+        assert ours.recv(100) == b"GET"
+        assert not await says_more(ours, timeout_s=0.02)
+        theirs.close()
+        assert not await says_more(ours)
 
 
 @pytest.mark.parametrize("data", [V1[:20], V2[:13]], ids=["half of v1", "half of v2"])
-def test_gone(run, data):
-    async def main():
-        with connected() as (ours, theirs):
-            theirs.sendall(data)
-            theirs.close()
-            with pytest.raises(ConnectionError):
-                await take_header(ours)
-
-    run(main())
+async def test_gone(run, data):
+    with connected() as (ours, theirs):
+        theirs.sendall(data)
+        theirs.close()
+        with pytest.raises(ConnectionError):
+            await take_header(ours)
 
 
-def test_cancelled(run):
-    async def main():
-        with connected() as (ours, _):
-            task = asyncio.get_running_loop().create_task(take_header(ours))
-            await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert not asyncio.get_running_loop().remove_reader(ours)
-
-    run(main())
+async def test_cancelled(run):
+    with connected() as (ours, _):
+        task = asyncio.get_running_loop().create_task(take_header(ours))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not asyncio.get_running_loop().remove_reader(ours)

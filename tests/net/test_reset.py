@@ -28,30 +28,24 @@ async def take_all(sock: socket.socket) -> int:
     return taken
 
 
-def test_the_peer_sees_a_reset(run) -> None:
-    async def main() -> None:
-        ours, theirs = connected()
-        reset(ours)
-        assert await is_reset(theirs)
-        ours, theirs = connected()
-        close_by_reset(ours)
-        ours.close()
-        assert await is_reset(theirs)
-
-    run(main())
+async def test_the_peer_sees_a_reset(run) -> None:
+    ours, theirs = connected()
+    reset(ours)
+    assert await is_reset(theirs)
+    ours, theirs = connected()
+    close_by_reset(ours)
+    ours.close()
+    assert await is_reset(theirs)
 
 
-def test_what_a_transport_has_not_sent_is_dropped(run) -> None:
-    async def main() -> None:
-        ours, theirs = connected()
-        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, ours)
-        transport.write(b"x" * (64 << 20))
-        abort(transport, ours)
-        with pytest.raises(ConnectionResetError):
-            await take_all(theirs)
-        theirs.close()
-
-    run(main())
+async def test_what_a_transport_has_not_sent_is_dropped(run) -> None:
+    ours, theirs = connected()
+    transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, ours)
+    transport.write(b"x" * (64 << 20))
+    abort(transport, ours)
+    with pytest.raises(ConnectionResetError):
+        await take_all(theirs)
+    theirs.close()
 
 
 def test_a_reset_of_who_is_gone_does_no_harm() -> None:

@@ -73,22 +73,19 @@ async def unused_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def test_there_and_back(run):
-    async def main():
-        upstream = Upstream()
-        started = Started(await upstream.start())
-        with dial(started.address) as client:
-            await send(client, b"hello")
-            assert await receive_exactly(client, 5) == b"hello"
-            assert started.counters.open == started.counters.opened == 1
-            assert started.site.slots.counters.open == 1
-            client.shutdown(socket.SHUT_WR)
-            assert await receive(client) == b""
-        await until(lambda: started.counters.open == 0)
-        assert (started.counters.bytes_in, started.counters.bytes_out) == (5, 5)
-        await started.end(upstream)
-
-    run(main())
+async def test_there_and_back(run):
+    upstream = Upstream()
+    started = Started(await upstream.start())
+    with dial(started.address) as client:
+        await send(client, b"hello")
+        assert await receive_exactly(client, 5) == b"hello"
+        assert started.counters.open == started.counters.opened == 1
+        assert started.site.slots.counters.open == 1
+        client.shutdown(socket.SHUT_WR)
+        assert await receive(client) == b""
+    await until(lambda: started.counters.open == 0)
+    assert (started.counters.bytes_in, started.counters.bytes_out) == (5, 5)
+    await started.end(upstream)
 
 
 def test_what_fails_behind_the_dial_leaves_no_connection_to_the_upstream(run, monkeypatch):
@@ -124,199 +121,163 @@ def test_a_client_that_no_transport_takes_gives_everything_back(run, monkeypatch
     run(main())
 
 
-def test_to_a_unix_socket(run, tmp_path):
-    async def main():
-        upstream = Upstream()
-        started = Started(await upstream.start(str(tmp_path / "app.sock")))
-        with dial(started.address) as client:
-            await send(client, b"hello")
-            assert await receive_exactly(client, 5) == b"hello"
-        await started.end(upstream)
-
-    run(main())
+async def test_to_a_unix_socket(run, tmp_path):
+    upstream = Upstream()
+    started = Started(await upstream.start(str(tmp_path / "app.sock")))
+    with dial(started.address) as client:
+        await send(client, b"hello")
+        assert await receive_exactly(client, 5) == b"hello"
+    await started.end(upstream)
 
 
-def test_a_refused_peer_is_reset_and_the_upstream_hears_nothing(run):
-    async def main():
-        upstream = Upstream()
-        started = Started(await upstream.start())
-        assert await is_reset(dial(started.address, "127.0.0.2"))
-        assert upstream.made == []
-        assert started.site.slots.counters.refused_address == 1
-        await started.end(upstream)
-
-    run(main())
+async def test_a_refused_peer_is_reset_and_the_upstream_hears_nothing(run):
+    upstream = Upstream()
+    started = Started(await upstream.start())
+    assert await is_reset(dial(started.address, "127.0.0.2"))
+    assert upstream.made == []
+    assert started.site.slots.counters.refused_address == 1
+    await started.end(upstream)
 
 
-def test_a_new_list_counts_from_the_next_connection_on(run):
-    async def main():
-        upstream = Upstream()
-        started = Started(await upstream.start())
-        with dial(started.address) as client:
-            await send(client, b"hello")
-            assert await receive_exactly(client, 5) == b"hello"
-            started.forward.allow = AddressSet.empty()
-            assert await is_reset(dial(started.address))
-            await send(client, b"hello")
-            assert await receive_exactly(client, 5) == b"hello"
-        await started.end(upstream)
-
-    run(main())
+async def test_a_new_list_counts_from_the_next_connection_on(run):
+    upstream = Upstream()
+    started = Started(await upstream.start())
+    with dial(started.address) as client:
+        await send(client, b"hello")
+        assert await receive_exactly(client, 5) == b"hello"
+        started.forward.allow = AddressSet.empty()
+        assert await is_reset(dial(started.address))
+        await send(client, b"hello")
+        assert await receive_exactly(client, 5) == b"hello"
+    await started.end(upstream)
 
 
-def test_an_upstream_that_is_not_there(run):
-    async def main():
-        started = Started(Endpoint("127.0.0.1", await unused_port()))
+async def test_an_upstream_that_is_not_there(run):
+    started = Started(Endpoint("127.0.0.1", await unused_port()))
+    assert await is_reset(dial(started.address))
+    await until(lambda: started.counters.dial_failed == 1)
+    await started.end()
+
+
+async def test_an_upstream_that_does_not_answer(run):
+    with socket.socket() as deaf:
+        # A full queue: further handshakes are not answered.
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        held = []
+        for _ in range(3):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(deaf.getsockname())
+            held.append(sock)
+        started = Started(Endpoint(*deaf.getsockname()), policy=policy_of(connect_timeout_s=0.05))
         assert await is_reset(dial(started.address))
         await until(lambda: started.counters.dial_failed == 1)
-        await started.end()
-
-    run(main())
-
-
-def test_an_upstream_that_does_not_answer(run):
-    async def main():
-        with socket.socket() as deaf:
-            # A full queue: further handshakes are not answered.
-            deaf.bind(("127.0.0.1", 0))
-            deaf.listen(0)
-            held = []
-            for _ in range(3):
-                sock = socket.socket()
-                sock.setblocking(False)
-                sock.connect_ex(deaf.getsockname())
-                held.append(sock)
-            started = Started(Endpoint(*deaf.getsockname()), policy=policy_of(connect_timeout_s=0.05))
-            assert await is_reset(dial(started.address))
-            await until(lambda: started.counters.dial_failed == 1)
-            for sock in held:
-                sock.close()
-        await started.end()
-
-    run(main())
+        for sock in held:
+            sock.close()
+    await started.end()
 
 
-def test_a_client_that_is_gone_before_the_upstream_answers(run):
-    async def main():
-        upstream = Upstream()
-        started = Started(await upstream.start())
-        client = dial(started.address)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        client.close()
-        await until(lambda: started.counters.opened == 1 and started.counters.open == 0)
-        assert (started.counters.bytes_in, started.counters.bytes_out) == (0, 0)
-        await until(lambda: [one.lost for one in upstream.made] == [True])  # no connection that only we know of
-        await started.end(upstream)
-
-    run(main())
+async def test_a_client_that_is_gone_before_the_upstream_answers(run):
+    upstream = Upstream()
+    started = Started(await upstream.start())
+    client = dial(started.address)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    client.close()
+    await until(lambda: started.counters.opened == 1 and started.counters.open == 0)
+    assert (started.counters.bytes_in, started.counters.bytes_out) == (0, 0)
+    await until(lambda: [one.lost for one in upstream.made] == [True])  # no connection that only we know of
+    await started.end(upstream)
 
 
-def test_the_caps_hold(run):
-    async def main():
-        upstream = Upstream()
-        started = Started(await upstream.start(), policy=policy_of(max_connections=1))
-        with dial(started.address) as client:
-            await until(lambda: started.counters.open == 1)
-            assert await is_reset(dial(started.address))
-            assert started.site.slots.counters.refused_full == 1
-            await send(client, b"hello")
-            assert await receive_exactly(client, 5) == b"hello"
-        await started.end(upstream)
-
-    run(main())
-
-
-def test_drain_waits_for_pipes_and_takes_no_new_ones(run):
-    async def main():
-        upstream = Upstream()
-        started = Started(await upstream.start())
-        with dial(started.address) as client:
-            await until(lambda: started.counters.open == 1)
-            started.forward.stop()
-            draining = asyncio.get_running_loop().create_task(started.forward.drained())
-            with pytest.raises(ConnectionRefusedError):
-                dial(started.address)
-            await send(client, b"hello")
-            assert await receive_exactly(client, 5) == b"hello"
-            assert not draining.done()
-            client.shutdown(socket.SHUT_WR)
-            assert await receive(client) == b""
-            await draining
-        await started.end(upstream)
-
-    run(main())
-
-
-def test_abandon_resets_what_is_left(run):
-    async def main():
-        upstream = Upstream()
-        started = Started(await upstream.start())
-        client = dial(started.address)
+async def test_the_caps_hold(run):
+    upstream = Upstream()
+    started = Started(await upstream.start(), policy=policy_of(max_connections=1))
+    with dial(started.address) as client:
         await until(lambda: started.counters.open == 1)
+        assert await is_reset(dial(started.address))
+        assert started.site.slots.counters.refused_full == 1
+        await send(client, b"hello")
+        assert await receive_exactly(client, 5) == b"hello"
+    await started.end(upstream)
+
+
+async def test_drain_waits_for_pipes_and_takes_no_new_ones(run):
+    upstream = Upstream()
+    started = Started(await upstream.start())
+    with dial(started.address) as client:
+        await until(lambda: started.counters.open == 1)
+        started.forward.stop()
+        draining = asyncio.get_running_loop().create_task(started.forward.drained())
+        with pytest.raises(ConnectionRefusedError):
+            dial(started.address)
+        await send(client, b"hello")
+        assert await receive_exactly(client, 5) == b"hello"
+        assert not draining.done()
+        client.shutdown(socket.SHUT_WR)
+        assert await receive(client) == b""
+        await draining
+    await started.end(upstream)
+
+
+async def test_abandon_resets_what_is_left(run):
+    upstream = Upstream()
+    started = Started(await upstream.start())
+    client = dial(started.address)
+    await until(lambda: started.counters.open == 1)
+    await started.forward.abandon()
+    assert await is_reset(client)
+    await started.end(upstream)
+
+
+async def test_abandon_at_any_moment(run):
+    for turns in range(12):
+        upstream = Upstream()
+        started = Started(await upstream.start())
+        client = dial(started.address)
+        started.forward._acceptor._on_readable()
+        for _ in range(turns):
+            await asyncio.sleep(0)
         await started.forward.abandon()
         assert await is_reset(client)
         await started.end(upstream)
 
-    run(main())
+
+async def test_abandon_while_dialling(run):
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        held = []
+        for _ in range(3):
+            sock = socket.socket()
+            sock.setblocking(False)
+            sock.connect_ex(deaf.getsockname())
+            held.append(sock)
+        started = Started(Endpoint(*deaf.getsockname()))
+        client = dial(started.address)
+        await until(lambda: started.forward._setting_up)
+        await started.forward.abandon()
+        assert await is_reset(client)
+        for sock in held:
+            sock.close()
+    await started.end()
 
 
-def test_abandon_at_any_moment(run):
-    async def main():
-        for turns in range(12):
-            upstream = Upstream()
-            started = Started(await upstream.start())
-            client = dial(started.address)
-            started.forward._acceptor._on_readable()
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            await started.forward.abandon()
-            assert await is_reset(client)
-            await started.end(upstream)
-
-    run(main())
-
-
-def test_abandon_while_dialling(run):
-    async def main():
-        with socket.socket() as deaf:
-            deaf.bind(("127.0.0.1", 0))
-            deaf.listen(0)
-            held = []
-            for _ in range(3):
-                sock = socket.socket()
-                sock.setblocking(False)
-                sock.connect_ex(deaf.getsockname())
-                held.append(sock)
-            started = Started(Endpoint(*deaf.getsockname()))
-            client = dial(started.address)
-            await until(lambda: started.forward._setting_up)
-            await started.forward.abandon()
-            assert await is_reset(client)
-            for sock in held:
-                sock.close()
-        await started.end()
-
-    run(main())
-
-
-def test_an_idle_pipe_ends_where_a_deadline_is_set(run):
-    async def main():
-        upstream = Upstream()
-        started = Started(await upstream.start(), idle_timeout_s=60.0)
-        idle = dial(started.address)
-        await until(lambda: started.counters.open == 1)
-        [pipe] = started.forward._pipes
-        with dial(started.address) as busy:
-            pipe.flow.moved_at -= 61
-            await send(busy, b"hello")
-            assert await receive_exactly(busy, 5) == b"hello"
-            sweeping = started.forward._sweeping
-            started.forward._sweep()
-            sweeping.cancel()
-            assert await is_reset(idle)
-            assert started.counters.idle_closed == 1
-            await send(busy, b"hello")
-            assert await receive_exactly(busy, 5) == b"hello"
-        await started.end(upstream)
-
-    run(main())
+async def test_an_idle_pipe_ends_where_a_deadline_is_set(run):
+    upstream = Upstream()
+    started = Started(await upstream.start(), idle_timeout_s=60.0)
+    idle = dial(started.address)
+    await until(lambda: started.counters.open == 1)
+    [pipe] = started.forward._pipes
+    with dial(started.address) as busy:
+        pipe.flow.moved_at -= 61
+        await send(busy, b"hello")
+        assert await receive_exactly(busy, 5) == b"hello"
+        sweeping = started.forward._sweeping
+        started.forward._sweep()
+        sweeping.cancel()
+        assert await is_reset(idle)
+        assert started.counters.idle_closed == 1
+        await send(busy, b"hello")
+        assert await receive_exactly(busy, 5) == b"hello"
+    await started.end(upstream)

@@ -155,98 +155,83 @@ def fatal(data: bytes) -> int:
         pytest.param(b"\x16\3\1\xff\xff" + bytes(100), RECORD_OVERFLOW, "packet length too long", id="long_record"),
     ],
 )
-def test_a_hello_that_is_refused_gets_its_alert_and_a_line(run, open_tls, sent, alert, cause):
-    async def main():
-        guarded = Guarded(open_tls)
-        with dial(guarded.address) as client:
-            await send(client, sent)
-            assert fatal(await to_end(client)) == alert
-        await until(lambda: guarded.counters.tls_failed == 1 and guarded.counters.open == 0)
-        assert guarded.tells(cause)
-        await guarded.end()
-
-    run(main())
+async def test_a_hello_that_is_refused_gets_its_alert_and_a_line(run, open_tls, sent, alert, cause):
+    guarded = Guarded(open_tls)
+    with dial(guarded.address) as client:
+        await send(client, sent)
+        assert fatal(await to_end(client)) == alert
+    await until(lambda: guarded.counters.tls_failed == 1 and guarded.counters.open == 0)
+    assert guarded.tells(cause)
+    await guarded.end()
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("shown", ["none", "of a stranger"])
-def test_a_client_without_the_certificate_is_told_so(run, tls, ca, version, shown):
-    async def main():
-        guarded = Guarded(tls)
-        with dial(guarded.address) as client:
-            wire = Wire(client, trusting(ca, of=None if shown == "none" else trustme.CA(), version=version))
-            with pytest.raises(ssl.SSLError) as told:
-                await wire.shake_hands_and_read()
-        if shown == "none":
-            wanted = "HANDSHAKE_FAILURE" if version is ssl.TLSVersion.TLSv1_2 else "CERTIFICATE_REQUIRED"
-            cause = "peer did not return a certificate"
-        else:
-            wanted = "UNKNOWN_CA"
-            cause = "the client's certificate"
-        assert wanted in told.value.reason
-        await until(lambda: guarded.counters.tls_failed == 1)
-        assert guarded.tells(cause)
-        assert not guarded.made[0].transport
-        await guarded.end()
-
-    run(main())
+async def test_a_client_without_the_certificate_is_told_so(run, tls, ca, version, shown):
+    guarded = Guarded(tls)
+    with dial(guarded.address) as client:
+        wire = Wire(client, trusting(ca, of=None if shown == "none" else trustme.CA(), version=version))
+        with pytest.raises(ssl.SSLError) as told:
+            await wire.shake_hands_and_read()
+    if shown == "none":
+        wanted = "HANDSHAKE_FAILURE" if version is ssl.TLSVersion.TLSv1_2 else "CERTIFICATE_REQUIRED"
+        cause = "peer did not return a certificate"
+    else:
+        wanted = "UNKNOWN_CA"
+        cause = "the client's certificate"
+    assert wanted in told.value.reason
+    await until(lambda: guarded.counters.tls_failed == 1)
+    assert guarded.tells(cause)
+    assert not guarded.made[0].transport
+    await guarded.end()
 
 
-def test_a_client_that_does_not_trust_us_has_a_line(run, open_tls):
-    async def main():
-        guarded = Guarded(open_tls)
-        with dial(guarded.address) as client:
-            wire = Wire(client, ssl.create_default_context())
-            with pytest.raises(ssl.SSLCertVerificationError):
-                await wire.shake_hands()
-            await wire.flush()
-            await to_end(client)
-        await until(lambda: guarded.lines)
-        assert guarded.lines[0].startswith("TLS failed: tlsv1 alert unknown ca")
-        await guarded.end()
-
-    run(main())
+async def test_a_client_that_does_not_trust_us_has_a_line(run, open_tls):
+    guarded = Guarded(open_tls)
+    with dial(guarded.address) as client:
+        wire = Wire(client, ssl.create_default_context())
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await wire.shake_hands()
+        await wire.flush()
+        await to_end(client)
+    await until(lambda: guarded.lines)
+    assert guarded.lines[0].startswith("TLS failed: tlsv1 alert unknown ca")
+    await guarded.end()
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_record_that_was_changed_on_its_way_gets_its_alert(run, open_tls, ca, version):
-    async def main():
-        guarded = Guarded(open_tls)
-        with dial(guarded.address) as client:
-            wire = Wire(client, trusting(ca, version=version))
-            await wire.shake_hands()
-            wire.tls.write(b"hello")
-            await wire.flush()
-            assert await wire.read() == b"hello"
-            wire.tls.write(b"spoilt")
-            record = bytearray(wire.outgoing.read())
-            record[-1] ^= 1
-            await send(client, bytes(record))
-            with pytest.raises(ssl.SSLError) as told:
-                await wire.read()
-            assert "BAD_RECORD_MAC" in told.value.reason
-            assert await to_end(client) == b""
-        await until(lambda: guarded.counters.open == 0)
-        assert guarded.made[0].received == b"hello"
-        assert guarded.tells("decryption failed or bad record mac, after the handshake")
-        assert guarded.counters.tls_done == 1
-        await guarded.end()
-
-    run(main())
+async def test_a_record_that_was_changed_on_its_way_gets_its_alert(run, open_tls, ca, version):
+    guarded = Guarded(open_tls)
+    with dial(guarded.address) as client:
+        wire = Wire(client, trusting(ca, version=version))
+        await wire.shake_hands()
+        wire.tls.write(b"hello")
+        await wire.flush()
+        assert await wire.read() == b"hello"
+        wire.tls.write(b"spoilt")
+        record = bytearray(wire.outgoing.read())
+        record[-1] ^= 1
+        await send(client, bytes(record))
+        with pytest.raises(ssl.SSLError) as told:
+            await wire.read()
+        assert "BAD_RECORD_MAC" in told.value.reason
+        assert await to_end(client) == b""
+    await until(lambda: guarded.counters.open == 0)
+    assert guarded.made[0].received == b"hello"
+    assert guarded.tells("decryption failed or bad record mac, after the handshake")
+    assert guarded.counters.tls_done == 1
+    await guarded.end()
 
 
-def test_what_comes_behind_the_failure_does_not_turn_the_alert_into_a_reset(run, open_tls):
-    async def main():
-        guarded = Guarded(open_tls)
-        with dial(guarded.address) as client:
-            await send(client, hello(b"\3\1"))
-            data = await receive(client)
-            await send(client, bytes(64 * 1024))
-            assert fatal(data + await to_end(client)) == PROTOCOL_VERSION
-        await until(lambda: guarded.counters.open == 0)
-        await guarded.end()
-
-    run(main())
+async def test_what_comes_behind_the_failure_does_not_turn_the_alert_into_a_reset(run, open_tls):
+    guarded = Guarded(open_tls)
+    with dial(guarded.address) as client:
+        await send(client, hello(b"\3\1"))
+        data = await receive(client)
+        await send(client, bytes(64 * 1024))
+        assert fatal(data + await to_end(client)) == PROTOCOL_VERSION
+    await until(lambda: guarded.counters.open == 0)
+    await guarded.end()
 
 
 @pytest.mark.parametrize("how", ["silent", "sending"])
@@ -268,54 +253,48 @@ def test_a_failed_connection_is_kept_for_no_longer_than_it_takes(run, open_tls, 
     run(main())
 
 
-def test_the_deadline_of_the_handshake_is_a_cause_and_a_probe_of_the_port_is_none(run, open_tls):
-    async def main():
-        guarded = Guarded(open_tls, tls_timeout_s=0.05)
-        dial(guarded.address).close()
-        await until(lambda: guarded.counters.accepted == 1 and not guarded.counters.open)
-        assert (guarded.lines, guarded.counters.tls_failed) == ([], 0)
-        with dial(guarded.address) as client:
-            await send(client, hello()[:20])
-            client.shutdown(socket.SHUT_WR)
-            await until(lambda: guarded.counters.tls_failed == 1)
-        with dial(guarded.address) as client:
-            await until(lambda: guarded.counters.tls_failed == 2)
-        assert guarded.tells("ended by the client in the middle of the handshake", "tls_timeout")
-        assert guarded.counters.tls_faults == {"gone": 1, "timeout": 1}
-        await guarded.end()
-
-    run(main())
+async def test_the_deadline_of_the_handshake_is_a_cause_and_a_probe_of_the_port_is_none(run, open_tls):
+    guarded = Guarded(open_tls, tls_timeout_s=0.05)
+    dial(guarded.address).close()
+    await until(lambda: guarded.counters.accepted == 1 and not guarded.counters.open)
+    assert (guarded.lines, guarded.counters.tls_failed) == ([], 0)
+    with dial(guarded.address) as client:
+        await send(client, hello()[:20])
+        client.shutdown(socket.SHUT_WR)
+        await until(lambda: guarded.counters.tls_failed == 1)
+    with dial(guarded.address) as client:
+        await until(lambda: guarded.counters.tls_failed == 2)
+    assert guarded.tells("ended by the client in the middle of the handshake", "tls_timeout")
+    assert guarded.counters.tls_faults == {"gone": 1, "timeout": 1}
+    await guarded.end()
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("behind", [b"", b"unread"])
-def test_the_end_is_said_while_we_still_read(run, open_tls, ca, version, behind):
-    async def main():
-        guarded = Guarded(open_tls)
-        with dial(guarded.address) as client:
-            wire = Wire(client, trusting(ca, version=version))
-            await wire.shake_hands()
-            wire.tls.write(b"hello")
+async def test_the_end_is_said_while_we_still_read(run, open_tls, ca, version, behind):
+    guarded = Guarded(open_tls)
+    with dial(guarded.address) as client:
+        wire = Wire(client, trusting(ca, version=version))
+        await wire.shake_hands()
+        wire.tls.write(b"hello")
+        await wire.flush()
+        assert await wire.read() == b"hello"
+        [one] = guarded.made
+        heard: list[bytes] = []
+        one.data_received = heard.append  # type: ignore[method-assign, assignment]  # no echo behind our end
+        one.transport.write(b"goodbye")
+        say_end(one.transport)
+        assert await wire.read() == b"goodbye"
+        assert await wire.read() == b"", "close_notify"
+        if behind:
+            wire.tls.write(behind)
             await wire.flush()
-            assert await wire.read() == b"hello"
-            [one] = guarded.made
-            heard: list[bytes] = []
-            one.data_received = heard.append  # type: ignore[method-assign, assignment]  # no echo behind our end
-            one.transport.write(b"goodbye")
-            say_end(one.transport)
-            assert await wire.read() == b"goodbye"
-            assert await wire.read() == b"", "close_notify"
-            if behind:
-                wire.tls.write(behind)
-                await wire.flush()
-                await until(lambda: heard == [behind])
-            await wire.call(wire.tls.unwrap)
-            client.shutdown(socket.SHUT_WR)
-            await until(lambda: one.lost)
-        assert guarded.lines == []
-        await guarded.end()
-
-    run(main())
+            await until(lambda: heard == [behind])
+        await wire.call(wire.tls.unwrap)
+        client.shutdown(socket.SHUT_WR)
+        await until(lambda: one.lost)
+    assert guarded.lines == []
+    await guarded.end()
 
 
 REQUESTS = [
@@ -328,53 +307,44 @@ REQUESTS = [
 
 @pytest.mark.parametrize("sent", REQUESTS)
 @pytest.mark.parametrize("pieces", [1, 3])
-def test_plain_http_is_answered_and_told(run, open_tls, sent, pieces):
-    async def main():
-        guarded = Guarded(open_tls)
-        with dial(guarded.address) as client:
-            for at in range(pieces):
-                await send(client, sent[at : at + 1] if at < pieces - 1 else sent[at:])
-                await until(lambda: guarded.counters.handshakes or guarded.counters.tls_failed)
-            answer = await to_end(client)
-        head, _, text = answer.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-        assert b"\r\nConnection: close\r\n" in head
-        assert text == (b"" if sent.startswith(b"HEAD") else module._PLAIN_TEXT)
-        await until(lambda: guarded.counters.tls_failed == 1 and not guarded.counters.open)
-        assert guarded.tells("http request")
-        assert "answered 400" in guarded.lines[0]
-        assert guarded.counters.tls_faults == {"http_on_tls_port": 1}
-        await guarded.end()
-
-    run(main())
+async def test_plain_http_is_answered_and_told(run, open_tls, sent, pieces):
+    guarded = Guarded(open_tls)
+    with dial(guarded.address) as client:
+        for at in range(pieces):
+            await send(client, sent[at : at + 1] if at < pieces - 1 else sent[at:])
+            await until(lambda: guarded.counters.handshakes or guarded.counters.tls_failed)
+        answer = await to_end(client)
+    head, _, text = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"\r\nConnection: close\r\n" in head
+    assert text == (b"" if sent.startswith(b"HEAD") else module._PLAIN_TEXT)
+    await until(lambda: guarded.counters.tls_failed == 1 and not guarded.counters.open)
+    assert guarded.tells("http request")
+    assert "answered 400" in guarded.lines[0]
+    assert guarded.counters.tls_faults == {"http_on_tls_port": 1}
+    await guarded.end()
 
 
-def test_half_a_word_of_http_waits_for_its_deadline(run, open_tls):
-    async def main():
-        guarded = Guarded(open_tls, tls_timeout_s=0.05)
-        with dial(guarded.address) as client:
-            await send(client, b"PO")
-            await until(lambda: guarded.counters.tls_failed == 1)
-        assert guarded.tells("tls_timeout")
-        await guarded.end()
-
-    run(main())
+async def test_half_a_word_of_http_waits_for_its_deadline(run, open_tls):
+    guarded = Guarded(open_tls, tls_timeout_s=0.05)
+    with dial(guarded.address) as client:
+        await send(client, b"PO")
+        await until(lambda: guarded.counters.tls_failed == 1)
+    assert guarded.tells("tls_timeout")
+    await guarded.end()
 
 
 @pytest.mark.parametrize("header", [V1, V2, LOCAL])
-def test_a_proxy_header_that_is_not_expected_is_told(run, open_tls, header):
-    async def main():
-        guarded = Guarded(open_tls)
-        with dial(guarded.address) as client:
-            await send(client, header + hello())
-            assert await to_end(client) == b"", "OpenSSL has no alert for what is no TLS"
-        await until(lambda: guarded.counters.tls_failed == 1)
-        assert guarded.tells("a connection begins with a PROXY header, and none is expected")
-        assert 'proxy_protocol = "require"' in guarded.lines[0]
-        assert guarded.counters.tls_faults == {"proxy_header_unexpected": 1}
-        await guarded.end()
-
-    run(main())
+async def test_a_proxy_header_that_is_not_expected_is_told(run, open_tls, header):
+    guarded = Guarded(open_tls)
+    with dial(guarded.address) as client:
+        await send(client, header + hello())
+        assert await to_end(client) == b"", "OpenSSL has no alert for what is no TLS"
+    await until(lambda: guarded.counters.tls_failed == 1)
+    assert guarded.tells("a connection begins with a PROXY header, and none is expected")
+    assert 'proxy_protocol = "require"' in guarded.lines[0]
+    assert guarded.counters.tls_faults == {"proxy_header_unexpected": 1}
+    await guarded.end()
 
 
 def test_the_words_of_a_cause_are_of_a_closed_list():
