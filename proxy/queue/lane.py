@@ -60,8 +60,11 @@ class Lane:
     @property
     def is_idle(self) -> bool:
         """Whether one that has just come may go before any other."""
-        few = len(self.ready) + self.out + self.coming < self.rule.concurrency + AHEAD
-        return few and not (self._rests or self.may_have_more or self.rule.strict or self.breaker.state is OPEN)
+        # Those that are coming are in memory in any case, and to fetch one costs as much as to keep it.
+        rule, here = self.rule, len(self.ready) + self.out
+        if here >= rule.concurrency + AHEAD or here + self.coming >= MOST_HERE:
+            return False
+        return not (self._rests or self.may_have_more or rule.strict or self.breaker.state is OPEN)
 
     def fetching(self) -> None:
         """The store is asked; what comes from now on is not in its answer."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.core.delivery import Deliver, DeliveryRule, RetryRule
-from proxy.queue.lane import AHEAD, Lane
+from proxy.queue.lane import AHEAD, MOST_HERE, Lane
 from proxy.queue.records import Condition, Parcel, Settlement, Taken, Try
 
 RULE = DeliveryRule(Deliver.QUEUE, concurrency=2, retry=RetryRule(first_s=10.0, most_s=100.0, for_s=1000.0))
@@ -124,6 +124,11 @@ def test_what_has_just_come_goes_first_only_where_nothing_waits() -> None:
     assert not lane(0, replace(RULE, strict=True)).is_idle
     full = lane(AHEAD + RULE.concurrency)
     assert not full.is_idle
+    one = lane(0)
+    one.coming = MOST_HERE - 1
+    assert one.is_idle
+    one.coming = MOST_HERE
+    assert not one.is_idle, "so many are in memory at most"
 
 
 def test_what_was_not_sent_is_given_back() -> None:
