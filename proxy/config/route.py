@@ -195,8 +195,8 @@ class RouteReader:
             what = '"free" would pass the whole body on before its signature is checked'
             view.wrong("body", what, 'write body = "tail" or "hold"')
         if guards.signature.whole_body and asked == "tail":
-            what = f"the signature of {self._label(guards)} can only be checked on the whole body"
-            view.wrong("body", what, 'write body = "hold", or leave `body` out')
+            text = f"body = 'tail' is taken for 'hold': {self._label(guards)} signs what only the whole body shows"
+            view.warn("H323", "body", text)
         return BodyMode.HOLD if guards.signature.whole_body else BodyMode(asked or "tail")
 
     def _observe(self, name: str, view: Table) -> bool:

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from proxy.config.load import load
+from proxy.config.problems import rule_of
 from proxy.config.route import LEAST_BURST, USUAL_METHODS
 from proxy.config.schema import SECTIONS
 from proxy.core.addresses import Peer
@@ -47,10 +48,14 @@ def test_a_route_that_says_everything(place: Workplace) -> None:
         (ALLOW + 'body = "hold"\n', BodyMode.HOLD),
         (TOKEN + 'body = "tail"\n', BodyMode.TAIL),
         ('provider = "mailgun"\nsecrets = "file:token"\n', BodyMode.HOLD),
+        ('provider = "mailgun"\nsecrets = "file:token"\nbody = "tail"\n', BodyMode.HOLD),
     ],
 )
 def test_body_modes(place: Workplace, text: str, mode: BodyMode) -> None:
-    assert place.routes(route(text))["a"].body is mode
+    loaded = place.load(route(text))
+    assert loaded.policy.routes[0].body is mode
+    told = [one for one in loaded.settings.warnings if rule_of(one) == "H323"]
+    assert len(told) == ("tail" in text and mode is BodyMode.HOLD)
 
 
 def test_limits_are_tightened_by_key_or_table(place: Workplace) -> None:
@@ -194,7 +199,6 @@ BAD = [
     ('path = "/a"', "3: route.a", "nothing guards", OPEN_HINT),
     ("", "3: route.a", "nothing guards", "--allow"),
     (GITHUB + 'body = "free"', "6: route.a.body", "before its signature is checked", '"tail" or "hold"'),
-    ('provider = "mailgun"\nsecrets = "file:token"\nbody = "tail"', "6: route.a.body", "whole body", '"hold"'),
     (ALLOW + 'events = ["push"]', "5: route.a.events", "no header that names the event", "where = {"),
     ('provider = "lob"\nsecrets = "file:token"\nevents = ["x"]', "6: route.a.events", "no header", "where = {"),
     (
