@@ -55,11 +55,10 @@ def main(argv: Sequence[str]) -> int:
 def build_parser() -> Parser:
     """The parser of the command."""
     parser = Parser(prog="hookward enrol", description="Open a one-time code by which an agent joins this relay.")
-    parser.add_argument("name", metavar="NAME", help="the agent, as in [agent.NAME] of the configuration")
-    parser.add_argument("-c", "--config", metavar="PATH", help="the TOML file of the relay [HOOKWARD_CONFIG]")
-    parser.add_argument(
-        "--relay", metavar="HOST:PORT", help="where the agent reaches this relay; left out, what the certificate says"
-    )
+    add = parser.add_argument
+    add("name", metavar="NAME", help="the agent, as in [agent.NAME] of the configuration")
+    add("-c", "--config", metavar="PATH", help="the TOML file of the relay [HOOKWARD_CONFIG]")
+    add("--relay", metavar="HOST:PORT", help="where the agent reaches this relay; left out, what the certificate says")
     return parser
 
 

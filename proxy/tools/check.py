@@ -41,13 +41,7 @@ from proxy.queue.strays import stray_notes
 from proxy.tools.explain import read_file
 from proxy.tools.ip_sets import SetRow, sentence, show_age
 from proxy.tools.lint import lint
-from proxy.tools.start import (
-    check_user,
-    errors_of_ports,
-    problems_with_log,
-    problems_with_stores,
-    problems_with_user,
-)
+from proxy.tools.start import check_user, errors_of_ports, problems_with_log, problems_with_stores, problems_with_user
 from proxy.tools.units import installed_unit
 from proxy.values import frozen
 
@@ -150,12 +144,11 @@ def build_parser() -> RunParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
-    parser.add_argument("-h", "--help", action="store_true", help="show this, and the rules")
-    parser.add_argument("--silence", metavar="ID", action="append", default=[], help="leave out the warnings of a rule")
-    parser.add_argument("--strict", action="store_true", help="exit 78 where there is a warning")
-    parser.add_argument(
-        "--elsewhere", action="store_true", help="for another host: leave out users, folders and ports of this one"
-    )
+    add = parser.add_argument
+    add("-h", "--help", action="store_true", help="show this, and the rules")
+    add("--silence", metavar="ID", action="append", default=[], help="leave out the warnings of a rule")
+    add("--strict", action="store_true", help="exit 78 where there is a warning")
+    add("--elsewhere", action="store_true", help="for another host: leave out users, folders and ports of this one")
     add_run_flags(parser)
     return parser
 

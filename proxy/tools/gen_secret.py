@@ -54,14 +54,11 @@ def main(argv: Sequence[str]) -> int:
 def build_parser() -> Parser:
     """The parser of the command."""
     parser = Parser(prog="hookward gen-secret", description="Make a new secret of the right form and length.")
-    parser.add_argument(
-        "provider", metavar="PROVIDER", nargs="?", help="the provider it is for; without one, 64 hex characters"
-    )
-    parser.add_argument("--out", metavar="FILE", help="write it into a new file, not to standard output")
-    parser.add_argument("--owner", metavar="USER", help="the owner of the file")
-    parser.add_argument(
-        "--group", metavar="GROUP", help="the group that may read it (mode 0640); of what root makes, the folder's"
-    )
+    add = parser.add_argument
+    add("provider", metavar="PROVIDER", nargs="?", help="the provider it is for; without one, 64 hex characters")
+    add("--out", metavar="FILE", help="write it into a new file, not to standard output")
+    add("--owner", metavar="USER", help="the owner of the file")
+    add("--group", metavar="GROUP", help="the group that may read it (mode 0640); of what root makes, the folder's")
     return parser
 
 

@@ -67,14 +67,13 @@ def build_parser() -> Parser:
         description="Write a first configuration and its secret, and say what to enter at the provider. Without a "
         "provider it asks on a terminal; what is there already is never overwritten.",
     )
-    parser.add_argument("words", metavar="PROVIDER PATH", nargs="*", help=f"whose deliveries, and the file: ./{_FILE}")
-    parser.add_argument("--listen", metavar="ADDRESS", help=f"where to listen: {DEFAULT_LISTEN}")
-    parser.add_argument("--upstream", metavar="ADDRESS", help=f"the application: {DEFAULT_UPSTREAM}")
-    parser.add_argument("--path", metavar="PATH", help="where deliveries arrive: /hooks/PROVIDER")
-    parser.add_argument(
-        "--public-url", metavar="URL", help="the URL by which providers reach this host: https://hooks.example.com"
-    )
-    parser.add_argument("--yes", action="store_true", help="ask nothing: take what is usual")
+    add = parser.add_argument
+    add("words", metavar="PROVIDER PATH", nargs="*", help=f"whose deliveries, and the file: ./{_FILE}")
+    add("--listen", metavar="ADDRESS", help=f"where to listen: {DEFAULT_LISTEN}")
+    add("--upstream", metavar="ADDRESS", help=f"the application: {DEFAULT_UPSTREAM}")
+    add("--path", metavar="PATH", help="where deliveries arrive: /hooks/PROVIDER")
+    add("--public-url", metavar="URL", help="the URL by which providers reach this host: https://hooks.example.com")
+    add("--yes", action="store_true", help="ask nothing: take what is usual")
     return parser
 
 

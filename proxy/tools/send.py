@@ -47,32 +47,27 @@ def build_parser() -> Parser:
         epilog=f"kinds of --tamper:\n{kinds}\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "provider",
         metavar="PROVIDER",
         nargs="?",
         help="whose delivery: a name of `hookward providers`, or a scheme of the file",
     )
-    parser.add_argument("event", metavar="EVENT", nargs="?", help="which event; the most common one by default")
-    parser.add_argument("--url", help="where to: http:// or https:// [with --config, our own listener]")
+    add("event", metavar="EVENT", nargs="?", help="which event; the most common one by default")
+    add("--url", help="where to: http:// or https:// [with --config, our own listener]")
     add_secret_flags(parser)
-    parser.add_argument(
-        "-c", "--config", metavar="PATH", help="take the secret, the URL and own schemes from a route of this file"
-    )
-    parser.add_argument("--route", metavar="NAME", help="which route of --config [the one of PROVIDER]")
-    parser.add_argument("--form", action="store_true", help="send the JSON in a form, where the provider may")
-    parser.add_argument("--tamper", metavar="KIND", choices=TAMPERS, help="make it wrong in one of the ways below")
-    parser.add_argument("--body", metavar="FILE", help='send this instead of the sample; "-" is standard input')
-    parser.add_argument(
-        "--header", metavar="'NAME: VALUE'", action="append", default=[], help="add or replace a header"
-    )
-    parser.add_argument("--method", help="the method [POST]")
-    parser.add_argument("--public-url", metavar="URL", help="the URL to sign, if it is not that of --url")
-    parser.add_argument("--insecure", action="store_true", help="do not verify the certificate")
-    parser.add_argument("--cafile", metavar="PATH", help="CAs to trust, in PEM, instead of the system's")
-    parser.add_argument(
-        "--save", metavar="FILE", help="write the request into a file (mode 0600) instead of sending it"
-    )
+    add("-c", "--config", metavar="PATH", help="take the secret, the URL and own schemes from a route of this file")
+    add("--route", metavar="NAME", help="which route of --config [the one of PROVIDER]")
+    add("--form", action="store_true", help="send the JSON in a form, where the provider may")
+    add("--tamper", metavar="KIND", choices=TAMPERS, help="make it wrong in one of the ways below")
+    add("--body", metavar="FILE", help='send this instead of the sample; "-" is standard input')
+    add("--header", metavar="'NAME: VALUE'", action="append", default=[], help="add or replace a header")
+    add("--method", help="the method [POST]")
+    add("--public-url", metavar="URL", help="the URL to sign, if it is not that of --url")
+    add("--insecure", action="store_true", help="do not verify the certificate")
+    add("--cafile", metavar="PATH", help="CAs to trust, in PEM, instead of the system's")
+    add("--save", metavar="FILE", help="write the request into a file (mode 0600) instead of sending it")
     return parser
 
 

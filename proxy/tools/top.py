@@ -63,13 +63,12 @@ def build_parser() -> SearchParser:
     parser = SearchParser(
         prog="hookward top", description="Show the routes of a running hookward, live. The key q ends it."
     )
+    add = parser.add_argument
     add_process_flags(parser)
-    parser.add_argument(
-        "--interval", metavar="SECONDS", type=float, default=1.0, help="how often the figures are read [1]"
-    )
-    parser.add_argument("--once", action="store_true", help="print one table and end")
-    parser.add_argument("--tui", action="store_true", help="show the deliveries instead, to be looked at and replayed")
-    parser.add_argument("words", metavar="WORD", nargs="*", help="with --tui: only what these search words find")
+    add("--interval", metavar="SECONDS", type=float, default=1.0, help="how often the figures are read [1]")
+    add("--once", action="store_true", help="print one table and end")
+    add("--tui", action="store_true", help="show the deliveries instead, to be looked at and replayed")
+    add("words", metavar="WORD", nargs="*", help="with --tui: only what these search words find")
     return parser
 
 

@@ -113,16 +113,15 @@ def build_parser() -> RunParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
-    parser.add_argument(
-        "--socket", action="store_true", help="let systemd hold the sockets: a restart loses no connection"
-    )
-    parser.add_argument("--agent", action="store_true", help="of an agent, which dials relays and listens on nothing")
-    parser.add_argument("--name", help="the name of the units (hookward, or hookward-agent)")
+    add = parser.add_argument
+    add("--socket", action="store_true", help="let systemd hold the sockets: a restart loses no connection")
+    add("--agent", action="store_true", help="of an agent, which dials relays and listens on nothing")
+    add("--name", help="the name of the units (hookward, or hookward-agent)")
     agent = parser.add_argument_group("with --agent")
     for flag in _AGENT_FLAGS:
         agent.add_argument(flag, metavar="VALUE", action="append", default=[], help="as of `hookward agent`")
-    parser.add_argument("--systemd", type=int, metavar="VERSION", help="the systemd that they are for [this host's]")
-    parser.add_argument("--write", metavar="FOLDER", help="write the units there instead of printing them")
+    add("--systemd", type=int, metavar="VERSION", help="the systemd that they are for [this host's]")
+    add("--write", metavar="FOLDER", help="write the units there instead of printing them")
     return parser
 
 
