@@ -9,8 +9,8 @@ that a cluster keeps them on one node, where scripts can reach them. Keys are di
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import cast
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
@@ -65,17 +65,7 @@ class RedisStore:
 
     def __init__(self, url: str) -> None:
         """Connects when it is first asked. Raises StoreError where the URL is none."""
-        try:
-            pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=MAX_CONNECTIONS,
-                timeout=CALL_S,
-                socket_timeout=CALL_S,
-                socket_connect_timeout=CALL_S,
-            )
-        except ValueError:
-            raise StoreError("this is not the URL of a Redis") from None
-        self._redis = Redis.from_pool(pool)
+        self._redis = connect(url, CALL_S, StoreError)
         self._claim = self._redis.register_script(_CLAIM)
         self._release = self._redis.register_script(_RELEASE)
         self._deliver = self._redis.register_script(_DELIVER)
@@ -106,12 +96,27 @@ class RedisStore:
 
 
 async def _call(answer: object) -> object:
+    return await asked(answer, CALL_S, StoreError)
+
+
+def connect(url: str, call_s: float, failed: Callable[[str], Exception], **more: Any) -> Redis:
+    """A client of the Redis at ``url``, for calls of ``call_s`` seconds; where it is none, the error of ``failed``."""
+    limits = {"timeout": call_s, "socket_timeout": call_s, "socket_connect_timeout": call_s}
     try:
-        async with asyncio.timeout(CALL_S):
+        pool = BlockingConnectionPool.from_url(url, max_connections=MAX_CONNECTIONS, **limits, **more)
+    except ValueError:
+        raise failed("this is not the URL of a Redis") from None
+    return Redis.from_pool(pool)
+
+
+async def asked(answer: object, call_s: float, failed: Callable[[str], Exception]) -> Any:
+    """What a Redis answers within ``call_s`` seconds; ``failed`` makes the error where there is nothing."""
+    try:
+        async with asyncio.timeout(call_s):
             return await cast("Awaitable[object]", answer)
     except (RedisError, OSError, TimeoutError) as error:
         # By its class alone: what Redis and the resolver say may quote the URL.
-        raise StoreError(type(error).__name__) from None
+        raise failed(type(error).__name__) from None
 
 
 def _names(keys: Keys) -> list[bytes]:

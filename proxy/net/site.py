@@ -16,6 +16,7 @@ from proxy.core.budget import BufferBudget, Party
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.head_forms import HeadForms
 from proxy.core.keeping import KeepingRelay
+from proxy.core.metric_families import STARTED
 from proxy.core.metrics import Metrics
 from proxy.core.particulars import Arrival
 from proxy.core.policy import Policy, Route
@@ -135,6 +136,7 @@ class Site:
         self.table = policy.table
         self.log = log
         self.metrics = metrics
+        metrics.set(STARTED, self.clock.wall())
         self.budget = BufferBudget(policy.server.buffer_budget)
         self.spill_space = SpillSpace(policy.server.spill_budget)
         metrics.expect(policy.traits)

@@ -47,7 +47,7 @@ from proxy.ops.places import ADMIN, Held, SocketStore, own_places
 from proxy.ops.private import PrivateSocket
 from proxy.ops.privileges import become, owners_of
 from proxy.ops.sets import PublishedSets
-from proxy.ops.status import Gauges
+from proxy.ops.status import measure
 from proxy.ops.stores import Stores
 
 #: How often is looked whether all have ended: often at first, when it is a matter of milliseconds.
@@ -106,7 +106,6 @@ class Worker:
         self._slots = ConnectionSlots(self._faults.note)
         self.site.note = self._faults.note
         self._diagnoser = self.site.diagnoser = Diagnoser(self.site, log.warning)
-        self._gauges = Gauges(self.metrics, self.site, self._slots)
         self.listeners = Listeners(store, unlink=not siblings)
         self._certificates = Certificates(self._loop)
         self._own = OwnListeners(store, self._certificates)
@@ -310,7 +309,7 @@ class Worker:
 
     def snapshot(self) -> Snapshot:
         """The metrics of this worker, as they are now."""
-        self._gauges.refresh(self._log.dropped, self.listeners.open)
+        measure(self.site, self._slots, self._log.dropped, self.listeners.open)
         self.metrics.set(LOG_WITHHELD, self._log.withheld)
         self.metrics.set(JOURNAL_DROPPED, standard_error.dropped())
         self._sets.measure()

@@ -12,15 +12,15 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from proxy.net.duplicates_redis import asked, connect
 from proxy.queue import redis_scripts as scripts
 from proxy.queue.group_commit import CommitStatistics
 from proxy.queue.records import Choice, Kept, LaneCount, Parcel, QueueError, QueueFullError, Settlement, Taken, Try
@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 
 #: One call. A Redis that takes longer is as good as none: the sender is told 503.
 CALL_S = 5.0
-MAX_CONNECTIONS = 32
 #: An upload that was not finished is gone after so many seconds.
 UPLOAD_S = 3600
 PAGE = 100
@@ -65,7 +64,8 @@ class QueueRedis:
         self.max_bytes = max_bytes
         self.statistics = CommitStatistics()
         self.is_durable = False  # until Redis has said so
-        self.redis = _connect(url)
+        # What got no answer may have happened: nothing is tried again.
+        self.redis = connect(url, CALL_S, QueueError, retry=Retry(NoBackoff(), 0))
         self._claims = CourierClaims(lease_s)
         self._beating: asyncio.Task[None] | None = None
         self._said: str | None = None
@@ -334,24 +334,4 @@ class QueueRedis:
         return await self._call(self.redis.register_script(script)(keys=[PREFIX], args=cast("Any", arguments)))
 
     async def _call(self, answer: object) -> Any:
-        try:
-            async with asyncio.timeout(CALL_S):
-                return await cast("Awaitable[object]", answer)
-        except (RedisError, OSError, TimeoutError) as error:
-            # By its class alone: what Redis and the resolver say may quote the URL.
-            raise QueueError(f"Redis: {type(error).__name__}") from None
-
-
-def _connect(url: str) -> Redis:
-    try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=MAX_CONNECTIONS,
-            timeout=CALL_S,
-            socket_timeout=CALL_S,
-            socket_connect_timeout=CALL_S,
-            retry=Retry(NoBackoff(), 0),  # what got no answer may have happened
-        )
-    except ValueError:
-        raise QueueError("this is not the URL of a Redis") from None
-    return Redis.from_pool(pool)
+        return await asked(answer, CALL_S, lambda what: QueueError(f"Redis: {what}"))

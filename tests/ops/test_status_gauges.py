@@ -18,7 +18,7 @@ from proxy.net.site import Site
 from proxy.net.tcp_forward import TcpForward
 from proxy.ops.listeners import Listeners, ListenerSpec
 from proxy.ops.places import SocketStore
-from proxy.ops.status import Gauges
+from proxy.ops.status import measure
 
 
 def test_what_others_count_is_taken_over():
@@ -47,7 +47,7 @@ def test_what_others_count_is_taken_over():
         assert isinstance(server, TcpForward)
         server.counters.opened, server.counters.open, server.counters.dial_failed = 21, 22, 23
         server.counters.bytes_in, server.counters.bytes_out = 24, 25
-        Gauges(metrics, site, slots).refresh(19, listeners.open)
+        measure(site, slots, 19, listeners.open)
         listeners.stop()
         site.clock.close()
         return metrics.expose()
