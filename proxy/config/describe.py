@@ -237,6 +237,8 @@ def _proofs(route: Route) -> list[str]:
         found.append(f"Proof: {_signature(route.provider, route.signature)}.")
     if route.token is not None:
         found.append(f"Proof: {_token(route.provider, route.token)}.")
+    if any(endpoint.verifies for endpoint in route.upstream):
+        found.append("Proof: checked by the agent, which has the secrets.")
     if route.client_names is not None:
         found.append(f"Proof: a client certificate of {' or '.join(sorted(route.client_names))}.")
     return found or ["Proof: none."]

@@ -137,6 +137,8 @@ def guards(route: Route) -> list[str]:
     if route.token is not None:
         place = token_place(route.token.kind, route.token.name)
         found.append(f"token in {place} ({count(len(route.token.secrets), 'secret')})")
+    if any(endpoint.verifies for endpoint in route.upstream):
+        found.append("a proof that its agent checks")
     if route.client_names is not None:
         found.append(f"client certificate of {', '.join(sorted(route.client_names))}")
     if route.allow is not None or route.deny:

@@ -9,6 +9,7 @@ import pytest
 import trustme
 
 from proxy.config import agents, table_keys
+from proxy.config.describe import describe
 from proxy.config.given_flags import parse_flags
 from proxy.config.load import load_namespace
 from proxy.config.settings import Dials
@@ -16,6 +17,7 @@ from proxy.core.addresses import AddressSet, Peer
 from proxy.core.policy import Exposure
 from proxy.core.signing.encodings import encode_base64url
 from proxy.errors import ConfigError
+from proxy.ops.banner import guards
 
 RELAY = """
 listen = ["127.0.0.1:0"]
@@ -151,8 +153,11 @@ def test_a_key_by_another_reference_is_one_as_well(folder: Path) -> None:
 
 def test_the_verdict_may_be_the_agents(folder: Path) -> None:
     text = RELAY.replace('secrets = ["file:secret"]', 'verify = "agent"')
-    [route] = loaded(folder, text).policy.routes
+    load = loaded(folder, text)
+    [route] = load.policy.routes
     assert (route.signature, route.token, route.endpoint_check, route.provider) == (None, None, None, "github")
+    assert "Proof: checked by the agent" in describe(load)
+    assert guards(route) == ["a proof that its agent checks"]
     assert all(endpoint.verifies for endpoint in route.upstream)
     [bare] = loaded(folder, text.replace('provider = "github"\n', "")).policy.routes
     assert (bare.provider, bare.signature) == ("", None)
