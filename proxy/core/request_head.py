@@ -51,6 +51,8 @@ _CR = 0x0D
 NONE, LENGTH, CHUNKED, _ = Framing
 # Tunnels and echoes, never for a guard; what else is a token is a question for the route.
 _NEVER_METHODS = frozenset({b"CONNECT", b"TRACE", b"TRACK"})
+#: What Connection says nearly always, and whether that is to close.
+_USUAL_OPTIONS = {b"keep-alive": False, b"close": True}
 # An upstream that reads "_" or "." as "-" would frame or route by these. A proxy in front of us that takes no tab for
 # a blank (RFC 9110 section 5.6.3 does) would see another value of them than we do.
 _FRAMING_NAMES = frozenset({b"content-length", b"transfer-encoding", b"host"})
@@ -168,8 +170,8 @@ def _asks_close(values: dict[bytes, bytes], repeated: frozenset[bytes], fields: 
     value = values[b"connection"]
     if b"connection" in repeated:
         value = b",".join(value_of(entry) for entry in fields if entry[0] == b"connection")
-    elif value == b"keep-alive":
-        return False
+    elif value in _USUAL_OPTIONS:
+        return _USUAL_OPTIONS[value]
     return any(option.strip(b" \t").lower() == b"close" for option in value.split(b","))
 
 

@@ -72,8 +72,7 @@ class ConnectionSlot:
         """Count the connection for its address: the last check. False (counted, the slot given back) where that
         address has too many.
 
-        Unix sockets and trusted proxies speak for many clients: there is no cap on them, but where a PROXY header
-        ``named`` the address of one.
+        There is no cap on what speaks for many clients.
         """
         counters = self._slots.counters
         if counters.open > room_for(peer, policy, policy.server.max_connections, lasting=lasting):
@@ -83,8 +82,7 @@ class ConnectionSlot:
         groups = self._slots.groups
         group = peer.group
         count = groups.get(group, 0)
-        many = not peer.version or (peer in policy.trusted_proxies and not named)
-        if count >= policy.server.max_connections_per_address and not many:
+        if count >= policy.server.max_connections_per_address and not speaks_for_many(peer, policy, named=named):
             counters.refused_per_address += 1
             self._turn_away(MANY_OF_ADDRESS, peer)
             return False
@@ -130,9 +128,15 @@ def room_for(peer: Peer, policy: Policy, most: int, *, lasting: bool = False) ->
     """How many of ``most`` there may be for this one to come: unlisted addresses leave a share to listed ones, and what
     may be silent for as long as it likes (``lasting``) leaves it to connections of routes.
     """
-    if peer in policy.reserved_for or not (policy.reserved_for or (lasting and policy.routes)):
+    reserved = policy.reserved_for
+    if not (reserved or (lasting and policy.routes)) or peer in reserved:
         return most
     return policy.server.open_to_strangers(most)
+
+
+def speaks_for_many(peer: Peer, policy: Policy, *, named: bool) -> bool:
+    """Whether many clients come from there: it is a unix socket, or a trusted proxy that no PROXY header ``named``."""
+    return not peer.version or (peer in policy.trusted_proxies and not named)
 
 
 class PolicyHolder(Protocol):

@@ -19,6 +19,8 @@ LINGER_BYTES = 32 * 1024 * 1024
 #: Whether the client still takes what was written is looked at this often.
 CHECK_S = 1.0
 
+_, _, _, REFUSING, CLOSING, CLOSED = ClientState
+
 
 class Leaving(asyncio.BufferedProtocol):
     """The protocol of a connection that ends. One of ``linger``, ``close`` and ``abort`` has to be called at once."""
@@ -49,21 +51,20 @@ class Leaving(asyncio.BufferedProtocol):
 
     def linger(self) -> None:
         """Close without losing the answer to a reset: end our side, and discard what still comes."""
-        self._state = CLIENT_MOVES[self._state][ClientState.REFUSING]
+        self._state = CLIENT_MOVES[self._state][REFUSING]
         self.deadline = self._site.clock.after(LINGER_S)
         self._reading.resume_all()
         self._writing.end()
 
     def close(self) -> None:
         """Close, once all that was written has left."""
-        self._state = CLIENT_MOVES[self._state][ClientState.CLOSING]
-        self.deadline = self._site.clock.after(CHECK_S)
+        self._state = CLIENT_MOVES[self._state][CLOSING]
         self._writing.close()
 
     def abort(self) -> None:
         """Close now, and by reset: an answer that ends with its connection must not look complete."""
-        if self._state is not ClientState.CLOSING:
-            self._state = CLIENT_MOVES[self._state][ClientState.CLOSING]
+        if self._state is not CLOSING:
+            self._state = CLIENT_MOVES[self._state][CLOSING]
         self._writing.reset()
 
     def drain(self) -> None:
@@ -74,7 +75,7 @@ class Leaving(asyncio.BufferedProtocol):
         self.deadline = self._site.clock.after(CHECK_S)
         if self._writing.is_late(now, self._site.policy.limits.write_timeout_s):
             self.abort()
-        elif self._state is ClientState.REFUSING and not self._writing.unwritten:
+        elif self._state is REFUSING and not self._writing.unwritten:
             self.close()
         elif not self._writing.is_stalled:
             # Closing waits for the last answer as long as the client takes some of it.
@@ -99,7 +100,7 @@ class Leaving(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._state = CLIENT_MOVES[self._state][ClientState.CLOSED]
+        self._state = CLIENT_MOVES[self._state][CLOSED]
         self._site.clock.unwatch(self)
         self._site.connections.discard(self)
         self._reading.transport = self._writing.transport = None
