@@ -65,7 +65,8 @@ def _of_route(route: Route, settings: Settings, now: float) -> Iterator[Note]:
     yield from _of_scheme(route)
     yield from _of_token(route, settings)
     proves = route.signature is not None or route.token is not None or route.client_names is not None
-    if route.allow is not None and not proves:
+    judged = any(endpoint.verifies for endpoint in route.upstream)
+    if route.allow is not None and not (proves or judged):
         yield Note("H202", "only the address is checked")
     yield from _of_upstream(route)
 

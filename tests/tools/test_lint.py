@@ -43,10 +43,12 @@ def said(place: Workplace, text: str) -> list[str]:
     return sorted(rule_of(one) for one in (*loaded.settings.warnings, *lint(loaded, NOW)))
 
 
-def test_an_agent_is_not_reached_in_clear(place: Workplace):
+def test_an_agent_is_not_reached_in_clear_and_may_check_the_proof(place: Workplace):
     trustme.CA().issue_cert("a.test").private_key_and_cert_chain_pem.write_to_path(str(place.secret("pem", b"")))
     agent = '[tls]\ncert = "pem"\nkey = "pem"\n[agent.ci]\nkey = "file:ci.key"\nroutes = ["a"]\n'
     assert said(place, PUBLIC + agent + ROUTE + 'upstream = "agent:ci"\n') == []
+    there = ROUTE.replace(f'secrets = ["{SECRET}"]', 'verify = "agent"\nallow = ["192.0.2.0/24"]')
+    assert said(place, PUBLIC + agent + there + 'upstream = "agent:ci"\n') == []
 
 
 def test_a_good_configuration_is_silent(place: Workplace):
