@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import inspect
 import os
@@ -46,9 +47,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """A test that is a coroutine function is run by the fixture ``run`` that it asks for."""
+    """A test that is a coroutine function is run by the fixture ``run``, where it asks for that, or by asyncio."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     given = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    given["run"](pyfuncitem.obj(**given))
+    given.get("run", asyncio.run)(pyfuncitem.obj(**given))
     return True

@@ -168,16 +168,13 @@ class TestDesk:
         run(action)
 
 
-def test_one_that_is_slow_misses_and_is_told() -> None:
-    async def main() -> None:
-        viewer = Viewer(lambda kept: kept.number % 2 == 0)
-        for number in range(1, MAX_BEHIND + 11):
-            viewer.tell(keep(None, number=number))
-        assert viewer.take_missed() == 10
-        assert viewer.take_missed() == 0
-        assert [kept.number for kept in await viewer.next(4)] == [2, 4]
-
-    asyncio.run(main())
+async def test_one_that_is_slow_misses_and_is_told() -> None:
+    viewer = Viewer(lambda kept: kept.number % 2 == 0)
+    for number in range(1, MAX_BEHIND + 11):
+        viewer.tell(keep(None, number=number))
+    assert viewer.take_missed() == 10
+    assert viewer.take_missed() == 0
+    assert [kept.number for kept in await viewer.next(4)] == [2, 4]
 
 
 class TestCrew:
@@ -355,23 +352,20 @@ def test_what_strangers_began_does_not_keep_others_out() -> None:
     assert sum(pace.begins(1000.0 + number / 1000) for number in range(1000)) > 950
 
 
-def test_a_worker_without_a_console_lends_one_while_something_looks() -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        site: Any = SimpleNamespace(instance="aa", loop=loop, clock=SimpleNamespace(wall=lambda: NOW), capture=None)
-        asked: Any = SimpleNamespace(content=b'{"query": "route:github"}')
-        streams = [crew.stream_without_console(site, asked).stream for _ in range(2)]
-        assert site.capture is None
-        for stream in streams:
-            assert stream is not None
-            assert json.loads(await anext(stream))["tag"] == "aa"
-        first: Any = site.capture
-        assert len(first.viewers) == 2
-        for left, stream in ((first, streams[0]), (None, streams[1])):
-            assert stream is not None
-            await stream.aclose()
-            assert site.capture is left
-        wrong: Any = SimpleNamespace(content=b'{"query": "nope:x"}')
-        assert crew.stream_without_console(site, wrong).status == 400
-
-    asyncio.run(main())
+async def test_a_worker_without_a_console_lends_one_while_something_looks() -> None:
+    loop = asyncio.get_running_loop()
+    site: Any = SimpleNamespace(instance="aa", loop=loop, clock=SimpleNamespace(wall=lambda: NOW), capture=None)
+    asked: Any = SimpleNamespace(content=b'{"query": "route:github"}')
+    streams = [crew.stream_without_console(site, asked).stream for _ in range(2)]
+    assert site.capture is None
+    for stream in streams:
+        assert stream is not None
+        assert json.loads(await anext(stream))["tag"] == "aa"
+    first: Any = site.capture
+    assert len(first.viewers) == 2
+    for left, stream in ((first, streams[0]), (None, streams[1])):
+        assert stream is not None
+        await stream.aclose()
+        assert site.capture is left
+    wrong: Any = SimpleNamespace(content=b'{"query": "nope:x"}')
+    assert crew.stream_without_console(site, wrong).status == 400

@@ -203,27 +203,23 @@ async def test_an_error_of_one_connection_is_not_an_error_of_the_next(run, numbe
     acceptor.stop()
 
 
-def test_unix_peers_are_judged_too(run, tmp_path):
+async def test_unix_peers_are_judged_too(run, tmp_path):
     path = tmp_path / "hookward.sock"
-
-    async def main():
-        loop = asyncio.get_running_loop()
-        for allow, admitted in ((AddressSet.parse(["unix:"]), True), (ONLY_ONE, False)):
-            site = FakeSite()
-            acceptor, taker, _ = accepting(site, sock=listening(f"unix:{path}"), allow=allow)
-            with socket.socket(socket.AF_UNIX) as client:
-                client.setblocking(False)
-                await loop.sock_connect(client, str(path))
-                if admitted:
-                    await until(lambda seen=taker: seen.taken)
-                    assert taker.taken[0][1] == Peer.unix()
-                else:
-                    assert await loop.sock_recv(client, 1) == b""
-                    assert site.slots.counters.refused_address == 1
-            taker.close()
-            acceptor.stop()
-
-    run(main())
+    loop = asyncio.get_running_loop()
+    for allow, admitted in ((AddressSet.parse(["unix:"]), True), (ONLY_ONE, False)):
+        site = FakeSite()
+        acceptor, taker, _ = accepting(site, sock=listening(f"unix:{path}"), allow=allow)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.setblocking(False)
+            await loop.sock_connect(client, str(path))
+            if admitted:
+                await until(lambda seen=taker: seen.taken)
+                assert taker.taken[0][1] == Peer.unix()
+            else:
+                assert await loop.sock_recv(client, 1) == b""
+                assert site.slots.counters.refused_address == 1
+        taker.close()
+        acceptor.stop()
 
 
 @pytest.mark.parametrize(

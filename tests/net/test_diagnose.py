@@ -161,34 +161,31 @@ async def test_other_reasons_are_not_looked_into(run):
     place.diagnoser.close()
 
 
-def test_a_bug_is_told_and_ends_nothing(run, monkeypatch: pytest.MonkeyPatch):
+async def test_a_bug_is_told_and_ends_nothing(run, monkeypatch: pytest.MonkeyPatch):
     def broken(_case: Case) -> None:
         raise ZeroDivisionError
 
-    async def main():
-        place = Place()
-        told = asyncio.Event()
-        contexts: list[dict[str, object]] = []
+    place = Place()
+    told = asyncio.Event()
+    contexts: list[dict[str, object]] = []
 
-        def handler(_loop: object, context: dict[str, object]) -> None:
-            contexts.append(context)
-            told.set()
+    def handler(_loop: object, context: dict[str, object]) -> None:
+        contexts.append(context)
+        told.set()
 
-        before = place.loop.get_exception_handler()
-        place.loop.set_exception_handler(handler)
-        monkeypatch.setattr(module, "diagnose", broken)
-        place.look()
-        async with asyncio.timeout(DEADLINE_S):
-            await told.wait()
-        assert [record.cause for record in place.done] == [""], "its line is written all the same"
-        monkeypatch.undo()
-        place.loop.set_exception_handler(before)
-        assert isinstance(contexts[0]["exception"], ZeroDivisionError)
-        place.look()
-        await place.count(1)
-        place.diagnoser.close()
-
-    run(main())
+    before = place.loop.get_exception_handler()
+    place.loop.set_exception_handler(handler)
+    monkeypatch.setattr(module, "diagnose", broken)
+    place.look()
+    async with asyncio.timeout(DEADLINE_S):
+        await told.wait()
+    assert [record.cause for record in place.done] == [""], "its line is written all the same"
+    monkeypatch.undo()
+    place.loop.set_exception_handler(before)
+    assert isinstance(contexts[0]["exception"], ZeroDivisionError)
+    place.look()
+    await place.count(1)
+    place.diagnoser.close()
 
 
 def test_a_text_for_people_is_one_line():

@@ -147,39 +147,35 @@ def test_a_silent_feed_does_not_hold_up_the_start(run: Run[None], tmp_path: Path
     run(main())
 
 
-def test_a_change_reaches_every_list_that_asks(run: Run[None], tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_a_change_reaches_every_list_that_asks(run: Run[None], tmp_path: Path, caplog: pytest.LogCaptureFixture):
     more = (
         'trusted_proxies = ["set:office"]\n[route.a]\npath = "/a"\nallow = ["set:office"]\n[route.b]\npath = "/b"\n'
         '[route.c]\npath = "/c"\nallow = ["198.51.100.2"]\n'
         '[tcp.ssh]\nlisten = "127.0.0.1:0"\nupstream = "127.0.0.1:22"\nallow = ["set:office"]\n'
     )
-
-    async def main() -> None:
-        async with feed_server() as server:
-            place = Place(tmp_path, server, more=more)
-            loaded = await place.start()
-            place.config.write_text("this = 'is broken now, and nobody has asked for a reload'")
-            server.answers["/feed"] = prefixes(*OFFICE[1:], "203.0.113.0/24")
-            place.due()
-            await until(lambda: bool(place.changes))
-            [fresh] = place.changes
-            new, old = Peer.of("203.0.113.9"), Peer.of(OFFICE[0])
-            routes = {route.name: route.allow for route in fresh.policy.routes}
-            for allow in (fresh.policy.admission, fresh.policy.allow, fresh.policy.trusted_proxies, routes["a"],
-                          routes["b"], fresh.settings.tcp[0].allow):  # fmt: skip
-                assert allow is not None
-                assert new in allow
-                assert old not in allow
-            assert routes["c"] is loaded.policy.routes[2].allow
-            assert Peer.of("198.51.100.1") in routes["b"]
-            assert fresh.policy.generation == 2
-            # what was in force before is still whole: exchanges end as they began
-            assert old in loaded.policy.admission
-            assert "set:office: 1 (203.0.113.0/24) added, 1 (192.0.2.0) removed; it has 20 prefixes now" in caplog.text
-            assert place.refreshes("changed") == 2
-            await place.refresher.close()
-
-    run(main())
+    async with feed_server() as server:
+        place = Place(tmp_path, server, more=more)
+        loaded = await place.start()
+        place.config.write_text("this = 'is broken now, and nobody has asked for a reload'")
+        server.answers["/feed"] = prefixes(*OFFICE[1:], "203.0.113.0/24")
+        place.due()
+        await until(lambda: bool(place.changes))
+        [fresh] = place.changes
+        new, old = Peer.of("203.0.113.9"), Peer.of(OFFICE[0])
+        routes = {route.name: route.allow for route in fresh.policy.routes}
+        for allow in (fresh.policy.admission, fresh.policy.allow, fresh.policy.trusted_proxies, routes["a"],
+                      routes["b"], fresh.settings.tcp[0].allow):  # fmt: skip
+            assert allow is not None
+            assert new in allow
+            assert old not in allow
+        assert routes["c"] is loaded.policy.routes[2].allow
+        assert Peer.of("198.51.100.1") in routes["b"]
+        assert fresh.policy.generation == 2
+        # what was in force before is still whole: exchanges end as they began
+        assert old in loaded.policy.admission
+        assert "set:office: 1 (203.0.113.0/24) added, 1 (192.0.2.0) removed; it has 20 prefixes now" in caplog.text
+        assert place.refreshes("changed") == 2
+        await place.refresher.close()
 
 
 BROKEN = {
@@ -222,29 +218,26 @@ async def test_a_broken_feed_changes_nothing(
         await place.refresher.close()
 
 
-def test_what_a_query_asks_for_may_not_vanish(run: Run[None], tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_what_a_query_asks_for_may_not_vanish(run: Run[None], tmp_path: Path, caplog: pytest.LogCaptureFixture):
     def document(product: str) -> bytes:
         items = [{"cidr": "192.0.2.0/24", "product": [product], "direction": ["egress"]}]
         return answer(json.dumps({"items": items}).encode())
 
-    async def main() -> None:
-        async with feed_server() as server:
-            server.answers["/feed"] = document("bitbucket")
-            place = Place(tmp_path, server)
-            place.config.write_text(
-                'listen = "127.0.0.1:0"\nupstream = "127.0.0.1:9"\nallow = ["set:bitbucket"]\n'
-                f'[ip_set.atlassian]\nurl = "{server.url()}"\n'
-            )
-            assert admits(await place.start(), "192.0.2.1")
-            server.answers["/feed"] = document("jira")
-            place.due()
-            await until(lambda: place.metrics.values(SET_REFRESHES).get(("atlassian", "failed")) == 1)
-            assert "set:atlassian?product=bitbucket would admit no address" in caplog.text
-            assert admits(place.load(), "192.0.2.1")
-            assert not place.changes
-            await place.refresher.close()
-
-    run(main())
+    async with feed_server() as server:
+        server.answers["/feed"] = document("bitbucket")
+        place = Place(tmp_path, server)
+        place.config.write_text(
+            'listen = "127.0.0.1:0"\nupstream = "127.0.0.1:9"\nallow = ["set:bitbucket"]\n'
+            f'[ip_set.atlassian]\nurl = "{server.url()}"\n'
+        )
+        assert admits(await place.start(), "192.0.2.1")
+        server.answers["/feed"] = document("jira")
+        place.due()
+        await until(lambda: place.metrics.values(SET_REFRESHES).get(("atlassian", "failed")) == 1)
+        assert "set:atlassian?product=bitbucket would admit no address" in caplog.text
+        assert admits(place.load(), "192.0.2.1")
+        assert not place.changes
+        await place.refresher.close()
 
 
 async def test_a_confirmed_copy_is_young_again(run: Run[None], tmp_path: Path):

@@ -56,15 +56,11 @@ def test_a_reset_of_who_is_gone_does_no_harm() -> None:
     assert ours.fileno() == -1
 
 
-def test_what_has_no_socket_any_more_is_aborted_all_the_same() -> None:
+async def test_what_has_no_socket_any_more_is_aborted_all_the_same() -> None:
     """The peer was faster: for a moment the transport is closed, and its protocol has not heard of it."""
-
-    async def run() -> None:
-        ours, theirs = connected()
-        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
-        with theirs:
-            abort(transport, None)
-            assert transport.is_closing()
-            assert await take_all(theirs) == 0
-
-    asyncio.run(run())
+    ours, theirs = connected()
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    with theirs:
+        abort(transport, None)
+        assert transport.is_closing()
+        assert await take_all(theirs) == 0

@@ -88,37 +88,31 @@ async def test_there_and_back(run):
     await started.end(upstream)
 
 
-def test_what_fails_behind_the_dial_leaves_no_connection_to_the_upstream(run, monkeypatch):
+async def test_what_fails_behind_the_dial_leaves_no_connection_to_the_upstream(run, monkeypatch):
     def fails(*_):
         raise OSError("no")
 
-    async def main():
-        upstream = Upstream()
-        started = Started(replace(await upstream.start(), send_proxy=True))
-        monkeypatch.setattr(tcp_forward, "header_for", fails)
-        assert await is_reset(dial(started.address))
-        await until(lambda: [one.lost for one in upstream.made] == [True])
-        assert started.counters.dial_failed == 1
-        await started.end(upstream)
-
-    run(main())
+    upstream = Upstream()
+    started = Started(replace(await upstream.start(), send_proxy=True))
+    monkeypatch.setattr(tcp_forward, "header_for", fails)
+    assert await is_reset(dial(started.address))
+    await until(lambda: [one.lost for one in upstream.made] == [True])
+    assert started.counters.dial_failed == 1
+    await started.end(upstream)
 
 
-def test_a_client_that_no_transport_takes_gives_everything_back(run, monkeypatch):
+async def test_a_client_that_no_transport_takes_gives_everything_back(run, monkeypatch):
     async def fails(*_):
         raise OSError("no")
 
-    async def main():
-        upstream = Upstream()
-        started = Started(await upstream.start())
-        monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", fails)
-        assert await is_reset(dial(started.address))
-        await until(lambda: [one.lost for one in upstream.made] == [True])
-        await until(lambda: started.counters.open == 0)
-        assert started.site.slots.counters.open == 0
-        await started.end(upstream)
-
-    run(main())
+    upstream = Upstream()
+    started = Started(await upstream.start())
+    monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", fails)
+    assert await is_reset(dial(started.address))
+    await until(lambda: [one.lost for one in upstream.made] == [True])
+    await until(lambda: started.counters.open == 0)
+    assert started.site.slots.counters.open == 0
+    await started.end(upstream)
 
 
 async def test_to_a_unix_socket(run, tmp_path):

@@ -235,22 +235,19 @@ def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch):
     serve(action)
 
 
-def test_a_unix_socket_asks_for_no_host(tmp_path: Path):
-    async def main() -> None:
-        server = AdminServer(Worker())
-        sock = socket.socket(socket.AF_UNIX)
-        path = str(tmp_path / "admin.sock")
-        sock.bind(path)
-        sock.listen()
-        await server.listen(sock)
-        reader, writer = await asyncio.open_unix_connection(path)
-        writer.write(get("/livez", host="anything.example.com"))
-        assert (await reader.read()).endswith(b"alive\n")
-        writer.close()
-        await writer.wait_closed()
-        server.close()
-
-    asyncio.run(main())
+async def test_a_unix_socket_asks_for_no_host(tmp_path: Path):
+    server = AdminServer(Worker())
+    sock = socket.socket(socket.AF_UNIX)
+    path = str(tmp_path / "admin.sock")
+    sock.bind(path)
+    sock.listen()
+    await server.listen(sock)
+    reader, writer = await asyncio.open_unix_connection(path)
+    writer.write(get("/livez", host="anything.example.com"))
+    assert (await reader.read()).endswith(b"alive\n")
+    writer.close()
+    await writer.wait_closed()
+    server.close()
 
 
 class FakeTransport:

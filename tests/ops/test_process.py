@@ -104,25 +104,22 @@ def test_closed_standard_descriptors_are_held(monkeypatch: pytest.MonkeyPatch):
     assert (free, closed) == ([], [7])
 
 
-def test_what_is_freed_in_pieces_is_freed_when_the_whole_is_gone():
+async def test_what_is_freed_in_pieces_is_freed_when_the_whole_is_gone():
     class Whole:
         pass
 
     class Part:
         pass
 
-    async def scene() -> None:
-        whole, parts = Whole(), [Part() for _ in range(PARTS + 1)]
-        seen = [weakref.ref(parts[0]), weakref.ref(parts[-1])]
-        let_go(asyncio.get_running_loop(), whole, [*parts])
-        del parts
-        await asyncio.sleep(0)
-        assert all(one() is not None for one in seen)
-        del whole
-        await asyncio.sleep(0)
-        assert [one() is None for one in seen] == [False, True]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert seen[0]() is None
-
-    asyncio.run(scene())
+    whole, parts = Whole(), [Part() for _ in range(PARTS + 1)]
+    seen = [weakref.ref(parts[0]), weakref.ref(parts[-1])]
+    let_go(asyncio.get_running_loop(), whole, [*parts])
+    del parts
+    await asyncio.sleep(0)
+    assert all(one() is not None for one in seen)
+    del whole
+    await asyncio.sleep(0)
+    assert [one() is None for one in seen] == [False, True]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert seen[0]() is None

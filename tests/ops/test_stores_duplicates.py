@@ -28,16 +28,13 @@ def make_site() -> Site:
     return Site(loop=loop, policy=policy(), log=AccessLog(None, JsonLines(), loop), metrics=Metrics(), instance="t")
 
 
-def test_the_memory_of_the_process() -> None:
-    async def main() -> None:
-        site = make_site()
-        open_duplicates(site, DuplicateSettings(max_entries=500, refuses=True))
-        assert site.duplicates.store is None
-        assert site.duplicates.table.max_entries == 500
-        assert not site.duplicates.admits_blind
-        await close_duplicates(site)
-
-    asyncio.run(main())
+async def test_the_memory_of_the_process() -> None:
+    site = make_site()
+    open_duplicates(site, DuplicateSettings(max_entries=500, refuses=True))
+    assert site.duplicates.store is None
+    assert site.duplicates.table.max_entries == 500
+    assert not site.duplicates.admits_blind
+    await close_duplicates(site)
 
 
 def test_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -52,15 +49,12 @@ def test_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.messages
 
 
-def test_a_file_that_can_not_be_used(tmp_path: Path) -> None:
-    async def main() -> None:
-        with pytest.raises(ConfigError) as caught:
-            open_duplicates(make_site(), DuplicateSettings("sqlite", path=str(tmp_path / "nowhere" / "one.sqlite3")))
-        [problem] = caught.value.problems
-        assert problem.where == "duplicates.path"
-        assert "No such file" in problem.what
-
-    asyncio.run(main())
+async def test_a_file_that_can_not_be_used(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_duplicates(make_site(), DuplicateSettings("sqlite", path=str(tmp_path / "nowhere" / "one.sqlite3")))
+    [problem] = caught.value.problems
+    assert problem.where == "duplicates.path"
+    assert "No such file" in problem.what
 
 
 @needs_redis
@@ -89,12 +83,9 @@ def test_a_redis_that_is_down_is_said_at_once(tmp_path: Path, caplog: pytest.Log
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1", "redis://127.0.0.1:port"])
-def test_a_redis_with_another_url(url: str) -> None:
-    async def main() -> None:
-        with pytest.raises(ConfigError, match=r"duplicates\.url"):
-            open_duplicates(make_site(), DuplicateSettings("redis", url=url))
-
-    asyncio.run(main())
+async def test_a_redis_with_another_url(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"duplicates\.url"):
+        open_duplicates(make_site(), DuplicateSettings("redis", url=url))
 
 
 def test_without_the_client_for_redis(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,26 +195,20 @@ def test_an_address_in_use_ends_the_start(tmp_path: Path):
         ([], True, JsonLines),
     ],
 )
-def test_the_access_log_that_is_asked_for(flags: list[str], writes: bool, formatter: type):
-    async def main() -> None:
-        settings = load(["--listen", ":0", "--upstream", "127.0.0.1:1", *flags], {}).settings
-        log = open_access_log(settings, asyncio.get_running_loop())
-        assert (log._sink is not None) is writes
-        assert isinstance(log._format, formatter)
-        log.write(ExchangeRecord("id", 0.0, "192.0.2.1", "192.0.2.1"))
-        assert bool(log._gathered) is writes
-        log._gathered.clear()
-        log.reopen()
-        assert (log.dropped, log.withheld) == (0, 0)
-        log.close()
-
-    asyncio.run(main())
+async def test_the_access_log_that_is_asked_for(flags: list[str], writes: bool, formatter: type):
+    settings = load(["--listen", ":0", "--upstream", "127.0.0.1:1", *flags], {}).settings
+    log = open_access_log(settings, asyncio.get_running_loop())
+    assert (log._sink is not None) is writes
+    assert isinstance(log._format, formatter)
+    log.write(ExchangeRecord("id", 0.0, "192.0.2.1", "192.0.2.1"))
+    assert bool(log._gathered) is writes
+    log._gathered.clear()
+    log.reopen()
+    assert (log.dropped, log.withheld) == (0, 0)
+    log.close()
 
 
-def test_a_log_that_cannot_be_opened_is_a_problem_of_the_configuration(tmp_path: Path):
-    async def main() -> None:
-        flags = ["--listen", ":0", "--upstream", "127.0.0.1:1", "--access-log", str(tmp_path / "no" / "a.log")]
-        with pytest.raises(ConfigError, match="create its folder"):
-            open_access_log(load(flags, {}).settings, asyncio.get_running_loop())
-
-    asyncio.run(main())
+async def test_a_log_that_cannot_be_opened_is_a_problem_of_the_configuration(tmp_path: Path):
+    flags = ["--listen", ":0", "--upstream", "127.0.0.1:1", "--access-log", str(tmp_path / "no" / "a.log")]
+    with pytest.raises(ConfigError, match="create its folder"):
+        open_access_log(load(flags, {}).settings, asyncio.get_running_loop())

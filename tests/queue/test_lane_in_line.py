@@ -54,36 +54,30 @@ def test_a_turn_that_is_not_needed_is_given_back() -> None:
     assert turnstile.enter()
 
 
-def test_the_courier_waits_for_exchanges(tmp_path: Path) -> None:
-    async def run() -> None:
-        rule = replace(RULE, deliver=Deliver.FALLBACK, concurrency=4)
-        async with staged(tmp_path, rule, turns=TurnRule(concurrency=1)) as stage:
-            turnstile = stage.site.turnstiles.of(stage.route)
-            assert turnstile is not None
-            assert turnstile.enter()
-            await stage.keep("one", "two", "three")
-            await stage.until(lambda: turnstile.waiting == 1)
-            assert stage.application.requests == []
-            turnstile.leave()
-            await stage.until_empty()
-            assert len(stage.application.requests) == 3
-            assert turnstile.enter(), "each has given its turn back"
-
-    asyncio.run(run())
+async def test_the_courier_waits_for_exchanges(tmp_path: Path) -> None:
+    rule = replace(RULE, deliver=Deliver.FALLBACK, concurrency=4)
+    async with staged(tmp_path, rule, turns=TurnRule(concurrency=1)) as stage:
+        turnstile = stage.site.turnstiles.of(stage.route)
+        assert turnstile is not None
+        assert turnstile.enter()
+        await stage.keep("one", "two", "three")
+        await stage.until(lambda: turnstile.waiting == 1)
+        assert stage.application.requests == []
+        turnstile.leave()
+        await stage.until_empty()
+        assert len(stage.application.requests) == 3
+        assert turnstile.enter(), "each has given its turn back"
 
 
-def test_a_reload_without_turns_lets_the_courier_go(tmp_path: Path) -> None:
-    async def run() -> None:
-        rule = replace(RULE, deliver=Deliver.FALLBACK)
-        async with staged(tmp_path, rule, turns=TurnRule(concurrency=1)) as stage:
-            turnstile = stage.site.turnstiles.of(stage.route)
-            assert turnstile is not None
-            assert turnstile.enter()
-            await stage.keep("one", "two")
-            await stage.until(lambda: turnstile.waiting == 1)
-            stage.site.use(policies.policy(replace(stage.route, turns=None)))
-            await stage.until_empty()
-            await asyncio.sleep(0)
-            assert turnstile.waiting == 0
-
-    asyncio.run(run())
+async def test_a_reload_without_turns_lets_the_courier_go(tmp_path: Path) -> None:
+    rule = replace(RULE, deliver=Deliver.FALLBACK)
+    async with staged(tmp_path, rule, turns=TurnRule(concurrency=1)) as stage:
+        turnstile = stage.site.turnstiles.of(stage.route)
+        assert turnstile is not None
+        assert turnstile.enter()
+        await stage.keep("one", "two")
+        await stage.until(lambda: turnstile.waiting == 1)
+        stage.site.use(policies.policy(replace(stage.route, turns=None)))
+        await stage.until_empty()
+        await asyncio.sleep(0)
+        assert turnstile.waiting == 0

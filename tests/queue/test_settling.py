@@ -37,18 +37,15 @@ async def staged() -> tuple[SlowStore, Settling, list[None]]:
     return store, Settling(asyncio.get_running_loop(), store, lambda: written.append(None)), written
 
 
-def test_what_comes_meanwhile_shares_the_next_write() -> None:
-    async def run() -> None:
-        store, one, written = await staged()
-        one.add(delivered(1))
-        await asyncio.sleep(0)
-        one.add(delivered(2))
-        one.add(delivered(3))
-        store.open.set()
-        await one.end()
-        assert (store.batches, len(written)) == ([[1], [2, 3]], 2)
-
-    asyncio.run(run())
+async def test_what_comes_meanwhile_shares_the_next_write() -> None:
+    store, one, written = await staged()
+    one.add(delivered(1))
+    await asyncio.sleep(0)
+    one.add(delivered(2))
+    one.add(delivered(3))
+    store.open.set()
+    await one.end()
+    assert (store.batches, len(written)) == ([[1], [2, 3]], 2)
 
 
 def test_what_cannot_be_written_is_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
