@@ -10,6 +10,7 @@ import json
 import shutil
 import ssl
 import subprocess
+from itertools import cycle
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,9 +24,11 @@ WRK = shutil.which("wrk")
 Figures = dict[str, float]
 ANSWER_S = 10
 
-SCRIPT = """wrk.method = "POST"
-wrk.body = %s
-%s
+SCRIPT = """local deliveries, last = {%s}, 0
+request = function()
+    last = last %% #deliveries + 1
+    return deliveries[last]
+end
 done = function(summary, latency, requests)
     io.write(string.format('{"requests": %%d, "duration_us": %%d, "refused": %%d, "socket_errors": %%d, '
         .. '"p50_us": %%d, "p99_us": %%d, "p999_us": %%d}\\n',
@@ -36,11 +39,9 @@ end
 """
 
 
-def wrk_script(content: bytes, secret: bytes, *, close: bool) -> str:
-    """The delivery in Lua. wrk sets Content-Length itself."""
-    named = delivery.fields(content, secret=secret) | ({"Connection": "close"} if close else {})
-    lines = [f"wrk.headers[{json.dumps(n)}] = {json.dumps(v)}" for n, v in named.items() if n != "Content-Length"]
-    return SCRIPT % (json.dumps(content.decode()), "\n".join(lines))
+def wrk_script(deliveries: list[bytes]) -> str:
+    """The deliveries in Lua, one after the other."""
+    return SCRIPT % ",\n".join(json.dumps(one.decode()) for one in deliveries)
 
 
 def closed_loop(
@@ -56,12 +57,11 @@ def closed_loop(
     own: bool = False,
 ) -> Figures:
     """Send for ``seconds``; requests, duration_us, refused (status 400 and up), socket_errors, p50_us, p99_us, …"""
-    content = delivery.body()
+    deliveries = delivery.several(secret=secret, close=close)
     if WRK is None or own:
-        data = delivery.request(content, secret=secret, close=close)
-        return uvloop.run(drive(port, connections, seconds, data, tls=tls, close=close))
+        return uvloop.run(drive(port, connections, seconds, deliveries, tls=tls, close=close))
     script = folder / "push.lua"
-    script.write_text(wrk_script(content, secret, close=close))
+    script.write_text(wrk_script(deliveries))
     url = f"{'https' if tls else 'http'}://127.0.0.1:{port}{delivery.PATH}"
     whole = max(1, round(seconds))  # wrk knows whole seconds only
     command = [WRK, "-t1", f"-c{connections}", f"-d{whole}s", "--timeout", f"{ANSWER_S}s", "-s", str(script), url]
@@ -87,7 +87,7 @@ class Sender(asyncio.Protocol):
 
     def _send(self) -> None:
         self._started = perf_counter()
-        self._transport.write(self._load.data)
+        self._transport.write(next(self._load.deliveries))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -110,8 +110,8 @@ class Sender(asyncio.Protocol):
 class Load:
     """All connections of the client of our own; one that ends is replaced until the time is over."""
 
-    def __init__(self, port: int, data: bytes, context: ssl.SSLContext | None, *, close: bool) -> None:
-        self.data = data
+    def __init__(self, port: int, deliveries: list[bytes], context: ssl.SSLContext | None, *, close: bool) -> None:
+        self.deliveries = cycle(deliveries)
         self.close = close
         self.times_us: list[float] = []
         self.refused = 0
@@ -147,9 +147,11 @@ def unverified() -> ssl.SSLContext:
     return context
 
 
-async def drive(port: int, connections: int, seconds: float, data: bytes, *, tls: bool, close: bool) -> Figures:
+async def drive(
+    port: int, connections: int, seconds: float, deliveries: list[bytes], *, tls: bool, close: bool
+) -> Figures:
     """The load of our own client."""
-    load = Load(port, data, unverified() if tls else None, close=close)
+    load = Load(port, deliveries, unverified() if tls else None, close=close)
     started = perf_counter()
     for _ in range(connections):
         load.again()

@@ -92,6 +92,16 @@ def test_a_report_of_one_peer_that_ran_and_one_that_did_not() -> None:
     ET.fromstring(chart(result))
 
 
+def test_no_two_deliveries_of_a_load_have_a_content_a_signature_or_an_id_in_common() -> None:
+    sent = [
+        dict(line.split(b": ", 1) for line in one.splitlines()[1:-1] if line) | {b"": one.splitlines()[-1]}
+        for one in delivery.several()
+    ]
+    for name in (b"", b"X-GitHub-Delivery", b"X-Hub-Signature", b"X-Hub-Signature-256", b"X-Trace"):
+        assert len({one[name] for one in sent}) == len(sent) > 1
+    assert {len(one) for one in delivery.several()} == {len(delivery.request(delivery.body()))}
+
+
 def test_a_delivery_in_chunks_holds_the_same_content() -> None:
     content = delivery.body(40_000)
     whole, pieces = delivery.request(content), delivery.request(content, chunked=True)
