@@ -82,9 +82,7 @@ class AgentGreeting(asyncio.Protocol):
     def __init__(
         self, credential: Credential, fingerprint: bytes, *, before_proof: Callable[[Challenge], None]
     ) -> None:
-        """``before_proof`` is called once the relay has proved itself, before we do: what must outlive a relay that
-        has heard us and is gone the next moment.
-        """
+        """``before_proof`` is called between the relay's proof and ours: what it keeps outlives the relay."""
         self.over: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
         self.challenge: Challenge | None = None
         self._credential = credential

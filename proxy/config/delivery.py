@@ -81,9 +81,7 @@ def has_copies(view: Table) -> bool:
 
 
 def read_turns(view: Table, workers: int) -> TurnRule | None:
-    """In what measure a route lets exchanges through to its application; None where they go as they come. What is only
-    kept is measured by its courier.
-    """
+    """How a route lets exchanges through; None: as they come. What is only kept is measured by its courier."""
     if not _has_turns(view):
         return None
     concurrency = view.need("concurrency", int) if "concurrency" in view else 0
@@ -98,9 +96,7 @@ def _has_turns(view: Table) -> bool:
 
 
 def kept_body(view: Table, mode: BodyMode) -> BodyMode:
-    """How the body goes where it may have to be kept, or to wait for its turn: none of it before its verdict, for then
-    it must be here whole, and nothing forged must take a turn.
-    """
+    """How the body goes where it may be kept or wait for its turn: none of it before its verdict."""
     word = view.need("deliver", str)
     if word == "direct" and not has_copies(view):
         return _waiting_body(view, mode) if _has_turns(view) else mode

@@ -83,9 +83,7 @@ def read_reference(reference: str, base: str, environ: Mapping[str, str], making
 
 
 def may_be_shown(reference: str, base: str = "") -> bool:
-    """Whether a reference is one for certain, and not a secret that was written in its place: a file that is there, or
-    in a folder that is; a name as variables have them.
-    """
+    """Whether it is no secret written in a reference's place: a file or folder that is there, a variable's name."""
     prefix, _, name = reference.partition(":")
     if prefix != "file":
         return _NAMED.fullmatch(name) is not None and len(name) <= 64
@@ -103,9 +101,7 @@ def may_be_shown(reference: str, base: str = "") -> bool:
 
 
 def read_bounded(path: str, limit: int, *, any_link: bool = False) -> tuple[bytes, os.stat_result]:
-    """At most ``limit`` + 1 bytes of a regular file, and what the file is. OSError where it cannot be read, or another
-    user's link is on the way to it and not ``any_link`` will do.
-    """
+    """At most ``limit`` + 1 bytes of a regular file, and its status. OSError; also of another user's link."""
     # O_NONBLOCK: opening a FIFO without a writer would wait for ever.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
     descriptor = os.open(path, flags) if any_link else open_for_reading(path)

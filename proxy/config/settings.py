@@ -72,9 +72,7 @@ class TcpSettings:
 
 @frozen
 class IpSet:
-    """A published list of addresses: fetched from ``url`` every ``refresh_s`` seconds (0: never); ``json`` says which
-    part. ``url`` None is a list that is known by name.
-    """
+    """A list of addresses at ``url`` (None: known by name), fetched each ``refresh_s``; ``json``: which part."""
 
     name: str
     url: str | None

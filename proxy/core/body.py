@@ -125,9 +125,7 @@ class BodyGate:
         spill: Spill | None,
         select: Selector | None = None,
     ) -> None:
-        """``window`` in bytes; ``spill`` is needed in HOLD only; without ``verification`` everything is admitted.
-        ``select`` says what becomes of a body that has its verdict.
-        """
+        """``window`` in bytes; ``spill`` is for HOLD only; without ``verification`` all is admitted."""
         self._mode = mode
         self._window = window
         self._verification = verification

@@ -282,9 +282,7 @@ class Route:
         return (self.path + TOKEN_SEGMENT if has_token else self.path).decode("ascii", "backslashreplace")
 
     def patience_s(self, waited_s: float) -> float:
-        """How long a delivery that has been under way for ``waited_s`` may wait for the upstream: ``hold``, and no
-        longer than its provider waits. 0 or less: it may not.
-        """
+        """How long a delivery may still wait for the upstream: ``hold``, within its provider's patience."""
         return min(self.hold_s, self.answer_s - SPARE_S - waited_s) if self.answer_s else self.hold_s
 
 

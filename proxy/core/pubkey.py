@@ -286,9 +286,7 @@ class DigestPlan:
 
 
 def sign_message(pem: bytes, method: Method, algorithm: str, message: bytes) -> bytes:
-    """The signature of ``message`` by the private key in ``pem``; ECDSA in DER. ValueError, without a byte of the key,
-    where it is none or of another kind.
-    """
+    """The signature of ``message`` by a private key (ECDSA in DER). ValueError, without the key, if it is unfit."""
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

@@ -189,9 +189,7 @@ class PathMap:
         return b"" if path == self.prefix else path[len(self.prefix.rstrip(b"/")) :]
 
     def shown(self, path: bytes, *, proved: bool) -> bytes:
-        """``path`` without the token that is in it, to be shown to anybody. Where that has not ``proved`` to be right,
-        nothing behind it is shown either: the right one may stand there.
-        """
+        """``path`` without its token, for all to see; where that has not ``proved`` right, nothing behind it either."""
         if not self.has_token or len(path) <= len(self.prefix):
             return path
         return self.prefix + TOKEN_SEGMENT + (self.rest(path) if proved else b"")

@@ -210,9 +210,7 @@ class Acceptor:
         self._loop.add_reader(self._sock, self._on_readable)
 
     def take_queue(self) -> None:
-        """Accept the connections that wait in the kernel's queue, as many as one turn takes. Where no other process
-        holds the socket, ``stop`` would reset them.
-        """
+        """Accept what waits in the kernel's queue, as much as one turn takes: ``stop`` may reset it."""
         if self._loop is not None and self._resuming is None:
             self._on_readable()
 

@@ -41,9 +41,7 @@ class Clock:
     __slots__ = ("_date", "_date_second", "_earliest", "_late", "_loop", "_pause_s", "_timer", "_watched", "now")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, now: Callable[[], float] = time.monotonic) -> None:
-        """``now`` gives monotonic seconds. Not the loop's time: uvloop's stands still for a turn of the loop, in whole
-        milliseconds, and most exchanges take less than one.
-        """
+        """``now`` gives monotonic seconds: uvloop's own stand still for a turn, longer than most exchanges."""
         self._loop = loop
         self.now = now
         self._watched: set[Watched] = set()

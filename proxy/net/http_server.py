@@ -295,9 +295,7 @@ class Places(Generic[T]):
         self._patterns.setdefault(method.encode(), []).append((re.compile("/".join(pieces)), handler))
 
     def find(self, request: Request) -> Answer | tuple[T, Request]:
-        """What answers a request, and the request with the parameters of its path; else 404, or 405 where the place
-        answers other methods.
-        """
+        """What answers a request, and it with the parameters of its path; else a 404, or a 405."""
         path = request.head.path.decode("latin-1")
         asked = b"GET" if request.head.method == b"HEAD" else request.head.method
         for pattern, handler in self._patterns.get(asked, ()):

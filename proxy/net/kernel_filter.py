@@ -55,9 +55,7 @@ class KernelFilter:
         self._said = ""
 
     def use(self, addresses: AddressSet | None) -> None:
-        """Drop from now on what comes from elsewhere than ``addresses``; None drops nothing. Never fails. To be called
-        again now and then: other holders of the socket may have set theirs.
-        """
+        """Drop what comes from elsewhere than ``addresses`` (None: nothing). Call it again: others may set theirs."""
         if addresses is None:
             detach_filter(self._sock)
             if self.in_force:

@@ -177,9 +177,7 @@ class UpstreamPool:
     # -- for exchanges
 
     def acquire(self, endpoints: tuple[Endpoint, ...], *, waits: bool = False) -> UpstreamConnection | None:
-        """An idle connection to the best endpoint, or None where one must be dialled. ``waits`` where it may be waited
-        for: then only an endpoint that is ready will do.
-        """
+        """An idle connection to the best endpoint, or None; with ``waits`` only one that is ready will do."""
         if self.agents is not None and not (endpoints := self.agents.among(endpoints)):
             return None
         if waits and not (endpoints := self.endpoints.ready(endpoints)):

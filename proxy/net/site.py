@@ -125,9 +125,7 @@ class Site:
         instance: str,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``instance`` is a short random word that makes request ids unique across restarts and hosts; ``now`` gives
-        monotonic seconds.
-        """
+        """``instance``, a random word, makes request ids unique everywhere; ``now`` gives monotonic seconds."""
         self.loop = loop
         self.clock = Clock(loop, now)
         self.turn = Turn(loop)
@@ -230,9 +228,7 @@ class Site:
     def refusal(
         self, reason: Reason, *, close: bool, status: int, allow: tuple[bytes, ...] = (), retry_s: float = 0.0
     ) -> Refusal:
-        """The prebuilt answer for ``reason``; ``allow`` are the methods that a 405 names (RFC 9110 section 15.5.6),
-        ``retry_s`` is the least that ``Retry-After`` says.
-        """
+        """The prebuilt answer for ``reason``; ``allow``: what a 405 names, ``retry_s``: the least ``Retry-After``."""
         retry = retry_after(retry_s)
         key = (reason, close, status, allow, retry)
         built = self._refusals.get(key)

@@ -88,9 +88,7 @@ class BoundSocket:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def close(self, *, unlink: bool = True) -> None:
-        """Close it. The file of a unix socket is removed while it is still ours and ``unlink`` holds: a worker that
-        shares the socket with its siblings leaves it.
-        """
+        """Close it. With ``unlink`` the file of a unix socket goes, while it is ours: siblings may share it."""
         self.sock.close()
         if not unlink or self.inode is None:
             return
@@ -317,9 +315,7 @@ def reset(sock: socket.socket) -> None:
 
 
 def abort(transport: asyncio.Transport, sock: socket.socket | None) -> None:
-    """Close a transport now; what was written and has not left is dropped. ``sock`` is its socket; one whose peer was
-    faster has none any more, a moment before its protocol hears of it.
-    """
+    """Close a transport now; what has not left is dropped. ``sock`` is None where its peer was faster."""
     if sock is not None:
         close_by_reset(sock)
     transport.abort()

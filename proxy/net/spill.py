@@ -182,7 +182,5 @@ def _unlinked(folder: str) -> int:
 
 
 def _link(descriptor: int, path: str) -> None:
-    """The kernel's own link to what is open, followed (linkat(2), which Python calls only where a folder is named):
-    nothing is copied.
-    """
+    """The kernel's own link to what is open, followed (linkat(2); Python calls it by a folder alone): no copy."""
     os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)

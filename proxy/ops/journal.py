@@ -31,9 +31,7 @@ _AUDIT.setLevel(logging.INFO)
 
 
 def open_journal(level: str, stream: TextIO | None = None, *, name: str = "") -> None:
-    """Send the messages of this process, and the event loop's, to ``stream`` (stderr). May be called again. ``name``
-    stands before each, where several processes write to the same stream.
-    """
+    """Send the messages of this process and its loop to ``stream``, each behind ``name``. May be called again."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         if handler.name == _HANDLER_NAME:

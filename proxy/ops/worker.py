@@ -179,9 +179,7 @@ class Worker:
     # -- told by the process
 
     def leave(self, how: Leave, *, outdated: bool = False) -> None:
-        """End so; called again it can only end faster. ``outdated``: the process that serves now asks more of
-        connections than ours have shown, so that they end as soon as they are idle.
-        """
+        """End so; called again, only faster. ``outdated``: connections end as soon as they are idle."""
         if outdated:
             self.site.outdate()
         if how is Leave.RETIRE:

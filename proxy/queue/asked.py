@@ -21,9 +21,7 @@ Change = Callable[[Sequence[int]], Awaitable[int]]
 
 
 class QueueDesk:
-    """One process's. ``ring`` tells the courier that something has changed; ``now`` gives seconds since the epoch;
-    ``keeps`` says whether a route of that name keeps deliveries.
-    """
+    """One process's. ``ring`` tells the courier of changes; ``keeps``: whether a route of that name keeps."""
 
     def __init__(
         self, store: QueueStore, ring: Callable[[], None], now: Callable[[], float], keeps: Callable[[str], bool]

@@ -78,9 +78,7 @@ class CommitStatistics:
 
 
 class GroupCommit:
-    """The thread of one database. ``open_`` opens it, in the thread, again after each failure of the disk; ``begin``
-    and ``end`` frame each transaction.
-    """
+    """The thread of one database; ``open_`` opens it, anew after failures; ``begin`` and ``end`` frame commits."""
 
     def __init__(
         self,
@@ -193,9 +191,7 @@ class GroupCommit:
         return ledger
 
     def _do_together(self, database: sqlite3.Connection, jobs: list[_Job[Any]], ledger: BatchLedger) -> list[_Job[Any]]:
-        """Do those that can be done at once; gives what is left to be done. They are the first of the transaction, so
-        that it can begin again without them.
-        """
+        """Do those that can be done at once, first of all, so that it can begin again without them; gives the rest."""
         joint = [(job, job.joint) for job in jobs if job.joint is not None]
         if len(joint) < 2:
             return jobs

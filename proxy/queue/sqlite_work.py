@@ -51,9 +51,7 @@ def take(wanted: Mapping[str, int], now: float, database: sqlite3.Connection, _l
 
 
 def many(database: sqlite3.Connection, statement: str, numbers: Sequence[int]) -> list[tuple[Any, ...]]:
-    """What ``statement``, which ends with a list of numbers, gives for all of them, in few executions. Their count is
-    filled up to a power of two, so that few statements are ever prepared.
-    """
+    """What ``statement``, which ends with a list of numbers, gives for all; filled up, so that few are prepared."""
     found: list[tuple[Any, ...]] = []
     for at in range(0, len(numbers), MOST_NUMBERS):
         part = list(numbers[at : at + MOST_NUMBERS])

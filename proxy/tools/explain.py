@@ -106,9 +106,7 @@ def build_parser() -> RunParser:
 
 
 def read_file(path: str, entry: int | None = None) -> Saved:
-    """The delivery in a file; files that a curl command names are read where they lie beside or below it, and nowhere
-    else. FlagError where there is none.
-    """
+    """The delivery in a file; files of a curl command are read beside or below it alone. FlagError."""
     folder = folder_of(path)
 
     def read_beside(name: str) -> bytes:

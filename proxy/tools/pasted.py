@@ -125,9 +125,7 @@ def is_written_for_people(body: bytes) -> bool:
 
 
 def written_otherwise(body: bytes) -> Iterator[bytes]:
-    """What a body that a page shows may have been when it was sent: compact, as it is or with its characters beyond
-    ASCII escaped; and as the field ``payload`` of a form.
-    """
+    """What a body on a page may have been: compact, with or without escapes; as the field ``payload`` of a form."""
     compact = _TOKEN.sub(lambda match: match[1] or "", body.decode("utf-8", "surrogateescape"))
     texts = [compact, _escaped(compact), *_spaced(body), compact + "\n"]
     for one in dict.fromkeys(texts):

@@ -48,9 +48,7 @@ def _ends(places: list[str], state_dir: str | None, process: int | None) -> list
 
 
 def running_process(asked: argparse.Namespace) -> Running:
-    """The process that is meant. FlagError where there is none, or more than one; ConfigError where the file cannot be
-    read.
-    """
+    """The process that is meant. FlagError: none, or more than one; ConfigError: the file cannot be read."""
     follow: str | None = asked.follow
     state_dir = load_sets(asked.config, asked.state_dir, os.environ).state_dir
     places = folders(state_dir, os.environ)

@@ -124,9 +124,7 @@ def _exchange(delivery: Delivery, context: ssl.SSLContext | None) -> tuple[int, 
 
 
 def _context(delivery: Delivery, arguments: argparse.Namespace, certificate: str | None) -> ssl.SSLContext | None:
-    """How the other end is verified; None without TLS. Our own listener has our own ``certificate``, and no other; the
-    name in it is the public one, which is not called here.
-    """
+    """How the other end is verified; None without TLS. Our own listener has ``certificate``, whatever its name."""
     if urlsplit(delivery.url).scheme != "https":
         return None
     if arguments.cafile is None and certificate is not None:

@@ -37,9 +37,7 @@ def _text(child: Child) -> Iterable[str]:
 
 
 def tag(element: str, /, *children: Child, **attributes: str | float | None) -> Markup:
-    """An element. ``class_`` is written for ``class``, ``data_x`` for ``data-x``; True is an attribute without a value,
-    and None and False are none.
-    """
+    """An element. ``class_`` stands for ``class``, ``data_x`` for ``data-x``; True has no value, None is left out."""
     written = [element]
     for key, value in attributes.items():
         label = key.rstrip("_").replace("_", "-")
