@@ -25,7 +25,8 @@ T = TypeVar("T")
 #: Does several works at once, all or none, and gives the result of each.
 Together = Callable[[sqlite3.Connection, "BatchLedger", Sequence[Any]], Sequence[Any]]
 
-#: What comes within this time of the first shares its sync, where several come at once.
+#: What comes within this time of the first shares its sync, where several come at once. A first one that has waited
+#: for so long while the last sync was under way waits no more: under load all wait for the disk by then.
 GATHER_S = 0.002
 #: Jobs of one transaction: beyond that those that wait gain nothing.
 MAX_BATCH = 256
@@ -60,6 +61,7 @@ class BatchLedger:
 class _Job(Generic[T]):
     work: Callable[[sqlite3.Connection, BatchLedger], T]
     future: asyncio.Future[T]
+    came: float  # monotonic seconds
     joint: tuple[Together, Any] | None = None
     result: T | None = None
     error: BaseException | None = None
@@ -106,7 +108,7 @@ class GroupCommit:
         What is cancelled before it began is not done. ``joint`` does the same with others at once, and what it is to be
         told of this one.
         """
-        job: _Job[T] = _Job(work, self._loop.create_future(), joint)
+        job: _Job[T] = _Job(work, self._loop.create_future(), time.monotonic(), joint)
         if not self._coming:
             self._loop.call_soon(self._hand_over)
         self._coming.append(job)
@@ -145,14 +147,13 @@ class GroupCommit:
         batch: list[_Job[Any]] = self._left
         self._left = []
         jobs = [] if batch else self._jobs.get()
-        until = time.monotonic() + GATHER_S if several else 0.0
         while jobs is not None:
             batch += jobs
             if len(batch) >= MAX_BATCH:
                 batch, self._left = batch[:MAX_BATCH], batch[MAX_BATCH:]
                 return batch, False
+            left = batch[0].came + GATHER_S - time.monotonic() if several else 0.0
             try:
-                left = until - time.monotonic() if several else 0.0
                 jobs = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
             except Empty:
                 return batch, False
