@@ -187,11 +187,7 @@ class Courier:
             route = self._route(count.lane)
             if route is None:
                 continue
-            lane = self._lane(count.lane, route)
-            lane.pause(paused=count.paused)
-            lane.next_due = count.next_due
-            if count.next_due is not None and count.next_due <= wall:
-                lane.may_have_more = True
+            self._lane(count.lane, route).counted(count, wall)
 
     def _wakes_in(self) -> float:
         now, wall = self._site.clock.now(), self._site.clock.wall()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from proxy.core.delivery import DELIVERED, SERVER_ERRORS, AttemptOutcome, DeliveryRule, Pace
 from proxy.net.turnstile import Turnstile
 from proxy.queue.breaker import OPEN, Breaker
-from proxy.queue.records import Condition, Settlement, Taken, Try
+from proxy.queue.records import Condition, LaneCount, Settlement, Taken, Try
 
 #: Beyond those that are out, so many are fetched ahead, so that none waits for the disk.
 AHEAD = 16
@@ -36,6 +36,7 @@ class Lane:
         self.next_due: float | None = None  # of those that are not due yet, as far as is known
         self.breaker = Breaker()
         self._pace = Pace()
+        self._dead = 0  # so many there were at the last look
         self._not_before = 0.0  # the application asked for a pause
 
     def wants(self, now: float, wall: float) -> int:
@@ -47,11 +48,13 @@ class Lane:
         room = min(self.rule.concurrency + AHEAD, MOST_HERE) - len(self.ready) - self.out - self.coming
         return room if room > AHEAD // 2 or not self.ready else 0
 
-    def pause(self, *, paused: bool) -> None:
-        """As the operator says; what is resumed is tried at once."""
-        if self.paused and not paused:
+    def counted(self, count: LaneCount, wall: float) -> None:
+        """What the store says of it. What the operator has resumed, or dead ones replayed, is tried at once."""
+        if (self.paused and not count.paused) or count.dead < self._dead:
             self.breaker.try_now()
-        self.paused = paused
+        self.paused, self.next_due, self._dead = count.paused, count.next_due, count.dead
+        if count.next_due is not None and count.next_due <= wall:
+            self.may_have_more = True
 
     @property
     def _rests(self) -> bool:

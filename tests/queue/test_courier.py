@@ -189,6 +189,28 @@ def test_what_is_resumed_is_tried_at_once(tmp_path: Path, monkeypatch: pytest.Mo
     play(tmp_path, act)
 
 
+def test_what_is_replayed_is_tried_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "PAUSE_FIRST_S", 3600.0)
+
+    async def act(stage: Stage) -> None:
+        stage.application.answers = [answer(404)]
+        await stage.keep("dead")
+        await stage.until(lambda: stage.gone)
+        await stage.until_empty()
+        await stage.application.close()
+        await stage.keep("a")
+        await stage.until(lambda: len(stage.records) > breaker.IN_A_ROW)
+        stage.courier.look()
+        await stage.until(lambda: stage.courier.counted.lanes["hook"].dead)
+        stage.application.answers = [OK]
+        await stage.application.open()
+        await stage.opened.store.replay([stage.gone[0].number], stage.site.clock.wall())
+        stage.courier.look()
+        await stage.until_empty()
+
+    play(tmp_path, act)
+
+
 def test_a_lane_without_a_route_waits_for_it(tmp_path: Path) -> None:
     async def act(stage: Stage) -> None:
         policy = stage.site.policy
