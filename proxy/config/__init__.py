@@ -1,9 +1,9 @@
 """From flags, environment and file to the policy and the settings of a process, in four rooms.
 
-* base: what all others speak in: commandline, endpoints, host, problems, rules, sizes.
+* base: what all others speak in: commandline, endpoints, host, problems, sizes.
 * read: text to a tree of tables, each value of its kind and with its place: flag_names, flags, given_flags,
-  guarded_files, handed_over, keys, kinds, parse, parsers, schema, secret_files, table_keys, tree, where.
-* build: what the tables mean together: accounts, admission, agents, allow, build, delivery, duplicates, guards,
+  guarded_files, handed_over, keys, kinds, parse, parsers, schema, secret_files, table_keys, tree.
+* build: what the tables mean together: admission, agents, allow, build, delivery, duplicates, guards,
   listeners, load, route, schemes, set_catalogue, set_shelf, settings, upstreams.
 * tell: what was loaded, in words: describe, words.
 

@@ -7,7 +7,6 @@ would be installed. What is added is a package of its own name, for the Python t
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import grp
 import os
@@ -19,7 +18,6 @@ from contextlib import contextmanager, suppress
 from math import ceil
 from pathlib import Path
 
-from proxy.config.settings import Settings
 from proxy.errors import ConfigError
 from proxy.values import frozen
 
@@ -65,7 +63,7 @@ def _granted() -> int:
         return _usable()
 
 
-@contextlib.contextmanager
+@contextmanager
 def paused() -> Iterator[None]:
     """Collect no garbage meanwhile, and take what was made for permanent: imports and loads of the configuration make
     much that stays and no garbage. Looking at it again and again would take a tenth of the time of a start, a third of
@@ -168,11 +166,6 @@ class Identity:
             os.seteuid(0)
             os.setegid(gid)
             os.setgroups(groups)
-
-
-def identity_of(settings: Settings) -> Identity | None:
-    """The user to become; None where none is named. Raises ConfigError where there is no such user or group."""
-    return None if settings.user is None and settings.group is None else identity(settings.user, settings.group)
 
 
 def identity(user: str | None, group: str | None) -> Identity:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 
 from proxy.config.endpoints import ListenAddress
+from proxy.config.host import Identity, identity
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.ip_sets import Shape
 from proxy.core.policy import Endpoint, Policy
@@ -248,3 +249,8 @@ class Loaded:
     policy: Policy
     settings: Settings
     sets: SetUse = field(default_factory=SetUse)
+
+
+def identity_of(settings: Settings) -> Identity | None:
+    """The user to become; None where none is named. Raises ConfigError where there is no such user or group."""
+    return None if settings.user is None and settings.group is None else identity(settings.user, settings.group)

@@ -15,8 +15,8 @@ import stat
 from collections.abc import Iterable
 
 from proxy.config.guarded_files import give_away
-from proxy.config.host import Identity, identity_of
-from proxy.config.settings import Settings
+from proxy.config.host import Identity
+from proxy.config.settings import Settings, identity_of
 from proxy.net.sockets import NotPermittedError
 from proxy.ops.journal import log
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from proxy.config.commandline import ExitCode, HelpfulParser
 from proxy.config.flags import Words
 from proxy.config.given_flags import parse_flags
-from proxy.config.host import LOOP_VARIABLE, environment, identity_of, paused, worker_count
+from proxy.config.host import LOOP_VARIABLE, environment, paused, worker_count
 from proxy.config.load import load_namespace
 from proxy.config.set_shelf import SetShelf
-from proxy.config.settings import Dials, Loaded
+from proxy.config.settings import Dials, Loaded, identity_of
 from proxy.net.clock import Clock
 from proxy.ops import privileges, standard_error
 from proxy.ops.console import import_console

@@ -17,8 +17,8 @@ import tempfile
 from time import monotonic
 
 from proxy.config.commandline import ExitCode
-from proxy.config.host import Identity, identity_of, worker_count
-from proxy.config.settings import Loaded
+from proxy.config.host import Identity, worker_count
+from proxy.config.settings import Loaded, identity_of
 from proxy.core.metric_families import GENERATION, RELOAD_GOOD, RELOADS, STARTED, WORKER_EXITS, WORKERS
 from proxy.core.metrics import Metrics, Snapshot, plain_snapshot
 from proxy.errors import HookwardError

@@ -14,9 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from proxy.config.guarded_files import reach
-from proxy.config.host import find_group, find_user, how_to_add, identity_of
+from proxy.config.host import find_group, find_user, how_to_add
 from proxy.config.load import OnHost
-from proxy.config.settings import Loaded, Settings
+from proxy.config.settings import Loaded, Settings, identity_of
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import AddressInUseError, Holder, ListenError, NotPermittedError, holder_of, try_all
 from proxy.queue.folder import DATABASE, look_at_ours

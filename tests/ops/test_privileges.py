@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.host import identity_of
 from proxy.config.load import load
-from proxy.config.settings import Settings
+from proxy.config.settings import Settings, identity_of
 from proxy.errors import ConfigError
 from proxy.ops.privileges import advice
 from tests.whole.process import ROOT, environment
