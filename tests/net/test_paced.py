@@ -221,6 +221,7 @@ def test_a_fallback_that_is_kept_gives_its_turn_back() -> None:
     world.settle()
     assert waiting(world) == 0
     world.pool.refuse()
+    world.settle()
     queue.tell()
     queue.tell()
     first << b"HTTP/1.1 202 *"

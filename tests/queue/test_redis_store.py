@@ -70,8 +70,9 @@ async def sleep_beyond_the_lease(store: QueueRedis) -> None:
     """As SIGSTOP does: it renews nothing, and its key goes."""
     assert store._beating is not None
     store._beating.cancel()
-    while await store.redis.exists(f"{PREFIX}alive:{store._claims.name}"):  # noqa: ASYNC110 - Redis tells nobody
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(15):
+        while await store.redis.exists(f"{PREFIX}alive:{store._claims.name}"):  # noqa: ASYNC110 - Redis tells nobody
+            await asyncio.sleep(0.01)
 
 
 async def taken_in_time(store: QueueRedis) -> list[Taken]:

@@ -44,7 +44,7 @@ def test_a_line() -> None:
 
 
 def test_what_a_sender_wrote_drives_no_terminal() -> None:
-    hostile = replace(KEPT, parcel=replace(PARCEL, facts={"event": "\x1b[2J\n\u202e", "agent": "a\nb"}))
+    hostile = replace(KEPT, parcel=PARCEL._replace(facts={"event": "\x1b[2J\n\u202e", "agent": "a\nb"}))
     for line in (showing.line_of(hostile, NOW), *showing.page_of(hostile, NOW), json.dumps(showing.json_of(hostile))):
         assert line.isprintable()
 
