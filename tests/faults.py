@@ -529,6 +529,7 @@ SENDERS = (
     ),
     Fault("no secret is set at GitHub", "unsigned", refused(route(), {"X-GitHub-Event": b"ping"}), ("GitHub",)),
     Fault("curl without anything", "by_hand", refused(route(), {"User-Agent": b"curl/8"}), ("GitHub",)),
+    Fault("half a signature", "proof_garbled", refused(route(), {"X-Hub-Signature-256": b"sha256=0123"}), ("GitHub",)),
     Fault("two different secrets", "unknown", refused(route(), github(b"something else entirely"))),
 )
 

@@ -51,13 +51,23 @@ class Diagnosis:
         return f"{self.said} {self.mend}"
 
 
+#: Of a proof that has no form: no secret is at fault.
+GARBLED = Hypothesis(
+    "proof_garbled",
+    "The proof is not written as {title} writes it, and no usual cause fits.",
+    "Look at its header as it arrived: it was cut or changed on the way, or written by hand. `hookward send` makes a "
+    "right one.",
+    frozenset({Reason.SIGNATURE_MALFORMED}),
+    guess=True,
+    find=lambda trial: {"title": trial.title},
+)
 #: What is said where no cause fits.
 UNKNOWN = Hypothesis(
     "unknown",
     "None of the usual causes fits.",
     "Most likely the two sides have different secrets: set a new one at both. If that changes nothing, something in "
     "front changes what was signed: compare the body as it was sent. If others are admitted, it is a forgery.",
-    DIAGNOSABLE,
+    DIAGNOSABLE - GARBLED.reasons,
     guess=True,
     find=lambda _trial: {},
 )
@@ -73,6 +83,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         ),
         key=lambda one: one.guess,
     ),
+    GARBLED,
     UNKNOWN,
 )
 
