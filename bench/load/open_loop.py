@@ -19,22 +19,25 @@ PATIENCE_S = 5.0
 
 def open_loop(port: int, data: bytes, per_s: float, seconds: float) -> dict[str, float]:
     """p50_us, p99_us, max_us and the rate that was answered. The unanswered count with their time so far."""
-    socks = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(CONNECTIONS)]
-    for sock in socks:
-        sock.setblocking(False)
+    by_fd = {sock.fileno(): sock for sock in (connect(port) for _ in range(CONNECTIONS))}
     gc.disable()
     try:
-        return drive(socks, data, per_s, seconds)
+        return drive(by_fd, port, data, per_s, seconds)
     finally:
         gc.enable()
-        for sock in socks:
+        for sock in by_fd.values():
             sock.close()
 
 
-def drive(socks: list[socket.socket], data: bytes, per_s: float, seconds: float) -> dict[str, float]:
-    free = deque(socks)
+def connect(port: int) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+    sock.setblocking(False)
+    return sock
+
+
+def drive(by_fd: dict[int, socket.socket], port: int, data: bytes, per_s: float, seconds: float) -> dict[str, float]:
+    free = deque(by_fd.values())
     due_of: dict[int, float] = {}
-    by_fd = {sock.fileno(): sock for sock in socks}
     answers = dict.fromkeys(by_fd, b"")
     times: list[float] = []
     total = max(1, int(per_s * seconds))
@@ -58,8 +61,13 @@ def drive(socks: list[socket.socket], data: bytes, per_s: float, seconds: float)
                 raise FailedError(f"under open-loop load: {answers[fd][:40]!r}")
             if b"}" in answers[fd]:  # the end of the origin's answer
                 times.append(monotonic() - due_of.pop(fd))
-                answers[fd] = b""
-                free.append(by_fd[fd])
+                sock = by_fd[fd]
+                if b"\r\nConnection: close\r\n" in answers.pop(fd):  # it has served as many as it may
+                    by_fd.pop(fd).close()
+                    sock = connect(port)
+                    by_fd[sock.fileno()] = sock
+                answers[sock.fileno()] = b""
+                free.append(sock)
     ended = monotonic()
     answered = len(times)
     times += [ended - due for due in due_of.values()]
