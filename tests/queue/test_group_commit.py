@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from proxy.queue import group_commit
 from proxy.queue.group_commit import BatchLedger, GroupCommit
 from proxy.queue.records import QueueError
 
@@ -156,5 +159,21 @@ def test_what_is_withdrawn_before_it_began_is_not_done(tmp_path: Path) -> None:
         await first
         assert await thread.run(put("c")) == "c"
         assert database.words() == ["a", "c"]
+
+    with_thread(tmp_path, check)
+
+
+def test_what_has_waited_for_the_last_sync_waits_for_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def now() -> float:
+        return 0.0 if threading.current_thread() is threading.main_thread() else 100.0
+
+    monkeypatch.setattr(group_commit, "time", SimpleNamespace(monotonic=now))
+    monkeypatch.setattr(group_commit, "GATHER_S", 60.0)
+
+    async def check(thread: GroupCommit, database: Database) -> None:
+        async with asyncio.timeout(20):
+            await asyncio.gather(thread.run(put("a")), thread.run(put("b")))
+            await thread.run(put("c"))
+        assert database.words() == ["a", "b", "c"]
 
     with_thread(tmp_path, check)
