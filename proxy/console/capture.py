@@ -130,6 +130,8 @@ ONE_PART = 8
 TURN_S, LEAST_RATE = 5.0, 100.0
 #: A burst is kept whole so often; else one that comes again and again would cost as much as the flood that it is.
 BURST_S = 60.0
+#: With room for fewer than so many those that may be kept begin one after the other.
+FEW = 8
 #: What one that looks on may be behind.
 MAX_BEHIND = 1000
 MAX_VIEWERS = 32
@@ -194,9 +196,10 @@ class IntakePace:
         """Whether what begins at ``now``, in monotonic seconds, may be one that is kept."""
         if now < self._closed_until:
             return False
-        if self._burst < 1 and self._steady + (now - self._at) * self._rate < 2:
-            # There is room for one, and a crowd may be under way before it ends: the next is worth its tape later.
-            self._closed_until = now + 1 / self._rate
+        room = self._burst + self._steady + (now - self._at) * self._rate
+        if room < FEW:
+            # A crowd may be under way before this one ends, and there is room for hardly one of them.
+            self._closed_until = now + 1 / (self._rate * max(room, 1.0))
         return True
 
     def takes(self, now: float) -> bool:
