@@ -54,6 +54,9 @@ class Transport:
     def set_write_buffer_limits(self, **_: int) -> None:
         pass
 
+    def set_protocol(self, _: asyncio.BaseProtocol) -> None:
+        pass
+
     def is_closing(self) -> bool:
         return False
 
