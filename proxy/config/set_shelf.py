@@ -37,7 +37,7 @@ from proxy.values import frozen, mutable
 #
 # A stored copy is written whole and renamed into place, so that a reader sees the old or the new one. Its time of
 # modification says when the feed last confirmed it. What is read back is judged like a feed: a damaged file is as
-# good as none. This module never fetches and never decides which copy is used.
+# good as none. Nothing here fetches, or decides which copy is used.
 
 FOLDER = "ip-sets"
 _MAX_BYTES = 64 * 1024 * 1024

@@ -30,12 +30,11 @@ from proxy.values import frozen
 # routes of a shorter path, leaving a signature out would be the way to the one that asks for less. The routes of
 # every configured path are laid out when the table is built, so a delivery to exactly that path costs one dictionary
 # lookup, and any other path one more for each of its segments. Nothing is kept between lookups: probing random paths
-# fills no memory. This module does not normalise. Paths with two readings have been refused by ``core.target`` before
-# they come here.
+# fills no memory. Nothing is normalised: paths with two readings have been refused by ``core.target`` before.
 
 
 class Placed(Protocol):
-    """What has a path: ``core.policy.Route``."""
+    """What has a path: a route, or the place that one is mapped to."""
 
     @property
     def path(self) -> bytes:

@@ -30,10 +30,7 @@ def test_a_connection_that_ends_is_followed_by_another() -> None:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            found = open_loop(
-                server.server_address[1], b"GET / HTTP/1.1\r\n\r\n", 10 * CONNECTIONS, 0.5
-            )  # five on each
+            open_loop(server.server_address[1], b"GET / HTTP/1.1\r\n\r\n", 10 * CONNECTIONS, 0.5)  # five on each
         finally:
             server.shutdown()
-    assert found["answered_per_s"] > 0
     assert len(served) == 5 * CONNECTIONS

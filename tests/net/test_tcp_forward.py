@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -153,22 +155,25 @@ async def test_an_upstream_that_is_not_there(run):
     await started.end()
 
 
-async def test_an_upstream_that_does_not_answer(run):
-    with socket.socket() as deaf:
-        # A full queue: further handshakes are not answered.
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        held = []
+@contextmanager
+def deaf() -> Iterator[tuple[str, int]]:
+    """An address whose queue is full: further handshakes are not answered."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
         for _ in range(3):
-            sock = socket.socket()
+            sock = stack.enter_context(socket.socket())
             sock.setblocking(False)
-            sock.connect_ex(deaf.getsockname())
-            held.append(sock)
-        started = Started(Endpoint(*deaf.getsockname()), policy=policy_of(connect_timeout_s=0.05))
+            sock.connect_ex(listener.getsockname())
+        yield listener.getsockname()
+
+
+async def test_an_upstream_that_does_not_answer(run):
+    with deaf() as address:
+        started = Started(Endpoint(*address), policy=policy_of(connect_timeout_s=0.05))
         assert await is_reset(dial(started.address))
         await until(lambda: started.counters.dial_failed == 1)
-        for sock in held:
-            sock.close()
     await started.end()
 
 
@@ -238,22 +243,12 @@ async def test_abandon_at_any_moment(run):
 
 
 async def test_abandon_while_dialling(run):
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        held = []
-        for _ in range(3):
-            sock = socket.socket()
-            sock.setblocking(False)
-            sock.connect_ex(deaf.getsockname())
-            held.append(sock)
-        started = Started(Endpoint(*deaf.getsockname()))
+    with deaf() as address:
+        started = Started(Endpoint(*address))
         client = dial(started.address)
         await until(lambda: started.forward._setting_up)
         await started.forward.abandon()
         assert await is_reset(client)
-        for sock in held:
-            sock.close()
     await started.end()
 
 

@@ -112,6 +112,13 @@ class Wire:
     async def shake_hands(self) -> None:
         await self.call(self.tls.do_handshake)
 
+    async def greet(self) -> None:
+        """Shake hands, and hear what was said."""
+        await self.shake_hands()
+        self.tls.write(b"hello")
+        await self.flush()
+        assert await self.read() == b"hello"
+
     async def shake_hands_and_read(self) -> bytes:
         await self.shake_hands()
         return await self.read()
@@ -204,10 +211,7 @@ async def test_a_record_that_was_changed_on_its_way_gets_its_alert(run, open_tls
     guarded = Guarded(open_tls)
     with dial(guarded.address) as client:
         wire = Wire(client, trusting(ca, version=version))
-        await wire.shake_hands()
-        wire.tls.write(b"hello")
-        await wire.flush()
-        assert await wire.read() == b"hello"
+        await wire.greet()
         wire.tls.write(b"spoilt")
         record = bytearray(wire.outgoing.read())
         record[-1] ^= 1
@@ -275,10 +279,7 @@ async def test_the_end_is_said_while_we_still_read(run, open_tls, ca, version, b
     guarded = Guarded(open_tls)
     with dial(guarded.address) as client:
         wire = Wire(client, trusting(ca, version=version))
-        await wire.shake_hands()
-        wire.tls.write(b"hello")
-        await wire.flush()
-        assert await wire.read() == b"hello"
+        await wire.greet()
         [one] = guarded.made
         heard: list[bytes] = []
         one.data_received = heard.append  # type: ignore[method-assign, assignment]  # no echo behind our end
