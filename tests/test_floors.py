@@ -34,6 +34,7 @@ ASKED_FOR = {
         "proxy.agent.serve",
         "proxy.ops.supervisor",
         "proxy.tools.check",
+        "proxy.tools.start",
     },
     "proxy.queue.opening": {"proxy.queue.redis_bell", "proxy.queue.redis_store"},
     "proxy.tools.top": {"proxy.tools.tui"},

@@ -16,6 +16,7 @@ from proxy.config.host import LOOP_VARIABLE, environment, paused, worker_count
 from proxy.config.load import load_namespace
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Dials, Loaded, identity_of
+from proxy.errors import ConfigError
 from proxy.net.clock import Clock
 from proxy.ops import privileges, standard_error
 from proxy.ops.console import import_console
@@ -62,14 +63,19 @@ def main(argv: Sequence[str]) -> int:
 def serve(namespace: Words, dials: Dials | None = None) -> int:
     """Serve until a signal says otherwise; with ``dials`` as an agent. Raises FlagError, ConfigError, ListenError."""
     hold_standard_descriptors()
-    launch = _launch(namespace, dials)
+    try:
+        launch = _launch(namespace, dials)
+        identity_of(launch.loaded.settings)
+    except ConfigError as error:
+        from proxy.tools import start
+
+        raise start.all_at_once(error, namespace, environment()) from None
     standard_error.take_over()
     open_journal(launch.loaded.settings.log_level)
     import_store(launch.loaded.settings.duplicates)
     import_console(launch.loaded.settings)
     import_queue(launch.loaded)
     os.umask(privileges.UMASK)
-    identity_of(launch.loaded.settings)
     server = launch.loaded.policy.server
     for warning in raise_descriptor_limit(server.max_connections, server.max_exchanges):
         log.warning("%s", warning)

@@ -1,7 +1,7 @@
 """What would keep a configuration from starting on this host, though it is right: files, folders, stores and ports.
 
-The counterpart of what ``run`` does between the load and the first connection, without doing it: nothing is made, and
-nothing is listened on.
+The counterpart of what ``run`` does between the load and the first connection, without doing it: nothing stays behind,
+and nothing is listened on.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from proxy.config.flags import Words
 from proxy.config.guarded_files import reach
 from proxy.config.host import find_group, find_user, how_to_add
-from proxy.config.load import OnHost
+from proxy.config.load import OnHost, load_on_host
 from proxy.config.settings import Loaded, Settings, identity_of
 from proxy.errors import ConfigError, Problem
 from proxy.net.sockets import AddressInUseError, Holder, ListenError, NotPermittedError, holder_of, try_all
@@ -34,6 +36,14 @@ def check_user(settings: Settings) -> None:
     identity = identity_of(settings)
     if identity is not None and not identity.is_ours and os.geteuid() != 0:
         raise NotPermittedError(f"cannot run as {identity.name}: only root can become another user")
+
+
+def all_at_once(error: ConfigError, arguments: Words, environ: Mapping[str, str]) -> ConfigError:
+    """``error`` of a load, and with it what this host lacks: the user, the group, a place for the access log."""
+    on_host = load_on_host(arguments, environ)
+    lacking = [*problems_with_user(on_host), *problems_with_log(on_host, None)]
+    told = {one.what for one in lacking}
+    return ConfigError([*(one for one in error.problems if one.what not in told), *lacking])
 
 
 def problems_with_user(named: OnHost) -> Iterator[Problem]:
@@ -90,22 +100,23 @@ def problems_with_stores(loaded: Loaded) -> Iterator[Problem]:
         yield from _of_file("console.store", settings.console.store, settings)
     keeps = any(route.delivery is not None for route in loaded.policy.routes)
     if keeps and settings.queue is not None and settings.queue.path is not None:
-        folder = Path(settings.queue.path)
-        why = _why_no_folder(folder) or _why_no_queue(folder)
-        if why is not None:
-            what = f"{settings.queue.path} cannot be used ({why})"
+        what = _why_no_folder(Path(settings.queue.path)) or _why_no_queue(Path(settings.queue.path))
+        if what is not None:
             yield Problem("queue", what, f"{_LET_WRITE}, or name another folder: `path` in [queue]")
 
 
 def _why_no_folder(folder: Path) -> str | None:
-    """Why the effective user could not keep files in a folder, made where it is missing; None where it could."""
+    """Why the effective user could not keep files in a folder, made where it is missing; None where it could. It is
+    tried: where nothing can be made (/proc), no mode says so.
+    """
+    around = [folder.absolute(), *folder.absolute().parents]
+    at = 0
     try:
-        there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+        at = next(number for number, one in enumerate(around) if one.exists())
+        Path(tempfile.mkdtemp(prefix=".hookward-check-", dir=around[at])).rmdir()
     except OSError as error:
-        return error.strerror
-    if not there.is_dir():
-        return "Not a directory"
-    return None if os.access(there, os.W_OK | os.X_OK, effective_ids=True) else "Permission denied"
+        return f"{around[max(at - 1, 0)]}: {error.strerror}"
+    return None
 
 
 def _why_no_queue(folder: Path) -> str | None:
@@ -115,9 +126,10 @@ def _why_no_queue(folder: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return error.strerror
+        return f"{folder}: {error.strerror}"
     database = str(folder / DATABASE)
-    return _why_not_written(database) or _why_no_database(database, stays_root=False)
+    why = _why_not_written(database) or _why_no_database(database, stays_root=False)
+    return why and f"{database}: {why}"
 
 
 def _of_file(key: str, path: str, settings: Settings) -> Iterator[Problem]:

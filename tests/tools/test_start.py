@@ -53,7 +53,7 @@ def of_queue(folder: Path, path: Path) -> list[str]:
         '[route.a]\nprovider = "github"\nsecrets = ["file:secret"]\ndeliver = "queue"\n'
     )
     found = problems_with_stores(load(["-c", str(folder / "hookward.toml")], {}))
-    return [f"{problem.place}: {problem.what.partition('(')[2]}" for problem in found]
+    return [f"{problem.place}: {problem.what}" for problem in found]
 
 
 def test_what_a_queue_and_a_console_would_refuse_is_told(tmp_path: Path) -> None:
@@ -61,18 +61,18 @@ def test_what_a_queue_and_a_console_would_refuse_is_told(tmp_path: Path) -> None
     assert of_queue(tmp_path, path) == []
     (tmp_path / "elsewhere").mkdir()
     path.symlink_to(tmp_path / "elsewhere")
-    assert of_queue(tmp_path, path) == ["queue: it is a link or a file, and must be a folder)"]
+    assert of_queue(tmp_path, path) == [f"queue: {path}: it is a link or a file, and must be a folder"]
     path.unlink()
     path.mkdir()
     assert of_queue(tmp_path, path) == []
     (path / DATABASE).write_text("something else")
-    assert of_queue(tmp_path, path) == ["queue: file is not a database)"]
+    assert of_queue(tmp_path, path) == [f"queue: {path / DATABASE}: file is not a database"]
     (path / DATABASE).unlink()
     (tmp_path / "queue.console").write_text("something else")
-    assert of_queue(tmp_path, path) == ["console.store: file is not a database)"]
+    assert of_queue(tmp_path, path) == [f"console.store: {path}.console cannot be used (file is not a database)"]
     (tmp_path / "queue.console").unlink()
     (tmp_path / "queue.console").mkdir()
-    assert of_queue(tmp_path, path) == ["console.store: Is a directory)"]
+    assert of_queue(tmp_path, path) == [f"console.store: {path}.console cannot be used (Is a directory)"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
@@ -80,4 +80,4 @@ def test_a_queue_in_the_folder_of_another_user_is_told(tmp_path: Path) -> None:
     path = tmp_path / "queue"
     path.mkdir()
     os.chown(path, 12345, 12345)
-    assert of_queue(tmp_path, path) == ["queue: it belongs to another user)"]
+    assert of_queue(tmp_path, path) == [f"queue: {path}: it belongs to another user"]

@@ -28,6 +28,8 @@ LOG = (*OPEN, "--open", "--access-log")
 TAKEN = "cannot listen on 127.0.0.1:{taken}"
 TLS = (*OPEN, "--open", "--tls-cert", "{place}/cert.pem", "--tls-key")
 
+SLIPS = (*GITHUB, "--user", "no-such-user", "--access-log", "/none/access.log")
+
 TOP = "listen = '127.0.0.1:0'\nupstream = 'http://127.0.0.1:1'\n"
 
 #: name -> the command line, the exit code, and a word of the message
@@ -51,9 +53,14 @@ BROKEN: dict[str, tuple[tuple[str, ...], int, str]] = {
     "store in no folder": ((*STORE, "{place}/none/d.sqlite3"), 78, "d.sqlite3"),
     "store that is none": ((*STORE, "{place}/slip.toml"), 78, "not a database"),
     "queue in no folder": (("{place}/queue.toml",), 78, "{place}/good/below"),
+    "queue where nothing can be made": (("{place}/proc.toml",), 78, "queue: /proc/kept: No such file or directory\n"),
     "console's port in use": (("{place}/console.toml",), 69, TAKEN),
     "user that is unknown": ((*OPEN, "--open", "--user", "no-such-user"), 78, "no user 'no-such-user'"),
     "group that is unknown": ((*OPEN, "--open", "--group", "no-such-group"), 78, "no group 'no-such-group'"),
+    "user, log and secret": ((*SLIPS, "--secret-file", "{place}/empty"), 78, "no user 'no-such-user'"),
+    "log, with a bad secret": ((*SLIPS, "--secret-file", "{place}/empty"), 78, "create its folder: mkdir -p /none"),
+    "secret, with a bad user": ((*SLIPS, "--secret-file", "{place}/empty"), 78, "{place}/empty, is empty"),
+    "log, with a bad user": ((*SLIPS, "--secret-file", "{place}/good"), 78, "create its folder: mkdir -p /none"),
     "port in use": ((*UPSTREAM, "--open", "--listen", "127.0.0.1:{taken}"), 69, TAKEN),
     "port in use, for workers": ((*UPSTREAM, "--open", "--workers", "2", "--listen", "127.0.0.1:{taken}"), 69, TAKEN),
     "admin's port in use": ((*OPEN, "--open", "--admin", "127.0.0.1:{taken}"), 69, TAKEN),
@@ -75,6 +82,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, taken: int) -> Path:
         (folder / name).chmod(0o600)
     kept = route.replace("['cred:a']", f"['file:{folder}/good']\ndeliver = 'fallback'")
     (folder / "queue.toml").write_text(f"{TOP}[queue]\npath = '{folder}/good/below'\n{kept}")
+    (folder / "proc.toml").write_text(f"{TOP}[queue]\npath = '/proc/kept'\n{kept}")
     (folder / "console.toml").write_text(f"{TOP}open = true\n[console]\nlisten = '127.0.0.1:{taken}'\n")
     authority = trustme.CA()
     for name in ("cert", "other"):
