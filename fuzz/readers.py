@@ -47,7 +47,7 @@ from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.errors import Mistake, ProtocolError
 from proxy.http1 import Framing, RequestHead
 from proxy.net.certificate import parse_certificate, read_certificate
-from proxy.ops.channel import ChannelError, Lines
+from proxy.ops.worker_processes import ChannelError, Lines
 from proxy.reasons import Reason
 from proxy.tools.saved_delivery import read_saved
 from tests.deliveries import NOW, check_for, make
@@ -445,7 +445,7 @@ READERS: dict[str, Row] = {
             *("agent.control.read_message", "agent.keys.read_code", "agent.hello.LineBuffer.feed"),
         ),
     ),
-    "channel": Row(channel, (ChannelError,), ("ops.channel.Lines.feed",)),
+    "channel": Row(channel, (ChannelError,), ("ops.worker_processes.Lines.feed",)),
 }
 
 

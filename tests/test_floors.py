@@ -23,11 +23,11 @@ ASKED_FOR = {
     "proxy.net.acceptor": {"proxy.net.kernel_filter"},
     "proxy.ops.agent_command": {"proxy.agent.enrol_command"},
     "proxy.ops.agents": {"proxy.agent.relay", "proxy.agent.serve"},
-    "proxy.ops.commands": {
+    "proxy.ops.cli": {
         *{name for name in MODULES if name.startswith(("proxy.agent.", "proxy.ops.", "proxy.tools."))},
-        "proxy.queue.command",
+        *("proxy.config.parsers", "proxy.queue.command"),
     },
-    "proxy.ops.console": {"proxy.console.console", "proxy.console.crew", "proxy.console.store"},
+    "proxy.ops.admin": {"proxy.console.console", "proxy.console.crew", "proxy.console.store"},
     "proxy.ops.run_command": {
         "argparse",
         "proxy.config.parsers",
@@ -38,7 +38,7 @@ ASKED_FOR = {
     },
     "proxy.queue.opening": {"proxy.queue.redis_bell", "proxy.queue.redis_store"},
     "proxy.tools.top": {"proxy.tools.tui"},
-    "proxy.ops.sets": {"proxy.net.feeds"},
+    "proxy.ops.renewals": {"proxy.net.feeds"},
     "proxy.ops.stores": {
         *("proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"),
         *("proxy.queue.asked", "proxy.queue.opening", "proxy.queue.records"),
@@ -124,7 +124,7 @@ def test_nothing_is_imported_by_a_computed_name() -> None:
 def test_what_serves_imports_no_tool() -> None:
     above = {module for module in MODULES if not module.startswith("proxy.tools")}
     importing = {module for module in above if any(name.startswith("proxy.tools") for name in ours(module))}
-    assert importing <= {"proxy.ops.commands", "proxy.ops.run_command"}
+    assert importing <= {"proxy.ops.cli", "proxy.ops.run_command"}
     for module in importing:
         at_once = {name for node in MODULES[module].tree.body for name in imported([node])}
         assert not [name for name in at_once if name.startswith("proxy.tools")]

@@ -39,7 +39,7 @@ PLACES = [
     *(ROOT / "proxy" / "core").rglob("*.py"),
     *(ROOT / "proxy" / "net").rglob("*.py"),
     *(ROOT / "proxy/agent" / f"{name}.py" for name in ("control", "hello", "keys")),
-    ROOT / "proxy/ops/channel.py",
+    ROOT / "proxy/ops/worker_processes.py",
     ROOT / "proxy/tools/curl_line.py",
     ROOT / "proxy/tools/saved_delivery.py",
 ]

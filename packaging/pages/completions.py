@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from parsers import Option, all_options, own_options
 
-from proxy.ops.commands import Command
+from proxy.ops.cli import Command
 
 _BASH = """\
 # Completion for hookward in bash; made by `hookward completion bash`.

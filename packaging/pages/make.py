@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import completions
 from manual import command_page, file_page
 
-from proxy.ops.commands import COMMANDS
+from proxy.ops.cli import COMMANDS
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "hookward.1": lambda: command_page(COMMANDS),

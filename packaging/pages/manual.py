@@ -13,7 +13,7 @@ from proxy.config.flag_names import ENVIRONMENT_PREFIX
 from proxy.config.host import LOOP_VARIABLE, RELOAD_VARIABLE
 from proxy.config.keys import Key
 from proxy.config.schema import SECTIONS
-from proxy.ops.commands import Command
+from proxy.ops.cli import Command
 
 _CODES = {
     ExitCode.OK: "It stopped as asked, or the command succeeded.",

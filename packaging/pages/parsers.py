@@ -13,7 +13,7 @@ from proxy.config import kinds
 from proxy.config.commandline import HelpfulParser
 from proxy.config.flag_names import FLAGS
 from proxy.core.schemes import PROVIDERS
-from proxy.ops.commands import Command
+from proxy.ops.cli import Command
 from proxy.values import frozen
 
 

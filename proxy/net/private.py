@@ -1,6 +1,6 @@
 """The private sockets of running workers: where they lie, how they are called, and how a command asks them.
 
-Each worker opens one (``ops.private``), for its own user and root alone. A command finds those of a process, asks each
+Each worker opens one (``ops.admin``), for its own user and root alone. A command finds those of a process, asks each
 of them, and puts together what they say; so does the console of one worker with its siblings. HTTP/1.1 with JSON, as
 h11 reads it.
 """

@@ -1,19 +1,45 @@
-"""The admin listener: ``/livez``, ``/readyz``, ``/metrics`` and ``/status``, for those who run hookward.
+"""What a worker answers to those who run hookward: on the admin listener, on its private socket, and in the console.
 
-It is never on a public port. The Host must name this host: a web page that its author lets resolve to 127.0.0.1 (DNS
-rebinding) gets nothing, and neither does a page of another origin. There is no command here that changes anything. It
-never knows a secret or a sender.
+The admin listener has ``/livez``, ``/readyz``, ``/metrics`` and ``/status``, and no command that changes anything. It
+is never on a public port, and its Host must name this host: a web page that its author lets resolve to 127.0.0.1 (DNS
+rebinding) gets nothing, and neither does a page of another origin.
+
+The private socket answers commands of the same user, and other workers of the same process: a unix socket of mode 0600
+in ``state_dir``, else in the folder of the host for such files; where there is none, the worker goes without. Only its
+own user and root are answered, whatever the file's mode has become. What can be asked is a table of places that the
+parts of the worker fill (``paths``).
+
+The console is imported where it is configured, and opened when the worker serves. It asks of the worker what its
+protocol names, and nothing else.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Callable, Coroutine, Iterator
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
 from typing import Protocol
 from urllib.parse import parse_qs
 
-from proxy.core.metrics import CONTENT_TYPE, OPEN_METRICS_TYPE
+import proxy
+from proxy.config.guarded_files import reach
+from proxy.config.settings import Settings
+from proxy.core.metrics import CONTENT_TYPE, OPEN_METRICS_TYPE, plain_snapshot
+from proxy.errors import ConfigError
 from proxy.net.http_server import JSON, TEXT, Answer, Answering, HttpServer, Paths, Request, is_own_origin, names_us
+from proxy.net.private import find, folders, socket_name
+from proxy.net.site import Site
+from proxy.net.sockets import BoundSocket, ListenError, listen_unix
+from proxy.ops.journal import audit, log
+from proxy.ops.listeners import OwnListeners
+from proxy.ops.places import CONSOLE
+from proxy.values import frozen
 
 #: What readiness is made of. A probe may leave some of it out, as at the API server of Kubernetes:
 #: ``/readyz?exclude=upstream``.
@@ -112,3 +138,146 @@ async def _status(status: Status, _request: Request) -> Answer:
 
 
 _PAGES = {"GET /livez": _livez, "GET /readyz": _readyz, "GET /metrics": _metrics, "GET /status": _status}
+
+
+MODE = 0o600
+#: A query with its body, or a delivery that was edited before it is replayed.
+MAX_CONTENT = 32 * 1024 * 1024
+
+
+class PrivateSocket:
+    """One worker's. ``process`` is the id that the operator knows: the supervisor's, where there is one."""
+
+    def __init__(self, process: int) -> None:
+        self.process = process
+        self.paths = Paths({"GET /": self._who})
+        self.path: str | None = None  # where it is open
+        self._server = HttpServer(self._judge, max_content=lambda asked: MAX_CONTENT if _is_ours(asked) else 0)
+        self._bound: BoundSocket | None = None
+
+    async def open(self, state_dir: str | None, environ: Mapping[str, str]) -> None:
+        """Listen in the best folder that there is. Never raises: deliveries do not need it."""
+        places = folders(state_dir, environ)
+        for place in places:
+            try:
+                self._bound = _bind(place, socket_name(self.process, os.getpid()))
+            except (OSError, ListenError) as error:
+                log.debug("no private socket in %s: %s", place, error)
+                continue
+            self.path = str(self._bound.address.path)
+            await self._server.listen(self._bound.sock)
+            return
+
+    @property
+    def siblings_folder(self) -> str | None:
+        """Where the sockets of the other workers lie."""
+        return None if self.path is None else str(Path(self.path).parent)
+
+    def close(self) -> None:
+        """Stop listening, and remove the file."""
+        self._server.close()
+        if self._bound is not None:
+            self._bound.close()
+
+    def _judge(self, request: Request) -> Answering:
+        if not _is_ours(request):
+            return Answer(403, TEXT, b"only the user that hookward runs as, and root, are answered\n")
+        return self.paths.respond(request)
+
+    def _who(self, _request: Request) -> Answer:
+        return Answer(
+            200,
+            JSON,
+            b'{"process": %d, "worker": %d, "version": "%b"}\n'
+            % (self.process, os.getpid(), proxy.__version__.encode("ascii")),
+        )
+
+
+def _is_ours(request: Request) -> bool:
+    return request.caller.uid in (0, os.geteuid())
+
+
+def _bind(folder: str, name: str) -> BoundSocket:
+    place = str(Path(folder).absolute())  # what the kernel tells of it must say where it is
+    with suppress(FileExistsError):
+        Path(place).mkdir(0o700)  # its parents are the host's to make
+    with reach(f"{place}/{name}") as spot:
+        if spot.shared and spot.owner not in (0, os.geteuid()):
+            raise PermissionError(errno.EPERM, "the folder is another user's")
+    for end in find([place]):
+        _remove_left_over(end.path)
+    return listen_unix(f"{place}/{name}", MODE)
+
+
+def _remove_left_over(path: str) -> None:
+    """Remove the socket of a process that was killed."""
+    with suppress(OSError), reach(path, to_link=True) as spot, socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(spot.path) == errno.ECONNREFUSED:
+            spot.unlink()
+
+
+Describe = Callable[[], Awaitable[dict[str, object]]]
+
+
+def import_console(settings: Settings) -> ModuleType | None:
+    """The module of a console that is configured, imported before the user changes: that one may not read it."""
+    if settings.console is None:
+        return None
+    from proxy.console import console
+
+    return console
+
+
+@frozen
+class _OfWorker:
+    """What the console may ask of its worker."""
+
+    describe: Describe
+    process: int
+
+    def reload(self) -> None:
+        """Have the process load its configuration again. OSError where it is another user's."""
+        os.kill(self.process, signal.SIGHUP)
+
+
+async def open_console(
+    settings: Settings, site: Site, own: OwnListeners, private: PrivateSocket, describe: Describe
+) -> Callable[[], None]:
+    """Keep what comes from now on, and serve it, where that is configured. Gives what ends it. Raises ConfigError."""
+    paths = private.paths
+    paths.add("GET /metrics", lambda _: Answer(200, JSON, json.dumps(plain_snapshot(site.metrics.snapshot())).encode()))
+    if settings.console is None:
+        paths.add("POST /console/stream", lambda request: _lend(site, request))
+        return lambda: None
+    from proxy.console import console as wing
+    from proxy.console import store
+
+    listen = settings.console.listen
+    try:
+        console = wing.Console(
+            settings.console,
+            site,
+            _OfWorker(describe, private.process),
+            private,
+            state_dir=settings.state_dir,
+            hosts={listen.host.lower(), *own.names} - {""},
+            audit=audit,
+        )
+    except store.StoreFailedError as error:
+        mend = "let the user that hookward runs as write there, or name another file"
+        what = f"{settings.console.store} cannot be used ({error})"
+        raise ConfigError.of("console.store", what, mend) from None
+    scheme = "http" if listen.is_local else "https"
+    console.places += [f"{scheme}://{bound}" for place, bound in own.held if place.use == CONSOLE]
+    await own.serve(CONSOLE, console.server, secure=not listen.is_local)
+    return console.close
+
+
+def _lend(site: Site, request: Request) -> Answer:
+    """What comes from now on, of a worker without a console."""
+    try:
+        from proxy.console import crew
+    except ImportError:
+        return Answer(503, TEXT, b"the user that serves cannot read the package: configure [console]\n")
+    return crew.stream_without_console(site, request)

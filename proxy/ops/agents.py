@@ -17,7 +17,7 @@ from proxy.net.admission import ConnectionSlots
 from proxy.net.http_server import Paths
 from proxy.net.listener import ConnectionFactory
 from proxy.net.site import Site
-from proxy.ops.certificates import Certificates
+from proxy.ops.renewals import Certificates
 
 if TYPE_CHECKING:
     from proxy.agent.relay import AgentRelay

@@ -19,8 +19,8 @@ from proxy.config.words import count, only, senders, token_place
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.net.certificate import certificate_notes, read_served, sentence
 from proxy.net.clock import Clock
-from proxy.ops import privileges
-from proxy.ops.standard_error import StandardError
+from proxy.ops.journal import StandardError
+from proxy.ops.places import advice
 
 _OWN = {"admin": "health and metrics", "console": "the console: `hookward console` prints a link"}
 
@@ -32,7 +32,7 @@ def announce(policy: Policy, settings: Settings, opened: Iterable[tuple[str, str
         headline(proxy.__version__, PYTHON_VERSION, loop, os.getpid()),
         *policy_lines(policy, settings, paint),
         *certificate_lines(policy, settings, paint),
-        *(paint(f"warning: {text}", "yellow") for text in privileges.advice(settings)),
+        *(paint(f"warning: {text}", "yellow") for text in advice(settings)),
         *ready_lines(opened, secure=bool(settings.tls)),
     ]
     print("\n".join(lines), file=sys.stderr, flush=True)

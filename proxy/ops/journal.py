@@ -2,13 +2,24 @@
 
 One line per message, printable ASCII and what a configuration says; a traceback only for bugs of ours. It is also the
 one place where failures become messages and exit codes, for the command line and for each worker.
+
+What the reader of standard error (a shell's pipe, systemd, a container's shim) does not take in time is dropped and
+counted: a write would wait for ever where it has stopped, on the loop of a worker or in the supervisor of all. The
+flags of standard error are also those of all others that have it open, so it is opened once more, or, where it is a
+socket, told with each write not to wait. There is no thread, for a supervisor must not have one. A reader that is
+merely slow is waited for a little; one that reads nothing is waited for once.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import select
+import socket
+import stat
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from typing import TextIO
@@ -16,6 +27,7 @@ from typing import TextIO
 from proxy.config.commandline import ExitCode, visible
 from proxy.config.host import how_to_install
 from proxy.errors import ConfigError, FlagError, Problem
+from proxy.net.log_sink import whole_lines
 from proxy.net.sockets import ListenError
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -88,3 +100,135 @@ def _fail(code: ExitCode, headline: str, problems: Iterable[Problem]) -> int:
     for problem in problems:
         print(visible(str(problem)), file=sys.stderr)
     return code
+
+
+#: How long all that is said at a start may wait.
+START_S = 2.0
+#: How long a burst of lines may wait in all, once we serve; each line that goes out gives back a part of it.
+BURST_S = 0.05
+_GIVEN_BACK_S = 0.001
+#: What is written without an end of line is a line all the same.
+_MAX_LINE = 64 * 1024
+
+
+class StandardError(io.TextIOBase):
+    """A text stream over ``descriptor`` that never waits for long. ``dropped`` counts lines."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._send, self._release = _sender(descriptor)
+        self._text = ""
+        self._told = 0
+        self._is_cut = False
+        self._patience_s = START_S
+
+    def write(self, text: str) -> int:
+        """Take ``text``; whole lines of it are written, or dropped."""
+        self._text += text
+        end = self._text.rfind("\n") + 1 or (len(self._text) if len(self._text) > _MAX_LINE else 0)
+        if end:
+            lines, self._text = self._text[:end], self._text[end:]
+            self._put(lines)
+        return len(text)
+
+    def flush(self) -> None:
+        """There is nothing that waits but the beginning of a line."""
+
+    def serves(self) -> None:
+        """From now on others wait while we do."""
+        self._patience_s = min(self._patience_s, BURST_S)
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return os.isatty(self._descriptor)
+
+    def fileno(self) -> int:
+        """The descriptor that was given."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Give back what was opened; the descriptor that was given stays open."""
+        if not self.closed:
+            self._release()
+        super().close()
+
+    def _put(self, lines: str) -> None:
+        if self.dropped != self._told:
+            told = f"hookward: {self.dropped} lines were dropped here: they were not read in time\n"
+            if not self._put_piece(told.encode()):
+                self.dropped += lines.count("\n")
+                return
+            self._told = self.dropped
+        for piece in whole_lines(lines.encode("utf-8", "backslashreplace"), select.PIPE_BUF):
+            if not self._put_piece(piece):
+                self.dropped += piece.count(b"\n")
+
+    def _put_piece(self, piece: bytes) -> bool:
+        """Write a piece, as far as it goes; whether all of it went."""
+        data = memoryview(b"\n" + piece if self._is_cut else piece)
+        while data:
+            try:
+                sent = self._send(data)
+            except BlockingIOError:
+                if not self._wait():
+                    return False
+                continue
+            except OSError:
+                return False
+            self._is_cut = data[sent - 1] != ord("\n")
+            data = data[sent:]
+        self._patience_s = max(self._patience_s, min(BURST_S, self._patience_s + _GIVEN_BACK_S))
+        return True
+
+    def _wait(self) -> bool:
+        """Wait for room while there is patience left; whether there is some."""
+        began = time.monotonic()
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        ready = bool(poll.poll(self._patience_s * 1000)) if self._patience_s > 0 else False
+        self._patience_s -= time.monotonic() - began
+        return ready
+
+
+def _sender(descriptor: int) -> tuple[Callable[[memoryview], int], Callable[[], None]]:
+    """What writes to a descriptor and raises BlockingIOError instead of waiting, and what ends that."""
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        # Nothing waits there. Opened once more it would have a place of its own in the file, and standard output, where
+        # it goes to the same file, would write over what is said here.
+        return lambda data: os.write(descriptor, data), lambda: None
+    if stat.S_ISSOCK(mode):
+        sock = socket.socket(fileno=os.dup(descriptor))
+        return lambda data: sock.send(data, socket.MSG_DONTWAIT), sock.close
+    try:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        own = os.open(f"/proc/self/fd/{descriptor}", flags)
+    except OSError:
+        # Not ours to open (another user's terminal). Where there is room for a piece, it is taken without waiting.
+        return lambda data: _write_where_there_is_room(descriptor, data), lambda: None
+    return lambda data: os.write(own, data), lambda: os.close(own)
+
+
+def _write_where_there_is_room(descriptor: int, data: memoryview) -> int:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    if not poll.poll(0):
+        raise BlockingIOError
+    return os.write(descriptor, data[: select.PIPE_BUF])
+
+
+def take_over() -> StandardError | None:
+    """Let ``sys.stderr`` be one of these; None where it is none of the process's own (a test's)."""
+    if isinstance(sys.stderr, StandardError):
+        return sys.stderr
+    if sys.stderr is None or sys.__stderr__ is None or sys.stderr is not sys.__stderr__:
+        return None
+    sys.stderr.flush()
+    found = sys.stderr = StandardError(sys.stderr.fileno())
+    return found
+
+
+def dropped() -> int:
+    """How many lines of standard error this process has dropped since the start."""
+    return sys.stderr.dropped if isinstance(sys.stderr, StandardError) else 0

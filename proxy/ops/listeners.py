@@ -26,8 +26,8 @@ from proxy.net.site import Site
 from proxy.net.sockets import BoundSocket
 from proxy.net.tcp_forward import TcpForward
 from proxy.ops.agents import AgentParts
-from proxy.ops.certificates import Certificates
 from proxy.ops.places import WEBHOOKS, Held, ListenPlace, SocketStore, tcp
+from proxy.ops.renewals import Certificates
 from proxy.values import frozen, mutable
 
 

@@ -1,13 +1,17 @@
 """``run``: load the configuration and serve. What goes wrong before the first connection ends with its exit code.
 
-What not every start needs (several workers, ``--check-config``) is imported where it is asked for.
+One process serves by itself (``Solo``), unless several workers are asked for. A supervisor above one worker would cost
+7 MiB (PSS of both, 29 against 22) and 20 ms of CPU at the start. What not every start needs (several workers,
+``--check-config``) is imported where it is asked for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Sequence
+from functools import partial
 
 from proxy.config.commandline import ExitCode, HelpfulParser
 from proxy.config.flags import Words
@@ -15,18 +19,90 @@ from proxy.config.given_flags import parse_flags
 from proxy.config.host import LOOP_VARIABLE, environment, paused, worker_count
 from proxy.config.load import load_namespace
 from proxy.config.set_shelf import SetShelf
-from proxy.config.settings import Dials, Loaded, identity_of
-from proxy.errors import ConfigError
+from proxy.config.settings import Dials, Loaded, Settings, identity_of
+from proxy.core.policy import Policy
+from proxy.errors import ConfigError, HookwardError
+from proxy.net.apart import SWITCH_S
 from proxy.net.clock import Clock
-from proxy.ops import privileges, standard_error
-from proxy.ops.console import import_console
-from proxy.ops.handover import receive
-from proxy.ops.journal import log, open_journal
+from proxy.ops.admin import import_console
+from proxy.ops.journal import log, open_journal, take_over
 from proxy.ops.notify import Notifier
-from proxy.ops.process import LoopFactory, hold_standard_descriptors, loop_factory, raise_descriptor_limit, settle
-from proxy.ops.service import Launch
-from proxy.ops.solo import Solo
+from proxy.ops.places import UMASK, Held, receive
+from proxy.ops.process import (
+    LoopFactory,
+    hold_standard_descriptors,
+    let_go,
+    loop_factory,
+    raise_descriptor_limit,
+    settle,
+)
+from proxy.ops.service import Launch, Load, Service
 from proxy.ops.stores import import_queue, import_store
+from proxy.ops.worker import Worker
+
+
+class Solo:
+    """The process. ``run`` returns when it is to end."""
+
+    workers = 1
+
+    def __init__(self, launch: Launch) -> None:
+        self._load = launch.load
+        self._loop = asyncio.get_running_loop()
+        self.worker = Worker(launch.loaded, launch.sockets(), launch.shelf)
+        self.metrics, self.leave, self.reopen = self.worker.metrics, self.worker.leave, self.worker.reopen
+        self.service = Service(launch, self._loop, self)
+        self._reload: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Serve until a signal says otherwise. Raises ListenError or ConfigError where the start fails."""
+        try:
+            await self.worker.open()
+            self.service.serves()
+            await self.worker.serve()
+        finally:
+            if self._reload is not None:
+                self._reload.cancel()
+            self.service.close()
+            await self.worker.close()
+        log.info("stopped")  # not of a start that failed: why it did is told next
+
+    # -- asked by the service
+
+    @property
+    def loaded(self) -> Loaded:
+        """The load of the configuration that is in force."""
+        return self.worker.loaded
+
+    @property
+    def held(self) -> list[Held]:
+        """The sockets that it serves."""
+        return self.worker.held
+
+    def reload(self) -> None:
+        """Load the configuration beside the loop, and take it over."""
+        self._reload = self._loop.create_task(self._load_again())
+
+    async def _load_again(self) -> None:
+        before = self.loaded
+        try:
+            load = partial(_load_apart, self._load, before.policy, before.settings)
+            loaded, parts = await self._loop.run_in_executor(None, load)
+            if self.worker.is_leaving:
+                return
+            self.worker.change(loaded)
+        except HookwardError as error:
+            self.service.refused(str(error))
+            return
+        let_go(self._loop, before.policy, parts)
+        self.service.changed()
+
+
+def _load_apart(load: Load, before: Policy, settings: Settings) -> tuple[Loaded, list[object]]:
+    """Load in a thread: exchanges go on, each after half a millisecond. Gives the parts of ``before``, too."""
+    sys.setswitchinterval(SWITCH_S)
+    return load(before.generation + 1), [*before.routes, *settings.sources.items()]
+
 
 STATE_DIR_VARIABLE = "HOOKWARD_STATE_DIR"
 
@@ -70,12 +146,12 @@ def serve(namespace: Words, dials: Dials | None = None) -> int:
         from proxy.tools import start
 
         raise start.all_at_once(error, namespace, environment()) from None
-    standard_error.take_over()
+    take_over()
     open_journal(launch.loaded.settings.log_level)
     import_store(launch.loaded.settings.duplicates)
     import_console(launch.loaded.settings)
     import_queue(launch.loaded)
-    os.umask(privileges.UMASK)
+    os.umask(UMASK)
     server = launch.loaded.policy.server
     for warning in raise_descriptor_limit(server.max_connections, server.max_exchanges):
         log.warning("%s", warning)

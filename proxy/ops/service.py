@@ -3,9 +3,9 @@
     STARTING -> SERVING <-> RELOADING | UPGRADING        each -> LEAVING
 
 The states and their table are in ``core.states``. An ``Engine`` does the work: one worker in this process
-(``ops.solo``), or the supervisor of several (``ops.supervisor``). A reload is taken over as a whole or not at all. An
-upgrade starts the process that takes over the sockets (``ops.handover``); when that one serves, this one leaves. What
-is asked for before we serve is done then.
+(``ops.run_command``), or the supervisor of several (``ops.supervisor``). A reload is taken over as a whole or not at
+all. An upgrade starts the process that takes over the sockets (``ops.places``); when that one serves, this one leaves.
+What is asked for before we serve is done then.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from proxy.core.metric_families import RELOAD_GOOD, RELOADS
 from proxy.core.metrics import Metrics
 from proxy.core.states import SERVICE_MOVES, ServiceState
 from proxy.ops import banner
-from proxy.ops.handover import PATIENCE_S, NewProcess, OldProcess
 from proxy.ops.journal import log, open_journal
 from proxy.ops.notify import Notifier
-from proxy.ops.places import Held, SocketStore, shown
-from proxy.ops.selector_loop import Call, SelectorLoop, Timer
+from proxy.ops.places import PATIENCE_S, Held, NewProcess, OldProcess, SocketStore, shown
+from proxy.ops.process import Call, SelectorLoop, Timer
 from proxy.ops.worker import Leave
 from proxy.values import frozen
 

@@ -21,8 +21,8 @@ from proxy.net.certificate import Served, certificate_notes
 from proxy.net.site import Site
 from proxy.net.sockets import dropped_packets
 from proxy.net.tcp_forward import TcpForward
-from proxy.ops import privileges
 from proxy.ops.listeners import ActiveListener
+from proxy.ops.places import advice
 
 Json = dict[str, object]
 
@@ -147,7 +147,7 @@ def workers(snapshot: Snapshot) -> Json:
 def warnings(loaded: Loaded, served: Sequence[Served], now: float) -> list[str]:
     """All that the start has said of it, as it stands ``now``."""
     policy, settings = loaded.policy, loaded.settings
-    return [*settings.warnings, *certificate_notes(served, policy, settings, now), *privileges.advice(settings)]
+    return [*settings.warnings, *certificate_notes(served, policy, settings, now), *advice(settings)]
 
 
 def document(

@@ -14,12 +14,11 @@ from typing import cast
 from proxy.config.commandline import ExitCode
 from proxy.config.set_shelf import SetShelf
 from proxy.core.metrics import Snapshot, plain_snapshot
-from proxy.ops.channel import ChannelError, Lines, Message, encode, metrics_of
 from proxy.ops.journal import log, open_journal
 from proxy.ops.places import SocketStore
 from proxy.ops.process import LoopFactory, settle
 from proxy.ops.worker import Leave, Worker
-from proxy.ops.worker_processes import WorkerPlan
+from proxy.ops.worker_processes import ChannelError, Lines, Message, WorkerPlan, encode, metrics_of
 
 #: How often the supervisor is told that we live, and what we have counted.
 BEAT_S = 1.0

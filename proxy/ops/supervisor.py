@@ -25,16 +25,22 @@ from proxy.errors import HookwardError
 from proxy.net.clock import NEVER, Clock
 from proxy.net.tls import load_certificates
 from proxy.ops import supervised
-from proxy.ops.channel import ChannelError, Message, line_limit, metrics_of, number_of
 from proxy.ops.journal import log
 from proxy.ops.places import Held, SocketStore, places_of
-from proxy.ops.process import LoopFactory
-from proxy.ops.roster import ExitKind, Roster, State
-from proxy.ops.selector_loop import SelectorLoop, Timer
+from proxy.ops.process import LoopFactory, SelectorLoop, Timer
+from proxy.ops.roster import ExitKind, Roster, State, Tally
 from proxy.ops.service import Launch, Load, Service
-from proxy.ops.tally import Tally
 from proxy.ops.worker import Leave
-from proxy.ops.worker_processes import WorkerPlan, WorkerProcess, WorkerProcesses
+from proxy.ops.worker_processes import (
+    ChannelError,
+    Message,
+    WorkerPlan,
+    WorkerProcess,
+    WorkerProcesses,
+    line_limit,
+    metrics_of,
+    number_of,
+)
 
 # -- Published address sets that all workers know as soon as one does, also without a state directory.
 #

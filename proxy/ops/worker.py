@@ -3,7 +3,7 @@
 Start: everything is bound before anything is said. A change is taken over as a whole or not at all. The end has three
 degrees. *Retire*: another process serves from now on; no new connections, those that are open end with their next
 answer or by their own time-outs. *Stop*: none does; exchanges under way get ``drain`` seconds, connections that might
-still bring a request a moment. *Now*: what is open is cut. Signals are for the process (``ops.solo``,
+still bring a request a moment. *Now*: what is open is cut. Signals are for the process (``ops.run_command``,
 ``ops.supervised``); this module knows none, and decides nothing about a request.
 """
 
@@ -36,17 +36,13 @@ from proxy.net.log_sink import LogSink
 from proxy.net.site import Site
 from proxy.net.tcp_forward import TcpForward
 from proxy.net.tls import load_certificates
-from proxy.ops import standard_error, status
-from proxy.ops.admin import AdminServer
+from proxy.ops import status
+from proxy.ops.admin import AdminServer, PrivateSocket, open_console
 from proxy.ops.agents import AgentParts
-from proxy.ops.certificates import Certificates
-from proxy.ops.console import open_console
-from proxy.ops.journal import log
+from proxy.ops.journal import dropped, log
 from proxy.ops.listeners import Listeners, OwnListeners, Services
-from proxy.ops.places import ADMIN, Held, SocketStore, own_places
-from proxy.ops.private import PrivateSocket
-from proxy.ops.privileges import become, owners_of
-from proxy.ops.sets import PublishedSets
+from proxy.ops.places import ADMIN, Held, SocketStore, become, own_places, owners_of
+from proxy.ops.renewals import Certificates, PublishedSets
 from proxy.ops.status import measure
 from proxy.ops.stores import Stores
 
@@ -309,7 +305,7 @@ class Worker:
         """The metrics of this worker, as they are now."""
         measure(self.site, self._slots, self._log.dropped, self.listeners.open)
         self.metrics.set(LOG_WITHHELD, self._log.withheld)
-        self.metrics.set(JOURNAL_DROPPED, standard_error.dropped())
+        self.metrics.set(JOURNAL_DROPPED, dropped())
         self._sets.measure()
         self._certificates.measure(self.metrics)
         self._agents.measure(self.metrics)

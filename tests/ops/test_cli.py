@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,7 @@ import proxy
 from proxy.errors import ConfigError, FlagError, Problem
 from proxy.net.sockets import AddressInUseError, NotPermittedError
 from proxy.ops import cli, run_command
-from proxy.ops.cli import main
-from proxy.ops.commands import COMMANDS
+from proxy.ops.cli import COMMANDS, main
 from proxy.tools import check
 from tests.whole.process import environment
 
@@ -171,3 +172,11 @@ def test_a_checkout_that_was_not_installed_says_what_to_do(tmp_path: Path):
     assert done.returncode == 78
     assert "h11 is not installed here" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("argv", [["version"], ["--version"], ["-V"]])
+def test_it_says_what_it_is_and_on_what_it_runs(argv: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main(argv) == 0
+    loop = "asyncio" if find_spec("uvloop") is None else "uvloop"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    assert capsys.readouterr().out == f"hookward {proxy.__version__} ({python}, {loop})\n"

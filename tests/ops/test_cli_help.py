@@ -9,8 +9,7 @@ import pytest
 
 from proxy.config.flag_names import FLAGS
 from proxy.config.parsers import GROUPS, RunParser
-from proxy.ops.cli import COMMON, full_help_text, help_text, is_bare
-from proxy.ops.commands import COMMANDS
+from proxy.ops.cli import COMMANDS, COMMON, full_help_text, help_text, is_bare
 
 KNOWN = {flag.option for flag in FLAGS} | {"--config", "--check-config", "--help", "--help-all"}
 

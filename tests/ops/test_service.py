@@ -1,4 +1,4 @@
-"""What may be asked of a service in each of its states. How it goes on is in test_solo and test_supervisor."""
+"""What may be asked of a service in each of its states. How it goes on: test_run_command_solo, test_supervisor."""
 
 from __future__ import annotations
 
@@ -143,3 +143,11 @@ def test_it_takes_its_signals_and_gives_them_back(house: House):
     assert len(house.loop.signals) == 5
     house.service.close()
     assert house.loop.signals == {}
+
+
+def test_the_configuration_can_be_loaded_again(tmp_path: Path):
+    stage = Stage(tmp_path, 1)
+    launch = Launch(stage.load(), stage.load, {}, SetShelf(), Notifier(), None, "asyncio")
+    again = launch.load(2, state_dir=str(tmp_path))
+    assert (launch.loaded.policy.generation, again.policy.generation) == (1, 2)
+    assert again.settings.state_dir == str(tmp_path)

@@ -16,11 +16,10 @@ import pytest
 from proxy.config.set_shelf import SetShelf
 from proxy.errors import ConfigError
 from proxy.ops import supervised
-from proxy.ops.channel import Lines, Message, encode
 from proxy.ops.places import SocketStore, places_of
 from proxy.ops.supervised import SupervisedWorker
 from proxy.ops.worker import Leave
-from proxy.ops.worker_processes import WorkerPlan
+from proxy.ops.worker_processes import Lines, Message, WorkerPlan, encode
 from tests.ops.staging import Stage, ask, staged
 
 TALLIED = {"hookward_exchanges_in_flight": [[[], 42]]}

@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BEGIN = """
 import os, signal, sys, time
 from proxy.errors import ConfigError, Problem
-from proxy.ops.channel import encode
-from proxy.ops.selector_loop import SelectorLoop
+from proxy.ops.worker_processes import encode
+from proxy.ops.process import SelectorLoop
 from proxy.ops.worker_processes import WorkerPlan, WorkerProcesses
 heard, ended, forgotten = [], [], []
 loop = SelectorLoop()

@@ -11,7 +11,7 @@ import make
 import pytest
 from parsers import all_options
 
-from proxy.ops.commands import COMMANDS
+from proxy.ops.cli import COMMANDS
 
 needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 ASK = 'eval "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _hookward; printf "%s\\n" "${COMPREPLY[@]}"'

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.config.flag_names import FLAGS
 from proxy.config.schema import SECTIONS
-from proxy.ops.commands import COMMANDS
+from proxy.ops.cli import COMMANDS
 
 NAMES = ("hookward", "hookward.toml")
 TEXTS = (manual.command_page(COMMANDS), manual.file_page())

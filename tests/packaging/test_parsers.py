@@ -7,7 +7,7 @@ from parsers import Option, all_options, own_options
 
 from proxy.config.flag_names import FLAGS
 from proxy.core.schemes import PROVIDERS
-from proxy.ops.commands import COMMANDS
+from proxy.ops.cli import COMMANDS
 
 
 def options(name: str) -> dict[str, Option]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy.ops.selector_loop import SelectorLoop
+from proxy.ops.process import SelectorLoop
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ops.commands import COMMANDS
+from proxy.ops.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What a server of one worker without a store has no use for.
@@ -49,13 +49,14 @@ def test_each_has_a_module_that_runs_it_and_a_parser(name: str):
 def test_a_start_imports_what_it_needs():
     code = """if True:
         import sys
+        from proxy.ops import run_command
         from proxy.ops.cli import main
-        main(["--config", "/nonexistent"])
-        print(*sys.modules)
+        run_command.take_over = lambda: sys.exit(print(*sys.modules))  # what comes next is what is configured
+        main(["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1"])
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = set(done.stdout.split())
-    assert "proxy.ops.solo" in loaded
+    assert "proxy.ops.run_command" in loaded
     assert loaded & NOT_AT_START == set()
     assert [name for name in loaded if name.startswith("proxy.tools")] == []
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from proxy.ops.console import _OfWorker, import_console
+from proxy.ops.admin import _OfWorker, import_console
 from tests.config.loading import ENDS, Workplace
 
 

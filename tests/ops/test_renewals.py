@@ -1,21 +1,28 @@
-"""The certificates in force, exchanged and watched."""
+"""What a worker renews: certificates in force, exchanged and watched, and what refreshes published address sets."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import ssl
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import trustme
 
+import proxy.net
 from proxy.config.load import load
+from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Settings
+from proxy.core.metrics import Metrics
+from proxy.errors import ConfigError
 from proxy.net import tls
 from proxy.net.tls import load_certificates
-from proxy.ops.certificates import Certificates
+from proxy.ops.renewals import Certificates, PublishedSets
+from tests.ops.staging import Stage
 
 
 def settings(folder: Path, name: str = "a.example.com") -> Settings:
@@ -108,3 +115,49 @@ def test_a_renewal_is_told_with_its_end(
     with caplog.at_level(logging.INFO, "proxy"):
         asyncio.run(main())
     assert f"certificate {pair.cert}: a.example.com; until 2031-05-06" in caplog.text
+
+
+SETS = 'allow = ["set:github"]'
+
+
+def published() -> PublishedSets:
+    return PublishedSets(SetShelf(), Metrics("0", "3"), lambda: 0.0, lambda _: None)
+
+
+def test_it_is_imported_where_a_set_is_used() -> None:
+    code = "import sys, proxy.ops.worker; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"proxy.net.feeds", "proxy.net.feed_fetch"} & set(done.stdout.split()) == set()
+
+
+async def test_without_a_set_nothing_is_measured_and_closed(tmp_path: Path) -> None:
+    sets, loaded = published(), Stage(tmp_path, 1).load()
+    assert await sets.fetch_missing(loaded) is loaded
+    sets.use(loaded)
+    sets.measure()
+    await sets.close()
+
+
+async def test_a_reload_may_be_the_first_that_asks_for_one(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, 1)
+    sets = published()
+    sets.use(stage.load())
+    stage.write(SETS)
+    loaded = stage.load()
+    sets.prepare(loaded)
+    sets.prepare(loaded)
+    sets.use(loaded)
+    sets.measure()
+    await sets.close()
+
+
+async def test_a_reload_is_refused_where_it_can_no_longer_be_read(tmp_path: Path, monkeypatch) -> None:
+    """The user that serves may not be able to read the package, and must not find out later."""
+    stage = Stage(tmp_path, 1)
+    stage.write(SETS)
+    sets = published()
+    monkeypatch.delattr(proxy.net, "feeds", raising=False)
+    monkeypatch.setitem(sys.modules, "proxy.net.feeds", None)
+    with pytest.raises(ConfigError) as caught:
+        sets.prepare(stage.load())
+    assert caught.value.problems[0].mend == "restart hookward"

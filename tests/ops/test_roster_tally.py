@@ -6,8 +6,8 @@ import pytest
 
 from proxy.core.metric_families import IN_FLIGHT, RELOADS, REQUEST_BYTES
 from proxy.core.metrics import Snapshot
-from proxy.ops import tally
-from proxy.ops.tally import ANSWER_S, MAX_QUESTIONS, Tally
+from proxy.ops import roster
+from proxy.ops.roster import ANSWER_S, MAX_QUESTIONS, Tally
 
 
 def numbers(total: int, in_flight: int = 0) -> Snapshot:
@@ -86,7 +86,7 @@ def test_one_that_asks_without_end_is_asked_for_no_more_than_a_few():
 
 
 def test_invented_series_of_the_gone_do_not_pile_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(tally, "MAX_PAST_SERIES", 10)
+    monkeypatch.setattr(roster, "MAX_PAST_SERIES", 10)
     asking = Asking()
     for pid in range(100):
         series: dict[tuple[str, ...], float | list[float]] = {(f"{pid}-{n}",): 1 for n in range(3)}

@@ -17,8 +17,8 @@ from proxy.config.settings import Loaded
 from proxy.core.states import ServiceState
 from proxy.ops import service as module
 from proxy.ops.notify import Notifier
+from proxy.ops.run_command import Solo
 from proxy.ops.service import Launch
-from proxy.ops.solo import Solo
 from tests.ops.staging import Stage, address, ask, staged, until
 
 

@@ -14,15 +14,14 @@ import pytest
 
 from proxy.config.endpoints import ListenAddress
 from proxy.errors import ConfigError
-from proxy.ops.handover import VARIABLE, NewProcess, receive
-from proxy.ops.places import WEBHOOKS, ListenPlace, SocketStore
+from proxy.ops.places import VARIABLE, WEBHOOKS, ListenPlace, NewProcess, SocketStore, receive
 
 ROOT = str(Path(__file__).resolve().parents[2])
 ENVIRON = {**os.environ, "PYTHONPATH": ROOT}
 
 NEW = """
 import os, sys
-from proxy.ops.handover import VARIABLE, receive
+from proxy.ops.places import VARIABLE, receive
 old = receive(os.environ)
 assert VARIABLE not in os.environ
 [(place, bound)] = old.held

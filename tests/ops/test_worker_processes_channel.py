@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.ops.channel import ChannelError, Lines, Wire, encode, line_limit, metrics_of, number_of
+from proxy.ops.worker_processes import ChannelError, Lines, Wire, encode, line_limit, metrics_of, number_of
 
 JSON = st.none() | st.integers() | st.text() | st.lists(st.text()) | st.dictionaries(st.text(), st.integers())
 
@@ -73,7 +73,7 @@ def test_who_takes_nothing_is_no_reason_to_keep_everything():
 
 
 def test_who_never_stops_is_read_in_turns(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("proxy.ops.channel.MAX_READ_BYTES", 1 << 18)
+    monkeypatch.setattr("proxy.ops.worker_processes.MAX_READ_BYTES", 1 << 18)
     ours, theirs = socket.socketpair()
     wire = Wire(ours)
     theirs.setblocking(False)

@@ -13,7 +13,7 @@ import pytest
 from proxy.config.load import load
 from proxy.config.settings import Settings, identity_of
 from proxy.errors import ConfigError
-from proxy.ops.privileges import advice
+from proxy.ops.places import advice
 from tests.whole.process import ROOT, environment
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -23,7 +23,7 @@ sys.path.insert(0, {root!r})
 from dataclasses import replace
 from proxy.config.load import load
 from proxy.ops.journal import outcome
-from proxy.ops.privileges import become
+from proxy.ops.places import become
 settings = load(["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1"], {{}}).settings
 {before}
 def run():

@@ -15,7 +15,7 @@ import pytest
 from proxy.net import private
 from proxy.net.http_server import JSON, Answer, Caller, Request
 from proxy.net.private import GoneError, PrivateEnd, PrivateError, ask, ask_all, find
-from proxy.ops.private import PrivateSocket
+from proxy.ops.admin import PrivateSocket
 
 
 def run(action: Callable[[PrivateSocket], Coroutine[None, None, None]], folder: Path) -> None:
