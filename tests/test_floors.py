@@ -36,12 +36,12 @@ ASKED_FOR = {
         "proxy.tools.check",
         "proxy.tools.start",
     },
-    "proxy.queue.opening": {"proxy.queue.redis_bell", "proxy.queue.redis_store"},
+    "proxy.queue.opening": {"proxy.queue.redis_store"},
     "proxy.tools.top": {"proxy.tools.tui"},
     "proxy.ops.renewals": {"proxy.net.feeds"},
     "proxy.ops.stores": {
         *("proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"),
-        *("proxy.queue.asked", "proxy.queue.opening", "proxy.queue.records"),
+        *("proxy.queue.keeper", "proxy.queue.opening", "proxy.queue.records"),
     },
 }
 WORLD = {"asyncio", "socket", "ssl", "time", "os", "logging", "random", "secrets", "threading", "subprocess", "signal"}

@@ -170,7 +170,7 @@ async def look(folder: Path, ledgers: Ledgers, told: Iterable[str], before: floa
                 wrong.append(f"{kept.parcel.id} is not whole")
         away = (mark for mark in told if mark not in held)
         wrong += [f"{mark} is lost" for mark in away if ledgers.got.get(ledgers.names[mark], before) >= before]
-        counted = sum(count.live for count in await store.counts(time()))
+        counted = sum(count.live for count in await store.counts())
         if counted != live:
             wrong.append(f"{live} are there, and {counted} are counted")
         await store.append([Parcel("another-one", "queue", time(), b"POST / HTTP/1.1\r\n\r\n", b"body", 4)])

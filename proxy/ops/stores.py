@@ -30,12 +30,12 @@ def import_queue(loaded: Loaded) -> ModuleType | None:
     """The module of the queue, where there is to be one. To be called while the package can be read for certain."""
     if not (_keeps(loaded) or _is_left(loaded)):
         return None
-    from proxy.queue import opening, records
+    from proxy.queue import keeper, opening, records
 
     if loaded.settings.queue is not None and loaded.settings.queue.url is not None:
         with suppress(records.QueueError):  # told when it is opened
             opening.import_redis()
-    return opening
+    return keeper
 
 
 def _keeps(loaded: Loaded) -> bool:
@@ -75,10 +75,10 @@ class Stores:
         if not self._is_open or settings is None or self._close_queue is not None or not (keeps or _is_left(loaded)):
             return
         # The wing is imported where it is configured, and not at every start.
-        from proxy.queue import asked, opening, records
+        from proxy.queue import keeper, opening, records
 
         try:
-            keeper = opening.open_keeper(self._site, settings)
+            queue = keeper.open_keeper(self._site, settings)
         except records.QueueError as error:
             mend = "let the user that hookward runs as write there, or name another folder: `path` in [queue]"
             mend = mend if settings.url is None else how_to_add("redis")
@@ -87,11 +87,11 @@ class Stores:
                 raise ConfigError([problem]) from None
             log.warning("deliveries may be kept that no route asks for any more, and cannot be looked at: %s", problem)
             return
-        self._site.queue = keeper
-        desk = asked.QueueDesk(keeper.store, keeper.ring, self._site.clock.wall, self._keeps)
+        self._site.queue = queue
+        desk = opening.QueueDesk(queue.store, queue.ring, self._site.clock.wall, self._keeps)
         for place, handler in desk.places.items():
             self._paths.add(place, handler)
-        self._close_queue = keeper.close
+        self._close_queue = queue.close
 
     def _keeps(self, name: str) -> bool:
         return name in self._site.policy.lanes()

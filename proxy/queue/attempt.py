@@ -20,8 +20,8 @@ from proxy.http1 import ResponseHead
 from proxy.net.pool import Dial
 from proxy.net.site import Site
 from proxy.net.upstream import UpstreamConnection
+from proxy.queue.parcels import attempt_lines, method_of, unseal
 from proxy.queue.records import QueueError, Settlement, Taken, Try
-from proxy.queue.sealed import attempt_lines, method_of, unseal
 from proxy.reasons import Phase, Reason
 
 # -- A kept delivery, signed again as of now: an application that checks for itself would find it too old by its time.

@@ -189,10 +189,10 @@ class _Command:
 
 
 async def _status(command: _Command) -> int:
-    before = await command.store.counts(command.now)
+    before = await command.store.counts()
     await asyncio.sleep(RATE_S)
     now = Clock.wall()
-    counts = await command.store.counts(now)
+    counts = await command.store.counts()
     seconds = now - command.now
     if command.arguments.json:
         earlier = {count.lane: count for count in before}
@@ -257,7 +257,7 @@ async def _change(command: _Command, word: str, change: Callable[[Sequence[int]]
 
 
 async def _pause(command: _Command) -> int:
-    known = {count.lane for count in await command.store.counts(command.now)} | command.place.keeping
+    known = {count.lane for count in await command.store.counts()} | command.place.keeping
     wrong = [lane for lane in command.words if lane not in known or lane in command.place.direct]
     if wrong:
         # Whoever believes that a route is paused takes the application away.

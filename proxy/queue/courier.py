@@ -1,10 +1,11 @@
 """``Courier``: sends what is kept. Of all processes that have a store open one does, and where it ends another goes on.
 
 Theory of operation. The store says what is due, a ``Lane`` for each route what may go, an ``Attempt`` what came of it.
-One loop fetches, as much as lanes want and a little ahead; whatever ends tells the loop by ``_wake``. What has come of
-attempts is written in the background and in batches: until it is, nothing is lost, for what is TAKEN and not settled
-when the process ends is tried again. So a delivery may arrive twice where a process ends between the two, and only
-there, or where an answer was lost on its way.
+One loop fetches, as much as lanes want and a little ahead; whatever ends wakes the loop. What has come of attempts is
+written in the background and in batches (``Settling``), so that the next delivery does not wait for the note of the
+last one. Until it is written, nothing is lost, for what is TAKEN and not settled when the process ends is tried again.
+So a delivery may arrive twice where a process ends between the two, and only there, or where an answer was lost on its
+way.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ import contextlib
 import logging
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
+from proxy.core.delivery import DeliveryRule
 from proxy.core.metric_families import QUEUE_ATTEMPTS
 from proxy.core.policy import Policy, Route
+from proxy.net.clock import Clock
 from proxy.net.site import Site
 from proxy.net.turnstile import Turnstile
 from proxy.queue.attempt import Attempt, record_of
 from proxy.queue.lane import Lane, LaneTurns
-from proxy.queue.records import Condition, Counted, QueueError, Taken
-from proxy.queue.settling import AGAIN_S, Settling
-from proxy.queue.store import QueueStore, count_lanes
-from proxy.queue.strays import StrayWatch, destinations
+from proxy.queue.records import Condition, Counted, LaneCount, QueueError, QueueStore, Settlement, Taken
+from proxy.queue.showing import stray_notes
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +35,68 @@ log = logging.getLogger(__name__)
 LOOK_MOST_S = 1.0
 #: While another process is the courier, it is tried so often whether that has ended.
 LOCK_S = 0.5
+#: After a failure of the store.
+AGAIN_S = 1.0
 #: How often what is too old is looked for.
 EXPIRE_EVERY_S = 600.0
 #: At the end, attempts under way get this long; then they are cut, and tried again by the next process.
 STOP_S = 5.0
 DEAD = Condition.DEAD
+
+
+async def count_lanes(store: QueueStore, clock: Clock) -> Counted:
+    """Ask ``store`` what it holds. Raises QueueError."""
+    at = clock.now()
+    return Counted(at, {count.lane: count for count in await store.counts()})
+
+
+class Settling:
+    """What has come of attempts and is not written yet. ``written`` is called after each batch."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, store: QueueStore, written: Callable[[], None]) -> None:
+        self._loop = loop
+        self._store = store
+        self._written = written
+        self._settlements: list[Settlement] = []
+        self._task: asyncio.Task[None] | None = None
+        self._ends = False
+
+    def add(self, settlement: Settlement) -> None:
+        """Have this written, too."""
+        self._settlements.append(settlement)
+        if self._task is None:
+            self._task = self._loop.create_task(self._run())
+
+    async def end(self) -> None:
+        """Write what is left, once more. Raises QueueError."""
+        self._ends = True
+        if self._task is not None:
+            await self._task
+        await self._write()
+
+    async def _run(self) -> None:
+        try:
+            while self._settlements:
+                try:
+                    await self._write()
+                except QueueError as error:
+                    log.warning("outcomes of deliveries cannot be written, so these may arrive again: %s", error)
+                    if self._ends:
+                        return
+                    await asyncio.sleep(AGAIN_S)
+        finally:
+            self._task = None
+
+    async def _write(self) -> None:
+        batch, self._settlements = self._settlements, []
+        if not batch:
+            return
+        try:
+            await self._store.settle(batch)
+        except QueueError:
+            self._settlements = batch + self._settlements
+            raise
+        self._written()
 
 
 class Courier:
@@ -108,20 +167,20 @@ class Courier:
         """The store has something new for ``lane``."""
         if lane in self.lanes:
             self.lanes[lane].may_have_more = True
-            self._wake()
+            self._woken.set()
         else:
             self.look()  # which makes its lane
 
     def look(self) -> None:
         """Another process has changed something."""
         self._looked = -math.inf
-        self._wake()
+        self._woken.set()
 
     def takes(self, route: Route) -> Lane | None:
         """The lane, where what is being kept for ``route`` may go at once, before the store is asked."""
         if not self.is_active or self._stopping:
             return None
-        lane = self._lane(route.name, route)
+        lane = self.lane_of(route)
         return lane if lane.is_idle else None
 
     def take(self, lane: Lane, taken: Taken) -> None:
@@ -133,7 +192,12 @@ class Courier:
 
     def lane_of(self, route: Route) -> Lane:
         """The lane of a route that keeps."""
-        return self._lane(route.name, route)
+        assert route.delivery is not None
+        lane = self.lanes.get(route.name)
+        if lane is None:
+            lane = self.lanes[route.name] = Lane(route.name, route.delivery)
+        lane.rule = route.delivery
+        return lane
 
     # -- the loop
 
@@ -184,10 +248,8 @@ class Courier:
         self.counted = await count_lanes(self._store, self._site.clock)
         self._strays.look(self._site.policy, self.counted.lanes.values())
         for count in self.counted.lanes.values():
-            route = self._route(count.lane)
-            if route is None:
-                continue
-            self._lane(count.lane, route).counted(count, wall)
+            if (route := self._route(count.lane)) is not None:
+                self.lane_of(route).counted(count, wall)
 
     def _wakes_in(self) -> float:
         now, wall = self._site.clock.now(), self._site.clock.wall()
@@ -203,9 +265,6 @@ class Courier:
                 await self._woken.wait()
         self._woken.clear()
 
-    def _wake(self) -> None:
-        self._woken.set()
-
     # -- lanes
 
     def _route(self, lane: str) -> Route | None:
@@ -214,14 +273,6 @@ class Courier:
             self._known_by = policy
             self._keeping = destinations(policy)
         return self._keeping.get(lane)
-
-    def _lane(self, name: str, route: Route) -> Lane:
-        assert route.delivery is not None
-        lane = self.lanes.get(name)
-        if lane is None:
-            lane = self.lanes[name] = Lane(name, route.delivery)
-        lane.rule = route.delivery
-        return lane
 
     def _use(self, lane: Lane) -> bool:
         """Whether the lane has a route still; its rule may be another since a reload."""
@@ -288,14 +339,44 @@ class Courier:
             self._send(lane)
         # In the common case nothing waits for the loop: then it is left alone, which costs less than all else here.
         if lane.may_have_more or lane.ready or settlement.condition is not None or self._stopping:
-            self._wake()
+            self._woken.set()
 
     def _settled(self) -> None:
         for lane in self.lanes.values():
             if lane.rule.strict and not lane.out:
                 lane.may_have_more = True  # the next of an order may go
-                self._wake()
+                self._woken.set()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (bug := task.exception()) is not None:
             self._site.loop.call_exception_handler({"message": "the courier has failed", "exception": bug})
+
+
+# -- Kept deliveries whose route keeps no more. Where there is a route of the name still, they are delivered to its
+# upstream, by the rule that a route has which says nothing of its delivery. Where there is none, they stay as they are:
+# until there is one again, until they are dropped, or until they are older than ``max_age``.
+
+
+def destinations(policy: Policy) -> dict[str, Route]:
+    """What may be delivered, by the names of lanes: of routes that keep, of copies, and of routes that keep no more."""
+    direct = {route.name: replace(route, delivery=DeliveryRule()) for route in policy.routes}
+    return direct | policy.lanes()
+
+
+class StrayWatch:
+    """Tells of them in the log, once with each load of the configuration."""
+
+    def __init__(self) -> None:
+        self._policy: Policy | None = None
+        self._told: set[str] = set()
+
+    def look(self, policy: Policy, counts: Iterable[LaneCount]) -> None:
+        """Say what was not said yet."""
+        if policy is not self._policy:
+            self._policy = policy
+            self._told.clear()
+        unknown = [one for one in counts if one.lane not in self._told]
+        for one in unknown:
+            for note in stray_notes([one], policy, None):
+                self._told.add(one.lane)
+                log.warning("%s", note)

@@ -1,4 +1,4 @@
-"""The folder of a store on this host: ours alone, with the database, the large bodies, and the lock of the courier.
+"""The folder of a store on this host: ours alone, with the database, the large bodies, and who delivers from it.
 
 A body has its name only once it is whole and on stable storage, and its folder is synced before a row speaks of it. So
 a row never speaks of what is not there; a file of which no row speaks is what a crash left, and is removed in time.
@@ -10,11 +10,14 @@ import errno
 import fcntl
 import os
 import stat
+import struct
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from proxy.net.spill import PIECE_BYTES
 from proxy.queue.layout import CHECKPOINT_PAGES
 from proxy.queue.records import Parcel, QueueError
 
@@ -23,12 +26,11 @@ BODIES = "bodies"
 LOCK = "courier.lock"
 #: What the log of the database grows to.
 LOG_BYTES = CHECKPOINT_PAGES * 4096
-#: Read back in pieces of this size: what a transport takes in one write.
-PIECE_BYTES = 64 * 1024
 #: A body of which no row speaks after so many seconds has none coming.
 ORPHAN_S = 3600.0
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_SHARED = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class QueueFolder:
@@ -113,7 +115,7 @@ class QueueFolder:
         """Become the one that delivers; False where another process is. It ends with the process."""
         if self._lock >= 0:
             return True
-        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.path / LOCK, _SHARED, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -133,11 +135,10 @@ class QueueFolder:
 
 def _write(path: Path, parcel: Parcel) -> None:
     """Write the body under another name, and give it its own once it is there."""
-    pieces = iter([parcel.body]) if parcel.body is not None else parcel.spill.pieces() if parcel.spill else iter([])
     draft = path.with_name(f"{path.name}.new")
     try:
         with os.fdopen(os.open(draft, _NEW, 0o600), "wb") as file:
-            for piece in pieces:
+            for piece in parcel.pieces():
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
@@ -175,7 +176,7 @@ def _sync_above(path: Path) -> None:
 
 def _check_file(path: Path) -> None:
     """A regular file of ours with one name, made where there is none: SQLite gives its other files the mode of it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    descriptor = os.open(path, _SHARED | os.O_NONBLOCK, 0o600)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != os.geteuid():
@@ -192,3 +193,115 @@ def _sync(path: Path, flags: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+# -- How many bytes of the store are promised to bodies that are being written, by all processes of the host.
+#
+# A large body is on the disk before its row is, and as many may be on their way as there are senders. So its bytes are
+# taken out of what is left before the first of them is written. Each process has a slot in a file for the sum of its
+# own, and a lock on it, which ends with the process: what a dead one had is free again. Slots are added to under the
+# lock of the database alone, so two processes never promise the same bytes.
+
+RESERVE = "reserve"
+#: Processes that may have the store open at once.
+SLOTS = 256
+_WIDTH = 8
+_ALL = struct.Struct(f"<{SLOTS}q")
+_NOTHING = bytes(_ALL.size)
+#: A lock of the open file and not of the process, where there is one: no other file that is closed ends it.
+_SET_LOCK = getattr(fcntl, "F_OFD_SETLK", fcntl.F_SETLK)
+
+
+class Reserve:
+    """What is promised of the store in ``folder``. The slot of this process is found when it is first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or make it, and clear what dead processes had. Raises OSError."""
+        self._file = os.open(folder / RESERVE, _SHARED, 0o600)
+        self._slot = -1
+        self._own = 0
+        self._lock = threading.Lock()
+        try:
+            if os.fstat(self._file).st_size < _ALL.size:
+                os.ftruncate(self._file, _ALL.size)
+            self.clear()
+        except OSError:
+            os.close(self._file)
+            raise
+
+    def total(self) -> int:
+        """What is promised, by all."""
+        read = os.pread(self._file, _ALL.size, 0)
+        if read == _NOTHING:  # nearly always, and each transaction asks
+            return 0
+        return sum(max(0, one) for one in _ALL.unpack(read.ljust(_ALL.size, b"\0")))
+
+    def add(self, size: int) -> None:
+        """Promise so much more; to be called in a transaction of the database. Raises QueueError."""
+        with self._lock:
+            if self._slot < 0:
+                self._slot = self._free_slot()
+            self._write(self._own + size)
+            self._own += size
+
+    def give_back(self, size: int) -> None:
+        """So much is no longer promised."""
+        with self._lock, suppress(QueueError):  # the next change of the slot writes it
+            self._own -= size
+            self._write(self._own)
+
+    def clear(self) -> None:
+        """Forget what processes had that are no more."""
+        for slot, value in enumerate(_ALL.unpack(os.pread(self._file, _ALL.size, 0))):
+            if value and slot != self._slot and self._try_lock(slot):
+                os.pwrite(self._file, bytes(_WIDTH), slot * _WIDTH)
+                self._set_lock(slot, fcntl.F_UNLCK)
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self._own:
+            self.give_back(self._own)
+        os.close(self._file)
+
+    def _free_slot(self) -> int:
+        for slot in range(SLOTS):
+            if self._try_lock(slot):
+                return slot
+        raise QueueError("too many processes have the store open")
+
+    def _write(self, value: int) -> None:
+        try:
+            os.pwrite(self._file, struct.pack("<q", value), self._slot * _WIDTH)
+        except OSError as error:
+            raise QueueError(f"{RESERVE}: {error.strerror}") from None
+
+    def _try_lock(self, slot: int) -> bool:
+        try:
+            self._set_lock(slot, fcntl.F_WRLCK)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def _set_lock(self, slot: int, kind: int) -> None:
+        fcntl.fcntl(self._file, _SET_LOCK, struct.pack("hhqqi0q", kind, os.SEEK_SET, slot * _WIDTH, _WIDTH, 0))
+
+
+class ReservedBytes:
+    """So many bytes for one delivery, until it has its row, or none comes of it."""
+
+    __slots__ = ("_reserve", "size")
+
+    def __init__(self, reserve: Reserve) -> None:
+        self._reserve = reserve
+        self.size = 0
+
+    def begin(self, size: int) -> None:
+        """It holds from now on (``Reserve.add``)."""
+        self._reserve.add(size)
+        self.size = size
+
+    def end(self) -> None:
+        """It is over. Calling it twice does no harm."""
+        size, self.size = self.size, 0
+        if size:
+            self._reserve.give_back(size)

@@ -12,14 +12,14 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from proxy.queue.records import QueueError
+from proxy.queue.records import CommitStatistics, QueueError
 
 T = TypeVar("T")
 #: Does several works at once, all or none, and gives the result of each.
@@ -37,22 +37,18 @@ class BatchLedger:
 
     def __init__(self, used: int = 0) -> None:
         self.used = used  # bytes that are kept, the changes here included
-        self.changes: dict[str, Counter[str]] = {}
+        self.changes: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.after: list[Callable[[], None]] = []
 
     def add(self, lane: str, **changes: int) -> None:
         """Count so much more of each in ``lane``."""
-        counter = self.changes.setdefault(lane, Counter())
-        for name, change in changes.items():
-            counter[name] += change
+        self.changes[lane].update(changes)
         self.used += changes.get("bytes", 0)
 
     def merge(self, other: BatchLedger) -> None:
         """Take over what ``other`` has."""
-        for lane, counter in other.changes.items():
-            mine = self.changes.setdefault(lane, Counter())
-            for name, change in counter.items():
-                mine[name] += change
+        for lane, changes in other.changes.items():
+            self.changes[lane].update(changes)
         self.after += other.after
         self.used = other.used
 
@@ -65,18 +61,6 @@ class _Job(Generic[T]):
     joint: tuple[Together, Any] | None = None
     result: T | None = None
     error: BaseException | None = None
-
-
-@dataclass(slots=True)
-class CommitStatistics:
-    """What the thread has done; read by others, so each is written at once."""
-
-    commits: int = 0
-    jobs: int = 0
-    failures: int = 0
-    failing: bool = False  # the last commit failed
-    durations: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))  # seconds, not yet shown
-    sizes: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
 
 
 class GroupCommit:
@@ -168,12 +152,7 @@ class GroupCommit:
         except (sqlite3.Error, OSError, QueueError) as error:
             self._failed(batch, error)
             return
-        statistics = self.statistics
-        statistics.commits += 1
-        statistics.jobs += len(batch)
-        statistics.failing = False
-        statistics.durations.append(time.monotonic() - begun)
-        statistics.sizes.append(len(batch))
+        self.statistics.committed(len(batch), time.monotonic() - begun)
         for after in ledger.after:
             after()
 
@@ -221,18 +200,19 @@ class GroupCommit:
             if _is_of_the_disk(error):
                 raise
             database.execute("ROLLBACK TO job")
-            job.error = QueueError(str(error)) if isinstance(error, sqlite3.Error) else error
+            job.error = QueueError.of(error) if isinstance(error, sqlite3.Error) else error
         else:
             ledger.merge(own)
         database.execute("RELEASE job")
 
     def _failed(self, batch: list[_Job[Any]], error: Exception) -> None:
         """Nothing of it has happened. After a failure of the disk a new connection reads what the disk has."""
-        self.statistics.failures += 1
-        self.statistics.failing = True
+        self.statistics.failed()
         for job in batch:
-            job.result, job.error = None, error if isinstance(error, QueueError) else QueueError(_text(error))
-        if self._database is not None and not _is_passing(error):
+            job.result, job.error = None, QueueError.of(error)
+        # A lock of another process says nothing of the disk.
+        is_lock = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+        if self._database is not None and not is_lock:
             with suppress(sqlite3.Error):
                 self._database.close()
             self._database = None
@@ -248,18 +228,7 @@ def _tell(batch: list[_Job[Any]]) -> None:
             job.future.set_result(job.result)
 
 
-def _text(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    return str(error)
-
-
 def _is_of_the_disk(error: Exception) -> bool:
     """Whether no job can be done after it; else it is of this job alone."""
     alone = isinstance(error, sqlite3.IntegrityError | sqlite3.DataError)
     return isinstance(error, sqlite3.Error | OSError) and not alone
-
-
-def _is_passing(error: Exception) -> bool:
-    """Whether it was a lock of another process, and says nothing of the disk."""
-    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)

@@ -1,7 +1,8 @@
 """``DeliveryKeeper``: what exchanges know of the queue. It makes a parcel of what is to be kept, and has it stored.
 
 There is one in each process that serves a route which keeps; with it go a courier, which may be the one that delivers,
-and, where another process delivers, a look at the store each second: what it holds, and what is paused.
+and, where another process delivers, a look at the store each second: what it holds, and what is paused. A ``Copier``
+keeps the copies of deliveries that are sent themselves, beside them and never in their way.
 """
 
 from __future__ import annotations
@@ -9,26 +10,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
+from proxy.config.settings import QueueSettings
 from proxy.core import metric_families as of
 from proxy.core.delivery import Deliver
 from proxy.core.keeping import KeepingRelay
-from proxy.core.metric_families import QUEUE_DURABLE, QUEUE_LIMIT
 from proxy.core.metrics import Metrics
 from proxy.core.policy import Route
 from proxy.net.site import Site
-from proxy.net.spill import SpillFile
-from proxy.queue.breaker import PROBING
-from proxy.queue.copier import Copier, name_of, parcel_of, parcels_of, told_of
-from proxy.queue.courier import Courier
-from proxy.queue.group_commit import CommitStatistics
-from proxy.queue.lane import Lane
-from proxy.queue.records import Counted, LaneCount, Parcel, QueueError, QueueFullError, Taken
-from proxy.queue.sealed import seal
-from proxy.queue.store import QueueStore, count_lanes
+from proxy.net.spill import SharedSpill, SpillFile
+from proxy.queue.courier import Courier, count_lanes
+from proxy.queue.lane import PROBING, Lane
+from proxy.queue.opening import OpenStore, open_store
+from proxy.queue.parcels import copies_of, parcel_of
+from proxy.queue.records import (
+    CommitStatistics,
+    Counted,
+    LaneCount,
+    Parcel,
+    QueueError,
+    QueueFullError,
+    QueueStore,
+    Taken,
+)
 from proxy.reasons import Reason
 
 log = logging.getLogger(__name__)
@@ -42,25 +49,80 @@ PROBE_S = 10.0
 #: For so long a failure of the store says that the next one fails. A balancer that believes it sends nothing more, and
 #: without a delivery it is not known that the store takes one again.
 FAILED_S = 10.0
-#: Failures of the store are told so often at most.
+#: Failures of the store, and lost copies, are told so often at most.
 QUIET_S = 10.0
+#: What copies that are on their way to the store may hold in all: beyond it the store does not come after.
+MOST_BYTES = 32 << 20
+#: And how many deliveries they may be of, each with an open file where it is large.
+MOST_WAITING = 256
 
 
-class Opened(Protocol):
-    """An open store, and what goes with it (``queue.opening``)."""
+class Copier:
+    """Of one process. ``arrived`` is told the lane of each copy that is kept.
 
-    store: QueueStore
-    bodies: str | None  # where bodies are kept as files
-    ring: Callable[[], None]  # tells the courier of another process
+    Nothing waits for a copy and nothing is told of it: where the store is full, fails, or does not come after, the copy
+    is lost, counted and spoken of in the log.
+    """
+
+    def __init__(self, site: Site, store: QueueStore, arrived: Callable[[str], None]) -> None:
+        self._site = site
+        self._store = store
+        self._arrived = arrived
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._bytes = 0
+        self._quiet_until = 0.0
+
+    def copy(self, relay: KeepingRelay, spill: SpillFile | None) -> None:
+        """Keep the copies of what ``relay`` sends itself."""
+        copies = relay.copies()
+        if not copies:
+            return
+        size = relay.gate.received
+        if len(self._tasks) >= MOST_WAITING or (self._tasks and self._bytes + size > MOST_BYTES):
+            self.lost([route.name for route, _ in copies], "the store cannot keep up")
+            return
+        try:
+            shared = spill.share() if spill is not None and spill.size else None
+        except OSError as error:
+            self.lost([route.name for route, _ in copies], str(error.strerror))
+            return
+        self._bytes += size
+        parcels = copies_of(parcel_of(self._site, relay, shared), copies)
+        task = self._site.loop.create_task(self._keep(parcels, shared, size))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def lost(self, lanes: Sequence[str], why: str) -> None:
+        """These were not kept."""
+        for lane in lanes:
+            self._site.metrics.inc(of.QUEUE_COPIES_LOST, lane)
+        now = self._site.clock.now()
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET_S
+            log.error("copies are lost, the deliveries themselves go on: %s: %s", ", ".join(lanes), why)
 
     async def close(self) -> None:
-        """Give everything back."""
+        """Let what is being kept be kept."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _keep(self, parcels: list[Parcel], shared: SharedSpill | None, size: int) -> None:
+        try:
+            await self._store.append(parcels)
+        except QueueError as error:
+            self.lost([parcel.lane for parcel in parcels], str(error) or "the store is full")
+        else:
+            for parcel in parcels:
+                self._arrived(parcel.lane)
+        finally:
+            self._bytes -= size
+            if shared is not None:
+                shared.close()
 
 
 class DeliveryKeeper:
     """The queue of one process (``net.site.DeliveryQueue``)."""
 
-    def __init__(self, site: Site, opened: Opened, courier: Courier) -> None:
+    def __init__(self, site: Site, opened: OpenStore, courier: Courier) -> None:
         self.folder = opened.bodies
         self.store = opened.store
         self.courier = courier
@@ -97,12 +159,10 @@ class DeliveryKeeper:
         """Keep what ``relay`` has."""
         spill = spill if spill is not None and spill.size > 0 else None
         route = relay.admit.route
-        name, head = name_of(self._site, relay), seal(relay.kept_head, route)
-        told_by = told_of(relay, spill)
-        parcel = parcel_of(self._site, relay, route, head, told_by, name=name, spill=spill)
+        parcel = parcel_of(self._site, relay, spill, relay.kept_head)
         # What was to be sent itself has its copies already.
-        copies = relay.copies() if route.copies and relay.rule.deliver is Deliver.QUEUE else []
-        also = parcels_of(self._site, relay, copies, told_by, spill) if copies else []
+        copies = relay.copies() if route.copies and relay.rule.deliver is Deliver.QUEUE else ()
+        also = copies_of(parcel, copies)
         self._kept_at[route.name] = self._site.clock.now()
         lane = None if also else self.courier.takes(route)
         if lane is not None:
@@ -148,8 +208,8 @@ class DeliveryKeeper:
         metrics = self._site.metrics
         measure_lanes(metrics, self.counted.lanes.values(), self._site.clock.wall())
         measure_commits(metrics, self.store.statistics)
-        metrics.set(QUEUE_LIMIT, self.store.max_bytes)
-        metrics.set(QUEUE_DURABLE, float(self.store.is_durable))
+        metrics.set(of.QUEUE_LIMIT, self.store.max_bytes)
+        metrics.set(of.QUEUE_DURABLE, float(self.store.is_durable))
 
     # -- for the process
 
@@ -201,7 +261,7 @@ class DeliveryKeeper:
 
     def _why_not(self, error: BaseException) -> tuple[Reason, str]:
         if isinstance(error, QueueFullError):
-            self._fail("full")
+            self._failed = "full", self._site.clock.now()
             return Reason.QUEUE_FULL, ""
         if isinstance(error, QueueError):
             self._complain(error)
@@ -216,12 +276,9 @@ class DeliveryKeeper:
         else:
             self._opened.ring()
 
-    def _fail(self, why: str) -> None:
-        self._failed = why, self._site.clock.now()
-
     def _complain(self, error: QueueError) -> None:
-        self._fail(str(error))
         now = self._site.clock.now()
+        self._failed = str(error), now
         if now >= self._quiet_until:
             self._quiet_until = now + QUIET_S
             log.error("deliveries cannot be kept, their senders are told 503: %s", error)
@@ -232,6 +289,26 @@ class DeliveryKeeper:
                 with contextlib.suppress(QueueError):
                     self._counted = await count_lanes(self.store, self._site.clock)
             await asyncio.sleep(LOOK_S)
+
+
+def open_keeper(site: Site, settings: QueueSettings) -> DeliveryKeeper:
+    """The queue of ``settings`` for the worker of ``site``. Blocks for a moment. Raises QueueError."""
+    opened = open_store(settings, site.loop)
+
+    def lock() -> bool:
+        if not opened.lock():
+            return False
+        opened.answer(site.loop, courier.look)
+        return True
+
+    def gone(taken: Taken) -> None:
+        """A dead letter was not delivered: another try of its provider is no duplicate."""
+        site.duplicates.forget(taken.parcel.keys)
+
+    courier = Courier(site, opened.store, lock=lock, max_age_s=settings.max_age_s, gone=gone)
+    keeper = DeliveryKeeper(site, opened, courier)
+    courier.start()
+    return keeper
 
 
 def measure_lanes(metrics: Metrics, counts: Iterable[LaneCount], now: float) -> None:

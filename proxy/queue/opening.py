@@ -1,28 +1,29 @@
-"""Puts a queue together: folder or Redis, store, courier, keeper.
+"""Opens a queue: its store, in a folder or in Redis, how its couriers are told of changes, and what it is asked.
 
 Processes that share a folder tell its courier by an empty datagram that something has changed (``Bell``). One that is
-lost costs a second: then the courier looks by itself.
+lost costs a second: then the courier looks by itself. The private socket gives the same answers as ``hookward queue``,
+from the store that is open already. Heads are left out: what a delivery looked like is the console's to show, masked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy.config.settings import QueueSettings
-from proxy.net.site import Site
-from proxy.queue.courier import Courier
+from proxy.core.search import SearchError, parse_query
+from proxy.net.http_server import JSON, TEXT, Answer, Handler, Request
+from proxy.queue import showing
 from proxy.queue.folder import QueueFolder
-from proxy.queue.keeper import DeliveryKeeper
-from proxy.queue.records import QueueError, Taken
+from proxy.queue.records import Choice, Kept, QueueError, QueueStore
 from proxy.queue.sqlite_store import QueueFile
-from proxy.queue.store import QueueStore
 
 BELL_NAME = "courier.sock"
 
@@ -118,40 +119,111 @@ class OpenStore:
             self._folder.unlock()
 
 
-def import_redis() -> tuple[ModuleType, ModuleType]:
-    """The modules that need the package redis. Raises QueueError where it is not installed."""
+def import_redis() -> ModuleType:
+    """The module that needs the package redis. Raises QueueError where it is not installed."""
     try:
-        from proxy.queue import redis_bell, redis_store
+        from proxy.queue import redis_store
     except ImportError:
         raise QueueError("the client for Redis is not installed") from None
-    return redis_bell, redis_store
+    return redis_store
 
 
 def open_store(settings: QueueSettings, loop: asyncio.AbstractEventLoop) -> OpenStore:
     """The store of ``settings``. Blocks for a moment. Raises QueueError."""
     if settings.path is None:
-        redis_bell, redis_store = import_redis()
-        store = redis_store.QueueRedis(settings.url, max_bytes=settings.max_bytes)
-        return OpenStore(store, redis_bell.RedisBell(store), None)
+        module = import_redis()
+        store = module.QueueRedis(settings.url, max_bytes=settings.max_bytes)
+        return OpenStore(store, module.RedisBell(store), None)
     folder = QueueFolder(Path(settings.path))
     return OpenStore(QueueFile(folder, loop, max_bytes=settings.max_bytes), Bell(folder.path), folder)
 
 
-def open_keeper(site: Site, settings: QueueSettings) -> DeliveryKeeper:
-    """The queue of ``settings`` for the worker of ``site``. Blocks for a moment. Raises QueueError."""
-    opened = open_store(settings, site.loop)
+# -- What a running process is asked of its queue, over the private socket: by the console, for people and programs.
 
-    def lock() -> bool:
-        if not opened.lock():
-            return False
-        opened.answer(site.loop, courier.look)
-        return True
+MOST = 1000
+Change = Callable[[Sequence[int]], Awaitable[int]]
 
-    def gone(taken: Taken) -> None:
-        """A dead letter was not delivered: another try of its provider is no duplicate."""
-        site.duplicates.forget(taken.parcel.keys)
 
-    courier = Courier(site, opened.store, lock=lock, max_age_s=settings.max_age_s, gone=gone)
-    keeper = DeliveryKeeper(site, opened, courier)
-    courier.start()
-    return keeper
+class QueueDesk:
+    """One process's. ``ring`` tells the courier of changes; ``keeps``: whether a route of that name keeps."""
+
+    def __init__(
+        self, store: QueueStore, ring: Callable[[], None], now: Callable[[], float], keeps: Callable[[str], bool]
+    ) -> None:
+        self._store = store
+        self._keeps = keeps
+        self._ring = ring
+        self._now = now
+
+    @property
+    def places(self) -> Mapping[str, Handler]:
+        """Where it answers."""
+        return {
+            "POST /queue/list": self._list,
+            "POST /queue/paused": self._paused,
+            "POST /queue/replay": lambda request: self._change(
+                request, lambda ids: self._store.replay(ids, self._now())
+            ),
+            "POST /queue/drop": lambda request: self._change(request, self._store.drop),
+            "POST /queue/pause": lambda request: self._pause(request, paused=True),
+            "POST /queue/resume": lambda request: self._pause(request, paused=False),
+        }
+
+    async def _list(self, request: Request) -> Answer:
+        asked = _content(request)
+        try:
+            query = parse_query(str(asked.get("q", "")), self._now())
+        except SearchError as error:
+            return Answer(400, TEXT, str(error).encode())
+        limit, after = min(int(asked.get("limit", 100)), MOST), str(asked.get("after", ""))
+        found: list[Kept] = []
+        async for kept in self._store.find(Choice()):
+            if after:
+                after = "" if kept.parcel.id == after else after
+            elif query.matches(showing.searched_of(kept)):
+                found.append(kept)
+                if len(found) > limit:
+                    break
+        now = self._now()
+        lanes = [showing.count_json(count, count, 1.0, now) for count in await self._store.counts()]
+        more = found[limit - 1].parcel.id if len(found) > limit else None
+        records = [_shown(kept) for kept in found[:limit]]
+        return _json({"configured": True, "records": records, "next": more, "routes": lanes})
+
+    async def _paused(self, request: Request) -> Answer:
+        """Of the routes asked for, each that keeps deliveries, and so can be paused: whether it is."""
+        paused = {count.lane for count in await self._store.counts() if count.paused}
+        asked = [str(name) for name in _content(request).get("routes", ())]
+        return _json({name: name in paused for name in asked if self._keeps(name)})
+
+    async def _change(self, request: Request, change: Change) -> Answer:
+        ids = tuple(str(one) for one in _content(request).get("ids", ()))
+        numbers = [kept.number async for kept in self._store.find(Choice(ids))] if ids else []
+        if not numbers:
+            return Answer(404, TEXT, b"not_found\n")
+        changed = await change(numbers)
+        self._ring()
+        return _json({"changed": changed})
+
+    async def _pause(self, request: Request, *, paused: bool) -> Answer:
+        lane = str(_content(request).get("route", ""))
+        if paused and not self._keeps(lane):
+            return Answer(404, TEXT, b"keeps_nothing\n")  # what comes would go on to the application
+        await self._store.pause(lane, paused=paused)
+        self._ring()
+        return _json({"route": lane, "paused": paused})
+
+
+def _shown(kept: Kept) -> dict[str, object]:
+    found = showing.json_of(kept)
+    del found["head"]
+    return found
+
+
+def _content(request: Request) -> Any:
+    found = json.loads(request.content)
+    return found if isinstance(found, dict) else {}
+
+
+def _json(value: object) -> Answer:
+    return Answer(200, JSON, json.dumps(value).encode("ascii"))

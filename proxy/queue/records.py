@@ -1,20 +1,27 @@
-"""What is kept of a delivery, as values; and what is known of those that are kept.
+"""What is kept of a delivery, as values, what is known of those that are kept, and what a store of them promises.
 
 A delivery that was told 2xx is in one of four conditions. WAITING: its time is in ``due``. TAKEN: a courier has it,
 and it may have been sent. BEHIND: an earlier one of the same order is not done. DEAD: nothing more is tried by itself.
-What was delivered is gone. This module knows no store and no clock; times are in seconds since the epoch.
+What was delivered is gone. This module knows no clock; times are in seconds since the epoch.
 
 What is made for each delivery is a named tuple: six of them are, and a frozen dataclass takes three times as long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import field
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
+from proxy.core.duplicates import KEY_BYTES
 from proxy.values import frozen
+
+#: Bodies up to this size are stored with the record: one sync for all. Larger ones have a place of their own.
+INLINE_BYTES = 64 * 1024
+#: What a record costs beside what is in it: its other columns, and its places in the indexes.
+OVERHEAD_BYTES = 1024
 
 
 class Condition(IntEnum):
@@ -46,6 +53,13 @@ class Spilled(Protocol):
 class QueueError(Exception):
     """The store did not do it. The text says why, for the log."""
 
+    @classmethod
+    def of(cls, error: Exception) -> QueueError:
+        """``error``, of the disk or the database, as one of the queue."""
+        if isinstance(error, OSError):
+            return cls(error.strerror or type(error).__name__)
+        return error if isinstance(error, QueueError) else cls(str(error))
+
 
 class QueueFullError(QueueError):
     """It holds as much as it may."""
@@ -54,7 +68,7 @@ class QueueFullError(QueueError):
 class Parcel(NamedTuple):
     """A delivery to be kept: all that is needed to send it, days later, by another process.
 
-    ``head`` is the head for the upstream without credentials (``queue.sealed``), ``facts`` what people look for, as
+    ``head`` is the head for the upstream without credentials (``queue.parcels``), ``facts`` what people look for, as
     texts. ``body`` is the content, or None where it is elsewhere: in ``spill``, or with the store.
     """
 
@@ -74,14 +88,21 @@ class Parcel(NamedTuple):
     def __repr__(self) -> str:
         return f"Parcel(id={self.id!r}, lane={self.lane!r}, size={self.size})"
 
+    def pieces(self) -> Iterator[bytes]:
+        """The content, in order, where it is not with the store."""
+        if self.body is None:
+            return iter(()) if self.spill is None else self.spill.pieces()
+        return iter((self.body,) if self.body else ())
+
     @property
     def cost(self) -> int:
         """What it counts against ``max_bytes``."""
         return OVERHEAD_BYTES + len(self.head) + self.size
 
 
-#: What a row costs beside what is in it: its other columns, and its places in the indexes.
-OVERHEAD_BYTES = 1024
+def split_keys(joined: bytes) -> tuple[bytes, ...]:
+    """The keys of a parcel, which stores keep one after the other."""
+    return tuple(joined[at : at + KEY_BYTES] for at in range(0, len(joined), KEY_BYTES))
 
 
 class Taken(NamedTuple):
@@ -152,10 +173,105 @@ class Counted:
 
 @frozen
 class Choice:
-    """Which kept deliveries are meant: by id, by condition, by lane or by age; what is not said counts for any."""
+    """Which kept deliveries are meant: by id, or by condition; what is not said counts for any."""
 
     ids: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
-    lane: str | None = None
-    since: float = 0.0
     content: bool = False  # with their bodies
+
+
+@dataclass(slots=True)
+class CommitStatistics:
+    """What a store has written; its thread counts and others read, so each figure is written at once."""
+
+    commits: int = 0
+    jobs: int = 0
+    failures: int = 0
+    failing: bool = False  # the last commit failed
+    durations: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))  # seconds, not yet shown
+    sizes: deque[float] = field(default_factory=lambda: deque(maxlen=10_000))
+
+    def committed(self, jobs: int, lasted_s: float) -> None:
+        """So many changes are on stable storage."""
+        self.commits += 1
+        self.jobs += jobs
+        self.failing = False
+        self.durations.append(lasted_s)
+        self.sizes.append(jobs)
+
+    def failed(self) -> None:
+        """A commit was not done."""
+        self.failures += 1
+        self.failing = True
+
+
+class QueueStore(Protocol):
+    """What a store of kept deliveries promises, whatever it is made of (``tests/queue/conformance.py`` holds it to it).
+
+    What ``append`` has returned from is on stable storage, whole, and is given to a courier until it is settled. All
+    that a store knows survives the death of every process at any moment; a power failure loses nothing that was
+    appended. Every call but ``close`` may raise QueueError: then nothing of it has happened, but for what was TAKEN,
+    which may be taken again later.
+    """
+
+    max_bytes: int
+    is_durable: bool  # whether what it has acknowledged survives a power failure, as far as it can be asked
+    statistics: CommitStatistics
+
+    def append(self, parcels: Sequence[Parcel]) -> Awaitable[object]:
+        """Keep ``parcels``, all or none. Raises QueueFullError where there is no room."""
+        ...
+
+    def append_taken(self, parcel: Parcel) -> Awaitable[Taken | None]:
+        """``append`` and ``take`` in one, for a courier of this process that has nothing else to do; None where the
+        store cannot do both at once: then it waits to be taken.
+        """
+        ...
+
+    async def take(self, wanted: Mapping[str, int], now: float) -> list[Taken]:
+        """Give the courier up to so many of each lane that are due, the longest due first."""
+        ...
+
+    def pieces(self, parcel: Parcel) -> Iterator[bytes]:
+        """The body of a taken one, in order and in pieces. May raise QueueError, but only as one is asked for."""
+        ...
+
+    def holds(self, number: int) -> bool:
+        """Whether a taken one is still this courier's: to be asked just before it is sent."""
+        ...
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """What has become of taken ones."""
+
+    async def give_back(self, numbers: Sequence[int]) -> None:
+        """Taken ones that were not sent."""
+
+    async def recover(self, now: float) -> int:
+        """Put back what a courier had that is no more, as one attempt that was interrupted; gives how many."""
+        ...
+
+    async def counts(self) -> list[LaneCount]:
+        """Each lane that holds anything, or ever did."""
+        ...
+
+    def find(self, choice: Choice) -> AsyncIterator[Kept]:
+        """Those that are meant, the oldest first."""
+        ...
+
+    async def replay(self, numbers: Sequence[int], now: float) -> int:
+        """Try these again now, with a new life; gives how many there are still."""
+        ...
+
+    async def drop(self, numbers: Sequence[int]) -> int:
+        """Remove these for good, but for what is TAKEN; gives how many."""
+        ...
+
+    async def pause(self, lane: str, *, paused: bool) -> None:
+        """Whether nothing of a lane is taken."""
+
+    async def expire(self, before: float) -> int:
+        """Remove what was accepted before that, but for what is TAKEN; gives how many."""
+        ...
+
+    async def close(self) -> None:
+        """Give everything back."""

@@ -1,18 +1,19 @@
 """The store of several hosts: a Redis, which all of them write to and deliver from. It needs the package redis.
 
-Each call is a script (``queue.redis_scripts``), which Redis runs whole or not at all, and answers once its own log is
-synced, where it is set up so: ``is_durable`` says whether it is. Of a call that got no answer nobody knows whether it
-happened; the caller is told that it did not, so a sender may send again what is kept already. All keys share one hash
-tag, so that a cluster keeps them on one node, where scripts can reach them.
+Each call is a script (``queue.redis_records``), which Redis runs whole or not at all, and answers once its own log is
+synced, where it is set up so: ``is_durable`` says whether it is. Whether a call that got no answer happened is not
+known; the caller is told that it did not, so a sender may send again what is kept already. All keys share one hash tag,
+so that a cluster keeps them on one node, where scripts can reach them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -21,13 +22,25 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from proxy.net.duplicates_redis import asked, connect
-from proxy.queue import redis_scripts as scripts
-from proxy.queue.group_commit import CommitStatistics
-from proxy.queue.records import Choice, Kept, LaneCount, Parcel, QueueError, QueueFullError, Settlement, Taken, Try
-from proxy.queue.redis_claims import LEASE_S, CourierClaims, steady
+from proxy.queue import redis_records as scripts
+from proxy.queue.records import (
+    INLINE_BYTES,
+    Choice,
+    CommitStatistics,
+    Kept,
+    LaneCount,
+    Parcel,
+    QueueError,
+    QueueFullError,
+    QueueStore,
+    Settlement,
+    Taken,
+    Try,
+)
 from proxy.queue.redis_records import (
     CHUNK_BYTES,
-    INLINE_BYTES,
+    LEASE_S,
+    CourierClaims,
     FetchedBody,
     as_queue_error,
     as_text,
@@ -36,6 +49,7 @@ from proxy.queue.redis_records import (
     read_kept,
     read_lane_count,
     read_taken,
+    steady,
     text_of,
 )
 
@@ -56,7 +70,7 @@ _REFUSED = {
 }
 
 
-class QueueRedis:
+class QueueRedis(QueueStore):
     """The store at ``url``, which may hold a password and is not shown. At most ``max_bytes`` are kept."""
 
     def __init__(self, url: str, *, max_bytes: int, lease_s: float = LEASE_S) -> None:
@@ -73,11 +87,9 @@ class QueueRedis:
     # -- for what is kept
 
     async def append(self, parcels: Sequence[Parcel]) -> None:
-        """Keep ``parcels``, all or none."""
         await self._append(parcels, "")
 
     async def append_taken(self, parcel: Parcel) -> Taken | None:
-        """``append`` and ``take`` in one, where the lane is that of this courier and the body is small."""
         if parcel.size > INLINE_BYTES or steady() >= self._claims.certain_until:
             await self._append([parcel], "")
             return None
@@ -99,11 +111,7 @@ class QueueRedis:
             if hold and not isinstance(answer, list):
                 with contextlib.suppress(QueueError):  # it ends by itself, in time
                     await self._script(scripts.LET_GO, [hold])
-        if answer == b"full":
-            raise QueueFullError("max_bytes is reached")
-        if isinstance(answer, bytes):
-            raise QueueError(_REFUSED.get(answer, "Redis has answered something else"))
-        numbers, has_taken = answer
+        numbers, has_taken = _accepted(answer)
         if not has_taken:
             return None
         if courier == self._claims.name:
@@ -114,36 +122,27 @@ class QueueRedis:
         """Hold room for large bodies before they are sent, for as long as that may take; gives the name of it."""
         name, calls = secrets.token_hex(16), sum(2 + parcel.size // CHUNK_BYTES for parcel in large)
         most_ms = round((calls + 2) * CALL_S * 1000)
-        if await self._write(scripts.HOLD, [self.max_bytes, name, sum(one.cost for one in large), most_ms]) == b"full":
-            raise QueueFullError("max_bytes is reached")
+        _accepted(await self._write(scripts.HOLD, [self.max_bytes, name, sum(one.cost for one in large), most_ms]))
         return name
 
     async def _upload(self, parcel: Parcel) -> str:
         """Put a large body into a key of its own, which is gone in time where nothing comes of it; gives the key."""
-        key, is_first = f"{PREFIX}new:{secrets.token_hex(16)}", True
+        key = f"{PREFIX}new:{secrets.token_hex(16)}"
         try:
-            for chunk in chunks(parcel):
-                if is_first:
-                    await self._call(self.redis.set(key, chunk, ex=UPLOAD_S))
-                else:
-                    await self._call(self.redis.append(key, chunk))
-                is_first = False
+            for number, chunk in enumerate(chunks(parcel)):
+                await self._call(self.redis.append(key, chunk) if number else self.redis.set(key, chunk, ex=UPLOAD_S))
         except OSError as error:
-            raise QueueError(error.strerror or type(error).__name__) from None
+            raise QueueError.of(error) from None
         return key
 
     # -- for the courier
 
     async def take(self, wanted: Mapping[str, int], now: float) -> list[Taken]:
-        """Give the courier up to so many of each lane that are due and no other courier has, the longest due first."""
         if self._beating is None:
             await self._beat(is_new=True)
             self._beating = asyncio.get_running_loop().create_task(self._keep_beating())
-        arguments: list[object] = [self._claims.name, repr(now)]
-        for lane, most in wanted.items():
-            arguments += [lane, most]
         name = self._claims.name
-        answer = await self._write(scripts.TAKE, arguments)
+        answer = await self._write(scripts.TAKE, [name, repr(now), *itertools.chain(*wanted.items())])
         if answer == b"lost" or name != self._claims.name:
             await self._lost()
             return []
@@ -169,24 +168,18 @@ class QueueRedis:
                     break  # the first piece says so
                 await asyncio.to_thread(body.write, chunk)
         except OSError as error:
-            raise QueueError(error.strerror or type(error).__name__) from None
+            raise QueueError.of(error) from None
         return parcel._replace(spill=body)
 
     def pieces(self, parcel: Parcel) -> Iterator[bytes]:
-        """The body of a taken one, in order and in pieces."""
-        if parcel.body is not None:
-            yield from [parcel.body] if parcel.body else []
-        elif parcel.spill is not None and parcel.spill.size == parcel.size:
-            yield from parcel.spill.pieces()
-        else:
+        if parcel.body is None and (parcel.spill is None or parcel.spill.size != parcel.size):
             raise QueueError("Redis does not have its body")
+        yield from parcel.pieces()
 
     def holds(self, number: int) -> bool:
-        """Whether it is certain that no other courier has this taken one."""
         return self._claims.holds(number)
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """What has become of taken ones; what another courier has by now is left to it, unless it was delivered."""
         arguments: list[object] = [self._claims.names]
         for one in settlements:
             condition = "" if one.condition is None else int(one.condition)
@@ -195,12 +188,10 @@ class QueueRedis:
         self._claims.discard(one.number for one in settlements)
 
     async def give_back(self, numbers: Sequence[int]) -> None:
-        """Taken ones that were not sent."""
         await self._write(scripts.GIVE_BACK, [self._claims.names, *numbers])
         self._claims.discard(numbers)
 
     async def recover(self, now: float) -> int:
-        """Put back what a courier had that is no more: any that does not live, and the last one of this store."""
         found = await self._recover(self._claims.names, now)
         await self._ask_durable()
         return found
@@ -259,18 +250,13 @@ class QueueRedis:
 
     # -- for people
 
-    async def counts(self, now: float) -> list[LaneCount]:
-        """Each lane that holds anything, or ever did."""
-        del now
+    async def counts(self) -> list[LaneCount]:
         rows = await self._script(scripts.COUNTS, [])
         with as_queue_error():
             return [read_lane_count(row) for row in rows]
 
     async def find(self, choice: Choice) -> AsyncIterator[Kept]:
-        """Those that are meant, the oldest first."""
-        conditions = "".join(str(int(one)) for one in choice.conditions)
-        has_lane, lane = int(choice.lane is not None), choice.lane or ""
-        meant = [int(choice.content), conditions, repr(choice.since), has_lane, lane, *choice.ids]
+        meant = [int(choice.content), "".join(str(int(one)) for one in choice.conditions), *choice.ids]
         after = 0
         while True:
             last, rows = await self._script(scripts.FIND, [after, PAGE, *meant])
@@ -285,26 +271,21 @@ class QueueRedis:
                 return
 
     async def replay(self, numbers: Sequence[int], now: float) -> int:
-        """Try these again now, with a new life."""
         return int(await self._write(scripts.REPLAY, [repr(now), *numbers]))
 
     async def drop(self, numbers: Sequence[int]) -> int:
-        """Remove these for good."""
         return int(await self._write(scripts.DROP, list(numbers)))
 
     async def pause(self, lane: str, *, paused: bool) -> None:
-        """Whether nothing of a lane is taken."""
         await self._write(scripts.PAUSE, [lane, int(paused)])
 
     async def expire(self, before: float) -> int:
-        """Remove what was accepted before that."""
         found = 0
         while removed := int(await self._write(scripts.EXPIRE, [repr(before), PAGE])):
             found += removed
         return found
 
     async def close(self) -> None:
-        """End the claims of this courier, and close all connections."""
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
@@ -316,18 +297,13 @@ class QueueRedis:
     # -- calls
 
     async def _write(self, script: str, arguments: Sequence[object]) -> Any:
-        begun, statistics = steady(), self.statistics
+        begun = steady()
         try:
             answer = await self._script(script, arguments)
         except QueueError:
-            statistics.failures += 1
-            statistics.failing = True
+            self.statistics.failed()
             raise
-        statistics.commits += 1
-        statistics.jobs += 1
-        statistics.failing = False
-        statistics.durations.append(steady() - begun)
-        statistics.sizes.append(1)
+        self.statistics.committed(1, steady() - begun)
         return answer
 
     async def _script(self, script: str, arguments: Sequence[object]) -> Any:
@@ -335,3 +311,61 @@ class QueueRedis:
 
     async def _call(self, answer: object) -> Any:
         return await asked(answer, CALL_S, lambda what: QueueError(f"Redis: {what}"))
+
+
+def _accepted(answer: Any) -> Any:
+    """What a script has answered; what it has refused raises QueueError."""
+    if answer == b"full":
+        raise QueueFullError("max_bytes is reached")
+    if isinstance(answer, bytes):
+        raise QueueError(_REFUSED.get(answer, "Redis has answered something else"))
+    return answer
+
+
+# -- How hosts tell each other's couriers that something has changed: by a channel. What is lost costs a second: then a
+# courier looks by itself.
+
+CHANNEL = f"{PREFIX}bell"
+AGAIN_S = 1.0
+
+
+class RedisBell:
+    """The bell of ``store``."""
+
+    def __init__(self, store: QueueRedis) -> None:
+        self._redis = store.redis
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def ring(self) -> None:
+        """Tell the couriers, where there are any."""
+        self._begin(asyncio.get_running_loop(), self._publish())
+
+    def answer(self, loop: asyncio.AbstractEventLoop, rung: Callable[[], None]) -> None:
+        """As a courier: ``rung`` is called whenever another rings."""
+        self._begin(loop, self._listen(rung))
+
+    async def close(self) -> None:
+        """Let what rings be heard, and listen no more."""
+        for task in self._tasks:
+            if task.get_name() == self._listen.__name__:
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, work: Any) -> None:
+        task = loop.create_task(work, name=work.__name__)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _publish(self) -> None:
+        with contextlib.suppress(RedisError, OSError):
+            await self._redis.publish(CHANNEL, b"")
+
+    async def _listen(self, rung: Callable[[], None]) -> None:
+        while True:
+            with contextlib.suppress(RedisError, OSError):
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(CHANNEL)
+                    while True:
+                        if await channel.get_message(timeout=AGAIN_S) is not None:
+                            rung()
+            await asyncio.sleep(AGAIN_S)

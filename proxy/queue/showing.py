@@ -5,11 +5,14 @@ All that a sender chose is made visible (``config.commandline.visible``) before 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import shlex
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from proxy.config.commandline import visible
+from proxy.config.problems import Note
 from proxy.config.sizes import about_size, about_time
+from proxy.core.policy import Policy
 from proxy.core.record import agent_of
 from proxy.queue.records import Condition, Kept, LaneCount
 
@@ -178,3 +181,21 @@ def _columns(rows: Iterable[tuple[str, ...]]) -> Iterable[str]:
     for name, *numbers in rows:
         right = [text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True)]
         yield one_line("  ".join([name.ljust(widths[0]), *right]).rstrip())
+
+
+def stray_notes(counts: Iterable[LaneCount], policy: Policy, config: str | None) -> Iterator[Note]:
+    """What is to be said of lanes whose route keeps no more; ``config`` is the path of the configuration."""
+    keeping, names = policy.lanes(), {route.name for route in policy.routes}
+    command = "hookward queue" if config is None else f"hookward queue -c {shlex.quote(config)}"
+    for one in counts:
+        if one.lane in keeping or not one.live + one.dead:
+            continue
+        search = shlex.quote(f'route:"{one.lane}"')
+        held = f"{one.live} waiting and {one.dead} dead"
+        if one.lane in names:
+            becomes = "those that wait are delivered" if one.live else "dead letters stay until they are replayed"
+            text = f"route {one.lane!r} keeps no more and has {held}: {becomes}; `{command} list {search}` shows them"
+            yield Note("H602", text)
+        else:
+            text = f"{held} of {one.lane!r} have no route any more: name a route so again, or remove them: "
+            yield Note("H601", f"{text}`{command} drop --search {search} --yes`")

@@ -14,15 +14,24 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from proxy.queue import layout as sql
 from proxy.queue import sqlite_work as work
-from proxy.queue import statements as sql
-from proxy.queue.folder import QueueFolder
-from proxy.queue.group_commit import CommitStatistics, GroupCommit
+from proxy.queue.folder import QueueFolder, Reserve, ReservedBytes
+from proxy.queue.group_commit import GroupCommit
 from proxy.queue.layout import open_database, open_to_read
-from proxy.queue.records import Choice, Condition, Kept, LaneCount, Parcel, QueueError, Settlement, Taken
-from proxy.queue.reserve import Reserve, ReservedBytes
-from proxy.queue.sqlite_insert import TAKEN, Insertion, Room, insert_together
-from proxy.queue.sqlite_work import INLINE_BYTES
+from proxy.queue.records import (
+    INLINE_BYTES,
+    Choice,
+    Condition,
+    Kept,
+    LaneCount,
+    Parcel,
+    QueueError,
+    QueueStore,
+    Settlement,
+    Taken,
+)
+from proxy.queue.sqlite_work import TAKEN, Insertion, Room, insert_together
 
 T = TypeVar("T")
 
@@ -30,39 +39,31 @@ T = TypeVar("T")
 BODY_THREADS = 2
 
 
-class QueueFile:
+class QueueFile(QueueStore):
     """The store in ``folder``. At most ``max_bytes`` are kept."""
-
-    is_durable = True
 
     def __init__(self, folder: QueueFolder, loop: asyncio.AbstractEventLoop, *, max_bytes: int) -> None:
         """Open or make it. Blocks for a moment. Raises QueueError."""
         self.folder = folder
         self._loop = loop
-        self.max_bytes = max_bytes
+        self.max_bytes, self.is_durable = max_bytes, True
         try:
             self._reserve = Reserve(folder.path)
         except OSError as error:
             raise QueueError(f"{folder.path}: {error.strerror}") from None
         self._room = Room(folder, self._reserve, max_bytes)
         self._writer = GroupCommit(loop, partial(open_database, folder.database), work.begin, work.end)
+        self.statistics = self._writer.statistics
         self._reader = open_to_read(folder.database)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="queue-read")
         self._bodies = ThreadPoolExecutor(BODY_THREADS, thread_name_prefix="queue-body")
 
-    @property
-    def statistics(self) -> CommitStatistics:
-        """What the writing thread has done."""
-        return self._writer.statistics
-
     # -- for what is kept
 
     def append(self, parcels: Sequence[Parcel]) -> Awaitable[object]:
-        """Keep ``parcels``, all or none."""
         return self._append(parcels, Condition.WAITING)
 
     def append_taken(self, parcel: Parcel) -> Awaitable[Taken | None]:
-        """``append`` and ``take`` in one, for a courier of this process that has nothing else to do."""
         return self._append([parcel], TAKEN)
 
     def _append(self, parcels: Sequence[Parcel], condition: Condition) -> Awaitable[Taken | None]:
@@ -88,37 +89,29 @@ class QueueFile:
         except (QueueError, OSError) as error:
             for name in filed:
                 self.folder.forget(name)
-            raise QueueError(error.strerror or type(error).__name__) if isinstance(error, OSError) else error from None
+            raise QueueError.of(error) from None
         finally:
             promise.end()
 
     # -- for the courier
 
     async def take(self, wanted: Mapping[str, int], now: float) -> list[Taken]:
-        """Give the courier up to so many of each lane that are due, the longest due first."""
         return await self._writer.run(partial(work.take, wanted, now))
 
     def pieces(self, parcel: Parcel) -> Iterator[bytes]:
-        """The body of a taken one, in order and in pieces."""
-        if parcel.body is not None:
-            return iter([parcel.body] if parcel.body else [])
-        return self.folder.pieces(parcel.id)
+        return self.folder.pieces(parcel.id) if parcel.body is None else parcel.pieces()
 
     def holds(self, number: int) -> bool:
-        """The lock of the folder leaves it to no other."""
         del number
-        return True
+        return True  # the lock of the folder leaves it to no other
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
-        """What has become of taken ones."""
         await self._writer.run(partial(work.settle, settlements, self.folder.forget))
 
     async def give_back(self, numbers: Sequence[int]) -> None:
-        """Taken ones that were not sent."""
-        await self._writer.run(lambda database, _: work.each(database, sql.GIVE_BACK, [(one,) for one in numbers]))
+        await self._writer.run(partial(work.give_back, numbers))
 
     async def recover(self, now: float) -> int:
-        """Put back what a courier had that is no more, and remove what a crash left."""
         found = await self._writer.run(partial(work.recover, now))
         self._reserve.clear()
         orphans = await self._loop.run_in_executor(self._reading, self._orphans, now)
@@ -132,12 +125,10 @@ class QueueFile:
 
     # -- for people
 
-    async def counts(self, now: float) -> list[LaneCount]:
-        """Each lane that holds anything, or ever did."""
-        return await self._read(partial(work.counts, now))
+    async def counts(self) -> list[LaneCount]:
+        return await self._read(work.counts)
 
     async def find(self, choice: Choice) -> AsyncIterator[Kept]:
-        """Those that are meant, the oldest first."""
         after = 0
         while True:
             page = await self._read(partial(work.page, choice, after))
@@ -148,26 +139,21 @@ class QueueFile:
             after = page[1]
 
     async def replay(self, numbers: Sequence[int], now: float) -> int:
-        """Try these again now, with a new life."""
         return await self._writer.run(partial(work.replay, numbers, now))
 
     async def drop(self, numbers: Sequence[int]) -> int:
-        """Remove these for good."""
         return await self._writer.run(partial(work.drop, numbers, self.folder.forget))
 
     async def pause(self, lane: str, *, paused: bool) -> None:
-        """Whether nothing of a lane is taken."""
-        await self._writer.run(lambda database, _: work.each(database, sql.PAUSE, [(lane, int(paused))]))
+        await self._writer.run(partial(work.pause, lane, paused))
 
     async def expire(self, before: float) -> int:
-        """Remove what was accepted before that."""
         found = 0
         while numbers := await self._read(lambda database: work.older(database, before)):
             found += await self.drop(numbers)
         return found
 
     async def close(self) -> None:
-        """Write what waits, and give everything back."""
         await self._writer.close()
         with suppress(sqlite3.Error):
             await self._loop.run_in_executor(self._reading, self._reader.close)
@@ -179,4 +165,4 @@ class QueueFile:
         try:
             return await self._loop.run_in_executor(self._reading, work, self._reader)
         except sqlite3.Error as error:
-            raise QueueError(str(error)) from None
+            raise QueueError.of(error) from None

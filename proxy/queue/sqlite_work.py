@@ -6,22 +6,34 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from json.encoder import encode_basestring_ascii as quote
+from typing import Any, NamedTuple
 
-from proxy.queue import statements as sql
+from proxy.queue import layout as sql
+from proxy.queue.folder import QueueFolder, Reserve, ReservedBytes
 from proxy.queue.group_commit import BatchLedger
-from proxy.queue.records import Choice, Condition, Kept, LaneCount, Parcel, Settlement, Taken, Try
+from proxy.queue.records import (
+    INLINE_BYTES,
+    Choice,
+    Condition,
+    Kept,
+    LaneCount,
+    Parcel,
+    QueueFullError,
+    Settlement,
+    Taken,
+    Try,
+    split_keys,
+)
+from proxy.values import frozen
 
 Forget = Callable[[str], None]  # the body of that id
 
-#: Bodies up to this size are in the database: one sync for all. Larger ones are files.
-INLINE_BYTES = 64 * 1024
 #: Rows of one look, so that no look holds what it found, or the file's old pages, for long.
 PAGE = 500
 #: Numbers of one statement; a power of two.
 MOST_NUMBERS = 64
-KEY_BYTES = 16
-DEAD = Condition.DEAD
+TAKEN, DEAD = Condition.TAKEN, Condition.DEAD
 
 
 def begin(database: sqlite3.Connection) -> BatchLedger:
@@ -33,13 +45,7 @@ def begin(database: sqlite3.Connection) -> BatchLedger:
 def end(database: sqlite3.Connection, ledger: BatchLedger) -> None:
     """Write what the jobs of a transaction have changed in the counts."""
     rows = [(lane, *(changes[name] for name in sql.COUNTED)) for lane, changes in ledger.changes.items()]
-    each(database, sql.COUNT, rows)
-
-
-def each(database: sqlite3.Connection, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
-    """Execute ``statement`` for each of ``rows``."""
-    for row in rows:
-        database.execute(statement, row)
+    database.executemany(sql.COUNT, rows)
 
 
 def take(wanted: Mapping[str, int], now: float, database: sqlite3.Connection, _ledger: BatchLedger) -> list[Taken]:
@@ -73,7 +79,7 @@ def settle(
         row = rows[one.number]
         _note(database, one.number, row[sql.ATTEMPTS] + 1, one.last)
         database.execute(sql.SETTLE, (int(one.condition), one.due, row[sql.ATTEMPTS] + 1, one.number))
-        if one.condition is Condition.DEAD:
+        if one.condition is DEAD:
             ledger.add(row[sql.LANE], live=-1, dead=1, died=1)
             _let_next(database, row)
 
@@ -107,6 +113,16 @@ def _let_next(database: sqlite3.Connection, row: Sequence[object]) -> None:
         database.execute(sql.LET_NEXT, (row[sql.LANE], row[sql.SEQUENCE]))
 
 
+def give_back(numbers: Sequence[int], database: sqlite3.Connection, _ledger: BatchLedger) -> None:
+    """These were taken and not sent."""
+    database.executemany(sql.GIVE_BACK, [(number,) for number in numbers])
+
+
+def pause(lane: str, paused: bool, database: sqlite3.Connection, _ledger: BatchLedger) -> None:  # noqa: FBT001 - by partial
+    """Whether nothing of a lane is taken."""
+    database.execute(sql.PAUSE, (lane, paused))
+
+
 def recover(now: float, database: sqlite3.Connection, _ledger: BatchLedger) -> int:
     """Put back what is taken, as an attempt that was interrupted; gives how many."""
     found = 0
@@ -123,9 +139,9 @@ def replay(numbers: Sequence[int], now: float, database: sqlite3.Connection, led
     found = 0
     for row in many(database, sql.ROWS, numbers):
         number = row[0]
-        if row[sql.CONDITION] == Condition.TAKEN:
+        if row[sql.CONDITION] == TAKEN:
             continue
-        condition, was_dead = Condition.WAITING, row[sql.CONDITION] == Condition.DEAD
+        condition, was_dead = Condition.WAITING, row[sql.CONDITION] == DEAD
         if was_dead:
             ledger.add(row[sql.LANE], live=1, dead=-1)
         if row[sql.SEQUENCE]:
@@ -138,7 +154,7 @@ def replay(numbers: Sequence[int], now: float, database: sqlite3.Connection, led
 
 def drop(numbers: Sequence[int], forget: Forget, database: sqlite3.Connection, ledger: BatchLedger) -> int:
     """Remove those, but for what is taken; gives how many."""
-    rows = [row for row in many(database, sql.ROWS, numbers) if row[sql.CONDITION] != Condition.TAKEN]
+    rows = [row for row in many(database, sql.ROWS, numbers) if row[sql.CONDITION] != TAKEN]
     remove(database, ledger, rows, "dropped", forget)
     return len(rows)
 
@@ -146,12 +162,11 @@ def drop(numbers: Sequence[int], forget: Forget, database: sqlite3.Connection, l
 def older(database: sqlite3.Connection, before: float) -> list[int]:
     """The numbers of a page of those that were accepted before that. They are numbered nearly in that order."""
     rows = database.execute(sql.FIRST, (PAGE,)).fetchall()
-    return [number for number, accepted, condition in rows if accepted < before and condition != Condition.TAKEN]
+    return [number for number, accepted, condition in rows if accepted < before and condition != TAKEN]
 
 
-def counts(now: float, database: sqlite3.Connection) -> list[LaneCount]:
+def counts(database: sqlite3.Connection) -> list[LaneCount]:
     """What each lane holds."""
-    del now
     found = []
     for lane, paused, *counted in database.execute(sql.COUNTS).fetchall():
         [oldest] = database.execute(sql.OLDEST, (lane,)).fetchone()
@@ -169,12 +184,6 @@ def page(choice: Choice, after: int, database: sqlite3.Connection) -> tuple[list
         where.append(f"id IN ({', '.join('?' * len(choice.ids))})")
     if choice.conditions:
         where.append(f"condition IN ({', '.join(str(int(one)) for one in choice.conditions)})")
-    if choice.lane is not None:
-        where.append("lane = ?")
-        values.append(choice.lane)
-    if choice.since:
-        where.append("accepted >= ?")
-        values.append(choice.since)
     body = "body" if choice.content else "NULL"
     rows = database.execute(sql.PAGE.format(body=body, where=" AND ".join(where)), (*values, PAGE)).fetchall()
     found = []
@@ -186,16 +195,129 @@ def page(choice: Choice, after: int, database: sqlite3.Connection) -> tuple[list
 
 def _parcel(row: Sequence[Any]) -> Parcel:
     _, name, lane, accepted, _, attempts, order, same, size, facts, keys, head, body, *_ = row
-    return Parcel(
-        id=name,
-        lane=lane,
-        accepted=accepted,
-        head=head,
-        body=body,
-        size=size,
-        facts=json.loads(facts),
-        order=order,
-        same=same,
-        keys=tuple(keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES)),
-        attempts=attempts,
+    told = json.loads(facts)
+    return Parcel(name, lane, accepted, head, body, size, told, order, same, split_keys(keys), attempts)
+
+
+# -- How deliveries come into the database: one by one, or all that came together in one.
+
+#: Rows of one statement, so that few are prepared, and two or three do for most transactions.
+SIZES = (64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
+#: Columns of a row.
+LANE, COST = 1, 9
+
+
+@frozen
+class Room:
+    """What may be kept in a store of ``max_bytes``, and on its disk."""
+
+    folder: QueueFolder
+    reserve: Reserve
+    max_bytes: int
+
+    def check(self, size: int, database: sqlite3.Connection, ledger: BatchLedger, *, promised: int = 0) -> None:
+        """Raises QueueFullError where there is none for so many bytes, of which ``promised`` are promised already."""
+        others = max(0, self.reserve.total() - promised)
+        if ledger.used + others + size > self.max_bytes:
+            raise QueueFullError("max_bytes is reached")
+        spare = self.folder.spare() - others
+        if spare < 0 and spare + database.execute(sql.FREE).fetchone()[0] < 0:
+            raise QueueFullError("the disk is nearly full, and delivering needs the rest")
+
+    def promise(self, promise: ReservedBytes, size: int, database: sqlite3.Connection, ledger: BatchLedger) -> None:
+        """Keep so many bytes free for bodies that are to be written. Raises QueueFullError."""
+        self.check(size, database, ledger)
+        promise.begin(size)
+
+
+class Insertion(NamedTuple):
+    """What ``append`` does in the thread. ``promise`` is of its large bodies, which are written already."""
+
+    parcels: Sequence[Parcel]
+    condition: Condition
+    room: Room
+    promise: ReservedBytes | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but their own rows changes with them, so that others can be inserted beside them."""
+        for one in self.parcels:
+            if one.order or one.same:
+                return False
+        return self.promise is None
+
+    def run(self, database: sqlite3.Connection, ledger: BatchLedger) -> Taken | None:
+        """Insert them, all or none; gives what is taken. Raises QueueFullError."""
+        promised = 0 if self.promise is None else self.promise.size
+        self.room.check(sum(parcel.cost for parcel in self.parcels), database, ledger, promised=promised)
+        numbers = [self._insert(parcel, database, ledger) for parcel in self.parcels]
+        if self.promise is not None:
+            self.promise.end()  # others see it with the row: all this is under the lock of the database
+        return self.taken(numbers)
+
+    def taken(self, numbers: Sequence[int]) -> Taken | None:
+        """What a courier has by now: the one that is inserted for it, under the first of ``numbers``."""
+        if self.condition is not TAKEN:
+            return None
+        parcel = self.parcels[0]
+        kept = parcel if parcel.size <= INLINE_BYTES else parcel._replace(body=None, spill=None)
+        return Taken(numbers[0], kept, parcel.attempts, parcel.accepted)
+
+    def _insert(self, parcel: Parcel, database: sqlite3.Connection, ledger: BatchLedger) -> int:
+        condition = self.condition
+        if parcel.same:  # of those that wait and are the same, the last counts
+            same = database.execute(sql.SAME, (parcel.lane, parcel.same)).fetchall()
+            remove(database, ledger, same, "dropped", self.room.folder.forget)
+        if parcel.order and database.execute(sql.IS_BEHIND, (parcel.lane, parcel.order)).fetchone() is not None:
+            condition = Condition.BEHIND
+        number = database.execute(sql.INSERT, _row(parcel, condition)).lastrowid
+        assert number is not None
+        ledger.add(parcel.lane, live=1, accepted=1, bytes=parcel.cost)
+        return number
+
+
+def insert_together(
+    database: sqlite3.Connection, ledger: BatchLedger, insertions: Sequence[Insertion]
+) -> list[Taken | None]:
+    """``run`` of plain ones in few statements: all or none. Each statement that is executed gives the loop's lock away
+    and waits for it again, which costs more than the insertion itself.
+    """
+    rows = [_row(parcel, one.condition) for one in insertions for parcel in one.parcels]
+    costs: dict[str, list[int]] = {}
+    for row in rows:
+        costs.setdefault(row[LANE], []).append(row[COST])
+    insertions[0].room.check(sum(map(sum, costs.values())), database, ledger)
+    numbers, at = _insert_rows(database, rows), 0
+    for lane, each in costs.items():
+        ledger.add(lane, live=len(each), accepted=len(each), bytes=sum(each))
+    taken = []
+    for one in insertions:
+        taken.append(one.taken(numbers[at:]))
+        at += len(one.parcels)
+    return taken
+
+
+def _insert_rows(database: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[int]:
+    """Their numbers: those of one statement follow each other, for no other writes meanwhile."""
+    numbers: list[int] = []
+    at = 0
+    while at < len(rows):
+        left = len(rows) - at
+        count = next(size for size in SIZES if size <= left)
+        statement = sql.INSERT + sql.ONE_MORE * (count - 1)
+        last = database.execute(statement, [value for row in rows[at : at + count] for value in row]).lastrowid
+        assert last is not None
+        numbers += range(last - count + 1, last + 1)
+        at += count
+    return numbers
+
+
+def _row(parcel: Parcel, condition: Condition) -> tuple[Any, ...]:
+    # All are texts, and ``json`` takes three times as long.
+    facts = ", ".join([f"{quote(name)}: {quote(value)}" for name, value in parcel.facts.items()])
+    accepted, size = parcel.accepted, parcel.size
+    return (
+        *(parcel.id, parcel.lane, int(condition), accepted, accepted, accepted),
+        *(parcel.attempts, parcel.order, parcel.same, parcel.cost, size, f"{{{facts}}}"),
+        *(b"".join(parcel.keys), parcel.head, parcel.body if size <= INLINE_BYTES else None),
     )

@@ -37,7 +37,7 @@ from proxy.net.clock import Clock
 from proxy.net.tls import load_certificates
 from proxy.queue.folder import DATABASE, look_at_ours
 from proxy.queue.records import LaneCount
-from proxy.queue.strays import stray_notes
+from proxy.queue.showing import stray_notes
 from proxy.tools.explain import read_file
 from proxy.tools.ip_sets import SetRow, sentence, show_age
 from proxy.tools.lint import lint

@@ -108,7 +108,7 @@ class Stage:
 
     async def until_empty(self) -> None:
         async with asyncio.timeout(PATIENCE_S):
-            while sum(count.live for count in await self.opened.store.counts(0.0)):  # noqa: ASYNC110 - as above
+            while sum(count.live for count in await self.opened.store.counts()):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.005)
 
     @property

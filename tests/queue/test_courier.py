@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.delivery import DeliveryRule, RetryRule
-from proxy.queue import breaker, courier
+from proxy.queue import courier, lane
 from proxy.queue.attempt import Attempt, record_of
 from proxy.queue.records import Choice, Condition, Parcel, QueueError, Settlement, Taken
 from proxy.reasons import Reason
@@ -172,12 +172,12 @@ def test_the_first_of_a_lane_does_not_wait_for_a_look(tmp_path: Path, monkeypatc
 
 
 def test_what_is_resumed_is_tried_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "PAUSE_FIRST_S", 3600.0)
+    monkeypatch.setattr(lane, "PAUSE_FIRST_S", 3600.0)
 
     async def act(stage: Stage) -> None:
         await stage.application.close()
         await stage.keep("a")
-        await stage.until(lambda: len(stage.records) >= breaker.IN_A_ROW)
+        await stage.until(lambda: len(stage.records) >= lane.IN_A_ROW)
         await stage.opened.store.pause("hook", paused=True)
         stage.courier.look()
         await stage.until(lambda: stage.courier.lanes["hook"].paused)
@@ -190,7 +190,7 @@ def test_what_is_resumed_is_tried_at_once(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_what_is_replayed_is_tried_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "PAUSE_FIRST_S", 3600.0)
+    monkeypatch.setattr(lane, "PAUSE_FIRST_S", 3600.0)
 
     async def act(stage: Stage) -> None:
         stage.application.answers = [answer(404)]
@@ -199,7 +199,7 @@ def test_what_is_replayed_is_tried_at_once(tmp_path: Path, monkeypatch: pytest.M
         await stage.until_empty()
         await stage.application.close()
         await stage.keep("a")
-        await stage.until(lambda: len(stage.records) > breaker.IN_A_ROW)
+        await stage.until(lambda: len(stage.records) > lane.IN_A_ROW)
         stage.courier.look()
         await stage.until(lambda: stage.courier.counted.lanes["hook"].dead)
         stage.application.answers = [OK]

@@ -1,22 +1,28 @@
-"""What exchanges know of the queue: that it is kept, that it is not, and when nothing goes to the application."""
+"""What exchanges get of the queue, and copies on their way to the store: only the copy is lost."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from proxy.core import metric_families as of
 from proxy.core.delivery import Deliver
 from proxy.core.exchange import Admit
 from proxy.core.keeping import KeepingRelay
+from proxy.core.metric_families import QUEUE_COPIES_LOST
+from proxy.core.metrics import Metrics
 from proxy.core.particulars import Arrival
 from proxy.core.payload import Pointer
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import read_request_head
-from proxy.queue.keeper import DeliveryKeeper
-from proxy.queue.records import LaneCount, QueueError, QueueFullError
+from proxy.net.spill import SpillFile, SpillSpace
+from proxy.queue import keeper
+from proxy.queue.keeper import Copier, DeliveryKeeper, measure_commits, measure_lanes
+from proxy.queue.records import Choice, CommitStatistics, LaneCount, QueueError, QueueFullError
 from proxy.reasons import Reason
 from tests.core.relaying import PEER
 from tests.policies import HEAD_LIMITS
@@ -159,9 +165,9 @@ def test_the_store_is_not_asked_twice_what_it_holds(tmp_path: Path, monkeypatch:
         asked: list[float] = []
         counts = stage.opened.store.counts
 
-        async def ask(now: float) -> list[LaneCount]:
-            asked.append(now)
-            return await counts(now)
+        async def ask() -> list[LaneCount]:
+            asked.append(stage.site.clock.wall())
+            return await counts()
 
         monkeypatch.setattr(stage.opened.store, "counts", ask)
         stage.courier.look()
@@ -201,3 +207,124 @@ def test_an_application_that_fails_is_held_and_probed(tmp_path: Path) -> None:
         assert not keeper.holds(stage.route)
 
     play(tmp_path, act, deliver=Deliver.FALLBACK)
+
+
+LANE = "hook@staging"
+
+
+def copied(stage: Stage, name: str, body: bytes = b"body") -> KeepingRelay:
+    """A relay of a direct route with one copy."""
+    direct = with_rule(deliver=Deliver.DIRECT)
+    copy = replace(stage.route, name=LANE)
+    stage.route = replace(stage.route, delivery=direct, copies=(copy,))
+    return relay(stage, name, body)
+
+
+def lost(stage: Stage) -> float:
+    return stage.site.metrics.values(QUEUE_COPIES_LOST).get((LANE,), 0)
+
+
+async def copied_all(stage: Stage, arrived: list[str], what: list[KeepingRelay]) -> None:
+    one = Copier(stage.site, stage.opened.store, arrived.append)
+    for each in what:
+        one.copy(each, None)
+    await one.close()
+
+
+def play_copies(folder: Path, act: Callable[[Stage], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with staged(folder / "queue") as stage:
+            await act(stage)
+
+    asyncio.run(run())
+
+
+def test_they_are_kept_under_names_of_their_own(tmp_path: Path) -> None:
+    async def act(stage: Stage) -> None:
+        arrived: list[str] = []
+        await copied_all(stage, arrived, [copied(stage, "r1"), copied(stage, "r2")])
+        kept = [one async for one in stage.opened.store.find(Choice())]
+        assert [(one.parcel.id, one.parcel.lane) for one in kept] == [("r1-copy1", LANE), ("r2-copy1", LANE)]
+        assert all(one.parcel.keys == () for one in kept), "a dead copy is forgotten by no duplicate"
+        assert (arrived, lost(stage)) == ([LANE, LANE], 0)
+
+    play_copies(tmp_path, act)
+
+
+def test_what_is_only_observed_is_not_copied(tmp_path: Path) -> None:
+    async def act(stage: Stage) -> None:
+        one = copied(stage, "r1")
+        one.admit.observed = Reason.SIGNATURE_MISMATCH
+        arrived: list[str] = []
+        await copied_all(stage, arrived, [one])
+        assert arrived == []
+
+    play_copies(tmp_path, act)
+
+
+def test_a_store_that_fails_loses_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(stage: Stage) -> None:
+        async def fail(*_: object) -> None:
+            raise QueueError("disk I/O error")
+
+        monkeypatch.setattr(stage.opened.store, "append", fail)
+        arrived: list[str] = []
+        await copied_all(stage, arrived, [copied(stage, "r1")])
+        assert (arrived, lost(stage)) == ([], 1)
+
+    play_copies(tmp_path, act)
+
+
+@pytest.mark.parametrize(("bound", "most"), [("MOST_BYTES", 10), ("MOST_WAITING", 2)])
+def test_those_under_way_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int) -> None:
+    async def act(stage: Stage) -> None:
+        monkeypatch.setattr(keeper, bound, most)
+        arrived: list[str] = []
+        await copied_all(stage, arrived, [copied(stage, f"r{number}") for number in range(5)])
+        assert (len(arrived), lost(stage)) == (2, 3)
+        await copied_all(stage, arrived, [copied(stage, "later")])
+        assert len(arrived) == 3, "there is room again"
+
+    play_copies(tmp_path, act)
+
+
+def test_a_large_body_outlives_its_exchange(tmp_path: Path) -> None:
+    async def act(stage: Stage) -> None:
+        spill = SpillFile(SpillSpace(1 << 20), str(stage.opened.bodies))
+        spill.write(b"x" * 100_000)
+        one = Copier(stage.site, stage.opened.store, list[str]().append)
+        what = copied(stage, "r1", b"y" * 100_000)
+        one.copy(what, spill)
+        spill.close()
+        await one.close()
+        [kept] = [one async for one in stage.opened.store.find(Choice())]
+        assert b"".join(stage.opened.store.pieces(kept.parcel)) == b"x" * 100_000
+
+    play_copies(tmp_path, act)
+
+
+NOW = 1_700_000_000.0
+
+
+def test_what_each_lane_holds() -> None:
+    metrics = Metrics()
+    counts = [LaneCount("a", live=3, dead=1, bytes=100, oldest=NOW - 60), LaneCount("b", bytes=11, paused=True)]
+    measure_lanes(metrics, counts, NOW)
+    assert metrics.values(of.QUEUE_DELIVERIES) == {
+        ("a", "waiting"): 3, ("a", "dead"): 1, ("b", "waiting"): 0, ("b", "dead"): 0,
+    }  # fmt: skip
+    assert metrics.values(of.QUEUE_OLDEST) == {("a",): 60, ("b",): 0}
+    assert metrics.values(of.QUEUE_PAUSED) == {("a",): 0, ("b",): 1}
+    assert metrics.values(of.QUEUE_BYTES) == {(): 111}
+
+
+def test_commits_are_counted_once() -> None:
+    metrics, statistics = Metrics(), CommitStatistics(failures=2)
+    statistics.durations.extend([0.002, 0.2])
+    statistics.sizes.extend([1, 30])
+    for _ in range(2):
+        measure_commits(metrics, statistics)
+    text = metrics.expose().decode()
+    assert "hookward_queue_commit_duration_seconds_count 2" in text
+    assert "hookward_queue_commit_changes_sum 31" in text
+    assert "hookward_queue_store_failures_total 2" in text

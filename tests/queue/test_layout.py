@@ -1,4 +1,4 @@
-"""A file of another version: an older one is migrated, with a copy kept; a newer one is left alone."""
+"""The tables of a store, version by version; and no statement on the way of a delivery looks through all there is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.queue import layout as sql
 from proxy.queue.layout import STEPS, VERSION, open_database, open_to_read
 from proxy.queue.records import QueueError
 
@@ -91,3 +92,31 @@ def test_each_commit_waits_for_the_disk(path: Path) -> None:
         assert database.execute("PRAGMA synchronous").fetchone() == (2,)
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert database.execute("PRAGMA secure_delete").fetchone() == (2,), "FAST: no page is written to be empty"
+
+
+ONE_BY_ONE = {
+    "TAKE": ("hook", 0.0, 1),
+    "GIVE_BACK": (1,),
+    "TAKEN": ("hook",),
+    "SAME": ("hook", "x"),
+    "IS_BEHIND": ("hook", "x"),
+    "IS_BEHIND_OTHER": ("hook", "x", 1),
+    "LET_NEXT": ("hook", "x"),
+    "SETTLE": (0, 0.0, 1, 1),
+    "REPLAY": (0, 0.0, 0.0, 1),
+    "HAS_ID": ("a",),
+    "NEXT_DUE": ("hook",),
+    "TRIES": (1,),
+}
+#: Those that end with a list of numbers.
+FOR_MANY = ("SET_TAKEN", "ROWS", "DELETE", "DELETE_TRIES")
+
+
+@pytest.mark.parametrize("name", [*ONE_BY_ONE, *FOR_MANY])
+def test_it_goes_by_an_index(name: str, tmp_path: Path) -> None:
+    with closing(open_database(tmp_path / "queue.sqlite3")) as database:
+        statement, values = getattr(sql, name), ONE_BY_ONE.get(name, (1, 2))
+        numbers = " (?, ?)" if name in FOR_MANY else ""
+        plan = database.execute(f"EXPLAIN QUERY PLAN {statement}{numbers}", values).fetchall()
+    steps = [step for *_, step in plan]
+    assert not [step for step in steps if step.startswith("SCAN") and "CONSTANT" not in step], steps

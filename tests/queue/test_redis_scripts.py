@@ -10,10 +10,10 @@ pytest.importorskip("redis")
 
 import redis
 
-from proxy.queue import redis_scripts
+from proxy.queue import redis_records
 from tests.redis_server import needs_redis, running_redis
 
-WORDS = {name: text for name, text in vars(redis_scripts).items() if isinstance(text, str)}
+WORDS = {name: text for name, text in vars(redis_records).items() if isinstance(text, str)}
 SCRIPTS = {name: text for name, text in WORDS.items() if name.isupper() and name != "_COMMON"}
 
 
@@ -26,6 +26,6 @@ def test_redis_can_read_them(tmp_path: Path) -> None:
 
 
 def test_each_says_what_it_takes_and_gives() -> None:
-    folder = Path(redis_scripts.__file__).with_name("scripts")
+    folder = Path(redis_records.__file__).with_name("scripts")
     assert {path.stem.upper() for path in folder.glob("*.lua")} == {*SCRIPTS, "COMMON"}
     assert all(path.read_text().startswith("-- ") for path in folder.glob("*.lua"))

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from proxy.queue import settling
+from proxy.queue import courier
+from proxy.queue.courier import Settling
 from proxy.queue.records import QueueError, Settlement, Try
-from proxy.queue.settling import Settling
 
 
 def delivered(number: int) -> Settlement:
@@ -49,7 +49,7 @@ async def test_what_comes_meanwhile_shares_the_next_write() -> None:
 
 
 def test_what_cannot_be_written_is_written_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settling, "AGAIN_S", 0.0)
+    monkeypatch.setattr(courier, "AGAIN_S", 0.0)
 
     async def run() -> None:
         store, one, written = await staged()

@@ -8,8 +8,9 @@ import shlex
 import pytest
 
 from proxy.core.delivery import Deliver, DeliveryRule
+from proxy.queue.courier import StrayWatch, destinations
 from proxy.queue.records import LaneCount
-from proxy.queue.strays import StrayWatch, destinations, stray_notes
+from proxy.queue.showing import stray_notes
 from tests import policies
 
 POLICY = policies.policy(

@@ -1,9 +1,9 @@
--- ARGV: after, how many to look at, whether with bodies, conditions, since, whether of a lane, the lane, then ids. Gives
--- the number to go on after (0 at the end), and rows with what was tried.
+-- ARGV: after, how many to look at, whether with bodies, conditions, then ids. Gives the number to go on after (0 at the
+-- end), and rows with what was tried.
 local after, most, found, last = tonumber(ARGV[1]), tonumber(ARGV[2]), {}, '0'
 local numbers = {}
-if #ARGV > 7 then
-  for at = 8, #ARGV do
+if #ARGV > 4 then
+  for at = 5, #ARGV do
     local n = redis.call('HGET', P .. 'ids', ARGV[at])
     if n then numbers[#numbers + 1] = tonumber(n) end
   end
@@ -17,8 +17,7 @@ end
 for _, number in ipairs(numbers) do
   local n = tostring(number)
   local r = record(n)
-  if r and (ARGV[4] == '' or string.find(ARGV[4], r.condition, 1, true))
-    and tonumber(r.accepted) >= tonumber(ARGV[5]) and (ARGV[6] == '0' or r.lane == ARGV[7]) then
+  if r and (ARGV[4] == '' or string.find(ARGV[4], r.condition, 1, true)) then
     local one = row(n, r, ARGV[3] == '1')
     if one then found[#found + 1] = {one, redis.call('LRANGE', P .. 't:' .. n, 0, -1)} end
   end

@@ -4,4 +4,4 @@ local size = tonumber(ARGV[3])
 if used() + held('') + size > tonumber(ARGV[1]) then return 'full' end
 redis.call('SET', P .. 'hold:' .. ARGV[2], size, 'PX', ARGV[4])
 redis.call('SADD', P .. 'holds', ARGV[2])
-return 'held'
+return 1

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from proxy.queue import reserve as module
+from proxy.queue import folder as module
+from proxy.queue.folder import Reserve, ReservedBytes
 from proxy.queue.records import QueueError
-from proxy.queue.reserve import Reserve, ReservedBytes
 
 HOLDER = """
 import sys
 from pathlib import Path
-from proxy.queue.reserve import Reserve
+from proxy.queue.folder import Reserve
 reserve = Reserve(Path(sys.argv[1]))
 reserve.add(700)
 print("held", flush=True)
@@ -56,15 +56,15 @@ def test_a_dead_process_is_promised_nothing(tmp_path: Path) -> None:
 
 
 def test_what_lies_there_is_no_promise(tmp_path: Path) -> None:
-    (tmp_path / module.NAME).write_bytes(b"\xff\x00\xff" * 100)
+    (tmp_path / module.RESERVE).write_bytes(b"\xff\x00\xff" * 100)
     reserve = Reserve(tmp_path)
     assert reserve.total() == 0
-    assert (tmp_path / module.NAME).stat().st_size == module.SLOTS * 8
+    assert (tmp_path / module.RESERVE).stat().st_size == module.SLOTS * 8
     reserve.close()
 
 
 def test_links_are_refused(tmp_path: Path) -> None:
-    (tmp_path / module.NAME).symlink_to(tmp_path / "other")
+    (tmp_path / module.RESERVE).symlink_to(tmp_path / "other")
     with pytest.raises(OSError, match="symbolic links"):
         Reserve(tmp_path)
     assert not (tmp_path / "other").exists()

@@ -1,15 +1,16 @@
-"""What a running process is asked of its queue, from a store on a disk."""
+"""What a running process is asked of its queue, and how one process rings for the courier of another."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 from proxy.http1 import Framing, RequestHead
 from proxy.net.http_server import Answer, Caller, Request
-from proxy.queue.asked import QueueDesk
-from proxy.queue.store import QueueStore
+from proxy.queue.opening import BELL_NAME, Bell, QueueDesk
+from proxy.queue.records import QueueStore
 from tests.queue.conformance import parcel
 from tests.queue.test_sqlite_store import with_store
 
@@ -49,3 +50,26 @@ def test_what_waits_is_listed_changed_and_paused(tmp_path: Path) -> None:
 
     with_store(tmp_path / "queue", action)
     assert len(rung) == 3
+
+
+def test_the_courier_hears_it(tmp_path: Path) -> None:
+    deep = tmp_path / ("a" * 100) / ("b" * 100)  # longer than the name of a unix socket may be
+    deep.mkdir(parents=True)
+
+    async def run() -> None:
+        heard = asyncio.Event()
+        courier, other = Bell(deep), Bell(deep)
+        other.ring()  # with none to hear it
+        courier.answer(asyncio.get_running_loop(), heard.set)
+        assert (deep / BELL_NAME).stat().st_mode & 0o777 == 0o600
+        other.ring()
+        async with asyncio.timeout(10):
+            await heard.wait()
+        courier.close()
+        other.ring()
+        other.close()
+        assert not (deep / BELL_NAME).exists()
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    asyncio.run(run())
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
