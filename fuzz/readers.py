@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 from fuzz.conversation import converse
 from fuzz.witness import check_request, check_response
-from proxy.agent.control import Side, read_message
-from proxy.agent.hello import LineBuffer, TalkError, read_agent, read_hello, read_relay, read_welcome
 from proxy.agent.keys import read_code
+from proxy.agent.talk import LineBuffer, Side, TalkError, read_agent, read_hello, read_message, read_relay, read_welcome
 from proxy.config.keys import read_where
 from proxy.core import search as search_words
 from proxy.core.addresses import AddressSet, Peer, client_address
@@ -441,8 +440,8 @@ READERS: dict[str, Row] = {
         agent,
         (),
         (
-            *(f"agent.hello.read_{name}" for name in ("hello", "relay", "agent", "welcome")),
-            *("agent.control.read_message", "agent.keys.read_code", "agent.hello.LineBuffer.feed"),
+            *(f"agent.talk.read_{name}" for name in ("hello", "relay", "agent", "welcome")),
+            *("agent.talk.read_message", "agent.keys.read_code", "agent.talk.LineBuffer.feed"),
         ),
     ),
     "channel": Row(channel, (ChannelError,), ("ops.worker_processes.Lines.feed",)),

@@ -18,10 +18,11 @@ FLOORS = {"core": 1, "config": 2, "net": 3, "tools": 4, "queue": 4, "console": 4
 WINGS = {"queue", "console", "agent"}
 #: Where imports stand inside functions: of what not every start, or not every installation, has use for.
 ASKED_FOR = {
+    "proxy.agent.keys": {"proxy.config.parsers"},
     "proxy.config.given_flags": {"proxy.config.parsers"},
     "proxy.core.signatures": {"proxy.core.pubkey"},
     "proxy.net.acceptor": {"proxy.net.kernel_filter"},
-    "proxy.ops.agent_command": {"proxy.agent.enrol_command"},
+    "proxy.ops.agent_command": {"proxy.agent.keys"},
     "proxy.ops.agents": {"proxy.agent.relay", "proxy.agent.serve"},
     "proxy.ops.cli": {
         *{name for name in MODULES if name.startswith(("proxy.agent.", "proxy.ops.", "proxy.tools."))},

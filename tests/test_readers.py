@@ -30,7 +30,8 @@ GIVEN = re.compile(r"\b(?:bytes|str|RequestHead|Case)\b")
 #: What is called like a reader and is given nothing of a peer.
 OTHERS = {
     "agent.keys.KeyShelf.open_code",  # a name that was read already
-    *("agent.hello.read_count", "net.log_sink.LogSink.open", "net.tcp_forward.PipeEnd.begin_with"),
+    "agent.keys.read_relay",  # a flag
+    *("agent.talk.read_count", "net.log_sink.LogSink.open", "net.tcp_forward.PipeEnd.begin_with"),
     *("core.payload.Pointer.parse", "core.payload.Glob.parse"),  # the configuration's
     "core.head_forms.HeadForm.read",  # one of those that ``HeadForms.read`` asks
     "core.relay.Passage.begin",  # a head that we have written
@@ -38,7 +39,7 @@ OTHERS = {
 PLACES = [
     *(ROOT / "proxy" / "core").rglob("*.py"),
     *(ROOT / "proxy" / "net").rglob("*.py"),
-    *(ROOT / "proxy/agent" / f"{name}.py" for name in ("control", "hello", "keys")),
+    *(ROOT / "proxy/agent" / f"{name}.py" for name in ("talk", "keys")),
     ROOT / "proxy/ops/worker_processes.py",
     ROOT / "proxy/tools/curl_line.py",
     ROOT / "proxy/tools/saved_delivery.py",

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import functools
 import hashlib
+import hmac
 import os
 import re
 import secrets
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import field
 from typing import cast
 
-from proxy.agent.hello import (
+from proxy.agent.talk import (
     NONCE_BYTES,
     Challenge,
     Hello,
@@ -31,7 +32,6 @@ from proxy.agent.hello import (
     Welcome,
     read_relay,
     read_welcome,
-    same,
     write_agent,
 )
 from proxy.config.settings import Dials
@@ -122,7 +122,7 @@ class AgentGreeting(asyncio.Protocol):
     def _judge(self, nonce: bytes, proof: bytes) -> None:
         credential = self._credential
         challenge = Challenge(self._hello, nonce, self._fingerprint, credential.key)
-        if not same(proof, challenge.relay_proof()):
+        if not hmac.compare_digest(proof, challenge.relay_proof()):
             raise DialError(_STRANGER[credential.kind].format(name=credential.name), refused=True)
         self.challenge = challenge
         self._before_proof(challenge)

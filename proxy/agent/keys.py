@@ -1,14 +1,14 @@
 """The files of an agent's identity: at the relay its key, and for minutes what a one-time code is checked by; at the
-agent what it has joined.
+agent what it has joined. And ``enrol``, which opens a code on the relay.
 
 A relay reads a key when an agent says hello, and looks at the file now and then: where it is gone or another one, the
 agent's connections end. Only the file counts, so removing it revokes the agent. A one-time code is used up by the one
 process that removes its file; all workers, of however many processes, see the same file.
 
-The one-time code that ``hookward enrol`` prints and ``hookward agent --join`` takes carries the agent's name, the
-secret of the hello, the SHA-256 of the relay's certificate, and the relay's address where that is known. A checksum
-finds what was cut off in copying, before anything is dialled. The secret's 128 bits are random, so a code cannot be
-guessed, however often that is tried; it is good for minutes and once.
+The one-time code that ``hookward enrol`` prints as the last line of its output, and ``hookward agent --join`` takes,
+carries the agent's name, the secret of the hello, the SHA-256 of the relay's certificate, and the relay's address where
+that is known. A checksum finds what was cut off in copying, before anything is dialled. The secret's 128 bits are
+random, so a code cannot be guessed, however often that is tried; it is good for minutes and once.
 """
 
 from __future__ import annotations
@@ -20,17 +20,29 @@ import hmac
 import json
 import os
 import re
+import secrets
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
+from typing import TYPE_CHECKING
 
-from proxy.agent.hello import KEY_BYTES, TalkError, from_text, to_text
+from proxy.agent.talk import KEY_BYTES, TalkError, from_text, to_text
+from proxy.config.commandline import ExitCode
+from proxy.config.given_flags import parse_flags
 from proxy.config.guarded_files import make_folder, reach, replace_file
+from proxy.config.host import environment
+from proxy.config.load import load_namespace
+from proxy.config.problems import suggestion
 from proxy.config.secret_files import kept_mode, read_bounded, user_name
-from proxy.config.settings import AgentRule
-from proxy.errors import ConfigError, Mistake
+from proxy.config.settings import AgentRule, Settings
+from proxy.errors import ConfigError, FlagError, Mistake
+from proxy.net.clock import Clock
+from proxy.net.tls import LoadedPair, load_certificates
 from proxy.values import frozen
+
+if TYPE_CHECKING:
+    from proxy.config.parsers import Parser
 
 #: Beside the key's file, while a code is open.
 JOIN_SUFFIX = ".join"
@@ -262,3 +274,98 @@ def read_code(text: str) -> JoinCode:
 
 def _check(body: bytes) -> bytes:
     return hashlib.sha256(b"hookward-agent/1 code" + body).digest()[:_CHECK_BYTES]
+
+
+_GIVEN_ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(?::([0-9]{1,5}))?")
+HTTPS_PORT = 443
+
+
+def main(argv: Sequence[str]) -> int:
+    """Open a code and print it. Raises FlagError and ConfigError."""
+    own = build_parser().parse_args(argv)
+    relay = "" if own.relay is None else read_relay(own.relay, "--relay")
+    flags = ["--config", own.config] if own.config is not None else []
+    settings = load_namespace(parse_flags(flags), environment()).settings
+    rule = settings.agents.rules.get(own.name)
+    if rule is None:
+        what, names = f"there is no agent {own.name[:64]!r} in the configuration", settings.agents.rules
+        mend = suggestion(own.name[:64], names, otherwise=f"add [agent.{own.name[:64]}] with `key` and `routes`")
+        raise ConfigError.of("enrol", what, mend)
+    if not rule.key_path:
+        what = "the key of this agent is no file, so nothing can be written there"
+        raise ConfigError.of(f"agent.{own.name}.key", what, 'write key = "file:/path"')
+    contexts = load_certificates(settings)
+    assert contexts is not None, "the configuration of agents asks for certificates"
+    relay = relay or guess_address(settings, contexts.loaded)
+    secret = secrets.token_bytes(SECRET_BYTES)
+    certificate = _certificate_for(relay, contexts.loaded)
+    now = Clock.wall()
+    try:
+        offer_code(rule.key_path, join_key(secret, own.name), now + CODE_S, now)
+    except OSError as error:
+        what = f"the code cannot be kept beside it: {error.strerror}"
+        mend = "let the user that runs hookward write to its folder"
+        raise ConfigError.of(rule.key_path, what, mend) from None
+    _tell(own.name, relay, JoinCode(own.name, secret, certificate, relay).write())
+    return ExitCode.OK
+
+
+def build_parser() -> Parser:
+    """The parser of ``enrol``."""
+    from proxy.config.parsers import Parser
+
+    parser = Parser(prog="hookward enrol", description="Open a one-time code by which an agent joins this relay.")
+    add = parser.add_argument
+    add("name", metavar="NAME", help="the agent, as in [agent.NAME] of the configuration")
+    add("-c", "--config", metavar="PATH", help="the TOML file of the relay [HOOKWARD_CONFIG]")
+    add("--relay", metavar="HOST:PORT", help="where the agent reaches this relay; left out, what the certificate says")
+    return parser
+
+
+def read_relay(text: str, flag: str) -> str:
+    """``host:port`` of what was typed; without a port, that of HTTPS. FlagError where it is no address."""
+    found = _GIVEN_ADDRESS.fullmatch(text.strip())
+    port = 0 if found is None else int(found[1] or HTTPS_PORT)
+    if found is None or not 0 < port < 1 << 16:
+        raise FlagError.of(flag, f"{text[:80]!r} is not the address of a relay", "write HOST:PORT")
+    return found[0] if found[1] else f"{found[0]}:{port}"
+
+
+def guess_address(settings: Settings, pairs: Sequence[LoadedPair]) -> str:
+    """Where this relay is: an address that it alone listens on, else a certificate's name with the port, else ""."""
+    listens = [one for one in settings.listen if one.is_tcp and one.port]
+    alone = next((str(one) for one in listens if not one.is_any), "")
+    names = list(_names(pairs))
+    if alone or not names:
+        return alone
+    name = f"[{names[0]}]" if ":" in names[0] else names[0]
+    return f"{name}:{listens[0].port if listens else HTTPS_PORT}"
+
+
+def _names(pairs: Sequence[LoadedPair]) -> Iterator[str]:
+    for pair in pairs:
+        yield from (name for name in pair.certificate.names if "*" not in name and name != "localhost")
+
+
+def _certificate_for(relay: str, pairs: Sequence[LoadedPair]) -> bytes:
+    """The SHA-256 of the certificate that is shown to who asks for the relay's name."""
+    name = relay.rpartition(":")[0].lower()
+    wild = "*." + name.partition(".")[2]
+    for wanted in (name, wild):
+        for pair in pairs:
+            if wanted in pair.names:
+                return pair.certificate.fingerprint
+    return pairs[0].certificate.fingerprint
+
+
+def _tell(name: str, relay: str, code: str) -> None:
+    where = "" if relay else " --relay HOST:PORT"
+    print(f"Agent {name} may join within {CODE_S / 60:g} minutes, once. Beside the application:")
+    print()
+    print(f"    hookward agent --join {code}{where} --upstream 127.0.0.1:8000")
+    print()
+    if relay:
+        print(f"The code says that this relay is at {relay}; --relay HOST:PORT says otherwise. The code:")
+    else:
+        print("The code does not say where this relay is: add --relay HOST:PORT, here or there. The code:")
+    print(code)

@@ -16,12 +16,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from proxy.agent.control import Message, Side, Word
 from proxy.agent.dial import Credential, DialError, Reached, dial
-from proxy.agent.hello import Purpose, Welcome, line
 from proxy.agent.keys import Membership
-from proxy.agent.pulse import BACKOFF_FIRST_S, Backoff, Sleep
-from proxy.agent.talk import ControlTalk
+from proxy.agent.talk import ControlTalk, Message, Purpose, Side, Welcome, Word, line
 from proxy.config.settings import Dials
 from proxy.values import mutable
 
@@ -38,6 +35,67 @@ LOOK_S = 1.0
 CLOSE_S = 5.0
 #: The hello says how many are to be idle; a relay in an attacker's hand must not make us open more than this.
 MAX_WANTED = 1024
+#: Between two dials of one connection: at random up to a bound that grows from the first figure to the second.
+BACKOFF_FIRST_S = 0.2
+BACKOFF_MOST_S = 15.0
+#: The bound after each of the first failures, as a share of the one before.
+GROWTH = 1.5
+#: Up to this the bound grows by the number of failures; beyond it by how long nothing came through, whether each dial
+#: fails at once (refused) or takes seconds: a twentieth of it. So a network that returns after a minute and a half is
+#: used within 5 s, and a relay that was taken down is asked every few seconds after five.
+BACKOFF_SOON_S = 2.0
+SHARE_OF_OUTAGE = 1 / 20
+#: A key that is not taken is not taken a moment later either.
+REFUSED_S = (15.0, 60.0)
+#: The clocks of the machine are so far apart after a sleep, or the loop has stood still so long.
+SLEPT_S = 5.0
+
+
+class Backoff:
+    """How long to wait before the next dial. ``uniform(a, b)`` gives a number between both, at random."""
+
+    __slots__ = ("_failures", "_since", "_uniform")
+
+    def __init__(self, uniform: Callable[[float, float], float]) -> None:
+        self._uniform = uniform
+        self._failures = 0
+        self._since = 0.0
+
+    def succeeded(self) -> None:
+        """A dial came through."""
+        self._failures = 0
+
+    def failed(self, began: float) -> float:
+        """A dial did not that began then; how long to wait, from its beginning on."""
+        if not self._failures:
+            self._since = began
+        soon = min(BACKOFF_FIRST_S * GROWTH ** min(self._failures, 20), BACKOFF_SOON_S)
+        self._failures += 1
+        return self._uniform(0.0, min(max(soon, (began - self._since) * SHARE_OF_OUTAGE), BACKOFF_MOST_S))
+
+    def refused(self) -> float:
+        """The relay does not take us; how long to wait."""
+        return self._uniform(*REFUSED_S)
+
+    def between(self, least_s: float, most_s: float) -> float:
+        """A time at random, for what is no failure."""
+        return self._uniform(least_s, most_s)
+
+
+class Sleep:
+    """Notices that time has passed which this process did not see."""
+
+    __slots__ = ("_boot", "_now")
+
+    def __init__(self, now: float, boot: float) -> None:
+        """``now`` is monotonic time, which may stand still while the machine sleeps; ``boot`` does not."""
+        self._now, self._boot = now, boot
+
+    def slept(self, now: float, boot: float, expected_s: float) -> bool:
+        """Whether more has passed since the last call than ``expected_s``, by either clock."""
+        passed_s = max(now - self._now, boot - self._boot)
+        self._now, self._boot = now, boot
+        return passed_s > expected_s + SLEPT_S
 
 
 _WHY = {

@@ -4,19 +4,26 @@ It stands between exchanges and the pool: the pool asks it which processes of an
 connection where none is idle (``open``). A route reaches an agent only by an endpoint of its configuration, and an
 agent is only ever in the place of its own name, so what a key was made for is all that it opens. Keys are looked at
 again every few seconds: where one is gone or another, the sessions made with it are cut.
+
+Before it is known whose a connection is, its hello passes a ``Gate``: only so many are under way at once, and of one
+address but a share.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import logging
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from proxy.agent.control import Message, Word
 from proxy.agent.keys import KeyShelf
 from proxy.agent.session import Session
-from proxy.config.settings import AgentRule, Loaded
+from proxy.agent.talk import Hello, Message, Purpose, Word
+from proxy.config.settings import AgentRule, AgentSettings, Loaded
+from proxy.core.addresses import Peer
 from proxy.core.policy import Endpoint, Policy
 from proxy.net.clock import NEVER
 from proxy.net.site import Site
@@ -28,6 +35,15 @@ log = logging.getLogger(__name__)
 KEYS_S = 1.0
 #: Processes of one agent at a worker. Beyond that the oldest goes: it may be one that has not been missed yet.
 MAX_PROCESSES = 16
+
+#: Hellos under way, in all and of one address.
+MAX_HELLOS = 64
+MAX_HELLOS_OF_ADDRESS = 16
+#: Of these, so many are for addresses that are known: named by an agent's ``allow``, or proved from before. So
+#: strangers from anywhere do not keep out an agent that comes back.
+RESERVED_HELLOS = 16
+#: Addresses that are remembered for it; each takes a key to be remembered.
+MOST_PROVED = 1024
 
 _WHY = {
     "draining": "it is draining",
@@ -241,6 +257,59 @@ class AgentRoster:
         """Of each agent that is configured, how many processes are alive."""
         now = self.clock.now()
         return {name: sum(one.is_alive(now) for one in self._of(name)) for name in self._paths}
+
+
+class Gate:
+    """What all arrivals of one worker share. ``place`` is this worker's number, how many there are, and its word."""
+
+    def __init__(self, site: Site, roster: AgentRoster, place: tuple[int, int, str]) -> None:
+        self.site = site
+        self.roster = roster
+        self.place = place
+        self.settings = AgentSettings()
+        self.decoy = secrets.token_bytes(32)
+        self._hellos: dict[tuple[int, int], int] = {}
+        self._proved: dict[tuple[int, int], None] = {}
+
+    def enter(self, peer: Peer) -> bool:
+        """Whether one more may say hello; then ``leave`` is to be called."""
+        mine = self._hellos.get(peer.group, 0)
+        most = MAX_HELLOS if self._is_known(peer) else MAX_HELLOS - RESERVED_HELLOS
+        if mine >= MAX_HELLOS_OF_ADDRESS or sum(self._hellos.values()) >= most:
+            return False
+        self._hellos[peer.group] = mine + 1
+        return True
+
+    def leave(self, peer: Peer) -> None:
+        """One hello is over."""
+        left = self._hellos[peer.group] - 1
+        if left:
+            self._hellos[peer.group] = left
+        else:
+            del self._hellos[peer.group]
+
+    def _is_known(self, peer: Peer) -> bool:
+        rules = self.settings.rules.values()
+        return peer.group in self._proved or any(rule.allow is not None and peer in rule.allow for rule in rules)
+
+    def proved(self, peer: Peer) -> None:
+        """An agent has proved itself from there."""
+        self._proved.pop(peer.group, None)
+        self._proved[peer.group] = None
+        if len(self._proved) > MOST_PROVED:
+            del self._proved[next(iter(self._proved))]
+
+    def key_of(self, hello: Hello, peer: Peer) -> bytes | None:
+        """What the other end must know; None where there is none that may come from there."""
+        rule = self.settings.rules.get(hello.name)
+        if rule is None or not rule.admits(peer):
+            return None
+        shelf = self.roster.shelf
+        return shelf.key(hello.name) if hello.kind is Purpose.SERVE else shelf.open_code(hello.name)
+
+    def decoy_of(self, name: str) -> bytes:
+        """A key that none has; the same for the same name."""
+        return hmac.digest(self.decoy, name.encode("ascii"), hashlib.sha256)
 
 
 def _paths_of(policy: Policy) -> dict[str, set[str]]:

@@ -18,11 +18,9 @@ from dataclasses import replace
 from time import monotonic
 
 from proxy.agent.dial import Credential, DialError, Reached, dial
-from proxy.agent.hello import Challenge, Purpose
 from proxy.agent.keys import JoinCode, Membership, MembershipFile, read_code
-from proxy.agent.link import RelayLink
-from proxy.agent.pulse import Backoff
-from proxy.agent.talk import hold_fast
+from proxy.agent.link import Backoff, RelayLink
+from proxy.agent.talk import Challenge, Purpose, hold_fast
 from proxy.config.settings import Dials, Loaded
 from proxy.core.addresses import Peer
 from proxy.core.policy import Endpoint, Exposure, HealthCheck

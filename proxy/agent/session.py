@@ -16,9 +16,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
-from proxy.agent.control import Message, Side, Word
-from proxy.agent.pulse import FRESH_S, PING_S
-from proxy.agent.talk import ControlTalk, hold_fast
+from proxy.agent.talk import FRESH_S, PING_S, ControlTalk, Message, Side, Word, hold_fast
 from proxy.core.addresses import Peer
 from proxy.core.policy import Endpoint
 from proxy.net.clock import Clock

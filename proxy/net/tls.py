@@ -25,7 +25,7 @@ from proxy.values import frozen
 WATCH_INTERVAL_S = 5.0
 
 _ALPN = ["http/1.1"]
-#: What an agent speaks, where a relay has agents (``proxy.agent.hello``).
+#: What an agent speaks, where a relay has agents (``proxy.agent.talk``).
 AGENT_PROTOCOL = "hookward-agent/1"
 
 #: TLS 1.2 only; OpenSSL chooses among its own three for 1.3. Mozilla's "intermediate" without finite-field DHE.

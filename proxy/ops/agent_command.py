@@ -68,15 +68,13 @@ def build_parser() -> RunParser:
 
 
 def _dials(arguments: Words) -> Dials:
-    from proxy.agent import enrol_command
-
-    read_relay = enrol_command.read_relay
+    from proxy.agent import keys
 
     return Dials(
         state_dir=default_state_dir(),
-        relays=tuple(dict.fromkeys(read_relay(text, "--relay") for text in arguments.relay)),
+        relays=tuple(dict.fromkeys(keys.read_relay(text, "--relay") for text in arguments.relay)),
         join=tuple(_code(text) for text in arguments.join),
-        proxy=read_relay(arguments.proxy, "--proxy") if arguments.proxy else "",
+        proxy=keys.read_relay(arguments.proxy, "--proxy") if arguments.proxy else "",
         proxy_login=_login(arguments.proxy_login),
         ca_file=arguments.relay_ca,
         health=_path(arguments.health),

@@ -186,9 +186,9 @@ def _agents() -> CommandModule:
 
 
 def _enrol() -> CommandModule:
-    from proxy.agent import enrol_command
+    from proxy.agent import keys
 
-    return enrol_command
+    return keys
 
 
 def _completion() -> CommandModule:

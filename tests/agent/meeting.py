@@ -12,10 +12,10 @@ from typing import Any
 
 import trustme
 
-from proxy.agent.hello import to_text
 from proxy.agent.keys import CODE_S, SECRET_BYTES, JoinCode, Membership, MembershipFile, join_key, offer_code
 from proxy.agent.relay import AgentRelay
 from proxy.agent.serve import Agent
+from proxy.agent.talk import to_text
 from proxy.config.settings import AgentRule, AgentSettings, Dials, Loaded
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.metrics import Metrics

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.agent.hello import to_text
 from proxy.agent.keys import CODE_S, JOIN_SUFFIX, KeyShelf, Membership, MembershipFile, join_key, offer_code
+from proxy.agent.talk import to_text
 from proxy.config.settings import AgentRule
 from proxy.errors import ConfigError
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from proxy.agent.arrival import MAX_HELLOS_OF_ADDRESS
 from proxy.agent.dial import Credential, DialError, dial
-from proxy.agent.hello import Hello, Purpose, to_text
 from proxy.agent.keys import MembershipFile
 from proxy.agent.link import RelayLink
+from proxy.agent.roster import MAX_HELLOS_OF_ADDRESS
 from proxy.agent.serve import Agent, join_all
 from proxy.agent.session import Session
+from proxy.agent.talk import Hello, Purpose, to_text
 from proxy.core.addresses import AddressSet
 from proxy.errors import ConfigError
 from proxy.net.tls import AGENT_PROTOCOL

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.agent.control import Message, Side, Word
 from proxy.agent.dial import dial
-from proxy.agent.pulse import PING_S, SILENCE_S
-from proxy.agent.talk import ControlTalk
+from proxy.agent.talk import PING_S, SILENCE_S, ControlTalk, Message, Side, Word
 from tests.agent.meeting import meeting, until
 from tests.agent.test_on_sockets import credential, session_of
 from tests.net.conftest import Run

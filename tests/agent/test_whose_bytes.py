@@ -15,10 +15,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.agent.arrival import AgentHello, Gate
-from proxy.agent.hello import Challenge, Hello, Purpose, from_text, line, to_text
 from proxy.agent.keys import KeyShelf
-from proxy.agent.roster import AgentRoster
+from proxy.agent.relay import AgentHello
+from proxy.agent.roster import AgentRoster, Gate
+from proxy.agent.talk import Challenge, Hello, Purpose, from_text, line, to_text
 from proxy.config.settings import AgentRule, AgentSettings, Loaded
 from proxy.core.addresses import Peer
 from proxy.core.policy import Endpoint

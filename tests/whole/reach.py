@@ -16,8 +16,8 @@ from typing import Any, Self
 
 import trustme
 
-from proxy.agent.hello import Challenge, Welcome, read_agent, read_hello, write_relay
 from proxy.agent.keys import Membership, MembershipFile
+from proxy.agent.talk import Challenge, Welcome, read_agent, read_hello, write_relay
 from tests.whole.conftest import SECRET, Certificates
 from tests.whole.process import ROOT, Hookward, Output, environment
 from tests.whole.wire import PATIENCE_S, Answer, github, once, request

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.agent.pulse import BACKOFF_FIRST_S, BACKOFF_MOST_S, PING_S, REFUSED_S, SILENCE_S, Backoff, Pulse, Sleep
+from proxy.agent.link import BACKOFF_FIRST_S, BACKOFF_MOST_S, REFUSED_S, Backoff, Sleep
+from proxy.agent.talk import PING_S, SILENCE_S, Pulse
 
 
 def test_a_ping_is_due_every_five_seconds() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.agent.enrol_command import guess_address, read_relay
+from proxy.agent.keys import guess_address, read_relay
 from proxy.config.endpoints import read_listen
 from proxy.errors import FlagError
 

@@ -6,18 +6,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from proxy.agent.arrival import (
-    HELLO_S,
-    MAX_HELLOS,
-    MAX_HELLOS_OF_ADDRESS,
-    MOST_PROVED,
-    RESERVED_HELLOS,
-    AgentHello,
-    Gate,
-)
-from proxy.agent.hello import MAX_LINE, Challenge, Hello, Purpose, from_text, to_text, write_agent
 from proxy.agent.keys import KeyShelf
-from proxy.agent.roster import AgentRoster
+from proxy.agent.relay import HELLO_S, AgentHello
+from proxy.agent.roster import MAX_HELLOS, MAX_HELLOS_OF_ADDRESS, MOST_PROVED, RESERVED_HELLOS, AgentRoster, Gate
+from proxy.agent.talk import MAX_LINE, Challenge, Hello, Purpose, from_text, to_text, write_agent
 from proxy.config.settings import AgentRule, AgentSettings
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.metric_families import AGENT_HELLOS_FAILED

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.agent.control import SAYS, Message, Side, Word, read_message
-from proxy.agent.hello import TalkError
+from proxy.agent.talk import SAYS, Message, Side, TalkError, Word, read_message
 
 HASH = "ab" * 32
 MESSAGES = [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.agent.hello import MAX_LINE, LineBuffer, TalkError, line
+from proxy.agent.talk import MAX_LINE, LineBuffer, TalkError, line
 
 WORDS = st.lists(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=20), min_size=1)
 
