@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from proxy.config.flag_names import FLAGS, Flag
+from proxy.config.flags import FLAGS, Flag
 from proxy.config.keys import Key, Section
 from proxy.config.kinds import TABLE
 from proxy.config.schema import SECTIONS

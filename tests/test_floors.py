@@ -19,7 +19,7 @@ WINGS = {"queue", "console", "agent"}
 #: Where imports stand inside functions: of what not every start, or not every installation, has use for.
 ASKED_FOR = {
     "proxy.agent.keys": {"proxy.config.parsers"},
-    "proxy.config.given_flags": {"proxy.config.parsers"},
+    "proxy.config.load": {"proxy.config.parsers"},
     "proxy.core.signatures": {"proxy.core.pubkey"},
     "proxy.net.acceptor": {"proxy.net.kernel_filter"},
     "proxy.ops.agent_command": {"proxy.agent.keys"},

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from parsers import Option, own_options
 
 import proxy
-from proxy.config.commandline import ExitCode
-from proxy.config.flag_names import ENVIRONMENT_PREFIX
-from proxy.config.host import LOOP_VARIABLE, RELOAD_VARIABLE
+from proxy.config.flags import ENVIRONMENT_PREFIX
+from proxy.config.host import LOOP_VARIABLE, RELOAD_VARIABLE, ExitCode
 from proxy.config.keys import Key
 from proxy.config.schema import SECTIONS
 from proxy.ops.cli import Command

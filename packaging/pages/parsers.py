@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from proxy.config import kinds
-from proxy.config.commandline import HelpfulParser
-from proxy.config.flag_names import FLAGS
+from proxy.config.flags import FLAGS
+from proxy.config.host import HelpfulParser
 from proxy.core.schemes import PROVIDERS
 from proxy.ops.cli import Command
 from proxy.values import frozen

@@ -28,11 +28,9 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 
 from proxy.agent.talk import KEY_BYTES, TalkError, from_text, to_text
-from proxy.config.commandline import ExitCode
-from proxy.config.given_flags import parse_flags
 from proxy.config.guarded_files import make_folder, reach, replace_file
-from proxy.config.host import environment
-from proxy.config.load import load_namespace
+from proxy.config.host import ExitCode, environment
+from proxy.config.load import load_namespace, parse_flags
 from proxy.config.problems import suggestion
 from proxy.config.secret_files import kept_mode, read_bounded, user_name
 from proxy.config.settings import AgentRule, Settings

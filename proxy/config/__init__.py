@@ -1,12 +1,12 @@
 """From flags, environment and file to the policy and the settings of a process, in four rooms.
 
-* base: what all others speak in: commandline, endpoints, host, problems, sizes.
-* read: text to a tree of tables, each value of its kind and with its place: flag_names, flags, given_flags,
-  guarded_files, handed_over, keys, kinds, parse, parsers, schema, secret_files, table_keys, tree.
-* build: what the tables mean together: admission, agents, allow, build, delivery, duplicates, guards,
-  listeners, load, route, schemes, set_catalogue, set_shelf, settings, upstreams.
-* tell: what was loaded, in words: describe, words.
+* base: what all others speak in: endpoints, host, problems, sizes.
+* read: text to a tree of tables, each value of its kind and with its place: flags, guarded_files, keys, kinds, parse,
+  parsers, schema, secret_files, tree.
+* build: what the tables mean together: admission, agents, build, delivery, ends, guards, load, route, schemes,
+  set_shelf, settings.
+* tell: what was loaded, in words: describe.
 
-Imports go back in this order, never forth. A key is added with a line in ``schema`` (or ``table_keys``) and the line
-that asks for it.
+Imports go back in this order, never forth. A key is added with a line in ``schema`` (or ``keys``) and the line that
+asks for it.
 """

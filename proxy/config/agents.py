@@ -13,8 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from proxy.config.admission import callers
-from proxy.config.allow import AllowReader
+from proxy.config.admission import AllowReader, callers
 from proxy.config.endpoints import prepare_names
 from proxy.config.guarded_files import beside
 from proxy.config.problems import suggestion

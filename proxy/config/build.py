@@ -11,14 +11,21 @@ import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from proxy.config.admission import admission_of, admitted_by, clashes, reserved_for, shut, shut_forwards, shut_out
+from proxy.config.admission import (
+    AllowReader,
+    admission_of,
+    admitted_by,
+    clashes,
+    reserved_for,
+    shut,
+    shut_forwards,
+    shut_out,
+)
 from proxy.config.agents import AgentReader, check_listens_on_nothing
-from proxy.config.allow import AllowReader
-from proxy.config.delivery import check_queue, read_queue
-from proxy.config.duplicates import check_memory, read_store
+from proxy.config.delivery import check_memory, check_queue, read_queue, read_store
+from proxy.config.ends import ListenerReader, read_console
 from proxy.config.guards import GuardReader, slug_of
 from proxy.config.host import worker_count
-from proxy.config.listeners import ListenerReader, read_console
 from proxy.config.problems import RULES, audible, suggestion
 from proxy.config.route import RouteReader
 from proxy.config.schema import FLAG_ROUTE

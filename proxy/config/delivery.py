@@ -1,7 +1,8 @@
-"""How routes deliver, where the process keeps what is not delivered yet, and the copies of a route.
+"""How routes deliver: what is done about duplicates, the queue, copies, and where the process keeps and remembers.
 
-What would look like a promise and be none is a problem: a route that keeps and no place to keep in, a body that streams
-and could not be kept whole, strangers who could fill the disk.
+Keys without an effect are problems, and so is what would look like a promise and be none: a memory that is shorter than
+signatures stay fresh, or that each worker has for itself; a route that keeps and no place to keep in; a body that
+streams and could not be kept whole; strangers who could fill the disk.
 
 A copy is a ``Route`` that the courier delivers as any other: with the route's rule of delivery, and its own place,
 filter and secret. Its name, which is that of its lane, is made from its place, so that what waits for one place never
@@ -10,21 +11,174 @@ goes to another when the list is changed.
 
 from __future__ import annotations
 
-import os.path
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from proxy.config.duplicates import read_url
-from proxy.config.endpoints import UpstreamAddress
+from proxy.config.endpoints import UpstreamAddress, prepare_names
+from proxy.config.ends import read_copy_place
+from proxy.config.guarded_files import beside
 from proxy.config.guards import GuardReader, Guards
-from proxy.config.settings import QueueSettings, Settings
+from proxy.config.host import how_to_add
+from proxy.config.kinds import STORE_FORM, is_redis_url
+from proxy.config.secret_files import read_reference
+from proxy.config.settings import DuplicateSettings, QueueSettings, Settings
+from proxy.config.sizes import show_time
 from proxy.config.tree import Table
-from proxy.config.upstreams import read_copy_place
 from proxy.core.delivery import Deliver, DeliveryRule, RetryRule, TurnRule, failures_of
+from proxy.core.duplicates import DuplicateRule
 from proxy.core.payload import PayloadCondition, PayloadRule, Pointer
-from proxy.core.policy import BodyMode, Endpoint, Route
-from proxy.core.signatures import needs_public_keys
+from proxy.core.policy import SPARE_S, BodyMode, Endpoint, Limits, Route
+from proxy.core.schemes import ANSWER_S, Provider
+from proxy.core.signatures import Scheme, needs_public_keys
+from proxy.core.signing.scheme import Method
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
+from proxy.errors import Mistake
+
+#: The name of the file in ``state_dir``.
+FILE_NAME = "duplicates.sqlite3"
+#: By what the claim of a process that died outlives the longest exchange.
+GRACE_S = 2.0
+
+
+def read_rule(view: Table, guards: Guards, limits: Limits, *, observe: bool) -> DuplicateRule | None:
+    """The rule of a route; None where it does not look for duplicates."""
+    word, by = view.need("duplicates", str), view.need("duplicates_by", str)
+    if word == "off":
+        _check_off(view)
+        return None
+    if not view.doubtful("provider") and ("provider" not in view or guards.provider is not None):
+        _check_telling(view, guards.provider, by)
+    remembers = word == "refuse-delivered"
+    window = view.need("duplicates_window", float)
+    if remembers:
+        _check_window(view, guards, window)
+    answer_s = ANSWER_S if guards.provider is None else guards.provider.answer_s
+    patience_s = max(0.0, min(answer_s, limits.request_timeout_s) - SPARE_S)
+    return DuplicateRule(
+        remembers=remembers,
+        window_s=window,
+        patience_s=0.0 if observe else patience_s,  # what only observes makes none wait
+        hold_s=limits.request_timeout_s + GRACE_S,
+        by_id=by != "signature",
+        by_signature=by != "id",
+    )
+
+
+def _check_off(view: Table) -> None:
+    if not view.doubtful("duplicates"):
+        for key in ("duplicates_by", "duplicates_window"):
+            if key in view:
+                view.wrong(key, "has no effect: the route does not look for duplicates", "set `duplicates`, too")
+
+
+def body_without_signature(view: Table, asked: str | None) -> BodyMode:
+    """How the body goes where nothing signs it: freely, but the end of a duplicate must stay here."""
+    if view.need("duplicates", str) == "off":
+        return BodyMode(asked or "free")
+    if asked == "free":
+        what = '"free" would pass the end of a body on before it is known whether it is a duplicate'
+        view.wrong("body", what, 'write body = "tail" or "hold", or leave `body` out')
+    return BodyMode.HOLD if asked == "hold" else BodyMode.TAIL
+
+
+def read_store(top: Table, environ: Mapping[str, str]) -> DuplicateSettings:
+    """Where the process remembers. What is missing is a problem."""
+    view = top.table("duplicates")
+    store = view.need("store", str)
+    for key, owner in (("path", "sqlite"), ("url", "redis")):
+        _check_owner(view, key, owner)
+    path = _path(top, view, FILE_NAME) if store == "sqlite" else None
+    if store == "sqlite" and path is None and not top.doubtful("state_dir"):
+        mend = f'add path = "/var/lib/hookward/{FILE_NAME}", or `state_dir` at the top level'
+        view.lacks("path", "the file is not named", mend, "store")
+    return DuplicateSettings(
+        store=store,
+        path=path,
+        url=_url(view, environ) if store == "redis" else None,
+        refuses=view.need("on_error", str) == "refuse",
+        max_entries=view.need("max_entries", int),
+    )
+
+
+def _check_owner(view: Table, key: str, owner: str) -> None:
+    """A problem where a key is written that only the store ``owner`` has."""
+    store = view.need("store", str)
+    if key in view and store != owner and not view.doubtful("store"):
+        view.wrong(key, f"has no effect with store = {store!r}", f'write store = "{owner}"')
+
+
+def check_memory(top: Table, settings: Settings, routes: Sequence[Route]) -> None:
+    """Whether all who must know of a delivery share the memory of it, and whether anybody asks it."""
+    uses = any(route.duplicates is not None for route in routes)
+    view = top.table("duplicates")
+    if uses and settings.workers != 1 and settings.duplicates.store == "memory" and not view.doubtful("store"):
+        mend = 'add store = "sqlite" to [duplicates] (flag: --duplicates-store sqlite), or write workers = 1'
+        top.wrong("workers", "each worker would remember for itself, so a duplicate could pass at another one", mend)
+    if view.exists and not uses:
+        view.warn("", "", "no route looks for duplicates")
+
+
+def _check_telling(view: Table, provider: Provider | None, by: str) -> None:
+    title = "a route without a provider" if provider is None else provider.title
+    has_id = provider is not None and provider.delivery_header is not None
+    signs = provider is not None and provider.scheme is not None and marks_deliveries(provider.scheme)
+    if not has_id and not signs:
+        what = f"{title} has neither a signature nor an id that would tell a delivery from another"
+        view.wrong("duplicates", what, "leave `duplicates` out, and let the application tell")
+    elif by == "id" and not has_id:
+        what = f"{title} has no header with the id of a delivery"
+        view.wrong("duplicates_by", what, 'write duplicates_by = "signature"')
+    elif by == "signature" and not signs:
+        what = f"{title} has no signature that is another one for each delivery"
+        view.wrong("duplicates_by", what, 'write duplicates_by = "id"')
+
+
+def _check_window(view: Table, guards: Guards, window_s: float) -> None:
+    """A delivery that was sent with a clock that is ahead stays fresh for twice the tolerance."""
+    tolerance_s = None if guards.signature is None else guards.signature.freshness_s
+    if tolerance_s is not None and window_s < 2 * tolerance_s:
+        least = show_time(2 * tolerance_s)
+        what = f"a signature stays fresh for up to {least}, and could be replayed after {show_time(window_s)}"
+        mend = f'write duplicates_window = "{least}" or more, or a shorter `tolerance`'
+        view.wrong("duplicates_window", what, mend)
+
+
+def marks_deliveries(scheme: Scheme) -> bool:
+    """Whether what is signed is another thing for each delivery."""
+    if scheme.claims is None:
+        return scheme.method is not Method.EQUAL
+    return scheme.claims.body is not None or scheme.document is not None
+
+
+def _path(top: Table, view: Table, name: str) -> str | None:
+    """What is named at ``path``, else ``name`` in ``state_dir``; None where neither is written."""
+    folder = top.file("state_dir")
+    return view.file("path") or (beside(folder, name) if folder else None)
+
+
+def _url(view: Table, environ: Mapping[str, str]) -> str | None:
+    """The URL of a Redis at ``url``, maybe a reference; None, and a problem, where there is none, or no client."""
+    if importlib.util.find_spec("redis") is None:
+        view.wrong("store", "the client for Redis is not installed", how_to_add("redis"))
+    entry = view.entry("url")
+    if entry is None:
+        view.lacks("url", "where the Redis is is not said", 'add url = "redis://127.0.0.1:6379/0"', "store")
+        return None
+    prepare_names()
+    text = str(entry.value)
+    if is_redis_url(text):
+        return text
+    try:
+        found = read_reference(text, entry.base, environ).value.decode("ascii", "replace")
+    except Mistake as mistake:
+        view.wrong("url", mistake.what, mistake.mend)
+        return None
+    if not is_redis_url(found):
+        view.wrong("url", "what it names is not the URL of a Redis (not shown here)", STORE_FORM)
+        return None
+    return found
+
 
 #: The name of the folder in ``state_dir``.
 FOLDER_NAME = "queue"
@@ -32,11 +186,14 @@ FOLDER_NAME = "queue"
 _OF_ANSWERS = ("resign", "accepted_status", "ambiguous")
 _OF_KEPT = ("keep_authorization", "retry", "order", "order_by", "coalesce")
 _OF_TURNS = ("concurrency", "pace")
+_UNSIGNED = "nothing signs what comes to this route"
 
 
 def _check_keys(view: Table, deliver: Deliver) -> None:
     """Keys that have no effect: better said than ignored, and no mistake, so that `deliver` can be changed alone."""
-    idle = _idle_keys(view, deliver)
+    idle: tuple[str, ...] = ()  # those that mean nothing where nothing is kept
+    if deliver is Deliver.DIRECT and not view.doubtful("deliver"):
+        idle = _OF_ANSWERS if has_copies(view) else (*_OF_ANSWERS, *_OF_KEPT)
     for key in idle:
         if view.differs(key):
             view.warn("H322", key, f"`{key}` has no effect: the route delivers directly")
@@ -45,13 +202,6 @@ def _check_keys(view: Table, deliver: Deliver) -> None:
     ordered = view.need("order", str) == "strict" or view.doubtful("order")
     if "order_by" in view and "order_by" not in idle and not ordered:
         view.wrong("order_by", "has no effect without an order", 'write order = "strict"')
-
-
-def _idle_keys(view: Table, deliver: Deliver) -> tuple[str, ...]:
-    """Those that mean nothing where nothing is kept."""
-    if deliver is not Deliver.DIRECT or view.doubtful("deliver"):
-        return ()
-    return _OF_ANSWERS if has_copies(view) else (*_OF_ANSWERS, *_OF_KEPT)
 
 
 def read_delivery(view: Table) -> DeliveryRule | None:
@@ -129,18 +279,13 @@ def read_queue(top: Table, environ: Mapping[str, str]) -> QueueSettings | None:
     """Where the process keeps; None where no place is named."""
     view = top.table("queue")
     store = view.need("store", str)
-    if "url" in view and store != "redis" and not view.doubtful("store"):
-        view.wrong("url", f"has no effect with store = {store!r}", 'write store = "redis"')
+    _check_owner(view, "url", "redis")
     if "path" in view and store != "sqlite":
         view.warn("H322", "path", f"`path` has no effect with store = {store!r}")
-    path = url = None
-    if store == "sqlite":
-        folder = top.file("state_dir")
-        path = view.file("path") or (os.path.join(folder, FOLDER_NAME) if folder else None)  # noqa: PTH118 - as for all paths here, text in and text out
-        if path is None:
-            return None
-    else:
-        url = read_url(view, environ)
+    path = _path(top, view, FOLDER_NAME) if store == "sqlite" else None
+    if store == "sqlite" and path is None:
+        return None
+    url = _url(view, environ) if store == "redis" else None
     return QueueSettings(
         store=store, path=path, url=url, max_bytes=view.need("max_bytes", int), max_age_s=view.need("max_age", float)
     )
@@ -170,11 +315,10 @@ def _check_keeping(table: Table, route: Route, *, has_place: bool) -> None:
 
 def _check_resigning(table: Table, route: Route) -> None:
     if route.signature is None:
-        table.wrong("resign", "nothing signs what comes to this route", "leave `resign` out")
+        table.wrong("resign", _UNSIGNED, "leave `resign` out")
     elif needs_public_keys(route.signature.scheme):
-        what = "signs with a private key, which only the provider has"
-        what = f"{route.provider} {what}"
-        table.wrong("resign", what, "leave `resign` out, and let the application rely on `Webhook-Verified`")
+        mend = "leave `resign` out, and let the application rely on `Webhook-Verified`"
+        table.wrong("resign", _has_private_key(route), mend)
 
 
 def _cause(route: Route) -> str:
@@ -184,8 +328,7 @@ def _cause(route: Route) -> str:
 
 def is_guarded(route: Route) -> bool:
     """Whether a route lets in only what has shown where it comes from."""
-    guards = (route.signature, route.token, route.allow, route.client_names)
-    return any(guard is not None for guard in guards)
+    return any(one is not None for one in (route.signature, route.token, route.allow, route.client_names))
 
 
 def with_copies(route: Route, view: Table, top: Table, reader: GuardReader, guards: Guards) -> Route:
@@ -193,9 +336,8 @@ def with_copies(route: Route, view: Table, top: Table, reader: GuardReader, guar
     found: dict[str, Route] = {}
     for entry in view.tables("copies"):
         if "url" not in entry:
-            if not entry.doubtful("url"):
-                what = "does not say where the copy goes"
-                entry.wrong("", what, 'write "http://staging:8000", or a table with `url`')
+            mend = 'write "http://staging:8000", or a table with `url`'
+            entry.lacks("url", "does not say where the copy goes", mend)
             continue
         copy = _copy_of(route, entry, read_copy_place(entry, view, top), reader, guards)
         if copy.name in found:
@@ -208,13 +350,12 @@ def _copy_of(route: Route, entry: Table, place: Endpoint, reader: GuardReader, g
     address = entry.need("url", UpstreamAddress)
     if address.agent:
         entry.wrong("url", "a copy cannot go to an agent", "name a URL")
-    where: tuple[PayloadCondition, ...] = entry.get("where", tuple) or ()
+    where = entry.items("where", PayloadCondition)
     secret = _copy_secret(route, entry, reader, guards)
-    base = address.base.decode("ascii")
     assert route.delivery is not None
     return replace(
         route,
-        name=f"{route.name}@{str(place).removeprefix('http://')}{base}",
+        name=f"{route.name}@{str(place).removeprefix('http://')}{address.base.decode('ascii')}",
         upstream=(place,),
         drained=(),
         base=address.base,
@@ -244,15 +385,17 @@ def _copy_secret(route: Route, entry: Table, reader: GuardReader, guards: Guards
     value = reader.read_one(entry, "secret", guards.provider)
     if value is None:
         return None
-    if route.signature is None and route.token is None:
-        entry.wrong("secret", "nothing signs what comes to this route", "leave `secret` out")
-        return None
-    if route.signature is None and route.token is not None and route.token.kind is TokenKind.PATH:
+    what = ""
+    if route.signature is not None:
+        what = _has_private_key(route) if needs_public_keys(route.signature.scheme) else ""
+    elif route.token is None:
+        what = _UNSIGNED
+    elif route.token.kind is TokenKind.PATH:
         what = "the token of the path is left out of what is sent, so nothing would carry the secret"
+    if what:
         entry.wrong("secret", what, "leave `secret` out")
-        return None
-    if route.signature is not None and needs_public_keys(route.signature.scheme):
-        what = f"{route.provider} signs with a private key, which only the provider has"
-        entry.wrong("secret", what, "leave `secret` out")
-        return None
-    return Secret("copy", value)
+    return None if what else Secret("copy", value)
+
+
+def _has_private_key(route: Route) -> str:
+    return f"{route.provider} signs with a private key, which only the provider has"

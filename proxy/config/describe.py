@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from proxy.config.admission import addresses, only, senders
 from proxy.config.endpoints import ListenAddress
-from proxy.config.guards import show_instant
+from proxy.config.guards import algorithm, show_instant, token_place
 from proxy.config.schema import SECTIONS
 from proxy.config.settings import DuplicateSettings, ListUse, Loaded, Settings
 from proxy.config.sizes import show_rate, show_time
-from proxy.config.words import addresses, algorithm, only, senders, token_place
 from proxy.core.delivery import Deliver, DeliveryRule
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.payload import PayloadRule

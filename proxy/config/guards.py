@@ -1,5 +1,5 @@
-"""What proves a delivery: from ``provider``, ``secrets`` and ``token`` of a route to its checks; and what becomes of
-the provider's endpoint check: forwarded, answered here, or refused like any request.
+"""What proves a delivery: from ``provider``, ``secrets`` and ``token`` of a route to its checks; what becomes of the
+provider's endpoint check (forwarded, answered here, or refused like any request); and how a guard is called.
 
 Closed by construction: a guard that is named but cannot be built is a problem, never a route without that guard.
 Secrets are read here, by reference, and from here on only the checks hold them.
@@ -16,6 +16,7 @@ from proxy.core.schemes import PROVIDERS, Provider, decode_secret, find
 from proxy.core.schemes.provider import Form
 from proxy.core.signatures import NeedsPackageError, SignatureCheck
 from proxy.core.signing.evidence import target_of
+from proxy.core.signing.scheme import Method, Scheme
 from proxy.core.signing.template import open_borders
 from proxy.core.target import TOKEN_SEGMENT
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
@@ -330,3 +331,33 @@ def _answer_problems(view: Table, provider: Provider) -> Iterator[tuple[str, str
     elif check.needs_url and "public_url" not in view and not view.doubtful("public_url"):
         what = f"the answer to the endpoint check of {provider.title} is made with the endpoint's URL"
         yield what, 'add public_url = "https://hooks.example.com", as it is configured there (flag: --public-url URL)'
+
+
+# -- How a guard is called wherever people read of it: banner, ``check``, providers.
+
+_TOKENS = {
+    TokenKind.QUERY: "query parameter {}",
+    TokenKind.HEADER: "header {}",
+    TokenKind.BEARER: "{}: Bearer",
+    TokenKind.BASIC: "{}: Basic",
+    TokenKind.PATH: "path behind {}",
+}
+_METHODS = {
+    Method.HASH: "plain digest",
+    Method.ED25519: "Ed25519",
+    Method.ECDSA: "ECDSA",
+    Method.RSA: "RSA",
+    Method.EQUAL: "shared word in the body",
+}
+
+
+def token_place(kind: TokenKind, name: bytes) -> str:
+    """Where a token is."""
+    return _TOKENS[kind].format(name.decode("latin-1") or "Authorization")
+
+
+def algorithm(scheme: Scheme) -> str:
+    """How a signature is made."""
+    if scheme.claims is not None:
+        return f"JWT {'/'.join(scheme.claims.algorithms)}"
+    return f"HMAC-{scheme.algorithm.upper()}" if scheme.method is Method.HMAC else _METHODS[scheme.method]

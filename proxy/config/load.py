@@ -3,20 +3,36 @@
 ``load`` is what tests and a reload call; a command line with commands parses its flags with ``add_run_flags`` and hands
 the namespace to ``load_namespace``. Bad flags are a FlagError (exit status 64), all else a ConfigError (78). What
 prepares a host (a unit, a package) and may not see the secrets yet asks for the outline: ports, files, folders.
+
+A service that has a user made for it reads no file of root's; systemd reads them, and puts copies into the folder of
+the service's credentials. A copy is found by the path that the configuration has, so that one file serves the service
+and whoever checks it by hand. `hookward unit` writes the names.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path as FilePath
 
+from proxy.config import kinds
 from proxy.config.agents import of_agent
 from proxy.config.build import build
 from proxy.config.endpoints import ListenAddress
-from proxy.config.flags import CONFIG_VARIABLE, Words, environment_tree, flag_tree, unknown_variables
-from proxy.config.given_flags import parse_flags
-from proxy.config.guarded_files import folder_of
-from proxy.config.handed_over import named_files, references, use_credentials
+from proxy.config.flags import (
+    CONFIG_VARIABLE,
+    FLAGS,
+    Words,
+    environment_tree,
+    flag_tree,
+    take_file,
+    unknown_variables,
+)
+from proxy.config.guarded_files import beside, folder_of
+from proxy.config.kinds import STORE_URL
 from proxy.config.parse import parse_text
 from proxy.config.problems import Problems
 from proxy.config.schema import FLAG_ROUTE
@@ -26,6 +42,82 @@ from proxy.config.settings import Dials, Feed, Loaded
 from proxy.config.tree import Entry, Table
 from proxy.errors import Path, Place
 from proxy.values import frozen
+
+VARIABLE = "CREDENTIALS_DIRECTORY"
+#: The kinds of keys whose value may be a reference.
+_REFERENCES = (kinds.REFERENCE, STORE_URL)
+_OTHER = re.compile(r"[^A-Za-z0-9._-]")
+#: Of the tables with certificates: what a service must have a copy of.
+_KEY_FILES = {"tls": ("cert", "key"), "upstream_tls": ("cert", "key")}
+
+
+@frozen
+class NamedFile:
+    """A file that ``entry`` of ``table`` names; ``path`` is whole. ``is_secret``: the key takes references."""
+
+    table: Table
+    name: str
+    entry: Entry
+    path: str
+    is_secret: bool
+
+
+def credential_name(path: str) -> str:
+    """A file's credential: ``github.secret-6f1c09d2a4b7e835``. No two paths have one, lest routes share a secret."""
+    whole = os.path.abspath(path)  # noqa: PTH100  # links stay
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return f"{_OTHER.sub('_', whole.rpartition('/')[2])[-200:]}-{digest}"
+
+
+def references(tree: Table) -> Iterator[tuple[Table, str, Entry]]:
+    """Where a tree may refer to a secret: a table, the name of the key in it, and its entry."""
+    for table in _tables(tree):
+        for name, entry in list(table.entries.items()):
+            key = table.section.key(name)
+            if key is not None and key.kind in _REFERENCES:
+                yield table, name, entry
+
+
+def named_files(tree: Table) -> Iterator[NamedFile]:
+    """The secrets, certificates and private keys that a tree names as files."""
+    for table, name, entry in references(tree):
+        value = str(entry.value)
+        if value.startswith("file:"):
+            yield NamedFile(table, name, entry, beside(entry.base, value[5:]), is_secret=True)
+    for table in _tables(tree):
+        for name in _KEY_FILES.get(_section(table.path), ()):
+            if name in table:
+                entry = table.entries[name]
+                yield NamedFile(table, name, entry, beside(entry.base, str(entry.value)), is_secret=False)
+
+
+def use_credentials(tree: Table, environ: Mapping[str, str]) -> None:
+    """Put what systemd has handed over into the place of the files that are named. A file without a copy stays."""
+    folder = environ.get(VARIABLE, "")
+    if not folder:
+        return
+    for one in named_files(tree):
+        copy = credential_name(one.path)
+        if FilePath(folder, copy).exists():
+            value = f"cred:{copy}" if one.is_secret else f"{folder}/{copy}"
+            one.table.entries[one.name] = Entry(value, one.entry.place, "")
+
+
+def _tables(table: Table) -> Iterator[Table]:
+    yield table
+    for entry in table.entries.values():
+        inner = entry.value
+        below = inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else [inner]
+        for one in below:
+            if isinstance(one, Table):
+                yield from _tables(one)
+
+
+def _section(path: Path) -> str:
+    """The last word of a path: "tls" of ``tls[0]``."""
+    words = [part for part in path if isinstance(part, str)]
+    return words[-1] if words else ""
+
 
 _MAX_CONFIG_BYTES = 4 * 1024 * 1024
 
@@ -228,3 +320,55 @@ def _is_in(path: str | None, entry: Entry) -> bool:
 
 def _once(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
+
+
+# -- A command line that has flags alone. What is written right is read here, and all else by ``argparse``, which says
+# what is wrong, and shows help. To import that one, and to make a parser of a hundred flags, takes a twentieth of a
+# start, and memory that the process never needs again.
+
+_BY_OPTION = {flag.option: flag for flag in FLAGS}
+_FILE = {"-c", "--config"}
+#: A word that begins with a dash is no value, unless it is one.
+_VALUE = re.compile(r"-|[^-].*", re.DOTALL)
+
+
+def parse_flags(argv: Sequence[str]) -> Words:
+    """What a command line without a command says. FlagError names every unknown flag, with a suggestion."""
+    words = Words()
+    rest: list[str] = []
+    if not _read(argv, words, rest):
+        from proxy.config import parsers
+
+        words, rest = parsers.parse_known_flags(argv)
+    take_file(words, rest)
+    return words
+
+
+def _read(argv: Sequence[str], words: Words, rest: list[str]) -> bool:
+    """Whether each word is a flag that is known, its value, or neither, which goes into ``rest``."""
+    left = iter(argv)
+    for word in left:
+        if not word.startswith("-"):
+            rest.append(word)
+        elif not _take(word, left, words):
+            return False
+    return True
+
+
+def _take(word: str, left: Iterator[str], words: Words) -> bool:
+    """Whether ``word`` is a flag that is known, with its value: behind a "=", or the next word that is left."""
+    option, equals, text = word.partition("=")
+    flag = _BY_OPTION.get(option)
+    if flag is not None and flag.key.kind is kinds.BOOL:
+        text = "" if equals else "true"
+    elif not equals:
+        text = next(left, "")
+    if not _VALUE.fullmatch(text):
+        return False
+    if flag is not None:
+        words.keep(flag, text)
+    elif option in _FILE and words.config in {None, text}:
+        words.config = text
+    else:
+        return False
+    return True

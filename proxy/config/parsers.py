@@ -13,9 +13,8 @@ from functools import partial
 from typing import NoReturn
 
 from proxy.config import kinds
-from proxy.config.commandline import ExitCode
-from proxy.config.flag_names import FLAGS, Flag
-from proxy.config.flags import CONFIG_VARIABLE, Words
+from proxy.config.flags import CONFIG_VARIABLE, FLAGS, Flag, Words
+from proxy.config.host import ExitCode
 from proxy.errors import FlagError
 
 #: Flags that would carry a secret's value, and where the value belongs instead.

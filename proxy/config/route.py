@@ -10,15 +10,14 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
-from proxy.config.allow import AllowReader
-from proxy.config.delivery import kept_body, read_delivery, read_turns, with_copies
-from proxy.config.duplicates import body_without_signature, read_rule
+from proxy.config.admission import AllowReader
+from proxy.config.delivery import body_without_signature, kept_body, read_delivery, read_rule, read_turns, with_copies
+from proxy.config.ends import read_base, read_upstreams
 from proxy.config.guards import GuardReader, Guards, read_handshake
 from proxy.config.keys import Key
 from proxy.config.schema import FLAG_ROUTE, SECTIONS
 from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import Table
-from proxy.config.upstreams import read_base, read_upstreams
 from proxy.core.addresses import AddressSet
 from proxy.core.payload import PayloadCondition, PayloadRule, Pointer
 from proxy.core.policy import SPARE_S, BodyMode, Endpoint, Limits, Route
@@ -258,7 +257,7 @@ class RouteReader:
 
 def read_payload_rule(view: Table, guards: Guards) -> PayloadRule | None:
     """What a route asks of payloads; None where it looks at none."""
-    where: tuple[PayloadCondition, ...] = view.get("where", tuple) or ()
+    where = view.items("where", PayloadCondition)
     place = _event_place(guards.provider)
     events = frozenset(view.items("events", str)) if place is not None else frozenset()
     if not where and not events:

@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from proxy.config import kinds
-from proxy.config.keys import WHERE, Key, Section
-from proxy.config.kinds import STORE_URL, choice
-from proxy.config.table_keys import (
+from proxy.config.keys import (
     AGENT,
     AGENTS,
     COPY,
@@ -25,7 +23,11 @@ from proxy.config.table_keys import (
     SCHEME_LIST,
     TIGHTENED,
     TIMESTAMP,
+    WHERE,
+    Key,
+    Section,
 )
+from proxy.config.kinds import STORE_URL, choice
 
 #: The route that flags and the environment make or change.
 FLAG_ROUTE = "default"

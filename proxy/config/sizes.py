@@ -1,4 +1,4 @@
-"""Sizes and times as people write them: ``25MiB``, ``512B``, ``8s``, ``500ms``.
+"""Sizes, times and numbers as people write them: ``25MiB``, ``512B``, ``8s``, ``500ms``, ``2 routes``.
 
 Strict on purpose: ``25m`` is megabytes to one program, minutes to the next and mebibytes to a third, so it is refused
 with the spelling that was probably meant. Binary units are powers of 1024 (IEC 80000-13), decimal ones of 1000.
@@ -119,6 +119,11 @@ def took(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 route``, ``2 routes``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _meant(match: re.Match[str] | None) -> str:

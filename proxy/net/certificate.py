@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from proxy.config.commandline import visible
+from proxy.config.host import visible
 from proxy.config.problems import Note, audible
 from proxy.config.settings import Settings
 from proxy.core.policy import Policy

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from proxy.config.commandline import ExitCode
 from proxy.config.flags import Words, take_file
+from proxy.config.host import ExitCode
 from proxy.config.parsers import RunParser, add_run_flags
 from proxy.config.secret_files import read_reference
 from proxy.config.settings import Dials

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterable, Sequence
 
 import proxy
-from proxy.config.admission import callers
-from proxy.config.commandline import Paint
-from proxy.config.host import PYTHON_VERSION
+from proxy.config.admission import callers, only, senders
+from proxy.config.guards import token_place
+from proxy.config.host import PYTHON_VERSION, Paint
 from proxy.config.settings import Settings
-from proxy.config.words import count, only, senders, token_place
+from proxy.config.sizes import count
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.net.certificate import certificate_notes, read_served, sentence
 from proxy.net.clock import Clock

@@ -16,9 +16,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 import proxy
-from proxy.config.commandline import ExitCode, HelpfulParser
-from proxy.config.flag_names import FLAGS
-from proxy.config.host import paused
+from proxy.config.flags import FLAGS
+from proxy.config.host import ExitCode, HelpfulParser, paused
 from proxy.config.problems import suggestion
 from proxy.errors import FlagError
 from proxy.ops.journal import outcome

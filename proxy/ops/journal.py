@@ -24,8 +24,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import TextIO
 
-from proxy.config.commandline import ExitCode, visible
-from proxy.config.host import how_to_install
+from proxy.config.host import ExitCode, how_to_install, visible
 from proxy.errors import ConfigError, FlagError, Problem
 from proxy.net.log_sink import whole_lines
 from proxy.net.sockets import ListenError

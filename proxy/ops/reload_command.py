@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from proxy.config.commandline import ExitCode, failed
-from proxy.config.host import RELOAD_VARIABLE
+from proxy.config.host import RELOAD_VARIABLE, ExitCode, failed
 from proxy.config.parsers import Parser
 from proxy.errors import FlagError
 from proxy.ops.notify import REFUSED

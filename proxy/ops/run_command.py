@@ -13,11 +13,9 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from proxy.config.commandline import ExitCode, HelpfulParser
 from proxy.config.flags import Words
-from proxy.config.given_flags import parse_flags
-from proxy.config.host import LOOP_VARIABLE, environment, paused, worker_count
-from proxy.config.load import load_namespace
+from proxy.config.host import LOOP_VARIABLE, ExitCode, HelpfulParser, environment, paused, worker_count
+from proxy.config.load import load_namespace, parse_flags
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Dials, Loaded, Settings, identity_of
 from proxy.core.policy import Policy

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
-from proxy.config.duplicates import FILE_NAME
+from proxy.config.delivery import FILE_NAME
 from proxy.config.guarded_files import judge_place
 from proxy.config.host import how_to_add
 from proxy.config.settings import DuplicateSettings, Loaded

@@ -11,7 +11,7 @@ import signal
 import socket
 from typing import cast
 
-from proxy.config.commandline import ExitCode
+from proxy.config.host import ExitCode
 from proxy.config.set_shelf import SetShelf
 from proxy.core.metrics import Snapshot, plain_snapshot
 from proxy.ops.journal import log, open_journal

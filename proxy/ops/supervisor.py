@@ -16,8 +16,7 @@ import socket
 import tempfile
 from time import monotonic
 
-from proxy.config.commandline import ExitCode
-from proxy.config.host import Identity, worker_count
+from proxy.config.host import ExitCode, Identity, worker_count
 from proxy.config.settings import Loaded, identity_of
 from proxy.core.metric_families import GENERATION, RELOAD_GOOD, RELOADS, STARTED, WORKER_EXITS, WORKERS
 from proxy.core.metrics import Metrics, Snapshot, plain_snapshot

@@ -18,8 +18,7 @@ from enum import IntEnum
 
 import proxy
 from proxy.config.admission import callers
-from proxy.config.commandline import wants_colour
-from proxy.config.host import PYTHON_VERSION
+from proxy.config.host import PYTHON_VERSION, wants_colour
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded, Settings
 from proxy.core.metric_families import JOURNAL_DROPPED, LOG_WITHHELD

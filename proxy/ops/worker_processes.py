@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from proxy.config.commandline import ExitCode
+from proxy.config.host import ExitCode
 from proxy.config.settings import Loaded
 from proxy.core.metrics import Snapshot, read_snapshot
 from proxy.ops.journal import log, outcome

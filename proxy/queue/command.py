@@ -18,8 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from textwrap import fill
 
-from proxy.config.commandline import ExitCode, failed
-from proxy.config.host import environment
+from proxy.config.host import ExitCode, environment, failed
 from proxy.config.load import load
 from proxy.config.parsers import SearchParser
 from proxy.config.settings import QueueSettings

@@ -1,6 +1,6 @@
 """Kept deliveries for people and for programs: as records that search words are asked of, as lines, and as JSON.
 
-All that a sender chose is made visible (``config.commandline.visible``) before it is printed.
+All that a sender chose is made visible (``config.host.visible``) before it is printed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from proxy.config.commandline import visible
+from proxy.config.host import visible
 from proxy.config.problems import Note
 from proxy.config.sizes import about_size, about_time
 from proxy.core.policy import Policy

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from proxy.config.commandline import ExitCode, failed, visible
+from proxy.config.host import ExitCode, failed, visible
 from proxy.config.parsers import Parser
 from proxy.config.sizes import about_time
 from proxy.net.clock import Clock

@@ -18,16 +18,15 @@ from pathlib import Path
 from textwrap import fill
 from urllib.parse import quote
 
-from proxy.config.commandline import ExitCode
 from proxy.config.describe import describe
 from proxy.config.flags import CONFIG_VARIABLE, Words, take_file
-from proxy.config.host import environment, worker_count
+from proxy.config.host import ExitCode, environment, worker_count
 from proxy.config.load import load_namespace, load_on_host
 from proxy.config.parsers import RunParser, add_run_flags
 from proxy.config.problems import RULES, audible, rule_of, suggestion
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Fixture, Loaded, identity_of
-from proxy.config.words import count
+from proxy.config.sizes import count
 from proxy.core.addresses import Peer
 from proxy.core.walk import Trip, Walk, walk
 from proxy.errors import ConfigError, FlagError, Problem

@@ -8,7 +8,7 @@ import webbrowser
 from collections.abc import Sequence
 from typing import Any
 
-from proxy.config.commandline import ExitCode, failed, visible
+from proxy.config.host import ExitCode, failed, visible
 from proxy.config.parsers import Parser
 from proxy.net.private import PrivateError, ask_all
 from proxy.tools.running import add_process_flags, running_process

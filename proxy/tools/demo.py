@@ -22,8 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from proxy.config.commandline import ExitCode, Paint
-from proxy.config.host import command
+from proxy.config.host import ExitCode, Paint, command
 from proxy.config.parsers import Parser
 from proxy.tools.demo_stage import PATH, Application, Guard, Seen, StageError, stage
 from proxy.values import frozen, mutable

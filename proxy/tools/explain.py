@@ -16,10 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
-from proxy.config.commandline import ExitCode, Paint, visible
 from proxy.config.flags import CONFIG_VARIABLE, Words, refuse_flags
 from proxy.config.guarded_files import folder_of, open_below
-from proxy.config.host import environment
+from proxy.config.host import ExitCode, Paint, environment, visible
 from proxy.config.kinds import INSTANT
 from proxy.config.load import load_namespace
 from proxy.config.parsers import RunParser, add_run_flags

@@ -16,9 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from proxy.config.commandline import ExitCode, failed
 from proxy.config.guarded_files import folder_of, make_folder, open_for_writing, reach
-from proxy.config.host import find_group, find_user
+from proxy.config.host import ExitCode, failed, find_group, find_user
 from proxy.config.parsers import Parser
 from proxy.core.schemes import Provider
 from proxy.core.signatures import needs_public_keys

@@ -15,9 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from proxy.config.commandline import ExitCode
-from proxy.config.flag_names import quoted
-from proxy.config.host import command
+from proxy.config.flags import quoted
+from proxy.config.host import ExitCode, command
 from proxy.config.kinds import LISTEN, ROUTE_PATH, UPSTREAM_URL, URL, Kind, read_within
 from proxy.config.parsers import Parser
 from proxy.core.schemes import Provider, find

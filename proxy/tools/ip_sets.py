@@ -15,14 +15,12 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 
-from proxy.config.commandline import ExitCode, Paint
 from proxy.config.flags import CONFIG_VARIABLE
-from proxy.config.host import environment
+from proxy.config.host import ExitCode, Paint, environment
 from proxy.config.load import load_sets
 from proxy.config.parsers import Parser
 from proxy.config.problems import suggestion
-from proxy.config.set_catalogue import ALIASES, spelled
-from proxy.config.set_shelf import Copy, SetShelf, confirm_stored, write_stored
+from proxy.config.set_shelf import ALIASES, Copy, SetShelf, confirm_stored, spelled, write_stored
 from proxy.config.settings import Feed
 from proxy.config.sizes import show_time
 from proxy.core.ip_sets import FeedError

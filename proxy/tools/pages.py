@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from proxy.config.commandline import ExitCode
+from proxy.config.host import ExitCode
 from proxy.config.parsers import Parser
 from proxy.errors import FlagError
 from proxy.values import frozen

@@ -10,10 +10,10 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from proxy.config.commandline import ExitCode, Paint
+from proxy.config.guards import algorithm, token_place
+from proxy.config.host import ExitCode, Paint
 from proxy.config.parsers import Parser
 from proxy.config.problems import suggestion
-from proxy.config.words import algorithm, token_place
 from proxy.core.schemes import ALIASES, PROVIDERS, Provider, find
 from proxy.core.signatures import needs_public_keys
 from proxy.core.signing.scheme import Method, Scheme

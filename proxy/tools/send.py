@@ -15,8 +15,8 @@ from pathlib import Path
 from time import perf_counter
 from urllib.parse import urlsplit
 
-from proxy.config.commandline import ExitCode, Paint, failed, visible
 from proxy.config.guarded_files import write_private
+from proxy.config.host import ExitCode, Paint, failed, visible
 from proxy.config.parsers import Parser
 from proxy.tools.send_order import add_secret_flags, read_sending
 from proxy.tools.sending import TAMPERS, Delivery, compose, tampered

@@ -13,10 +13,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from proxy.config.given_flags import parse_flags
 from proxy.config.guards import slug_of
 from proxy.config.host import environment
-from proxy.config.load import load_namespace
+from proxy.config.load import load_namespace, parse_flags
 from proxy.config.problems import suggestion
 from proxy.config.secret_files import read_reference
 from proxy.config.settings import Settings

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from proxy.config.commandline import ExitCode, Paint, failed, visible
+from proxy.config.host import ExitCode, Paint, failed, visible
 from proxy.config.parsers import SearchParser
 from proxy.core.record import agent_of
 from proxy.core.search import FORMS, Query, SearchError, parse_query

@@ -20,8 +20,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, Self
 
-from proxy.config.commandline import ExitCode, Paint, failed, visible
-from proxy.config.host import how_to_add
+from proxy.config.host import ExitCode, Paint, failed, how_to_add, visible
 from proxy.config.parsers import SearchParser
 from proxy.config.sizes import took
 from proxy.console.history import Totals, quantile, totals

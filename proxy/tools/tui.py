@@ -25,7 +25,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen, Screen
 from textual.widgets import DataTable, Footer, Input, Static
 
-from proxy.config.commandline import ExitCode, failed, visible
+from proxy.config.host import ExitCode, failed, visible
 from proxy.config.sizes import took
 from proxy.errors import HookwardError
 from proxy.net.log_formats import clock_text

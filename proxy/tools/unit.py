@@ -1,7 +1,7 @@
 """``unit``: print systemd units for a configuration, with the flags that ``run`` would be given.
 
 The configuration is read, not used: no secret is opened, so the units can be made before the secrets exist. Secrets and
-keys become credentials, which systemd reads as root and gives to the service alone (``config.handed_over``), unless the
+keys become credentials, which systemd reads as root and gives to the service alone (``config.load``), unless the
 configuration names a user: then that one reads the files itself.
 """
 
@@ -20,14 +20,11 @@ from pathlib import Path
 
 import proxy
 from proxy.config import kinds
-from proxy.config.commandline import ExitCode
 from proxy.config.endpoints import ListenAddress
-from proxy.config.flag_names import FLAGS
-from proxy.config.given_flags import parse_flags
+from proxy.config.flags import FLAGS
 from proxy.config.guarded_files import make_folder, open_for_writing
-from proxy.config.handed_over import credential_name
-from proxy.config.host import command_line, worker_count
-from proxy.config.load import Outline, load_outline
+from proxy.config.host import ExitCode, command_line, worker_count
+from proxy.config.load import Outline, credential_name, load_outline, parse_flags
 from proxy.config.parsers import RunParser
 from proxy.errors import FlagError, Problem
 from proxy.tools.units import MADE, OLDEST, Needs, literal, service_unit, socket_unit

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from proxy.config.handed_over import credential_name
 from proxy.config.host import Identity, identity
+from proxy.config.load import credential_name
 from proxy.config.secret_files import MAX_SECRET_BYTES, read_bounded
 from proxy.values import frozen
 

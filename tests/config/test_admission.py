@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.config.admission import EVERYBODY, admitted_by, callers, reserved_for, shut
 from proxy.config.load import load
-from proxy.config.set_catalogue import FEEDS
-from proxy.config.set_shelf import Copy, SetShelf, with_current_sets
+from proxy.config.set_shelf import FEEDS, Copy, SetShelf, with_current_sets
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.ip_sets import listing_of
 from proxy.core.policy import Exposure

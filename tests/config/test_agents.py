@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import trustme
 
-from proxy.config import agents, table_keys
+from proxy.config import agents, keys
 from proxy.config.describe import describe
-from proxy.config.given_flags import parse_flags
-from proxy.config.load import load_namespace
+from proxy.config.load import load_namespace, parse_flags
 from proxy.config.settings import Dials
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.policy import Exposure
@@ -58,7 +57,7 @@ def refused(folder: Path, text: str) -> str:
 
 
 def test_every_key_says_what_it_is_for() -> None:
-    assert all(key.doc.endswith(".") for key in (*table_keys.AGENT, *table_keys.AGENTS))
+    assert all(key.doc.endswith(".") for key in (*keys.AGENT, *keys.AGENTS))
 
 
 def test_a_route_and_its_agent(folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.flags import environment_tree, flag_tree, unknown_variables
-from proxy.config.given_flags import parse_flags
+from proxy.config.load import parse_flags
 from proxy.config.parsers import RunParser, add_run_flags
 from proxy.config.problems import Problems
 from proxy.config.tree import Table

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.given_flags import parse_flags
-from proxy.config.load import load, load_namespace
+from proxy.config.load import load, load_namespace, parse_flags
 from proxy.core.policy import Exposure
 from proxy.errors import ConfigError, FlagError
 from tests.config.loading import ENDS, FLAG_ENDS, SECRET, Workplace

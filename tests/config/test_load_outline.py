@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.endpoints import ListenAddress
-from proxy.config.given_flags import parse_flags
-from proxy.config.load import Outline, load_outline
+from proxy.config.load import Outline, load_outline, parse_flags
 from proxy.errors import ConfigError, FlagError
 
 TOML = """

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.load import load, load_sets
-from proxy.config.set_catalogue import FEEDS
-from proxy.config.set_shelf import Copy, SetShelf, stored_path, write_stored
+from proxy.config.set_shelf import FEEDS, Copy, SetShelf, stored_path, write_stored
 from proxy.config.settings import Loaded
 from proxy.core.addresses import Peer
 from proxy.core.ip_sets import listing_of

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config import set_shelf
-from proxy.config.set_catalogue import FEEDS, feed_of
 from proxy.config.set_shelf import (
+    FEEDS,
     Copy,
     confirm_stored,
+    feed_of,
     read_snapshot,
     read_stored,
     stored_confirmed,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from proxy.config.load import load
-from proxy.config.set_catalogue import FEEDS
-from proxy.config.set_shelf import Copy, SetShelf, with_current_sets
+from proxy.config.set_shelf import FEEDS, Copy, SetShelf, with_current_sets
 from proxy.core.addresses import Peer
 from proxy.core.ip_sets import listing_of
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.commandline import Paint
+from proxy.config.host import Paint
 from proxy.config.load import load
 from proxy.config.settings import Loaded
 from proxy.ops import banner

@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from proxy.config.flag_names import FLAGS
+from proxy.config.flags import FLAGS
 from proxy.config.parsers import GROUPS, RunParser
 from proxy.ops.cli import COMMANDS, COMMON, full_help_text, help_text, is_bare
 

@@ -9,7 +9,7 @@ import subprocess
 import manual
 import pytest
 
-from proxy.config.flag_names import FLAGS
+from proxy.config.flags import FLAGS
 from proxy.config.schema import SECTIONS
 from proxy.ops.cli import COMMANDS
 

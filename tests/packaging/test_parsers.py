@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from parsers import Option, all_options, own_options
 
-from proxy.config.flag_names import FLAGS
+from proxy.config.flags import FLAGS
 from proxy.core.schemes import PROVIDERS
 from proxy.ops.cli import COMMANDS
 

@@ -15,7 +15,7 @@ import sys
 
 import pytest
 
-from proxy.config.commandline import Paint
+from proxy.config.host import Paint
 from proxy.tools import demo
 from proxy.tools.demo import PROMISES, Outcome, Promise, main
 from proxy.tools.demo_stage import Seen, StageError

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.given_flags import parse_flags
-from proxy.config.load import OnHost, load, load_on_host
+from proxy.config.load import OnHost, load, load_on_host, parse_flags
 from proxy.config.settings import Settings
 from proxy.queue.folder import DATABASE
 from proxy.tools.start import errors_of_ports, problems_with_log, problems_with_stores

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.commandline import Paint
+from proxy.config.host import Paint
 from proxy.tools.tail import event_of, one_line
 
 NAMES = ["verdict", "route", "reason", "path", "method", "client", "why", "mend", "detail", "event"]

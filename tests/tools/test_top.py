@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from proxy.config.commandline import Paint
+from proxy.config.host import Paint
 from proxy.console.history import totals
 from proxy.core.metrics import Metrics
 from proxy.core.record import ExchangeRecord

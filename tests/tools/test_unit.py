@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.handed_over import credential_name
+from proxy.config.load import credential_name
 from proxy.errors import ConfigError, FlagError
 from proxy.tools import unit
 from proxy.tools.unit import main

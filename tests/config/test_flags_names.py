@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.flag_names import FLAGS, Flag
+from proxy.config.flags import FLAGS, Flag
 
 FLAGS_OF_THE_CONTRACT = [
     "--listen",

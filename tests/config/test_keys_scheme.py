@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from proxy.config.keys import SCHEME, SCHEME_LIST, TIMESTAMP
 from proxy.config.schema import SECTIONS
-from proxy.config.table_keys import SCHEME, SCHEME_LIST, TIMESTAMP
 
 
 def test_they_are_the_keys_of_their_tables() -> None:

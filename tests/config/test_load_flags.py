@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.flag_names import FLAGS
-from proxy.config.flags import Words, take_file
-from proxy.config.given_flags import _read, parse_flags
+from proxy.config.flags import FLAGS, Words, take_file
+from proxy.config.load import _read, parse_flags
 from proxy.config.parsers import parse_known_flags
 from proxy.errors import FlagError
 
@@ -64,7 +63,7 @@ def test_what_is_wrong_is_told_by_the_parser(argv: list[str]) -> None:
 
 
 def test_a_good_line_imports_no_parser() -> None:
-    code = "import sys; from proxy.config.given_flags import *; parse_flags(sys.argv[1:]); print(*sys.modules)"
+    code = "import sys; from proxy.config.load import parse_flags; parse_flags(sys.argv[1:]); print(*sys.modules)"
     line = ["--listen", "127.0.0.1:0", "--upstream=127.0.0.1:1", "--open", "x.toml"]
     done = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True, check=True)
     assert {"argparse", "proxy.config.parsers"} & set(done.stdout.split()) == set()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.flag_names import as_file, one_route_each, quoted
-from proxy.config.given_flags import parse_flags
+from proxy.config.flags import as_file, one_route_each, quoted
+from proxy.config.load import parse_flags
 from tests.config.loading import FLAG_ENDS, Workplace
 
 GITHUB = ["--path", "/g", "--provider", "github", "--secret-file", "github.secret"]

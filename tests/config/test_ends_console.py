@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.config.describe import describe
-from proxy.config.listeners import MIN_TOKEN_BYTES
+from proxy.config.ends import MIN_TOKEN_BYTES
 from tests.config.loading import ENDS, Workplace
 
 ROUTE = "[route.a]\nopen = true\n"

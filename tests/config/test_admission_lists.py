@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.allow import AllowReader
+from proxy.config.admission import AllowReader
 from proxy.config.problems import Problems
 from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet, Peer

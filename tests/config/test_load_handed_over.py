@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.handed_over import credential_name
+from proxy.config.load import credential_name
 from tests.config.loading import ENDS, SECRET, Workplace
 
 ROUTE = '[route.a]\nprovider = "github"\nsecrets = ["file:other.secret"]\n'

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from proxy.config.commandline import ExitCode, Paint, visible, wants_colour
+from proxy.config.host import ExitCode, Paint, visible, wants_colour
 from proxy.config.parsers import Parser
 
 

@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from proxy.config.endpoints import is_loopback
-from proxy.config.set_catalogue import ALIASES, FEEDS, check_url, feed_of, spelled
-from proxy.config.set_shelf import read_snapshot
+from proxy.config.set_shelf import ALIASES, FEEDS, check_url, feed_of, read_snapshot, spelled
 from proxy.config.settings import IpSet
 from proxy.core.schemes import PROVIDERS
 from proxy.errors import Mistake

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.words import addresses, algorithm, count, only, senders, token_place
+from proxy.config.admission import addresses, only, senders
+from proxy.config.guards import algorithm, token_place
+from proxy.config.sizes import count
 from proxy.core.addresses import AddressSet
 from proxy.core.schemes import PROVIDERS
 from proxy.core.tokens import TokenKind

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.keys import Key
-from proxy.config.table_keys import LIMITS, TIGHTENED
+from proxy.config.keys import LIMITS, TIGHTENED, Key
 from proxy.core.policy import Limits, ServerLimits
 
 #: The limits of the contract: default, and whether a route may tighten.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.keys import Key
+from proxy.config.keys import DELIVERY, QUEUE, RETRY, Key
 from proxy.config.kinds import read_within
-from proxy.config.table_keys import DELIVERY, QUEUE, RETRY
 
 
 @pytest.mark.parametrize("key", [*DELIVERY, *QUEUE, *RETRY], ids=lambda key: key.name)
