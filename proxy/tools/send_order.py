@@ -290,7 +290,7 @@ def _proof(route: Route, now: float) -> tuple[Provider, bytes | None, OwnToken |
     if token is None:
         return Provider(slug="generic", title="the route", docs=""), b"", None
     spec = TokenSpec(token.kind, token.name)
-    return find(route.provider) or Provider("token", "the route", "", token=spec), _live(token.secrets, now), None
+    return find(route.provider) or Provider("token", "", title="the route", token=spec), _live(token.secrets, now), None
 
 
 def _event_place(route: Route) -> str:

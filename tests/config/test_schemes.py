@@ -84,9 +84,9 @@ def test_every_key():
     )
     assert provider == Provider(
         "acme",
-        "acme",
         "https://acme.example/docs",
         scheme,
+        title="acme",
         event_header=b"x-event",
         delivery_header=b"x-id",
         refusal_status=401,
@@ -108,7 +108,7 @@ def test_a_positional_list():
 def test_the_least():
     provider, problems = scheme_of({"header": "X-S"})
     assert problems == []
-    assert provider == Provider("acme", "acme", "", Scheme((b"x-s",)))
+    assert provider == Provider("acme", "", Scheme((b"x-s",)), title="acme")
     provider, _ = scheme_of({"header": "X-S", "list": {}})
     assert provider.scheme.listing == Listing()
 

@@ -8,32 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from proxy.core.schemes import (
-    body_digest,
-    body_only,
-    body_only_other,
-    parsed_body,
-    public_key,
-    standard,
-    timestamp_listed,
-    timestamped,
-    token_only,
-)
+from proxy.core.schemes import body_only, body_only_other, keys_and_tokens, listed, parsed_body, timestamped
 from proxy.core.schemes.provider import ANSWER_S, Provider, TokenSpec, decode_secret
 
 __all__ = ["ALIASES", "ANSWER_S", "PROVIDERS", "Provider", "TokenSpec", "decode_secret", "find"]
 
-_FAMILIES = (
-    body_only,
-    body_only_other,
-    timestamp_listed,
-    timestamped,
-    standard,
-    body_digest,
-    public_key,
-    parsed_body,
-    token_only,
-)
+_FAMILIES = (body_only, body_only_other, listed, timestamped, keys_and_tokens, parsed_body)
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {provider.slug: provider for provider in sorted((p for f in _FAMILIES for p in f.PROVIDERS), key=lambda p: p.slug)}

@@ -1,4 +1,4 @@
-"""X"""
+"""Providers that sign more than the raw body, or less: the URL, a form, or fields of a body that must be parsed."""
 
 from __future__ import annotations
 
@@ -6,25 +6,37 @@ import re
 from dataclasses import replace
 from functools import partial
 
-from proxy.core.schemes import events
-from proxy.core.schemes.provider import HEAD_ONLY, SENTENCE, Form, Handshake, Provider
+from proxy.core.schemes.provider import (
+    HEAD_ONLY,
+    SENTENCE,
+    SNS_EVENTS,
+    Form,
+    Handshake,
+    Provider,
+    chosen,
+    in_base64,
+    signed_check,
+)
 from proxy.core.signatures import Scheme
-from proxy.core.signing.scheme import Document, Encoding, Listing, Method, SecretForm, TimeFormat, Timestamp
+from proxy.core.signing.scheme import Document, Listing, Method, SecretForm, TimeFormat, Timestamp
 
-BASE64 = Encoding.BASE64
-
-_TWILIO = Scheme(
+_TWILIO = in_base64(
     (b"x-twilio-signature",),
     signed="{url}{form}",
     algorithm="sha1",
-    encoding=BASE64,
     document=Document("form", repeats="distinct", url_digest=b"bodySHA256", either_port=True),
 )
 _TWILIO_NOTE = (
     "Nothing separates the URL and the form in what is signed: write the whole URL in public_url where all deliveries "
     "are forms to one URL. JSON comes to a URL with its digest added: there, write scheme and authority alone."
 )
-_TWILIO_DOCS = "https://www.twilio.com/docs/usage/security#validating-requests"
+_twilio = partial(
+    Provider,
+    docs="https://www.twilio.com/docs/usage/security#validating-requests",
+    delivery_header=b"i-twilio-idempotency-token",
+    answer_s=15.0,
+    methods=("POST", "GET"),
+)
 
 _BASE64_LINES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\n"
 #: What Braintree sends as a challenge: the application answers it with its signature.
@@ -32,21 +44,19 @@ _CHALLENGE = re.compile(rb"[0-9a-f]{20,32}\n?")
 
 _SNS_CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
 
-
 _HUBSPOT_DOCS = "https://developers.hubspot.com/docs/apps/legacy-apps/authentication/validating-requests"
 
 _hubspot = partial(Provider, docs=_HUBSPOT_DOCS, answer_s=5.0)
+_old_hubspot = partial(_hubspot, note="A plain hash, open to length extension.", better="hubspot_v3")
 
 PROVIDERS = (
     Provider(
         "adyen_payments",
-        "Adyen payments",
         "https://docs.adyen.com/development-resources/webhooks/secure-webhooks/verify-hmac-signatures/",
-        Scheme(
+        in_base64(
             (),
             signed="{field:pspReference}:{field:originalReference}:{field:merchantAccountCode}"
             ":{field:merchantReference}:{field:amount.value}:{field:amount.currency}:{field:eventCode}:{field:success}",
-            encoding=BASE64,
             secret=SecretForm.HEX,
             document=Document(
                 "json",
@@ -57,12 +67,12 @@ PROVIDERS = (
                 free="merchantReference",
             ),
         ),
+        title="Adyen payments",
         note="Eight fields are signed; the others are not.",
         event_place="notificationItems[].NotificationRequestItem.eventCode",
     ),
     Provider(
         "braintree",
-        "Braintree",
         "https://developer.paypal.com/braintree/docs/guides/webhooks/parse",
         Scheme(
             (),
@@ -79,20 +89,13 @@ PROVIDERS = (
     ),
     Provider(
         "mailchimp",
-        "Mailchimp Transactional (Mandrill)",
         "https://mailchimp.com/developer/transactional/guides/track-respond-activity-webhooks/",
-        Scheme(
-            (b"x-mandrill-signature",),
-            signed="{url}{form}",
-            algorithm="sha1",
-            encoding=BASE64,
-            document=Document("form"),
-        ),
+        in_base64((b"x-mandrill-signature",), signed="{url}{form}", algorithm="sha1", document=Document("form")),
+        title="Mailchimp Transactional (Mandrill)",
         handshake=HEAD_ONLY,
     ),
     Provider(
         "mailgun",
-        "Mailgun",
         "https://documentation.mailgun.com/docs/mailgun/user-manual/webhooks/securing-webhooks",
         Scheme(
             (),
@@ -103,24 +106,20 @@ PROVIDERS = (
         note="Only a time and a token are signed, not the event: the body can be replaced within the tolerance.",
         event_place="event-data.event",
     ),
-    Provider(
+    chosen(
         "microsoft_graph",
-        "Microsoft Graph",
         "https://learn.microsoft.com/graph/change-notifications-delivery-webhooks",
         Scheme((), signed="", method=Method.EQUAL, document=Document("json", signature="clientState", items="value[]")),
         note="No signature: every notification repeats the clientState of the subscription.",
         handshake=Handshake(b"POST", query="validationToken", shape=SENTENCE),
-        chosen=True,
         event_place="value[].changeType",
     ),
     Provider(
         "plivo",
-        "Plivo",
         "https://www.plivo.com/docs/sms/concepts/signature-validation",
-        Scheme(
+        in_base64(
             (b"x-plivo-signature-v3", b"x-plivo-signature-ma-v3"),
             signed="{sorted_url}{form}.{nonce}",
-            encoding=BASE64,
             listing=Listing(pair=None, lenient=True),
             nonce=b"x-plivo-signature-v3-nonce",
             document=Document("form", repeats="sorted"),
@@ -130,13 +129,11 @@ PROVIDERS = (
     ),
     Provider(
         "sns",
-        "Amazon SNS",
         "https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html",
-        Scheme(
+        in_base64(
             (),
             signed="{lines}",
             method=Method.RSA,
-            encoding=BASE64,
             timestamp=Timestamp(format=TimeFormat.RFC3339, tolerance_s=3600),
             secret=SecretForm.PUBLIC_KEY,
             document=Document(
@@ -165,55 +162,39 @@ PROVIDERS = (
                 max_body=256 * 1024,  # the most that SNS publishes
             ),
         ),
+        title="Amazon SNS",
         event_header=b"x-amz-sns-message-type",
         delivery_header=b"x-amz-sns-message-id",
         address_set="aws",
         note="The secret is the signing certificate of your region, in PEM. It signs for every customer there: "
         "`topics` lists the ARNs that are yours. MessageAttributes are not signed.",
-        handshake=Handshake(
-            b"POST",
-            signed=True,
+        handshake=signed_check(
             marks=(("Type", "SubscriptionConfirmation"),),
             form=Form.NONE,
             reason="it asks for a URL to be fetched, which the application must want",
         ),
         answer_s=15.0,
-        events=events.SNS,
+        events=SNS_EVENTS,
     ),
-    Provider(
-        "twilio",
-        "Twilio",
-        _TWILIO_DOCS,
-        _TWILIO,
-        delivery_header=b"i-twilio-idempotency-token",
-        note=_TWILIO_NOTE,
-        answer_s=15.0,
-        methods=("POST", "GET"),
-    ),
-    Provider(
+    _twilio("twilio", scheme=_TWILIO, note=_TWILIO_NOTE),
+    _twilio(
         "twilio_sha256",
-        "Twilio (shared key, SHA-256)",
-        _TWILIO_DOCS,
-        replace(_TWILIO, algorithm="sha256"),
-        delivery_header=b"i-twilio-idempotency-token",
+        title="Twilio (shared key, SHA-256)",
+        scheme=replace(_TWILIO, algorithm="sha256"),
         note="For webhooks that come with X-Twilio-Webhooks-Signature-Settings: ...,algorithm=HMAC_SHA256. "
         + _TWILIO_NOTE,
-        answer_s=15.0,
-        methods=("POST", "GET"),
     ),
-    _hubspot(
+    _old_hubspot(
         "hubspot_v1",
-        "HubSpot (v1)",
+        title="HubSpot (v1)",
         scheme=Scheme(
             (b"x-hubspot-signature",), method=Method.HASH, required=((b"x-hubspot-signature-version", b"v1"),)
         ),
-        note="A plain hash, open to length extension.",
-        better="hubspot_v3",
         event_place="[].subscriptionType",
     ),
-    _hubspot(
+    _old_hubspot(
         "hubspot_v2",
-        "HubSpot (v2)",
+        title="HubSpot (v2)",
         scheme=Scheme(
             (b"x-hubspot-signature",),
             signed="{method}{url}{body}",
@@ -221,16 +202,13 @@ PROVIDERS = (
             json_body=True,
             required=((b"x-hubspot-signature-version", b"v2"),),
         ),
-        note="A plain hash, open to length extension.",
-        better="hubspot_v3",
     ),
     _hubspot(
         "hubspot_v3",
-        "HubSpot (v3)",
-        scheme=Scheme(
+        title="HubSpot (v3)",
+        scheme=in_base64(
             (b"x-hubspot-signature-v3",),
             signed="{method}{url}{body}{timestamp}",
-            encoding=BASE64,
             json_body=True,
             opens_url=True,
             timestamp=Timestamp(b"x-hubspot-request-timestamp", TimeFormat.MILLISECONDS),
@@ -239,16 +217,14 @@ PROVIDERS = (
     ),
     Provider(
         "square",
-        "Square",
         "https://developer.squareup.com/docs/webhooks/step3validate",
-        Scheme((b"x-square-hmacsha256-signature",), signed="{url}{body}", encoding=BASE64, json_body=True),
+        in_base64((b"x-square-hmacsha256-signature",), signed="{url}{body}", json_body=True),
         event_place="type",
     ),
     Provider(
         "trello",
-        "Trello",
         "https://developer.atlassian.com/cloud/trello/guides/rest-api/webhooks/",
-        Scheme((b"x-trello-webhook",), signed="{body}{url}", algorithm="sha1", encoding=BASE64, json_body=True),
+        in_base64((b"x-trello-webhook",), signed="{body}{url}", algorithm="sha1", json_body=True),
         address_set="atlassian",
         handshake=HEAD_ONLY,
         event_place="action.type",

@@ -4,42 +4,37 @@ from __future__ import annotations
 
 from functools import partial
 
-from proxy.core.schemes.provider import KEYED, Form, Handshake, Made, Provider
+from proxy.core.schemes.provider import KEYED, Form, Made, Provider, chosen, in_base64, signed_check
 from proxy.core.signatures import Scheme
-from proxy.core.signing.scheme import BodyForm, Encoding, Listing, TimeFormat, Timestamp
+from proxy.core.signing.scheme import BodyForm, Listing, TimeFormat, Timestamp
 
-BASE64 = Encoding.BASE64
 MILLISECONDS = TimeFormat.MILLISECONDS
 UNSURE = TimeFormat.SECONDS_OR_MILLISECONDS
 
 _v0 = partial(Scheme, signed="v0:{timestamp}:{body}", prefix=b"v0=")
 
-_BEFORE_THE_BODY = (
+PROVIDERS = (
     Provider(
         "slack",
-        "Slack",
         "https://docs.slack.dev/authentication/verifying-requests-from-slack/",
         _v0((b"x-slack-signature",), timestamp=Timestamp(b"x-slack-request-timestamp")),
-        handshake=Handshake(b"POST", signed=True, field="challenge", marks=(("type", "url_verification"),)),
+        handshake=signed_check(field="challenge", marks=(("type", "url_verification"),)),
         answer_s=3.0,
         event_place="event.type",
     ),
     Provider(
         "airship",
-        "Airship",
         "https://docs.airship.com/guides/features/messaging/custom-channels/",
         Scheme((b"x-ua-signature",), signed="{timestamp}:{body}", timestamp=Timestamp(b"x-ua-timestamp")),
     ),
     Provider(
         "airwallex",
-        "Airwallex",
         "https://www.airwallex.com/docs",
         Scheme((b"x-signature",), signed="{timestamp}{body}", timestamp=Timestamp(b"x-timestamp", MILLISECONDS)),
         event_place="name",
     ),
     Provider(
         "contentful",
-        "Contentful",
         "https://www.contentful.com/developers/docs/extensibility/app-framework/request-verification/",
         Scheme(
             (b"x-contentful-signature",),
@@ -51,31 +46,28 @@ _BEFORE_THE_BODY = (
     ),
     Provider(
         "customerio",
-        "Customer.io",
         "https://docs.customer.io/journeys/webhooks/",
         Scheme((b"x-cio-signature",), signed="v0:{timestamp}:{body}", timestamp=Timestamp(b"x-cio-timestamp")),
+        title="Customer.io",
     ),
     Provider(
         "frameio",
-        "Frame.io",
         "https://developer.adobe.com/frameio/guides/Webhooks/",
         _v0((b"x-frameio-signature",), timestamp=Timestamp(b"x-frameio-request-timestamp")),
+        title="Frame.io",
         event_place="type",
     ),
     Provider(
         "front",
-        "Front",
         "https://dev.frontapp.com/docs/application-webhooks",
-        Scheme(
+        in_base64(
             (b"x-front-signature",),
             signed="{timestamp}:{body}",
-            encoding=BASE64,
             timestamp=Timestamp(b"x-front-request-timestamp", MILLISECONDS),
         ),
     ),
     Provider(
         "lob",
-        "Lob",
         "https://docs.lob.com",
         Scheme(
             (b"lob-signature",), signed="{timestamp}.{body}", timestamp=Timestamp(b"lob-signature-timestamp", UNSURE)
@@ -83,7 +75,6 @@ _BEFORE_THE_BODY = (
     ),
     Provider(
         "orb",
-        "Orb",
         "https://docs.withorb.com/integrations-and-exports/webhooks",
         Scheme(
             (b"x-orb-signature",),
@@ -94,7 +85,6 @@ _BEFORE_THE_BODY = (
     ),
     Provider(
         "pinwheel",
-        "Pinwheel",
         "https://docs.pinwheelapi.com/docs/webhook-signature-verification",
         Scheme(
             (b"x-pinwheel-signature",),
@@ -103,9 +93,8 @@ _BEFORE_THE_BODY = (
             timestamp=Timestamp(b"x-timestamp"),
         ),
     ),
-    Provider(
+    chosen(
         "twitch",
-        "Twitch EventSub",
         "https://dev.twitch.tv/docs/eventsub/handling-webhook-events/",
         Scheme(
             (b"twitch-eventsub-message-signature",),
@@ -114,19 +103,15 @@ _BEFORE_THE_BODY = (
             timestamp=Timestamp(b"twitch-eventsub-message-timestamp", TimeFormat.RFC3339, 600),
             identity=b"twitch-eventsub-message-id",
         ),
+        title="Twitch EventSub",
         event_header=b"twitch-eventsub-subscription-type",
         delivery_header=b"twitch-eventsub-message-id",
-        handshake=Handshake(
-            b"POST",
-            signed=True,
-            field="challenge",
-            marked_by=(b"twitch-eventsub-message-type", b"webhook_callback_verification"),
+        handshake=signed_check(
+            field="challenge", marked_by=(b"twitch-eventsub-message-type", b"webhook_callback_verification")
         ),
-        chosen=True,
     ),
     Provider(
         "webflow",
-        "Webflow",
         "https://developers.webflow.com/data/docs/working-with-webhooks",
         Scheme(
             (b"x-webflow-signature",),
@@ -137,12 +122,10 @@ _BEFORE_THE_BODY = (
     ),
     Provider(
         "zendesk",
-        "Zendesk",
         "https://developer.zendesk.com/documentation/webhooks/verifying/",
-        Scheme(
+        in_base64(
             (b"x-zendesk-webhook-signature",),
             signed="{timestamp}{body}",
-            encoding=BASE64,
             timestamp=Timestamp(b"x-zendesk-webhook-signature-timestamp", TimeFormat.RFC3339),
         ),
         delivery_header=b"x-zendesk-webhook-invocation-id",
@@ -151,13 +134,10 @@ _BEFORE_THE_BODY = (
     ),
     Provider(
         "zoom",
-        "Zoom",
         "https://developers.zoom.us/docs/api/webhooks/",
         _v0((b"x-zm-signature",), timestamp=Timestamp(b"x-zm-request-timestamp"), opening=b"{"),
         delivery_header=b"x-zm-trackingid",
-        handshake=Handshake(
-            b"POST",
-            signed=True,
+        handshake=signed_check(
             field="payload.plainToken",
             marks=(("event", "endpoint.url_validation"),),
             shape=KEYED,
@@ -167,17 +147,13 @@ _BEFORE_THE_BODY = (
         answer_s=3.0,
         event_place="event",
     ),
-)
-
-_AFTER_THE_BODY = (
+    # -- after the body
     Provider(
         "box",
-        "Box",
         "https://developer.box.com/guides/webhooks/v2/signatures-v2/",
-        Scheme(
+        in_base64(
             (b"box-signature-primary", b"box-signature-secondary"),
             signed="{body}{timestamp}",
-            encoding=BASE64,
             timestamp=Timestamp(b"box-delivery-timestamp", TimeFormat.RFC3339, 600),
             required=((b"box-signature-version", b"1"), (b"box-signature-algorithm", b"HmacSHA256")),
             body_forms=(BodyForm.RAW, BodyForm.ASCII_JSON),
@@ -188,7 +164,6 @@ _AFTER_THE_BODY = (
     ),
     Provider(
         "klaviyo",
-        "Klaviyo",
         "https://developers.klaviyo.com/en/docs/working_with_system_webhooks",
         Scheme(
             (b"klaviyo-signature",),
@@ -198,19 +173,14 @@ _AFTER_THE_BODY = (
         ),
         note="The form of its time is not documented: it is signed, but judged only where a tolerance is set.",
     ),
-    Provider(
+    chosen(
         "sinch",
-        "Sinch",
         "https://developers.sinch.com",
-        Scheme(
+        in_base64(
             (b"x-sinch-webhook-signature",),
             signed="{body}.{nonce}.{timestamp}",
-            encoding=BASE64,
             nonce=b"x-sinch-webhook-signature-nonce",
             timestamp=Timestamp(b"x-sinch-webhook-signature-timestamp"),
         ),
-        chosen=True,
     ),
 )
-
-PROVIDERS = _BEFORE_THE_BODY + _AFTER_THE_BODY

@@ -65,10 +65,10 @@ def _provider(route: Route) -> Provider:
     if route.signature is not None:
         if known is not None and known.scheme == route.signature.scheme:
             return known
-        return Provider(route.provider, route.provider, "", scheme=route.signature.scheme)
+        return Provider(route.provider, "", title=route.provider, scheme=route.signature.scheme)
     if route.token is None:
         raise ValueError(f"the route {route.name} has neither a signature nor a token")
-    return Provider(route.provider, route.provider, "", token=TokenSpec(route.token.kind, route.token.name))
+    return Provider(route.provider, "", title=route.provider, token=TokenSpec(route.token.kind, route.token.name))
 
 
 def _secrets(route: Route) -> tuple[Secret, ...]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.schemes import PROVIDERS, token_only
+from proxy.core.schemes import PROVIDERS
+from proxy.core.schemes.keys_and_tokens import TOKEN_ONLY
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 
 
-@pytest.mark.parametrize("provider", token_only.PROVIDERS, ids=lambda provider: provider.slug)
+@pytest.mark.parametrize("provider", TOKEN_ONLY, ids=lambda provider: provider.slug)
 def test_every_token_can_be_checked(provider):
     token = provider.token
     assert token is not None

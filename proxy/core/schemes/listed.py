@@ -1,30 +1,30 @@
-"""Providers whose signature header is a list that holds the signed timestamp too: ``t=…,v1=…``."""
+"""Providers whose signature is one of a list: beside the signed timestamp in one header (``t=…,v1=…``), or, as Standard
+Webhooks has it, a blank-separated list of ``v1,base64`` over ``{id}.{timestamp}.{body}``.
+
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
-from proxy.core.schemes import events
-from proxy.core.schemes.provider import Provider
+from proxy.core.schemes.provider import BUILDKITE_EVENTS, GITLAB_EVENTS, Provider, chosen, in_base64
 from proxy.core.signatures import Scheme
-from proxy.core.signing.scheme import BodyForm, Encoding, Listing, TimeFormat, Timestamp
+from proxy.core.signing.scheme import BodyForm, Encoding, Listing, Method, SecretForm, TimeFormat, Timestamp
 
-BASE64 = Encoding.BASE64
 MILLISECONDS = TimeFormat.MILLISECONDS
 UNSURE = TimeFormat.SECONDS_OR_MILLISECONDS
 
-#: "t=…,v1=…"
-_T_V1 = Listing(timestamp=b"t")
 _T_S = Listing(timestamp=b"t", signature=b"s")
 _T_V0 = Listing(timestamp=b"t", signature=b"v0")
 
 _dotted = partial(Scheme, signed="{timestamp}.{body}", timestamp=Timestamp())
-_v1 = partial(_dotted, listing=_T_V1)
+_v1 = partial(_dotted, listing=Listing(timestamp=b"t"))
 
-PROVIDERS = (
+_TIMED = (
     Provider(
         "stripe",
-        "Stripe",
         "https://docs.stripe.com/webhooks/signature",
         _v1((b"stripe-signature",)),
         address_set="stripe",
@@ -32,64 +32,52 @@ PROVIDERS = (
         answer_s=20.0,
         event_place="type",
     ),
-    Provider(
-        "affirm",
-        "Affirm",
-        "https://docs.affirm.com",
-        _dotted((b"x-affirm-signature",), algorithm="sha512", listing=_T_V0),
-    ),
+    Provider("affirm", "https://docs.affirm.com", _dotted((b"x-affirm-signature",), algorithm="sha512", listing=_T_V0)),
     Provider(
         "buildkite",
-        "Buildkite",
         "https://buildkite.com/docs/apis/webhooks/pipelines",
         _dotted((b"x-buildkite-signature",), listing=Listing(timestamp=b"timestamp", signature=b"signature")),
         event_header=b"x-buildkite-event",
-        events=events.BUILDKITE,
+        events=BUILDKITE_EVENTS,
     ),
     Provider(
         "calendly",
-        "Calendly",
         "https://developer.calendly.com/api-docs",
         _v1((b"calendly-webhook-signature",), timestamp=Timestamp(tolerance_s=180)),
         event_place="event",
     ),
     Provider(
         "elevenlabs",
-        "ElevenLabs",
         "https://elevenlabs.io/docs/overview/administration/webhooks",
         _dotted((b"elevenlabs-signature",), listing=_T_V0, timestamp=Timestamp(tolerance_s=1800)),
+        title="ElevenLabs",
     ),
-    Provider(
+    chosen(
         "go1",
-        "Go1",
         "https://www.go1.com/developers/partners/concepts/webhook-signature-authentification",
         _v1((b"go1-signature",)),
         address_set="go1",
-        chosen=True,
     ),
-    Provider(
+    chosen(
         "graphcms",
-        "Hygraph (GraphCMS)",
         "https://hygraph.com/docs/api-reference/basics/webhooks",
-        Scheme(
+        in_base64(
             (b"gcms-signature",),
             signed='{{"Body":"{body}","EnvironmentName":"{json_item:env}","TimeStamp":{timestamp}}}',
-            encoding=BASE64,
             listing=Listing(timestamp=b"t", signature=b"sign", blanks=True, needed=(b"env",)),
             timestamp=Timestamp(format=MILLISECONDS),
             body_forms=(BodyForm.JSON_STRING,),
         ),
-        chosen=True,
+        title="Hygraph (GraphCMS)",
     ),
     Provider(
         "hostedhooks",
-        "HostedHooks",
         "https://docs.hostedhooks.com/security/security-features/webhook-signatures",
         _dotted((b"hostedhooks-signature",), listing=_T_S),
+        title="HostedHooks",
     ),
     Provider(
         "mercado_pago",
-        "Mercado Pago",
         "https://www.mercadopago.com/developers",
         Scheme(
             (b"x-signature",),
@@ -102,15 +90,10 @@ PROVIDERS = (
         "but judged only where a tolerance is set.",
     ),
     Provider(
-        "mux",
-        "Mux",
-        "https://www.mux.com/docs/core/verify-webhook-signatures",
-        _v1((b"mux-signature",)),
-        event_place="type",
+        "mux", "https://www.mux.com/docs/core/verify-webhook-signatures", _v1((b"mux-signature",)), event_place="type"
     ),
     Provider(
         "paddle",
-        "Paddle",
         "https://developer.paddle.com/webhooks/signature-verification",
         Scheme(
             (b"paddle-signature",),
@@ -123,14 +106,12 @@ PROVIDERS = (
     ),
     Provider(
         "persona",
-        "Persona",
         "https://docs.withpersona.com",
         _dotted((b"persona-signature",), listing=Listing(timestamp=b"t", lists=b" ")),
         event_place="data.attributes.name",
     ),
     Provider(
         "recurly",
-        "Recurly",
         "https://docs.recurly.com",
         _dotted(
             (b"recurly-signature",),
@@ -138,9 +119,8 @@ PROVIDERS = (
             timestamp=Timestamp(format=MILLISECONDS),
         ),
     ),
-    Provider(
+    chosen(
         "sanity",
-        "Sanity",
         "https://www.sanity.io/docs/webhooks",
         _v1(
             (b"sanity-webhook-signature",),
@@ -148,31 +128,94 @@ PROVIDERS = (
             timestamp=Timestamp(format=MILLISECONDS, tolerance_s=None),
         ),
         note="The time is signed, but its SDK has no window: set a tolerance to have one.",
-        chosen=True,
     ),
     Provider(
         "shippo",
-        "Shippo",
         "https://docs.goshippo.com/docs/tracking/webhooksecurity/",
         _v1((b"shippo-auth-signature",)),
         event_place="event",
     ),
     Provider(
         "tiktok",
-        "TikTok",
         "https://developers.tiktok.com/doc/webhooks-verification",
         _dotted((b"tiktok-signature",), listing=_T_S),
+        title="TikTok",
         event_place="event",
     ),
     Provider(
         "workos",
-        "WorkOS",
         "https://workos.com/docs/events/data-syncing/webhooks",
         _dotted(
             (b"workos-signature",),
             listing=Listing(timestamp=b"t", blanks=True),
             timestamp=Timestamp(format=MILLISECONDS, tolerance_s=180),
         ),
+        title="WorkOS",
         event_place="event",
     ),
 )
+
+
+_SPEC = "https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md"
+
+STANDARD = in_base64(
+    (b"webhook-signature",),
+    signed="{id}.{timestamp}.{body}",
+    listing=Listing(b" ", b",", b"v1"),
+    timestamp=Timestamp(b"webhook-timestamp"),
+    identity=b"webhook-id",
+    secret=SecretForm.WHSEC,
+)
+SVIX = replace(STANDARD, headers=(b"svix-signature",), timestamp=Timestamp(b"svix-timestamp"), identity=b"svix-id")
+_ED25519 = replace(
+    STANDARD, method=Method.ED25519, listing=Listing(b" ", b",", b"v1a"), secret=SecretForm.ED25519_BASE64
+)
+
+#: They wait as long as the specification asks for.
+_provider = partial(Provider, answer_s=15.0, delivery_header=b"webhook-id")
+_svix = partial(_provider, scheme=SVIX, delivery_header=b"svix-id")
+
+_STANDARD = (
+    _provider("standard_webhooks", _SPEC, STANDARD, chosen=True, event_place="type"),
+    _provider("standard_webhooks_v1a", _SPEC, _ED25519, title="Standard Webhooks (public key)", event_place="type"),
+    _svix("svix", "https://docs.svix.com/receiving/verifying-payloads/how-manual", address_set="svix"),
+    _svix("clerk", "https://clerk.com/docs/webhooks/sync-data", event_place="type"),
+    _svix("resend", "https://resend.com/docs/dashboard/webhooks/verify-webhooks-requests", event_place="type"),
+    _svix("stytch", "https://stytch.com/docs/guides/webhooks"),
+    _svix("vanta", "https://developer.vanta.com/docs/webhooks"),
+    _provider("brex", "https://developer.brex.com/docs/webhooks/", STANDARD),
+    _provider(
+        "openai",
+        "https://platform.openai.com/docs/guides/webhooks",
+        replace(STANDARD, secret=SecretForm.WHSEC_OR_RAW),
+        title="OpenAI",
+        event_place="type",
+    ),
+    _provider("replicate", "https://replicate.com/docs/topics/webhooks/verify-webhook", STANDARD),
+    _provider("supabase", "https://supabase.com/docs/guides/auth/auth-hooks", STANDARD),
+    _provider("render", "https://render.com/docs/webhooks", STANDARD, event_place="type"),
+    _provider(
+        "polar",
+        "https://polar.sh/docs/integrate/webhooks/delivery",
+        replace(STANDARD, secret=SecretForm.RAW),
+        note="The whole text of the secret is the key: nothing is decoded.",
+        chosen=True,
+        event_place="type",
+    ),
+    _provider("liveblocks", "https://liveblocks.io/docs/platform/webhooks", STANDARD, event_place="type"),
+    _provider("incident_io", "https://docs.incident.io/integrations/webhooks", STANDARD, title="incident.io"),
+    _provider("etsy", "https://developers.etsy.com/documentation/essentials/webhooks", STANDARD),
+    _provider("gemini", "https://ai.google.dev/gemini-api/docs/webhooks", STANDARD, title="Gemini API (static secret)"),
+    _provider("increase", "https://increase.com/documentation/webhooks", STANDARD),
+    _provider(
+        "gitlab_signing_token",
+        "https://docs.gitlab.com/user/project/integrations/webhooks/",
+        STANDARD,
+        title="GitLab (signing token)",
+        event_header=b"x-gitlab-event",
+        address_set="gitlab",
+        events=GITLAB_EVENTS,
+    ),
+)
+
+PROVIDERS = _TIMED + _STANDARD
