@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 
 from tests.console.asking import BODY
-from tests.console.pages.browsing import Browser, chromium
+from tests.console.browsing import Browser, chromium
 from tests.whole.conftest import SECRET
 from tests.whole.console import link
 from tests.whole.process import Hookward

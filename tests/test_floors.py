@@ -28,7 +28,7 @@ ASKED_FOR = {
         *{name for name in MODULES if name.startswith(("proxy.agent.", "proxy.ops.", "proxy.tools."))},
         *("proxy.config.parsers", "proxy.queue.command"),
     },
-    "proxy.ops.admin": {"proxy.console.console", "proxy.console.crew", "proxy.console.store"},
+    "proxy.ops.admin": {"proxy.console.console", "proxy.console.desk", "proxy.console.store"},
     "proxy.ops.run_command": {
         "argparse",
         "proxy.config.parsers",

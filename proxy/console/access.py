@@ -1,4 +1,4 @@
-"""Who is let in: one-time links that become cookies, tokens, and the users of a unix socket.
+"""What is let in: one-time links that become cookies, tokens, and users of a unix socket; and what goes with answers.
 
 A browser may be made to ask by any page that it shows, so before a credential counts, Host, ``Origin`` and
 ``Sec-Fetch-Site`` must say that the page is ours. A cookie is a statement signed with a key that all workers of a
@@ -12,8 +12,9 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib.resources import files
 
 from proxy.config.guarded_files import reach
 from proxy.config.settings import ConsoleSettings
@@ -149,3 +150,54 @@ def session_key(folder: str | None) -> bytes:
         finally:
             os.close(descriptor)
     return fresh
+
+
+# -- What goes with the pages, as it lies in the package: read once, and served under fixed names. Nothing of it comes
+# from elsewhere, and the policy that goes with each answer lets a browser load nothing else.
+
+
+_KINDS: Mapping[str, bytes] = {
+    "js": b"text/javascript; charset=utf-8",
+    "css": b"text/css; charset=utf-8",
+    "svg": b"image/svg+xml",
+    "png": b"image/png",
+    "ico": b"image/x-icon",
+    "txt": b"text/plain; charset=utf-8",
+}
+
+#: What goes with every answer of the console. No script but ours, no text that becomes markup, no frame, no other host.
+GUARDS: tuple[tuple[bytes, bytes], ...] = (
+    (
+        b"Content-Security-Policy",
+        (
+            b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+            b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+            b"require-trusted-types-for 'script'; trusted-types 'none'"
+        ),
+    ),
+    (b"X-Frame-Options", b"DENY"),
+    (b"Referrer-Policy", b"no-referrer"),
+    (b"Cross-Origin-Opener-Policy", b"same-origin"),
+    (b"Cross-Origin-Resource-Policy", b"same-origin"),
+    (b"Permissions-Policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+)
+
+
+_PACKAGE = files("proxy.console")
+
+
+def _served() -> dict[str, Answer]:
+    found = {}
+    for file in _PACKAGE.joinpath("static").iterdir():
+        kind = _KINDS.get(file.name.rpartition(".")[2])
+        if file.is_file() and kind is not None:
+            found[f"/{file.name}"] = Answer(200, kind, file.read_bytes())
+    return found
+
+
+# Read with the module: the user that the process becomes may not be able to read the package.
+#: Every file that goes with the pages, by the path that it is served at.
+FILES: Mapping[str, Answer] = _served()
+#: What a browser without a credential is shown.
+CLOSED = _PACKAGE.joinpath("closed.html").read_bytes()
+OPENAPI = _PACKAGE.joinpath("openapi.json").read_bytes()

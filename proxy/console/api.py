@@ -14,10 +14,8 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from proxy.config.sizes import parse_time
-from proxy.console.access import Visitor
-from proxy.console.assets import OPENAPI
-from proxy.console.crew import Crew
-from proxy.console.desk import TooManyViewersError
+from proxy.console.access import OPENAPI, Visitor
+from proxy.console.desk import Crew, TooManyViewersError
 from proxy.console.history import merge
 from proxy.console.kept import Json
 from proxy.console.replay import ANSWERED_S
@@ -39,7 +37,7 @@ class ApiProblem(Exception):  # noqa: N818 - an answer, not a failure of ours
 
     def __init__(self, status: int, what: str, mend: str = "", **more: object) -> None:
         super().__init__(what)
-        self.status = status
+        self.status, self.what, self.mend = status, what, mend
         self.content: Json = {"what": what, **({"mend": mend} if mend else {}), **more}
 
 

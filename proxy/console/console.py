@@ -15,19 +15,18 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from proxy.config.settings import ConsoleSettings
-from proxy.console import assets
+from proxy.console import access
 from proxy.console.access import ACT, FORGET, READ, Access, Visitor, session_key
 from proxy.console.api import Api, AskedWorker, Place, answered
 from proxy.console.capture import Capture
-from proxy.console.crew import Crew, Private
-from proxy.console.desk import Desk
+from proxy.console.desk import Crew, Desk, Private
 from proxy.console.export import FORMS, export, keep
 from proxy.console.history import History
 from proxy.console.kept import Json
-from proxy.console.order import MistakenOrderError
-from proxy.console.pages.serve import Pages
+from proxy.console.pages import Pages
 from proxy.console.replay import Replayer
 from proxy.console.store import Bounds, DeliveryFile
+from proxy.errors import Mistake
 from proxy.http1 import RequestHead
 from proxy.net.http_server import JSON, TEXT, Answer, Answering, HttpServer, Paths, Places, Request
 from proxy.net.site import Site
@@ -122,7 +121,7 @@ class Console:
         visitor = self._access.judge(request)
         if isinstance(visitor, Answer):
             return _explained(visitor, head)
-        file = assets.FILES.get(head.path.decode("latin-1"))
+        file = access.FILES.get(head.path.decode("latin-1"))
         if file is not None and head.method in _READING:
             return file
         found = self._places.find(request)
@@ -201,7 +200,7 @@ class Console:
             return None
         try:
             return await self._replayer.replay(kept, asked["how"])
-        except MistakenOrderError as mistake:
+        except Mistake as mistake:
             return {"what": mistake.what, "mend": mistake.mend}
 
     async def _keep(self, asked: Any) -> Any:
@@ -256,11 +255,11 @@ def _explained(answer: Answer, head: RequestHead) -> Answer:
     """The same for people: a browser that opens a page is shown how to get in."""
     if b"text/html" not in (head.get(b"accept") or b""):
         return answer
-    return replace(answer, kind=b"text/html; charset=utf-8", content=assets.CLOSED)
+    return replace(answer, kind=b"text/html; charset=utf-8", content=access.CLOSED)
 
 
 def _guarded(answer: Answer) -> Answer:
-    return replace(answer, fields=[*answer.fields, *assets.GUARDS])
+    return replace(answer, fields=[*answer.fields, *access.GUARDS])
 
 
 async def _guarded_later(found: Coroutine[None, None, Answer]) -> Answer:

@@ -1,6 +1,9 @@
 """Sends a kept delivery again: through every check, as if it came once more from the same address, or to the
 application alone. To the configured upstreams of its route and nowhere else; what is sent is marked ``Webhook-Replay``.
 
+What is to be sent is worked out before anything is: as it came, signed again as of now, or edited; what is edited may
+leave masks where they stand, and what came takes their place, so that a secret need not be known to be sent on.
+
 Through the checks means the very connection that serves clients, at one end of a pair of sockets: nothing is judged
 here. To the application alone there is no verdict, so ``Webhook-Verified`` is claimed only of what was admitted when it
 came, and is sent as it came.
@@ -9,26 +12,212 @@ came, and is sent as it came.
 from __future__ import annotations
 
 import asyncio
+import difflib
 import socket
+from base64 import b64decode
+from binascii import Error as Base64Error
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from proxy.console.capture import Capture, Viewer
-from proxy.console.kept import Json, KeptExchange
-from proxy.console.order import MistakenOrderError, ReplayOrder, difference, outcome, read_order, route_of
+from proxy.console.kept import Json, KeptExchange, shown_target
+from proxy.console.masking import Masking
 from proxy.core.addresses import Peer
 from proxy.core.exchange import Admit, forwarded_target
 from proxy.core.forwarding import Provenance, upstream_head
 from proxy.core.particulars import provenance_value
-from proxy.core.policy import Route
+from proxy.core.policy import Policy, Route
 from proxy.core.proxy_protocol import LOCAL
 from proxy.core.request_head import read_request_head
-from proxy.errors import ConfigError, ProtocolError
-from proxy.http1 import RequestHead, ResponseHead
+from proxy.core.signing.anew import sign_anew
+from proxy.errors import ConfigError, Mistake, ProtocolError
+from proxy.http1 import RequestHead, ResponseHead, value_of, write_request_head
 from proxy.net.client import ClientConnection
 from proxy.net.site import Site
 from proxy.reasons import Reason
+from proxy.values import frozen
+
+Fields = list[tuple[bytes, bytes]]
+_MASK = b"[masked, "
+#: We frame the content ourselves; what said how it was framed does not count again.
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"trailer", b"expect", b"connection", b"keep-alive"})
+MAX_DIFF_LINES = 2000
+
+
+@frozen
+class ReplayOrder:
+    """One request to be sent, and where to: through every check, or to the application alone."""
+
+    method: bytes
+    target: bytes
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    through_checks: bool
+    passes_duplicates: bool
+    is_edited: bool
+    signed_with: str = ""
+
+    def wire(self) -> bytes:
+        """The request as bytes, its content framed by its length."""
+        framing = [(b"Content-Length", b"%d" % len(self.body))] if self.body or self.method != b"GET" else []
+        return write_request_head(self.method, self.target, [*self.fields, *framing]) + self.body
+
+
+def read_order(how: Mapping[str, Any], kept: KeptExchange, masking: Masking, policy: Policy, now: float) -> ReplayOrder:
+    """What is asked for. Mistake."""
+    head = kept.head
+    if not kept.is_whole or head is None:
+        raise Mistake("not all of this delivery was kept", "a larger keep_bytes keeps larger deliveries")
+    _check_words(how)
+    method, target, fields, body = _edited(cast("Mapping[str, Any]", how.get("edit") or {}), kept, head, masking)
+    order = ReplayOrder(
+        method,
+        target,
+        tuple(fields),
+        body,
+        through_checks=how.get("to", "checks") == "checks",
+        passes_duplicates=how.get("duplicates") == "pass",
+        is_edited=bool(how.get("edit")),
+    )
+    if how.get("sign", "received") == "received":
+        return order
+    return _signed(order, route_of(kept, policy), now)
+
+
+def route_of(kept: KeptExchange, policy: Policy) -> Route:
+    """The route that took the delivery, as it is configured now. Mistake where there is none."""
+    found = next((route for route in policy.routes if route.name == kept.record.route), None)
+    if found is None:
+        raise Mistake("no route took this delivery", "replay it through the checks, as it came")
+    return found
+
+
+def _signed(order: ReplayOrder, route: Route, now: float) -> ReplayOrder:
+    try:
+        came = {"method": order.method, "target": order.target, "body": order.body}
+        signed = sign_anew(route, **came, fields=order.fields, now=now)
+    except ValueError as error:
+        raise Mistake(f"it cannot be signed again: {error}", "replay it as it came") from None
+    return replace(order, target=signed.target, fields=signed.fields, body=signed.body, signed_with=signed.secret)
+
+
+def _check_words(how: Mapping[str, Any]) -> None:
+    known = {"sign": ("received", "now"), "to": ("checks", "application"), "duplicates": ("refuse", "pass")}
+    for name, value in how.items():
+        if name in known and value not in known[name]:
+            raise Mistake(f"{name} is none of {' and '.join(known[name])}", f'write "{known[name][0]}"')
+        if name not in {*known, "edit", "dry_run"}:
+            raise Mistake(f"{str(name)[:40]!r} is no word of a replay", "see /api/v1/openapi.json")
+    edit = how.get("edit")
+    if edit is not None and (
+        not isinstance(edit, dict) or not edit.keys() <= {"method", "target", "fields", "body", "encoding"}
+    ):
+        raise Mistake("edit is no object of method, target, fields and body", "see /api/v1/openapi.json")
+
+
+def _edited(
+    edit: Mapping[str, Any], kept: KeptExchange, head: RequestHead, masking: Masking
+) -> tuple[bytes, bytes, Fields, bytes]:
+    method = _bytes(edit.get("method"), "method") or head.method
+    target = _unmasked(_bytes(edit.get("target"), "target"), head.target, shown_target(kept, head, masking), "target")
+    fields = _fields(edit["fields"], _came(head), masking) if "fields" in edit else _came(head)
+    body = kept.content
+    if "body" in edit:
+        body = _unmasked(_content(edit), body, masking.body(body), "body")
+    return method, target, [one for one in fields if one[0].lower() not in _FRAMING], body
+
+
+def _came(head: RequestHead) -> Fields:
+    return [(entry[1][: len(entry[0])], value_of(entry)) for entry in head.fields]
+
+
+def _fields(given: object, came: Fields, masking: Masking) -> Fields:
+    if not isinstance(given, list) or not all(isinstance(one, list) and len(one) == 2 for one in given):
+        raise Mistake("fields is no list of [name, value]", 'write [["X-Event", "push"]]')
+    pairs = [(_need(name, "the name of a field"), _need(value, "the value of a field")) for name, value in given]
+    left = list(came)
+    found = []
+    for name, value in pairs:
+        if _MASK not in value:
+            found.append((name, value))
+            continue
+        same = (one for one in left if one[0].lower() == name.lower() and masking.field(name.lower(), one[1]) == value)
+        original = next(same, None)
+        if original is None:
+            shown = name.decode("latin-1")[:60]
+            raise Mistake(f"the mask of {shown} stands for nothing that came", "write the value itself")
+        left.remove(original)
+        found.append((name, original[1]))
+    return found
+
+
+def _need(value: object, what: str) -> bytes:
+    found = _bytes(value, what)
+    if found is None or b"\r" in found or b"\n" in found or b"\0" in found:
+        raise Mistake(f"{what} is no line of text", "write it without line breaks")
+    return found
+
+
+def _bytes(value: object, what: str) -> bytes | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise Mistake(f"{what} is no text", "write it in quotes")
+    try:
+        return value.encode("latin-1")  # as it is shown
+    except UnicodeEncodeError:
+        return value.encode("utf-8")
+
+
+def _content(edit: Mapping[str, Any]) -> bytes:
+    text = edit["body"]
+    if not isinstance(text, str):
+        raise Mistake("body is no text", "write it in quotes, or in base64 with its encoding")
+    if edit.get("encoding", "utf-8") == "utf-8":
+        return text.encode("utf-8", "surrogatepass")
+    try:
+        return b64decode(text, validate=True)
+    except (Base64Error, ValueError):
+        raise Mistake("body is no base64", 'write it so, or say "encoding": "utf-8"') from None
+
+
+def _unmasked(given: bytes | None, came: bytes, shown: bytes, what: str) -> bytes:
+    """What was given; where it is what was shown, what came. Half of a mask is nothing that could be sent."""
+    if given is None or given == shown:
+        return came
+    if _MASK in given and _MASK in shown:
+        raise Mistake(f"the {what} was edited and has a mask in it", "write the value itself in its place")
+    return given
+
+
+def difference(order: ReplayOrder, kept: KeptExchange, masking: Masking) -> str:
+    """What came and what is to be sent, as a unified diff, masked."""
+    head = kept.head
+    assert head is not None
+    came = [one for one in _came(head) if one[0].lower() not in _FRAMING]
+    before = _lines(head.method, head.target, came, kept.content, masking)
+    after = _lines(order.method, order.target, list(order.fields), order.body, masking)
+    if max(len(before), len(after)) > MAX_DIFF_LINES:
+        return "too long to be compared\n" if before != after else ""
+    return "".join(line + "\n" for line in difflib.unified_diff(before, after, "as it came", "to be sent", lineterm=""))
+
+
+def _lines(method: bytes, target: bytes, fields: Fields, body: bytes, masking: Masking) -> list[str]:
+    head = [b"%b %b" % (method, masking.target(target))]
+    head += [b"%b: %b" % (name, masking.field(name.lower(), value)) for name, value in fields]
+    text = b"\n".join([*head, b"", masking.body(body)])
+    return text.decode("utf-8", "backslashreplace").split("\n")
+
+
+def outcome(order: ReplayOrder, shown: Json) -> str:
+    """What became of a replay, in a sentence; ``shown`` has ``status`` and ``reason``."""
+    signed = f", signed again with {order.signed_with}" if order.signed_with else ""
+    edited = ", edited" if order.is_edited else ""
+    where = "through the checks" if order.through_checks else "to the application alone"
+    return f"{shown['reason']} {shown['status']}: sent {where}{signed}{edited}"
+
 
 #: Replays of a worker that may be under way.
 MAX_REPLAYS = 8
@@ -58,7 +247,7 @@ class Replayer:
         self._under_way = 0
 
     async def replay(self, kept: KeptExchange, how: Mapping[str, Any]) -> Json:
-        """Send it again as ``how`` says, and give what came of it. MistakenOrderError."""
+        """Send it again as ``how`` says, and give what came of it. Mistake."""
         masking = self._capture.maskings.of(kept.route)
         order = read_order(how, kept, masking, self._site.policy, self._site.clock.wall())
         head = self._head(order)
@@ -67,7 +256,7 @@ class Replayer:
         if how.get("dry_run"):
             return {**shown, "outcome": "nothing was sent"}
         if self._under_way >= MAX_REPLAYS:
-            raise MistakenOrderError("too many replays are under way", "wait for one of them")
+            raise Mistake("too many replays are under way", "wait for one of them")
         self._under_way += 1
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -82,13 +271,13 @@ class Replayer:
         return {**shown, "outcome": outcome(order, shown)}
 
     def _head(self, order: ReplayOrder) -> RequestHead:
-        """The head as it would be read. MistakenOrderError where an edit made it none."""
+        """The head as it would be read. Mistake where an edit made it none."""
         try:
             parsed = read_request_head(order.wire(), self._site.head_limits)
         except ProtocolError as error:
-            raise MistakenOrderError(f"what is to be sent is no request: {error.detail}", "mend the edit") from None
+            raise Mistake(f"what is to be sent is no request: {error.detail}", "mend the edit") from None
         if parsed is None:
-            raise MistakenOrderError("what is to be sent is no request", "mend the edit")
+            raise Mistake("what is to be sent is no request", "mend the edit")
         return parsed[0]
 
     # -- through every check
@@ -121,7 +310,7 @@ class Replayer:
     async def _to_application(self, kept: KeptExchange, order: ReplayOrder, head: RequestHead) -> Json:
         route = route_of(kept, self._site.policy)
         if not route.upstream:
-            raise MistakenOrderError(f"the route {route.name} has no upstream that gets requests", "see its `drain`")
+            raise Mistake(f"the route {route.name} has no upstream that gets requests", "see its `drain`")
         endpoint = self._site.pool.endpoints.order(route.upstream)[0]
         try:
             connection = await self._site.pool.open(endpoint, LOCAL)

@@ -277,7 +277,7 @@ async def open_console(
 def _lend(site: Site, request: Request) -> Answer:
     """What comes from now on, of a worker without a console."""
     try:
-        from proxy.console import crew
+        from proxy.console import desk
     except ImportError:
         return Answer(503, TEXT, b"the user that serves cannot read the package: configure [console]\n")
-    return crew.stream_without_console(site, request)
+    return desk.stream_without_console(site, request)

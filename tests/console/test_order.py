@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from proxy.console.kept import KeptExchange
 from proxy.console.masking import Masking
-from proxy.console.order import MistakenOrderError, ReplayOrder, difference, outcome, read_order, route_of
+from proxy.console.replay import ReplayOrder, difference, outcome, read_order, route_of
 from proxy.core.signing.anew import sign_anew
 from proxy.core.tokens import TokenKind
+from proxy.errors import Mistake
 from tests.console.kept import NOW, SECRET, keep, post, signed_route, token_route
 from tests.policies import policy
 
@@ -64,17 +65,17 @@ def test_what_is_masked_stands_for_what_came() -> None:
 
 @pytest.mark.parametrize("sign", ["received", "now"])
 def test_what_is_not_here_whole_is_not_sent(sign: str) -> None:
-    with pytest.raises(MistakenOrderError, match="not all"):
+    with pytest.raises(Mistake, match="not all"):
         read({"sign": sign}, kept(b"x" * 100, room=10))
-    with pytest.raises(MistakenOrderError, match="not all"):
+    with pytest.raises(Mistake, match="not all"):
         read({"sign": sign}, keep(None, b"no head"))
 
 
 def test_what_no_route_took_cannot_be_signed() -> None:
     one = keep(*post())
-    with pytest.raises(MistakenOrderError, match="no route"):
+    with pytest.raises(Mistake, match="no route"):
         read({"sign": "now"}, one)
-    with pytest.raises(MistakenOrderError, match="no route"):
+    with pytest.raises(Mistake, match="no route"):
         route_of(one, policy(ROUTE))
     assert read({}, one).through_checks
 
@@ -106,7 +107,7 @@ EDITS = st.dictionaries(st.sampled_from(["method", "target", "fields", "body", "
 
 @given(st.dictionaries(WORDS, JSONISH | EDITS, max_size=5))
 def test_any_order_is_read_or_its_mistake_is_said(how: dict[str, Any]) -> None:
-    with suppress(MistakenOrderError):
+    with suppress(Mistake):
         order = read(how)
         assert isinstance(order.body, bytes)
         assert all(b"\n" not in value and b"\r" not in value for _, value in order.fields)

@@ -17,13 +17,12 @@ from hypothesis import strategies as st
 
 from proxy.config.endpoints import ListenAddress
 from proxy.config.settings import ConsoleSettings
-from proxy.console import assets, capture, crew, desk, export
+from proxy.console import access, capture, desk, export
 from proxy.console.access import KEY_BYTES, session_key
 from proxy.console.api import _positions
 from proxy.console.capture import MAX_BEHIND, Capture, IntakePace, Viewer
 from proxy.console.console import SparingAudit
-from proxy.console.crew import Crew
-from proxy.console.desk import Desk, TooManyViewersError
+from proxy.console.desk import Crew, Desk, TooManyViewersError
 from proxy.console.replay import ANSWERED_S, PATIENCE_S
 from proxy.net.http_server import Paths
 from tests.console.kept import NOW, keep, post, signed_route
@@ -129,9 +128,9 @@ class TestDesk:
             with pytest.raises(TooManyViewersError):
                 one.watch()
             asked: Any = SimpleNamespace(content=b"{}")
-            assert crew.stream_of(one, asked).status == 503
+            assert desk.stream_of(one, asked).status == 503
             one.capture._site.capture = one.capture
-            assert crew.stream_without_console(one.capture._site, asked).status == 503
+            assert desk.stream_without_console(one.capture._site, asked).status == 503
 
         run(action)
 
@@ -224,7 +223,7 @@ class TestCrew:
 
         async def action(one: Desk) -> None:
             monkeypatch.setattr(Crew, "_siblings", lambda _self: ["a"])
-            monkeypatch.setattr(crew, "ask", asked)
+            monkeypatch.setattr(desk, "ask", asked)
             assert await self.crew(one).ask_first("nothing", ANSWERED_S) == "done"
             assert await self.crew(one).ask_first("nothing") == "done"
 
@@ -261,7 +260,7 @@ def test_the_key_is_one_for_all_workers_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_the_files_of_the_page_are_served_by_their_names() -> None:
-    found = assets.FILES
+    found = access.FILES
     assert found["/console.js"].kind.startswith(b"text/javascript")
     assert all(path.count("/") == 1 for path in found)
 
@@ -356,7 +355,7 @@ async def test_a_worker_without_a_console_lends_one_while_something_looks() -> N
     loop = asyncio.get_running_loop()
     site: Any = SimpleNamespace(instance="aa", loop=loop, clock=SimpleNamespace(wall=lambda: NOW), capture=None)
     asked: Any = SimpleNamespace(content=b'{"query": "route:github"}')
-    streams = [crew.stream_without_console(site, asked).stream for _ in range(2)]
+    streams = [desk.stream_without_console(site, asked).stream for _ in range(2)]
     assert site.capture is None
     for stream in streams:
         assert stream is not None
@@ -368,4 +367,4 @@ async def test_a_worker_without_a_console_lends_one_while_something_looks() -> N
         await stream.aclose()
         assert site.capture is left
     wrong: Any = SimpleNamespace(content=b'{"query": "nope:x"}')
-    assert crew.stream_without_console(site, wrong).status == 400
+    assert desk.stream_without_console(site, wrong).status == 400

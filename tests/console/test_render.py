@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.console.pages import deliveries, delivery, queue, routes, state
-from proxy.console.pages.markup import Markup
+from proxy.console import overviews
+from proxy.console.markup import Markup
+from proxy.console.pages import delivery_page
 from tests.console.hostile import PAYLOADS
-from tests.console.pages.reading import harmless
+from tests.console.reading import harmless
 
 NOW = 1_795_957_990.0
 
@@ -31,7 +32,7 @@ def content(text: str) -> dict[str, Any]:
 def a_list(text: str) -> Markup:
     counts = dict.fromkeys(("kept", "seen", "skipped", "dropped_for_age", "dropped_for_address"), 1)
     found = {"deliveries": [summary(text)], "next": text, "counts": counts}
-    return deliveries.render(found, text, text, may_act=True)
+    return overviews.deliveries_page(found, text, text, may_act=True)
 
 
 def a_delivery(text: str) -> Markup:
@@ -51,7 +52,7 @@ def a_delivery(text: str) -> Markup:
         "answer": answer,
         "replays": [summary(text)],
     }
-    return delivery.render(found, may_act=True)
+    return delivery_page(found, may_act=True)
 
 
 def a_queue(text: str) -> Markup:
@@ -60,7 +61,7 @@ def a_queue(text: str) -> Markup:
     record = {**dict.fromkeys(words, text), "attempts": [attempt], "attempts_made": 1}
     lane = {"route": text, "waiting": 1, "dead": 1, "oldest_s": 3.0, "bytes": 12, "paused": True}
     found = {"configured": True, "records": [record], "next": text, "routes": [lane]}
-    return queue.render(found, text, may_act=True)
+    return overviews.queue_page(found, text, may_act=True)
 
 
 def some_routes(text: str) -> Markup:
@@ -69,7 +70,7 @@ def some_routes(text: str) -> Markup:
     upstream = {"url": text, "well": False}
     route = {"name": text, "path": text, "exact": False, "methods": [text], "provider": text, "upstream": [upstream]}
     found = {"routes": [{**route, "pausable": True, "paused": True, **hour}], "others": {text: hour}}
-    return routes.render(found, NOW, may_act=True)
+    return overviews.routes_page(found, NOW, may_act=True)
 
 
 def a_state(text: str) -> Markup:
@@ -88,7 +89,7 @@ def a_state(text: str) -> Markup:
         "console": {"kept": 1, "bytes": 1, "seen": 1},
         "visitor": {"name": text},
     }
-    return state.render(found, NOW, may_act=True)
+    return overviews.state_page(found, NOW, may_act=True)
 
 
 PAGES = [a_list, a_delivery, a_queue, some_routes, a_state]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 from typing import TypeAlias
+from urllib.parse import urlencode
 
 from proxy.http1 import utc_text
 
@@ -49,6 +50,31 @@ def tag(element: str, /, *children: Child, **attributes: str | float | None) -> 
     if element in _VOID:
         return Markup(opened)
     return Markup(f"{opened}{''.join(_text(children))}</{element}>")
+
+
+def row(*cells: Child, last: Markup | None = None) -> Markup:
+    """A row of a table; ``last`` is a cell that is made already."""
+    return tag("tr", (tag("td", cell) for cell in cells), last)
+
+
+def button(*label: Child, **attributes: str | float | None) -> Markup:
+    """A button, which the script gives its meaning."""
+    return tag("button", *label, type="button", **attributes)
+
+
+def section(title: Child, *content: Child, **attributes: str | float | None) -> Markup:
+    """A part of a page under a heading."""
+    return tag("section", tag("h2", title), *content, **attributes)
+
+
+def link(label: str, place: str, query: dict[str, str], **attributes: str) -> Markup:
+    """A way to a page that is asked for something."""
+    return tag("a", label, href=f"{place}?{urlencode(query)}", **attributes)
+
+
+def facts(pairs: Iterable[tuple[Child, Child]], class_: str = "facts") -> Markup:
+    """Names, and what is told of each."""
+    return tag("dl", ((tag("dt", name), tag("dd", told)) for name, told in pairs), class_=class_)
 
 
 # -- Instants and counts as people read them; sizes and durations are said by ``config.sizes``.
@@ -118,9 +144,9 @@ def page(title: str, here: str, *content: Child, may_act: bool = False, **data: 
 
 
 def _help() -> Markup:
-    rows = ((tag("dt", tag("kbd", key)), tag("dd", what)) for key, what in _KEYS)
     closing = tag("form", tag("button", "Close"), method="dialog")
-    return tag("dialog", tag("h2", "Keys"), tag("dl", rows, class_="keys"), closing, id="help", aria_label="Keys")
+    keys = facts(((tag("kbd", key), what) for key, what in _KEYS), "keys")
+    return tag("dialog", tag("h2", "Keys"), keys, closing, id="help", aria_label="Keys")
 
 
 def problem(what: str, mend: str = "") -> Markup:

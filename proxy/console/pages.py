@@ -1,15 +1,111 @@
-"""One delivery: the verdict in a sentence, each check with what it found, the cause, and the bytes as they came."""
+"""The places of the pages, and the page of one delivery.
+
+Each place asks the API what it shows, so that a page never knows more than a program does.
+"""
 
 from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from proxy.config.sizes import about_size, took
-from proxy.console.pages.markup import Child, Markup, clock, day, page, table, tag
+from proxy.console import overviews
+from proxy.console.access import Visitor
+from proxy.console.api import Api, ApiProblem, Place
+from proxy.console.desk import Crew
+from proxy.console.markup import Child, Markup, button, clock, day, facts, page, problem, row, section, table, tag
+from proxy.net.http_server import JSON, Answer, Request
+
+HTML = b"text/html; charset=utf-8"
+#: Rows of a page that is asked for; the script asks for more as they are looked at.
+ROWS = 200
+
+
+class Pages:
+    """The handlers, beside those of the API. ``now`` is in seconds since the epoch."""
+
+    def __init__(self, api: Api, crew: Crew, now: Callable[[], float]) -> None:
+        self._api = api
+        self._crew = crew
+        self._now = now
+        self.places: dict[str, Place] = {
+            "GET /": partial(_searched, "Deliveries", "/", self._deliveries),
+            "GET /rows": self._rows,
+            "GET /live": self._live,
+            "GET /deliveries/{id}": self._delivery,
+            "GET /routes": self._routes,
+            "GET /queue": partial(_searched, "Queue", "/queue", self._queue),
+            "GET /state": self._state,
+        }
+
+    async def _ask(self, place: str, request: Request, visitor: Visitor) -> Any:
+        answer = await self._api.places[place](request, visitor)
+        return json.loads(answer.content)
+
+    async def _deliveries(self, request: Request, visitor: Visitor) -> Markup:
+        # Positions come first: what comes while the list is made is in the stream after them.
+        seen = ",".join(f"{one['tag']}:{one['seen']}" for one in await self._crew.ask_all("counts"))
+        found = await self._ask("GET /api/v1/deliveries", _with(request, limit=str(ROWS)), visitor)
+        return overviews.deliveries_page(found, request.query.get("q", ""), seen, may_act=visitor.may_act)
+
+    async def _rows(self, request: Request, visitor: Visitor) -> Answer:
+        """More rows, for the script."""
+        found = await self._ask("GET /api/v1/deliveries", request, visitor)
+        rows = [overviews.shown(one) for one in found["deliveries"]]
+        return Answer(200, JSON, json.dumps({"rows": rows, "next": found["next"]}).encode("ascii"))
+
+    async def _live(self, request: Request, _visitor: Visitor) -> Answer:
+        """What comes, as rows, for the script."""
+        return self._api.events(request, overviews.shown_line)
+
+    async def _delivery(self, request: Request, visitor: Visitor) -> Answer:
+        try:
+            found = await self._ask("GET /api/v1/deliveries/{id}", request, visitor)
+        except ApiProblem as gone:
+            return _html(page("Not kept", "", tag("h1", "Not kept"), problem(gone.what, gone.mend)), gone.status)
+        return _html(delivery_page(found, may_act=visitor.may_act))
+
+    async def _routes(self, request: Request, visitor: Visitor) -> Answer:
+        found = await self._ask("GET /api/v1/routes", request, visitor)
+        return _html(overviews.routes_page(found, self._now(), may_act=visitor.may_act))
+
+    async def _queue(self, request: Request, visitor: Visitor) -> Markup:
+        found = await self._ask("GET /api/v1/queue", _with(request), visitor)
+        return overviews.queue_page(found, request.query.get("q", ""), may_act=visitor.may_act)
+
+    async def _state(self, request: Request, visitor: Visitor) -> Answer:
+        found = await self._ask("GET /api/v1/status", request, visitor)
+        return _html(overviews.state_page(found, self._now(), may_act=visitor.may_act))
+
+
+async def _searched(
+    title: str, here: str, handler: Callable[[Request, Visitor], Awaitable[Markup]], request: Request, visitor: Visitor
+) -> Answer:
+    """The page of a list; of search words that cannot be read, where the mistake is."""
+    try:
+        return _html(await handler(request, visitor))
+    except ApiProblem as mistake:
+        what = f"Column {mistake.content.get('column', 1)}: {mistake.what}"
+        return _html(overviews.mistaken(title, here, request.query.get("q", ""), what, mistake.mend), mistake.status)
+
+
+def _with(request: Request, **more: str) -> Request:
+    """The same request with its search words, where to go on, and ``more`` alone."""
+    asked = {name: request.query.get(name, "") for name in ("q", "after")}
+    return replace(request, head=replace(request.head, query=urlencode({**asked, **more}).encode("ascii")))
+
+
+def _html(content: Markup, status: int = 200) -> Answer:
+    return Answer(status, HTML, content.encode("utf-8", "replace"))
+
+
+# -- One delivery: the verdict in a sentence, each check with what it found, the cause, and the bytes as they came.
+
 
 # -- The content of a message in the ways it can be read: JSON, a form, text, bytes.
 
@@ -18,10 +114,10 @@ MAX_SHOWN = 256 * 1024
 MAX_HEX = 16 * 1024
 MAX_PARAMETERS = 1000
 
-Content = Mapping[str, Any]
+Found = Mapping[str, Any]
 
 
-def views(content: Content, name: str) -> Markup:
+def views(content: Found, name: str) -> Markup:
     """All of them, the fitting one open. ``name`` makes them one group: another one closes those that are open."""
     if not content["size"]:
         return tag("p", "No content.")
@@ -39,13 +135,13 @@ def views(content: Content, name: str) -> Markup:
     return tag("div", tag("p", ", ".join(notes), "."), found)
 
 
-def _each(body: bytes, content: Content) -> Iterator[tuple[str, Markup]]:
+def _each(body: bytes, content: Found) -> Iterator[tuple[str, Markup]]:
     shown = body[:MAX_SHOWN]
     if content["form"] == "json" and len(body) <= MAX_SHOWN and (pretty := _pretty(body)) is not None:
         yield "JSON", tag("pre", pretty, tabindex=0)
     if content["form"] == "form":
         pairs = _pairs(shown)
-        yield "Form", table("Parameters", ("name", "value"), (tag("tr", map(_cell, pair)) for pair in pairs))
+        yield "Form", table("Parameters", ("name", "value"), (row(*pair) for pair in pairs))
     if content["encoding"] == "utf-8":
         yield "Text", tag("pre", shown.decode("utf-8", "replace"), tabindex=0)
     yield "Hex", tag("pre", "\n".join(dump(body[:MAX_HEX])), class_="hex", tabindex=0)
@@ -65,10 +161,6 @@ def _pairs(body: bytes) -> list[tuple[str, str]]:
         return [("too many parameters to show", "")]
 
 
-def _cell(text: str) -> Markup:
-    return tag("td", text)
-
-
 def dump(body: bytes) -> Iterator[str]:
     """Lines of sixteen bytes: where, in hexadecimal, and as ASCII."""
     for at in range(0, len(body), 16):
@@ -77,12 +169,10 @@ def dump(body: bytes) -> Iterator[str]:
         yield f"{at:08x}  {piece.hex(' '):<47}  {ascii_}"
 
 
-Found = Mapping[str, Any]
-
 _MARKS = {True: "passed", False: "failed", None: "noted"}
 
 
-def render(one: Found, *, may_act: bool) -> Markup:
+def delivery_page(one: Found, *, may_act: bool) -> Markup:
     """The page."""
     verdict = one["verdict"] or "ended"
     return page(
@@ -92,12 +182,12 @@ def render(one: Found, *, may_act: bool) -> Markup:
         tag("h1", tag("span", verdict, class_=f"badge {verdict}"), " ", one["method"], " ", one["path"]),
         tag("p", one["sentence"], id="sentence", class_="sentence"),
         _acts(one, may_act=may_act),
-        tag("section", tag("h2", "Checks"), _checks(one), id="checks"),
-        tag("section", tag("h2", "Time"), _time(one)),
-        tag("section", tag("h2", "Request"), _request(one["request"])),
-        tag("section", tag("h2", "Answer"), _answer(one["answer"])),
-        tag("section", tag("h2", "Particulars"), _particulars(one)),
-        tag("section", tag("h2", "Replays"), _replays(one["replays"])),
+        section("Checks", _checks(one), id="checks"),
+        section("Time", _time(one)),
+        section("Request", _request(one["request"])),
+        section("Answer", _answer(one["answer"])),
+        section("Particulars", _particulars(one)),
+        section("Replays", _replays(one["replays"])),
         _replay_dialog(one),
         may_act=may_act,
         page="delivery",
@@ -107,12 +197,12 @@ def render(one: Found, *, may_act: bool) -> Markup:
 
 def _acts(one: Found, *, may_act: bool) -> Markup:
     copies = (
-        tag("button", f"Copy as {label}", type="button", data_copy=form)
+        button(f"Copy as {label}", data_copy=form)
         for form, label in (("curl", "curl"), ("raw", "raw HTTP"), ("har", "HAR"))
     )
     off = not may_act or not one["whole"]
-    replay = tag("button", "Replay ", tag("kbd", "r"), type="button", id="replay", disabled=off)
-    keep = tag("button", "Keep as a test ", tag("kbd", "t"), type="button", id="keep", disabled=off)
+    replay = button("Replay ", tag("kbd", "r"), id="replay", disabled=off)
+    keep = button("Keep as a test ", tag("kbd", "t"), id="keep", disabled=off)
     why = None
     if not one["whole"]:
         why = tag("span", " Not all of it is kept, so it cannot be sent again.")
@@ -123,15 +213,8 @@ def _acts(one: Found, *, may_act: bool) -> Markup:
 
 def _checks(one: Found) -> list[Markup]:
     rows = (
-        tag(
-            "li",
-            tag("span", _MARKS[check["passed"]], class_=f"mark {_MARKS[check['passed']]}"),
-            " ",
-            tag("strong", check["name"]),
-            " ",
-            check["said"],
-        )
-        for check in one["checks"]
+        tag("li", tag("span", mark, class_=f"mark {mark}"), " ", tag("strong", check["name"]), " ", check["said"])
+        for check, mark in ((check, _MARKS[check["passed"]]) for check in one["checks"])
     )
     found = [tag("ul", rows, class_="checks")]
     if not one["agrees"]:
@@ -161,10 +244,10 @@ def _time(one: Found) -> list[Child]:
 
 
 def _request(request: Found) -> list[Child]:
-    if request["target"] is None:
-        return [tag("p", "What came was not an HTTP request."), views(request["body"], "request")]
     line = f"{request['method']} {request['target']} {request['version']}"
-    return [_head(line, request["fields"]), views(request["body"], "request")]
+    none = request["target"] is None
+    head = tag("p", "What came was not an HTTP request.") if none else _head(line, request["fields"])
+    return [head, views(request["body"], "request")]
 
 
 def _answer(answer: Found | None) -> list[Child]:
@@ -177,7 +260,11 @@ def _answer(answer: Found | None) -> list[Child]:
 
 
 def _head(line: str, fields: Iterable[tuple[str, str]]) -> Markup:
-    return tag("pre", "\n".join([line, *(f"{name}: {value}" for name, value in fields)]), tabindex=0)
+    return tag("pre", "\n".join([line, *_lines(fields)]), tabindex=0)
+
+
+def _lines(fields: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{name}: {value}" for name, value in fields]
 
 
 def _particulars(one: Found) -> Markup:
@@ -199,16 +286,14 @@ def _particulars(one: Found) -> Markup:
         ("content", about_size(one["size"])),
         ("repeats", one["replay_of"]),
     )
-    return tag("dl", ((tag("dt", name), tag("dd", text)) for name, text in rows if text), class_="facts")
+    return facts((name, text) for name, text in rows if text)
 
 
 def _replays(replays: Iterable[Found]) -> Markup:
-    rows = [
-        tag(
-            "li", tag("a", clock(each["time"]), href=f"/deliveries/{each['id']}"), f" {each['status']} ", each["reason"]
-        )
-        for each in replays
-    ]
+    rows = []
+    for each in replays:
+        way = tag("a", clock(each["time"]), href=f"/deliveries/{each['id']}")
+        rows.append(tag("li", way, f" {each['status']} ", each["reason"]))
     return tag("ol", rows, id="replays") if rows else tag("p", "None yet.", id="replays")
 
 
@@ -221,13 +306,7 @@ def _replay_dialog(one: Found) -> Markup:
         "fieldset",
         tag("legend", "What is sent"),
         tag("p", tag("label", "Fields", for_="edit-fields")),
-        tag(
-            "textarea",
-            "\n".join(f"{name}: {value}" for name, value in fields),
-            id="edit-fields",
-            rows=5,
-            spellcheck="false",
-        ),
+        tag("textarea", "\n".join(_lines(fields)), id="edit-fields", rows=5, spellcheck="false"),
         tag("p", tag("label", "Content", for_="edit-body")),
         tag("textarea", "" if too_long else text, id="edit-body", rows=8, spellcheck="false", disabled=too_long),
         tag("p", "This content cannot be edited here.") if too_long else None,
@@ -236,9 +315,9 @@ def _replay_dialog(one: Found) -> Markup:
         "form",
         tag("button", "Send", id="send", type="submit", autofocus=True),
         " ",
-        tag("button", "Show what would be sent", id="preview", type="button"),
+        button("Show what would be sent", id="preview"),
         " ",
-        tag("button", "Close", id="cancel", type="button"),
+        button("Close", id="cancel"),
         _choices("Proof", "sign", (("received", "as received"), ("now", "signed again, as of now"))),
         _choices("Through", "to", (("checks", "every check"), ("application", "to the application alone"))),
         tag("p", tag("label", tag("input", type="checkbox", name="duplicates"), " let a duplicate pass, this once")),

@@ -14,9 +14,9 @@ from urllib.parse import quote
 import pytest
 
 from tests.console.asking import BODY, delivery
+from tests.console.browsing import Browser, chromium, needs_chromium
 from tests.console.conftest import begin, folder
 from tests.console.hostile import PAYLOADS, in_a_path
-from tests.console.pages.browsing import Browser, chromium, needs_chromium
 from tests.whole.conftest import SECRET
 from tests.whole.console import link
 from tests.whole.process import Hookward

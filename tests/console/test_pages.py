@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
-from proxy.console.pages.markup import PLACES
+from proxy.console.markup import PLACES
 from tests.console.asking import BODY, READ, delivery, token
 from tests.console.hostile import PAYLOADS, in_a_path
-from tests.console.pages.reading import Reader, harmless
+from tests.console.reading import Reader, harmless
 from tests.whole.conftest import SECRET
 from tests.whole.console import Visitor
 from tests.whole.process import Hookward

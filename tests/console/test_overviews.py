@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.console.pages.routes import STEP_S, STEPS, durations, requests
-from tests.console.pages.reading import Reader
+from proxy.console.overviews import STEP_S, STEPS, durations, requests
+from tests.console.reading import Reader
 
 NOW = 1_795_957_990.0
 MINUTE = NOW // STEP_S * STEP_S

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.console.kept import content
-from proxy.console.pages.delivery import MAX_HEX, MAX_SHOWN, dump, views
-from tests.console.pages.reading import Reader
+from proxy.console.pages import MAX_HEX, MAX_SHOWN, dump, views
+from tests.console.reading import Reader
 
 
 def shown(body: bytes, **more: bool) -> Reader:
