@@ -416,7 +416,9 @@ READERS: dict[str, Row] = {
     ),
     "decisions": Row(decisions, (), ("core.exchange.decide", "core.handshakes.find_check")),
     "conversation": Row(converse, (), ("core.body.BodyGate.feed",)),
-    "saved": Row(saved, (ValueError,), ("tools.saved_delivery.read_saved", "tools.curl_line.read_curl")),
+    "saved": Row(
+        saved, (ValueError,), ("tools.saved_delivery.read_saved", "tools.pasted.read_curl", "tools.pasted.read_page")
+    ),
     "payloads": Row(payloads, (), ("core.payload.read_payload", "core.signing.documents.read_document")),
     "search": Row(search, (search_words.SearchError,), ("core.search.parse_query",)),
     "keys": Row(

@@ -41,7 +41,7 @@ PLACES = [
     *(ROOT / "proxy" / "net").rglob("*.py"),
     *(ROOT / "proxy/agent" / f"{name}.py" for name in ("talk", "keys")),
     ROOT / "proxy/ops/worker_processes.py",
-    ROOT / "proxy/tools/curl_line.py",
+    ROOT / "proxy/tools/pasted.py",
     ROOT / "proxy/tools/saved_delivery.py",
 ]
 

@@ -119,9 +119,9 @@ def _init() -> CommandModule:
 
 
 def _gen_secret() -> CommandModule:
-    from proxy.tools import gen_secret
+    from proxy.tools.providers import GenSecret
 
-    return gen_secret
+    return GenSecret()
 
 
 def _demo() -> CommandModule:
@@ -155,9 +155,9 @@ def _unit() -> CommandModule:
 
 
 def _console() -> CommandModule:
-    from proxy.tools import console
+    from proxy.tools.running import ConsoleLink
 
-    return console
+    return ConsoleLink()
 
 
 def _tail() -> CommandModule:
@@ -179,9 +179,9 @@ def _agent() -> CommandModule:
 
 
 def _agents() -> CommandModule:
-    from proxy.tools import agents
+    from proxy.tools.running import AgentList
 
-    return agents
+    return AgentList()
 
 
 def _enrol() -> CommandModule:

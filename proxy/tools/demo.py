@@ -2,33 +2,196 @@
 
 It sends what GitHub would send and what an attacker would send, shows for each the answer, what the application saw
 and what the log says, and compares that with what was promised. The exit code is 0 only if every promise was kept.
+
+hookward runs as a user would run it, ``python -m proxy`` with flags and a secret in a file; the application before
+which it stands is the standard library's server on a thread. Both listen on loopback, on ports that the kernel chose.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import asyncio
 import hmac
 import http.client
 import json
+import os
 import queue
+import re
 import secrets
 import shlex
 import signal
+import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from proxy.config.host import ExitCode, Paint, command
+from proxy.config.guarded_files import write_private
+from proxy.config.host import LOOP_VARIABLE, ExitCode, Paint, command
 from proxy.config.parsers import Parser
-from proxy.tools.demo_stage import PATH, Application, Guard, Seen, StageError, stage
+from proxy.net.private import PrivateError, ask_all, find
 from proxy.values import frozen, mutable
+
+PATH = "/hooks/github"
+#: A start takes a second on a slow machine; the rest is for busy ones.
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 10.0
+
+_THANKS = b"thank you\n"
+_LISTENING = re.compile(r"listening on (?:http://)?127\.0\.0\.1:(\d+)")
+_CONSOLE = re.compile(r"listening on 127\.0\.0\.1:(\d+) \(the console")
+
+
+class StageError(Exception):
+    """hookward did not start; the text is what it said."""
+
+
+@frozen
+class Seen:
+    """A request as the application saw it."""
+
+    method: str
+    target: str
+    size: int
+    verified: str  # the value of Webhook-Verified
+
+
+class Application:
+    """The application: it answers every request with thanks, and remembers it."""
+
+    def __init__(self) -> None:
+        self.seen: queue.SimpleQueue[Seen] = queue.SimpleQueue()
+        seen = self.seen
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = 60
+
+            def do_POST(self) -> None:
+                size = int(self.headers.get("Content-Length") or 0)
+                self.rfile.read(size)
+                seen.put(Seen(self.command, self.path, size, self.headers.get("Webhook-Verified", "")))
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain")
+                self.send_header("Content-Length", str(len(_THANKS)))
+                self.end_headers()
+                self.wfile.write(_THANKS)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it so
+                """Say nothing; the demo tells what was seen."""
+
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        except OSError as error:
+            why = f"the demonstration needs 127.0.0.1, where nothing can listen here: {error.strerror}"
+            raise StageError(f"{why}; hookward itself does not") from None
+        self._server.block_on_close = False
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(STOP_TIMEOUT_S)
+
+
+class Guard:
+    """hookward in a process of its own. ``lines`` are its log's lines, parsed."""
+
+    def __init__(self, upstream_port: int, secret_file: Path) -> None:
+        self.lines: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._folder = str(secret_file.parent)
+        self.argv = [
+            *(sys.executable, "-m", "proxy"),
+            *("--listen", "127.0.0.1:0", "--upstream", f"http://127.0.0.1:{upstream_port}"),
+            *("--path", PATH, "--provider", "github", "--secret-file", str(secret_file), "--allow", "127.0.0.1"),
+            *("--console", "127.0.0.1:0", "--state-dir", self._folder),
+        ]
+        self._said: list[str] = []
+        self._ready = threading.Event()
+        self.port = self.console_port = 0
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and flags
+            [*self.argv, "--log-format", "json", "--drain", "1s"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=_environment(),
+            start_new_session=True,  # Ctrl-C is for the demo, which then ends hookward itself
+        )
+        said = ((self._read_log, self._process.stdout), (self._read_banner, self._process.stderr))
+        self._threads = [threading.Thread(target=read, args=(stream,), daemon=True) for read, stream in said]
+        for thread in self._threads:
+            thread.start()
+        self._ready.wait(START_TIMEOUT_S)
+        if not self.port:
+            self.close()
+            raise StageError("\n".join(self._said))
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.poll() is None
+
+    def console_link(self) -> str:
+        """A link that lets a browser into the console, once; "" where none can be had."""
+        ends = find([self._folder], self._process.pid)
+        with suppress(PrivateError):
+            for answer in asyncio.run(ask_all(ends, "POST", "/console/link", {"scope": "act"})):
+                return f"http://127.0.0.1:{self.console_port}/enter?link={answer['token']}"
+        return ""
+
+    def _read_log(self, stream: IO[str]) -> None:
+        for line in stream:
+            with suppress(ValueError):
+                self.lines.put(json.loads(line))
+
+    def _read_banner(self, stream: IO[str]) -> None:
+        for line in stream:
+            self._said.append(line.rstrip("\n"))
+            if not self.port and (found := _LISTENING.search(line)):
+                self.port = int(found[1])
+            if found := _CONSOLE.search(line):
+                self.console_port = int(found[1])
+                self._ready.set()
+        self._ready.set()
+
+    def close(self) -> None:
+        """End it, by force if it does not end by itself."""
+        with self._process:  # which closes its pipes
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+            for thread in self._threads:
+                thread.join(STOP_TIMEOUT_S)
+
+
+@contextmanager
+def stage(secret_file: Path) -> Iterator[tuple[Application, Guard]]:
+    """Both, running. Raises StageError where hookward does not start."""
+    with closing(Application()) as application, closing(Guard(application.port, secret_file)) as guard:
+        yield application, guard
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without settings that are meant for another hookward, and with this very package first."""
+    kept = {name: os.environ[name] for name in os.environ if name[:9] != "HOOKWARD_" or name == LOOP_VARIABLE}
+    places = [str(Path(__file__).resolve().parents[2]), *filter(None, [kept.get("PYTHONPATH")])]
+    return {**kept, "PYTHONPATH": os.pathsep.join(places), "PYTHONUNBUFFERED": "1"}
+
 
 #: How long a log line or a request may take to show up; on a quiet machine it is a millisecond.
 WAIT_S = 10.0
+_NO_ANSWER = "none: the connection was reset at accept, not a byte was read"
 #: How long to wait for what must not come.
 SILENCE_S = 0.1
 
@@ -85,10 +248,9 @@ def main(argv: Sequence[str]) -> int:
     # In a pipe or a script nobody could end it.
     once = arguments.once or not sys.stdout.isatty()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    paint = Paint.on(sys.stdout)
     try:
         with tempfile.TemporaryDirectory(prefix="hookward-demo-") as folder:
-            return _perform(Path(folder), paint, once=once)
+            return _perform(Path(folder), Paint.on(sys.stdout), once=once)
     except StageError as error:
         print(f"hookward did not start:\n{error}", file=sys.stderr)
         return ExitCode.SOFTWARE
@@ -107,8 +269,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _perform(folder: Path, paint: Paint, *, once: bool) -> int:
     secret = secrets.token_hex(20).encode()
     secret_file = folder / "github.secret"
-    secret_file.touch(mode=0o600)
-    secret_file.write_bytes(secret)
+    write_private(str(secret_file), secret)
     with stage(secret_file) as (application, guard):
         _introduce(application, guard, paint, once=once)
         kept = True
@@ -116,10 +277,8 @@ def _perform(folder: Path, paint: Paint, *, once: bool) -> int:
             outcome = _play(promise, secret, application, guard)
             _tell(number, promise, outcome, paint)
             kept = kept and outcome.keeps(promise)
-        verdict = (
-            paint("Every promise was kept.", "green", "bold") if kept else paint("A promise was broken.", "red", "bold")
-        )
-        print(f"\n{verdict}")
+        verdict = ("Every promise was kept.", "green") if kept else ("A promise was broken.", "red")
+        print(f"\n{paint(*verdict, 'bold')}")
         if not once:
             _invite(guard, secret_file, paint)
             _watch(application, guard, paint)
@@ -137,25 +296,19 @@ def _introduce(application: Application, guard: Guard, paint: Paint, *, once: bo
 
 
 def _headers(promise: Promise, secret: bytes) -> dict[str, str]:
-    headers = {
-        "Content-Type": "application/json",
-        "User-Agent": "GitHub-Hookshot/demo",
-        "X-GitHub-Event": "push",
-        "X-GitHub-Delivery": f"demo-{secrets.token_hex(4)}",
-    }
+    headers = {"Content-Type": "application/json", "User-Agent": "GitHub-Hookshot/demo", "X-GitHub-Event": "push"}
     if promise.signed is not None:
-        mac = hmac.new(secret + promise.behind, promise.signed, hashlib.sha256)
-        headers["X-Hub-Signature-256"] = f"sha256={mac.hexdigest()}"
-    return headers
+        mac = hmac.digest(secret + promise.behind, promise.signed, "sha256")
+        headers["X-Hub-Signature-256"] = f"sha256={mac.hex()}"
+    return {**headers, "X-GitHub-Delivery": f"demo-{secrets.token_hex(4)}"}
 
 
 def _play(promise: Promise, secret: bytes, application: Application, guard: Guard) -> Outcome:
     outcome = Outcome()
     connection = http.client.HTTPConnection("127.0.0.1", guard.port, timeout=WAIT_S, source_address=(promise.source, 0))
     try:
-        connection.connect()
-    except ConnectionError:
-        pass  # reset before connect() returned
+        with suppress(ConnectionError):  # reset before connect() returned
+            connection.connect()
     except OSError:
         outcome.status = -1  # only Linux has all of 127.0.0.0/8
         return outcome
@@ -185,15 +338,13 @@ def _tell(number: int, promise: Promise, outcome: Outcome, paint: Paint) -> None
     if outcome.status < 0:
         print(f"   skipped      this host has no address {promise.source}")
         return
-    if outcome.status:
-        print(f"   answer       {outcome.status} {outcome.phrase}: {outcome.content}")
-    else:
-        print("   answer       none: the connection was reset at accept, not a byte was read")
+    answer = f"{outcome.status} {outcome.phrase}: {outcome.content}"
+    print(f"   answer       {answer if outcome.status else _NO_ANSWER}")
     print(f"   application  {_seen(outcome.seen)}")
     print(f"   log          {_line(outcome.line)}")
     if outcome.line and "webhook.cause" in outcome.line:
-        why = " ".join(outcome.line[f"webhook.{word}"] for word in ("why", "mend"))
-        text = f"{outcome.line['webhook.cause']}: {why}"
+        cause, why, mend = (outcome.line[f"webhook.{word}"] for word in ("cause", "why", "mend"))
+        text = f"{cause}: {why} {mend}"
         print(textwrap.fill(text, 80, initial_indent="   why          ", subsequent_indent=" " * 16))
     if not outcome.keeps(promise):
         promised = f"{promise.status} {promise.reason}" if promise.status else "a reset connection"
@@ -212,8 +363,7 @@ def _line(line: dict[str, Any] | None) -> str:
         return "no line for a refused address, only a counter"
     named = (("provider", "webhook.provider"), ("event", "webhook.event"), ("from", "client.address"))
     words = [f"{name}={line[key]}" for name, key in named if line.get(key)]
-    took_ms = line["http.server.request.duration"] * 1000
-    return " ".join([line["webhook.reason"], f"{took_ms:.1f}ms", *words])
+    return " ".join([line["webhook.reason"], f"{line['http.server.request.duration'] * 1000:.1f}ms", *words])
 
 
 def _invite(guard: Guard, secret_file: Path, paint: Paint) -> None:
@@ -234,8 +384,7 @@ def _invite(guard: Guard, secret_file: Path, paint: Paint) -> None:
 def _watch(application: Application, guard: Guard, paint: Paint) -> None:
     """Show what arrives, until Ctrl-C."""
     while guard.running:
-        line = _take(guard.lines, 0.5)
-        if line is None:
+        if (line := _take(guard.lines, 0.5)) is None:
             continue
         status = str(line.get("http.response.status_code", "---"))
         tint = "green" if line.get("webhook.verdict") == "admitted" else "yellow"

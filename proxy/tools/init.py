@@ -23,8 +23,7 @@ from proxy.core.schemes import Provider, find
 from proxy.core.signatures import needs_public_keys
 from proxy.core.tokens import TokenKind
 from proxy.errors import FlagError, Mistake, Problem
-from proxy.tools.gen_secret import issued, make_secret, write_secret
-from proxy.tools.providers import provider_named
+from proxy.tools.providers import issued, make_secret, provider_named, write_secret
 from proxy.values import frozen
 
 DEFAULT_PROVIDER = "github"

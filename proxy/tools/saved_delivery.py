@@ -18,8 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from proxy.core.content import ChunkedDecoder
 from proxy.errors import Mistake, ProtocolError
 from proxy.http1 import write_request_head
-from proxy.tools.curl_line import CurlRequest, ReadFile, read_curl
-from proxy.tools.pasted import read_page
+from proxy.tools.pasted import CurlRequest, ReadFile, read_curl, read_page
 from proxy.values import frozen
 
 _REQUEST_LINE = re.compile(rb"(?:> )?[!#$%&'*+.^_`|~0-9A-Za-z-]+ \S+ HTTP/[0-9.]+\r?\n")

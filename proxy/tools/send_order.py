@@ -27,8 +27,7 @@ from proxy.core.tokens import Secret
 from proxy.errors import ConfigError, FlagError, Mistake, Problem
 from proxy.net.clock import Clock
 from proxy.tools.providers import provider_named
-from proxy.tools.samples import GENERIC, Sample, choose, samples_of
-from proxy.tools.senders import sender_of
+from proxy.tools.samples import GENERIC, Sample, choose, samples_of, sender_of
 from proxy.tools.sending import Order, OwnToken
 from proxy.values import frozen
 

@@ -19,8 +19,7 @@ from proxy.core.signing.signer import sign, sign_inside, signs_inside, token_fie
 from proxy.core.signing.template import Slot, compile_template
 from proxy.core.tokens import TokenKind
 from proxy.http1 import write_request_head
-from proxy.tools.samples import FORM, Moment, Sample, body_of, carried
-from proxy.tools.senders import sender_of, spelt
+from proxy.tools.samples import FORM, Moment, Sample, body_of, carried, sender_of, spelt
 from proxy.values import frozen, mutable
 
 Fields = list[tuple[str, bytes]]

@@ -17,8 +17,7 @@ import pytest
 
 from proxy.config.host import Paint
 from proxy.tools import demo
-from proxy.tools.demo import PROMISES, Outcome, Promise, main
-from proxy.tools.demo_stage import Seen, StageError
+from proxy.tools.demo import PROMISES, Outcome, Promise, Seen, StageError, main
 from tests.whole.process import environment
 
 SEEN = Seen("POST", "/hooks/github", 10, "github; secret=a; id=b")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.tools import demo_stage
-from proxy.tools.demo_stage import Application, StageError, _environment, stage
+from proxy.tools import demo
+from proxy.tools.demo import Application, StageError, _environment, stage
 
 
 def test_the_application_thanks_and_remembers():
@@ -30,7 +30,7 @@ def test_a_host_without_ipv4_is_told(monkeypatch: pytest.MonkeyPatch):
     def without(*_: object) -> None:
         raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
 
-    monkeypatch.setattr(demo_stage, "ThreadingHTTPServer", without)
+    monkeypatch.setattr(demo, "ThreadingHTTPServer", without)
     with pytest.raises(StageError, match=r"needs 127\.0\.0\.1, where nothing can listen here: Cannot assign"):
         Application()
 

@@ -15,7 +15,7 @@ from proxy.core.schemes import PROVIDERS
 from proxy.core.signatures import needs_public_keys
 from proxy.errors import FlagError
 from proxy.tools import check, init
-from proxy.tools.gen_secret import make_secret
+from proxy.tools.providers import make_secret
 from tests.whole.process import ROOT, environment
 from tests.whole.wire import PATIENCE_S
 

@@ -44,7 +44,7 @@ def test_what_is_kept_is_listed_shown_replayed_and_told(
         assert shown["request"]["target"] == "/first"
         async with aclosing(asked.coming("")) as events:
             waiting = asyncio.ensure_future(anext(events))
-            while not (await asked.status())["console"]["viewers"]:
+            while not (await asked._ask("GET", "status"))["console"]["viewers"]:
                 pass
             await asyncio.to_thread(once, hookward.address, request(target="/second"))
             assert (await waiting)["path"] == "/second"

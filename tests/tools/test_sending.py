@@ -11,7 +11,7 @@ from proxy.core.schemes import PROVIDERS, Provider, decode_secret
 from proxy.core.signatures import SignatureCheck, needs_public_keys
 from proxy.core.tokens import Secret, TokenCheck
 from proxy.reasons import Reason
-from proxy.tools.gen_secret import make_secret
+from proxy.tools.providers import make_secret
 from proxy.tools.samples import choose
 from proxy.tools.sending import HOUR_S, TAMPERS, Delivery, Order, compose, tampered
 from tests.deliveries import NOW

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from proxy.core.schemes import PROVIDERS
 from proxy.tools import send
-from proxy.tools.gen_secret import make_secret
+from proxy.tools.providers import make_secret
 from proxy.tools.samples import Moment, body_of, samples_of
 from tests.whole.conftest import Start
 from tests.whole.process import Hookward

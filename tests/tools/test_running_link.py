@@ -14,8 +14,7 @@ from proxy.errors import FlagError
 from proxy.net import private
 from proxy.net.private import socket_name
 from proxy.tools import running
-from proxy.tools.console import _links
-from proxy.tools.running import running_process
+from proxy.tools.running import _links, running_process
 from tests.whole.conftest import start, upstream
 from tests.whole.console import Visitor
 from tests.whole.process import Hookward, environment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.tools.agents import is_alive, merged, table
+from proxy.tools.running import is_alive, merged, table
 
 
 def process(**changed: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Mistake
-from proxy.tools.curl_line import CurlRequest, read_curl
+from proxy.tools.pasted import CurlRequest, read_curl
 
 
 def no_file(path: str) -> bytes:

@@ -12,8 +12,7 @@ import pytest
 from proxy.core.schemes import PROVIDERS, decode_secret
 from proxy.core.signatures import needs_public_keys
 from proxy.errors import ConfigError, FlagError
-from proxy.tools import gen_secret
-from proxy.tools.gen_secret import make_secret
+from proxy.tools.providers import GenSecret, make_secret
 
 NOT_OURS = {slug for slug, p in PROVIDERS.items() if p.scheme and (p.scheme.two_part or needs_public_keys(p.scheme))}
 
@@ -33,19 +32,19 @@ def test_what_is_made_can_be_used(slug: str):
 
 
 def test_without_a_provider(capsys: pytest.CaptureFixture[str]):
-    assert gen_secret.main([]) == 0
+    assert GenSecret().main([]) == 0
     assert len(bytes.fromhex(capsys.readouterr().out.strip())) == 32
 
 
 def test_into_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path = tmp_path / "github.secret"
-    assert gen_secret.main(["github", "--out", str(path)]) == 0
+    assert GenSecret().main(["github", "--out", str(path)]) == 0
     secret = path.read_text()
     # What root makes, the group of its folder may read.
     assert stat.S_IMODE(path.stat().st_mode) == (0o640 if os.geteuid() == 0 else 0o600)
     assert path.stat().st_gid == tmp_path.stat().st_gid
     assert not secret.endswith("\n")
-    assert gen_secret.main(["github", "--out", str(path)]) == 1
+    assert GenSecret().main(["github", "--out", str(path)]) == 1
     assert path.read_text() == secret
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -58,19 +57,19 @@ def test_the_service_reads_what_root_makes(tmp_path: Path, capsys: pytest.Captur
     folder = tmp_path / "etc"
     folder.mkdir()
     os.chown(folder, 0, nobody.pw_gid)
-    assert gen_secret.main(["github", "--out", str(folder / "a")]) == 0
+    assert GenSecret().main(["github", "--out", str(folder / "a")]) == 0
     made = (folder / "a").stat()
     assert (made.st_uid, made.st_gid, stat.S_IMODE(made.st_mode)) == (0, nobody.pw_gid, 0o640)
-    assert gen_secret.main(["--out", str(tmp_path / "new" / "deep" / "b"), "--group", str(nobody.pw_gid)]) == 0
+    assert GenSecret().main(["--out", str(tmp_path / "new" / "deep" / "b"), "--group", str(nobody.pw_gid)]) == 0
     made, around = (tmp_path / "new" / "deep" / "b").stat(), (tmp_path / "new" / "deep").stat()
     assert (made.st_gid, stat.S_IMODE(made.st_mode)) == (nobody.pw_gid, 0o640)
     assert (around.st_gid, stat.S_IMODE(around.st_mode)) == (nobody.pw_gid, 0o750)
-    assert gen_secret.main(["--out", str(folder / "c"), "--owner", "nobody"]) == 0
+    assert GenSecret().main(["--out", str(folder / "c"), "--owner", "nobody"]) == 0
     made = (folder / "c").stat()
     assert (made.st_uid, stat.S_IMODE(made.st_mode)) == (nobody.pw_uid, 0o600)
     assert "nobody" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="no group 'nosuch'"):
-        gen_secret.main(["--out", str(folder / "d"), "--group", "nosuch"])
+        GenSecret().main(["--out", str(folder / "d"), "--group", "nosuch"])
     assert not (folder / "d").exists()
 
 
@@ -84,25 +83,25 @@ def test_root_makes_no_secret_through_another_users_link(tmp_path: Path, capsys:
     (theirs / "file").symlink_to(treasure / "new")
     for path in (theirs, theirs / "keys", theirs / "file"):
         os.lchown(path, nobody.pw_uid, nobody.pw_gid)
-    assert gen_secret.main(["--out", str(theirs / "keys" / "new")]) == 1
-    assert gen_secret.main(["--out", str(theirs / "file")]) == 1
-    assert gen_secret.main(["--out", str(theirs / "keys" / "deep" / "new"), "--group", str(nobody.pw_gid)]) == 1
+    assert GenSecret().main(["--out", str(theirs / "keys" / "new")]) == 1
+    assert GenSecret().main(["--out", str(theirs / "file")]) == 1
+    assert GenSecret().main(["--out", str(theirs / "keys" / "deep" / "new"), "--group", str(nobody.pw_gid)]) == 1
     assert list(treasure.iterdir()) == []
     assert "symbolic link that another user made" in capsys.readouterr().err
 
 
 def test_what_a_provider_makes_itself_is_said(capsys: pytest.CaptureFixture[str]):
-    assert gen_secret.main(["slack"]) == 0
+    assert GenSecret().main(["slack"]) == 0
     assert "Slack makes the secret itself: copy it from there" in capsys.readouterr().err
-    assert gen_secret.main(["github"]) == 0
+    assert GenSecret().main(["github"]) == 0
     assert capsys.readouterr().err == ""
 
 
 def test_what_is_not_ours_to_make(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert gen_secret.main(["discord"]) == 1
-    assert gen_secret.main(["livekit"]) == 1
+    assert GenSecret().main(["discord"]) == 1
+    assert GenSecret().main(["livekit"]) == 1
     (tmp_path / "file").touch()
-    assert gen_secret.main(["--out", str(tmp_path / "file" / "below")]) == 1
+    assert GenSecret().main(["--out", str(tmp_path / "file" / "below")]) == 1
     assert "private key" in capsys.readouterr().err
     with pytest.raises(FlagError):
-        gen_secret.main(["githob"])
+        GenSecret().main(["githob"])

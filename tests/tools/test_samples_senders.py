@@ -9,8 +9,7 @@ import re
 import pytest
 
 from proxy.core.schemes import PROVIDERS
-from proxy.tools.samples import choose
-from proxy.tools.senders import AGENT, SENDERS, sender_of, spelt
+from proxy.tools.samples import AGENT, SENDERS, choose, sender_of, spelt
 from proxy.tools.sending import Delivery, Order, compose
 
 SECRET = b"a secret of the tests of senders"
