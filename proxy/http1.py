@@ -8,7 +8,7 @@ does not decide and knows no connection.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from dataclasses import field as attribute
 from datetime import UTC, datetime
@@ -20,6 +20,9 @@ from proxy.values import IdentityEnum, frozen, mutable
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT")
+
+#: Content on its way. A view may lie in the buffer of the loop's reads: it is used up before the next one, or copied.
+Piece = bytes | memoryview
 
 #: (name in lower case, the field line as it is written: the name as it was sent, ": ", the value without blanks around)
 Field = tuple[bytes, bytes]
@@ -157,11 +160,10 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-def as_chunk(pieces: list[bytes], *, last: bool) -> list[bytes]:
+def as_chunk(pieces: Sequence[Piece], *, last: bool) -> list[Piece]:
     """``pieces`` as one chunk of a chunked message (RFC 9112 section 7.1), not joined; behind the ``last`` its end."""
-    # A copy costs less than a write for each piece and each of its frames.
-    content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    framed = [b"%x\r\n" % len(content), content, b"\r\n"] if content else []
+    size = sum(map(len, pieces))
+    framed: list[Piece] = [b"%x\r\n" % size, *pieces, b"\r\n"] if size else []
     return [*framed, LAST_CHUNK] if last else framed
 
 

@@ -27,7 +27,7 @@ from proxy.core.handshakes import signed_challenge
 from proxy.core.payload import PayloadRule, Selection
 from proxy.core.policy import BodyMode
 from proxy.core.signatures import Verification
-from proxy.http1 import RequestHead
+from proxy.http1 import Piece, RequestHead
 from proxy.reasons import OBSERVABLE, Reason
 
 PASSED = Selection()
@@ -150,8 +150,10 @@ class BodyGate:
         """Whether the body has left memory for the spill."""
         return self._spill is not None and self.held_bytes != self.received
 
-    def feed(self, piece: bytes) -> list[bytes]:
-        """Take one piece of content; returns the pieces that may go to the upstream now."""
+    def feed(self, piece: Piece) -> list[Piece]:
+        """Take one piece of content; returns the pieces that may go to the upstream now. Of a view, only what leaves
+        now is not copied.
+        """
         self.received += len(piece)
         if self._running is not None:
             self._running.update(piece)
@@ -161,16 +163,16 @@ class BodyGate:
             # What was held goes first: from here on the body costs disk, and its share of memory serves others.
             for held in self.take():
                 self._spill.write(held)
-            self._spill.write(piece)
+            self._spill.write(bytes(piece))
             return []
         if self.received > self._window and self._is_to_be_refused:
             self.take()  # it is hashed to its end: nothing of it is needed
             return []
-        self._hold(piece)
         if self._mode is not TAIL or self.received <= self._window:
+            self._hold(bytes(piece))
             return []
         self.streaming = True
-        return self._release()
+        return self._hold_end(piece)
 
     @property
     def _is_to_be_refused(self) -> bool:
@@ -251,13 +253,21 @@ class BodyGate:
             held.append(piece)
         self.held_bytes += len(piece)
 
-    def _release(self) -> list[bytes]:
-        pieces = []
-        while self.held_bytes - len(self._held[0]) >= WITHHELD_BYTES:
-            piece = self._held.popleft()
-            self.held_bytes -= len(piece)
-            pieces.append(piece)
-        return pieces
+    def _hold_end(self, piece: Piece) -> list[Piece]:
+        """Hold the end of what is held and ``piece``; returns what comes before it."""
+        excess = self.held_bytes + len(piece) - WITHHELD_BYTES
+        leaving: list[Piece] = []
+        while self._held and len(self._held[0]) <= excess:
+            first = self._held.popleft()
+            self.held_bytes -= len(first)
+            excess -= len(first)
+            leaving.append(first)
+        if excess > 0 and not self._held:
+            # What leaves now is still in the processor's caches; what is held will not be.
+            leaving.append(memoryview(piece)[:excess])
+            piece = piece[excess:]
+        self._hold(bytes(piece))
+        return leaving
 
 
 #: Of a head that is refused nothing is read.

@@ -11,7 +11,7 @@ one of five states, which are the five things that can come next::
 
 Lines (SIZE, TRAILER) are matched where they stand when they come whole; the beginning of a line that is cut off waits
 in ``_line``, which is bounded. Whether a line is good does not depend on where it was cut: it is judged at its first
-byte with which it cannot become a good line any more. Content is copied once, out of its framing. Chunk extensions and
+byte with which it cannot become a good line any more. Content is moved once, out of its framing. Chunk extensions and
 trailers are checked, counted and dropped: nothing of them is ever passed on. The decoder knows no head and no socket.
 """
 
@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from proxy.core.grammar import TOKEN_CHARS, VALUE_CHARS
 from proxy.errors import ProtocolError
-from proxy.http1 import Framing, RequestHead
+from proxy.http1 import Framing, Piece, RequestHead
 from proxy.reasons import Reason
 
 MAX_SIZE_LINE = 256  # bytes before CRLF; real ones have 8
@@ -105,8 +105,9 @@ class ChunkedDecoder:
         """Whether the whole content has come, with its trailer section and last CRLF."""
         return self._state is _DONE
 
-    def feed(self, data: bytes | memoryview) -> bytes:
-        """Take bytes as they came, of which nothing is kept but copies, and give the content in them.
+    def feed(self, data: Piece) -> Piece:
+        """Take bytes as they came, of which nothing is kept but copies, and give the content in them. What is in a view
+        is moved together at its beginning, and given as a part of it.
 
         Raises ProtocolError, and nothing else: BAD_REQUEST (``bad_chunk``, ``bare_lf``, ``chunk_overhead``,
         ``bad_trailer``), BODY_TOO_LARGE as soon as a chunk size says so, HEAD_TOO_LARGE for trailers. After an error
@@ -135,10 +136,10 @@ class ChunkedDecoder:
                 self.rest += view[position:]
                 break
         if len(pieces) == 1 and len(pieces[0]) == end:
-            return bytes(data)  # the middle of a large chunk, which need not be copied where it is bytes
-        return b"".join(pieces)
+            return data  # the middle of a large chunk
+        return b"".join(pieces) if isinstance(data, bytes) else _moved_together(view, pieces)
 
-    def _end_chunk(self, data: bytes | memoryview, position: int) -> int:
+    def _end_chunk(self, data: Piece, position: int) -> int:
         """All of a chunk's content is here; the next chunk's size nearly always follows at once, without extensions."""
         found = _NEXT_SIZE.match(data, position)
         if found is None:
@@ -147,7 +148,7 @@ class ChunkedDecoder:
         self._begin_chunk(int(found[1], 16), found.end() - position - 2)
         return found.end()
 
-    def _take_size(self, data: bytes | memoryview, position: int) -> int:
+    def _take_size(self, data: Piece, position: int) -> int:
         found, position = self._take_line(_SIZE_LINE, MAX_SIZE_LINE, data, position)
         if found is None:
             return position
@@ -163,7 +164,7 @@ class ChunkedDecoder:
         self._left = size
         self._state = _DATA if size else _TRAILER
 
-    def _take_data_end(self, data: bytes | memoryview, position: int) -> int:
+    def _take_data_end(self, data: Piece, position: int) -> int:
         taken = data[position : position + 2 - len(self._line)]
         end = self._line + taken
         if end == b"\r\n":
@@ -175,7 +176,7 @@ class ChunkedDecoder:
             raise ProtocolError(Reason.BAD_REQUEST, "bare_lf" if end[:1] == b"\n" else "bad_chunk")
         return position + len(taken)
 
-    def _take_trailer(self, data: bytes | memoryview, position: int) -> int:
+    def _take_trailer(self, data: Piece, position: int) -> int:
         found, position = self._take_line(_TRAILER_LINE, MAX_TRAILERS - self._trailer_bytes, data, position)
         if found is None:
             return position
@@ -189,7 +190,7 @@ class ChunkedDecoder:
         return position
 
     def _take_line(
-        self, line: _LineForm, maximum: int, data: bytes | memoryview, position: int
+        self, line: _LineForm, maximum: int, data: Piece, position: int
     ) -> tuple[re.Match[bytes] | None, int]:
         """A whole line of at most ``maximum`` bytes before its CRLF, or None when its end is still to come."""
         waiting = self._line
@@ -209,6 +210,15 @@ class ChunkedDecoder:
         _judge_beginning(line, text, maximum)
         self._line = text
         return None, position + len(taken)
+
+
+def _moved_together(view: memoryview, pieces: list[memoryview]) -> memoryview:
+    """``pieces``, which lie in ``view`` in this order, one behind the other."""
+    size = 0
+    for piece in pieces:
+        view[size : size + len(piece)] = piece
+        size += len(piece)
+    return view[:size]
 
 
 def _judge_beginning(line: _LineForm, text: bytes, maximum: int) -> None:
@@ -234,14 +244,17 @@ class ContentReader:
         self.ended = False
         self.rest = b""
 
-    def feed(self, data: bytes | memoryview) -> bytes:
-        """The content in ``data``, copied. ProtocolError where the framing is broken or the content too large."""
+    def feed(self, data: Piece) -> Piece:
+        """The content in ``data``, as a part of it where that is a view, which may be changed.
+
+        Raises ProtocolError where the framing is broken or the content too large.
+        """
         if self._chunked is not None:
             content = self._chunked.feed(data)
             self.ended = self._chunked.done
             self.rest = self._chunked.rest
             return content
-        content = bytes(data[: self._remaining])
+        content = data[: self._remaining]
         self.rest = bytes(data[len(content) :])
         self._remaining -= len(content)
         self.ended = not self._remaining

@@ -32,7 +32,7 @@ from proxy.core.signing.mac import Hash, Match, Verification
 from proxy.core.signing.scheme import Method, Scheme, SecretForm
 from proxy.core.tokens import Secret
 from proxy.errors import Mistake
-from proxy.http1 import RequestHead
+from proxy.http1 import Piece, RequestHead
 from proxy.reasons import Reason
 
 PublicKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
@@ -224,10 +224,10 @@ class DigestVerification(Verification):
         self._transform = transform
         self._matched: list[bytes] = []
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: Piece) -> None:
         """Take the next bytes of the raw body."""
         if self._transform is not None:
-            chunk = self._transform.feed(chunk)
+            chunk = self._transform.feed(bytes(chunk))
         for track in self._tracks:
             track.running.update(chunk)
 

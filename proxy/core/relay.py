@@ -22,7 +22,7 @@ Rule 3: an event that a state does not list in ``REQUEST_HEARS`` or ``ANSWER_HEA
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from proxy.core.body import NO_BODY, BodyGate, Spill, gate_of
@@ -44,7 +44,7 @@ from proxy.core.states import (
     RequestState,
     Then,
 )
-from proxy.http1 import Framing, RequestHead, ResponseHead, as_chunk
+from proxy.http1 import Framing, Piece, RequestHead, ResponseHead, as_chunk
 from proxy.reasons import OBSERVABLE, Phase, Reason
 
 # -- ``Passage``: one message on its way through, a request to its upstream or an answer to its client.
@@ -59,23 +59,23 @@ class Passage:
 
     __slots__ = ("_chunked", "_pieces", "ended", "size")
 
-    def __init__(self, pieces: list[bytes], *, ended: bool) -> None:
-        """It has come so far; the list is taken over."""
+    def __init__(self, pieces: Sequence[Piece], *, ended: bool) -> None:
+        """It has come so far."""
         self._chunked = False
-        self._pieces = pieces
+        self._pieces = [*pieces]
         self.ended = ended
         self.size = 0
         for piece in pieces:
             self.size += len(piece)
 
-    def put(self, pieces: list[bytes], *, ended: bool) -> None:
+    def put(self, pieces: Sequence[Piece], *, ended: bool) -> None:
         """More content; ``ended`` where that was all."""
         self._pieces += pieces
         self.ended = ended
         for piece in pieces:
             self.size += len(piece)
 
-    def begin(self, head: bytes, *, chunked: bool) -> list[bytes]:
+    def begin(self, head: bytes, *, chunked: bool) -> list[Piece]:
         """The first bytes that leave: the head, and what has come."""
         self._chunked = chunked
         return [head, *self.take()]
@@ -84,7 +84,7 @@ class Passage:
         """What has come and not left, in one piece; it stays here."""
         return b"".join(self._pieces)
 
-    def take(self) -> list[bytes]:
+    def take(self) -> list[Piece]:
         """What has come since, as it leaves."""
         pieces, self._pieces = self._pieces, []
         return as_chunk(pieces, last=self.ended) if self._chunked else pieces
@@ -137,8 +137,8 @@ class Relay:
     _back: Passage = NOTHING  # of the answer, what the client may see
 
     # what the shell is given
-    to_client: list[bytes] = field(default_factory=list)
-    to_upstream: list[bytes] = field(default_factory=list)
+    to_client: list[Piece] = field(default_factory=list)
+    to_upstream: list[Piece] = field(default_factory=list)
     wishes: int = 0
     may_wait: bool = False  # of DIAL: for as long as the route and the provider wait
     keys: Keys = NO_KEYS  # of CLAIM
@@ -200,8 +200,10 @@ class Relay:
         self.gate.keep(body)
         self.content_ended()
 
-    def content(self, piece: bytes) -> None:
-        """More of the content, in the order it came. Raises OSError where the spill does not take it."""
+    def content(self, piece: Piece) -> None:
+        """More of the content, in the order it came; a view only while SENDING, which keeps nothing of it but copies.
+        Raises OSError where the spill does not take it.
+        """
         REQUEST_HEARS[self.request][CONTENT]
         out = self.gate.feed(piece)
         if out:
@@ -378,7 +380,7 @@ class Relay:
         self.spilled = self.gate.spilled()
         self._pass_on(self.gate.take())
 
-    def _pass_on(self, pieces: list[bytes]) -> None:
+    def _pass_on(self, pieces: Sequence[Piece]) -> None:
         """Content that may leave; what is admitted has its end with it, or behind what was spilled."""
         ended = self.request is ADMITTED and self.spilled is None
         if self.answer is NONE:
@@ -400,7 +402,7 @@ class Relay:
         self.wishes |= DIAL
         self.answer = ANSWER_MOVES[self.answer][DIALING]
 
-    def _relay(self, pieces: list[bytes]) -> None:
+    def _relay(self, pieces: list[Piece]) -> None:
         record, back = self.record, self._back
         self.to_client += pieces
         record.bytes_out = back.size

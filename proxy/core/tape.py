@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from proxy.core.keeping import KeepingRelay
 from proxy.core.relay import Relay
-from proxy.http1 import RequestHead, ResponseHead
+from proxy.http1 import Piece, RequestHead, ResponseHead
 from proxy.values import mutable
 
 #: Of an answer, so much is kept: what is wrong stands in its beginning.
@@ -41,7 +41,7 @@ class Tape:
         self._answer_room = ANSWER_BYTES
         self.answer_cut = False
 
-    def take(self, piece: bytes) -> None:
+    def take(self, piece: Piece) -> None:
         """A piece of the request's content, in order."""
         size = len(piece) + PIECE_BYTES
         ledger = self._ledger
@@ -50,7 +50,7 @@ class Tape:
             return
         ledger.free -= size
         self.taken += size
-        self.body.append(piece)
+        self.body.append(bytes(piece))
 
     def take_answer(self, content: list[bytes]) -> None:
         """Content of the answer, in order."""
@@ -90,7 +90,7 @@ class TapedRelay(Relay):
             self.tape.take(body)
         super().whole(body)
 
-    def content(self, piece: bytes) -> None:
+    def content(self, piece: Piece) -> None:
         """More of the content."""
         self.tape.take(piece)
         super().content(piece)

@@ -14,11 +14,11 @@ from proxy.core.exchange import Admit
 from proxy.core.overdue import overdue
 from proxy.core.policy import BodyMode
 from proxy.core.proxy_protocol import header_for
-from proxy.core.relay import AWAITING, CLAIM, DIAL, JUDGE, KEPT, OUTCOME, RECEIVING, RELAYING, Relay
+from proxy.core.relay import AWAITING, CLAIM, DIAL, JUDGE, KEPT, OUTCOME, RECEIVING, RELAYING, SENDING, Relay
 from proxy.errors import ProtocolError
-from proxy.http1 import CONTINUE, RequestHead, ResponseHead
+from proxy.http1 import CONTINUE, Piece, RequestHead, ResponseHead
 from proxy.net.duplicates import Ticket
-from proxy.net.flow import Pause, Reading, Writing
+from proxy.net.flow import LARGE_READ_BYTES, Pause, Reading, Writing
 from proxy.net.incoming import IncomingBody
 from proxy.net.pool import RETRY_S, Dial
 from proxy.net.site import Site
@@ -126,16 +126,18 @@ class Exchange:
             self._writing.write([CONTINUE])
         self._settle()
 
-    def take(self, data: bytes | memoryview) -> bytes:
+    def take(self, data: Piece) -> bytes:
         """What comes behind the head; gives back what lies behind the content. The exchange may be over by then."""
         relay, content = self.relay, self._content
         assert content is not None
         if relay.then is not None:
             return b""  # the step that ends it is on its way
+        if len(data) == LARGE_READ_BYTES:
+            self._reading.let_others()
         try:
             piece = content.feed(data)
             if piece:
-                relay.content(piece)
+                relay.content(piece if relay.answer is SENDING else bytes(piece))
         except ProtocolError as error:
             relay.refuse(error.reason, error.detail)
         except OSError:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import mmap
+import socket
+from collections.abc import Sequence
 from enum import IntEnum
 
+from proxy.http1 import Piece
 from proxy.net.clock import Clock
 from proxy.net.sockets import abort
 from proxy.net.tls_end import say_end
@@ -18,10 +21,10 @@ from proxy.net.tls_end import say_end
 #: One read takes at most this much: it bounds what a connection holds beyond its windows.
 READ_BYTES = 64 * 1024
 #: The same where an exchange has reserved enough for it: each read has a price of its own.
-LARGE_READ_BYTES = 256 * 1024
+LARGE_READ_BYTES = 1024 * 1024
 
-#: Reads of all connections land here and are copied out at once: a connection at rest holds no buffer. Mapped, so that
-#: only what a read has filled takes memory.
+#: Reads of all connections land here, and are used up or copied at once: a connection at rest holds no buffer. Mapped,
+#: so that only what a read has filled takes memory.
 LARGE_BUFFER = memoryview(mmap.mmap(-1, LARGE_READ_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 BUFFER = LARGE_BUFFER[:READ_BYTES]
 
@@ -34,9 +37,10 @@ class Pause(IntEnum):
     CONNECT = 4  # content waits for a connection to the upstream
     PIPELINED = 8  # the next request has to wait for this one's answer
     UNREAD = 16  # the client does not take the answers it has: the next request waits until it does
+    TURN = 32  # it has had its turn of the loop
 
 
-def write(transport: asyncio.Transport, pieces: list[bytes], *, secure: bool) -> None:
+def write(transport: asyncio.Transport, pieces: Sequence[Piece], *, secure: bool) -> None:
     """Give ``pieces`` to a transport: under TLS as one, since each write makes a record of its own."""
     if len(pieces) == 1:
         transport.write(pieces[0])
@@ -44,6 +48,21 @@ def write(transport: asyncio.Transport, pieces: list[bytes], *, secure: bool) ->
         transport.write(b"".join(pieces))
     elif pieces:
         transport.writelines(pieces)
+
+
+def unsent(sock: socket.socket, pieces: list[Piece]) -> list[Piece]:
+    """Give ``pieces`` to the kernel, past a transport that has nothing to write: it would keep what the kernel does not
+    take. Returns that, of which copies are the transport's to write.
+    """
+    try:
+        size = sock.sendmsg(pieces)
+    except OSError:
+        return pieces  # the transport finds out why
+    for number, piece in enumerate(pieces):
+        if size < len(piece):
+            return [memoryview(piece)[size:], *pieces[number + 1 :]]
+        size -= len(piece)
+    return []
 
 
 class Reading:
@@ -76,6 +95,11 @@ class Reading:
             self.transport.resume_reading()
         return True
 
+    def let_others(self) -> None:
+        """Read on when the loop has seen to the others: libuv reads up to 32 times in a row while it fills buffers."""
+        self.pause(Pause.TURN)
+        asyncio.get_running_loop().call_soon(self.resume, Pause.TURN)
+
     def resume_all(self) -> None:
         """Read on, whatever the reasons were: they ended with their exchange."""
         if self.reasons:
@@ -103,7 +127,7 @@ class Writing:
         self._since = 0.0
         self._bytes = 0
 
-    def write(self, pieces: list[bytes]) -> None:
+    def write(self, pieces: Sequence[Piece]) -> None:
         """Give bytes of an answer to the transport; a client that is gone gets nothing."""
         if self.transport is not None:
             write(self.transport, pieces, secure=self.secure)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from proxy.core.budget import Reservation
 from proxy.core.relay import Relay
 from proxy.net.apart import Job, Verdict
-from proxy.net.flow import BUFFER, LARGE_BUFFER, Pause, Reading
+from proxy.net.flow import BUFFER, LARGE_BUFFER, LARGE_READ_BYTES, Pause, Reading
 from proxy.net.site import Site
 from proxy.net.spill import SpillFile
 from proxy.net.turn import Ready
@@ -20,8 +20,8 @@ from proxy.net.turn import Ready
 BUDGET_WAIT_S = 15.0
 #: While a streamed body is under way it holds what is withheld and one write buffer, no longer a whole window.
 STREAMING_BYTES = 160 * 1024
-#: The same where there is plenty, and reads are large: up to one of them is withheld, another in the write buffer.
-GENEROUS_BYTES = 640 * 1024
+#: The same where there is plenty, and reads are large: the upstream may take nothing of one.
+GENEROUS_BYTES = STREAMING_BYTES + LARGE_READ_BYTES
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 from proxy.core.content import ChunkedDecoder
@@ -18,9 +19,9 @@ from proxy.core.policy import Endpoint
 from proxy.core.response_head import idle_limit_s, read_response_head
 from proxy.core.states import UPSTREAM_MOVES, UpstreamState
 from proxy.errors import ProtocolError
-from proxy.http1 import Framing, ResponseHead
+from proxy.http1 import Framing, Piece, ResponseHead
 from proxy.net.clock import NEVER
-from proxy.net.flow import write
+from proxy.net.flow import unsent, write
 from proxy.net.sockets import abort
 from proxy.net.turn import STAGED_BYTES, Turn
 from proxy.reasons import Reason
@@ -186,7 +187,7 @@ class UpstreamConnection(asyncio.Protocol):
         """What was given and has not reached the kernel yet."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
-    def start(self, sink: AnswerSink, method: bytes, pieces: list[bytes], *, complete: bool) -> None:
+    def start(self, sink: AnswerSink, method: bytes, pieces: Sequence[Piece], *, complete: bool) -> None:
         """Begin a request: its head and what there is of its content. ``complete`` where that is all."""
         assert self._transport is not None
         self._sink = sink
@@ -197,14 +198,18 @@ class UpstreamConnection(asyncio.Protocol):
         self.state = UPSTREAM_MOVES[self.state][AWAITING if complete else SENDING]
         write(self._transport, pieces, secure=self._secure)
 
-    def send(self, pieces: list[bytes], *, complete: bool) -> None:
-        """More of the request. Nothing is written once the upstream has answered early (threats R6)."""
+    def send(self, pieces: list[Piece], *, complete: bool) -> None:
+        """More of the request, none of which is kept but copies. Nothing is written once the upstream has answered
+        early (threats R6).
+        """
         if self.state is not SENDING:
             return
         if complete:
             self.state = UPSTREAM_MOVES[self.state][AWAITING]
         assert self._transport is not None
-        write(self._transport, pieces, secure=self._secure)
+        if not (self._secure or self.buffered_bytes or self._transport.is_closing()):
+            pieces = unsent(self._sock, pieces)
+        write(self._transport, [bytes(piece) for piece in pieces], secure=self._secure)
 
     def hand_over(self, sink: AnswerSink) -> None:
         """Tell ``sink`` of the answer from now on, and read it."""
@@ -306,7 +311,7 @@ class UpstreamConnection(asyncio.Protocol):
                 raise ProtocolError(Reason.UPSTREAM_INVALID, error.detail) from None
             if self._chunked.rest:
                 self._reusable = False
-            return ([content] if content else []), self._chunked.done
+            return ([bytes(content)] if content else []), self._chunked.done
         if self._remaining is None:
             return ([data] if data else []), False
         if len(data) > self._remaining:

@@ -142,7 +142,7 @@ def _unchunked(data: bytes) -> bytes | None:
         content = decoder.feed(data)
     except ProtocolError:
         return None
-    return content if decoder.done else None
+    return bytes(content) if decoder.done else None
 
 
 def _with_length(lines: list[bytes], length: int) -> list[bytes]:

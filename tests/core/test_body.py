@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from proxy.core.body import CRUMB_BYTES, WITHHELD_BYTES, BodyGate
 from proxy.core.policy import BodyMode
 from proxy.core.signatures import Verification
+from proxy.http1 import Piece
 from proxy.reasons import Reason
 from tests.core.handshaking import judge_whole
 
@@ -19,7 +20,7 @@ class FakeVerification(Verification):
         self.verdict = verdict
         self.seen = b""
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: Piece) -> None:
         self.seen += chunk
 
     def finish(self) -> str | Reason:

@@ -21,7 +21,7 @@ def decode(pieces, limit=None):
         for piece in pieces:
             # A view of a buffer that is written again at once: nothing may be kept of it.
             buffer = bytearray(piece)
-            content.append(decoder.feed(memoryview(buffer)))
+            content.append(bytes(decoder.feed(memoryview(buffer))))
             buffer[:] = b"!" * len(buffer)
     except ProtocolError as error:
         return error.reason, error.detail
@@ -57,6 +57,13 @@ def test_content(data, content):
 
 def test_what_comes_later_is_kept_apart():
     assert decode([b"1\r\nx\r\n0\r\n\r\na", b"b", b"", b"c"]) == (b"x", True, b"abc", 1)
+
+
+def test_content_stays_in_the_view_it_came_in():
+    buffer = bytearray(b"5\r\nhello\r\n8;a=b\r\n, world!\r\n3\r\n..")
+    content = ChunkedDecoder(None).feed(memoryview(buffer))
+    assert isinstance(content, memoryview)
+    assert (bytes(content), content.obj is buffer) == (b"hello, world!..", True)
 
 
 def test_the_middle_of_a_chunk_is_not_copied():

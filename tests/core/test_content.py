@@ -41,7 +41,7 @@ def test_any_cut_gives_the_content_and_what_follows(content: bytes, places: list
             continue
         # A view of a buffer that is written again at once: nothing may be kept of it.
         buffer = bytearray(data)
-        got += reader.feed(memoryview(buffer))
+        got += bytes(reader.feed(memoryview(buffer)))
         buffer[:] = b"!" * len(buffer)
         rest = reader.rest
     assert (got, rest, reader.ended) == (content, NEXT, True)

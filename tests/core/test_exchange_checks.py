@@ -20,7 +20,7 @@ from proxy.core.policy import BodyMode, Route, RouteTable
 from proxy.core.record import ExchangeRecord
 from proxy.core.signatures import Verification
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
-from proxy.http1 import RequestHead
+from proxy.http1 import Piece, RequestHead
 from proxy.reasons import Reason
 from tests.core.handshaking import KEY, NOW, PATH, WORD, head, judge_whole, route
 from tests.policies import policy
@@ -172,7 +172,7 @@ class TestObserving:
 
 
 class FakeVerification(Verification):
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: Piece) -> None:
         pass
 
     def finish(self) -> str:

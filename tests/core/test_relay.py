@@ -129,7 +129,7 @@ def _spoil_the_verdict(patch: pytest.MonkeyPatch) -> None:
 
 
 def _spoil_the_gate(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(BodyGate, "_release", BodyGate.take)
+    patch.setattr(BodyGate, "_hold_end", lambda self, piece: [*self.take(), piece])
 
 
 def _spoil_the_claim_of_a_verdict(patch: pytest.MonkeyPatch) -> None:

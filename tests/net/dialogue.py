@@ -36,6 +36,7 @@ from proxy.core.record import ExchangeRecord
 from proxy.core.schemes import find
 from proxy.core.signatures import SignatureCheck
 from proxy.core.tokens import Secret
+from proxy.http1 import Piece
 from proxy.net.client import ClientConnection
 from proxy.net.clock import Clock
 from proxy.net.flow import READ_BYTES
@@ -182,6 +183,12 @@ class FakeSocket:
 
     def __init__(self) -> None:
         self.linger: bytes | None = None
+        self.transport: FakeTransport | None = None
+
+    def sendmsg(self, pieces: list[Piece]) -> int:
+        """Past the transport, as much as the other end takes."""
+        assert self.transport is not None
+        return self.transport.pass_by(b"".join(pieces))
 
     def fileno(self) -> int:
         return QUIET[0].fileno()
@@ -264,6 +271,18 @@ class FakeTransport(asyncio.Transport):
             self.end = "reset" if self.sock.linger == RESET else "fin"
             self.world.loop.call_soon(self.lose, None)
 
+    def pass_by(self, data: bytes) -> int:
+        assert not self.outbox, "it would overtake what was written"
+        if self.lost or self.closing:
+            raise BrokenPipeError
+        size = len(data) if self.takes is None else min(self.takes, len(data))
+        if not size:
+            raise BlockingIOError
+        self.taken += data[:size]
+        if self.takes is not None:
+            self.takes -= size
+        return size
+
     # -- what the other end does
 
     def flush(self) -> None:
@@ -321,7 +340,7 @@ class End:
         self.protocol = protocol
         self.preface = b""  # of a connection to an upstream: what it was told of the client
         self.sock = sock or FakeSocket()
-        self.transport = FakeTransport(world, protocol, self.sock, tls=tls)
+        self.transport = self.sock.transport = FakeTransport(world, protocol, self.sock, tls=tls)
         world.transports.append(self.transport)
         protocol.connection_made(self.transport)
 

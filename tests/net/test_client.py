@@ -12,6 +12,7 @@ from proxy.core.addresses import AddressSet
 from proxy.core.policy import BodyMode
 from proxy.core.rate import RateRule
 from proxy.core.relay import Relay
+from proxy.http1 import Piece
 from proxy.net.leaving import LINGER_BYTES
 from proxy.reasons import Phase, Reason
 from tests.net.dialogue import OK, World, forged, policy, request, route, signed
@@ -789,11 +790,12 @@ def test_content_that_comes_while_content_is_taken_is_not_lost(monkeypatch) -> N
     whole = signed(b"abcdefgh")
     take = Relay.content
 
-    def take_and_read(relay: Relay, piece: bytes) -> None:
-        if piece == b"cd":
+    def take_and_read(relay: Relay, piece: Piece) -> None:
+        reads = piece == b"cd"
+        take(relay, piece)
+        if reads:
             sender.transport.inbox.append(whole[-4:])
             sender.transport.deliver()
-        take(relay, piece)
 
     monkeypatch.setattr(Relay, "content", take_and_read)
     sender >> whole[:-6]

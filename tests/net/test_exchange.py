@@ -15,6 +15,7 @@ from proxy.core.policy import BodyMode, Endpoint
 from proxy.core.relay import ON_LOOP_BYTES
 from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.scheme import BodyForm, Document
+from proxy.net.flow import LARGE_READ_BYTES
 from proxy.net.incoming import BUDGET_WAIT_S, GENEROUS_BYTES
 from proxy.net.spill import SpillFile
 from proxy.reasons import Phase, Reason
@@ -937,6 +938,25 @@ def test_a_slow_upstream_slows_its_own_sender(path: bytes) -> None:
     world.over(DELIVERED, DELIVERED)
 
 
+@pytest.mark.parametrize("path", [b"/hook", b"/free"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_what_streams_comes_to_the_byte_however_much_of_it_is_taken(path: bytes, chunked: bool) -> None:
+    world = World()
+    sender = world.sender()
+    body = bytes(range(256)) * 16_000
+    data, heard = signed(body, path=path, chunked=chunked), b""
+    sender >> data[:400_000]
+    for at in range(400_000, len(data), 700_001):
+        world.upstream.take(at % 300_007)
+        sender >> data[at : at + 700_001]
+        world.upstream.take(None)
+        heard += world.upstream.hear()
+    assert content(heard) == body
+    world.upstream >> OK
+    sender << ANSWERED
+    world.over(DELIVERED)
+
+
 def test_a_slow_sender_slows_its_own_upstream() -> None:
     world = World()
     sender = world.sender()
@@ -1182,6 +1202,22 @@ def test_who_waits_too_long_for_the_budget_is_told_to_come_back() -> None:
     world.over(Reason.OVERLOADED, Reason.SENDER_GONE)
 
 
+def test_a_stream_waits_for_its_turn_of_the_loop_after_each_large_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    sender = world.sender()
+    pauses: list[int] = []
+    data = signed(BIG * 14)
+    sender >> data[:600_000]
+    pause = sender.transport.pause_reading
+    monkeypatch.setattr(sender.transport, "pause_reading", lambda: pauses.append(1) or pause())
+    sender >> data[600_000:]
+    assert sender.is_read
+    assert len(pauses) == (len(data) - 600_000) // LARGE_READ_BYTES
+    world.upstream >> OK
+    sender << ANSWERED
+    world.over(DELIVERED)
+
+
 def test_a_stream_takes_more_where_there_is_plenty_and_gives_it_back_where_there_is_not() -> None:
     world = World()
     sender = world.sender()
@@ -1290,7 +1326,7 @@ def test_a_body_that_takes_too_long_at_a_good_rate() -> None:
 def test_a_sender_that_we_do_not_read_is_not_late() -> None:
     world = World(route(b"/hook", request_timeout_s=300.0))
     sender = world.sender()
-    data = signed(BIG * 4)
+    data = signed(BIG * 12)
     sender >> data[:100_000]
     world.upstream.take(0)
     sender >> data[100_000:]
@@ -1314,7 +1350,7 @@ def test_the_whole_request_has_a_deadline_and_it_blames_the_right_one(stage: str
     world = World(route(b"/hook", body_timeout_s=500.0, body_min_rate=0))
     world.pool.connects = stage != "dial"
     sender = world.sender()
-    data = signed(BIG * 4)
+    data = signed(BIG * 12)
     sender >> data[:100_000]
     if stage == "upstream":
         world.upstream.take(0)

@@ -224,6 +224,34 @@ def test_whether_it_is_stale(happens: Callable[[socket.socket], object], *, stal
             assert connection.is_stale is stale
 
 
+@pytest.mark.parametrize("taken", [0, 1, 4, 6, 10])
+def test_of_what_it_sends_nothing_is_kept_but_copies(stage: Stage, taken: int) -> None:
+    stage.ask(data=b"head", complete=False)
+    stage.app << b"head"
+    stage.app.take(taken)
+    buffer = bytearray(b"abcdef")
+    stage.connection.send([b"1234", memoryview(buffer)[1:]], complete=False)
+    buffer[:] = bytes(6)
+    stage.connection.send([b"...", memoryview(b"567")], complete=True)
+    assert stage.connection.buffered_bytes == 15 - taken
+    stage.app.take(None) << b"1234bcdef...567"
+
+
+def test_what_goes_past_a_transport_does_not_overtake_what_is_in_it(stage: Stage) -> None:
+    stage.app.take(2)
+    stage.ask(data=b"head", complete=False)
+    stage.app.transport.takes = 100  # the loop has not seen it yet
+    stage.connection.send([b"1234"], complete=True)
+    stage.app.take(None) << b"head1234"
+
+
+def test_a_connection_that_is_gone_takes_nothing(stage: Stage) -> None:
+    stage.ask(data=b"head", complete=False)
+    stage.app.transport.closing = True
+    stage.connection.send([b"1234"], complete=False)
+    stage.app << b"head"
+
+
 def test_pace(stage: Stage) -> None:
     stage.app.take(0)
     stage.ask(complete=False)

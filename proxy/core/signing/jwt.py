@@ -18,7 +18,7 @@ from proxy.core.signing.evidence import MALFORMED, MISSING, EvidenceReader
 from proxy.core.signing.mac import Judge, Verification
 from proxy.core.signing.scheme import Claims, Scheme
 from proxy.core.signing.whole import WholeVerification
-from proxy.http1 import RequestHead
+from proxy.http1 import Piece, RequestHead
 from proxy.reasons import Reason
 
 _ORIGIN = re.compile(rb"https?://[^/?#]+")
@@ -66,7 +66,7 @@ class TokenVerification(Verification):
         self._running = hashlib.sha256()
         self._empty = True
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: Piece) -> None:
         """Take the next bytes of the raw body."""
         self._running.update(chunk)
         self._empty = self._empty and not chunk
@@ -99,7 +99,7 @@ class UncoveredVerification(Verification):
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: Piece) -> None:
         """Nothing of it counts."""
 
     def finish(self) -> str | Reason:

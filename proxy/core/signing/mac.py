@@ -19,7 +19,7 @@ from proxy.core.signing.escapes import Transform, make_transform
 from proxy.core.signing.evidence import EvidenceReader
 from proxy.core.signing.scheme import BodyForm, Method, Scheme
 from proxy.core.tokens import Secret
-from proxy.http1 import RequestHead
+from proxy.http1 import Piece, RequestHead
 from proxy.reasons import Reason
 from proxy.values import frozen
 
@@ -35,7 +35,7 @@ class Hash(Protocol):
     def copy(self) -> Self:
         """Another object in this state."""
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: Piece, /) -> None:
         """Take more."""
 
     def digest(self) -> bytes:
@@ -52,7 +52,7 @@ class Verification(Protocol):
     #: Each chunk is rewritten before it is hashed.
     rewrites: ClassVar[bool] = False
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: Piece) -> None:
         """Take the next bytes of the raw body."""
 
     def finish(self) -> str | Reason:
@@ -99,7 +99,7 @@ class MacVerification(Verification):
             for running in self._running:
                 running.update(prefix)
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: Piece) -> None:
         """Take the next bytes of the raw body."""
         for running in self._running:
             running.update(chunk)
@@ -136,10 +136,10 @@ class TransformedVerification(MacVerification):
         super().__init__([one for _ in forms for one in live], signatures, prefix, suffix)
         self._transforms: list[Transform | None] = [make_transform(form) for form in forms for _ in live]
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: Piece) -> None:
         """Take the next bytes of the raw body."""
         for running, transform in zip(self._running, self._transforms, strict=True):
-            running.update(chunk if transform is None else transform.feed(chunk))
+            running.update(chunk if transform is None else transform.feed(bytes(chunk)))
 
     def finish(self) -> str | Reason:
         """The name of the secret that matched, or why none did."""
@@ -166,13 +166,14 @@ class ShapedVerification(MacVerification):
         self._came = False
         self._first = self._last = b""
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: Piece) -> None:
         """Take the next bytes of the raw body."""
         super().update(chunk)
-        self._came = self._came or bool(chunk)
-        self._first = self._first or chunk.lstrip(_BLANKS)[:1]
+        text = bytes(chunk)
+        self._came = self._came or bool(text)
+        self._first = self._first or text.lstrip(_BLANKS)[:1]
         if self._shape[1]:
-            self._last = chunk.rstrip(_BLANKS)[-1:] or self._last
+            self._last = text.rstrip(_BLANKS)[-1:] or self._last
 
     def finish(self) -> str | Reason:
         """The name of the secret that matched, or why none did."""
@@ -189,7 +190,7 @@ class HeadVerification(MacVerification):
 
     __slots__ = ()
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: Piece) -> None:
         """Nothing of it counts."""
 
 

@@ -23,7 +23,7 @@ from proxy.core.signing.evidence import MALFORMED, MISSING, Evidence, EvidenceRe
 from proxy.core.signing.mac import Judge, Verification
 from proxy.core.signing.scheme import Document, Method, Scheme
 from proxy.core.signing.template import FOUND_IN_BODY, Context, Slot, single_param
-from proxy.http1 import RequestHead
+from proxy.http1 import Piece, RequestHead
 from proxy.reasons import Reason
 
 
@@ -39,7 +39,7 @@ class WholeVerification(Verification):
         self._marks = marks
         self._chunks: list[bytes] = []
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: Piece) -> None:
         """Take the next bytes of the raw body."""
         self._chunks.append(bytes(chunk))
 
