@@ -21,7 +21,7 @@ from proxy.console.kept import Json
 from proxy.console.replay import ANSWERED_S
 from proxy.core.search import SearchError
 from proxy.net.http_server import JSON, Answer, Request
-from proxy.net.private import PrivateError
+from proxy.net.private import ANSWER_S, PrivateError
 
 MAX_LIMIT = 1000
 MAX_WAIT_S = 600.0
@@ -45,7 +45,7 @@ class AskedWorker(Protocol):
     """What the console asks of the worker that it is a part of."""
 
     @property
-    def describe(self) -> Callable[[], Awaitable[dict[str, object]]]:
+    def describe(self) -> Callable[[], Awaitable[dict[str, Any]]]:
         """The configuration in force and the state of the parts, of all workers."""
 
     def reload(self) -> None:
@@ -82,9 +82,7 @@ class Api:
 
     async def _deliveries(self, request: Request, _visitor: Visitor) -> Answer:
         asked = request.query
-        limit = _number(asked, "limit", 100, MAX_LIMIT)
-        query = self._query(asked.get("q", ""))
-        after = asked.get("after", "")
+        limit, query, after = _limit(asked), self._query(asked.get("q", "")), asked.get("after", "")
         found = await self._crew.ask_all("deliveries", query=query, limit=limit + 1, after=after)
         stored = await self._crew.desk.stored(self._crew.desk.read(query), limit + 1, after)
         # What is both in memory and in the file is one.
@@ -94,7 +92,9 @@ class Api:
         return _json({"deliveries": rows[:limit], "next": more, "counts": _summed(one["counts"] for one in found)})
 
     async def _delivery(self, request: Request, visitor: Visitor) -> Answer:
-        name = request.params["id"]
+        return await self._seen(request.params["id"], visitor)
+
+    async def _seen(self, name: str, visitor: Visitor) -> Answer:
         found = await self._crew.ask_first("delivery", id=name) or await self._crew.desk.stored_one(name)
         if found is None:
             raise _no_delivery(name)
@@ -111,11 +111,7 @@ class Api:
                 name = await self._first(query, only_new=only_new)
         except TimeoutError:
             raise ApiProblem(408, f"no delivery matched within {patience_s:g} s", "send one, or ask for less") from None
-        found = await self._crew.ask_first("delivery", id=name)
-        if found is None:
-            raise _no_delivery(name)
-        self._audit_of(visitor, "saw the delivery", name, "shown")
-        return _json(found)
+        return await self._seen(name, visitor)
 
     async def _first(self, query: str, *, only_new: bool) -> str:
         """The id of the newest delivery that matches and is kept, or of the next one that comes."""
@@ -130,20 +126,16 @@ class Api:
             return await _next_delivery(events)
 
     async def _export(self, request: Request, visitor: Visitor) -> Answer:
-        name, form = request.params["id"], request.query.get("as", "raw")
-        found = await self._crew.ask_first("export", id=name, form=form)
-        if found is None:
-            raise await self._not_in_memory(name)
+        form = request.query.get("as", "raw")
+        found = await self._ask_of_one("export", request, form=form)
         if "what" in found:
             raise ApiProblem(400, **found)
-        self._audit_of(visitor, f"exported as {form} the delivery", name, "shown")
+        self._audit_of(visitor, f"exported as {form} the delivery", request.params["id"], "shown")
         return _json(found)
 
     async def _replay(self, request: Request, visitor: Visitor) -> Answer:
         name = request.params["id"]
-        found = await self._crew.ask_first("replay", ANSWERED_S, id=name, how=_content(request))
-        if found is None:
-            raise await self._not_in_memory(name)
+        found = await self._ask_of_one("replay", request, ANSWERED_S, how=_content(request))
         if "what" in found:
             self._audit_of(visitor, "asked to replay the delivery", name, found["what"])
             raise ApiProblem(409, **found)
@@ -152,14 +144,23 @@ class Api:
         return _json(found)
 
     async def _keep(self, request: Request, visitor: Visitor) -> Answer:
-        name = request.params["id"]
-        found = await self._crew.ask_first("keep", id=name, how=_content(request))
-        if found is None:
-            raise await self._not_in_memory(name)
-        self._audit_of(visitor, "kept as a test the delivery", name, found.get("file") or found["what"])
+        found = await self._ask_of_one("keep", request, how=_content(request))
+        result = found.get("file") or found["what"]
+        self._audit_of(visitor, "kept as a test the delivery", request.params["id"], result)
         if "what" in found:
             raise ApiProblem(409, **found)
         return _json(found)
+
+    async def _ask_of_one(self, question: str, request: Request, within_s: float = ANSWER_S, **more: object) -> Any:
+        """What is answered of a delivery that is in memory as it came."""
+        name = request.params["id"]
+        found = await self._crew.ask_first(question, within_s, id=name, **more)
+        if found is None and await self._crew.desk.stored_one(name) is not None:
+            what = "only the file has it, masked, and not as it came: the worker that took it has ended"
+            raise ApiProblem(409, what, "have the provider send it again")
+        if found is None:
+            raise _no_delivery(name)
+        return found
 
     # -- the stream
 
@@ -180,9 +181,9 @@ class Api:
 
     async def _routes(self, _request: Request, _visitor: Visitor) -> Answer:
         described, found = await asyncio.gather(self._worker.describe(), self._crew.ask_all("history"))
-        hours, routes = merge(one["points"] for one in found), _list(described["routes"])
+        hours, routes = merge(one["points"] for one in found), described["routes"]
         names = [str(route["name"]) for route in routes]
-        paused = await self._ask_queue("/queue/paused", {"routes": names}) or {}
+        paused = await self._crew.ask_here("POST", "/queue/paused", {"routes": names}) or {}
         nothing: Json = {"hour": None, "points": []}
         rows = [
             {**route, **hours.get(name, nothing), "pausable": name in paused, "paused": paused.get(name, False)}
@@ -193,34 +194,28 @@ class Api:
     async def _pause(self, request: Request, visitor: Visitor) -> Answer:
         name, word = request.params["name"], request.head.path.decode("latin-1").rpartition("/")[2]
         described = await self._worker.describe()
-        if name not in {route["name"] for route in _list(described["routes"])}:
+        if name not in {route["name"] for route in described["routes"]}:
             raise ApiProblem(404, f"there is no route {name!r}", "GET /api/v1/routes lists them")
-        found = await self._ask_queue(f"/queue/{word}", {"route": name})
+        found = await self._crew.ask_here("POST", f"/queue/{word}", {"route": name})
         self._audit_of(visitor, f"{word}d the route", name, "done" if found is not None else "it keeps nothing")
         if found is None:
-            raise ApiProblem(
-                409, f"the route {name!r} keeps nothing: what comes would go on", 'write deliver = "fallback" there'
-            )
+            what = f"the route {name!r} keeps nothing: what comes would go on"
+            raise ApiProblem(409, what, 'write deliver = "fallback" there')
         return _json({"route": name, "paused": word == "pause"})
 
     async def _queue(self, request: Request, _visitor: Visitor) -> Answer:
         asked = request.query
-        limit = _number(asked, "limit", 100, MAX_LIMIT)
-        query = self._query(asked.get("q", ""))
-        found = await self._ask_queue("/queue/list", {"q": query, "limit": limit, "after": asked.get("after", "")})
+        meant = {"q": self._query(asked.get("q", "")), "limit": _limit(asked), "after": asked.get("after", "")}
+        found = await self._crew.ask_here("POST", "/queue/list", meant)
         return _json(found if found is not None else {"configured": False, "records": [], "next": None})
 
     async def _queue_act(self, request: Request, visitor: Visitor) -> Answer:
         name, word = request.params["id"], request.head.path.decode("latin-1").rpartition("/")[2]
-        found = await self._ask_queue(f"/queue/{word}", {"ids": [name]})
+        found = await self._crew.ask_here("POST", f"/queue/{word}", {"ids": [name]})
         self._audit_of(visitor, f"{word} of the queue's", name, "done" if found else "there is none")
         if not found:
             raise ApiProblem(404, f"the queue has no delivery {name[:80]!r}", "GET /api/v1/queue lists them")
         return _json(found)
-
-    async def _ask_queue(self, place: str, content: object = None) -> Any:
-        """What the queue answers; None where there is none, or it has no such thing."""
-        return await self._crew.ask_here("POST", place, {} if content is None else content)
 
     async def _reload(self, _request: Request, visitor: Visitor) -> Answer:
         try:
@@ -241,13 +236,6 @@ class Api:
         return Answer(200, JSON, OPENAPI)
 
     # -- common to them
-
-    async def _not_in_memory(self, name: str) -> ApiProblem:
-        """Why there is nothing to send or to give of it."""
-        if await self._crew.desk.stored_one(name) is None:
-            return _no_delivery(name)
-        what = "only the file has it, masked, and not as it came: the worker that took it has ended"
-        return ApiProblem(409, what, "have the provider send it again")
 
     def _query(self, text: str) -> str:
         """Search words, once they are known to be some."""
@@ -285,9 +273,8 @@ def _content(request: Request) -> Json:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise ApiProblem(
-            400, "the content is no JSON object", 'send {} or what openapi.json says, as "application/json"'
-        )
+        mend = 'send {} or what openapi.json says, as "application/json"'
+        raise ApiProblem(400, "the content is no JSON object", mend)
     return found
 
 
@@ -295,10 +282,10 @@ def _no_delivery(name: str) -> ApiProblem:
     return ApiProblem(404, f"no delivery {name[:80]!r} is kept", "GET /api/v1/deliveries lists those that are")
 
 
-def _number(asked: Mapping[str, str], name: str, otherwise: int, most: int) -> int:
-    text = asked.get(name, str(otherwise))
-    if not text.isascii() or not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= most:
-        raise ApiProblem(400, f"{name} is no number from 1 to {most}", f"write {name}={otherwise}")
+def _limit(asked: Mapping[str, str]) -> int:
+    text = asked.get("limit", "100")
+    if not text.isascii() or not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= MAX_LIMIT:
+        raise ApiProblem(400, f"limit is no number from 1 to {MAX_LIMIT}", "write limit=100")
     return int(text)
 
 
@@ -310,11 +297,6 @@ def _seconds(text: str) -> float:
     if not 0 < found <= MAX_WAIT_S:
         raise ApiProblem(400, f"`for` is no time up to {MAX_WAIT_S:g} s", "write for=30s")
     return found
-
-
-def _list(value: object) -> list[Json]:
-    assert isinstance(value, list)
-    return value
 
 
 def _summed(counts: Iterable[Json]) -> Json:

@@ -11,11 +11,11 @@ import asyncio
 import heapq
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from proxy.config.settings import ConsoleSettings
 from proxy.console.kept import OVERHEAD_BYTES, KeptExchange
 from proxy.console.masking import Maskings
+from proxy.console.store import DeliveryFile
 from proxy.core.addresses import Peer
 from proxy.core.keeping import KeepingRelay
 from proxy.core.particulars import Arrival
@@ -139,13 +139,6 @@ MAX_VIEWERS = 32
 MAX_BAD_BYTES = 16 * 1024
 
 
-class KeptStore(Protocol):
-    """Where deliveries outlive the process."""
-
-    def add(self, kept: KeptExchange) -> None:
-        """Take one; never blocks."""
-
-
 class Viewer:
     """One that looks on. ``wants`` says which deliveries; those that are kept and that it misses are counted in
     ``missed``, and those that are not kept in the capture's ``skipped``, once for all that look on.
@@ -232,7 +225,7 @@ class Capture:
         self.rings = Rings(settings.keep, settings.keep_bytes - under_way)
         self.maskings = Maskings()
         self.viewers: set[Viewer] = set()
-        self.store: KeptStore | None = None
+        self.store: DeliveryFile | None = None  # where deliveries outlive the process
         self._admitted = IntakePace(settings.keep)
         self._refused = IntakePace(max(settings.keep // REFUSED_PART, 1))
         self.seen = 0

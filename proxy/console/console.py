@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,13 +19,13 @@ from proxy.console import access
 from proxy.console.access import ACT, FORGET, READ, Access, Visitor, session_key
 from proxy.console.api import Api, AskedWorker, Place, answered
 from proxy.console.capture import Capture
-from proxy.console.desk import Crew, Desk, Private
+from proxy.console.desk import Crew, Desk, Private, Question
 from proxy.console.export import FORMS, export, keep
 from proxy.console.history import History
-from proxy.console.kept import Json
+from proxy.console.kept import Json, KeptExchange
 from proxy.console.pages import Pages
 from proxy.console.replay import Replayer
-from proxy.console.store import Bounds, DeliveryFile
+from proxy.console.store import DeliveryFile
 from proxy.errors import Mistake
 from proxy.http1 import RequestHead
 from proxy.net.http_server import JSON, TEXT, Answer, Answering, HttpServer, Paths, Places, Request
@@ -59,26 +59,23 @@ class Console:
         """
         self.capture = site.capture = Capture(settings, site)
         self.server = HttpServer(self._judge, max_content=self._max_content)
-        self._desk = Desk(self.capture, site)
+        desk = self._desk = Desk(self.capture, site)
         if settings.store is not None:
-            bounds = Bounds(settings.keep, settings.keep_bytes, settings.max_age_s)
-            masks, now = self.capture.maskings, site.clock.wall
-            self._desk.file = DeliveryFile(settings.store, bounds, lambda kept: masks.of(kept.route), now, audit)
-            self.capture.store = self._desk.file
+            self.capture.store = DeliveryFile(settings, self.capture.maskings, site.clock.wall, audit)
         self._replayer = Replayer(self.capture, site)
         self._state_dir = state_dir
         self._history = History(site.metrics, site.loop)
         self._history.begin(site.clock.wall())
         self.places: list[str] = []  # where it listens, as a browser writes it
-        questions = {
-            "deliveries": self._deliveries,
-            "delivery": lambda asked: self._desk.delivery(str(asked["id"])),
-            "counts": self._counts,
-            "history": self._hour,
-            "redeem": self._redeem,
-            "export": self._export,
-            "replay": self._replay,
-            "keep": self._keep,
+        questions: dict[str, Question] = {
+            "deliveries": lambda asked: desk.deliveries(desk.read(asked["query"]), asked["limit"], asked["after"]),
+            "delivery": lambda asked: desk.delivery(asked["id"]),
+            "counts": lambda _: desk.counts(),
+            "history": lambda _: {"points": self._history.plain(desk.now)},
+            "redeem": lambda asked: desk.redeem(asked["token"]),
+            "export": partial(self._of_one, self._export),
+            "replay": partial(self._of_one, self._replay),
+            "keep": partial(self._of_one, self._keep),
         }
         self._crew = Crew(self._desk, private, questions)
         private.paths.add("POST /console/link", self._link)
@@ -129,9 +126,8 @@ class Console:
             return found
         if head.method not in _READING:
             if not visitor.may_act:
-                self._audit(
-                    f"audit: {visitor.name} may not {head.method.decode()} {head.path.decode('latin-1')[:80]}: refused"
-                )
+                what = f"{head.method.decode()} {head.path.decode('latin-1')[:80]}"
+                self._audit(f"audit: {visitor.name} may not {what}: refused")
                 return Answer(403, TEXT, b"act_required\n")
             # What a page of another site can send without being asked first has another type.
             if request.content and not (head.get(b"content-type") or b"").lower().startswith(JSON):
@@ -172,43 +168,26 @@ class Console:
 
     # -- questions of all workers
 
-    async def _deliveries(self, asked: Json) -> Any:
-        query = self._desk.read(str(asked["query"]))
-        return await self._desk.deliveries(query, int(str(asked["limit"])), str(asked["after"]))
-
-    async def _counts(self, _asked: Json) -> Any:
-        return self._desk.counts()
-
-    async def _hour(self, _asked: Json) -> Any:
-        return {"points": self._history.plain(self._desk.now)}
-
-    async def _export(self, asked: Json) -> Any:
-        kept = self._desk.find(str(asked["id"]))
-        if kept is None:
-            return None
-        found = export(kept, self.capture.maskings.of(kept.route), str(asked["form"]))
-        if found is None:
-            return {
-                "what": "it cannot be exported in that form",
-                "mend": f"write as={' or as='.join(FORMS)}, of what has a head",
-            }
-        return found
-
-    async def _replay(self, asked: Any) -> Any:
-        kept = self._desk.find(str(asked["id"]))
-        if kept is None:
-            return None
+    async def _of_one(self, act: Callable[[KeptExchange, Any], Awaitable[Json]], asked: Any) -> Any:
+        """What comes of ``act`` with the delivery that is named, or what was mistaken; None where it is not here."""
+        kept = self._desk.find(asked["id"])
         try:
-            return await self._replayer.replay(kept, asked["how"])
+            return None if kept is None else await act(kept, asked)
         except Mistake as mistake:
             return {"what": mistake.what, "mend": mistake.mend}
 
-    async def _keep(self, asked: Any) -> Any:
-        kept = self._desk.find(str(asked["id"]))
-        return None if kept is None else keep(kept, asked["how"], self._state_dir)
+    async def _export(self, kept: KeptExchange, asked: Any) -> Json:
+        found = export(kept, self.capture.maskings.of(kept.route), asked["form"])
+        if found is None:
+            what, mend = "it cannot be exported in that form", f"write as={' or as='.join(FORMS)}, of what has a head"
+            raise Mistake(what, mend)
+        return found
 
-    async def _redeem(self, asked: Json) -> Any:
-        return self._desk.redeem(str(asked["token"]))
+    async def _replay(self, kept: KeptExchange, asked: Any) -> Json:
+        return await self._replayer.replay(kept, asked["how"])
+
+    async def _keep(self, kept: KeptExchange, asked: Any) -> Json:
+        return keep(kept, asked["how"], self._state_dir)
 
 
 class SparingAudit:

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from functools import partial
@@ -23,7 +23,6 @@ from proxy.config.endpoints import ListenAddress
 from proxy.config.settings import ConsoleSettings
 from proxy.console.capture import Capture, Viewer
 from proxy.console.kept import Json, KeptExchange, detail, evidence_of, searched, summary
-from proxy.console.store import DeliveryFile
 from proxy.core.search import Query, SearchError, parse_query
 from proxy.net.apart import SWITCH_S
 from proxy.net.http_server import JSON, TEXT, Answer, Paths, Request
@@ -51,15 +50,14 @@ class Desk:
     def __init__(self, capture: Capture, site: Site) -> None:
         self.capture = capture
         self._site = site
-        self.file: DeliveryFile | None = None  # what outlives the process
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hookward-console")
         self._links: dict[str, tuple[float, str]] = {}  # token -> (until, scope)
 
     def close(self) -> None:
         """End the thread."""
         self._thread.shutdown(wait=True, cancel_futures=True)
-        if self.file is not None:
-            self.file.close()
+        if self.capture.store is not None:
+            self.capture.store.close()
 
     @property
     def now(self) -> float:
@@ -81,15 +79,13 @@ class Desk:
 
     async def stored(self, query: Query, limit: int, before: str) -> list[Json]:
         """Those in the file that match, of all workers and of before the start, the newest first."""
-        if self.file is None:
-            return []
-        return await self._apart(self.file.search, query, limit, before)
+        file = self.capture.store
+        return [] if file is None else await self._apart(file.search, query, limit, before)
 
     async def stored_one(self, name: str) -> Json | None:
         """All of one that is in the file."""
-        if self.file is None:
-            return None
-        return await self._apart(self.file.find, name)
+        file = self.capture.store
+        return None if file is None else await self._apart(file.find, name)
 
     def matches(self, query: Query, kept: KeptExchange) -> bool:
         """Whether search words find it. Nothing that is masked is found."""
@@ -231,7 +227,7 @@ MAX_WAITING = 1000
 
 NOT_FOUND = 404
 
-Question = Callable[[Json], Awaitable[Any]]
+Question = Callable[[Any], Any]  # may give something to be awaited
 
 
 class Private(Protocol):
@@ -261,14 +257,14 @@ class Crew:
     async def ask_all(self, question: str, **params: object) -> list[Any]:
         """What each worker answers, this one first; those that do not answer are left out."""
         others = (self._ask(end, question, params) for end in self._siblings())
-        own, *found = await asyncio.gather(self._questions[question](params), *others)
+        own, *found = await asyncio.gather(self._own(question, params), *others)
         return [own, *(one for one in found if one is not None)]
 
     async def ask_first(self, question: str, within_s: float = ANSWER_S, **params: object) -> Any:
         """The first answer that is not None, each within ``within_s`` seconds. One is asked after the other, for
         several may have what is named by the provider's delivery id, and what is to be done is to be done once.
         """
-        found = await self._questions[question](params)
+        found = await self._own(question, params)
         for end in self._siblings():
             if found is not None:
                 break
@@ -291,6 +287,10 @@ class Crew:
         ends = [] if folder is None else find([folder], self._private.process)
         return [end for end in ends if end.worker != os.getpid()]
 
+    async def _own(self, question: str, params: Mapping[str, object]) -> Any:
+        found = self._questions[question](params)
+        return await found if asyncio.iscoroutine(found) else found
+
     async def _ask(
         self, end: PrivateEnd, question: str, params: Mapping[str, object], within_s: float = ANSWER_S
     ) -> Any:
@@ -299,11 +299,11 @@ class Crew:
         return None
 
     async def _asked(self, request: Request) -> Answer:
-        question = self._questions.get(request.params["question"])
-        params = json.loads(request.content)
-        if question is None:
+        question = request.params["question"]
+        if question not in self._questions:
             return Answer(404, TEXT, b"there is no such path\n")
-        return Answer(200, JSON, json.dumps(await question(params)).encode("ascii"))
+        found = await self._own(question, json.loads(request.content))
+        return Answer(200, JSON, json.dumps(found).encode("ascii"))
 
     # -- streams
 

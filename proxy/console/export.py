@@ -11,13 +11,14 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from proxy.config.guarded_files import make_folder, write_private
 from proxy.console.kept import Json, KeptExchange, content, shown_target
 from proxy.console.masking import Masking
-from proxy.http1 import Framing, RequestHead, utc_text, write_request_head
+from proxy.http1 import Framing, RequestHead, ResponseHead, utc_text, write_request_head
 
 #: A word that begins with none of a program's own signs, and is ASCII that can be read.
 _PLAIN = re.compile(rb"[\x20-\x7e]*")
@@ -27,16 +28,14 @@ _MAX_ARGUMENT = 64 * 1024
 
 def export(kept: KeptExchange, masking: Masking, form: str) -> Json | None:
     """The delivery in a form of ``FORMS``; None where there is no such form."""
-    write = FORMS.get(form)
     head = kept.head
-    if write is None or head is None:
+    if form not in FORMS or head is None:
         return None
+    write, ending = FORMS[form]
     data = write(kept, head, masking)
-    try:
+    text = None
+    with suppress(UnicodeDecodeError):
         text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        text = None
-    ending = {"curl": "sh", "raw": "http", "har": "har"}[form]
     return {"as": form, "name": f"{kept.id}.{ending}", "text": text, "base64": b64encode(data).decode("ascii")}
 
 
@@ -54,14 +53,8 @@ def as_curl(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
     body = masking.body(kept.content)
     url = b"%b://%b/" % (kept.record.scheme.encode("ascii"), head.host or b"localhost")
     method = [b"--head"] if head.method == b"HEAD" else [b"-X", quoted(head.method)]
-    words = [
-        b"curl",
-        b"--globoff",
-        b"--path-as-is",
-        *method,
-        b"--request-target",
-        quoted(shown_target(kept, head, masking)),
-    ]
+    target = quoted(shown_target(kept, head, masking))
+    words = [b"curl", b"--globoff", b"--path-as-is", *method, b"--request-target", target]
     given = {name for name, _ in head.fields}
     # What curl adds of itself is taken out where it did not come.
     words += [part for name in (b"User-Agent", b"Accept", b"Content-Type", b"Expect") if name.lower() not in given
@@ -119,11 +112,7 @@ def as_har(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
             "cookies": [],
             "headersSize": len(kept.raw),
             "bodySize": record.bytes_in,
-            "postData": {
-                "mimeType": (head.get(b"content-type") or b"").decode("latin-1"),
-                "text": body["text"],
-                **({"encoding": "base64"} if body["encoding"] == "base64" else {}),
-            },
+            "postData": _har_content(body, head),
         },
         "response": {
             "status": record.status,
@@ -131,12 +120,7 @@ def as_har(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
             "httpVersion": "HTTP/1.1",
             "headers": [] if answer is None else _named(masking.fields(answer.fields)),
             "cookies": [],
-            "content": {
-                "size": record.bytes_out,
-                "mimeType": (b"" if answer is None else answer.get(b"content-type") or b"").decode("latin-1"),
-                "text": reply["text"],
-                **({"encoding": "base64"} if reply["encoding"] == "base64" else {}),
-            },
+            "content": {"size": record.bytes_out, **_har_content(reply, answer)},
             "redirectURL": "",
             "headersSize": -1,
             "bodySize": record.bytes_out,
@@ -148,14 +132,21 @@ def as_har(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
     return json.dumps({"log": log}, indent=1).encode("ascii")
 
 
+def _har_content(shown: Json, head: RequestHead | ResponseHead | None) -> Json:
+    kind = b"" if head is None else head.get(b"content-type") or b""
+    encoding = {"encoding": "base64"} if shown["encoding"] == "base64" else {}
+    return {"mimeType": kind.decode("latin-1"), "text": shown["text"], **encoding}
+
+
 def _named(fields: list[tuple[bytes, bytes]]) -> list[dict[str, str]]:
     return [{"name": name.decode("latin-1"), "value": value.decode("latin-1")} for name, value in fields]
 
 
-FORMS: dict[str, Callable[[KeptExchange, RequestHead, Masking], bytes]] = {
-    "raw": as_raw,
-    "curl": as_curl,
-    "har": as_har,
+#: What writes each form, and how the name of such a file ends.
+FORMS: dict[str, tuple[Callable[[KeptExchange, RequestHead, Masking], bytes], str]] = {
+    "raw": (as_raw, "http"),
+    "curl": (as_curl, "sh"),
+    "har": (as_har, "har"),
 }
 
 

@@ -107,60 +107,51 @@ def summary(kept: KeptExchange) -> Json:
     """The row of a list."""
     record = kept.record
     return {
-        "id": kept.id,
-        "request_id": record.request_id,
-        "time": record.started,
-        "route": record.route,
-        "provider": record.provider,
-        "event": record.event,
-        "delivery_id": record.delivery_id,
+        **_told(kept),
         "verdict": record.verdict or ("refused" if record.reason is not Reason.DELIVERED else ""),
-        "reason": record.reason.word,
         "detail": record.detail,
         "diagnosis": record.cause,
         "why": record.why,
         "mend": record.mend,
         "observed": None if record.observed is None else record.observed.word,
-        "status": record.status,
-        "method": record.method,
-        "path": record.path,
-        "host": record.host,
         "client": record.client,
         "peer": record.peer,
-        "secret": record.secret_name,
         "upstream": record.upstream,
-        "agent": agent_of(record.upstream),
         "user_agent": record.user_agent,
-        "size": record.bytes_in,
         "duration_s": round(record.duration_s, 6),
         "upstream_duration_s": round(record.upstream_duration_s, 6),
         "replay_of": kept.replay_of or None,
     }
 
 
-def searched(kept: KeptExchange, masking: Masking, *, text: bool) -> Json:
-    """What search words look at (``core.search``). ``text``: the fields and the beginning of the body, too."""
+def _told(kept: KeptExchange) -> Json:
+    """What is both shown in a list and looked at by search words."""
     record = kept.record
-    found: Json = {
+    return {
+        "id": kept.id,
+        "request_id": record.request_id,
+        "time": record.started,
         "route": record.route,
         "provider": record.provider,
         "event": record.event,
-        "reason": record.reason.word,
-        "verdict": record.verdict,
-        "id": kept.id,
-        "request_id": record.request_id,
         "delivery_id": record.delivery_id,
+        "verdict": record.verdict,
+        "reason": record.reason.word,
+        "status": record.status,
         "method": record.method,
         "path": record.path,
         "host": record.host,
         "secret": record.secret_name,
         "agent": agent_of(record.upstream),
-        "status": record.status,
-        "ip": record.client,
-        "duration_s": record.duration_s,
         "size": record.bytes_in,
-        "time": record.started,
+        "duration_s": record.duration_s,
     }
+
+
+def searched(kept: KeptExchange, masking: Masking, *, text: bool) -> Json:
+    """What search words look at (``core.search``). ``text``: the fields and the beginning of the body, too."""
+    record = kept.record
+    found = {**_told(kept), "ip": record.client}
     if text:
         head = kept.head
         pieces = [] if head is None else [shown_target(kept, head, masking)]
@@ -218,14 +209,8 @@ def content(body: bytes, size: int, *, cut: bool, fields: RequestHead | Response
     except UnicodeDecodeError:
         encoding, text = "base64", b64encode(body).decode("ascii")
     kind = (fields.get(b"content-type") or b"").lower() if fields is not None else b""
-    return {
-        "size": size,
-        "kept": len(body),
-        "cut": cut,
-        "encoding": encoding,
-        "form": form_of(body, kind),
-        "text": text,
-    }
+    form = form_of(body, kind)
+    return {"size": size, "kept": len(body), "cut": cut, "encoding": encoding, "form": form, "text": text}
 
 
 def form_of(body: bytes, kind: bytes) -> str:
@@ -310,10 +295,8 @@ def sentence(kept: KeptExchange, found: Walk | None = None) -> str:
         why = "" if found is None or found.diagnosis is None else f" {found.diagnosis.sentence}"
         detail = f" ({record.detail})" if record.detail else ""
         return f"Refused{by} with {record.status}: {_words(record.reason)}{detail}.{why}"
-    ended = {Ended.SENDER: "the sender", Ended.UPSTREAM: "the application", Ended.US: "hookward"}[
-        record.reason.ended_by
-    ]
-    return f"Ended{by} by {ended} before a verdict: {_words(record.reason)}."
+    who = {Ended.SENDER: "the sender", Ended.UPSTREAM: "the application", Ended.US: "hookward"}
+    return f"Ended{by} by {who[record.reason.ended_by]} before a verdict: {_words(record.reason)}."
 
 
 def _words(reason: Reason) -> str:

@@ -362,18 +362,15 @@ class _ApplicationsAnswer:
         self.ended = False  # the connection is no longer ours
 
     def upstream_answer(self, head: ResponseHead, content: list[bytes], *, ended: bool) -> None:
-        """The final head has come."""
         del content
         self.ended = self.ended or ended
         self._tell(head.status, Reason.DELIVERED)
 
     def upstream_content(self, content: list[bytes], *, ended: bool) -> None:
-        """More content."""
         del content
         self.ended = self.ended or ended
 
     def upstream_failed(self, reason: Reason, detail: str) -> None:
-        """There is no answer."""
         del detail
         self.ended = True
         self._tell(0, reason)

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 
 from proxy.config.guarded_files import judge_place, open_for_writing
+from proxy.config.settings import ConsoleSettings
 from proxy.console.kept import Json, KeptExchange, detail, searched, sentence
-from proxy.console.masking import Masking
+from proxy.console.masking import Maskings
 from proxy.core.search import Query
 from proxy.net.apart import SWITCH_S
-from proxy.values import frozen
 
 #: What waits for the thread; then what comes is not written.
 MAX_WAITING = 2000
@@ -38,40 +38,27 @@ _SCHEMA = f"""
 """
 
 
-@frozen
-class Bounds:
-    """Of the file: deliveries, bytes, seconds."""
-
-    keep: int
-    keep_bytes: int
-    max_age_s: float
-
-
 class StoreFailedError(Exception):
     """The file cannot be used; the text says why."""
 
 
 class DeliveryFile:
-    """The file. ``mask`` gives the masking of a delivery, ``now`` seconds since the epoch, ``note`` takes a trouble."""
+    """The file of ``settings``. ``now`` gives seconds since the epoch, ``note`` takes a trouble."""
 
     def __init__(
-        self,
-        path: str,
-        bounds: Bounds,
-        mask: Callable[[KeptExchange], Masking],
-        now: Callable[[], float],
-        note: Callable[[str], None],
+        self, settings: ConsoleSettings, maskings: Maskings, now: Callable[[], float], note: Callable[[str], None]
     ) -> None:
         """Raises StoreFailedError."""
-        self._path = path
-        self._bounds = bounds
-        self._mask = mask
+        assert settings.store is not None
+        self._path = settings.store
+        self._bounds = settings
+        self._maskings = maskings
         self._now = now
         self._note = note
         self._waiting: queue.Queue[KeptExchange | None] = queue.Queue(MAX_WAITING)
         self._told = False
         self.skipped = 0  # the thread was behind, or the disk did not take it
-        _make(path)
+        _make(self._path)
         sys.setswitchinterval(SWITCH_S)  # traffic does not wait for the thread
         self._thread = threading.Thread(target=self._run, name="hookward-console-store", daemon=True)
         self._thread.start()
@@ -95,9 +82,8 @@ class DeliveryFile:
         """The summaries that match, the newest first; ``before`` is an id that all of them are older than."""
         found: list[Json] = []
         with suppress(sqlite3.Error), closing(_connect(self._path)) as database:
-            rows = database.execute(
-                "SELECT shown, searched FROM deliveries WHERE id < ? ORDER BY id DESC", (before or "~",)
-            )
+            look = "SELECT shown, searched FROM deliveries WHERE id < ? ORDER BY id DESC"
+            rows = database.execute(look, (before or "~",))
             for shown, words in rows:
                 if query.matches(json.loads(words)):
                     found.append(_summary(json.loads(shown)))
@@ -111,14 +97,9 @@ class DeliveryFile:
             row = database.execute("SELECT shown FROM deliveries WHERE id = ?", (name,)).fetchone()
             if row is not None:
                 shown: Json = json.loads(row[0])
-                cause = {"word": shown["diagnosis"], "sentence": f"{shown['why']} {shown['mend']}"}
-                return {
-                    **shown,
-                    "checks": [],
-                    "cause": cause if shown["diagnosis"] else None,
-                    "agrees": True,
-                    "replays": [],
-                }
+                cause: Json | None = {"word": shown["diagnosis"], "sentence": f"{shown['why']} {shown['mend']}"}
+                cause = cause if shown["diagnosis"] else None
+                return {**shown, "checks": [], "cause": cause, "agrees": True, "replays": []}
         return None
 
     # -- the thread
@@ -149,18 +130,15 @@ class DeliveryFile:
         """Wait for some; True where they are the last."""
         batch: list[KeptExchange] = []
         one = self._waiting.get()
-        while one is not None and len(batch) < BATCH:
+        while one is not None:
             batch.append(one)
-            try:
-                one = self._waiting.get_nowait()
-            except queue.Empty:
+            if len(batch) >= BATCH or self._waiting.empty():
                 return batch, False
-        if one is not None:
-            batch.append(one)
-        return batch, one is None
+            one = self._waiting.get()  # there is no other reader
+        return batch, True
 
     def _row(self, kept: KeptExchange) -> tuple[str, float, int, str, str]:
-        masking = self._mask(kept)
+        masking = self._maskings.of(kept.route)
         shown = json.dumps({**detail(kept, masking), "sentence": sentence(kept), "whole": False})
         words = json.dumps(searched(kept, masking, text=True))
         return kept.id, kept.at, len(shown) + len(words), shown, words
@@ -198,10 +176,8 @@ def _make(path: str) -> None:
                 raise StoreFailedError(f"it was written by a newer hookward (form {version})")
             database.execute("PRAGMA journal_mode = WAL")
             database.executescript(_SCHEMA)
-    except OSError as error:
-        raise StoreFailedError(error.strerror or str(error)) from None
-    except sqlite3.Error as error:
-        raise StoreFailedError(str(error)) from None
+    except (OSError, sqlite3.Error) as error:
+        raise StoreFailedError(getattr(error, "strerror", None) or str(error)) from None
 
 
 def _connect(path: str) -> sqlite3.Connection:

@@ -115,7 +115,7 @@ class Attempt:
         preface = b""
         if self.route.sends_proxy:
             preface = header_for(Peer.of(self.taken.parcel.facts.get("client", "")), None)
-        dial = Dial(upstream, patience_s=0.0, ready=self._dialled, failed=self._unreachable, preface=preface)
+        dial = Dial(upstream, patience_s=0.0, ready=self._connected, failed=self._unreachable, preface=preface)
         self._dial = site.pool.dial(dial)
 
     def abandon(self) -> None:
@@ -124,16 +124,12 @@ class Attempt:
 
     # -- the way there
 
-    def _dialled(self, connection: UpstreamConnection) -> None:
-        self._dial = None
-        self._connected(connection)
-
     def _unreachable(self) -> None:
         self._dial = None
         self._end(*self._site.pool.why_unreached(self.route.upstream, waited=False))
 
     def _connected(self, connection: UpstreamConnection) -> None:
-        self._connection = connection
+        self._dial, self._connection = None, connection
         self.upstream = connection.endpoint_text
         parcel, site = self.taken.parcel, self._site
         self.deadline = site.clock.after(self.route.limits.upstream_timeout_s)
@@ -182,11 +178,7 @@ class Attempt:
         if head.status in {429, 503}:
             self.asked_s = read_retry_after(head.get(b"retry-after"), self._site.clock.wall())
         self._body, self._bytes = None, 0
-        if ended:
-            self._connection = None
-            self._end(DELIVERED, "")
-        else:
-            self.upstream_content(content, ended=False)
+        self.upstream_content(content, ended=ended)
 
     def upstream_content(self, content: list[bytes], *, ended: bool) -> None:
         """What an application that is cut off while it writes would log as an error is read."""

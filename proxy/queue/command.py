@@ -35,7 +35,6 @@ RATE_S = 1.0
 #: Deliveries of one change: what is changed is in one transaction.
 BATCH = 500
 
-_ACTIONS = ("status", "list", "show", "replay", "drop", "pause", "resume", "export")
 _EXAMPLES = f"""
 actions:
   status            depth, oldest, rate and size by route (without an action)
@@ -74,7 +73,7 @@ def build_parser() -> SearchParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("action", metavar="ACTION", nargs="?", choices=_ACTIONS, default="status", help="see below")
+    parser.add_argument("action", metavar="ACTION", nargs="?", choices=_DOING, default="status", help="see below")
     parser.add_argument("words", metavar="WORD", nargs="*", help="ids, a route, or search words")
     parser.add_argument("-c", "--config", metavar="PATH", help="the configuration that says where the store is")
     parser.add_argument("--queue-path", metavar="DIR", help="the folder of the store, instead of a configuration")
@@ -146,11 +145,8 @@ class _Command:
         self.opened = opened
         self.store = opened.store
         self.now = Clock.wall()
-        text = " ".join(part for part in (arguments.search, self._since()) if part)
-        self.query = self._read(text)
-
-    def _since(self) -> str:
-        return f"after:{self.arguments.since}" if self.arguments.since else ""
+        since = f"after:{arguments.since}" if arguments.since else ""
+        self.query = self._read(" ".join(part for part in (arguments.search, since) if part))
 
     def _read(self, text: str) -> Query:
         try:
@@ -158,27 +154,11 @@ class _Command:
         except SearchError as error:
             raise FlagError.of(f"column {error.column} of {text!r}", error.what, error.mend) from None
 
-    @property
-    def names_some(self) -> bool:
-        """Whether it says which deliveries are meant, otherwise than by ids."""
-        return bool(self.arguments.dead or not self.query.is_empty)
-
-    def search(self, words: Sequence[str]) -> Query:
-        """The query of words of the command line, with that of the flags."""
-        return self._read(" ".join([*words, self.query.text]))
-
-    async def meant(self, *, content: bool = False) -> AsyncIterator[Kept]:
-        """The deliveries that ids or flags say."""
+    async def meant(self, *, by_id: bool = True, content: bool = False) -> AsyncIterator[Kept]:
+        """The deliveries that flags say, and words: as ids, or to search for."""
+        query = self.query if by_id else self._read(" ".join([*self.words, self.query.text]))
         conditions = (Condition.DEAD,) if self.arguments.dead else ()
-        async for kept in self.store.find(Choice(tuple(self.words), conditions, content=content)):
-            if self.query.matches(showing.searched_of(kept)):
-                yield kept
-
-    async def searched(self, *, content: bool = False) -> AsyncIterator[Kept]:
-        """The deliveries that words say."""
-        query = self.search(self.words)
-        conditions = (Condition.DEAD,) if self.arguments.dead else ()
-        async for kept in self.store.find(Choice((), conditions, content=content)):
+        async for kept in self.store.find(Choice(tuple(self.words) if by_id else (), conditions, content=content)):
             if query.matches(showing.searched_of(kept)):
                 yield kept
 
@@ -208,7 +188,7 @@ async def _status(command: _Command) -> int:
 
 async def _list(command: _Command) -> int:
     left = command.arguments.limit
-    async for kept in command.searched():
+    async for kept in command.meant(by_id=False):
         if not left:
             command.say(f"there are more: --limit {2 * command.arguments.limit}")
             break
@@ -222,8 +202,8 @@ async def _show(command: _Command) -> int:
     found = 0
     async for kept in command.meant():
         found += 1
-        lines = [json.dumps(showing.json_of(kept))] if command.arguments.json else showing.page_of(kept, command.now)
-        print("\n".join(lines))
+        as_json = command.arguments.json
+        print(json.dumps(showing.json_of(kept)) if as_json else "\n".join(showing.page_of(kept, command.now)))
     return _all_found(command, found)
 
 
@@ -239,7 +219,7 @@ async def _drop(command: _Command) -> int:
 
 
 async def _change(command: _Command, word: str, change: Callable[[Sequence[int]], Awaitable[int]]) -> int:
-    if not command.words and not command.names_some:
+    if not command.arguments.dead and command.query.is_empty:
         _need_words(command, "ids, or --dead, --since or --search")
     meant = [kept async for kept in command.meant()]
     if command.arguments.dry_run:
@@ -256,20 +236,13 @@ async def _change(command: _Command, word: str, change: Callable[[Sequence[int]]
 
 
 async def _pause(command: _Command) -> int:
+    paused = command.arguments.action == "pause"
     known = {count.lane for count in await command.store.counts()} | command.place.keeping
     wrong = [lane for lane in command.words if lane not in known or lane in command.place.direct]
-    if wrong:
-        # Whoever believes that a route is paused takes the application away.
+    if paused and wrong:
+        # An operator who believes that a route is paused takes the application away.
         what, mend = f"{wrong[0]!r} is no route that keeps deliveries", 'write deliver = "fallback" or "queue" there'
         raise FlagError.of("hookward queue pause", what, mend)
-    return await _set_pause(command, paused=True)
-
-
-async def _resume(command: _Command) -> int:
-    return await _set_pause(command, paused=False)
-
-
-async def _set_pause(command: _Command, *, paused: bool) -> int:
     _need_words(command, "a route")
     for lane in command.words:
         await command.store.pause(lane, paused=paused)
@@ -281,8 +254,7 @@ async def _set_pause(command: _Command, *, paused: bool) -> int:
 async def _export(command: _Command) -> int:
     """Of ids where all words are some; else of search words."""
     ids = {kept.parcel.id async for kept in command.store.find(Choice(tuple(command.words)))} if command.words else {""}
-    by_id = ids == set(command.words)
-    async for kept in command.meant(content=True) if by_id else command.searched(content=True):
+    async for kept in command.meant(by_id=ids == set(command.words), content=True):
         body = b"".join(command.store.pieces(kept.parcel))
         print(json.dumps({**showing.json_of(kept), "body_base64": b64encode(body).decode("ascii")}))
     return ExitCode.OK
@@ -309,6 +281,6 @@ _DOING: Mapping[str, Callable[[_Command], Awaitable[int]]] = {
     "replay": _replay,
     "drop": _drop,
     "pause": _pause,
-    "resume": _resume,
+    "resume": _pause,
     "export": _export,
 }

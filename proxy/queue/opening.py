@@ -89,7 +89,7 @@ class OpenStore:
     def __init__(self, store: QueueStore, bell: Ringing, folder: QueueFolder | None) -> None:
         self.store = store
         self.bodies: str | None = None if folder is None else str(folder.bodies)
-        self.ring: Callable[[], None] = bell.ring
+        self.ring, self.answer = bell.ring, bell.answer
         self.is_at_rest = False
         self._bell = bell
         self._folder = folder
@@ -101,10 +101,6 @@ class OpenStore:
             return True
         self.is_at_rest = self._folder.lock()
         return self.is_at_rest
-
-    def answer(self, loop: asyncio.AbstractEventLoop, rung: Callable[[], None]) -> None:
-        """Call ``rung`` whenever another process has changed something."""
-        self._bell.answer(loop, rung)
 
     async def close(self) -> None:
         """Write what waits, and give everything back. Calling it twice does no harm."""

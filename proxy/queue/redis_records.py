@@ -34,20 +34,9 @@ def _script(name: str) -> str:
     return f"{_COMMON}\n{(_FOLDER / f'{name}.lua').read_text()}"
 
 
-APPEND = _script("append")
-HOLD = _script("hold")
-LET_GO = _script("let_go")
-TAKE = _script("take")
-SETTLE = _script("settle")
-GIVE_BACK = _script("give_back")
-RECOVER = _script("recover")
-BEAT = _script("beat")
-REPLAY = _script("replay")
-DROP = _script("drop")
-EXPIRE = _script("expire")
-PAUSE = _script("pause")
-COUNTS = _script("counts")
-FIND = _script("find")
+APPEND, HOLD, LET_GO, TAKE, SETTLE = map(_script, ("append", "hold", "let_go", "take", "settle"))
+GIVE_BACK, RECOVER, BEAT, REPLAY = map(_script, ("give_back", "recover", "beat", "replay"))
+DROP, EXPIRE, PAUSE, COUNTS, FIND = map(_script, ("drop", "expire", "pause", "counts", "find"))
 
 
 @contextlib.contextmanager

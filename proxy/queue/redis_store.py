@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from proxy.net.duplicates_redis import asked, connect
-from proxy.queue import redis_records as scripts
+from proxy.queue import redis_records as wire
 from proxy.queue.records import (
     INLINE_BYTES,
     Choice,
@@ -37,21 +37,7 @@ from proxy.queue.records import (
     Taken,
     Try,
 )
-from proxy.queue.redis_records import (
-    CHUNK_BYTES,
-    LEASE_S,
-    CourierClaims,
-    FetchedBody,
-    as_queue_error,
-    as_text,
-    chunks,
-    fields_of,
-    read_kept,
-    read_lane_count,
-    read_taken,
-    steady,
-    text_of,
-)
+from proxy.queue.redis_records import LEASE_S, CourierClaims, FetchedBody, as_queue_error, as_text, steady
 
 log = logging.getLogger(__name__)
 
@@ -102,15 +88,15 @@ class QueueRedis(QueueStore):
         hold = await self._hold(large) if large else ""
         answer: Any = None
         try:
-            arguments: list[object] = [self.max_bytes, courier, scripts.VERSION, hold]
+            arguments: list[object] = [self.max_bytes, courier, wire.VERSION, hold]
             for parcel in parcels:
                 upload = await self._upload(parcel) if parcel.size > INLINE_BYTES else ""
-                arguments += fields_of(parcel, upload)
-            answer = await self._write(scripts.APPEND, arguments)
+                arguments += wire.fields_of(parcel, upload)
+            answer = await self._write(wire.APPEND, arguments)
         finally:
             if hold and not isinstance(answer, list):
                 with contextlib.suppress(QueueError):  # it ends by itself, in time
-                    await self._script(scripts.LET_GO, [hold])
+                    await self._script(wire.LET_GO, [hold])
         numbers, has_taken = _accepted(answer)
         if not has_taken:
             return None
@@ -120,16 +106,16 @@ class QueueRedis(QueueStore):
 
     async def _hold(self, large: Sequence[Parcel]) -> str:
         """Hold room for large bodies before they are sent, for as long as that may take; gives the name of it."""
-        name, calls = secrets.token_hex(16), sum(2 + parcel.size // CHUNK_BYTES for parcel in large)
+        name, calls = secrets.token_hex(16), sum(2 + parcel.size // wire.CHUNK_BYTES for parcel in large)
         most_ms = round((calls + 2) * CALL_S * 1000)
-        _accepted(await self._write(scripts.HOLD, [self.max_bytes, name, sum(one.cost for one in large), most_ms]))
+        _accepted(await self._write(wire.HOLD, [self.max_bytes, name, sum(one.cost for one in large), most_ms]))
         return name
 
     async def _upload(self, parcel: Parcel) -> str:
         """Put a large body into a key of its own, which is gone in time where nothing comes of it; gives the key."""
         key = f"{PREFIX}new:{secrets.token_hex(16)}"
         try:
-            for number, chunk in enumerate(chunks(parcel)):
+            for number, chunk in enumerate(wire.chunks(parcel)):
                 await self._call(self.redis.append(key, chunk) if number else self.redis.set(key, chunk, ex=UPLOAD_S))
         except OSError as error:
             raise QueueError.of(error) from None
@@ -142,12 +128,12 @@ class QueueRedis(QueueStore):
             await self._beat(is_new=True)
             self._beating = asyncio.get_running_loop().create_task(self._keep_beating())
         name = self._claims.name
-        answer = await self._write(scripts.TAKE, [name, repr(now), *itertools.chain(*wanted.items())])
+        answer = await self._write(wire.TAKE, [name, repr(now), *itertools.chain(*wanted.items())])
         if answer == b"lost" or name != self._claims.name:
             await self._lost()
             return []
         with as_queue_error():
-            taken = [read_taken(row) for row in answer]
+            taken = [wire.read_taken(row) for row in answer]
         self._claims.add(one.number for one in taken)
         try:
             return [one._replace(parcel=await self._with_body(one.number, one.parcel)) for one in taken]
@@ -162,7 +148,7 @@ class QueueRedis(QueueStore):
         try:
             body = FetchedBody()
             while body.size < parcel.size:
-                end = body.size + CHUNK_BYTES - 1
+                end = body.size + wire.CHUNK_BYTES - 1
                 chunk = await self._call(self.redis.getrange(f"{PREFIX}body:{number}", body.size, end))
                 if not chunk:
                     break  # the first piece says so
@@ -183,12 +169,12 @@ class QueueRedis(QueueStore):
         arguments: list[object] = [self._claims.names]
         for one in settlements:
             condition = "" if one.condition is None else int(one.condition)
-            arguments += [one.number, condition, repr(one.due), text_of(one.last)]
-        await self._write(scripts.SETTLE, arguments)
+            arguments += [one.number, condition, repr(one.due), wire.text_of(one.last)]
+        await self._write(wire.SETTLE, arguments)
         self._claims.discard(one.number for one in settlements)
 
     async def give_back(self, numbers: Sequence[int]) -> None:
-        await self._write(scripts.GIVE_BACK, [self._claims.names, *numbers])
+        await self._write(wire.GIVE_BACK, [self._claims.names, *numbers])
         self._claims.discard(numbers)
 
     async def recover(self, now: float) -> int:
@@ -197,14 +183,14 @@ class QueueRedis(QueueStore):
         return found
 
     async def _recover(self, dead: str, now: float) -> int:
-        return int(await self._write(scripts.RECOVER, [dead, repr(now), text_of(Try(now, 0, "interrupted"))]))
+        return int(await self._write(wire.RECOVER, [dead, repr(now), wire.text_of(Try(now, 0, "interrupted"))]))
 
     # -- alive
 
     async def _beat(self, *, is_new: bool = False) -> None:
         asked_at, claims = steady(), self._claims
         arguments = [claims.name, round(claims.lease_s * 1000), int(is_new)]
-        if await self._script(scripts.BEAT, arguments):
+        if await self._script(wire.BEAT, arguments):
             claims.heard(asked_at)
         else:
             await self._lost()
@@ -251,18 +237,18 @@ class QueueRedis(QueueStore):
     # -- for people
 
     async def counts(self) -> list[LaneCount]:
-        rows = await self._script(scripts.COUNTS, [])
+        rows = await self._script(wire.COUNTS, [])
         with as_queue_error():
-            return [read_lane_count(row) for row in rows]
+            return [wire.read_lane_count(row) for row in rows]
 
     async def find(self, choice: Choice) -> AsyncIterator[Kept]:
         meant = [int(choice.content), "".join(str(int(one)) for one in choice.conditions), *choice.ids]
         after = 0
         while True:
-            last, rows = await self._script(scripts.FIND, [after, PAGE, *meant])
+            last, rows = await self._script(wire.FIND, [after, PAGE, *meant])
             for row, tries in rows:
                 with as_queue_error():
-                    kept = read_kept(row, tries, with_body=choice.content)
+                    kept = wire.read_kept(row, tries, with_body=choice.content)
                 if choice.content:
                     kept = replace(kept, parcel=await self._with_body(kept.number, kept.parcel))
                 yield kept
@@ -271,17 +257,17 @@ class QueueRedis(QueueStore):
                 return
 
     async def replay(self, numbers: Sequence[int], now: float) -> int:
-        return int(await self._write(scripts.REPLAY, [repr(now), *numbers]))
+        return int(await self._write(wire.REPLAY, [repr(now), *numbers]))
 
     async def drop(self, numbers: Sequence[int]) -> int:
-        return int(await self._write(scripts.DROP, list(numbers)))
+        return int(await self._write(wire.DROP, list(numbers)))
 
     async def pause(self, lane: str, *, paused: bool) -> None:
-        await self._write(scripts.PAUSE, [lane, int(paused)])
+        await self._write(wire.PAUSE, [lane, int(paused)])
 
     async def expire(self, before: float) -> int:
         found = 0
-        while removed := int(await self._write(scripts.EXPIRE, [repr(before), PAGE])):
+        while removed := int(await self._write(wire.EXPIRE, [repr(before), PAGE])):
             found += removed
         return found
 

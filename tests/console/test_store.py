@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.endpoints import ListenAddress
+from proxy.config.settings import ConsoleSettings
 from proxy.console import store
-from proxy.console.masking import Masking
-from proxy.console.store import Bounds, DeliveryFile, StoreFailedError
+from proxy.console.masking import Maskings
+from proxy.console.store import DeliveryFile, StoreFailedError
 from proxy.core.search import parse_query
 from tests.console.asking import delivery, token
 from tests.console.kept import NOW, SECRET, keep, post, signed_route
@@ -24,7 +26,8 @@ PROOF = b"sha256=" + b"0" * 64
 
 
 def opened(path: Path, *, keep: int = 1000, keep_bytes: int = 1 << 30, age: float = 1e9) -> DeliveryFile:
-    return DeliveryFile(str(path), Bounds(keep, keep_bytes, age), lambda _: Masking(ROUTE), lambda: NOW + 1000, print)
+    settings = ConsoleSettings(ListenAddress(), keep, keep_bytes, str(path), age)
+    return DeliveryFile(settings, Maskings(), lambda: NOW + 1000, print)
 
 
 def fill(path: Path, count: int, **bounds: float) -> None:
