@@ -37,9 +37,17 @@ from proxy.core.response_head import read_response_head
 from proxy.core.schemes import PROVIDERS, decode_secret
 from proxy.core.signing.documents import both_ports, read_claims, read_form, read_json, sorted_url
 from proxy.core.signing.documents import read_document as read_json_document
-from proxy.core.signing.encodings import decode, decode_base64, decode_base64url, decode_hex, parse_time
-from proxy.core.signing.escapes import AsciiJson, Crc32, JsonString
-from proxy.core.signing.jwt import open_token
+from proxy.core.signing.encodings import (
+    AsciiJson,
+    Crc32,
+    JsonString,
+    decode,
+    decode_base64,
+    decode_base64url,
+    decode_hex,
+    parse_time,
+)
+from proxy.core.signing.parsed import open_token
 from proxy.core.signing.scheme import Encoding, Method, SecretForm, TimeFormat
 from proxy.core.target import check_host, parse_target
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
@@ -381,7 +389,7 @@ def _lines(pieces: list[bytes]) -> list[list[str]]:
     return found
 
 
-PLANS = ("signing.mac.MacPlan", "signing.jwt.JwtPlan", "signing.whole.PlainPlan", "signing.whole.DocumentPlan")
+PLANS = ("signing.mac.MacPlan", "signing.mac.PlainPlan", "signing.parsed.JwtPlan", "signing.parsed.DocumentPlan")
 READERS: dict[str, Row] = {
     "request_head": Row(request_head, (), ("core.request_head.read_request_head",)),
     "head_forms": Row(head_forms, (), ("core.head_forms.HeadForms.read",)),
@@ -410,8 +418,8 @@ READERS: dict[str, Row] = {
                 f"core.signing.encodings.{name}"
                 for name in ("decode", "decode_hex", "decode_base64", "decode_base64url")
             ),
-            *(f"core.signing.escapes.{name}.feed" for name in ("Transform", "JsonString", "AsciiJson", "Crc32")),
-            *("core.signing.jwt.open_token", "core.signing.encodings.parse_time", "core.record.read_traceparent"),
+            *(f"core.signing.encodings.{name}.feed" for name in ("Transform", "JsonString", "AsciiJson", "Crc32")),
+            *("core.signing.parsed.open_token", "core.signing.encodings.parse_time", "core.record.read_traceparent"),
         ),
     ),
     "decisions": Row(decisions, (), ("core.exchange.decide", "core.handshakes.find_check")),

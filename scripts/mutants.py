@@ -28,8 +28,8 @@ MODULES = (
     *("secrets", "rate", "content", "policy", "states", "routes", "budget", "signatures"),
     *("record", "grammar", "metrics"),
     *("proxy_protocol", "addresses", "tokens", "target", "body", "duplicates", "handshakes"),
-    *("signing/encodings", "signing/escapes", "signing/scheme"),
-    *("signing/evidence", "signing/mac", "signing/template", "signing/whole", "signing/documents", "signing/jwt"),
+    *("signing/encodings", "signing/scheme", "signing/evidence", "signing/mac", "signing/template"),
+    *("signing/parsed", "signing/documents"),
     *("pubkey", "ip_sets", "bpf", "schemes/custom", "schemes/provider"),
     *("request_head", "response_head", "forwarding", "exchange"),
 )

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import quote_plus
 
+from proxy.core.causes import HYPOTHESES
 from proxy.core.causes.trial import Case
 from proxy.core.policy import Route
 from proxy.core.schemes import decode_secret, find
@@ -27,6 +28,9 @@ from proxy.reasons import Reason
 from tests import policies
 from tests.deliveries import NOW, Delivery, head_of, make
 from tests.policies import LIMITS
+
+#: The causes, by their words.
+CAUSES = {one.word: one for one in HYPOTHESES}
 
 KEY = b"correct horse battery staple"
 TOKEN = b"t0ken-for-the-tests-of-causes"

@@ -31,7 +31,7 @@ from proxy.core.particulars import provenance_value
 from proxy.core.policy import Policy, Route
 from proxy.core.proxy_protocol import LOCAL
 from proxy.core.request_head import read_request_head
-from proxy.core.signing.anew import sign_anew
+from proxy.core.signing.signer import sign_anew
 from proxy.errors import ConfigError, Mistake, ProtocolError
 from proxy.http1 import RequestHead, ResponseHead, value_of, write_request_head
 from proxy.net.client import ClientConnection

@@ -13,10 +13,9 @@ from types import ModuleType
 from typing import Protocol
 
 from proxy.core.signing.evidence import EvidenceReader
-from proxy.core.signing.jwt import HMAC_DIGESTS, JwtPlan
-from proxy.core.signing.mac import Judge, MacJudge, MacPlan, Verification, WordJudge
+from proxy.core.signing.mac import Judge, MacJudge, MacPlan, PlainPlan, Verification, WholeVerification, WordJudge
+from proxy.core.signing.parsed import HMAC_DIGESTS, DocumentPlan, JwtPlan
 from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, WHOLE_BODY_BYTES, Method, Scheme, SecretForm
-from proxy.core.signing.whole import DocumentPlan, PlainPlan, WholeVerification
 from proxy.core.tokens import Secret
 from proxy.errors import Mistake
 from proxy.http1 import RequestHead

@@ -12,8 +12,7 @@ from dataclasses import field, replace
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.body import selector_of
 from proxy.core.causes import Case, Diagnosis, diagnose
-from proxy.core.causes.of_time import said_at
-from proxy.core.causes.trial import Trial
+from proxy.core.causes.trial import Trial, said_at
 from proxy.core.exchange import Admit, Reject, decide, event_of
 from proxy.core.payload import Selection
 from proxy.core.policy import Exposure, Policy, Route, RouteTable

@@ -15,7 +15,7 @@ from proxy.core.addresses import Peer
 from proxy.core.policy import Route
 from proxy.core.proxy_protocol import header_for
 from proxy.core.record import ExchangeRecord
-from proxy.core.signing.anew import sign_anew
+from proxy.core.signing.signer import sign_anew
 from proxy.http1 import ResponseHead
 from proxy.net.pool import Dial
 from proxy.net.site import Site

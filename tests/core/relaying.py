@@ -40,7 +40,7 @@ from proxy.core.record import ExchangeRecord
 from proxy.core.relay import CLAIM, DIAL, JUDGE, Relay
 from proxy.core.request_head import read_request_head
 from proxy.core.response_head import read_response_head
-from proxy.core.signing.whole import WholeVerification
+from proxy.core.signing.mac import WholeVerification
 from proxy.core.states import ANSWER_HEARS, REQUEST_HEARS, AnswerState, Event, IllegalMoveError, RequestState, Then
 from proxy.http1 import Framing, RequestHead, ResponseHead
 from proxy.reasons import OBSERVABLE, Phase, Reason

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from proxy.core.causes import of_body, of_secret, of_sender, of_signature, of_time, of_url
+from proxy.core.causes import of_body, of_secret, of_sender, of_signature, trial
 from proxy.core.causes.trial import MAX_BODY_BYTES, Case, Hypothesis, Trial
 from proxy.reasons import Reason
 from proxy.values import frozen
@@ -77,7 +77,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *sorted(
         (
             one
-            for part in (of_secret, of_body, of_url, of_signature, of_time, of_sender)
+            for part in (of_secret, of_body, of_signature, trial, of_sender)
             for one in vars(part).values()
             if isinstance(one, Hypothesis)
         ),

@@ -9,13 +9,12 @@ import binascii
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 
-from proxy.core.causes.trial import Facts, Trial, cause, undated
+from proxy.core.causes.trial import Facts, Trial, cause, fitting, out_of_dates, undated
 from proxy.core.policy import Route
 from proxy.core.signatures import needs_public_keys
 from proxy.core.signing.encodings import decode_base64, decode_base64url, decode_hex
 from proxy.core.signing.scheme import Method, SecretForm
 from proxy.core.tokens import Secret
-from proxy.reasons import Reason
 
 _BLANKS = b" \t\r\n\v\f\0"
 _BOM = b"\xef\xbb\xbf"
@@ -80,10 +79,7 @@ def _tried(variants: Variants) -> Callable[[Trial], Facts | None]:
 
     def find(trial: Trial) -> Facts | None:
         # One by one: a token in a head without a body can only be judged so.
-        for secret in _keys(trial, variants):
-            if trial.fits([secret]) is not None:
-                return {"secret": secret.name}
-        return None
+        return fitting(trial.fits([secret]) for secret in _keys(trial, variants))
 
     return find
 
@@ -104,28 +100,19 @@ def _texts(form: SecretForm, key: bytes) -> tuple[bytes, ...]:
     "secret_out_of_dates",
     "The secret {secret} made this signature, and its {when}.",
     "Mend its dates, or set the current secret at the provider.",
-    Reason.SIGNATURE_MISMATCH,
 )
-def out_of_dates(trial: Trial) -> Facts | None:
-    """A secret of this route fits, and its dates are over or to come."""
-    if trial.check is None:
-        return None
-    for secret in trial.check.secrets:
-        if not secret.live(trial.case.now) and trial.fits([undated(secret)]) is not None:
-            over = secret.not_after is not None and secret.not_after <= trial.case.now
-            return {"secret": secret.name, "when": "not_after has passed" if over else "not_before is still to come"}
-    return None
+def _out_of_dates(trial: Trial) -> Facts | None:
+    secrets = trial.check.secrets if trial.check is not None else ()
+    return out_of_dates(secrets, trial.case.now, lambda secret: trial.fits([undated(secret)]) is not None)
 
 
 @cause(
     "secret_blank_here",
     "Our secret {secret} begins or ends with a blank, a newline or a byte order mark, which the sender's has not.",
     "Write the file again without it: printf %s instead of echo.",
-    Reason.SIGNATURE_MISMATCH,
 )
 @_tried
-def blanks_here(_form: SecretForm, key: bytes) -> Iterator[bytes]:
-    """Our secret has blanks at an end, and the sender's has not."""
+def _blanks_here(_form: SecretForm, key: bytes) -> Iterator[bytes]:
     yield key.strip(_BLANKS)
     yield key.removeprefix(_BOM).strip(_BLANKS)
 
@@ -134,11 +121,9 @@ def blanks_here(_form: SecretForm, key: bytes) -> Iterator[bytes]:
     "secret_blank_there",
     "The sender's secret is {secret} with a newline or a blank at an end.",
     "Enter it at the provider again without it; a file that was made with echo has one.",
-    Reason.SIGNATURE_MISMATCH,
 )
 @_tried
-def blanks_there(form: SecretForm, key: bytes) -> Iterator[bytes]:
-    """The sender's secret has a newline or blank at an end, and ours has not."""
+def _blanks_there(form: SecretForm, key: bytes) -> Iterator[bytes]:
     for text in (key, *_texts(form, key)):
         for blank in (b"\n", b"\r\n", b" ", b"\r", b"\t"):
             yield text + blank
@@ -151,11 +136,9 @@ def blanks_there(form: SecretForm, key: bytes) -> Iterator[bytes]:
     "secret_quoted",
     "The secret {secret} has quotation marks around it at one side, and they are taken as part of it.",
     "Write both from the same copy, without anything around it, and reload.",
-    Reason.SIGNATURE_MISMATCH,
 )
 @_tried
-def quoted(form: SecretForm, key: bytes) -> Iterator[bytes]:
-    """Quotation marks were taken as part of the secret at one side."""
+def _quoted(form: SecretForm, key: bytes) -> Iterator[bytes]:
     for text in (key, *_texts(form, key)):
         for mark in _QUOTES:
             yield mark + text + mark
@@ -167,11 +150,9 @@ def quoted(form: SecretForm, key: bytes) -> Iterator[bytes]:
     "secret_several_lines",
     "The file of {secret} holds more than the secret: one of its lines, or what follows a '=', is the secret.",
     "Name a file that holds the secret alone.",
-    Reason.SIGNATURE_MISMATCH,
 )
 @_tried
-def several_lines(_form: SecretForm, key: bytes) -> Iterator[bytes]:
-    """Our file holds more than the secret, and one of its lines is the sender's."""
+def _several_lines(_form: SecretForm, key: bytes) -> Iterator[bytes]:
     lines = key.splitlines()
     if len(lines) > 1:
         yield from (line.strip(_BLANKS) for line in lines[:_MAX_LINES])
@@ -185,11 +166,9 @@ def several_lines(_form: SecretForm, key: bytes) -> Iterator[bytes]:
     "secret_prefix",
     'The two sides disagree whether "whsec_" is part of the secret {secret}.',
     "Copy it from the provider again, with everything it shows.",
-    Reason.SIGNATURE_MISMATCH,
 )
 @_tried
-def prefix_here(form: SecretForm, key: bytes) -> Iterator[bytes]:
-    """The sender's key is our text without, or with, ``whsec_``; nothing is decoded."""
+def _prefix_here(form: SecretForm, key: bytes) -> Iterator[bytes]:
     if form is SecretForm.RAW:
         yield key.removeprefix(_WHSEC) if key.startswith(_WHSEC) else _WHSEC + key
 
@@ -199,11 +178,9 @@ def prefix_here(form: SecretForm, key: bytes) -> Iterator[bytes]:
     "We decode the secret {secret}, and the sender uses its text as the key.",
     "If it is a sender of your own, decode the secret there; else name the provider that fits: see `hookward "
     "providers`.",
-    Reason.SIGNATURE_MISMATCH,
 )
 @_tried
-def taken_as_text(form: SecretForm, key: bytes) -> Iterator[bytes]:
-    """We decode the secret, and the sender uses its text as it stands."""
+def _taken_as_text(form: SecretForm, key: bytes) -> Iterator[bytes]:
     if form is SecretForm.RAW:
         return
     for text in _texts(form, key):
@@ -217,11 +194,9 @@ def taken_as_text(form: SecretForm, key: bytes) -> Iterator[bytes]:
     "secret_decoded_there",
     "We use the text of the secret {secret} as the key, and the sender decodes it from hex or base64 first.",
     'If it is a sender of your own, use the text there; in [scheme.NAME] set secret_encoding = "hex" or "base64".',
-    Reason.SIGNATURE_MISMATCH,
 )
 @_tried
-def decoded_there(_form: SecretForm, key: bytes) -> Iterator[bytes]:
-    """We use the secret's text as it stands, and the sender decodes it."""
+def _decoded_there(_form: SecretForm, key: bytes) -> Iterator[bytes]:
     text = key.removeprefix(_WHSEC)
     for decode in (decode_hex, decode_base64, decode_base64url, _loose_base64):
         yield decode(text) or b""
@@ -238,10 +213,8 @@ def _loose_base64(text: bytes) -> bytes | None:
     "secret_of_another_guard",
     "The secret {secret} of the route {other} made this signature.",
     "Two secrets are mixed up: name the right file in each route, or correct the path at the provider.",
-    Reason.SIGNATURE_MISMATCH,
 )
-def of_another_guard(trial: Trial) -> Facts | None:
-    """A secret of another route, or of another guard of this one, fits."""
+def _of_another_guard(trial: Trial) -> Facts | None:
     if not trial.keyed:
         return None
     for route_name, secret in _others(trial):
@@ -276,10 +249,8 @@ def _secrets_of(trial: Trial, route: Route) -> Iterator[Secret]:
     "secret_empty_there",
     "The sender signed with an empty secret.",
     "Set the secret at the sender: most often its variable is not set in the process that signs.",
-    Reason.SIGNATURE_MISMATCH,
 )
-def empty_there(trial: Trial) -> Facts | None:
-    """The sender signs with an empty secret: a variable that is not set."""
+def _empty_there(trial: Trial) -> Facts | None:
     scheme = trial.scheme
     if scheme is None or not trial.keyed or scheme.method is Method.HASH or scheme.two_part:
         return None
@@ -291,11 +262,9 @@ def empty_there(trial: Trial) -> Facts | None:
     "secret_is_api_key",
     "Our secret {secret} looks like {what}, which signs nothing.",
     "Copy the signing secret from the page of the webhook at the provider; if the key was sent around, change it.",
-    Reason.SIGNATURE_MISMATCH,
     guess=True,
 )
-def not_a_signing_secret(trial: Trial) -> Facts | None:
-    """Our secret looks like something else that the provider shows. A guess by its first characters."""
+def _not_a_signing_secret(trial: Trial) -> Facts | None:
     for secret in trial.secrets if trial.keyed else ():
         what = api_key(secret.value)
         if what is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote_to_bytes
 
 from proxy.core.causes.of_signature import headers_seen
-from proxy.core.causes.trial import Facts, Trial, cause, equal
+from proxy.core.causes.trial import Facts, Trial, cause, equal, out_of_dates
 from proxy.core.schemes import PROVIDERS, Provider
 from proxy.core.tokens import Secret, TokenKind
 from proxy.http1 import RequestHead, value_of
@@ -56,8 +56,7 @@ def providers_of(head: RequestHead, besides: frozenset[bytes]) -> list[Provider]
     Reason.TOKEN_MISSING,
     Reason.BASIC_AUTH_FAILED,
 )
-def other_provider(trial: Trial) -> Facts | None:
-    """The headers of another provider came."""
+def _other_provider(trial: Trial) -> Facts | None:
     own = frozenset(trial.scheme.headers) if trial.scheme is not None else frozenset()
     if trial.route.token is not None:
         own |= {trial.route.token.name}
@@ -77,8 +76,7 @@ def other_provider(trial: Trial) -> Facts | None:
     Reason.BASIC_AUTH_FAILED,
     guess=True,
 )
-def unsigned(trial: Trial) -> Facts | None:
-    """It is this provider's delivery, and has no proof: no secret is set there."""
+def _unsigned(trial: Trial) -> Facts | None:
     provider = trial.provider
     if provider is None:
         return None
@@ -95,8 +93,7 @@ def unsigned(trial: Trial) -> Facts | None:
     Reason.SIGNATURE_MISSING,
     guess=True,
 )
-def by_hand(trial: Trial) -> Facts | None:
-    """Nothing of the provider is in the request."""
+def _by_hand(trial: Trial) -> Facts | None:
     proof = trial.scheme.headers if trial.scheme is not None else ()
     return None if any(name in trial.head.values for name in proof) else {"title": trial.title}
 
@@ -134,15 +131,10 @@ def _live(trial: Trial) -> Iterator[Secret]:
     Reason.TOKEN_MISMATCH,
     Reason.BASIC_AUTH_FAILED,
 )
-def out_of_dates(trial: Trial) -> Facts | None:
-    """The token is one of this route's, and its dates are over or to come."""
-    token = trial.route.token
-    given = _bare(trial)
-    for secret in token.secrets if token is not None else ():
-        if not secret.live(trial.case.now) and equal(secret.value, given):
-            over = secret.not_after is not None and secret.not_after <= trial.case.now
-            return {"secret": secret.name, "when": "not_after has passed" if over else "not_before is still to come"}
-    return None
+def _out_of_dates(trial: Trial) -> Facts | None:
+    token, given = trial.route.token, _bare(trial)
+    secrets = token.secrets if token is not None else ()
+    return out_of_dates(secrets, trial.case.now, lambda secret: equal(secret.value, given))
 
 
 @cause(
@@ -152,8 +144,7 @@ def out_of_dates(trial: Trial) -> Facts | None:
     Reason.TOKEN_MISMATCH,
     Reason.BASIC_AUTH_FAILED,
 )
-def badly_copied(trial: Trial) -> Facts | None:
-    """The token is right but for blanks, quotation marks, escapes, or a word such as ``Bearer`` before it."""
+def _badly_copied(trial: Trial) -> Facts | None:
     given, bare = _given(trial), _bare(trial)
     if not given:
         return None
@@ -174,8 +165,7 @@ def badly_copied(trial: Trial) -> Facts | None:
     Reason.TOKEN_MISMATCH,
     Reason.BASIC_AUTH_FAILED,
 )
-def of_another_route(trial: Trial) -> Facts | None:
-    """The token is another route's."""
+def _of_another_route(trial: Trial) -> Facts | None:
     given = _bare(trial)
     for route in trial.case.routes:
         if route is trial.route or not given:
@@ -195,8 +185,7 @@ def of_another_route(trial: Trial) -> Facts | None:
     Reason.BASIC_AUTH_FAILED,
     Reason.TOKEN_MISMATCH,
 )
-def in_another_place(trial: Trial) -> Facts | None:
-    """The token is right, and not where the route looks for it."""
+def _in_another_place(trial: Trial) -> Facts | None:
     for place, value in _places(trial):
         for secret in _live(trial):
             if equal(secret.value, value):
@@ -242,8 +231,7 @@ def _credentials(text: bytes) -> bytes:
     Reason.BASIC_AUTH_FAILED,
     guess=True,
 )
-def absent(trial: Trial) -> Facts | None:
-    """Nothing stands where the token should be."""
+def _absent(trial: Trial) -> Facts | None:
     token = trial.route.token
     if token is None or _given(trial):
         return None

@@ -1,4 +1,5 @@
-"""The signature is at fault: another digest, coding, prefix, header, or another text that was signed.
+"""The signature is at fault: another digest, coding, prefix, header, or another text that was signed. Or it is right,
+and what it signs is none of the route's.
 
 By its form alone where it is malformed; where it is well formed, by trying it.
 """
@@ -8,8 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from proxy.core.causes.trial import Facts, Trial, cause
+from proxy.core.causes.trial import Facts, Trial, cause, fitting
 from proxy.core.schemes import PROVIDERS
+from proxy.core.signing.documents import read_json, scalar_text, walk
 from proxy.core.signing.encodings import decode
 from proxy.core.signing.evidence import signature_size
 from proxy.core.signing.scheme import Encoding, Method, Scheme
@@ -97,13 +99,39 @@ def _single(trial: Trial) -> _Single | None:
 
 
 @cause(
+    "topic_other",
+    "The signature with {secret} is right, and the message is of a topic that `topics` does not list.",
+    "Add the topic's ARN to `topics` if it is yours: the same key signs for all customers of AWS.",
+)
+def _of_another_topic(trial: Trial) -> Facts | None:
+    document = None if trial.scheme is None else trial.scheme.document
+    if document is None or document.topic is None or trial.body is None:
+        return None
+    topic = scalar_text(walk(read_json(trial.body), document.topic))
+    return None if topic is None else fitting([trial.fits(topics=(topic.decode("utf-8", "replace"),))])
+
+
+@cause(
+    "body_no_delivery",
+    "The signature with {secret} is right, and the body is none that {title} delivers: it is no object of JSON.",
+    "The same key signs other texts, such as challenges and logins, so only objects are taken; send one.",
+    Reason.SIGNATURE_MALFORMED,
+)
+def _other_opening(trial: Trial) -> Facts | None:
+    scheme = trial.scheme
+    if scheme is None or not scheme.opening or trial.body is None:
+        return None
+    found = fitting([trial.fits(scheme=replace(scheme, opening=b""))])
+    return found and {**found, "title": trial.title}
+
+
+@cause(
     "header_repeated",
     "The header {header} came more than once.",
     "It must come once: look for a proxy in front that adds it again.",
     Reason.SIGNATURE_MALFORMED,
 )
-def repeated(trial: Trial) -> Facts | None:
-    """A header of the signature came more than once."""
+def _repeated(trial: Trial) -> Facts | None:
     names = trial.scheme.header_names if trial.scheme is not None else frozenset()
     twice = sorted(names & trial.head.repeated)
     return {"header": _shown(twice[0])} if twice else None
@@ -115,8 +143,7 @@ def repeated(trial: Trial) -> Facts | None:
     "It must come once: look for a proxy in front, or a script, that sends it twice.",
     Reason.SIGNATURE_MALFORMED,
 )
-def joined(trial: Trial) -> Facts | None:
-    """Something in front joined two values of the header with a comma."""
+def _joined(trial: Trial) -> Facts | None:
     found = _value(trial)
     if found is None or found[0].listing is not None or b"," not in found[2]:
         return None
@@ -133,8 +160,7 @@ def joined(trial: Trial) -> Facts | None:
     Reason.SIGNATURE_MALFORMED,
     Reason.SIGNATURE_MISSING,
 )
-def wrong_constant(trial: Trial) -> Facts | None:
-    """A header that must have one fixed value has another, or is missing."""
+def _wrong_constant(trial: Trial) -> Facts | None:
     for name, wanted in trial.scheme.required if trial.scheme is not None else ():
         if trial.head.get(name) != wanted:
             return {"header": _shown(name), "wanted": wanted.decode("latin-1")}
@@ -148,8 +174,7 @@ def wrong_constant(trial: Trial) -> Facts | None:
     'use provider = "github_sha1".',
     Reason.SIGNATURE_MALFORMED,
 )
-def sha1_value(trial: Trial) -> Facts | None:
-    """The header is the right one, and its value is a SHA-1 digest."""
+def _sha1_value(trial: Trial) -> Facts | None:
     found = _single(trial)
     if found is None or found.form.algorithm != "sha1" or found.scheme.algorithm == "sha1":
         return None
@@ -162,8 +187,7 @@ def sha1_value(trial: Trial) -> Facts | None:
     "Compute the signature with the digest of the scheme.",
     Reason.SIGNATURE_MALFORMED,
 )
-def other_digest(trial: Trial) -> Facts | None:
-    """The value is as long as another digest."""
+def _other_digest(trial: Trial) -> Facts | None:
     found = _single(trial)
     if found is None or found.form.algorithm == found.scheme.algorithm or found.scheme.listing is not None:
         return None
@@ -177,8 +201,7 @@ def other_digest(trial: Trial) -> Facts | None:
     "Write it as the scheme says; for a sender of your own, set `encoding` in [scheme.NAME].",
     Reason.SIGNATURE_MALFORMED,
 )
-def other_encoding(trial: Trial) -> Facts | None:
-    """The digest is of the right length, and written in another way: hex for base64, capitals, base64url."""
+def _other_encoding(trial: Trial) -> Facts | None:
     found = _single(trial)
     if found is None or found.form.algorithm != found.scheme.algorithm or found.scheme.listing is not None:
         return None
@@ -195,8 +218,7 @@ def other_encoding(trial: Trial) -> Facts | None:
     "Write the value as the scheme says; for a sender of your own, set `prefix` in [scheme.NAME].",
     Reason.SIGNATURE_MALFORMED,
 )
-def other_prefix(trial: Trial) -> Facts | None:
-    """The digest is right by its length and writing, and what stands before it is not."""
+def _other_prefix(trial: Trial) -> Facts | None:
     found = _single(trial)
     if found is None or found.scheme.listing is not None or found.form.prefix == found.scheme.prefix:
         return None
@@ -210,8 +232,7 @@ def other_prefix(trial: Trial) -> Facts | None:
     "Write the value as the scheme says, or name the provider that sends so.",
     Reason.SIGNATURE_MALFORMED,
 )
-def bare_value(trial: Trial) -> Facts | None:
-    """The header should hold a list (``t=…,v1=…``), and holds one bare signature."""
+def _bare_value(trial: Trial) -> Facts | None:
     found = _single(trial)
     listing = None if found is None else found.scheme.listing
     pair = None if listing is None else listing.pair
@@ -226,8 +247,7 @@ def bare_value(trial: Trial) -> Facts | None:
     'The sender is old, or a proxy in front dropped the header; provider = "github_sha1" takes the older one.',
     Reason.SIGNATURE_MISSING,
 )
-def old_header(trial: Trial) -> Facts | None:
-    """The SHA-1 header of the same sender came, and the one with SHA-256 did not."""
+def _old_header(trial: Trial) -> Facts | None:
     for name in trial.scheme.headers if trial.scheme is not None else ():
         old = _OLD_HEADERS.get(name)
         value = trial.head.get(old) if old is not None else None
@@ -243,8 +263,7 @@ def old_header(trial: Trial) -> Facts | None:
     Reason.SIGNATURE_MISSING,
     Reason.TIMESTAMP_MISSING,
 )
-def part_missing(trial: Trial) -> Facts | None:
-    """The signature is there, and another header that is signed with it is not."""
+def _part_missing(trial: Trial) -> Facts | None:
     scheme = trial.scheme
     if scheme is None or not any(trial.head.get(name) for name in scheme.headers):
         return None
@@ -256,10 +275,8 @@ def part_missing(trial: Trial) -> Facts | None:
     "other_scheme",
     "The signature was made with {secret}, as {other} does it.",
     'Write provider = "{slug}".',
-    Reason.SIGNATURE_MISMATCH,
 )
-def fits_as_other(trial: Trial) -> Facts | None:
-    """The secret is right, by the scheme of another provider that uses the same header."""
+def _fits_as_other(trial: Trial) -> Facts | None:
     if not trial.keyed:
         return None
     for provider in PROVIDERS.values():
@@ -277,10 +294,8 @@ def fits_as_other(trial: Trial) -> Facts | None:
     "signed_text",
     "The signature was made with {secret} over {text}, and the scheme signs {signed}.",
     "Sign what the scheme says; for a sender of your own, set `signed` in [scheme.NAME].",
-    Reason.SIGNATURE_MISMATCH,
 )
-def other_text(trial: Trial) -> Facts | None:
-    """The secret is right, and another text was signed: the body alone, or the parts put together in another way."""
+def _other_text(trial: Trial) -> Facts | None:
     scheme = trial.scheme
     if scheme is None or not trial.keyed or scheme.document is not None or scheme.claims is not None:
         return None

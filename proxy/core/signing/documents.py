@@ -211,7 +211,7 @@ def walk(tree: object, path: str) -> object:
     return tree
 
 
-def list_items(tree: Tree, path: str) -> list[Tree]:
+def list_items(tree: Tree, path: str) -> list[dict[str, object]]:
     """The objects that ``a[].b`` names; empty where one of them is missing."""
     outer, _, inner = path.partition("[]")
     elements = walk(tree, outer)

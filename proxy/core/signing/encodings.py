@@ -1,4 +1,5 @@
-"""Strict reading of signatures, keys and times: what is not written exactly as it must be is none.
+r"""Strict reading of signatures, keys and times, where what is not written exactly as it must be is none; and what some
+providers do to a body before they sign it, chunk by chunk.
 
 ``bytes.fromhex`` ignores blanks and ``base64.b64decode`` ignores junk and stray bits, so both let one signature be
 written in many ways. Here a text decodes only if encoding the result gives the same text again (RFC 4648 section 3.5).
@@ -6,31 +7,28 @@ written in many ways. Here a text decodes only if encoding the result gives the 
 ``int`` takes ``+5``, ``1_0`` and blanks, and some SDKs let a timestamp that is no number pass the age test. Here a
 timestamp is digits of a bounded length or a full RFC 3339 date-time, else it is malformed. The window holds both ways;
 the clock is an argument.
+
+Escaping for JSON touches ASCII only, so it works on bytes and any chunking gives the same result; writing the rest as
+``\uXXXX`` needs whole characters, so a decoder keeps the beginning of one that is split between two chunks.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import re
+import sys
+import zlib
+from array import array, typecodes
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Protocol
 
-from proxy.core.signing.scheme import Encoding, TimeFormat
+from proxy.core.signing.scheme import BodyForm, Encoding, TimeFormat
 from proxy.http1 import read_http_date
 from proxy.reasons import Reason
-
-
-def _capitals(value: bytes) -> bytes:
-    return binascii.b2a_hex(value).upper()
-
-
-#: How hex is written where one writing alone is right; None where letters may be of either size.
-_HEX: dict[Encoding, Callable[[bytes], bytes] | None] = {
-    Encoding.HEX: binascii.b2a_hex,
-    Encoding.HEX_UPPER: _capitals,
-    Encoding.HEX_ANY_CASE: None,
-}
 
 
 def decode_hex(text: bytes, write: Callable[[bytes], bytes] | None = None) -> bytes | None:
@@ -69,11 +67,9 @@ def decode(encoding: Encoding, text: bytes, size: int | None) -> bytes | None:
     """The signature that ``text`` writes in ``encoding``: exactly ``size`` bytes (None: any number), or None."""
     if encoding in _HEX:
         value = decode_hex(text, _HEX[encoding])
-    elif encoding is Encoding.BASE64:
-        value = decode_base64(text)
     elif encoding is Encoding.BASE64URL:
         value = decode_base64url(text)
-    elif size is not None and len(text) == 2 * size:
+    elif encoding is Encoding.HEX_OR_BASE64 and size is not None and len(text) == 2 * size:
         value = decode_hex(text, binascii.b2a_hex)
     else:
         value = decode_base64(text)
@@ -82,13 +78,20 @@ def decode(encoding: Encoding, text: bytes, size: int | None) -> bytes | None:
 
 def encode(encoding: Encoding, value: bytes) -> bytes:
     """``value`` as ``encoding`` writes it."""
-    if encoding in (Encoding.HEX, Encoding.HEX_ANY_CASE):
-        return value.hex().encode("ascii")
-    if encoding is Encoding.HEX_UPPER:
-        return value.hex().upper().encode("ascii")
-    if encoding is Encoding.BASE64URL:
-        return encode_base64url(value)
-    return binascii.b2a_base64(value, newline=False)
+    return _WRITE[encoding](value)
+
+
+_base64 = partial(binascii.b2a_base64, newline=False)
+_WRITE: dict[Encoding, Callable[[bytes], bytes]] = {
+    Encoding.HEX: binascii.b2a_hex,
+    Encoding.HEX_UPPER: lambda value: binascii.b2a_hex(value).upper(),
+    Encoding.HEX_ANY_CASE: binascii.b2a_hex,
+    Encoding.BASE64: _base64,
+    Encoding.BASE64URL: encode_base64url,
+    Encoding.HEX_OR_BASE64: _base64,
+}
+#: How hex is written where one writing alone is right; None where letters may be of either size.
+_HEX = {Encoding.HEX: binascii.b2a_hex, Encoding.HEX_UPPER: _WRITE[Encoding.HEX_UPPER], Encoding.HEX_ANY_CASE: None}
 
 
 _SECONDS = re.compile(rb"[0-9]{1,11}")
@@ -148,3 +151,103 @@ def judge_time(said: float, now: float, tolerance_s: float | None) -> Reason | N
     if said - now > tolerance_s:
         return Reason.TIMESTAMP_IN_FUTURE
     return None
+
+
+# Of strings as Python has them in arrays: four bytes for a character, in the order of the machine.
+_CHARACTER: Any = "w" if "w" in typecodes else "u"
+_UTF_16 = f"utf-16-{sys.byteorder[0]}e"
+_LOW = 0 if sys.byteorder == "little" else 2
+
+_SHORT = {b"\b": b"\\b", b"\t": b"\\t", b"\n": b"\\n", b"\f": b"\\f", b"\r": b"\\r"}
+_CONTROLS = [(char, _SHORT.get(char, b"\\u%04x" % char[0])) for char in (bytes([byte]) for byte in range(32))]
+
+
+def escape_json(data: bytes) -> bytes:
+    """The inside of the JSON string literal of UTF-8 text, as ECMAScript's ``JSON.stringify`` writes it."""
+    data = data.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    # A body may be nothing but these: a call for each would hold the loop.
+    for control, escaped in _CONTROLS:
+        data = data.replace(control, escaped)
+    return data
+
+
+class Transform(Protocol):
+    """One body on its way into a digest."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What of the signed text is known with this chunk."""
+
+    def finish(self) -> bytes:
+        """What is known only at the end."""
+
+
+class JsonString:
+    """The inside of a JSON string literal."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The chunk, escaped."""
+        return escape_json(chunk)
+
+    def finish(self) -> bytes:
+        """Nothing is held back."""
+        return b""
+
+
+class AsciiJson:
+    r"""Characters outside ASCII as ``\uXXXX``, those beyond U+FFFF as two of them."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The whole characters so far."""
+        return _write_ascii(self._decoder.decode(chunk))
+
+    def finish(self) -> bytes:
+        """What is left of a character that was cut off."""
+        return _write_ascii(self._decoder.decode(b"", final=True))
+
+
+def _write_ascii(text: str) -> bytes:
+    if text.isascii():
+        return text.encode("ascii")
+    units = text.encode(_UTF_16)
+    if len(units) != 2 * len(text):
+        text = _one_by_one(units)
+    # As Python escapes it, without a call for each character. A backslash that came is marked for the time being.
+    written = text.replace("\\", "\\z").encode("ascii", "backslashreplace")
+    return written.replace(b"\\x", b"\\u00").replace(b"\\z", b"\\")
+
+
+def _one_by_one(units: bytes) -> str:
+    """A string with a character for each of these two bytes. To ask ``chr`` for each would take ten times as long."""
+    wide = bytearray(2 * len(units))
+    wide[_LOW::4], wide[_LOW + 1 :: 4] = units[::2], units[1::2]
+    characters = array(_CHARACTER)
+    characters.frombytes(wide)
+    return characters.tounicode()
+
+
+class Crc32:
+    """The CRC-32 of the body in decimal, which is all that is signed of it."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Nothing yet."""
+        self._value = zlib.crc32(chunk, self._value)
+        return b""
+
+    def finish(self) -> bytes:
+        """The number."""
+        return b"%d" % self._value
+
+
+def make_transform(form: BodyForm) -> Transform | None:
+    """A new transformation for one body; None where the raw bytes are signed."""
+    if form is BodyForm.JSON_STRING:
+        return JsonString()
+    if form is BodyForm.ASCII_JSON:
+        return AsciiJson()
+    return Crc32() if form is BodyForm.CRC32 else None

@@ -14,7 +14,15 @@ from urllib.parse import unquote_to_bytes
 
 from proxy.core.signing.encodings import decode, decode_base64, judge_time, parse_time
 from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, Listing, Method, Scheme
-from proxy.core.signing.template import WIDTHS, Context, Slot, compile_template, split_at_body, stands_beside_another
+from proxy.core.signing.template import (
+    WIDTHS,
+    Context,
+    Slot,
+    compile_template,
+    single_field,
+    split_at_body,
+    stands_beside_another,
+)
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from proxy.values import mutable
@@ -138,7 +146,7 @@ class EvidenceReader:
 
     def _judge_required(self, head: RequestHead) -> Reason | None:
         for name, wanted in self._scheme.required:
-            value = _single(head, name)
+            value = single_field(head, name)
             if value != wanted:
                 return value if isinstance(value, Reason) else MALFORMED
         return None
@@ -213,12 +221,6 @@ class EvidenceReader:
         if said is None:
             return MALFORMED
         return judge_time(said, now, self._tolerance_s)
-
-
-def _single(head: RequestHead, name: bytes) -> bytes | Reason:
-    if name in head.repeated:
-        return MALFORMED
-    return head.values.get(name) or MISSING
 
 
 def _open_envelope(value: bytes, key: str) -> bytes | None:

@@ -1,4 +1,5 @@
-"""HMAC (RFC 2104) and plain hashes over a streamed body, one running digest per live secret.
+"""HMAC (RFC 2104) and plain hashes over a streamed body, one running digest per live secret; and methods that take the
+body in one piece.
 
 A key is absorbed once, when the configuration is loaded, and every request copies the result. All signatures and all
 secrets are compared, always to the end, with ``hmac.compare_digest`` on bytes.
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import ClassVar, Protocol, Self
 
-from proxy.core.signing.escapes import Transform, make_transform
+from proxy.core.signing.encodings import Transform, make_transform
 from proxy.core.signing.evidence import EvidenceReader
 from proxy.core.signing.scheme import BodyForm, Method, Scheme
 from proxy.core.tokens import Secret
@@ -100,12 +101,10 @@ class MacVerification(Verification):
                 running.update(prefix)
 
     def update(self, chunk: Piece) -> None:
-        """Take the next bytes of the raw body."""
         for running in self._running:
             running.update(chunk)
 
     def finish(self) -> str | Reason:
-        """The name of the secret that matched, or why none did."""
         matched: str | None = None
         for (name, _), running in zip(self._live, self._running, strict=True):
             if self._suffix:
@@ -137,12 +136,10 @@ class TransformedVerification(MacVerification):
         self._transforms: list[Transform | None] = [make_transform(form) for form in forms for _ in live]
 
     def update(self, chunk: Piece) -> None:
-        """Take the next bytes of the raw body."""
         for running, transform in zip(self._running, self._transforms, strict=True):
             running.update(chunk if transform is None else transform.feed(bytes(chunk)))
 
     def finish(self) -> str | Reason:
-        """The name of the secret that matched, or why none did."""
         for running, transform in zip(self._running, self._transforms, strict=True):
             if transform is not None:
                 running.update(transform.finish())
@@ -167,7 +164,6 @@ class ShapedVerification(MacVerification):
         self._first = self._last = b""
 
     def update(self, chunk: Piece) -> None:
-        """Take the next bytes of the raw body."""
         super().update(chunk)
         text = bytes(chunk)
         self._came = self._came or bool(text)
@@ -176,7 +172,6 @@ class ShapedVerification(MacVerification):
             self._last = text.rstrip(_BLANKS)[-1:] or self._last
 
     def finish(self) -> str | Reason:
-        """The name of the secret that matched, or why none did."""
         matched = super().finish()
         opening, closing = self._shape
         if isinstance(matched, Reason) or (closing and not self._came):
@@ -302,3 +297,65 @@ class WordJudge:
                     if hmac.compare_digest(word, digest) and found is None:
                         found = Match(secret.name)
         return found
+
+
+class WholeVerification(Verification):
+    """Lets ``judge`` say what it makes of the body; where that comes in chunks, they are kept."""
+
+    __slots__ = ("_chunks", "_judge", "_marks")
+    wants_whole = True
+
+    def __init__(self, judge: Callable[[bytes], str | Reason], marks: list[bytes]) -> None:
+        """``judge`` puts into ``marks`` what it finds right."""
+        self._judge = judge
+        self._marks = marks
+        self._chunks: list[bytes] = []
+
+    def update(self, chunk: Piece) -> None:
+        self._chunks.append(bytes(chunk))
+
+    def finish(self) -> str | Reason:
+        return self._judge(b"".join(self._chunks))
+
+    def verify(self, body: bytes) -> str | Reason:
+        return self._judge(body)
+
+    def marks(self) -> list[bytes]:
+        return self._marks
+
+
+class PlainPlan:
+    """A method that takes its message in one piece: the template around the raw body."""
+
+    __slots__ = ("_judge", "_reader", "_scheme")
+
+    whole_body = True
+
+    def __init__(self, scheme: Scheme, reader: EvidenceReader, judge: Judge) -> None:
+        self._scheme = scheme
+        self._reader = reader
+        self._judge = judge
+
+    def begin(self, head: RequestHead, now: float) -> Verification | Reason:
+        """The check of the body that follows ``head``, or why there is nothing to check."""
+        evidence = self._reader.read(head, now)
+        if isinstance(evidence, Reason):
+            return evidence
+        prefix = evidence.context.render(self._reader.prefix)
+        if isinstance(prefix, Reason):
+            return prefix
+        suffix = evidence.context.render(self._reader.suffix)
+        if isinstance(suffix, Reason):
+            return suffix
+        signatures = evidence.signatures
+        marks: list[bytes] = []
+
+        def judge(body: bytes) -> str | Reason:
+            message = b"".join((prefix, body, suffix))  # which lets other threads run, unlike +
+            match = self._judge.match(message, signatures, self._scheme.algorithm, now)
+            if match is None:
+                return Reason.SIGNATURE_MISMATCH
+            marks.append(hashlib.sha256(message).digest())
+            return match.name
+
+        return WholeVerification(judge, marks)

@@ -1,9 +1,12 @@
 """The sender's side of a scheme: the header fields that a provider would add to a delivery, or the body that it would
 send where the signature stands in the body.
 
-For trying out one's own set-up (``send``), and where the operator has a delivery signed anew for the application. Never
-for verifying, which shares only the data. Where the provider signs with a private key, one of one's own stands in for
-it, and the route is given its public half.
+For trying out one's own set-up (``send``), and where the operator has a delivery that was kept signed anew
+(``sign_anew``), for an application that checks once more and finds it too old. What proves it is taken out and made
+again with the newest secret of its route that is live: header fields, the query's token, or what stands in the body.
+Everything else stays as it came. Nothing that a stranger chose is signed without its own proof having held, or the
+operator's word. Never for verifying, which shares only the data. Where the provider signs with a private key, one of
+one's own stands in for it, and the route is given its public half.
 """
 
 from __future__ import annotations
@@ -13,26 +16,29 @@ import json
 from base64 import b64encode
 from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
-from proxy.core.schemes.provider import Provider, TokenSpec
+from proxy.core.policy import Route
+from proxy.core.schemes import Provider, find
+from proxy.core.schemes.provider import TokenSpec
 from proxy.core.signatures import load_pubkey, needs_public_keys
-from proxy.core.signing.documents import FormPart, JsonPart, Part, read_form, read_json, walk
-from proxy.core.signing.encodings import encode, encode_base64url, write_time
-from proxy.core.signing.escapes import make_transform
-from proxy.core.signing.evidence import as_signed
-from proxy.core.signing.jwt import HMAC_DIGESTS
+from proxy.core.signing.documents import FormPart, JsonPart, Part, list_items, read_document, read_form, read_json
+from proxy.core.signing.encodings import encode, encode_base64url, make_transform, write_time
+from proxy.core.signing.evidence import as_signed, public_url_of
 from proxy.core.signing.mac import digest, keyed_hash
+from proxy.core.signing.parsed import HMAC_DIGESTS
 from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, Claims, Document, Listing, Method, Scheme
 from proxy.core.signing.template import DOCUMENT_SLOTS, Context, Slot, compile_template
 from proxy.core.tokens import TokenKind
 from proxy.http1 import Framing, RequestHead, field
 from proxy.reasons import Reason
+from proxy.values import frozen
 
 Fields = list[tuple[bytes, bytes]]
 Node = dict[str, object]
 
 _TOKEN_LIFE_S = 300
+_IN_TARGET = frozenset({TokenKind.QUERY, TokenKind.PATH})
 
 
 def sign(
@@ -74,10 +80,9 @@ def plays_key(provider: Provider) -> bool:
 
 def token_fields(token: TokenSpec, secret: bytes) -> Fields:
     """The field of a token. ValueError where the token stands in the URL."""
-    if token.kind is TokenKind.QUERY:
-        raise ValueError(f"the token goes into the URL: ?{token.name.decode('latin-1')}=...")
-    if token.kind is TokenKind.PATH:
-        raise ValueError(f"the token goes into the URL: {token.name.decode('latin-1')}...")
+    if token.kind in _IN_TARGET:
+        name = token.name.decode("latin-1")
+        raise ValueError(f"the token goes into the URL: {f'?{name}=' if token.kind is TokenKind.QUERY else name}...")
     if token.kind is TokenKind.BASIC:
         return [(token.name or b"authorization", b"Basic " + b2a_base64(secret, newline=False))]
     prefix = b"Bearer " if token.kind is TokenKind.BEARER else b""
@@ -230,27 +235,15 @@ def sign_inside(provider: Provider, secret: bytes, body: bytes, now: float, mess
         raise ValueError(f"{provider.title} signs with a private key, which only the provider has")
     if document.kind == "form":
         return _signed_form(scheme, document, secret, body)
-    try:
-        tree = json.loads(body)
-    except ValueError:
-        tree = None
+    tree = read_document(body)
     if not isinstance(tree, dict):
         raise ValueError(f"{provider.title} sends a JSON object: give one")  # noqa: TRY004  of its content
-    for element in _elements(tree, document):
-        _sign_element(scheme, document, element, secret, now=now, message_id=message_id)
-    return json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-
-
-def _elements(tree: Node, document: Document) -> list[Node]:
-    if document.items is None:
-        return [tree]
-    outer, _, inner = document.items.partition("[]")
-    found = walk(tree, outer)
-    items = [walk(one, inner.lstrip(".")) for one in found] if isinstance(found, list) else []
-    elements = [one for one in items if isinstance(one, dict)]
+    elements = [tree] if document.items is None else list_items(tree, document.items)
     if not elements:
         raise ValueError(f"the body has no {document.items}: there is nothing to sign")
-    return elements
+    for element in elements:
+        _sign_element(scheme, document, element, secret, now=now, message_id=message_id)
+    return json.dumps(tree, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 
 def _sign_element(
@@ -301,3 +294,96 @@ def _put(tree: Node, path: str, value: str) -> None:
             raise ValueError(f"{path} cannot be set: there is something else at {folder}")  # noqa: TRY004  of its content
         tree = below
     tree[name] = value
+
+
+@frozen
+class Signed:
+    """What is to be sent instead; ``secret`` is the name of the one that it was signed with."""
+
+    target: bytes
+    fields: tuple[tuple[bytes, bytes], ...]  # (name, value), in the order in which they came
+    body: bytes
+    secret: str
+
+
+def sign_anew(
+    route: Route, *, method: bytes, target: bytes, fields: Iterable[tuple[bytes, bytes]], body: bytes, now: float
+) -> Signed:
+    """The delivery, signed by ``route`` as of ``now``. ValueError, with the reason, where we cannot sign so."""
+    provider, guard = _provider(route), route.signature or route.token
+    live = next((secret for secret in guard.secrets if secret.live(now)), None) if guard is not None else None
+    if live is None:
+        raise ValueError(f"the route {route.name} has no secret that is live")
+    given = list(fields)
+    message_id = _message_id(provider, given)
+    if signs_inside(provider):
+        made = sign_inside(provider, live.value, body, now, message_id.decode("latin-1"))
+        return Signed(target, tuple(given), made, live.name)
+    if provider.token is not None and provider.token.kind in _IN_TARGET:
+        return Signed(_with_token(route, target, live.value), tuple(given), body, live.name)
+    proof = sign(
+        provider,
+        live.value,
+        url=_url(route, target, given),
+        body=body,
+        now=now,
+        method=method,
+        message_id=message_id,
+        headers=[(name.lower(), value) for name, value in given],
+    )
+    return Signed(target, tuple(_replaced(given, proof)), body, live.name)
+
+
+def _provider(route: Route) -> Provider:
+    """The route's provider; of one that is configured or a token of its own, as much as signing asks for."""
+    known = find(route.provider)
+    if route.signature is not None:
+        if known is not None and known.scheme == route.signature.scheme:
+            return known
+        return Provider(route.provider, "", title=route.provider, scheme=route.signature.scheme)
+    if route.token is None:
+        raise ValueError(f"the route {route.name} has neither a signature nor a token")
+    return Provider(route.provider, "", title=route.provider, token=TokenSpec(route.token.kind, route.token.name))
+
+
+def _message_id(provider: Provider, fields: Fields) -> bytes:
+    """The id that the delivery has, which is signed along by some."""
+    scheme = provider.scheme
+    names = {provider.delivery_header, None if scheme is None else scheme.identity} - {None}
+    return next((value for name, value in fields if name.lower() in names), b"msg_1")
+
+
+def _url(route: Route, target: bytes, fields: Fields) -> str:
+    public = None if route.signature is None else route.signature.public_url
+    if public is not None:
+        return public_url_of(public, target).decode("utf-8", "replace")
+    host = next((value for name, value in fields if name.lower() == b"host"), b"localhost")
+    return f"https://{host.decode('latin-1')}{target.decode('latin-1')}"
+
+
+def _replaced(fields: Fields, proof: Iterable[tuple[bytes, bytes]]) -> Fields:
+    """The fields with the proof in the places of the old one; what has no place comes last."""
+    fresh = dict(proof)
+    names = frozenset(fresh)
+    placed = []
+    for name, value in fields:
+        lower = name.lower()
+        if lower not in names:
+            placed.append((name, value))
+        elif lower in fresh:
+            placed.append((name, fresh.pop(lower)))
+    return placed + list(fresh.items())
+
+
+def _with_token(route: Route, target: bytes, value: bytes) -> bytes:
+    """``target`` with this token in the place of the one that it has, if any."""
+    assert route.token is not None
+    token = quote(value, safe="").encode("ascii")
+    if route.token.kind is TokenKind.QUERY:
+        bare = route.token.strip(target)
+        return b"%b%b%b=%b" % (bare, b"&" if b"?" in bare else b"?", route.token.name, token)
+    path, mark, query = target.partition(b"?")
+    mapped = route.path_map
+    if mapped is None or not mapped.owns(path):
+        raise ValueError("the path is not one of this route's")
+    return mapped.prefix + token + mapped.rest(path) + mark + query

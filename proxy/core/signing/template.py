@@ -19,7 +19,7 @@ from dataclasses import replace
 from itertools import pairwise
 from urllib.parse import quote, unquote_to_bytes
 
-from proxy.core.signing.escapes import escape_json
+from proxy.core.signing.encodings import escape_json
 from proxy.core.signing.scheme import Scheme, TimeFormat
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
@@ -32,22 +32,10 @@ _URI_SAFE = _COMPONENT_SAFE + ";,/?:@&=+$#"  # as ECMAScript's encodeURI
 
 _AS_PHP = bytes.maketrans(b". +[", b"____")
 
-PLAIN_SLOTS = frozenset(
-    {
-        "body",
-        "encoded_target",
-        "id",
-        "key_id",
-        "method",
-        "nonce",
-        "path",
-        "query",
-        "signed_headers",
-        "target",
-        "timestamp",
-        "url",
-    }
-)
+#: As the head has them, and as the context has.
+_OF_HEAD = frozenset({"method", "path", "query", "target"})
+_OF_CONTEXT = frozenset({"key_id", "timestamp", "url"})
+PLAIN_SLOTS = _OF_HEAD | _OF_CONTEXT | {"body", "encoded_target", "id", "nonce", "signed_headers"}
 NAMED_SLOTS = frozenset({"header", "param", "item", "json_item"})
 DOCUMENT_SLOTS = frozenset({"form", "lines", "sorted_url"})
 #: What is found in the body itself.
@@ -161,9 +149,12 @@ class Context:
     def _take(self, slot: Slot) -> bytes | Reason:
         if slot.kind in FOUND_IN_BODY:
             return (self.document or {}).get((slot.kind, slot.name), Reason.SIGNATURE_MALFORMED)
-        simple = self._simple(slot.kind)
-        if simple is not None:
-            return simple
+        if slot.kind in _OF_CONTEXT:
+            return getattr(self, slot.kind)  # type: ignore[no-any-return]  # all three are bytes
+        if slot.kind in _OF_HEAD:
+            return getattr(self.head, slot.kind) or b""
+        if slot.kind == "encoded_target":
+            return _encode_target(self.head)
         if slot.kind in ("item", "json_item"):
             value = (self.items or {}).get(slot.name.encode("utf-8"), b"")
             return escape_json(value) if slot.kind == "json_item" else value
@@ -172,34 +163,11 @@ class Context:
         if slot.kind == "signed_headers":
             return self._signed_headers()
         name = {"id": self.scheme.identity, "nonce": self.scheme.nonce}.get(slot.kind) or slot.lower
-        return self._header(name)
-
-    def _simple(self, kind: str) -> bytes | None:
-        head = self.head
-        if kind == "timestamp":
-            return self.timestamp
-        if kind == "url":
-            return self.url
-        if kind == "method":
-            return head.method
-        if kind == "target":
-            return head.target
-        if kind == "path":
-            return head.path
-        if kind == "encoded_target":
-            return _encode_target(head)
-        if kind == "query":
-            return head.query or b""
-        return self.key_id if kind == "key_id" else None
-
-    def _header(self, name: bytes) -> bytes | Reason:
-        if name in self.head.repeated:
-            return Reason.SIGNATURE_MALFORMED
-        return self.head.get(name) or Reason.SIGNATURE_MISSING
+        return single_field(self.head, name)
 
     def _signed_headers(self) -> bytes | Reason:
         """``name:value;name:value`` of the headers that a header names. The timestamp must be among them."""
-        names = self._header(self.scheme.signed_headers or b"")
+        names = single_field(self.head, self.scheme.signed_headers or b"")
         if isinstance(names, Reason):
             return names
         wanted = sorted(set(names.split(b",")))
@@ -220,6 +188,11 @@ def _encode_target(head: RequestHead) -> bytes:
     """The target with its query escaped as one component, and then all of it once more as a URI."""
     query = b"?" + quote(head.query, safe=_COMPONENT_SAFE).encode("ascii") if head.query else b""
     return quote(head.path + query, safe=_URI_SAFE).encode("ascii")
+
+
+def single_field(head: RequestHead, name: bytes) -> bytes | Reason:
+    """The value of the head's one field ``name`` (lower case)."""
+    return Reason.SIGNATURE_MALFORMED if name in head.repeated else head.values.get(name) or Reason.SIGNATURE_MISSING
 
 
 def single_param(query: bytes | None, name: bytes) -> bytes | Reason:
@@ -245,7 +218,6 @@ def _fold_name(name: bytes) -> bytes:
 WIDTHS = {TimeFormat.SECONDS: 10, TimeFormat.MILLISECONDS: 13}
 
 _FIXED = frozenset({*WIDTHS, TimeFormat.RFC3339})
-_HEADERS = frozenset({"header", "id", "nonce"})
 _BEGIN_WITH_A_SLASH = frozenset({"path", "target", "url"})  # or "http:"; no method holds either character
 #: What, beside a whole time of a loose form, may make it a longer one.
 _DIGITS = frozenset(b"0123456789")
@@ -313,8 +285,8 @@ def _holds_by_time(left: Slot, right: Slot, before: Part | None, after: Part | N
         return False
     clock = form is TimeFormat.RFC3339
     if right.kind == "timestamp":
-        return (left.kind == "body" and not isinstance(after, Slot)) or (clock and left.kind in _HEADERS)
-    free = not isinstance(before, Slot) or (clock and before.kind in _HEADERS)
+        return (left.kind == "body" and not isinstance(after, Slot)) or (clock and left.kind in _OF_HEADER)
+    free = not isinstance(before, Slot) or (clock and before.kind in _OF_HEADER)
     return left.kind == "timestamp" and free
 
 

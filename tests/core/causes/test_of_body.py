@@ -11,19 +11,22 @@ from hypothesis import strategies as st
 
 from proxy.core.causes import of_body
 from proxy.core.causes.trial import Trial
-from tests.faults import BODIES, KEY, Fault, github, refused, route
+from tests.faults import BODIES, CAUSES, KEY, Fault, github, refused, route
 
 SUPPOSITIONS = {
-    "body_line_end": of_body.line_end,
-    "body_line_ends": of_body.line_ends,
-    "body_reencoded": of_body.reencoded,
-    "body_compressed": of_body.compressed,
-    "body_form_field": of_body.form_field,
-    "body_charset": of_body.charset,
-    "body_base64": of_body.in_base64,
-    "body_left_out": of_body.signed_without_body,
-    "body_empty": of_body.empty,
-    "body_not_held": of_body.not_here,
+    word: CAUSES[word]
+    for word in (
+        "body_line_end",
+        "body_line_ends",
+        "body_reencoded",
+        "body_compressed",
+        "body_form_field",
+        "body_charset",
+        "body_base64",
+        "body_left_out",
+        "body_empty",
+        "body_not_held",
+    )
 }
 
 
@@ -68,10 +71,10 @@ def test_what_is_indented_is_bounded():
     deep = b"[" * 900 + b",".join([b"1"] * 120_000) + b"]" * 900
     with pytest.raises(ValueError, match="too long"):
         of_body.Indented("    ").text(json.loads(deep))
-    assert of_body.reencoded(Trial(refused(route(), github(b"wrong"), deep))) is None
+    assert CAUSES["body_reencoded"](Trial(refused(route(), github(b"wrong"), deep))) is None
 
 
 def test_what_is_decompressed_is_bounded():
     bomb = zlib.compress(b"\0" * 50_000_000, 9)
     trial = Trial(refused(route(), github(KEY, b"\0" * 50_000_000), bomb))
-    assert of_body.compressed(trial) is None
+    assert CAUSES["body_compressed"](trial) is None

@@ -6,20 +6,23 @@ import pytest
 
 from proxy.core.causes import of_secret
 from proxy.core.causes.trial import Trial
-from tests.faults import KEY, SECRETS, TOKEN, Fault, github, refused, route, signed
+from tests.faults import CAUSES, KEY, SECRETS, TOKEN, Fault, github, refused, route, signed
 
 SUPPOSITIONS = {
-    "secret_out_of_dates": of_secret.out_of_dates,
-    "secret_blank_here": of_secret.blanks_here,
-    "secret_blank_there": of_secret.blanks_there,
-    "secret_quoted": of_secret.quoted,
-    "secret_several_lines": of_secret.several_lines,
-    "secret_prefix": of_secret.prefix_here,
-    "secret_not_decoded_there": of_secret.taken_as_text,
-    "secret_decoded_there": of_secret.decoded_there,
-    "secret_of_another_guard": of_secret.of_another_guard,
-    "secret_empty_there": of_secret.empty_there,
-    "secret_is_api_key": of_secret.not_a_signing_secret,
+    word: CAUSES[word]
+    for word in (
+        "secret_out_of_dates",
+        "secret_blank_here",
+        "secret_blank_there",
+        "secret_quoted",
+        "secret_several_lines",
+        "secret_prefix",
+        "secret_not_decoded_there",
+        "secret_decoded_there",
+        "secret_of_another_guard",
+        "secret_empty_there",
+        "secret_is_api_key",
+    )
 }
 
 
@@ -53,12 +56,12 @@ def test_what_looks_like_an_api_key(value: bytes, odd: bool):
 
 def test_a_two_part_secret_keeps_its_first_part():
     case = refused(route("livekit", b"id:key"), signed("livekit", b"id:key\n"))
-    assert of_secret.blanks_there(Trial(case)) == {"secret": "main"}
+    assert CAUSES["secret_blank_there"](Trial(case)) == {"secret": "main"}
 
 
 def test_a_key_that_is_a_digest_has_no_text_to_try():
     case = refused(
         route("braintree", b"public:" + b"k" * 20), {}, b"bt_signature=public|" + b"0" * 40 + b"&bt_payload=x"
     )
-    assert of_secret.blanks_there(Trial(case)) is None
-    assert of_secret.empty_there(Trial(case)) is None
+    assert CAUSES["secret_blank_there"](Trial(case)) is None
+    assert CAUSES["secret_empty_there"](Trial(case)) is None

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.causes import of_sender, of_signature
+from proxy.core.causes import of_sender
 from proxy.core.causes.trial import Trial
 from tests.deliveries import Delivery, head_of
-from tests.faults import KEY, SENDERS, Fault, github, refused, route, signed
+from tests.faults import CAUSES, KEY, SENDERS, Fault, github, refused, route, signed
 
-SUPPOSITIONS = {
-    "other_provider": of_sender.other_provider,
-    "other_scheme": of_signature.fits_as_other,
-    "unsigned": of_sender.unsigned,
-    "by_hand": of_sender.by_hand,
-}
+SUPPOSITIONS = {word: CAUSES[word] for word in ("other_provider", "other_scheme", "unsigned", "by_hand")}
 
 
 @pytest.mark.parametrize("fault", SENDERS[:-2], ids=lambda fault: fault.what)
@@ -39,14 +34,14 @@ def test_who_sends(fields: dict[str, bytes], slugs: list[str]):
 
 def test_the_own_provider_is_not_another_one():
     trial = Trial(refused(route(), github(b"wrong")))
-    assert of_sender.other_provider(trial) is None
-    assert of_sender.by_hand(trial) is None
+    assert CAUSES["other_provider"](trial) is None
+    assert CAUSES["by_hand"](trial) is None
 
 
 def test_a_user_agent_gives_an_unsigned_delivery_away():
     trial = Trial(refused(route(), {"User-Agent": b"GitHub-Hookshot/044aadd"}))
-    assert of_sender.unsigned(trial) == {"title": "GitHub"}
+    assert CAUSES["unsigned"](trial) == {"title": "GitHub"}
 
 
 def test_a_wrong_secret_fits_as_nobody_else():
-    assert of_signature.fits_as_other(Trial(refused(route("bitbucket"), signed("bitbucket", b"wrong" + KEY)))) is None
+    assert CAUSES["other_scheme"](Trial(refused(route("bitbucket"), signed("bitbucket", b"wrong" + KEY)))) is None

@@ -6,20 +6,20 @@ import pytest
 
 from proxy.core.causes import of_signature
 from proxy.core.causes.trial import Trial
-from tests.faults import KEY, SIGNATURES, Fault, github, refused, route, signed
+from tests.faults import CAUSES, KEY, SIGNATURES, Fault, github, refused, route, signed
 
 FORMS = {
-    "sha1_value": of_signature.sha1_value,
-    "digest_other": of_signature.other_digest,
-    "signature_encoding": of_signature.other_encoding,
-    "signature_prefix": of_signature.other_prefix,
-    "signature_no_list": of_signature.bare_value,
-    "header_repeated": of_signature.repeated,
-    "header_joined": of_signature.joined,
-    "header_constant": of_signature.wrong_constant,
-    "sha1_header": of_signature.old_header,
-    "header_missing": of_signature.part_missing,
-    "signed_text": of_signature.other_text,
+    "sha1_value": CAUSES["sha1_value"],
+    "digest_other": CAUSES["digest_other"],
+    "signature_encoding": CAUSES["signature_encoding"],
+    "signature_prefix": CAUSES["signature_prefix"],
+    "signature_no_list": CAUSES["signature_no_list"],
+    "header_repeated": CAUSES["header_repeated"],
+    "header_joined": CAUSES["header_joined"],
+    "header_constant": CAUSES["header_constant"],
+    "sha1_header": CAUSES["sha1_header"],
+    "header_missing": CAUSES["header_missing"],
+    "signed_text": CAUSES["signed_text"],
 }
 
 

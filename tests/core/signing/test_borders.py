@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.core.schemes import PROVIDERS
 from proxy.core.signatures import SignatureCheck
-from proxy.core.signing.encodings import parse_time
-from proxy.core.signing.escapes import escape_json
+from proxy.core.signing.encodings import escape_json, parse_time
 from proxy.core.signing.scheme import BodyForm, Encoding, Method, Scheme, SecretForm, TimeFormat, Timestamp
 from proxy.core.signing.template import Part, Slot, compile_template, open_borders, stands_beside_another
 from proxy.core.tokens import Secret

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.signing.escapes import escape_json, make_transform
+from proxy.core.signing.encodings import escape_json, make_transform
 from proxy.core.signing.scheme import BodyForm
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signing.jwt import open_token
+from proxy.core.signing.parsed import open_token
 from proxy.reasons import Reason
 from tests.deliveries import BODY, NOW, RAW, URL, Delivery, b64, b64url, check_for, head_of, jwt, keys, make, run
 

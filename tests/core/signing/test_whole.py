@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from proxy.core.schemes import PROVIDERS
+from proxy.core.signing.mac import WholeVerification
 from proxy.core.signing.scheme import Timestamp
-from proxy.core.signing.whole import WholeVerification
 from proxy.reasons import Reason
 from tests.deliveries import HEX_SECRET, NOW, RAW, URL, Delivery, b64, check_for, keys, mac, make, run
 
@@ -282,7 +282,7 @@ def test_braintree_may_sign_a_newline():
 @pytest.mark.parametrize("slug", ["mailgun", "sns", "braintree"])
 def test_a_body_without_a_signature_is_not_parsed(slug, monkeypatch):
     for reader in ("read_json", "read_form"):
-        monkeypatch.setattr(f"proxy.core.signing.whole.{reader}", None)
+        monkeypatch.setattr(f"proxy.core.signing.parsed.{reader}", None)
     assert verdict(slug, replace(make(slug), body=b'{"a":[{},{},{}]}')) is MISSING
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.causes import of_sender as of_token
 from proxy.core.causes.trial import Trial
 from proxy.core.tokens import TokenKind
 from tests import policies
-from tests.faults import TOKEN, TOKENS, Fault, refused, route, token
+from tests.faults import CAUSES, TOKEN, TOKENS, Fault, refused, route, token
 
 SUPPOSITIONS = {
-    "token_out_of_dates": of_token.out_of_dates,
-    "token_badly_copied": of_token.badly_copied,
-    "token_of_another_route": of_token.of_another_route,
-    "token_in_another_place": of_token.in_another_place,
-    "token_absent": of_token.absent,
+    word: CAUSES[word]
+    for word in (
+        "token_out_of_dates",
+        "token_badly_copied",
+        "token_of_another_route",
+        "token_in_another_place",
+        "token_absent",
+    )
 }
 
 
@@ -56,4 +58,4 @@ def test_a_route_without_a_token_has_no_fault_in_it():
 def test_many_fields_cost_little():
     fields = [(f"X-{at}", b"x") for at in range(500)]
     trial = Trial(refused(route("own", token=token()), fields, target=b"/?" + b"&".join([b"a=b"] * 2000)))
-    assert of_token.in_another_place(trial) is None
+    assert CAUSES["token_in_another_place"](trial) is None

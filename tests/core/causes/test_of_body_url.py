@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.causes import of_url
 from proxy.core.causes.trial import Trial
-from tests.faults import KEY, URLS, Fault, github, refused, route, signed
+from tests.faults import CAUSES, KEY, URLS, Fault, github, refused, route, signed
 
-SUPPOSITIONS = {
-    "url_scheme": of_url.scheme,
-    "url_host": of_url.host,
-    "url_query": of_url.query,
-    "url_path": of_url.path,
-}
+SUPPOSITIONS = {word: CAUSES[word] for word in ("url_scheme", "url_host", "url_query", "url_path")}
 
 
 @pytest.mark.parametrize("fault", URLS, ids=lambda fault: fault.what)
@@ -30,11 +24,11 @@ def test_a_scheme_that_signs_no_url_has_no_fault_in_it():
 @pytest.mark.parametrize("host", [b"[", b"[::1", b"a/b", b"a b", b"x" * 300, b"", b"user@evil", b"h:99999999"])
 def test_a_host_that_is_none_is_not_tried(host: bytes):
     case = refused(route("twilio"), {**signed("twilio", b"wrong", b"a=b"), "X-Forwarded-Host": host}, b"a=b")
-    assert of_url.host(Trial(case)) is None
+    assert CAUSES["url_host"](Trial(case)) is None
 
 
 def test_form_schemes_are_tried_too():
     case = refused(
         route("twilio"), signed("twilio", KEY, b"a=b", url="http://hooks.example.com/in/here?x=1&a=b%20c"), b"a=b"
     )
-    assert of_url.scheme(Trial(case)) == {"secret": "main"}
+    assert CAUSES["url_scheme"](Trial(case)) == {"secret": "main"}

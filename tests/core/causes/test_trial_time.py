@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.causes import of_time
-from proxy.core.causes.trial import Case, Trial
+from proxy.core.causes.trial import Case, Trial, said_at
 from proxy.reasons import Reason
 from tests.deliveries import NOW
-from tests.faults import KEY, TIMES, Fault, github, refused, route, signed
+from tests.faults import CAUSES, KEY, TIMES, Fault, github, refused, route, signed
 
-SUPPOSITIONS = {"timestamp_old": of_time.too_old, "timestamp_ahead": of_time.ahead, "timestamp_unit": of_time.unit}
+SUPPOSITIONS = {word: CAUSES[word] for word in ("timestamp_old", "timestamp_ahead", "timestamp_unit")}
 
 
 @pytest.mark.parametrize("fault", TIMES, ids=lambda fault: fault.what)
@@ -21,13 +20,13 @@ def test_the_supposition_of_the_fault_fits(fault: Fault):
 
 
 def said(case: Case) -> float | None:
-    return of_time.said_at(case.head, case.body, Trial(case))
+    return said_at(case.head, case.body, Trial(case))
 
 
 def test_both_clocks_are_said():
     case = refused(route("slack"), signed("slack", KEY, now=NOW - 412))
     assert said(case) == NOW - 412
-    facts = of_time.too_old(Trial(case))
+    facts = CAUSES["timestamp_old"](Trial(case))
     assert facts == {
         "seconds": "412",
         "theirs": "2025-11-24T15:53:08Z",
@@ -40,7 +39,7 @@ def test_the_route_s_own_window_is_said():
     guard = route("slack")
     assert guard.signature is not None
     narrow = replace(guard, signature=replace(guard.signature, tolerance_s=10.0))
-    facts = of_time.too_old(Trial(refused(narrow, signed("slack", KEY, now=NOW - 20))))
+    facts = CAUSES["timestamp_old"](Trial(refused(narrow, signed("slack", KEY, now=NOW - 20))))
     assert facts is not None
     assert facts["window"] == "10 s"
 
@@ -52,4 +51,4 @@ def test_what_has_no_time_says_none(provider: str):
     if provider in ("mailgun", "vonage"):
         case = replace(refused(route(provider), fields, b"{}"), reason=Reason.TIMESTAMP_TOO_OLD)
     assert said(case) is None
-    assert of_time.too_old(Trial(case)) is None
+    assert CAUSES["timestamp_old"](Trial(case)) is None
