@@ -36,7 +36,7 @@ from bench.queue.crash import running
 from bench.queue.disk import Disk, write_image
 from bench.queue.trace import Call, command, read_calls
 from proxy.queue.folder import QueueFolder
-from proxy.queue.records import LIVE, Choice, Parcel, QueueError
+from proxy.queue.records import Choice, Condition, Parcel, QueueError
 from proxy.queue.sqlite_store import QueueFile
 
 TOLD = re.compile(rb"HTTP/1\.1 2\d\d .*?\r\nX-Request-Id: ([^\r]+)\r\n", re.DOTALL | re.IGNORECASE)
@@ -165,7 +165,7 @@ async def look(folder: Path, ledgers: Ledgers, told: Iterable[str], before: floa
             for piece in store.pieces(kept.parcel):
                 body.update(piece)
             held.add(kept.parcel.id)
-            live += kept.condition in LIVE
+            live += kept.condition is not Condition.DEAD
             if body.hexdigest() != ledgers.digests.get(name):
                 wrong.append(f"{kept.parcel.id} is not whole")
         away = (mark for mark in told if mark not in held)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 from proxy.core.addresses import Peer
 from proxy.core.policy import Route
@@ -20,20 +21,18 @@ from proxy.http1 import ResponseHead
 from proxy.net.pool import Dial
 from proxy.net.site import Site
 from proxy.net.upstream import UpstreamConnection
-from proxy.queue.parcels import attempt_lines, method_of, unseal
+from proxy.queue.parcels import FACTS, attempt_lines, method_of, unseal
 from proxy.queue.records import QueueError, Settlement, Taken, Try
 from proxy.reasons import Phase, Reason
-
-# -- A kept delivery, signed again as of now: an application that checks for itself would find it too old by its time.
-#
-# It had its proof when it came, and what is signed here is that delivery and nothing else; ``Webhook-Verified`` says
-# so.
 
 _VERIFIED = b"webhook-verified"
 
 
 def sign_again(head: bytes, route: Route, body: bytes, now: float) -> tuple[bytes, bytes]:
-    """Head and body to send, signed as of ``now``, or as they came where the provider's side cannot be played."""
+    """Head and body to send, signed as of ``now``, or as they came where the provider's side cannot be played: an
+    application that checks for itself would find what it came with too old. It had its proof when it came, and what is
+    signed here is that delivery and nothing else; ``Webhook-Verified`` says so.
+    """
     start, *lines, _, _ = head.split(b"\r\n")
     method, target, version = start.split(b" ")
     fields = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
@@ -239,27 +238,17 @@ _DONE, _CONNECT = Phase.DONE, Phase.CONNECT
 def record_of(attempt: Attempt, settlement: Settlement) -> ExchangeRecord:
     """The record of an attempt that has ended."""
     last, parcel = settlement.last, attempt.taken.parcel
-    facts = parcel.facts
+    facts = {"request_id": parcel.id, "scheme": "http", **parcel.facts}
+    told: dict[str, Any] = {name: facts.get(fact, "") for fact, name in FACTS.items()}
     return ExchangeRecord(
-        request_id=facts.get("request_id", parcel.id),
+        **told,
         started=last.at,
-        peer=facts.get("peer", ""),
-        client=facts.get("client", ""),
         reason=_REASONS.get(last.word, _INTERNAL_ERROR),
         detail=last.detail,
         phase=_DONE if last.status else _CONNECT,
         verdict="admitted",
-        method=facts.get("method", ""),
-        path=facts.get("path", ""),
-        host=facts.get("host", ""),
-        scheme=facts.get("scheme", "http"),
-        user_agent=facts.get("agent", ""),
         status=last.status,
         route=parcel.lane,
-        provider=facts.get("provider", ""),
-        event=facts.get("event", ""),
-        delivery_id=facts.get("delivery_id", ""),
-        secret_name=facts.get("secret", ""),
         upstream=attempt.upstream,
         duration_s=last.lasted_s,
         upstream_duration_s=last.lasted_s,

@@ -178,7 +178,7 @@ async def _status(command: _Command) -> int:
         for count in counts:
             print(json.dumps(showing.count_json(count, earlier.get(count.lane, count), seconds, now)))
         return ExitCode.OK
-    known = command.place.keeping | command.place.direct or None
+    known = command.place.keeping | command.place.direct
     for line in showing.table_of(counts, before, seconds, now, known):
         print(line)
     if command.opened.is_at_rest:

@@ -142,12 +142,13 @@ class Courier:
         """Send nothing more, wait a moment for what is out, and write what has come of it."""
         self._stopping = True
         self._woken.set()
-        if self._task is None or not self.is_active:
-            if self._task is not None:
-                self._task.cancel()
-                await asyncio.gather(self._task, return_exceptions=True)
+        if self._task is None:
             return
+        if not self.is_active:
+            self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        if not self.is_active:
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
                 while self._out:

@@ -240,7 +240,9 @@ class Reserve:
         """Promise so much more; to be called in a transaction of the database. Raises QueueError."""
         with self._lock:
             if self._slot < 0:
-                self._slot = self._free_slot()
+                self._slot = next((slot for slot in range(SLOTS) if self._try_lock(slot)), -1)
+                if self._slot < 0:
+                    raise QueueError("too many processes have the store open")
             self._write(self._own + size)
             self._own += size
 
@@ -262,12 +264,6 @@ class Reserve:
         if self._own:
             self.give_back(self._own)
         os.close(self._file)
-
-    def _free_slot(self) -> int:
-        for slot in range(SLOTS):
-            if self._try_lock(slot):
-                return slot
-        raise QueueError("too many processes have the store open")
 
     def _write(self, value: int) -> None:
         try:

@@ -74,17 +74,17 @@ class Copier:
 
     def copy(self, relay: KeepingRelay, spill: SpillFile | None) -> None:
         """Keep the copies of what ``relay`` sends itself."""
-        copies = relay.copies()
+        copies, size = relay.copies(), relay.gate.received
         if not copies:
             return
-        size = relay.gate.received
+        lanes = [route.name for route, _ in copies]
         if len(self._tasks) >= MOST_WAITING or (self._tasks and self._bytes + size > MOST_BYTES):
-            self.lost([route.name for route, _ in copies], "the store cannot keep up")
+            self.lost(lanes, "the store cannot keep up")
             return
         try:
             shared = spill.share() if spill is not None and spill.size else None
         except OSError as error:
-            self.lost([route.name for route, _ in copies], str(error.strerror))
+            self.lost(lanes, str(error.strerror))
             return
         self._bytes += size
         parcels = copies_of(parcel_of(self._site, relay, shared), copies)

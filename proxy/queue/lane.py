@@ -172,7 +172,7 @@ class Lane:
 
     def may_send(self, now: float) -> bool:
         """Whether one may go now."""
-        if not self.ready or self.paused or self.away or now < self._not_before:
+        if not self.ready or self._rests or now < self._not_before:
             return False
         rule = self.rule
         if self.out >= self.breaker.most(rule.concurrency, now):
@@ -187,17 +187,12 @@ class Lane:
 
     def wakes_in(self, now: float, wall: float) -> float | None:
         """In how many seconds something may go that may not now; None where only an event can change that."""
-        found = []
-        if self.next_due is not None:
-            found.append(self.next_due - wall)
-        if not self._rests and (self.ready or self.may_have_more) and self.breaker.closes_at is not None:
+        found = [] if self.next_due is None else [self.next_due - wall]
+        if self._rests:
+            pass
+        elif (self.ready or self.may_have_more) and self.breaker.closes_at is not None:
             found.append(self.breaker.closes_at - now)
-        elif (
-            self.ready
-            and not self._rests
-            and not self.in_line
-            and self.out < self.breaker.most(self.rule.concurrency, now)
-        ):
+        elif self.ready and not self.in_line and self.out < self.breaker.most(self.rule.concurrency, now):
             found.append(max(self._not_before - now, self._pace.wait_s(self.rule.pace_per_s, now)))
         return max(0.0, min(found)) if found else None
 
@@ -228,15 +223,13 @@ class Lane:
         return back
 
 
-# -- ``LaneTurns``: how the kept deliveries of a route take turns with its exchanges: in the same line, as one of
-# them.
-#
-# A lane that has had its turn goes to the end of the line. So what was kept does not wait until nothing new comes,
-# and what is new does not wait for a backlog.
-
-
 class LaneTurns:
-    """The turns of one lane at ``turnstile``. ``wake`` is called when there is one."""
+    """How the kept deliveries of a lane take turns with its route's exchanges at ``turnstile``: in the same line, as
+    one of them. ``wake`` is called when there is a turn.
+
+    A lane that has had its turn goes to the end of the line. So what was kept does not wait until nothing new comes,
+    and what is new does not wait for a backlog.
+    """
 
     def __init__(self, turnstile: Turnstile, wake: Callable[[], None]) -> None:
         self.turnstile = turnstile

@@ -21,47 +21,23 @@ CHECKPOINT_PAGES = 4000
 
 _V1 = (
     """CREATE TABLE deliveries (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        id TEXT NOT NULL,
-        lane TEXT NOT NULL,
-        condition INTEGER NOT NULL,
-        due REAL NOT NULL,
-        accepted REAL NOT NULL,
-        begun REAL NOT NULL,
-        attempts INTEGER NOT NULL,
-        sequence TEXT NOT NULL,
-        same TEXT NOT NULL,
-        cost INTEGER NOT NULL,
-        size INTEGER NOT NULL,
-        facts TEXT NOT NULL,
-        keys BLOB NOT NULL,
-        head BLOB NOT NULL,
-        body BLOB
+        number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, lane TEXT NOT NULL, condition INTEGER NOT NULL,
+        due REAL NOT NULL, accepted REAL NOT NULL, begun REAL NOT NULL, attempts INTEGER NOT NULL,
+        sequence TEXT NOT NULL, same TEXT NOT NULL, cost INTEGER NOT NULL, size INTEGER NOT NULL,
+        facts TEXT NOT NULL, keys BLOB NOT NULL, head BLOB NOT NULL, body BLOB
     )""",
     "CREATE UNIQUE INDEX by_id ON deliveries (id)",
     "CREATE INDEX by_due ON deliveries (lane, condition, due, number)",
     "CREATE INDEX by_sequence ON deliveries (lane, sequence, number) WHERE sequence <> ''",
     "CREATE INDEX by_same ON deliveries (lane, same) WHERE same <> ''",
     """CREATE TABLE tries (
-        number INTEGER NOT NULL,
-        attempt INTEGER NOT NULL,
-        at REAL NOT NULL,
-        status INTEGER NOT NULL,
-        word TEXT NOT NULL,
-        detail TEXT NOT NULL,
-        lasted REAL NOT NULL,
-        PRIMARY KEY (number, attempt)
+        number INTEGER NOT NULL, attempt INTEGER NOT NULL, at REAL NOT NULL, status INTEGER NOT NULL,
+        word TEXT NOT NULL, detail TEXT NOT NULL, lasted REAL NOT NULL, PRIMARY KEY (number, attempt)
     ) WITHOUT ROWID""",
     """CREATE TABLE lanes (
-        lane TEXT PRIMARY KEY,
-        live INTEGER NOT NULL DEFAULT 0,
-        dead INTEGER NOT NULL DEFAULT 0,
-        bytes INTEGER NOT NULL DEFAULT 0,
-        accepted INTEGER NOT NULL DEFAULT 0,
-        delivered INTEGER NOT NULL DEFAULT 0,
-        died INTEGER NOT NULL DEFAULT 0,
-        dropped INTEGER NOT NULL DEFAULT 0,
-        paused INTEGER NOT NULL DEFAULT 0
+        lane TEXT PRIMARY KEY, live INTEGER NOT NULL DEFAULT 0, dead INTEGER NOT NULL DEFAULT 0,
+        bytes INTEGER NOT NULL DEFAULT 0, accepted INTEGER NOT NULL DEFAULT 0, delivered INTEGER NOT NULL DEFAULT 0,
+        died INTEGER NOT NULL DEFAULT 0, dropped INTEGER NOT NULL DEFAULT 0, paused INTEGER NOT NULL DEFAULT 0
     ) WITHOUT ROWID""",
 )
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 from proxy.config.settings import QueueSettings
 from proxy.core.search import SearchError, parse_query
@@ -29,7 +29,7 @@ BELL_NAME = "courier.sock"
 
 
 class Bell:
-    """The bell of the folder at ``path``."""
+    """How processes that share a store tell its couriers that something has changed; this is of the folder ``path``."""
 
     def __init__(self, path: Path) -> None:
         # A path through the open folder is short enough for a unix socket, and leads nowhere else.
@@ -52,7 +52,7 @@ class Bell:
             loop.add_reader(self._socket, self._heard, rung)
             self._loop = loop
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give everything back."""
         if self._loop is not None:
             self._loop.remove_reader(self._socket)
@@ -68,25 +68,12 @@ class Bell:
         rung()
 
 
-class Ringing(Protocol):
-    """How processes that share a store tell its couriers that something has changed."""
-
-    def ring(self) -> None:
-        """Tell them."""
-
-    def answer(self, loop: asyncio.AbstractEventLoop, rung: Callable[[], None]) -> None:
-        """Call ``rung`` whenever another process has changed something."""
-
-    def close(self) -> Awaitable[None] | None:
-        """Give everything back."""
-
-
 class OpenStore:
     """A store, and what goes with it: whether another process delivers from it, and how that one is told. Without a
     ``folder`` it is one of several hosts, each of which delivers, and which share it by claims.
     """
 
-    def __init__(self, store: QueueStore, bell: Ringing, folder: QueueFolder | None) -> None:
+    def __init__(self, store: QueueStore, bell: Bell, folder: QueueFolder | None) -> None:
         self.store = store
         self.bodies: str | None = None if folder is None else str(folder.bodies)
         self.ring, self.answer = bell.ring, bell.answer
@@ -107,9 +94,7 @@ class OpenStore:
         if self._closed:
             return
         self._closed = True
-        closing = self._bell.close()
-        if closing is not None:
-            await closing
+        await self._bell.close()
         await self.store.close()
         if self._folder is not None:
             self._folder.unlock()
@@ -183,7 +168,9 @@ class QueueDesk:
         now = self._now()
         lanes = [showing.count_json(count, count, 1.0, now) for count in await self._store.counts()]
         more = found[limit - 1].parcel.id if len(found) > limit else None
-        records = [_shown(kept) for kept in found[:limit]]
+        records = [showing.json_of(kept) for kept in found[:limit]]
+        for record in records:
+            del record["head"]
         return _json({"configured": True, "records": records, "next": more, "routes": lanes})
 
     async def _paused(self, request: Request) -> Answer:
@@ -208,12 +195,6 @@ class QueueDesk:
         await self._store.pause(lane, paused=paused)
         self._ring()
         return _json({"route": lane, "paused": paused})
-
-
-def _shown(kept: Kept) -> dict[str, object]:
-    found = showing.json_of(kept)
-    del found["head"]
-    return found
 
 
 def _content(request: Request) -> Any:

@@ -33,6 +33,15 @@ MAX_DOCUMENT_BYTES = 1 << 20
 _PLACES = tuple(map(Pointer.parse, ("repository.full_name", "repository.id", "project.id", "repository.name")))
 #: The order of all that have no value of their own, or of all.
 ANY = "*"
+#: What people look for, and what it is called in the record of an exchange.
+FACTS = {
+    **{name: name for name in ("request_id", "peer", "client", "method", "path", "host", "scheme")},
+    "agent": "user_agent",
+    "provider": "provider",
+    "event": "event",
+    "delivery_id": "delivery_id",
+    "secret": "secret_name",
+}
 #: Fields that carry credentials, whatever they are for (RFC 9110 section 11, RFC 6265).
 CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 #: What stands for a token that is taken out: no such value is ever sent.
@@ -73,22 +82,7 @@ def copies_of(parcel: Parcel, copies: Sequence[tuple[Route, bytes]]) -> list[Par
 
 def facts_of(relay: KeepingRelay) -> dict[str, str]:
     """What people look for, as texts."""
-    record = relay.record
-    facts = {
-        "request_id": record.request_id,
-        "peer": record.peer,
-        "client": record.client,
-        "method": record.method,
-        "path": record.path,
-        "host": record.host,
-        "scheme": record.scheme,
-        "agent": record.user_agent,
-        "provider": record.provider,
-        "event": record.event,
-        "delivery_id": record.delivery_id,
-        "secret": record.secret_name,
-    }
-    return facts if all(facts.values()) else {name: value for name, value in facts.items() if value}
+    return {fact: value for fact, name in FACTS.items() if (value := getattr(relay.record, name))}
 
 
 def order_of(rule: DeliveryRule, head: RequestHead, payload: Payload | None) -> str:
@@ -144,6 +138,7 @@ def seal(head: bytes, route: Route, *, leaves_token: bool = True) -> bytes:
     token = b"" if route.token is None else token_field(route.token)
     if _lines_of(token).search(head) is None:
         return head  # of nearly all
+    stays = route.delivery is not None and route.delivery.keeps_authorization
     start, *lines, _, _ = head.split(b"\r\n")
     kept = [start]
     for line in lines:
@@ -151,7 +146,7 @@ def seal(head: bytes, route: Route, *, leaves_token: bool = True) -> bytes:
         lower = name.lower()
         if lower == token:
             kept += [b"%b: %b" % (name, _TAKEN_OUT)] if leaves_token else []
-        elif lower not in CREDENTIALS or lower in route.signed_fields or _stays(route):
+        elif lower not in CREDENTIALS or lower in route.signed_fields or stays:
             kept.append(line)
     return b"\r\n".join([*kept, b"\r\n"])
 
@@ -202,10 +197,6 @@ def token_field(token: TokenCheck) -> bytes:
 def method_of(head: bytes) -> bytes:
     """The method of a head that we wrote."""
     return head.partition(b" ")[0]
-
-
-def _stays(route: Route) -> bool:
-    return route.delivery is not None and route.delivery.keeps_authorization
 
 
 def _secret(secrets: tuple[Secret, ...], name: str, now: float) -> Secret | None:

@@ -33,9 +33,6 @@ class Condition(IntEnum):
     DEAD = 3
 
 
-LIVE = (Condition.WAITING, Condition.TAKEN, Condition.BEHIND)
-
-
 class Spilled(Protocol):
     """A body in an open file."""
 
@@ -43,11 +40,9 @@ class Spilled(Protocol):
 
     def link(self, path: str) -> bool:
         """Give the file the name ``path``; False where that cannot be done, and it must be copied."""
-        ...
 
     def pieces(self) -> Iterator[bytes]:
         """What is in it, in order."""
-        ...
 
 
 class QueueError(Exception):
@@ -220,25 +215,20 @@ class QueueStore(Protocol):
 
     def append(self, parcels: Sequence[Parcel]) -> Awaitable[object]:
         """Keep ``parcels``, all or none. Raises QueueFullError where there is no room."""
-        ...
 
     def append_taken(self, parcel: Parcel) -> Awaitable[Taken | None]:
         """``append`` and ``take`` in one, for a courier of this process that has nothing else to do; None where the
         store cannot do both at once: then it waits to be taken.
         """
-        ...
 
     async def take(self, wanted: Mapping[str, int], now: float) -> list[Taken]:
         """Give the courier up to so many of each lane that are due, the longest due first."""
-        ...
 
     def pieces(self, parcel: Parcel) -> Iterator[bytes]:
         """The body of a taken one, in order and in pieces. May raise QueueError, but only as one is asked for."""
-        ...
 
     def holds(self, number: int) -> bool:
         """Whether a taken one is still this courier's: to be asked just before it is sent."""
-        ...
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         """What has become of taken ones."""
@@ -248,30 +238,24 @@ class QueueStore(Protocol):
 
     async def recover(self, now: float) -> int:
         """Put back what a courier had that is no more, as one attempt that was interrupted; gives how many."""
-        ...
 
     async def counts(self) -> list[LaneCount]:
         """Each lane that holds anything, or ever did."""
-        ...
 
     def find(self, choice: Choice) -> AsyncIterator[Kept]:
         """Those that are meant, the oldest first."""
-        ...
 
     async def replay(self, numbers: Sequence[int], now: float) -> int:
         """Try these again now, with a new life; gives how many there are still."""
-        ...
 
     async def drop(self, numbers: Sequence[int]) -> int:
         """Remove these for good, but for what is TAKEN; gives how many."""
-        ...
 
     async def pause(self, lane: str, *, paused: bool) -> None:
         """Whether nothing of a lane is taken."""
 
     async def expire(self, before: float) -> int:
         """Remove what was accepted before that, but for what is TAKEN; gives how many."""
-        ...
 
     async def close(self) -> None:
         """Give everything back."""

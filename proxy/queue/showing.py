@@ -14,7 +14,7 @@ from proxy.config.problems import Note
 from proxy.config.sizes import about_size, about_time
 from proxy.core.policy import Policy
 from proxy.core.record import agent_of
-from proxy.queue.records import Condition, Kept, LaneCount
+from proxy.queue.records import Condition, Kept, LaneCount, Try
 
 Json = dict[str, object]
 #: Facts whose names are others for people: an agent is a hookward.
@@ -26,15 +26,10 @@ def searched_of(kept: Kept) -> Json:
     facts, last = kept.parcel.facts, kept.tries[-1] if kept.tries else None
     return {
         "route": kept.parcel.lane,
-        "provider": facts.get("provider", ""),
-        "event": facts.get("event", ""),
+        **{name: facts.get(name, "") for name in ("provider", "event", "method", "path", "host", "secret")},
         "reason": last.word if last is not None else "accepted",
         "verdict": "admitted",
         "id": kept.parcel.id,
-        "method": facts.get("method", ""),
-        "path": facts.get("path", ""),
-        "host": facts.get("host", ""),
-        "secret": facts.get("secret", ""),
         "agent": agent_through(kept),
         "status": last.status if last is not None else 0,
         "ip": facts.get("client", ""),
@@ -80,20 +75,15 @@ def json_of(kept: Kept) -> Json:
         "user_agent": kept.parcel.facts.get("agent", ""),
         "accepted": instant(kept.parcel.accepted),
         "due": instant(kept.due) if kept.condition is Condition.WAITING else None,
-        "attempts": [
-            {
-                "at": instant(each.at),
-                "status": each.status,
-                "reason": each.word,
-                "detail": each.detail,
-                "seconds": round(each.lasted_s, 6),
-                "upstream": each.upstream,
-            }
-            for each in kept.tries
-        ],
+        "attempts": [_attempt(each) for each in kept.tries],
         "attempts_made": kept.attempts,
         "head": kept.parcel.head.decode("latin-1"),
     }
+
+
+def _attempt(each: Try) -> Json:
+    told: Json = {"at": instant(each.at), "status": each.status, "reason": each.word, "detail": each.detail}
+    return {**told, "seconds": round(each.lasted_s, 6), "upstream": each.upstream}
 
 
 def page_of(kept: Kept, now: float) -> list[str]:
@@ -121,29 +111,19 @@ def said(word: str, status: int) -> str:
 
 
 def table_of(
-    counts: Sequence[LaneCount],
-    before: Sequence[LaneCount],
-    seconds: float,
-    now: float,
-    known: Collection[str] | None = None,
+    counts: Sequence[LaneCount], before: Sequence[LaneCount], seconds: float, now: float, known: Collection[str] = ()
 ) -> list[str]:
-    """A line for each lane; rates are of the ``seconds`` since ``before``. ``known``: the lanes that are configured."""
+    """A line for each lane; rates are of the ``seconds`` since ``before``. ``known``: what is configured."""
     earlier = {count.lane: count for count in before}
     rows = [("ROUTE", "WAITING", "DEAD", "OLDEST", "IN/S", "OUT/S", "SIZE", "")]
     for count in counts:
         first = earlier.get(count.lane, count)
-        rows.append(
-            (
-                count.lane,
-                str(count.live),
-                str(count.dead),
-                about_time(None if count.oldest is None else now - count.oldest),
-                f"{(count.accepted - first.accepted) / seconds:.1f}",
-                f"{(count.delivered - first.delivered) / seconds:.1f}",
-                about_size(count.bytes),
-                "no route any more" if known is not None and count.lane not in known else "paused" * count.paused,
-            )
-        )
+        oldest = about_time(None if count.oldest is None else now - count.oldest)
+        came = f"{(count.accepted - first.accepted) / seconds:.1f}"
+        went = f"{(count.delivered - first.delivered) / seconds:.1f}"
+        note = "no route any more" if known and count.lane not in known else "paused" * count.paused
+        held = str(count.live), str(count.dead), oldest
+        rows.append((count.lane, *held, came, went, about_size(count.bytes), note))
     return list(_columns(rows))
 
 
@@ -175,8 +155,7 @@ def one_line(text: str) -> str:
     return visible(text).replace("\n", "\\n")
 
 
-def _columns(rows: Iterable[tuple[str, ...]]) -> Iterable[str]:
-    rows = list(rows)
+def _columns(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for name, *numbers in rows:
         right = [text.rjust(width) for text, width in zip(numbers, widths[1:], strict=True)]

@@ -77,16 +77,12 @@ def settle(
         if one.condition is None:
             continue
         row = rows[one.number]
-        _note(database, one.number, row[sql.ATTEMPTS] + 1, one.last)
-        database.execute(sql.SETTLE, (int(one.condition), one.due, row[sql.ATTEMPTS] + 1, one.number))
+        attempts = row[sql.ATTEMPTS] + 1
+        database.execute(sql.TRY, (one.number, attempts, *one.last))
+        database.execute(sql.SETTLE, (int(one.condition), one.due, attempts, one.number))
         if one.condition is DEAD:
             ledger.add(row[sql.LANE], live=-1, dead=1, died=1)
             _let_next(database, row)
-
-
-def _note(database: sqlite3.Connection, number: int, attempt: int, last: Try) -> None:
-    fields = (last.at, last.status, last.word, last.detail, last.lasted_s, last.upstream)
-    database.execute(sql.TRY, (number, attempt, *fields))
 
 
 def remove(
@@ -128,7 +124,7 @@ def recover(now: float, database: sqlite3.Connection, _ledger: BatchLedger) -> i
     found = 0
     for (lane,) in database.execute(sql.LANES).fetchall():
         for number, attempts in database.execute(sql.TAKEN, (lane,)).fetchall():
-            _note(database, number, attempts + 1, Try(now, 0, "interrupted"))
+            database.execute(sql.TRY, (number, attempts + 1, *Try(now, 0, "interrupted")))
             database.execute(sql.SETTLE, (int(Condition.WAITING), now, attempts + 1, number))
             found += 1
     return found

@@ -120,6 +120,7 @@ def test_what_is_too_old_is_removed(tmp_path: Path, caplog: pytest.LogCaptureFix
         await stage.courier.stop()
         again = another_courier(stage)
         await stage.until_empty()
+        await stage.until(lambda: again.is_active)  # it has told what it found
         await again.stop()
 
     play(tmp_path, act)

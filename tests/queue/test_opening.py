@@ -65,9 +65,9 @@ def test_the_courier_hears_it(tmp_path: Path) -> None:
         other.ring()
         async with asyncio.timeout(10):
             await heard.wait()
-        courier.close()
+        await courier.close()
         other.ring()
-        other.close()
+        await other.close()
         assert not (deep / BELL_NAME).exists()
 
     before = len(list(Path("/proc/self/fd").iterdir()))
