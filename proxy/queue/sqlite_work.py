@@ -19,6 +19,7 @@ from proxy.queue.records import (
     Kept,
     LaneCount,
     Parcel,
+    QueueError,
     QueueFullError,
     Settlement,
     Taken,
@@ -191,7 +192,10 @@ def page(choice: Choice, after: int, database: sqlite3.Connection) -> tuple[list
 
 def _parcel(row: Sequence[Any]) -> Parcel:
     _, name, lane, accepted, _, attempts, order, same, size, facts, keys, head, body, *_ = row
-    told = json.loads(facts)
+    try:
+        told = json.loads(facts)
+    except (ValueError, TypeError):  # the disk gave back something else
+        raise QueueError(f"the row of {name} cannot be read") from None
     return Parcel(name, lane, accepted, head, body, size, told, order, same, split_keys(keys), attempts)
 
 

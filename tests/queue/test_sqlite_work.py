@@ -48,6 +48,19 @@ def test_each_of_a_batch_has_what_became_of_it(tmp_path: Path) -> None:
     with_store(tmp_path / "queue", check)
 
 
+def test_a_row_that_cannot_be_read_is_an_error_of_the_queue(tmp_path: Path) -> None:
+    async def check(store: QueueFile) -> None:
+        await store.append([parcel("a")])
+        with closing(sqlite3.connect(store.folder.database)) as database, database:
+            database.execute("UPDATE deliveries SET facts = 'no record'")
+        with pytest.raises(QueueError):
+            await names(store)
+        with pytest.raises(QueueError):
+            await take(store)
+
+    with_store(tmp_path / "queue", check)
+
+
 def rows(database: sqlite3.Connection) -> list[tuple[int, str]]:
     return database.execute("SELECT number, id FROM deliveries ORDER BY number").fetchall()
 
