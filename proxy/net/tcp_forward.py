@@ -1,7 +1,7 @@
 """One ``[tcp.NAME]``: accepts, judges the address, dials the upstream and lets a pipe run between the two.
 
 The upstream is dialled before anything is read from the client, and the client is reset where that fails. There is no
-idle deadline unless one is given: an SSH session may be silent for a day.
+idle deadline: an SSH session may be silent for a day.
 
 Through a pipe bytes go both ways untouched, and nothing is looked at. Each direction ends by itself (half-close); a
 reset on one side becomes a reset on the other, so that neither takes a broken transfer for a whole one. Backpressure:
@@ -32,15 +32,13 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 
 class Flow:
-    """What the two ends of a pipe share: when something moved last, how many ends are left, what to call."""
+    """What the two ends of a pipe share: how many ends are left, what to call."""
 
-    __slots__ = ("ended", "ends_left", "loop", "moved_at")
+    __slots__ = ("ended", "ends_left")
 
     def __init__(self, ended: Callable[[], None]) -> None:
         self.ended = ended
         self.ends_left = 2
-        self.loop = asyncio.get_running_loop()
-        self.moved_at = self.loop.time()
 
 
 class PipeEnd(asyncio.Protocol):
@@ -89,7 +87,6 @@ class PipeEnd(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Asyncio's call: pass on."""
-        self.flow.moved_at = self.flow.loop.time()
         self._received(len(data))
         target = self.sink.transport
         if target is None:
@@ -170,10 +167,6 @@ def _keep_alive(transport: asyncio.Transport) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-#: An idle pipe may live this part of its time longer; sweeping more often would cost more than it is worth.
-_SWEEP_PART = 8
-
-
 @mutable
 class ForwardCounters:
     """What one forward has done. All but ``open`` only grow."""
@@ -181,7 +174,6 @@ class ForwardCounters:
     opened: int = 0
     open: int = 0
     dial_failed: int = 0
-    idle_closed: int = 0
     bytes_in: int = 0  # from clients
     bytes_out: int = 0  # from the upstream
 
@@ -191,8 +183,7 @@ class TcpForward:
 
     ``allow`` is judged at accept, None admits every address; a reload may set it anew, for connections to come.
     ``slots`` are shared with all listeners of the worker, so that the caps hold for all together; pipes leave
-    ``reserved_share`` of them to connections for routes. The connect timeout
-    is the policy's. ``idle_timeout_s`` 0 is none.
+    ``reserved_share`` of them to connections for routes. The connect timeout is the policy's.
     """
 
     def __init__(
@@ -203,26 +194,21 @@ class TcpForward:
         slots: ConnectionSlots,
         upstream: Endpoint,
         allow: AddressSet | None,
-        idle_timeout_s: float = 0.0,
     ) -> None:
         self.allow = allow
         self.counters = ForwardCounters()
         self._site = site
         self._upstream = upstream
-        self._idle_timeout_s = idle_timeout_s
         self._acceptor = Acceptor(
             sock, site=site, slots=slots, gate=lambda: self.allow, hand_over=self._take_over, lasting=True
         )
         self._changed = asyncio.Event()  # there may be nothing left
         self._setting_up = SettingUp("a pipe could not be laid", self._changed.set)
         self._pipes: set[PipeEnd] = set()
-        self._sweeping: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin to accept on the running loop."""
         self._acceptor.start()
-        if self._idle_timeout_s:
-            self._sweep()
 
     def take_queue(self) -> None:
         """Accept what has connected already, before a drain."""
@@ -250,8 +236,6 @@ class TcpForward:
     async def abandon(self) -> None:
         """Stop, reset every pipe, and return when nothing is left: the end of a drain."""
         self.stop()
-        if self._sweeping is not None:
-            self._sweeping.cancel()
         await self._setting_up.abandon()
         for client in list(self._pipes):
             client.abort()
@@ -304,12 +288,3 @@ class TcpForward:
 
     def _answered(self, size: int) -> None:
         self.counters.bytes_out += size
-
-    def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        before = loop.time() - self._idle_timeout_s
-        for client in [one for one in self._pipes if one.flow.moved_at < before]:
-            self.counters.idle_closed += 1
-            client.abort()
-            client.sink.abort()
-        self._sweeping = loop.call_later(self._idle_timeout_s / _SWEEP_PART, self._sweep)

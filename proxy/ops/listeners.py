@@ -12,7 +12,6 @@ import asyncio
 import dataclasses
 import socket
 from collections.abc import Callable, Hashable, Sequence
-from typing import Protocol
 
 from proxy.config.admission import callers
 from proxy.config.endpoints import ListenAddress
@@ -30,29 +29,8 @@ from proxy.ops.places import WEBHOOKS, Held, ListenPlace, SocketStore, tcp
 from proxy.ops.renewals import Certificates
 from proxy.values import frozen, mutable
 
-
-class Server(Protocol):
-    """Accepts on one socket: ``net.listener.Listener`` or ``net.tcp_forward.TcpForward``."""
-
-    def start(self) -> None:
-        """Begin to accept."""
-
-    def take_queue(self) -> None:
-        """Accept the connections that wait in the kernel's queue already."""
-
-    def stop(self) -> None:
-        """Accept no more and close the socket; connections live on."""
-
-    async def abandon(self) -> None:
-        """End what is under way."""
-
-    def shield(self, *, on: bool) -> None:
-        """Let the kernel drop connections that we would refuse, from now on, or none."""
-
-    @property
-    def is_shielded(self) -> bool:
-        """Whether the kernel does."""
-        ...
+#: What accepts on one socket.
+Server = Listener | TcpForward
 
 
 @frozen

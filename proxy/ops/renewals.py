@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from ssl import PROTOCOL_TLS_SERVER, SSLContext, SSLObject, TLSVersion
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
@@ -20,6 +20,9 @@ from proxy.net.certificate import Served, sentence
 from proxy.net.clock import Clock
 from proxy.net.tls import TlsContexts
 from proxy.ops.journal import log, problem_lines
+
+if TYPE_CHECKING:
+    from proxy.net.feeds import SetRefresher
 
 
 class Certificates:
@@ -78,18 +81,6 @@ def _report(problems: list[Problem]) -> None:
     log.error("a certificate has changed and cannot be used, the old one stays:\n%s", problem_lines(problems))
 
 
-class _Refresher(Protocol):
-    """What keeps them fresh: ``net.feeds.SetRefresher``."""
-
-    async def fetch_missing(self, loaded: Loaded) -> Loaded: ...
-
-    def use(self, loaded: Loaded) -> None: ...
-
-    def measure(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-
 class PublishedSets:
     """Keeps the sets of one worker fresh, from the first load on that has some."""
 
@@ -98,7 +89,7 @@ class PublishedSets:
     ) -> None:
         """``wall`` gives the seconds since the epoch; ``on_change`` is called with a load that has new copies in it."""
         self._parts = (shelf, metrics, wall, on_change)
-        self._refresher: _Refresher | None = None
+        self._refresher: SetRefresher | None = None
 
     def prepare(self, loaded: Loaded) -> None:
         """Import what ``loaded`` will need. Raises ConfigError where the user that serves cannot read it any more."""

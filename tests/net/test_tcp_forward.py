@@ -250,23 +250,3 @@ async def test_abandon_while_dialling(run):
         await started.forward.abandon()
         assert await is_reset(client)
     await started.end()
-
-
-async def test_an_idle_pipe_ends_where_a_deadline_is_set(run):
-    upstream = Upstream()
-    started = Started(await upstream.start(), idle_timeout_s=60.0)
-    idle = dial(started.address)
-    await until(lambda: started.counters.open == 1)
-    [pipe] = started.forward._pipes
-    with dial(started.address) as busy:
-        pipe.flow.moved_at -= 61
-        await send(busy, b"hello")
-        assert await receive_exactly(busy, 5) == b"hello"
-        sweeping = started.forward._sweeping
-        started.forward._sweep()
-        sweeping.cancel()
-        assert await is_reset(idle)
-        assert started.counters.idle_closed == 1
-        await send(busy, b"hello")
-        assert await receive_exactly(busy, 5) == b"hello"
-    await started.end(upstream)

@@ -56,7 +56,11 @@ class Staged:
         self, port: int = 0, *, name: str = "", service: object = "plain", path: Path | None = None
     ) -> ListenerSpec:
         address = ListenAddress(path=str(path)) if path else ListenAddress("127.0.0.1", port)
-        return ListenerSpec(name, address, service, lambda sock: Server(sock, self.made))
+
+        def make(sock):
+            return Server(sock, self.made)
+
+        return ListenerSpec(name, address, service, make)
 
     def addresses(self) -> list[str]:
         return [str(listener.bound) for listener in self.listeners.open]

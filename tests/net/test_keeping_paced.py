@@ -8,8 +8,7 @@ import pytest
 
 from proxy.core.delivery import Deliver, DeliveryRule, TurnRule
 from proxy.core.policy import BodyMode
-from proxy.net.keeping import KeepingExchange, exchange_for
-from proxy.net.paced import PacedExchange
+from proxy.net.keeping import KeepingExchange, PacedExchange, exchange_for
 from proxy.reasons import Reason
 from tests.net.dialogue import OK, End, World, forged, policy, request, route, signed
 from tests.net.test_exchange import ANSWERED
