@@ -74,23 +74,23 @@ def reserved_for(
 
 def shut(routes: Sequence[Route]) -> list[Route]:
     """The routes that deny every address that they allow."""
-    lists = dict(zip(_kinds(routes), _each(routes), strict=True))
-    empty = {kind for kind, one in lists.items() if one is not None and not one}
+    empty = {kind for kind, one in _by_kind(routes).items() if one is not None and not one}
     return [route for route in routes if empty and _kind(route) in empty]
 
 
 def _each(routes: Sequence[Route]) -> list[AddressSet | None]:
     """What each of the routes lets in; thousands may share their lists."""
-    return [callers(route.allow, route.deny) for route in _kinds(routes).values()]
+    return list(_by_kind(routes).values())
 
 
-def _kinds(routes: Sequence[Route]) -> dict[tuple[int, ...], Route]:
-    """A route for each pair of lists."""
-    return {_kind(route): route for route in routes}
+def _by_kind(routes: Sequence[Route]) -> dict[tuple[int, ...], AddressSet | None]:
+    """What each pair of lists lets in."""
+    kinds = {_kind(route): route for route in routes}
+    return {kind: callers(route.allow, route.deny) for kind, route in kinds.items()}
 
 
-def _kind(route: Route) -> tuple[int, ...]:
-    return (id(route.allow), *map(id, route.deny))
+def _kind(one: _Listed) -> tuple[int, ...]:
+    return (id(one.allow), *map(id, one.deny))
 
 
 _UNIX = AddressSet.parse(["unix:"])
@@ -152,7 +152,7 @@ def _closed(listed: Sequence[Listed], coming: AddressSet) -> Iterator[Listed]:
     """Those whose lists have no address that is ``coming``; thousands may share their lists."""
     known: dict[tuple[int, ...], bool] = {}
     for one in listed:
-        kind = (id(one.allow), *map(id, one.deny))
+        kind = _kind(one)
         if kind not in known:
             allowed = None if one.allow is None else callers(one.allow, one.deny)
             known[kind] = bool(allowed) and allowed is not None and not _meet(allowed, coming)
@@ -189,6 +189,7 @@ ResolveSet = Callable[[str, str], AddressSet | None]
 _MAX_LIST_BYTES = 64 * 1024 * 1024
 #: Of one list; a file of 64 MiB may have thirty million mistakes.
 _MOST_TOLD = 100
+_NO_COPY = "a published list in it has no copy here yet, so every address is denied until it has been fetched"
 _SET = re.compile(r"([A-Za-z0-9._-]{1,64})(?:\?([\x21-\x7e]{0,256}))?")
 
 
@@ -207,9 +208,9 @@ class AllowReader:
         entry = view.entry(name)
         if entry is None:
             return None
-        fixed, published, sets = [], [], []
-        for index, text in enumerate(view.items(name, str)):
-            where = entry.place if len(view.items(name, str)) == 1 else entry.place.at(index)
+        fixed, published, sets, texts = [], [], [], view.items(name, str)
+        for index, text in enumerate(texts):
+            where = entry.place if len(texts) == 1 else entry.place.at(index)
             try:
                 if text.startswith("set:"):
                     sets.append(_parse_set(text[4:]))
@@ -218,12 +219,11 @@ class AllowReader:
                     fixed.append(self._one(text.strip(), entry.base, where, view.problems))
             except Mistake as mistake:
                 view.problems.add_mistake(where, mistake)
-        value = AddressSet.union(fixed + published)
-        if sets:
-            use = ListUse(AddressSet.union(fixed), tuple(sets), denies=name == "deny")
-            value = use.unite(published)
-            self.uses.append(replace(use, value=value))
-        return value
+        if not sets:
+            return AddressSet.union(fixed)
+        use = ListUse(AddressSet.union(fixed), tuple(sets), denies=name == "deny")
+        self.uses.append(replace(use, value=use.unite(published)))
+        return self.uses[-1].value
 
     def read_deny(self, view: Table, above: tuple[AddressSet, ...] = ()) -> tuple[AddressSet, ...]:
         """The lists of ``deny``: those ``above``, and the one that was written here."""
@@ -231,8 +231,7 @@ class AllowReader:
         if own is None:
             return above
         if self.missing_sets and own == EVERYBODY:
-            text = "a published list in it has no copy here yet, so every address is denied until it has been fetched"
-            view.warn("H205", "deny", text)
+            view.warn("H205", "deny", _NO_COPY)
         return (*above, own)
 
     def _one(self, text: str, base: str, where: Place, problems: Problems) -> AddressSet:
@@ -249,8 +248,8 @@ class AllowReader:
         try:
             data, _ = read_bounded(path, _MAX_LIST_BYTES)
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else None
-            raise Mistake(f"{path} cannot be read: {why or 'not a path'}", "name a readable file") from None
+            why = getattr(error, "strerror", None) or "not a path"
+            raise Mistake(f"{path} cannot be read: {why}", "name a readable file") from None
         if len(data) > _MAX_LIST_BYTES:
             raise Mistake(f"{path} is larger than 64MiB", "name a file with one address or network a line")
         try:
@@ -259,8 +258,9 @@ class AllowReader:
             found = _line_by_line(path, data, where, problems)
         else:
             if not found:
-                what = f"{path} has no entry, so no address would be let in"
-                raise Mistake(what, "add one address or network a line")
+                raise Mistake(
+                    f"{path} has no entry, so no address would be let in", "add one address or network a line"
+                )
         self.files[path] = found
         return found
 

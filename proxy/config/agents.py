@@ -7,6 +7,7 @@ say so. What one of them alone says is a mistake, so that a route never reaches 
 
 from __future__ import annotations
 
+import os.path
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -46,31 +47,24 @@ class AgentReader:
         """The agents, by name. Their routes are judged by ``check``."""
         view = self.top.table("agents")
         found = [self._agent(name, table) for name, table in self.top.named("agent").items()]
-        return AgentSettings(
-            rules={rule.name: rule for rule in found},
-            idle=view.need("idle", int),
-            most=view.need("max_connections", int),
-        )
+        rules = {rule.name: rule for rule in found}
+        return AgentSettings(rules, view.need("idle", int), view.need("max_connections", int))
 
     def _agent(self, name: str, table: Table) -> AgentRule:
-        reference = table.get("key", str)
+        entry = table.entry("key")
         path, key = "", b""
-        if reference is None:
-            if not table.doubtful("key"):
-                table.wrong("", "does not say where its key is", 'add key = "file:/var/lib/hookward/agents/NAME.key"')
+        if entry is None:
+            mend = 'add key = "file:/var/lib/hookward/agents/NAME.key"'
+            table.lacks("key", "does not say where its key is", mend)
         else:
-            entry = table.entry("key")
-            assert entry is not None
-            if reference.startswith("file:"):
-                path = beside(entry.base, reference.removeprefix("file:"))
+            kind, _, name_of_it = str(entry.value).partition(":")
+            path = beside(entry.base, name_of_it) if kind == "file" else ""
             try:
-                found = self._key(name, reference, entry.base, path)
+                key = self._key(name, str(entry.value), entry.base, path)
             except Mistake as mistake:
                 table.wrong("key", mistake.what, mistake.mend)
-            else:
-                key = b"" if path else found
         allow = callers(self.lists.read(table, "allow"), self.deny)
-        return AgentRule(name, path, key, frozenset(table.items("routes", str)), allow)
+        return AgentRule(name, path, b"" if path else key, frozenset(table.items("routes", str)), allow)
 
     def _key(self, name: str, reference: str, base: str, path: str) -> bytes:
         """The key of an agent, as it is written; b"" where its file is not there yet. Mistake where it is no key, or
@@ -82,7 +76,7 @@ class AgentReader:
         except Mistake:
             if path and _is_missing(path):
                 return b""
-            if path and _is_folder(path):
+            if os.path.isdir(path):  # noqa: PTH112 - pathlib raises where a folder on the way is closed
                 mend = f'name a file in it: key = "file:{path}/{name}.key"'
                 raise Mistake(f"the agent's key cannot be read: {path} is a folder", mend) from None
             raise
@@ -142,12 +136,6 @@ def _is_missing(path: str) -> bool:
             Path(path).lstat()
         except FileNotFoundError:
             return True
-    return False
-
-
-def _is_folder(path: str) -> bool:
-    with suppress(OSError, ValueError):
-        return Path(path).is_dir()
     return False
 
 

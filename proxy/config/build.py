@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from proxy.config.admission import (
@@ -26,11 +27,11 @@ from proxy.config.delivery import check_memory, check_queue, read_queue, read_st
 from proxy.config.ends import ListenerReader, read_console
 from proxy.config.guards import GuardReader, slug_of
 from proxy.config.host import worker_count
-from proxy.config.problems import RULES, audible, suggestion
+from proxy.config.problems import audible, suggestion, unknown_rules
 from proxy.config.route import RouteReader
 from proxy.config.schema import FLAG_ROUTE
 from proxy.config.schemes import read_scheme
-from proxy.config.set_shelf import SetReader, SetShelf, all_feeds, set_tables
+from proxy.config.set_shelf import SetReader, SetShelf, all_feeds
 from proxy.config.settings import Fixture, Loaded, Settings, SetUse
 from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet, Peer
@@ -74,7 +75,8 @@ class _Build:
     dials: bool = False
 
     def loaded(self, generation: int) -> Loaded:
-        sets = self._sets()
+        feeds, state_dir = all_feeds(self.top), self.top.file("state_dir")
+        sets = SetReader(self.shelf, feeds, state_dir, self.now, self.top.problems)
         lists = AllowReader(sets.resolve, sets.known, sets.missing)
         allow = lists.read(self.top, "allow")
         deny = lists.read_deny(self.top)
@@ -98,10 +100,9 @@ class _Build:
         self._check_token_paths(routes)
         check_queue(self.top, settings, routes)
         self._check_proxies(settings, trusted)
-        self._warn_of_lent_keys(routes)
         admitted = admitted_by(exposure, routes)
-        self._warn_of_unix(settings, admitted)
-        self._warn_of_reach(settings, trusted, routes, exposure)
+        self._warn_of_reach(settings, trusted, admitted, routes, exposure)
+        self._warn_of_proofs(routes)
         self.top.problems.raise_if_any()
         policy = Policy(
             generation=generation,
@@ -123,7 +124,6 @@ class _Build:
         own = {
             "tls": listeners.tls(),
             "tcp": listeners.tcp(),
-            "ip_sets": tuple(table for table, _ in set_tables(top)),
             "access_log": log if log in {"-", "off"} else top.file("access_log"),
             "state_dir": top.file("state_dir"),
             "kernel_filter": top.get("kernel_filter", str) == "auto",
@@ -132,7 +132,7 @@ class _Build:
             "config_path": None if self.config_path is None else os.path.abspath(self.config_path),  # noqa: PTH100 - text in and text out
             "queue": read_queue(top, self.environ),
             "silence": self._silence(),
-            "fixtures": read_fixtures(top),
+            "fixtures": tuple(filter(None, map(_fixture, top.tables("test")))),
             "sources": {path: entry.place for path, entry in top.leaves()},
             "routes_at": {name: table.first() for name, table in top.named("route").items()},
         }
@@ -140,14 +140,9 @@ class _Build:
 
     def _silence(self) -> tuple[str, ...]:
         ids = self.top.items("silence", str)
-        for unknown in [one for one in ids if one not in RULES]:
-            what, mend = f"there is no rule {unknown[:40]!r}", suggestion(unknown, RULES)
+        for what, mend in unknown_rules(ids):
             self.top.wrong("silence", what, mend)
         return ids
-
-    def _sets(self) -> SetReader:
-        feeds = all_feeds(set_tables(self.top), self.top.problems)
-        return SetReader(self.shelf, feeds, self.top.file("state_dir"), self.now, self.top.problems)
 
     def _limits(self) -> tuple[Limits, ServerLimits]:
         view = self.top.table("limits")
@@ -243,26 +238,23 @@ class _Build:
 
     def _check_proxies(self, settings: Settings, trusted: AddressSet) -> None:
         top = self.top
-        lacking = "trusted_proxies" not in top and not top.doubtful("trusted_proxies")
-        if settings.proxy_protocol == "require" and lacking:
+        if settings.proxy_protocol == "require" and not top.written("trusted_proxies"):
             what = "no peer may send a PROXY header, so none could connect"
             top.wrong("proxy_protocol", what, 'add trusted_proxies = ["10.0.0.0/8"] (flag: --trusted-proxy 10.0.0.0/8)')
         if trusted.bounds4 == _EVERY_IPV4:
             top.warn("H402", "trusted_proxies", "every peer is trusted to name the client")
 
-    def _warn_of_lent_keys(self, routes: Sequence[Route]) -> None:
-        for lender, other in lent_keys(routes):
-            text = f"anybody may have challenges signed with the secret of route {other.name!r}"
-            self.top.named("route")[lender.name].warn("H111", "", text)
-
-    def _warn_of_unix(self, settings: Settings, admitted: AddressSet | None) -> None:
+    def _warn_of_reach(
+        self,
+        settings: Settings,
+        trusted: AddressSet,
+        admitted: AddressSet | None,
+        routes: Sequence[Route],
+        exposure: Exposure,
+    ) -> None:
         paths = [str(address) for address in settings.listen if address.path is not None]
         if paths and admitted is not None and not admitted.has_unix and settings.proxy_protocol == "off":
             self.top.problems.warn("H404", paths[0], "no `allow` has 'unix:', so every connection there is refused")
-
-    def _warn_of_reach(
-        self, settings: Settings, trusted: AddressSet, routes: Sequence[Route], exposure: Exposure
-    ) -> None:
         tables = self.top.named("route")
         proxied = settings.proxy_protocol == "require"
         # In local-only mode a listener that others reach is no mistake: it waits for the first route.
@@ -274,6 +266,12 @@ class _Build:
         forwards = self.top.named("tcp")
         for forward, why in shut_forwards(settings.tcp):
             forwards[forward.name].warn("H310", "allow", f"nothing can connect to tcp {forward.name!r}: {why}")
+
+    def _warn_of_proofs(self, routes: Sequence[Route]) -> None:
+        tables = self.top.named("route")
+        for lender, other in lent_keys(routes):
+            text = f"anybody may have challenges signed with the secret of route {other.name!r}"
+            tables[lender.name].warn("H111", "", text)
         for route in routes:
             if why := clashes(route):
                 tables.get(route.name, self.top).warn("H311", "", f"route {route.name!r} admits nothing: {why}")
@@ -308,30 +306,22 @@ ADMITTED = "admitted"
 WORDS = (ADMITTED, *(reason.word for reason in Reason))
 
 
-def read_fixtures(top: Table) -> tuple[Fixture, ...]:
-    """The tests of a configuration, in order; what is wrong with one is a problem."""
-    found = [_fixture(table) for table in top.tables("test")]
-    return tuple(one for one in found if one is not None)
-
-
 def _fixture(view: Table) -> Fixture | None:
+    """One of the tests of a configuration; None, and a problem, where something is wrong with it."""
     file, expect, address = view.file("file"), view.need("expect", str), view.get("from", str)
     if file is None:
-        if not view.doubtful("file"):
-            view.wrong("", "names no saved delivery", 'add file = "push.http"; `hookward send --save` makes one')
-        return None
-    if expect not in WORDS:
+        view.lacks("file", "names no saved delivery", 'add file = "push.http"; `hookward send --save` makes one')
+    elif expect not in WORDS:
         mend = suggestion(expect, WORDS, what="write admitted, or a reason such as")
         view.wrong("expect", f"{expect[:60]!r} is no outcome", mend)
-        return None
-    if address is not None and not _is_peer(address):
+    elif address is not None and not _is_peer(address):
         view.wrong("from", f"{address[:60]!r} is not an address", 'write "192.0.2.7" or "unix:"')
-        return None
-    return Fixture(file, expect, view.where(), view.get("at", float), address)
+    else:
+        return Fixture(file, expect, view.where(), view.get("at", float), address)
+    return None
 
 
 def _is_peer(text: str) -> bool:
-    try:
+    with suppress(ValueError):
         return text == "unix:" or bool(Peer.of(text))
-    except ValueError:
-        return False
+    return False

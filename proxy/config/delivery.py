@@ -120,9 +120,10 @@ def check_memory(top: Table, settings: Settings, routes: Sequence[Route]) -> Non
 
 
 def _check_telling(view: Table, provider: Provider | None, by: str) -> None:
-    title = "a route without a provider" if provider is None else provider.title
-    has_id = provider is not None and provider.delivery_header is not None
-    signs = provider is not None and provider.scheme is not None and marks_deliveries(provider.scheme)
+    title, has_id, signs = "a route without a provider", False, False
+    if provider is not None:
+        title, has_id = provider.title, provider.delivery_header is not None
+        signs = provider.scheme is not None and marks_deliveries(provider.scheme)
     if not has_id and not signs:
         what = f"{title} has neither a signature nor an id that would tell a delivery from another"
         view.wrong("duplicates", what, "leave `duplicates` out, and let the application tell")
@@ -189,14 +190,18 @@ _OF_TURNS = ("concurrency", "pace")
 _UNSIGNED = "nothing signs what comes to this route"
 
 
+def _idle_keys(view: Table, deliver: Deliver) -> tuple[str, ...]:
+    """Those that mean nothing where nothing is kept."""
+    if deliver is not Deliver.DIRECT or view.doubtful("deliver"):
+        return ()
+    return _OF_ANSWERS if has_copies(view) else (*_OF_ANSWERS, *_OF_KEPT)
+
+
 def _check_keys(view: Table, deliver: Deliver) -> None:
     """Keys that have no effect: better said than ignored, and no mistake, so that `deliver` can be changed alone."""
-    idle: tuple[str, ...] = ()  # those that mean nothing where nothing is kept
-    if deliver is Deliver.DIRECT and not view.doubtful("deliver"):
-        idle = _OF_ANSWERS if has_copies(view) else (*_OF_ANSWERS, *_OF_KEPT)
-    for key in idle:
-        if view.differs(key):
-            view.warn("H322", key, f"`{key}` has no effect: the route delivers directly")
+    idle = _idle_keys(view, deliver)
+    for key in filter(view.differs, idle):
+        view.warn("H322", key, f"`{key}` has no effect: the route delivers directly")
     if deliver is Deliver.QUEUE and view.differs("ambiguous"):
         view.warn("H322", "ambiguous", '`ambiguous` has no effect with deliver = "queue", which tries all again')
     ordered = view.need("order", str) == "strict" or view.doubtful("order")

@@ -42,13 +42,9 @@ def describe(loaded: Loaded, sets: Mapping[str, str] | None = None) -> str:
         blocks.append(["What no route owns is answered 404."])
     elif settings.listen:
         blocks.append([_exposure(policy)])
-    blocks += [
-        [
-            f"TCP {forward.name}: {forward.listen} to {str(forward.upstream).removeprefix('http://')}.",
-            f"{_INDENT}May connect: {senders(forward.allow, forward.deny)}.",
-        ]
-        for forward in settings.tcp
-    ]
+    for forward in settings.tcp:
+        title = f"TCP {forward.name}: {forward.listen} to {str(forward.upstream).removeprefix('http://')}."
+        blocks.append([title, f"{_INDENT}May connect: {senders(forward.allow, forward.deny)}."])
     blocks.append(_changed_limits(policy))
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
@@ -94,10 +90,8 @@ def _stores(policy: Policy, settings: Settings) -> list[str]:
 def _memory(settings: DuplicateSettings) -> str:
     if settings.store == "memory":
         return "in this process, until it ends"
-    where = f"in {settings.path}" if settings.store == "sqlite" else "in a Redis"
-    return (
-        f"{where}; while it cannot be asked, deliveries {'are refused' if settings.refuses else 'go by this process'}"
-    )
+    then = "are refused" if settings.refuses else "go by this process"
+    return f"in {settings.path or 'a Redis'}; while it cannot be asked, deliveries {then}"
 
 
 def _tls(settings: Settings) -> str:
@@ -123,7 +117,7 @@ def _admission(policy: Policy, settings: Settings) -> str:
 
 
 def _exposure(policy: Policy) -> str:
-    to = _list([str(endpoint) for endpoint in policy.routes[0].upstream])
+    to = _list(map(str, policy.routes[0].upstream))
     if policy.exposure is Exposure.OPEN:
         return f"OPEN: every request is passed on to {to}, and nothing is checked."
     return f"Local only: requests of this host to a loopback name are passed on to {to}; all others are refused."
@@ -133,17 +127,16 @@ def _route(route: Route, limits: Limits, allowed: str | None) -> list[str]:
     below = "alone" if route.exact else "and below"
     methods = ", ".join(sorted(method.decode("ascii") for method in route.methods))
     lines = [
-        f"Route {route.name}: {methods} {route.shown_path} {below}, to {_list([str(one) for one in route.upstream])}.",
         f"May call: {senders(route.allow, route.deny, allowed)}.",
         *_proofs(route),
         f"Body: {_BODIES[route.body].format(window=_limit('hold_window', route.limits))}",
+        *_taken(route, limits),
+        *_passed_on(route),
+        *_handshake(route),
+        *["ONLY OBSERVED: a delivery whose proof fails is passed on and counted."] * route.observe,
     ]
-    lines += _taken(route, limits)
-    lines += _passed_on(route)
-    lines += _handshake(route)
-    if route.observe:
-        lines.append("ONLY OBSERVED: a delivery whose proof fails is passed on and counted.")
-    return [lines[0], *(_INDENT + line for line in lines[1:])]
+    to = _list(map(str, route.upstream))
+    return [f"Route {route.name}: {methods} {route.shown_path} {below}, to {to}.", *(_INDENT + line for line in lines)]
 
 
 def _passed_on(route: Route) -> list[str]:
@@ -154,7 +147,7 @@ def _passed_on(route: Route) -> list[str]:
     if route.copies:
         lines.append(f"Copies, by the queue: {_list([_copy(one) for one in route.copies])}.")
     if route.drained:
-        lines.append(f"Drained, so they get nothing: {_list([str(one) for one in route.drained])}.")
+        lines.append(f"Drained, so they get nothing: {_list(map(str, route.drained))}.")
     if route.duplicates is not None:
         lines.append(_duplicates(route.duplicates))
     if route.delivery is not None and route.delivery.keeps:
@@ -178,8 +171,8 @@ def _taken(route: Route, limits: Limits) -> list[str]:
     if route.content_types is not None:
         types = _list(sorted(name.decode("ascii") for name in route.content_types))
         lines.append(f"Content types: {types}; others are refused.")
-    if route.payload is not None:
-        lines += _selection(route.payload)
+    if route.payload is not None and route.payload.where:
+        lines.append(_selection(route.payload))
     tightened = [
         f"{key.name} {_limit(key.name, route.limits)}"
         for key in SECTIONS["route_limits"].keys
@@ -192,12 +185,10 @@ def _taken(route: Route, limits: Limits) -> list[str]:
     return lines
 
 
-def _selection(rule: PayloadRule) -> list[str]:
-    if not rule.where:
-        return []
+def _selection(rule: PayloadRule) -> str:
     conditions = "; ".join(f"{one.place.text} {one}" for one in rule.where)
     undecided = "passed on" if rule.may_pass else "refused"
-    return [f"Passed on: {conditions}. Others are answered 200; what cannot be read is {undecided}."]
+    return f"Passed on: {conditions}. Others are answered 200; what cannot be read is {undecided}."
 
 
 def _mapped(path_map: PathMap) -> str:
@@ -265,11 +256,8 @@ def _token(provider: str, check: TokenCheck) -> str:
 def _secrets(secrets: Sequence[Secret]) -> str:
     shown = []
     for secret in secrets:
-        dates = []
-        if secret.not_before is not None:
-            dates.append(f"from {show_instant(secret.not_before)}")
-        if secret.not_after is not None:
-            dates.append(f"until {show_instant(secret.not_after)}")
+        both = (("from", secret.not_before), ("until", secret.not_after))
+        dates = [f"{word} {show_instant(instant)}" for word, instant in both if instant is not None]
         shown.append(f"{secret.name} ({' '.join(dates)})" if dates else secret.name)
     return f"the secret{'s' if len(shown) > 1 else ''} {_list(shown)}"
 
@@ -290,5 +278,4 @@ def _limit(name: str, limits: Limits) -> str:
     return key.show(getattr(limits, key.attribute))
 
 
-def _list(words: Sequence[str]) -> str:
-    return ", ".join(words)
+_list = ", ".join

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from proxy.config.admission import AllowReader
 from proxy.config.endpoints import ListenAddress, UpstreamAddress, is_loopback
@@ -21,16 +22,6 @@ from proxy.core.addresses import AddressSet
 from proxy.core.policy import Endpoint, HealthCheck, Route, UpstreamTls
 from proxy.errors import Place
 from proxy.values import frozen
-
-
-@frozen
-class _Common:
-    """What is the same for all upstreams of a route."""
-
-    tls: UpstreamTls
-    send_proxy: bool
-    idle_timeout_s: float
-    verifies: bool
 
 
 def read_upstreams(view: Table, top: Table) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
@@ -48,23 +39,26 @@ def read_upstreams(view: Table, top: Table) -> tuple[tuple[Endpoint, ...], tuple
     return tuple(one for one, drain in entries if not drain), drained
 
 
-def _common(view: Table, top: Table) -> _Common:
+def _common(view: Table, top: Table) -> Endpoint:
+    """What is the same for all upstreams of a route: an endpoint that is nowhere yet."""
     own, idle_s = view.get("send_proxy", bool), view.get("upstream_idle_timeout", float)
-    return _Common(
-        read_upstream_tls((view if "upstream_tls" in view else top).table("upstream_tls")),
-        top.need("send_proxy", bool) if own is None else own,
-        top.need("upstream_idle_timeout", float) if idle_s is None else idle_s,
-        view is not top and view.need("verify", str) == "agent",
+    return Endpoint(
+        host="",
+        port=0,
+        tls=read_upstream_tls((view if "upstream_tls" in view else top).table("upstream_tls")),
+        send_proxy=top.need("send_proxy", bool) if own is None else own,
+        idle_timeout_s=top.need("upstream_idle_timeout", float) if idle_s is None else idle_s,
+        verifies=view is not top and view.need("verify", str) == "agent",
     )
 
 
-def _entries(view: Table, common: _Common) -> Iterator[tuple[Endpoint, bool]]:
+def _entries(view: Table, common: Endpoint) -> Iterator[tuple[Endpoint, bool]]:
     """Each endpoint, and whether it is drained."""
     for entry in view.tables("upstream"):
         if "url" in entry:
             yield _endpoint(entry, common), entry.need("drain", bool)
-        elif not entry.doubtful("url"):
-            entry.wrong("", "does not say where it is", UPSTREAM.form)
+        else:
+            entry.lacks("url", "does not say where it is", UPSTREAM.form)
             entry.problems.doubt(entry.path)
 
 
@@ -77,22 +71,21 @@ def read_base(view: Table, top: Table) -> bytes:
     return min(bases, default=b"")
 
 
-def _endpoint(entry: Table, common: _Common) -> Endpoint:
+def _endpoint(entry: Table, common: Endpoint) -> Endpoint:
     address = entry.need("url", UpstreamAddress)
     own = entry.get("send_proxy", bool)
     if address.agent and own:
         entry.wrong("send_proxy", "an agent's connection is not one client's", "remove it: X-Forwarded-For names them")
-    return Endpoint(
-        address.host,
-        address.port,
-        address.path,
-        common.tls if address.secure else None,
+    return replace(
+        common,
+        host=address.host,
+        port=address.port,
+        path=address.path,
+        tls=common.tls if address.secure else None,
         send_proxy=not address.agent and (common.send_proxy if own is None else own),
         agent=address.agent,
-        verifies=common.verifies,
         weight=entry.need("weight", int),
         health=_health(entry.table("health")) if "health" in entry else None,
-        idle_timeout_s=common.idle_timeout_s,
     )
 
 
@@ -106,36 +99,32 @@ def read_copy_place(entry: Table, view: Table, top: Table) -> Endpoint:
 def _health(view: Table) -> HealthCheck | None:
     path = view.get("path", bytes)
     if path is None:
-        if not view.doubtful("path"):
-            view.wrong("", "`path` is missing", HEALTH.form)
+        view.lacks("path", "`path` is missing", HEALTH.form)
         return None
     return HealthCheck(path.decode("ascii"), view.need("interval", float), view.need("timeout", float))
 
 
 def read_upstream_tls(view: Table) -> UpstreamTls:
     """How ``https`` upstreams are verified."""
-    for name in ("ca", "cert", "key"):
-        check_readable(view, name)
+    _check_readable(view, "ca", "cert", "key")
     if "key" in view and "cert" not in view:
         view.wrong("key", "a key without its certificate", "add `cert`")
     key = view.file("key") or view.file("cert")  # both may be in one file
     if key is not None:
-        warn_of_key(view, key)
+        _warn_of_key(view, key)
     return UpstreamTls(view.file("ca"), view.file("cert"), view.file("key"), view.get("server_name", str))
 
 
-def check_readable(view: Table, name: str) -> None:
-    """A problem where what is named at a key is not a file that we may read."""
-    path = view.file(name)
-    if path is None:
-        return
-    if not os.path.isfile(path):  # noqa: PTH113  # as for all paths here, text in and text out
-        view.wrong(name, f"there is no file {path}", "mend the path, or create the file")
-    elif not os.access(path, os.R_OK):
-        view.wrong(name, f"{path} may not be read", "let the user that runs hookward read it")
+def _check_readable(view: Table, *names: str) -> None:
+    """A problem where what is named at one of the keys is not a file that we may read."""
+    for name, path in ((name, view.file(name)) for name in names):
+        if path is not None and not os.path.isfile(path):  # noqa: PTH113  # as for all paths here, text in and text out
+            view.wrong(name, f"there is no file {path}", "mend the path, or create the file")
+        elif path is not None and not os.access(path, os.R_OK):
+            view.wrong(name, f"{path} may not be read", "let the user that runs hookward read it")
 
 
-def warn_of_key(view: Table, path: str) -> None:
+def _warn_of_key(view: Table, path: str) -> None:
     """Say what others may do with the private key of a table with ``cert`` and perhaps ``key``."""
     for note in key_notes(path):
         view.warn(note.rule, "key" if "key" in view else "cert", note)
@@ -157,14 +146,11 @@ class ListenerReader:
         for view in self.top.tables("tls"):
             cert = view.file("cert")
             if cert is None:
-                if not view.doubtful("cert"):
-                    view.wrong("", "no certificate", "add `cert` (flag: --tls-cert PATH)")
+                view.lacks("cert", "no certificate", "add `cert` (flag: --tls-cert PATH)")
                 continue
             key = view.file("key") or cert
-            check_readable(view, "cert")
-            if key != cert:
-                check_readable(view, "key")
-            warn_of_key(view, key)
+            _check_readable(view, *(("cert",) if key == cert else ("cert", "key")))
+            _warn_of_key(view, key)
             names = view.items("names", str)
             found.append(TlsFiles(cert, key, names, view.where("cert"), client_ca, required))
         return tuple(found)
@@ -174,22 +160,20 @@ class ListenerReader:
 
         One rule for all certificates: a client that chose the name it asks for could otherwise choose its own rule.
         """
-        chosen: str | None = None
-        word: str | None = None
-        for number, view in enumerate(self.top.tables("tls")):
+        views = self.top.tables("tls")
+        for view in views[1:]:
             for name in ("client_ca", "client_cert"):
-                if number and name in view:
+                if name in view:
                     what = "counts for all certificates, not for this one alone"
                     view.wrong(name, what, "write it in the first [[tls]] table")
-            if number:
-                continue
-            chosen, word = view.file("client_ca"), view.get("client_cert", str)
-            if chosen is not None:
-                check_readable(view, "client_ca")
-            elif word is not None and not view.doubtful("client_ca"):
+        for first in views[:1]:
+            chosen, word = first.file("client_ca"), first.get("client_cert", str)
+            if chosen is None and word is not None:
                 what = "whose certificates are asked for is not said"
-                view.wrong("client_cert", what, "add `client_ca` (flag: --tls-client-ca PATH)")
-        return chosen, chosen is not None and word != "optional"
+                first.lacks("client_ca", what, "add `client_ca` (flag: --tls-client-ca PATH)", "client_cert")
+            _check_readable(first, "client_ca")
+            return chosen, chosen is not None and word != "optional"
+        return None, False
 
     def tcp(self) -> tuple[TcpSettings, ...]:
         """The plain TCP forwards."""
@@ -199,8 +183,8 @@ class ListenerReader:
     def _forward(self, name: str, view: Table) -> TcpSettings | None:
         listen, upstream = view.get("listen", ListenAddress), view.get("upstream", UpstreamAddress)
         for key, value, form in (("listen", listen, "0.0.0.0:2222"), ("upstream", upstream, "127.0.0.1:22")):
-            if value is None and not view.doubtful(key):
-                view.wrong("", f"has no `{key}`", f'add {key} = "{form}"')
+            if value is None:
+                view.lacks(key, f"has no `{key}`", f'add {key} = "{form}"')
         allow = self.lists.read(view, "allow")
         if allow is None:
             allow = self.allow
@@ -225,15 +209,17 @@ class ListenerReader:
             places.append((top.table("console").where("listen"), settings.console.listen))
         places += [(forwards[one.name].where("listen"), one.listen) for one in settings.tcp]
         self._check_twins(places)
-        http = list(settings.listen)
-        tables = top.named("route")
+        self._check_loops(settings, routes)
+
+    def _check_loops(self, settings: Settings, routes: Sequence[Route]) -> None:
+        top, http, tables = self.top, settings.listen, self.top.named("route")
         for route in routes:
             view = tables.get(route.name, top)
             self._check_loop((view if "upstream" in view else top).where("upstream"), http, route.upstream)
             for copy in route.copies:
                 self._check_loop(view.where("copies"), http, copy.upstream)
         for one in settings.tcp:
-            self._check_loop(forwards[one.name].where("upstream"), [one.listen], [one.upstream])
+            self._check_loop(top.named("tcp")[one.name].where("upstream"), [one.listen], [one.upstream])
 
     def _check_twins(self, places: list[tuple[Place, ListenAddress]]) -> None:
         seen: set[ListenAddress] = set()
@@ -244,10 +230,9 @@ class ListenerReader:
             seen.add(address)
 
     def _check_loop(self, where: Place, listen: Sequence[ListenAddress], upstreams: Sequence[Endpoint]) -> None:
-        for endpoint in upstreams:
-            if not endpoint.agent and any(_leads_to(endpoint, address) for address in listen):
-                what = "leads back to our own listener"
-                self.top.problems.add(where, what, "name the application's own address or port")
+        if any(_leads_to(endpoint, address) for endpoint in upstreams for address in listen if not endpoint.agent):
+            what, mend = "leads back to our own listener", "name the application's own address or port"
+            self.top.problems.add(where, what, mend)
 
 
 def _leads_to(endpoint: Endpoint, address: ListenAddress) -> bool:
@@ -273,19 +258,12 @@ def read_console(top: Table, environ: Mapping[str, str]) -> ConsoleSettings | No
         view.wrong("act_token", "is the same as read_token: a program that may read could act", "make one for each")
     if not listen.is_local and not view.doubtful("listen"):
         _check_exposed(top, view, listen)
-    return ConsoleSettings(
-        listen=listen,
-        keep=view.need("keep", int),
-        keep_bytes=view.need("keep_bytes", int),
-        store=(view.file("store") if view.get("store", str) else None),
-        max_age_s=view.need("max_age", float),
-        read_token=read_token,
-        act_token=act_token,
-    )
+    own = {"store": view.file("store") if view.get("store", str) else None}
+    return ConsoleSettings(**view.fields(ConsoleSettings) | own | {"read_token": read_token, "act_token": act_token})
 
 
 def _check_exposed(top: Table, view: Table, listen: ListenAddress) -> None:
-    if "tls" not in top and not top.doubtful("tls"):
+    if not top.written("tls"):
         what = f"other hosts can reach {listen}, and what is shown there goes over the network as it is"
         view.wrong("listen", what, 'add [tls] with `cert` and `key`, or write listen = "127.0.0.1:4041"')
     if "read_token" not in view and "act_token" not in view:

@@ -62,35 +62,17 @@ class Flag:
         return self.path[:2] == ("route", FLAG_ROUTE)
 
 
-_PREFIXES: Mapping[str, Path] = {
-    "": (),
-    "tls": ("tls", 0),
-    "upstream_tls": ("upstream_tls",),
-    "limits": ("limits",),
-    "duplicates": ("duplicates",),
-    "console": ("console",),
-    "route": ("route", FLAG_ROUTE),
-    "token": ("route", FLAG_ROUTE, "token"),
+#: Section -> the path of its table, and the group of its flags in the help.
+_TABLES: Mapping[str, tuple[Path, str]] = {
+    "": ((), "process"),
+    "tls": (("tls", 0), "TLS"),
+    "upstream_tls": (("upstream_tls",), "TLS"),
+    "limits": (("limits",), "limits"),
+    "duplicates": (("duplicates",), "process"),
+    "console": (("console",), "process"),
+    "route": (("route", FLAG_ROUTE), "route"),
+    "token": (("route", FLAG_ROUTE, "token"), "route"),
 }
-_GROUPS = {
-    "": "process",
-    "tls": "TLS",
-    "upstream_tls": "TLS",
-    "limits": "limits",
-    "duplicates": "process",
-    "console": "process",
-    "route": "route",
-    "token": "route",
-}
-
-
-def _derived() -> list[Flag]:
-    return [
-        Flag(key.flag, (*_PREFIXES[section], key.name), key, _GROUPS[section])
-        for section in _PREFIXES
-        for key in SECTIONS[section].keys
-        if key.flag
-    ]
 
 
 def _reference_flags() -> list[Flag]:
@@ -110,19 +92,25 @@ def _reference_flags() -> list[Flag]:
     ]
 
 
-_TCP_FLAG = Flag(
+_TCP = Flag(
     "tcp",
     ("tcp",),
     Key("tcp", kinds.TCP_PAIR, "Forward plain TCP: 0.0.0.0:2222=127.0.0.1:22.", repeat=True),
     "process",
     metavar="LISTEN=UPSTREAM",
 )
-FLAGS: tuple[Flag, ...] = (*_derived(), *_reference_flags(), _TCP_FLAG)
-
-
+FLAGS: tuple[Flag, ...] = (
+    *(
+        Flag(key.flag, (*prefix, key.name), key, group)
+        for section, (prefix, group) in _TABLES.items()
+        for key in SECTIONS[section].keys
+        if key.flag
+    ),
+    *_reference_flags(),
+    _TCP,
+)
 #: What a basic string of TOML must not have as it is: quotes, backslashes, controls.
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
-_TCP = next(flag for flag in FLAGS if flag.path == ("tcp",))
 #: A flag and its text, as typed; "true" for a flag without a value.
 Given = tuple[Flag, str]
 
@@ -252,13 +240,10 @@ def take_file(namespace: Words, rest: Sequence[str]) -> None:
 
 def refuse_flags(rest: Sequence[str]) -> None:
     """FlagError for what is written as a flag among words that no flag took."""
-    problems = [_unknown(word.partition("=")[0]) for word in rest if word.startswith("-") and len(word) > 1]
-    if problems:
-        raise FlagError(problems)
-
-
-def _unknown(option: str) -> Problem:
-    return Problem(option[:40], "unknown flag", suggestion(option, _KNOWN, otherwise="see --help for the flags"))
+    unknown = [word.partition("=")[0] for word in rest if word.startswith("-") and len(word) > 1]
+    mends = [suggestion(option, _KNOWN, otherwise="see --help for the flags") for option in unknown]
+    if unknown:
+        raise FlagError(Problem(one[:40], "unknown flag", mend) for one, mend in zip(unknown, mends, strict=True))
 
 
 def flag_tree(namespace: Words, problems: Problems) -> Table:
@@ -348,6 +333,5 @@ def _put_values(tree: Table, flag: Flag, values: list[object], place: Place) -> 
 def _put_tcp(tree: Table, pairs: list[object], place: Place) -> None:
     for number, pair in enumerate(pairs, 1):
         assert isinstance(pair, tuple)
-        name, listen, upstream = pair
-        tree.put(("tcp", name or f"tcp-{number}", "listen"), listen, place)
-        tree.put(("tcp", name or f"tcp-{number}", "upstream"), upstream, place)
+        for key, end in zip(("listen", "upstream"), pair[1:], strict=True):
+            tree.put(("tcp", pair[0] or f"tcp-{number}", key), end, place)

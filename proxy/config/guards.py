@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from proxy.config.host import how_to_add
 from proxy.config.problems import suggestion
 from proxy.config.tree import Table
-from proxy.core.schemes import PROVIDERS, Provider, decode_secret, find
+from proxy.core.schemes import PROVIDERS, Provider, TokenSpec, decode_secret, find
 from proxy.core.schemes.provider import Form
 from proxy.core.signatures import NeedsPackageError, SignatureCheck
 from proxy.core.signing.evidence import target_of
@@ -75,17 +75,16 @@ class GuardReader:
         provider = self._provider(route, name)
         if apart:
             return Guards(provider, None, own)
+        secrets = self._secrets(route, used, provider, "provider", _GIVE_SECRETS)  # also for the mistakes in them
         if provider is None:
-            # For the mistakes in the secrets themselves.
-            self._secrets(route, used, None, "provider", _GIVE_SECRETS)
             return Guards(token=own)
-        secrets = self._secrets(route, used, provider, "provider", _GIVE_SECRETS)
         if provider.scheme is not None:
             return Guards(provider, self._signature(route, provider, secrets), own)
         if route.table("token").exists:
             what = f"provider {provider.slug!r} is checked by a token of its own, and a route has one token"
             route.wrong("token", what, "remove `token`, or remove `provider`")
-        return Guards(provider, None, self._provider_token(route, provider, secrets))
+        assert provider.token is not None
+        return Guards(provider, None, _token_check(route, provider.token, secrets, "provider", f"see {provider.docs}"))
 
     def read_one(self, view: Table, name: str, provider: Provider | None = None) -> bytes | None:
         """The secret of a key that is a single reference, as ``provider`` shows it; None where nothing was written."""
@@ -129,10 +128,9 @@ class GuardReader:
             return SignatureCheck(provider.scheme, tuple(secrets), tolerance_s, public_url, topics)
         except NeedsPackageError as needs:
             route.wrong("provider", f"{provider.title} signs with a public key", how_to_add(needs.package))
-            return None
         except ValueError as error:
             route.wrong("provider", f"{provider.title} cannot be checked so", str(error))
-            return None
+        return None
 
     def _topics(self, route: Table, provider: Provider) -> tuple[str, ...] | None:
         """The topics of a route; None where they are needed and missing."""
@@ -154,21 +152,10 @@ class GuardReader:
         whole = public_url is not None and target_of(public_url) is not None
         for pair in open_borders(provider.scheme, whole_url=whole):
             what = f"{provider.title} has nothing fixed in {pair}, so the URL must be known whole"
-            url = "https://hooks.example.com/in"
-            mend = f'write path and query too: public_url = "{url}", as it is configured there'
+            mend = 'write path and query too: public_url = "https://hooks.example.com/in", as it is configured there'
             route.wrong("public_url", what, mend)
             return False
         return True
-
-    def _provider_token(self, route: Table, provider: Provider, secrets: Sequence[Secret]) -> TokenCheck | None:
-        assert provider.token is not None
-        if not secrets:
-            return None
-        try:
-            return TokenCheck(provider.token.kind, provider.token.name, tuple(secrets))
-        except ValueError as error:
-            route.wrong("provider", str(error), f"see {provider.docs}")
-            return None
 
     def _own_token(self, route: Table, used: set[str]) -> TokenCheck | None:
         view = route.table("token")
@@ -179,28 +166,22 @@ class GuardReader:
                 view.wrong("", what, "set exactly one of query, header, bearer, basic, path")
             return None
         secrets = self._secrets(view, used, None, "", _GIVE_TOKENS)
-        if not secrets:
-            return None
         kind = _TOKEN_KINDS[chosen[0]]
         if kind is TokenKind.PATH:
-            name = self._before_token(route, view)
+            name = self._before_token(route, view) if secrets else b""
         else:
             name = view.get(chosen[0], bytes) if chosen[0] in {"query", "header"} else b""
         if name is None:
             return None
-        try:
-            return TokenCheck(kind, name, tuple(secrets))
-        except ValueError as error:
-            view.wrong("", str(error), _MEND_TOKENS[kind])
-            return None
+        return _token_check(view, TokenSpec(kind, name), secrets, "", _MEND_TOKENS.get(kind, ""))
 
     def _before_token(self, route: Table, view: Table) -> bytes | None:
         """What stands before the token in the path; None where it does not say where that is."""
         path = route.need("path", bytes)
         if path.endswith(TOKEN_SEGMENT):
             return path.removesuffix(TOKEN_SEGMENT)
-        what = "the route's path does not say where the token is"
         if not route.doubtful("path"):
+            what = "the route's path does not say where the token is"
             view.wrong("path", what, 'write path = "/hooks/{token}" in the route')
         return None
 
@@ -247,11 +228,18 @@ class GuardReader:
 
     def _warn_of_dates(self, entry: Table, name: str, before: float | None, after: float | None) -> None:
         if after is not None and after <= self.now:
-            text = f"the secret {name!r} expired on {show_instant(after)}: remove it"
-            entry.warn("H104", "", text)
+            entry.warn("H104", "", f"the secret {name!r} expired on {show_instant(after)}: remove it")
         if before is not None and before > self.now:
-            text = f"the secret {name!r} matches nothing before {show_instant(before)}"
-            entry.warn("H106", "", text)
+            entry.warn("H106", "", f"the secret {name!r} matches nothing before {show_instant(before)}")
+
+
+def _token_check(view: Table, token: TokenSpec, secrets: Sequence[Secret], owner: str, mend: str) -> TokenCheck | None:
+    """The check of a token; None, and a problem of the key ``owner``, where the secrets are none. Without one: None."""
+    try:
+        return TokenCheck(token.kind, token.name, tuple(secrets)) if secrets else None
+    except ValueError as error:
+        view.wrong(owner, str(error), mend)
+        return None
 
 
 def _decoded(view: Table, key: str, provider: Provider | None, found: bytes) -> bytes | None:
@@ -302,11 +290,8 @@ def _check_handshake(view: Table, provider: Provider, handshake: str) -> None:
         for what, mend in _answer_problems(view, provider):
             view.wrong("handshake", what, mend)
     if handshake == "forward" and view.need("path", bytes) == b"/" and _is_unproved(view, provider):
-        text = (
-            f"the endpoint check of {provider.title} is not signed, so it is passed on at the "
-            "route's own path alone, which is /: set `path` to that of the webhook"
-        )
-        view.warn("", "", text)
+        alone = "so it is passed on at the route's own path alone, which is /: set `path` to that of the webhook"
+        view.warn("", "", f"the endpoint check of {provider.title} is not signed, {alone}")
 
 
 def _is_unproved(view: Table, provider: Provider) -> bool:
@@ -325,10 +310,10 @@ def _answer_problems(view: Table, provider: Provider) -> Iterator[tuple[str, str
     elif check.form is Form.NONE:
         what = f"only the application can answer the endpoint check of {provider.title}: {check.reason}"
         yield what, 'write handshake = "forward"'
-    elif check.needs_token and "verify_token" not in view and not view.doubtful("verify_token"):
+    elif check.needs_token and not view.written("verify_token"):
         what = f"the endpoint check of {provider.title} needs the token that is configured there"
         yield what, 'add verify_token = "file:/path" (flag: --verify-token-file PATH)'
-    elif check.needs_url and "public_url" not in view and not view.doubtful("public_url"):
+    elif check.needs_url and not view.written("public_url"):
         what = f"the answer to the endpoint check of {provider.title} is made with the endpoint's URL"
         yield what, 'add public_url = "https://hooks.example.com", as it is configured there (flag: --public-url URL)'
 

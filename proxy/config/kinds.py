@@ -9,7 +9,9 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from ipaddress import ip_address
+from typing import Any, TypeGuard
 from urllib.parse import parse_qs, urlsplit
 
 from proxy.config.endpoints import (
@@ -38,8 +40,8 @@ _HEADER = re.compile(r"[A-Za-z0-9-]{1,128}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 section 5.6.2
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")  # RFC 6838
 _QUERY_KEY = re.compile(r"[A-Za-z0-9._~-]{1,64}")
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,31}")
+#: Of routes, secrets and whatever else is named in the file.
+NAME_FORM = r"[A-Za-z0-9._-]{1,64}"
 _TOPIC = re.compile(r"arn:[a-z0-9-]+:sns:[a-z0-9-]+:[0-9]+:[A-Za-z0-9_.-]{1,256}")
 _LABEL = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 #: Methods that would make a tunnel, or echo the sender's fields (threats E4).
@@ -89,19 +91,36 @@ def choice(*words: str) -> Kind:
     return Kind(" or ".join(f'"{word}"' for word in words), f"write one of {', '.join(words)}", read)
 
 
+def _only(test: Callable[[Any], bool], what: str, *others: object) -> Callable[[object], object]:
+    """What reads values that pass ``test``, and ``others``, as they are; ``what`` is wrong with all the rest."""
+
+    def read(value: object) -> object:
+        if value in others or test(value):
+            return value
+        raise ValueError(what)
+
+    return read
+
+
+def _matches(pattern: str) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether it is a number without a fraction."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _or_file(*words: str) -> Callable[[object], object]:
+    return lambda value: value if value in words else _file(value)
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise Mistake("is not a text", "write it in quotes")
     if not _LABEL.fullmatch(value):
         raise Mistake("is empty, too long or has control characters", "write 1 to 256 printable characters")
     return value
-
-
-def _literal(value: object) -> str:
-    """What stands in a signature as it is written; it may be empty."""
-    if isinstance(value, str):
-        return value
-    raise ValueError("is not a text")
 
 
 def _fields(value: object) -> tuple[tuple[bytes, bytes], ...]:
@@ -119,15 +138,7 @@ def _field(name: str, wanted: object) -> tuple[bytes, bytes]:
 
 def _seconds(value: object) -> float:
     """A time, or a bare number of seconds."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return float(value)
-    return parse_time(value)
-
-
-def _refusal(value: object) -> object:
-    if not isinstance(value, int) or value not in {400, 401, 403, 404}:
-        raise ValueError("is no status of a refusal")
-    return value
+    return float(value) if is_whole(value) and value >= 0 else parse_time(value)
 
 
 def _failure(value: object) -> object:
@@ -137,53 +148,16 @@ def _failure(value: object) -> object:
     return value
 
 
-def _bool(value: object) -> object:
-    if isinstance(value, bool):
-        return value
-    raise ValueError("is neither true nor false")
-
-
-def _bool_from_text(text: str) -> object:
-    return _YES.get(text.strip().lower(), text)
-
-
-def _count(value: object) -> object:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ValueError("is not a whole number")
-
-
 def _count_from_text(text: str) -> object:
     return int(text) if re.fullmatch(r"[0-9]{1,15}", text) else text
 
 
-def _workers(value: object) -> object:
-    if value == "auto":
-        return value
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1024:
-        raise ValueError("is neither a number from 1 to 1024 nor auto")
-    return value
-
-
 def _file(value: object) -> object:
-    text = _path(value)
-    if text.startswith("file:"):
-        raise Mistake("this key takes a path, not a reference", "leave out the 'file:'")
-    return text
-
-
-def _file_or_none(value: object) -> object:
-    return value if value == "" else _file(value)
-
-
-def _path(value: object) -> str:
     if not isinstance(value, str) or not value or "\0" in value or len(value) > 4096:
         raise Mistake("is not the path of a file", 'write "/etc/hookward/NAME"')
+    if value.startswith("file:"):
+        raise Mistake("this key takes a path, not a reference", "leave out the 'file:'")
     return value
-
-
-def _access_log(value: object) -> object:
-    return value if value in ("-", "off") else _file(value)
 
 
 def _route_path(value: object) -> object:
@@ -248,22 +222,13 @@ def _query_key(value: object) -> object:
     return text.encode("ascii")
 
 
-def _name(value: object) -> object:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise Mistake("is not a name", "use 1 to 64 letters, digits, '.', '_' and '-'")
-    return value
-
-
-def _account(value: object) -> object:
-    """Whether it exists is known where it is used: the configuration may be checked on another host."""
-    if not isinstance(value, str) or not _ACCOUNT.fullmatch(value):
-        raise ValueError("is not the name of a user or group")
-    return value
+def _is_reference(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(PREFIXES) and value not in PREFIXES
 
 
 def _reference(value: object) -> object:
     """A secret's reference. What lacks a prefix may be the secret itself, so no message repeats it."""
-    if isinstance(value, str) and value.startswith(PREFIXES) and value not in PREFIXES:
+    if _is_reference(value):
         return value
     raise Mistake("is not a reference to a secret (its value is not shown here)", REFERENCE_FORM)
 
@@ -315,28 +280,33 @@ def _topic(value: object) -> object:
 def _server_name(value: object) -> object:
     text = _text(value).lower().removesuffix(".")
     label = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?"
-    if not re.fullmatch(rf"(?:\*\.)?{label}(?:\.{label})*", text) and not _is_address(text):
-        raise ValueError(f"{text[:80]!r} is not a host name")
-    return text
-
-
-def _is_address(text: str) -> bool:
-    try:
+    if re.fullmatch(rf"(?:\*\.)?{label}(?:\.{label})*", text):
+        return text
+    with suppress(ValueError):
         ip_address(text)
-    except ValueError:
-        return False
-    return True
+        return text
+    raise ValueError(f"{text[:80]!r} is not a host name")
 
 
-BOOL = Kind("true or false", "write true or false", _bool, _bool_from_text)
-COUNT = Kind("number", "write a whole number", _count, _count_from_text)
+BOOL = Kind(
+    "true or false",
+    "write true or false",
+    _only(lambda value: isinstance(value, bool), "is neither true nor false"),
+    lambda text: _YES.get(text.strip().lower(), text),
+)
+COUNT = Kind("number", "write a whole number", _only(is_whole, "is not a whole number"), _count_from_text)
 SIZE = Kind("size", SIZE_FORM, parse_size)
 TIME = Kind("time", TIME_FORM, parse_time)
 RATE = Kind("rate", RATE_FORM, parse_rate)
 TEXT = Kind("text", "write it in quotes", _text)
 CLIENT_NAME = Kind("name in a certificate", 'write "ci.example.com", an address, an email or a URI', _text)
-NAME = Kind("name", "use 1 to 64 letters, digits, '.', '_' and '-'", _name)
-WORKERS = Kind('number or "auto"', 'write a number or "auto"', _workers, _count_from_text)
+NAME = Kind("name", "use 1 to 64 letters, digits, '.', '_' and '-'", _only(_matches(NAME_FORM), "is not a name"))
+WORKERS = Kind(
+    'number or "auto"',
+    'write a number or "auto"',
+    _only(lambda value: is_whole(value) and 1 <= value <= 1024, "is neither a number from 1 to 1024 nor auto", "auto"),
+    _count_from_text,
+)
 LISTEN = Kind("listening address", LISTEN_FORM, read_listen)
 UPSTREAM = Kind(
     "upstream", 'write "http://127.0.0.1:8000" or { url = "http://127.0.0.1:8000", weight = 2 }', read_upstream
@@ -345,8 +315,8 @@ UPSTREAM_URL = Kind("upstream", UPSTREAM_FORM, read_upstream)
 TCP_UPSTREAM = Kind("host and port", UPSTREAM_FORM, read_tcp_upstream)
 TCP_PAIR = Kind("LISTEN=UPSTREAM", TCP_FORM, read_tcp_pair)
 FILE = Kind("path", 'write "/etc/hookward/NAME"', _file)
-FILE_OR_NONE = Kind('path, or ""', 'write "/var/lib/hookward/NAME"', _file_or_none)
-ACCESS_LOG = Kind('path, "-" or "off"', 'write a path, "-" or "off"', _access_log)
+FILE_OR_NONE = Kind('path, or ""', 'write "/var/lib/hookward/NAME"', _or_file(""))
+ACCESS_LOG = Kind('path, "-" or "off"', 'write a path, "-" or "off"', _or_file("-", "off"))
 ROUTE_PATH = Kind("path of a URL", 'write "/hooks/github"', _route_path)
 PLACE = Kind("path of a URL", 'write "/hooks/github"', read_place)
 METHOD = Kind("method", 'write "POST"', _method)
@@ -360,12 +330,22 @@ ADDRESSES = Kind("address, network or list", 'write "192.0.2.0/24", "file:/path"
 URL = Kind("URL", 'write "https://hooks.example.com" or the whole URL', _url)
 TOPIC = Kind("ARN of a topic", 'write "arn:aws:sns:eu-west-1:123456789012:NAME"', _topic)
 SERVER_NAME = Kind("host name", 'write "hooks.example.com" or "*.example.com"', _server_name)
-ACCOUNT = Kind("name or number", 'write the name of a user or group of this host, such as "hookward"', _account)
+#: Whether it exists is known where it is used: the configuration may be checked on another host.
+ACCOUNT = Kind(
+    "name or number",
+    'write the name of a user or group of this host, such as "hookward"',
+    _only(_matches(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,31}"), "is not the name of a user or group"),
+)
 HEALTH = Kind("path or table", 'write "/healthz" or { path = "/healthz", interval = "5s" }', read_place)
-LITERAL = Kind("text", "write it in quotes", _literal)
+#: What stands in a signature as it is written; it may be empty.
+LITERAL = Kind("text", "write it in quotes", _only(lambda value: isinstance(value, str), "is not a text"))
 SECONDS = Kind("time", TIME_FORM, _seconds)
 FIELDS = Kind("table", 'write { "X-Version" = "2" }', _fields)
-REFUSAL = Kind("number", "use one of 400, 401, 403, 404", _refusal)
+REFUSAL = Kind(
+    "number",
+    "use one of 400, 401, 403, 404",
+    _only(lambda value: isinstance(value, int) and value in {400, 401, 403, 404}, "is no status of a refusal"),
+)
 FAILURE = Kind("status", 'write a status such as 429, or "5xx" for all of a class', _failure, _count_from_text)
 TABLE = Kind("table", "write a table", _text)
 
@@ -385,7 +365,7 @@ def is_redis_url(text: str) -> bool:
 
 
 def _store_url(value: object) -> object:
-    if isinstance(value, str) and value.startswith(PREFIXES) and value not in PREFIXES:
+    if _is_reference(value):
         return value
     if not isinstance(value, str) or not is_redis_url(value):
         raise ValueError("is not the URL of a Redis")

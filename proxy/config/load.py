@@ -37,7 +37,7 @@ from proxy.config.parse import parse_text
 from proxy.config.problems import Problems
 from proxy.config.schema import FLAG_ROUTE
 from proxy.config.secret_files import read_bounded
-from proxy.config.set_shelf import SetShelf, all_feeds, set_tables
+from proxy.config.set_shelf import SetShelf, all_feeds
 from proxy.config.settings import Dials, Feed, Loaded
 from proxy.config.tree import Entry, Table
 from proxy.errors import Path, Place
@@ -151,7 +151,9 @@ def load_namespace(
     """
     problems = Problems()
     tree, path = load_tree(namespace, environ, problems)
-    unknown_variables(environ, _referenced(tree), problems)
+    values = [entry.value for _, entry in tree.leaves()]
+    referenced = [value[4:] for value in values if isinstance(value, str) and value.startswith("env:")]
+    unknown_variables(environ, referenced, problems)
     use_credentials(tree, environ)
     when = dt.datetime.now(dt.UTC).timestamp() if now is None else now
     try:
@@ -219,7 +221,7 @@ def load_sets(path: str | None, state_dir: str | None, environ: Mapping[str, str
     # What is wrong with other keys is not asked here.
     problems.forget(lambda key: bool(key) and key[0] != "ip_set")
     tree = written.under(environment_tree(environ, Problems()))
-    feeds = all_feeds(set_tables(tree), problems)
+    feeds = all_feeds(tree)
     problems.raise_if_any()
     return KnownSets(feeds, state_dir or tree.file("state_dir"), tuple(dict.fromkeys(_sets_used(tree))))
 
@@ -251,12 +253,6 @@ def _unusable(place: Place, what: str, mend: str, problems: Problems) -> Table:
     problems.add(place, what, mend)
     problems.unreadable = True
     return Table(problems)
-
-
-def _referenced(tree: Table) -> list[str]:
-    """The variables that hold secrets."""
-    values = [entry.value for _, entry in tree.leaves()]
-    return [value[4:] for value in values if isinstance(value, str) and value.startswith("env:")]
 
 
 def _check_flag_route(written: Table, given: Table, path: str | None, problems: Problems) -> None:
@@ -296,8 +292,8 @@ def load_outline(namespace: Words, environ: Mapping[str, str]) -> Outline:
     own += [tree.table("console").get("listen", ListenAddress)] if "console" in tree else []
     workers = tree.get("workers", object)
     referred = [str(entry.value) for _, _, entry in references(tree)]
-    named = [one for one in named_files(tree) if _is_in(path, one.entry)]
     # A flag and a variable are their own place; what is in the file is placed there.
+    named = [one for one in named_files(tree) if one.entry.place.file == path]
     return Outline(
         config=path,
         listen=tree.items("listen", ListenAddress),
@@ -312,10 +308,6 @@ def load_outline(namespace: Words, environ: Mapping[str, str]) -> Outline:
         key_files=_once(one.path for one in named if not one.is_secret),
         variables=_once(value[4:] for value in referred if value[:4] == "env:"),
     )
-
-
-def _is_in(path: str | None, entry: Entry) -> bool:
-    return path is not None and entry.place.file == path
 
 
 def _once(texts: Iterable[str]) -> tuple[str, ...]:

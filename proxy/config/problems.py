@@ -95,12 +95,11 @@ def _order(problem: Problem) -> tuple[str, int]:
 
 def nearest(word: str, known: Sequence[str], cutoff: float = 0.6) -> str | None:
     """The known word that was probably meant, or None. ``cutoff``: how alike they must be, 0 to 1 for equal words."""
-    return _nearest(word, known, cutoff) or _nearest(word.lower(), known, cutoff)
-
-
-def _nearest(word: str, known: Sequence[str], cutoff: float) -> str | None:
-    likeness, near = max(((_likeness(word, other), other) for other in known), default=(0.0, None))
-    return near if likeness >= cutoff else None
+    for one in (word, word.lower()):
+        likeness, near = max(((_likeness(one, other), other) for other in known), default=(0.0, None))
+        if likeness >= cutoff:
+            return near
+    return None
 
 
 def _likeness(one: str, other: str) -> float:
@@ -120,12 +119,9 @@ def _likeness(one: str, other: str) -> float:
 def suggestion(word: str, known: Iterable[str], *, what: str = "known are", otherwise: str = "") -> str:
     """``did you mean 'x'?``; where nothing is near, ``otherwise``, or the list of all that is known."""
     known = list(known)
-    near = nearest(word, known)
-    if near is not None:
+    if (near := nearest(word, known)) is not None:
         return f"did you mean {near!r}?"
-    if otherwise:
-        return otherwise
-    return f"{what}: {', '.join(known)}" if known else "remove it"
+    return otherwise or (f"{what}: {', '.join(known)}" if known else "remove it")
 
 
 # -- The rules of ``check``: each has an id to silence it by, what is odd, and how to mend it.
@@ -224,3 +220,8 @@ _RULES = (
 )  # fmt: skip
 
 RULES: Mapping[str, Rule] = MappingProxyType({rule.id: rule for rule in _RULES})
+
+
+def unknown_rules(ids: Iterable[str]) -> list[tuple[str, str]]:
+    """What is wrong with each id that no rule has, and how to mend it."""
+    return [(f"there is no rule {one[:40]!r}", suggestion(one, RULES)) for one in ids if one not in RULES]

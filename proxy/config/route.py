@@ -31,6 +31,12 @@ from proxy.values import frozen
 USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 #: Of a slow rate: a provider's few deliveries of one event come together.
 LEAST_BURST = 10
+_GUARD = (
+    "add `allow`, `provider` with `secrets`, or `token` (with flags: --allow, --provider with "
+    "--secret-file, or --token-header with --token-file); `open = true` forwards without any check"
+)
+#: What a route has as its provider has it.
+_OF_PROVIDER = ("event_header", "delivery_header", "refusal_status")
 _GUARD_KEYS = ("allow", "client_names", "provider", "token", "secrets")
 
 
@@ -51,12 +57,13 @@ class RouteReader:
     def read(self, name: str, view: Table) -> Route:
         """The route called ``name``."""
         guards = self.guards.read(view)
+        provider = guards.provider
         allow = self.lists.read(view, "allow")
         self._check_guarded(name, view, allow)
         limits, observe = self._limits(view, guards), self._observe(name, view)
         upstream, drained = read_upstreams(view, self.top)
         apart = self._apart(view, upstream)
-        answer_s = guards.provider.answer_s if guards.provider else 0.0
+        answer_s = provider.answer_s if provider else 0.0
         payload, body = read_payload_rule(view, guards), self._body(view, guards)
         route = Route(
             name=name,
@@ -79,18 +86,16 @@ class RouteReader:
             client_names=self._client_names(view),
             rate=self._rate(view),
             provider=self._label(guards),
-            event_header=guards.provider.event_header if guards.provider else None,
-            delivery_header=guards.provider.delivery_header if guards.provider else None,
             hold_s=self._hold(view, answer_s),
-            refusal_status=guards.provider.refusal_status if guards.provider else None,
             duplicates=read_rule(view, guards, limits, observe=observe),
             delivery=read_delivery(view),
             turns=read_turns(view, self.workers),
-            endpoint_check=guards.provider.handshake if guards.provider and not apart else None,
-            handshake="forward" if apart else read_handshake(view, guards.provider),
+            endpoint_check=provider.handshake if provider and not apart else None,
+            handshake="forward" if apart else read_handshake(view, provider),
             verify_token=self.guards.read_one(view, "verify_token"),
             rewrite=view.get("rewrite", bytes),
             base=read_base(view, self.top),
+            **({name: getattr(provider, name) for name in _OF_PROVIDER} if provider else {}),
         )
         return with_copies(route, view, self.top, self.guards, guards)
 
@@ -119,29 +124,21 @@ class RouteReader:
         """The path, or what stands in it before the token."""
         path = view.need("path", bytes)
         has_token = guards.token is not None and guards.token.kind is TokenKind.PATH
-        if (
-            path.endswith(TOKEN_SEGMENT)
-            and not has_token
-            and not view.table("token").exists
-            and not view.doubtful("token")
-        ):
+        asks = has_token or view.table("token").exists or view.doubtful("token")
+        if path.endswith(TOKEN_SEGMENT) and not asks:
             mend = 'add token = { path = true, secrets = ["file:/path"] }'
             view.wrong("path", "holds the place of a token, and no token is asked for there", mend)
         return path.removesuffix(TOKEN_SEGMENT)
 
     def _check_guarded(self, name: str, view: Table, allow: AddressSet | None) -> None:
-        named = allow is not None or "provider" in view or "client_names" in view or view.table("token").exists
-        named = named or self.allow is not None or view.need("verify", str) == "agent"
+        guards = (allow, self.allow, view.entry("provider"), view.entry("client_names"))
+        named = view.table("token").exists or view.need("verify", str) == "agent" or guards.count(None) < len(guards)
         if named or view.doubtful(*_GUARD_KEYS) or self.top.doubtful("allow"):
             return
         if self.open or view.need("open", bool):
             view.warn("H303", "", f"route {name!r} is open: it forwards without any check")
         else:
-            mend = (
-                "add `allow`, `provider` with `secrets`, or `token` (with flags: --allow, --provider with "
-                "--secret-file, or --token-header with --token-file); `open = true` forwards without any check"
-            )
-            view.wrong("", "nothing guards this route, so it stays closed", mend)
+            view.wrong("", "nothing guards this route, so it stays closed", _GUARD)
 
     def _apart(self, view: Table, upstream: tuple[Endpoint, ...]) -> bool:
         """Whether the verdict is given at the agent."""
@@ -176,14 +173,13 @@ class RouteReader:
         events = view.items("events", str)
         if not events:
             return None
-        known = guards.provider is not None or not view.doubtful("provider")
         provider = guards.provider
-        if known and (provider is None or not (provider.event_header or provider.event_place)):
-            who = provider.title if provider else "a route without a provider"
-            if provider is not None or "provider" not in view:
-                what = f"{who} has no header that names the event, and no place for it in its payloads is known"
-                mend = 'write where = { "PLACE" = ["NAME"] }, with the place where the event stands'
-                view.wrong("events", what, mend)
+        title = provider.title if provider else "a route without a provider"
+        names = provider is not None and (provider.event_header or provider.event_place)
+        if not names and (provider is not None or not view.written("provider")):
+            what = f"{title} has no header that names the event, and no place for it in its payloads is known"
+            mend = 'write where = { "PLACE" = ["NAME"] }, with the place where the event stands'
+            view.wrong("events", what, mend)
         return frozenset(events)
 
     def _body(self, view: Table, guards: Guards) -> BodyMode:
@@ -201,8 +197,7 @@ class RouteReader:
     def _observe(self, name: str, view: Table) -> bool:
         observe = view.need("mode", str) == "observe"
         if observe:
-            text = f"route {name!r} only observes: a delivery whose proof fails is passed on"
-            view.warn("H302", "mode", text)
+            view.warn("H302", "mode", f"route {name!r} only observes: a delivery whose proof fails is passed on")
         return observe
 
     def _hold(self, view: Table, answer_s: float) -> float:
@@ -242,11 +237,8 @@ class RouteReader:
         most = self.buffer_budget // 2 // check.work_factor
         if isinstance(stated, int):
             if stated > most:
-                text = (
-                    f"a body of {show_size(stated)} would take more than half of "
-                    f"buffer_budget to verify: this route takes {most} bytes; make buffer_budget larger"
-                )
-                view.warn("", "max_body", text)
+                why = f"a body of {show_size(stated)} would take more than half of buffer_budget to verify"
+                view.warn("", "max_body", f"{why}: this route takes {most} bytes; make buffer_budget larger")
             return min(stated, most)
         return min(check.max_body or most, self.limits.max_body, most)
 

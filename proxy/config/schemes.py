@@ -19,8 +19,9 @@ _OFFERED = frozenset(
 def read_scheme(name: str, view: Table) -> Provider | None:
     """The provider that ``[scheme.name]`` describes; None where something in it is wrong."""
     before = len(view.problems.found)
-    if "header" not in view and not view.doubtful("header"):
-        view.wrong("header", "names no header", 'write the header of the signature: header = "X-Acme-Signature"')
+    if "header" not in view:
+        mend = 'write the header of the signature: header = "X-Acme-Signature"'
+        view.lacks("header", "names no header", mend, "header")
     listing = _listing(view.table("list")) if "list" in view else None
     scheme = Scheme(
         headers=view.items("header", bytes),
@@ -62,14 +63,8 @@ def _listing(view: Table) -> Listing:
         view.wrong("separator", "is empty", 'write what stands between two items: separator = ","')
     if not signature and pair is not None:
         view.wrong("signature", "is empty", 'write the key of the signature: signature = "v1"')
-    return Listing(
-        separator=separator,
-        pair=pair,
-        signature=signature,
-        timestamp=timestamp,
-        timestamp_first=pair is None and timestamp is not None,
-        blanks=view.need("blanks", bool),
-    )
+    first = pair is None and timestamp is not None
+    return Listing(separator, pair, signature, timestamp, timestamp_first=first, blanks=view.need("blanks", bool))
 
 
 def _timestamp(scheme: Table, listing: Listing | None) -> Timestamp | None:
@@ -95,12 +90,9 @@ def _check_signed(view: Table, scheme: Scheme, before: int) -> None:
     _check_slots(view, scheme, {part.kind for part in parts if isinstance(part, Slot)})
     # Not of a template that is wrong anyway: what stands beside what may change with the mend.
     for pair in () if len(view.problems.found) > before else open_borders(scheme, whole_url=True):
-        view.wrong(
-            "signed",
-            f"has nothing fixed in {pair}, so a sender can move characters from one to the other",
-            'put what the provider writes between them, as "." in "{id}.{body}"; a time may stand beside the body '
-            'where its format is "s", "ms" or "rfc3339"',
-        )
+        what = f"has nothing fixed in {pair}, so a sender can move characters from one to the other"
+        time = 'a time may stand beside the body where its format is "s", "ms" or "rfc3339"'
+        view.wrong("signed", what, f'put what the provider writes between them, as "." in "{{id}}.{{body}}"; {time}')
 
 
 def _check_time(view: Table, scheme: Scheme, *, is_signed: bool) -> None:
@@ -118,5 +110,4 @@ def _check_slots(view: Table, scheme: Scheme, kinds: set[str]) -> None:
     _check_time(view, scheme, is_signed="timestamp" in kinds)
     named = {"id": scheme.identity, "nonce": scheme.nonce}
     for kind in [kind for kind, name in named.items() if kind in kinds and name is None]:
-        if not view.doubtful(kind):
-            view.wrong(kind, f"`{kind}` is missing although it is signed", f'name its header: {kind} = "..."')
+        view.lacks(kind, f"`{kind}` is missing although it is signed", f'name its header: {kind} = "..."', kind)

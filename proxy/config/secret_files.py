@@ -89,9 +89,8 @@ def may_be_shown(reference: str, base: str = "") -> bool:
         return _NAMED.fullmatch(name) is not None and len(name) <= 64
     path, first = Path(base, name), name.lstrip("/").partition("/")[0]
     try:
-        around = (
-            Path("/" if name.startswith("/") else base, first).is_dir() and path.parent.is_dir() is path.parent.exists()
-        )
+        begins = Path("/" if name.startswith("/") else base, first).is_dir()
+        around = begins and path.parent.is_dir() is path.parent.exists()
         worded = _FILE_NAME.fullmatch(path.name if name.startswith("/") else name) or _PLAIN_PATH.fullmatch(name)
         return path.is_symlink() or path.exists() or around or worded is not None
     except PermissionError:  # a folder that is there, and that this user may not look into
@@ -135,9 +134,8 @@ def _from_file(wanted: _Wanted) -> FoundSecret:
             value = value.removesuffix(ending)
             notes.append(Note("H108", "one trailing newline was removed"))
             break
-    return _checked(
-        value, notes, f"{_file(wanted)} is empty", f"remove it (rm {shlex.quote(wanted.path)}), and {wanted.made}"
-    )
+    mend = f"remove it (rm {shlex.quote(wanted.path)}), and {wanted.made}"
+    return _checked(value, notes, f"{_file(wanted)} is empty", mend)
 
 
 def _file(wanted: _Wanted) -> str:
@@ -168,10 +166,8 @@ def _let_read(path: str) -> str:
     around = [str(one) for one in reversed(Path(path).absolute().parents)]
     closed = next((one for one in around if not os.access(one, os.X_OK)), None)
     steps = [] if closed is None else [(closed, "750")]
-    commands = [
-        f"chown root:{group} {shlex.quote(one)} && chmod {mode} {shlex.quote(one)}"
-        for one, mode in [*steps, (path, "640")]
-    ]
+    named = [(shlex.quote(one), mode) for one, mode in [*steps, (path, "640")]]
+    commands = [f"chown root:{group} {one} && chmod {mode} {one}" for one, mode in named]
     return f"let {user} read it, as root: {' && '.join(commands)}"
 
 
@@ -208,12 +204,9 @@ def _kept_mode(status: os.stat_result) -> str:
 
 def _exposed(status: os.stat_result, what: str = "secret") -> list[Note]:
     """What to say of who else may read a secret's file."""
-    kept = _kept_mode(status)
-    if not kept:
-        return []
-    mode = stat.S_IMODE(status.st_mode)
+    kept, mode = _kept_mode(status), stat.S_IMODE(status.st_mode)
     text = f"other users may read the file of this {what} (mode {mode:04o}): chmod {kept} keeps them out"
-    return [Note("H101", text)]
+    return [Note("H101", text)] if kept else []
 
 
 def _from_variable(name: str, environ: Mapping[str, str]) -> FoundSecret:
@@ -222,10 +215,8 @@ def _from_variable(name: str, environ: Mapping[str, str]) -> FoundSecret:
     shown = name if may_be_shown(f"env:{name}") else ""
     if name not in environ:
         what = f"no environment variable {shown or 'of this name'} is set"
-        mend = (
-            f"set it where hookward is started: export {shown or 'NAME'}=..., or a line of the unit's EnvironmentFile="
-        )
-        raise Mistake(what, mend)
+        export = f"export {shown or 'NAME'}=..."
+        raise Mistake(what, f"set it where hookward is started: {export}, or a line of the unit's EnvironmentFile=")
     return _checked(os.fsencode(environ[name]), [], f"the environment variable{f' {shown}' * bool(shown)} is empty")
 
 

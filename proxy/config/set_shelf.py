@@ -19,7 +19,7 @@ import datetime as dt
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -31,11 +31,11 @@ from proxy.config.endpoints import is_loopback
 from proxy.config.guarded_files import make_folder, reach, replace_file
 from proxy.config.problems import Problems
 from proxy.config.secret_files import read_bounded
-from proxy.config.settings import Feed, IpSet, ListUse, Loaded
+from proxy.config.settings import Feed, IpSet, Loaded
 from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet
 from proxy.core.ip_sets import PATH_FORM, AddressListing, FeedError, Shape, dump_groups, load_groups
-from proxy.errors import Mistake, Place
+from proxy.errors import Mistake
 from proxy.values import frozen, mutable
 
 
@@ -117,14 +117,12 @@ def feed_of(table: IpSet) -> Feed:
             raise Mistake("does not say where the list is", 'add url = "https://…"')
         return replace(known, refresh_s=table.refresh_s)
     check_url(table.url)
-    path, shape = table.json or "", None
+    path, shape = (known.path, known.shape) if known is not None else ("", None)
     if table.json is not None:
         try:
-            shape = Shape.parse(table.json)
+            path, shape = table.json, Shape.parse(table.json)
         except ValueError as error:
             raise Mistake(f"`json`: {error}", PATH_FORM) from None
-    elif known is not None:
-        path, shape = known.path, known.shape
     return Feed(name, table.url, shape, path, table.refresh_s, note="of your own", built_in=False)
 
 
@@ -132,8 +130,9 @@ def check_url(url: str) -> None:
     """Mistake where a list must not be fetched from there: what comes back opens a door."""
     parts = urlsplit(url)
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-        what = "a list that comes without TLS may be anybody's"
-        raise Mistake(what, "write https://; http:// is for this host alone")
+        raise Mistake(
+            "a list that comes without TLS may be anybody's", "write https://; http:// is for this host alone"
+        )
 
 
 # -- Where listings rest: dated copies inside the package, and the last good copy of each feed in the state directory.
@@ -222,14 +221,8 @@ def write_stored(state_dir: str, feed: Feed, copy: Copy) -> None:
     """Keep ``copy`` as the last good one. OSError where that fails, and then the old one is still there."""
     path = stored_path(state_dir, feed)
     make_folder(str(path.parent))
-    value = {
-        "format": _FORMAT,
-        "url": feed.url,
-        "path": feed.path,
-        "etag": copy.etag,
-        "last_modified": copy.last_modified,
-        "groups": dump_groups(copy.listing),
-    }
+    value: dict[str, object] = {"format": _FORMAT, "url": feed.url, "path": feed.path, "etag": copy.etag}
+    value |= {"last_modified": copy.last_modified, "groups": dump_groups(copy.listing)}
     replace_file(str(path), json.dumps(value).encode(), copy.confirmed)
 
 
@@ -237,8 +230,7 @@ def confirm_stored(state_dir: str, feed: Feed, copy: Copy) -> None:
     """The feed has said that ``copy`` still holds. OSError where that cannot be noted."""
     try:
         with reach(str(stored_path(state_dir, feed)), to_link=True) as spot:
-            times = (copy.confirmed, copy.confirmed)
-            os.utime(spot.name, times, dir_fd=spot.folder, follow_symlinks=False)
+            os.utime(spot.name, (copy.confirmed,) * 2, dir_fd=spot.folder, follow_symlinks=False)
     except FileNotFoundError:
         write_stored(state_dir, feed, copy)
 
@@ -279,9 +271,7 @@ class SetShelf:
 
     def look(self, feed: Feed, state_dir: str | None, warnings: list[str]) -> Copy | None:
         """The newest copy of a list, from here, the state directory or the package."""
-        held = self.get(feed)
-        if held is None:
-            held = read_snapshot(feed)
+        held = self.get(feed) or read_snapshot(feed)
         if state_dir is not None and stored_confirmed(state_dir, feed) > (held.confirmed if held else 0.0):
             try:
                 held = read_stored(state_dir, feed) or held
@@ -292,34 +282,23 @@ class SetShelf:
         return held
 
 
-def set_tables(top: Table) -> list[tuple[IpSet, Place]]:
-    """The ``[ip_set.NAME]`` of a configuration, each with its place; those that cannot be read are left out."""
-    found = []
-    for name, view in top.named("ip_set").items():
-        if not view.doubtful("url", "json"):
-            table = IpSet(name, view.get("url", str), view.get("json", str), view.need("refresh", float))
-            found.append((table, view.where()))
-    return found
-
-
-def all_feeds(tables: Iterable[tuple[IpSet, Place]], problems: Problems) -> dict[str, Feed]:
-    """The lists of ours and those of ``tables`` (each with the place where it was written), by name."""
+def all_feeds(top: Table) -> dict[str, Feed]:
+    """The lists of ours and each ``[ip_set.NAME]`` of a configuration, by name; what is wrong with one is a problem."""
     feeds = dict(FEEDS)
-    for table, where in tables:
+    for name, view in top.named("ip_set").items():
         try:
-            feed = feed_of(table)
-            feeds[feed.name] = feed
+            feed = None if view.doubtful("url", "json") else feed_of(IpSet(name, **view.fields(IpSet)))
         except Mistake as mistake:
-            problems.add_mistake(where, mistake)
+            view.wrong("", mistake.what, mistake.mend)
+        else:
+            feeds |= {} if feed is None else {feed.name: feed}
     return feeds
 
 
 def missing_warning(feed: Feed) -> str:
     """What is said of a list without any copy."""
-    return (
-        f"set:{feed.name}: no copy of this list is here yet, so it admits no address until it has been fetched "
-        f"(at the start, or by `hookward ip-sets refresh {feed.name}`)"
-    )
+    until = f"until it has been fetched (at the start, or by `hookward ip-sets refresh {feed.name}`)"
+    return f"set:{feed.name}: no copy of this list is here yet, so it admits no address {until}"
 
 
 @mutable
@@ -370,7 +349,10 @@ class SetReader:
 
 def with_current_sets(loaded: Loaded, generation: int) -> Loaded:
     """``loaded`` with every published set as it is now, as the given generation. ValueError where one is unusable."""
-    uses = tuple(_renew(loaded, use) for use in loaded.sets.lists)
+    resolve = loaded.sets.resolve
+    uses = tuple(
+        replace(use, value=use.unite([resolve(name, query) for name, query in use.sets])) for use in loaded.sets.lists
+    )
     # By identity: the lists of a load are shared by the routes that have none of their own.
     renewed = {id(old.value): new.value for old, new in zip(loaded.sets.lists, uses, strict=True)}
 
@@ -385,8 +367,7 @@ def with_current_sets(loaded: Loaded, generation: int) -> Loaded:
     trusted = renewed.get(id(policy.trusted_proxies), policy.trusted_proxies)
     admitted = admitted_by(policy.exposure, routes)
     doors = tuple(map(current, policy.doors))
-    forwards = loaded.settings.tcp
-    tcp = tuple(replace(one, allow=current(one.allow), deny=denied(one.deny)) for one in forwards)
+    tcp = [replace(one, allow=current(one.allow), deny=denied(one.deny)) for one in loaded.settings.tcp]
     return replace(
         loaded,
         policy=replace(
@@ -399,10 +380,6 @@ def with_current_sets(loaded: Loaded, generation: int) -> Loaded:
             reserved_for=reserved_for(admitted, routes, trusted, doors),
             doors=doors,
         ),
-        settings=replace(loaded.settings, tcp=tcp),
+        settings=replace(loaded.settings, tcp=tuple(tcp)),
         sets=replace(loaded.sets, lists=uses),
     )
-
-
-def _renew(loaded: Loaded, use: ListUse) -> ListUse:
-    return replace(use, value=use.unite([loaded.sets.resolve(name, query) for name, query in use.sets]))

@@ -176,7 +176,6 @@ class Settings:
     tls: tuple[TlsFiles, ...]  # the first answers for names that none has
     proxy_protocol: str  # "off" or "require"
     tcp: tuple[TcpSettings, ...]
-    ip_sets: tuple[IpSet, ...]
     drain_s: float
     log_format: str  # "auto", "json", "ecs", "text" or "journald"
     log_level: str  # "debug", "info", "warning" or "error"

@@ -107,11 +107,8 @@ class Table:
         """The place of a key, or else of its table."""
         if name in self.entries:
             return self.entries[name].place
-        if self.place is not None:
-            return self.place
-        if self.path and self.entries:
-            return next(iter(self.entries.values())).place
-        return Place(key=(*self.path, name) if name else self.path or ("the configuration",))
+        own = self.place or next((entry.place for entry in self.entries.values() if self.path), None)
+        return own or Place(key=(*self.path, name) if name else self.path or ("the configuration",))
 
     def first(self) -> Place:
         """Where the first value in it was written."""
@@ -129,6 +126,10 @@ class Table:
     def warn(self, rule: str, name: str, text: str) -> None:
         """Note a warning at a key, or ("") at the table."""
         self.problems.warn(rule, self.where(name), text)
+
+    def written(self, name: str) -> bool:
+        """Whether a key was written, be it that it could not be read."""
+        return name in self.entries or self.doubtful(name)
 
     def doubtful(self, *names: str) -> bool:
         """Whether one of these keys was written and could not be read."""
@@ -165,9 +166,7 @@ class Table:
     def file(self, name: str) -> str | None:
         """The full path of a file, relative to the file that names it."""
         entry = self.entries.get(name)
-        if entry is None:
-            return None
-        return beside(entry.base, str(entry.value))
+        return None if entry is None else beside(entry.base, str(entry.value))
 
     def secret(self, name: str, environ: Mapping[str, str], making: str = "") -> bytes | None:
         """What the reference at a key leads to, or None; none there is a problem, mended by ``making``."""

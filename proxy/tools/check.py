@@ -23,7 +23,7 @@ from proxy.config.flags import CONFIG_VARIABLE, Words, take_file
 from proxy.config.host import ExitCode, environment, worker_count
 from proxy.config.load import load_namespace, load_on_host
 from proxy.config.parsers import RunParser, add_run_flags
-from proxy.config.problems import RULES, audible, rule_of, suggestion
+from proxy.config.problems import RULES, audible, rule_of, unknown_rules
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Fixture, Loaded, identity_of
 from proxy.config.sizes import count
@@ -158,11 +158,8 @@ def _rules() -> str:
 
 
 def _check_ids(ids: Sequence[str]) -> None:
-    unknown = [one for one in ids if one not in RULES]
-    if unknown:
-        raise FlagError(
-            [Problem("--silence", f"there is no rule {one[:40]!r}", suggestion(one, RULES)) for one in unknown]
-        )
+    if unknown := unknown_rules(ids):
+        raise FlagError(Problem("--silence", what, mend) for what, mend in unknown)
 
 
 def _sets(loaded: Loaded, shelf: SetShelf) -> dict[str, str]:
