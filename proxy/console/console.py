@@ -37,6 +37,7 @@ MAX_CONTENT = 8 * 1024 * 1024
 MAX_SIGN_IN = 4 * 1024
 #: What a stranger may cause is told so often.
 AUDIT_S = 1.0
+_LEFT = Answer(204, TEXT, b"", [(b"Set-Cookie", FORGET)])
 _READING = frozenset({b"GET", b"HEAD"})
 
 
@@ -89,7 +90,11 @@ class Console:
         pages = Pages(api, self._crew, site.clock.wall)
         self._places = Places({**api.places, **pages.places})
         self._doors = Paths(
-            {"GET /enter": self._enter, "POST /api/v1/session": self._sign_in, "DELETE /api/v1/session": _leave}
+            {
+                "GET /enter": self._enter,
+                "POST /api/v1/session": self._sign_in,
+                "DELETE /api/v1/session": lambda _: _LEFT,
+            }
         )
 
     def close(self) -> None:
@@ -212,10 +217,6 @@ class SparingAudit:
 def _of_our_user(handler: Place, request: Request) -> Answering:
     """The API on the private socket, which answers root and the user that serves alone: what acts is told as ever."""
     return answered(handler, request, Visitor(str(request.caller), may_act=True))
-
-
-def _leave(_request: Request) -> Answer:
-    return Answer(204, TEXT, b"", [(b"Set-Cookie", FORGET)])
 
 
 def _token_in(content: bytes, *, is_json: bool, name: str = "token") -> str:

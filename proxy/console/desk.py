@@ -225,8 +225,6 @@ LOOK_S = 2.0
 #: Events that wait for one that reads the stream of all workers.
 MAX_WAITING = 1000
 
-NOT_FOUND = 404
-
 Question = Callable[[Any], Any]  # may give something to be awaited
 
 
@@ -278,7 +276,7 @@ class Crew:
         try:
             return await ask(PrivateEnd(self._private.path, self._private.process, 0), method, place, content)
         except PrivateError as error:
-            if error.status == NOT_FOUND:
+            if error.status == 404:
                 return None
             raise
 

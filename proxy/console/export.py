@@ -162,7 +162,8 @@ _WORD = re.compile(r"[a-z_]{1,40}")
 
 def keep(kept: KeptExchange, how: Mapping[str, Any], state_dir: str | None) -> Json:
     """Write the file; gives its path and the stanza, or what is wrong and how to mend it."""
-    name, expect = how.get("name", kept.id), how.get("expect", _expected(kept))
+    word = "admitted" if kept.record.verdict == "admitted" else kept.record.reason.word
+    name, expect = how.get("name", kept.id), how.get("expect", word)
     if state_dir is None:
         return {"what": "there is no folder for it", "mend": "set state_dir"}
     head = kept.head
@@ -182,14 +183,5 @@ def keep(kept: KeptExchange, how: Mapping[str, Any], state_dir: str | None) -> J
         write_private(path, raw + kept.content)
     except OSError as error:
         return {"what": f"{path} cannot be written: {error.strerror}", "mend": "let the user of hookward write there"}
-    return {"file": path, "stanza": _stanza(path, expect, kept)}
-
-
-def _expected(kept: KeptExchange) -> str:
-    return "admitted" if kept.record.verdict == "admitted" else kept.record.reason.word
-
-
-def _stanza(path: str, expect: str, kept: KeptExchange) -> str:
-    at = utc_text(int(kept.record.started))
-    quoted = path.replace("\\", "\\\\").replace('"', '\\"')
-    return f'[[test]]\nfile = "{quoted}"\nexpect = "{expect}"\nat = {at}\n'
+    at, written = utc_text(int(kept.record.started)), path.replace("\\", "\\\\").replace('"', '\\"')
+    return {"file": path, "stanza": f'[[test]]\nfile = "{written}"\nexpect = "{expect}"\nat = {at}\n'}

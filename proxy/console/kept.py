@@ -261,22 +261,21 @@ _TOLD = {
 def evidence_of(kept: KeptExchange, policy: Policy) -> Json:
     """What each check finds, the cause where one is found, and the verdict in a sentence. Takes up to 0.1 s."""
     head, body = (kept.raw, kept.content) if kept.raw else (kept.content, b"")
-    found = walk(Trip(head, body, policy, kept.record.started, _peer(kept)))
+    peer = None
+    with suppress(ValueError):
+        peer = peer_of(kept.record.client)
+    found = walk(Trip(head, body, policy, kept.record.started, peer))
+    record = kept.record
+    # The word that the same checks would end with.
+    is_admitted = record.verdict == "admitted" and record.reason is not Reason.FILTERED
     cause = None if found.diagnosis is None else {"word": found.diagnosis.word, "sentence": found.diagnosis.sentence}
     return {
         "sentence": sentence(kept, found),
         "checks": [{"name": step.name, "passed": step.passed, "said": step.said} for step in found.steps],
         "cause": cause,
         # Another configuration, or a body that is not here whole, may judge otherwise than was judged then.
-        "agrees": found.word == _expected(kept),
+        "agrees": found.word == (ADMITTED if is_admitted else record.reason.word),
     }
-
-
-def _expected(kept: KeptExchange) -> str:
-    """The word that the same checks would end with."""
-    record = kept.record
-    is_left_out = record.reason is Reason.FILTERED
-    return ADMITTED if record.verdict == "admitted" and not is_left_out else record.reason.word
 
 
 def sentence(kept: KeptExchange, found: Walk | None = None) -> str:
@@ -303,7 +302,6 @@ def _words(reason: Reason) -> str:
     return reason.word.replace("_", " ")
 
 
-def _peer(kept: KeptExchange) -> Peer | None:
-    with suppress(ValueError):
-        return Peer.unix() if kept.record.client.startswith("unix:") else Peer.of(kept.record.client)
-    return None
+def peer_of(name: str) -> Peer:
+    """The peer that a record calls so. ValueError where it is none."""
+    return Peer.unix() if name.startswith("unix:") else Peer.of(name)

@@ -125,6 +125,8 @@ def page(title: str, here: str, *content: Child, may_act: bool = False, **data: 
         tag("link", rel="stylesheet", href="/console.css"),
         tag("script", src="/console.js", defer=True),
     )
+    keys = facts(((tag("kbd", key), what) for key, what in _KEYS), "keys")
+    closing = tag("form", tag("button", "Close"), method="dialog")
     body = tag(
         "body",
         tag("a", "Skip to the content", class_="skip", href="#main"),
@@ -136,17 +138,11 @@ def page(title: str, here: str, *content: Child, may_act: bool = False, **data: 
         ),
         tag("main", content, id="main"),
         tag("p", id="told", role="status"),
-        _help(),
+        tag("dialog", tag("h2", "Keys"), keys, closing, id="help", aria_label="Keys"),
         data_act="yes" if may_act else "no",
         **{f"data_{name}": value for name, value in data.items()},
     )
     return Markup("<!DOCTYPE html>\n" + tag("html", head, body, lang="en"))
-
-
-def _help() -> Markup:
-    closing = tag("form", tag("button", "Close"), method="dialog")
-    keys = facts(((tag("kbd", key), what) for key, what in _KEYS), "keys")
-    return tag("dialog", tag("h2", "Keys"), keys, closing, id="help", aria_label="Keys")
 
 
 def problem(what: str, mend: str = "") -> Markup:

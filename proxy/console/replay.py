@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from proxy.console.capture import Capture, Viewer
-from proxy.console.kept import Json, KeptExchange, shown_target
+from proxy.console.kept import Json, KeptExchange, peer_of, shown_target
 from proxy.console.masking import Masking
 from proxy.core.addresses import Peer
 from proxy.core.exchange import Admit, forwarded_target
@@ -283,7 +283,7 @@ class Replayer:
     # -- through every check
 
     async def _through_checks(self, kept: KeptExchange, order: ReplayOrder) -> Json:
-        peer = Peer.unix() if kept.record.peer.startswith("unix:") else Peer.of(kept.record.peer)
+        peer = peer_of(kept.record.peer)
         ours, theirs = socket.socketpair()
         viewer = Viewer(lambda one: one.replay_of == kept.id)
         loop = self._site.loop

@@ -86,7 +86,7 @@ class DeliveryFile:
             rows = database.execute(look, (before or "~",))
             for shown, words in rows:
                 if query.matches(json.loads(words)):
-                    found.append(_summary(json.loads(shown)))
+                    found.append({n: value for n, value in json.loads(shown).items() if n not in _ONLY_DETAIL})
                     if len(found) >= limit:
                         break
         return found
@@ -154,10 +154,6 @@ class DeliveryFile:
             if number > bounds.keep or total > bounds.keep_bytes:
                 database.execute("DELETE FROM deliveries WHERE id <= ?", (name,))
                 break
-
-
-def _summary(shown: Json) -> Json:
-    return {name: value for name, value in shown.items() if name not in _ONLY_DETAIL}
 
 
 _ONLY_DETAIL = frozenset(
