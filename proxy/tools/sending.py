@@ -1,23 +1,34 @@
 """One delivery as a provider would make it: a sample or one's own content, signed with the sender's side of the scheme
-(``core.signing.signer``), with the fields that the provider puts around it; and the ways to make it wrong on purpose.
-Nothing here opens a connection.
+(``core.signing.signer``), with the fields that the provider puts around it; which route of a configuration it is for,
+with its secret and its address; and how it is sent.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
+import http.client
+import ssl
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import field, replace
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from proxy.core.schemes import PROVIDERS, Provider, TokenSpec
+from proxy.config.guards import slug_of
+from proxy.config.host import visible
+from proxy.config.load import load_namespace, parse_flags
+from proxy.config.problems import suggestion
+from proxy.config.settings import Settings
+from proxy.core.policy import Route
+from proxy.core.schemes import PROVIDERS, Provider, TokenSpec, find
 from proxy.core.signatures import needs_public_keys
 from proxy.core.signing.evidence import public_url_of
 from proxy.core.signing.signer import sign, sign_inside, signs_inside, token_fields
 from proxy.core.signing.template import Slot, compile_template
-from proxy.core.tokens import TokenKind
+from proxy.core.tokens import Secret, TokenKind
+from proxy.errors import FlagError
 from proxy.http1 import write_request_head
 from proxy.tools.samples import FORM, Moment, Sample, body_of, carried, sender_of, spelt
 from proxy.values import frozen, mutable
@@ -103,9 +114,8 @@ def compose(order: Order) -> Delivery:
 
 def _moment(order: Order) -> Moment:
     moment = Moment(order.now, str(uuid.uuid4()))
-    if not sender_of(order.provider).message_ids:
-        return moment
-    return Moment(order.now, "msg_" + moment.letters("message", 27))
+    has_own_form = sender_of(order.provider).message_ids
+    return Moment(order.now, "msg_" + moment.letters("message", 27)) if has_own_form else moment
 
 
 def _tokens(order: Order) -> list[tuple[TokenSpec, bytes]]:
@@ -151,20 +161,17 @@ def _signatures(order: Order, url: str, fields: Fields, body: bytes, moment: Mom
     if order.public_url is not None:
         came = Delivery("", url, [], b"", frozenset()).target
         signed_url = public_url_of(order.public_url, came.encode("ascii")).decode("utf-8")
-    made = [
-        one
-        for provider in (order.provider, *(PROVIDERS[slug] for slug in sender_of(order.provider).also))
-        for one in sign(
-            provider,
-            order.secret,
-            url=signed_url,
-            body=body,
-            now=order.now,
-            method=order.method.encode("ascii"),
-            message_id=moment.delivery_id.encode("ascii"),
-            headers=[(name.lower().encode("ascii"), value) for name, value in fields],
-        )
-    ]
+    signed = partial(
+        sign,
+        url=signed_url,
+        body=body,
+        now=order.now,
+        method=order.method.encode("ascii"),
+        message_id=moment.delivery_id.encode("ascii"),
+        headers=[(name.lower().encode("ascii"), value) for name, value in fields],
+    )
+    signers = (order.provider, *(PROVIDERS[slug] for slug in sender_of(order.provider).also))
+    made = [one for provider in signers for one in signed(provider, order.secret)]
     return [(spelt(name.decode("ascii")), value) for name, value in made]
 
 
@@ -185,15 +192,8 @@ def _usual(order: Order, moment: Moment) -> Fields:
 def _filled(value: str, event: str, moment: Moment, name: str) -> str:
     if "{" not in value:
         return value
-    seconds = int(moment.now)
-    return value.format(
-        id=moment.delivery_id,
-        uuid=moment.uuid(name),
-        event=event,
-        time=moment.rfc3339,
-        s=seconds,
-        ms=int(moment.now * 1000),
-    )
+    times = {"time": moment.rfc3339, "s": int(moment.now), "ms": int(moment.now * 1000)}
+    return value.format(id=moment.delivery_id, uuid=moment.uuid(name), event=event, **times)
 
 
 def _with_own(fields: Fields, extra: tuple[tuple[str, str], ...]) -> Fields:
@@ -222,96 +222,182 @@ def _with_query(url: str, pair: str) -> str:
     return urlunsplit(parts._replace(path=parts.path or "/", query=f"{parts.query}&{pair}" if parts.query else pair))
 
 
-HOUR_S = 3600.0
+# -- what takes a delivery
+
+_GIVE_URL = "give --url http://HOST:PORT/PATH"
 
 
 @frozen
-class Tamper:
-    """One way to make a delivery wrong: what is changed before signing, or after."""
+class RouteTarget:
+    """What takes a delivery. ``secret`` is decoded; b"" where nothing is proved; None where it is not known, or cannot
+    sign: a public key. Where ``url`` leads to our own listener, ``certificate`` is its certificate (a path).
+    """
 
-    doc: str
-    before: Callable[[Order], Order] | None = None
-    after: Callable[[Delivery], None] | None = None
-
-
-def tampered(order: Order, kind: str) -> Delivery:
-    """The delivery, made wrong in the way ``kind``. ValueError where that cannot be done to it."""
-    tamper = TAMPERS[kind]
-    delivery = compose(order if tamper.before is None else tamper.before(order))
-    if tamper.after is not None:
-        tamper.after(delivery)
-    return delivery
+    provider: Provider
+    secret: bytes | None = field(repr=False)
+    url: str
+    token: OwnToken | None = None
+    certificate: str | None = None
+    public_url: str | None = None
+    method: str = "POST"
+    events: frozenset[str] | None = None  # those that the route takes, where it chooses
 
 
-def _with_secret(order: Order, secret: bytes) -> Order:
-    scheme = order.provider.scheme
-    if scheme is not None and needs_public_keys(scheme):
-        raise ValueError("a private key is no text that could be mistyped: use --tamper signature")
-    if not order.secret:
-        raise ValueError("nothing proves this delivery: the route has no secret")
-    return replace(order, secret=secret)
+def read_route(
+    config: str, route: str | None, provider: str | None, environ: Mapping[str, str], now: float, *, url: str | None
+) -> RouteTarget:
+    """The route called ``route`` of the file ``config``, or the one that takes the deliveries of ``provider``.
+
+    ``now`` is in seconds since the epoch: secrets that are over are not used. ``url`` is where to, if that is known.
+    FlagError where no route, or more than one, is meant, or nothing listens that could be called; ConfigError where the
+    configuration is wrong.
+    """
+    loaded = load_namespace(parse_flags(["--config", config]), environ, now=now)
+    chosen = _choose(loaded.policy.routes, route, provider)
+    known, secret, token = _proof(chosen, now)
+    method = "POST" if b"POST" in chosen.methods else min(chosen.methods).decode("ascii")
+    return RouteTarget(
+        provider=known,
+        secret=secret,
+        token=token,
+        url=_url(loaded.settings, chosen) if url is None else url,
+        certificate=loaded.settings.tls[0].cert if loaded.settings.tls and url is None else None,
+        public_url=chosen.signature.public_url if chosen.signature is not None else None,
+        method=method,
+        events=chosen.events or (chosen.payload.events if chosen.payload is not None else None),
+    )
 
 
-def _other_byte(delivery: Delivery) -> None:
-    body = delivery.body
-    if not body:
-        raise ValueError("there is no body to change")
-    at = len(body) // 2
-    delivery.body = body[:at] + bytes([body[at] ^ 1 or 1]) + body[at + 1 :]
+def _choose(routes: Sequence[Route], name: str | None, provider: str | None) -> Route:
+    if name is not None:
+        for route in routes:
+            if route.name == name:
+                return route
+        names = [route.name for route in routes]
+        mend = suggestion(name, names, otherwise=f"the routes are {', '.join(names)}")
+        raise FlagError.of("--route", f"there is no route {name[:64]!r}", mend)
+    fits = [route for route in routes if provider is None or _takes(route, provider)]
+    if len(fits) == 1:
+        return fits[0]
+    mend = f"choose one of them: --route {(fits or routes)[0].name}"
+    if not fits:
+        assert provider is not None
+        what = f"no route takes the deliveries of {provider[:64]!r}; there are {_list(routes)}"
+        raise FlagError.of("PROVIDER", what, mend)
+    raise FlagError.of("--route", f"several routes could be meant: {_list(fits)}", mend)
 
 
-def _rewritten(delivery: Delivery) -> None:
+def _takes(route: Route, provider: str) -> bool:
+    known = find(provider)
+    return route.provider in {slug_of(provider), known.slug if known is not None else ""}
+
+
+def _list(routes: Sequence[Route]) -> str:
+    return ", ".join(f"{route.name} ({route.provider or 'nothing proved'})" for route in routes)
+
+
+def _proof(route: Route, now: float) -> tuple[Provider, bytes | None, OwnToken | None]:
+    """Whose deliveries a route takes, the secret that proves them, and the token besides."""
+    signature, token = route.signature, route.token
+    if signature is not None:
+        known = find(route.provider) or Provider(
+            slug=route.provider,
+            title=route.provider,
+            docs="",
+            scheme=signature.scheme,
+            event_header=route.event_header,
+            event_place=_event_place(route),
+            delivery_header=route.delivery_header,
+        )
+        own = None if token is None else OwnToken(TokenSpec(token.kind, token.name), _live(token.secrets, now))
+        secret = None if needs_public_keys(signature.scheme) else _live(signature.secrets, now)
+        return known, secret, own
+    if token is None:
+        return Provider(slug="generic", title="the route", docs=""), b"", None
+    spec = TokenSpec(token.kind, token.name)
+    return find(route.provider) or Provider("token", "", title="the route", token=spec), _live(token.secrets, now), None
+
+
+def _event_place(route: Route) -> str:
+    place = route.payload.event_place if route.payload is not None else None
+    return "" if place is None else place.text
+
+
+def _live(secrets: Sequence[Secret], now: float) -> bytes:
+    """The newest that counts. The loader has seen to it that there is one."""
+    return next(secret.value for secret in secrets if secret.live(now))
+
+
+def _url(settings: Settings, route: Route) -> str:
+    """Where our own listener takes what is for ``route``."""
+    ours = [address for address in settings.listen if address.is_tcp]
+    if not ours:
+        raise FlagError.of("--url", "hookward listens on no address that could be called", _GIVE_URL)
+    if settings.proxy_protocol == "require":
+        what = "the listener wants a PROXY header first, which only your balancer sends"
+        raise FlagError.of("--url", what, "give the URL of the balancer: --url https://HOST/PATH")
+    address = ours[0]
+    if address.port == 0:
+        raise FlagError.of("--url", "the kernel chooses the port of the listener", _GIVE_URL)
+    host = address.host or "127.0.0.1"
+    if ip_address(host).is_unspecified:
+        host = "127.0.0.1" if ip_address(host).version == 4 else "::1"
+    where = f"[{host}]" if ":" in host else host
+    return f"{'https' if settings.tls else 'http'}://{where}:{address.port}{route.path.decode('ascii')}"
+
+
+# -- over the network
+
+TIMEOUT_S = 60.0
+MAX_SHOWN = 4096  # bytes of the answer's content
+
+
+def exchange(delivery: Delivery, context: ssl.SSLContext | None) -> tuple[int, str, list[tuple[str, str]], bytes]:
+    """Status, phrase, fields and content of the answer; no ``context`` is no TLS. Raises OSError and HTTPException."""
+    parts = urlsplit(delivery.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
+    if context is not None:
+        connection = http.client.HTTPSConnection(connection.host, parts.port, timeout=TIMEOUT_S, context=context)
     try:
-        delivery.body = json.dumps(json.loads(delivery.body)).encode("ascii")
-    except ValueError:
-        raise ValueError("only a body of JSON can be written again") from None
+        own_host = any(name.lower() == "host" for name, _ in delivery.fields)
+        connection.putrequest(delivery.method, delivery.target, skip_accept_encoding=True, skip_host=own_host)
+        for name, value in delivery.fields:
+            connection.putheader(name, value)
+        connection.putheader("Content-Length", str(len(delivery.body)))
+        connection.endheaders(delivery.body)
+        answer = connection.getresponse()
+        return answer.status, answer.reason, answer.getheaders(), answer.read(MAX_SHOWN + 1)
+    finally:
+        connection.close()
 
 
-def _without_body(delivery: Delivery) -> None:
-    delivery.body = b""
+def context_for(delivery: Delivery, arguments: argparse.Namespace, certificate: str | None) -> ssl.SSLContext | None:
+    """How the other end is verified; None without TLS. Our own listener has ``certificate``, whatever its name."""
+    if urlsplit(delivery.url).scheme != "https":
+        return None
+    if arguments.cafile is None and certificate is not None:
+        # The first one alone: whom its authority has certified besides is not us.
+        context = ssl.create_default_context(cadata=_first(Path(certificate).read_text("ascii", "replace")))
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    else:
+        context = ssl.create_default_context(cafile=arguments.cafile)
+    if arguments.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
-def _proof_at(delivery: Delivery) -> int:
-    for at, (name, _) in enumerate(delivery.fields):
-        if name.lower() in delivery.proof:
-            return at
-    raise ValueError("what proves this delivery is in its body or its URL: use --tamper body or --tamper secret")
+def _first(pem: str) -> str:
+    """The first certificate of a file."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    return f"{begin}{pem.partition(begin)[2].partition(end)[0]}{end}\n"
 
 
-def _other_signature(delivery: Delivery) -> None:
-    at = _proof_at(delivery)
-    name, value = delivery.fields[at]
-    # In the middle of its last part: the end of base64 has bits that mean nothing.
-    place = len(value) - min(10, len(value))
-    swapped = b"b" if value[place : place + 1] == b"a" else b"a"
-    delivery.fields[at] = (name, value[:place] + swapped + value[place + 1 :])
-
-
-def _without_proof(delivery: Delivery) -> None:
-    _proof_at(delivery)
-    delivery.fields = [one for one in delivery.fields if one[0].lower() not in delivery.proof]
-
-
-def _twice(delivery: Delivery) -> None:
-    at = _proof_at(delivery)
-    delivery.fields.insert(at, delivery.fields[at])
-
-
-TAMPERS: Mapping[str, Tamper] = MappingProxyType(
-    {
-        "body": Tamper("change a byte of the body after it was signed", after=_other_byte),
-        "reencode": Tamper("write the JSON again after it was signed, as a gateway might", after=_rewritten),
-        "empty": Tamper("send no body, though one was signed", after=_without_body),
-        "secret": Tamper(
-            "sign with another secret", before=lambda order: _with_secret(order, order.secret[:-1] + b"~")
-        ),
-        "newline": Tamper(
-            "sign with a newline after the secret", before=lambda order: _with_secret(order, order.secret + b"\n")
-        ),
-        "signature": Tamper("change a character of the signature", after=_other_signature),
-        "header": Tamper("leave out the header that proves it", after=_without_proof),
-        "twice": Tamper("send the header that proves it twice", after=_twice),
-        "timestamp": Tamper("sign as of an hour ago", before=lambda order: replace(order, now=order.now - HOUR_S)),
-        "future": Tamper("sign as of an hour from now", before=lambda order: replace(order, now=order.now + HOUR_S)),
-    }
-)
+def why_none(error: Exception) -> str:
+    """Why there is no answer, for people."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate does not hold ({error.verify_message}); --cafile names other CAs"
+    if isinstance(error, ConnectionResetError | http.client.RemoteDisconnected):
+        return "the connection was closed or reset: so does hookward with an address that is not allowed"
+    return visible(str(error)) or type(error).__name__

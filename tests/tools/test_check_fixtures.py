@@ -11,7 +11,8 @@ from proxy.config.settings import Loaded
 from proxy.core.schemes import PROVIDERS
 from proxy.tools.check import run_fixtures
 from proxy.tools.samples import choose
-from proxy.tools.sending import Order, compose, tampered
+from proxy.tools.send import tampered
+from proxy.tools.sending import Order, compose
 
 SECRET = b"0123456789abcdef-fixtures"
 NOW = 1_772_356_500.0

@@ -16,7 +16,8 @@ from proxy.net.clock import Clock
 from proxy.ops import cli
 from proxy.tools import explain
 from proxy.tools.samples import choose
-from proxy.tools.sending import Order, tampered
+from proxy.tools.send import tampered
+from proxy.tools.sending import Order
 from proxy.tools.sending import compose as made
 
 SECRET = b"a secret of the tests of explain"

@@ -9,7 +9,7 @@ import pytest
 from proxy.config.parsers import Parser
 from proxy.core.schemes import PROVIDERS
 from proxy.errors import ConfigError
-from proxy.tools.send_order import add_secret_flags, read_secret
+from proxy.tools.send import add_secret_flags, read_secret
 
 
 def read(provider: str, *argv: str, environ: dict[str, str] | None = None) -> bytes:

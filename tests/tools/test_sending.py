@@ -13,7 +13,8 @@ from proxy.core.tokens import Secret, TokenCheck
 from proxy.reasons import Reason
 from proxy.tools.providers import make_secret
 from proxy.tools.samples import choose
-from proxy.tools.sending import HOUR_S, TAMPERS, Delivery, Order, compose, tampered
+from proxy.tools.send import HOUR_S, TAMPERS, tampered
+from proxy.tools.sending import Delivery, Order, compose
 from tests.deliveries import NOW
 from tests.policies import HEAD_LIMITS
 

@@ -23,7 +23,8 @@ from proxy.core.signing.signer import plays_key
 from proxy.core.tokens import Secret
 from proxy.reasons import Reason
 from proxy.tools.samples import choose
-from proxy.tools.sending import Order, compose, tampered
+from proxy.tools.send import tampered
+from proxy.tools.sending import Order, compose
 from tests.deliveries import NOW
 from tests.policies import HEAD_LIMITS
 

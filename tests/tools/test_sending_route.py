@@ -13,7 +13,7 @@ from proxy.errors import ConfigError, FlagError
 from proxy.net.clock import Clock
 from proxy.tools import send
 from proxy.tools.explain import main as explain
-from proxy.tools.send_order import RouteTarget, read_route
+from proxy.tools.sending import RouteTarget, read_route
 from tests.policies import HEAD_LIMITS
 
 SECRET = "a secret of the tests of send"
