@@ -8,7 +8,6 @@ write a module of ``proxy.tools`` with ``main(argv) -> int`` and ``build_parser(
 from __future__ import annotations
 
 import os
-import platform
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import proxy
 from proxy.config.flags import FLAGS
-from proxy.config.host import ExitCode, HelpfulParser, paused
+from proxy.config.host import YOUNG_IMPORTS, ExitCode, HelpfulParser, paused
 from proxy.config.problems import suggestion
 from proxy.errors import FlagError
 from proxy.ops.journal import outcome
@@ -59,7 +58,7 @@ class Command:
         return self._module().build_parser()
 
     def _module(self) -> CommandModule:
-        with paused():
+        with paused(YOUNG_IMPORTS):
             return self.load()
 
 
@@ -68,6 +67,8 @@ class Version:
 
     def main(self, argv: Sequence[str], /) -> int:
         """Print it in one line."""
+        import platform
+
         from proxy.ops.process import loop_factory
 
         self.build_parser().parse_args(argv)

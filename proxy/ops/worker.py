@@ -30,10 +30,10 @@ from proxy.net.clock import NEVER
 from proxy.net.diagnose import Diagnoser
 from proxy.net.fault_digest import FaultDigest
 from proxy.net.health import HealthChecks
+from proxy.net.listener import Listener
 from proxy.net.log_formats import formatter
 from proxy.net.log_sink import LogSink
 from proxy.net.site import Site
-from proxy.net.tcp_forward import TcpForward
 from proxy.net.tls import load_certificates
 from proxy.ops import status
 from proxy.ops.admin import AdminServer, PrivateSocket, open_console
@@ -224,7 +224,7 @@ class Worker:
         self.site.use(loaded.policy)
         allows = {forward.name: callers(forward.allow, forward.deny) for forward in loaded.settings.tcp}
         for listener in self.listeners.open:
-            if isinstance(listener.server, TcpForward):
+            if not isinstance(listener.server, Listener):
                 listener.server.allow = allows[listener.spec.name]
         self._shield()
 
