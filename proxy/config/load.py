@@ -22,15 +22,7 @@ from proxy.config import kinds
 from proxy.config.agents import of_agent
 from proxy.config.build import build
 from proxy.config.endpoints import ListenAddress
-from proxy.config.flags import (
-    CONFIG_VARIABLE,
-    FLAGS,
-    Words,
-    environment_tree,
-    flag_tree,
-    take_file,
-    unknown_variables,
-)
+from proxy.config.flags import CONFIG_VARIABLE, FLAGS, Words, environment_tree, flag_tree, take_file, unknown_variables
 from proxy.config.guarded_files import beside, folder_of
 from proxy.config.kinds import STORE_URL
 from proxy.config.parse import parse_text

@@ -56,21 +56,11 @@ class SetRow:
         """The cells of its row, in the order of the headings."""
         copy = self.copy
         if copy is None:
-            return self.feed.name, "-", "never", "-", "needs a refresh" if self.feed.url else "needs a feed", self._feed
+            needs = "needs a refresh" if self.feed.url else "needs a feed"
+            return self.feed.name, "-", "never", "-", needs, self.feed.url or "none"
+        age = (utc_day(copy.confirmed), show_age(now - copy.confirmed))
         origin = "package" if copy.origin == "snapshot" else "feed"
-        return (
-            self.feed.name,
-            str(len(copy.listing)),
-            utc_day(copy.confirmed),
-            show_age(now - copy.confirmed),
-            origin,
-            self._feed,
-        )
-
-    @property
-    def _feed(self) -> str:
-        feed = self.feed
-        return feed.url or "none"
+        return self.feed.name, str(len(copy.listing)), *age, origin, self.feed.url or "none"
 
     def data(self, now: float) -> dict[str, object]:
         """What ``--json`` has for it."""
@@ -101,10 +91,8 @@ def sentence(row: SetRow, now: float) -> str:
     if copy is None:
         return f"set:{feed.name}: nothing is here yet; fetched at the start."
     kept = f"refreshed every {show_time(feed.refresh_s)}" if feed.is_refreshed else "never refreshed"
-    return (
-        f"set:{feed.name}: {len(copy.listing)} prefixes, confirmed {utc_day(copy.confirmed)} "
-        f"({show_age(now - copy.confirmed)} ago), {kept}."
-    )
+    when = f"confirmed {utc_day(copy.confirmed)} ({show_age(now - copy.confirmed)} ago)"
+    return f"set:{feed.name}: {len(copy.listing)} prefixes, {when}, {kept}."
 
 
 def show_age(seconds: float) -> str:
@@ -196,11 +184,11 @@ def _feeds(parser: Parser, work: _Work, name: str) -> list[Feed]:
 def _show(parser: Parser, work: _Work, names: Sequence[str], *, as_json: bool) -> int:
     if not names:
         rows = [SetRow(feed, work.copy(feed)) for feed in work.feeds.values()]
+        heading, *lines = table_lines(rows, work.now)
         if as_json:
             print(json.dumps([row.data(work.now) for row in rows], indent=2))
-            return ExitCode.OK
-        heading, *lines = table_lines(rows, work.now)
-        print(Paint.on(sys.stdout)(heading, "bold"), *lines, sep="\n")
+        else:
+            print(Paint.on(sys.stdout)(heading, "bold"), *lines, sep="\n")
         return ExitCode.OK
     found: list[str] = []
     code = ExitCode.OK
@@ -232,11 +220,7 @@ def _prefixes(parser: Parser, work: _Work, name: str) -> list[str]:
 
 async def _ask_all(work: _Work, feeds: Sequence[Feed], *, keep: bool) -> int:
     context = ssl.create_default_context()
-    code = ExitCode.OK
-    for feed in feeds:
-        one = await _ask(work, feed, context, keep=keep)
-        code = max(code, one)
-    return code
+    return max([await _ask(work, feed, context, keep=keep) for feed in feeds], default=ExitCode.OK)
 
 
 async def _ask(work: _Work, feed: Feed, context: ssl.SSLContext, *, keep: bool) -> ExitCode:

@@ -13,9 +13,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import field
+from itertools import chain, count
 from pathlib import Path
 
 import proxy
@@ -141,18 +142,18 @@ def _put(texts: dict[str, str], folder: str | None) -> None:
     for name, text in texts.items():
         if folder is None:
             print(f"# /etc/systemd/system/{name}\n{text}")
-        else:
-            path = Path(folder, name)
-            try:
-                make_folder(str(path.parent), 0o755)
-                descriptor = open_for_writing(str(path), os.O_WRONLY | os.O_CREAT, 0o644)
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    file.truncate()
-                    file.write(text)
-            except OSError as error:
-                problem = Problem("--write", f"{path} cannot be written: {error.strerror}", "name a folder of units")
-                raise FlagError([problem]) from None
-            print(f"written: {path}", file=sys.stderr)
+            continue
+        path = Path(folder, name)
+        try:
+            make_folder(str(path.parent), 0o755)
+            descriptor = open_for_writing(str(path), os.O_WRONLY | os.O_CREAT, 0o644)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.truncate()
+                file.write(text)
+        except OSError as error:
+            what = f"{path} cannot be written: {error.strerror}"
+            raise FlagError.of("--write", what, "name a folder of units") from None
+        print(f"written: {path}", file=sys.stderr)
 
 
 def _stream(address: ListenAddress) -> str:
@@ -176,7 +177,7 @@ class _Words:
                 return name
         stem = re.sub(r"[^A-Za-z0-9._-]", "-", Path(path).name).lstrip(".-") or "secret"
         names = {name for name, _ in self.credentials}
-        name = next(one for one in _numbered(stem) if one not in names)
+        name = next(one for one in chain([stem], (f"{stem}-{at}" for at in count(2))) if one not in names)
         self.credentials.append((name, path))
         return name
 
@@ -185,14 +186,6 @@ class _Words:
         path = str(Path(path).absolute())
         if (credential_name(path), path) not in self.credentials:
             self.credentials.append((credential_name(path), path))
-
-
-def _numbered(stem: str) -> Iterable[str]:
-    yield stem
-    number = 2
-    while True:
-        yield f"{stem}-{number}"
-        number += 1
 
 
 def _needs(outline: Outline, own: argparse.Namespace, flags: Sequence[str]) -> Needs:
@@ -298,7 +291,9 @@ def _notes(outline: Outline, own: argparse.Namespace, files: Sequence[str]) -> l
         notes.append(
             "The service cannot read the files that its configuration names; systemd does, and hands them over."
         )
-        notes.append(f"For others make this unit anew: {' '.join(_again(own, outline))}")
+        name = f" --name {own.name}" * (own.name != "hookward")
+        again = f"hookward unit{' --socket' * own.socket}{name} --config {Path(outline.config or 'FILE').absolute()}"
+        notes.append(f"For others make this unit anew: {again}")
     elif files:
         notes.append(f"{outline.user} must be able to read {', '.join(files)}.")
     if outline.variables:
@@ -307,14 +302,3 @@ def _notes(outline: Outline, own: argparse.Namespace, files: Sequence[str]) -> l
     if (files and outline.user is None) or outline.variables or own.socket:
         notes.append("Credentials and variables are read when the service starts: after a change, restart it.")
     return notes
-
-
-def _again(own: argparse.Namespace, outline: Outline) -> list[str]:
-    name = ["--name", own.name] if own.name != "hookward" else []
-    return [
-        "hookward unit",
-        *["--socket"] * own.socket,
-        *name,
-        "--config",
-        str(Path(outline.config or "FILE").absolute()),
-    ]
