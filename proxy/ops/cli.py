@@ -192,13 +192,13 @@ def _enrol() -> CommandModule:
 
 
 def _completion() -> CommandModule:
-    from proxy.tools.pages import COMPLETION
+    from proxy.tools.unit import COMPLETION
 
     return COMPLETION
 
 
 def _man() -> CommandModule:
-    from proxy.tools.pages import MAN
+    from proxy.tools.unit import MAN
 
     return MAN
 
