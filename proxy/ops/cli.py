@@ -343,19 +343,14 @@ def _dispatch(argv: list[str]) -> int:
         return ExitCode.USAGE
     if word in {"-V", "--version"}:
         return COMMANDS["version"].main(())
-    if word and not word.startswith("-") and not _is_file(word):
-        raise _unknown(word)
+    if word and not _is_of_run(word):
+        raise FlagError.of(repr(word[:40]), "unknown command", suggestion(word, COMMANDS, what="commands"))
     return COMMANDS["run"].main(argv)
 
 
-def _is_file(word: str) -> bool:
-    """Whether the configuration is meant, which ``run`` takes without a flag: no command has such a name."""
-    return word.endswith(".toml") or os.sep in word
-
-
-def _unknown(word: str) -> FlagError:
-    mend = suggestion(word, COMMANDS, what="commands")
-    return FlagError.of(repr(word[:40]), "unknown command", mend)
+def _is_of_run(word: str) -> bool:
+    """Whether it is a flag, or the configuration, which ``run`` takes without one: no command has such a name."""
+    return word.startswith("-") or word.endswith(".toml") or os.sep in word
 
 
 def _proxy_py_is_mixed_in() -> bool:

@@ -226,12 +226,7 @@ class Worker:
         for listener in self.listeners.open:
             if not isinstance(listener.server, Listener):
                 listener.server.allow = allows[listener.spec.name]
-        self._shield()
-
-    def _shield(self) -> None:
-        """Let the kernel know what it may drop now."""
-        for listener in self.listeners.open:
-            listener.server.shield(on=self.settings.kernel_filter)
+            listener.server.shield(on=self.settings.kernel_filter)  # what the kernel may drop now
 
     def _warn_of_lasting(self, loaded: Loaded) -> None:
         for key in _differing(_LASTING_KEYS, self.settings, loaded.settings):

@@ -123,7 +123,8 @@ class _Delivery:
         out: list[bytes] = []
         for one in parts:
             if isinstance(one, Slot) and one.kind == "body":
-                out.append(self._transformed(body))
+                transform = make_transform(self._scheme.body_forms[0])
+                out.append(body if transform is None else transform.feed(body) + transform.finish())
                 continue
             value = context.render((one,))
             if isinstance(value, Reason):
@@ -140,10 +141,6 @@ class _Delivery:
         part = FormPart(read_form(body) or [], document)
         slots = [slot for slot in parts if isinstance(slot, Slot) and slot.kind in DOCUMENT_SLOTS]
         return {(slot.kind, slot.name): part.slot(slot, self._url) or b"" for slot in slots}
-
-    def _transformed(self, body: bytes) -> bytes:
-        transform = make_transform(self._scheme.body_forms[0])
-        return body if transform is None else transform.feed(body) + transform.finish()
 
     def _head(self) -> RequestHead:
         parts = urlsplit(self._url)
