@@ -86,6 +86,11 @@ def _route(route: Route, well: Mapping[str, bool], snapshot: Snapshot) -> Json:
         "client_names": _sorted(route.client_names),
         "limits": dataclasses.asdict(route.limits),
     }
+    return found | _proofs(route, snapshot)
+
+
+def _proofs(route: Route, snapshot: Snapshot) -> Json:
+    found: Json = {}
     if route.signature is not None:
         found["secrets"] = _secrets(route, route.signature.secrets, snapshot)
     if route.token is not None:

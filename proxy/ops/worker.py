@@ -287,13 +287,16 @@ class Worker:
             missing["relay"] = unreached
         elif not self.listeners.open and self.settings.dials is None:
             missing["listener"] = "no listener"
-        # What keeps needs no upstream to take a delivery.
-        upstreams = {one.upstream for one in self.site.policy.routes if one.delivery is None or not one.delivery.keeps}
-        if upstreams and not any(map(self._agents.reachable, upstreams)):
+        if not self._reaches_an_upstream():
             missing["upstream"] = "no upstream accepts connections"
         if self.site.queue is not None and self.site.queue.failure:
             missing["queue"] = f"the queue takes no delivery: {self.site.queue.failure}"
         return missing
+
+    def _reaches_an_upstream(self) -> bool:
+        # What keeps needs no upstream to take a delivery.
+        upstreams = {one.upstream for one in self.site.policy.routes if one.delivery is None or not one.delivery.keeps}
+        return not upstreams or any(map(self._agents.reachable, upstreams))
 
     def snapshot(self) -> Snapshot:
         """The metrics of this worker, as they are now."""
