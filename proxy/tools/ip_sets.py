@@ -16,11 +16,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 
 from proxy.config.flags import CONFIG_VARIABLE
+from proxy.config.guards import slug_of
 from proxy.config.host import ExitCode, Paint, environment
 from proxy.config.load import load_sets
 from proxy.config.parsers import Parser
 from proxy.config.problems import suggestion
-from proxy.config.set_shelf import ALIASES, Copy, SetShelf, confirm_stored, spelled, write_stored
+from proxy.config.set_shelf import ALIASES, Copy, SetShelf, confirm_stored, write_stored
 from proxy.config.settings import Feed
 from proxy.config.sizes import show_time
 from proxy.core.ip_sets import FeedError
@@ -173,7 +174,7 @@ def _with_action(argv: Sequence[str]) -> list[str]:
 
 def _feeds(parser: Parser, work: _Work, name: str) -> list[Feed]:
     """The lists that a name stands for; its query, where it has one, is left out."""
-    word = spelled(name.removeprefix("set:").partition("?")[0])
+    word = slug_of(name.removeprefix("set:").partition("?")[0])
     if word in ALIASES:
         return [work.feeds[other] for other, _ in ALIASES[word]]
     if word not in work.feeds:
@@ -207,7 +208,7 @@ def _show(parser: Parser, work: _Work, names: Sequence[str], *, as_json: bool) -
 
 def _prefixes(parser: Parser, work: _Work, name: str) -> list[str]:
     word, _, query = name.removeprefix("set:").partition("?")
-    asked = ALIASES.get(spelled(word)) or ((word, query),)
+    asked = ALIASES.get(slug_of(word)) or ((word, query),)
     found: list[str] = []
     for other, inner in asked:
         [feed] = _feeds(parser, work, other)
