@@ -108,12 +108,8 @@ def provider_named(name: str) -> Provider:
 def build_parser() -> Parser:
     """The parser of the command."""
     parser = Parser(prog="hookward providers", description="List the providers that are known by name.")
-    parser.add_argument(
-        "word",
-        metavar="NAME",
-        nargs="*",
-        help="tell of this one; or list those whose name, title or header has the word",
-    )
+    told = "tell of this one; or list those whose name, title or header has the word"
+    parser.add_argument("word", metavar="NAME", nargs="*", help=told)
     parser.add_argument("--json", action="store_true", help="as a JSON list, with all that is known of each")
     return parser
 
