@@ -171,6 +171,8 @@ class Traits:
 
 
 _UNKNOWN = Traits()
+#: Exchanges that have ended are counted together, so many at the most.
+GATHERED = 64
 #: Labels for deliveries whose event type is not among those that are known, or not named. A client chooses it.
 OTHER_EVENT, NO_EVENT = "other", "none"
 
@@ -221,6 +223,7 @@ class Metrics:
         self._routes: dict[str, _Route] = {}
         self._traits: dict[str, Traits] = {}
         self._outcomes: dict[tuple[str, str, str, int], _Outcome] = {}
+        self._ended: list[ExchangeRecord] = []  # and not counted yet
         self.set(RELOAD_GOOD, 1)
         self.set(BUILD, 1, version, python)
 
@@ -239,6 +242,7 @@ class Metrics:
 
     def values(self, family: Family) -> Mapping[Labels, float]:
         """What is known of a counter or gauge."""
+        self._settle()
         return self._values[family.name]
 
     def observe(self, family: Family, value: float, *labels: str) -> None:
@@ -252,43 +256,51 @@ class Metrics:
         return self._series[family.name].setdefault(labels, [0] * (len(family.bounds) + 2))
 
     def exchange(self, record: ExchangeRecord) -> None:
-        """Count an exchange that has ended."""
-        # The reason's word and not the member: hashing an Enum member is a Python call, a str knows its hash.
-        key = (record.route, record.provider, record.reason.word, record.status // 100)
-        outcome = self._outcomes.get(key)
-        if outcome is None:
-            outcome = self._outcome(key)
-        outcome.count += 1
-        route = outcome.route
-        route.bytes_in += record.bytes_in
-        route.bytes_out += record.bytes_out
-        seconds = record.duration_s
-        series = route.duration
-        series[bisect_left(DURATION_BOUNDS, seconds)] += 1
-        series[-1] += seconds
-        if route.answer_s:
-            series = route.budget
-            share = seconds / route.answer_s
-            series[bisect_left(_SHARES, share)] += 1
-            series[-1] += share
-        seconds = record.upstream_duration_s
-        if seconds:
-            series = route.upstream
+        """Count an exchange that has ended, at the latest when it is asked for: in a row that costs half."""
+        self._ended.append(record)
+        if len(self._ended) >= GATHERED:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Count those that have ended since."""
+        ended, self._ended = self._ended, []
+        outcomes = self._outcomes
+        for record in ended:
+            # The reason's word and not the member: hashing an Enum member is a Python call, a str knows its hash.
+            key = (record.route, record.provider, record.reason.word, record.status // 100)
+            outcome = outcomes.get(key) or self._outcome(key)
+            outcome.count += 1
+            route = outcome.route
+            route.bytes_in += record.bytes_in
+            route.bytes_out += record.bytes_out
+            seconds = record.duration_s
+            series = route.duration
             series[bisect_left(DURATION_BOUNDS, seconds)] += 1
             series[-1] += seconds
-        if record.verdict == "admitted":
-            event = record.event
-            label = event if event in route.known else OTHER_EVENT if event else NO_EVENT
-            route.events[label] = route.events.get(label, 0) + 1
-            use = route.secrets.get(record.secret_name)
-            if use is not None:
-                use.count += 1
-                use.newest = record.started
-        if record.observed is not None:
-            self.inc(OBSERVED, record.route, record.observed.word)
+            if route.answer_s:
+                series = route.budget
+                share = seconds / route.answer_s
+                series[bisect_left(_SHARES, share)] += 1
+                series[-1] += share
+            seconds = record.upstream_duration_s
+            if seconds:
+                series = route.upstream
+                series[bisect_left(DURATION_BOUNDS, seconds)] += 1
+                series[-1] += seconds
+            if record.verdict == "admitted":
+                event = record.event
+                label = event if event in route.known else OTHER_EVENT if event else NO_EVENT
+                route.events[label] = route.events.get(label, 0) + 1
+                use = route.secrets.get(record.secret_name)
+                if use is not None:
+                    use.count += 1
+                    use.newest = record.started
+            if record.observed is not None:
+                self.inc(OBSERVED, record.route, record.observed.word)
 
     def expect(self, traits: Mapping[str, Traits]) -> None:
         """Say what is known of each route from now on. What was counted of others stays, but for their secrets."""
+        self._settle()
         self._traits = dict(traits)
         for name, route in self._routes.items():
             self._learn(name, route)
@@ -326,6 +338,7 @@ class Metrics:
 
     def snapshot(self) -> Snapshot:
         """All values now, as plain data that can be merged and rendered elsewhere."""
+        self._settle()
         values = self._values
         values[EXCHANGES.name] = {
             (route, provider, word, f"{hundreds}xx" if hundreds else "none"): outcome.count

@@ -24,6 +24,22 @@ class ExchangeRecord:
     started: float
     peer: str  # the address of the connection
     client: str  # the address we judge: behind a trusted proxy the one it names
+    # of the head, and of the route that it is for
+    method: str = ""
+    path: str = ""
+    host: str = ""
+    scheme: str = "http"
+    minor: int = 1
+    keep_alive: bool = False  # whether the connection may serve another request
+    user_agent: str = ""
+    route: str = ""
+    provider: str = ""
+    event: str = ""
+    delivery_id: str = ""
+    bare: bool = False  # whether a refusal goes without content, as the provider demands
+    trace_id: str = ""  # of a ``traceparent`` that is well formed, in hexadecimal
+    span_id: str = ""
+    # what became of it
     reason: Reason = Reason.INTERNAL_ERROR
     detail: str = ""  # a fixed word that says which rule: "cl_te", "bare_lf", …
     phase: Phase = Phase.HEAD
@@ -32,23 +48,9 @@ class ExchangeRecord:
     why: str = ""  # the same in a sentence of ours, which names secrets, routes and headers
     mend: str = ""
     observed: Reason | None = None  # what would have been refused, where the route only observes
-    method: str = ""
-    path: str = ""
-    host: str = ""
-    scheme: str = "http"
-    minor: int = 1
-    keep_alive: bool = False  # whether the connection may serve another request
-    user_agent: str = ""
-    trace_id: str = ""  # of a ``traceparent`` that is well formed, in hexadecimal
-    span_id: str = ""
     status: int = 0  # of the answer to the client; 0 without one
-    route: str = ""
-    provider: str = ""
-    event: str = ""
-    delivery_id: str = ""
     secret_name: str = ""
     handshake: str = ""  # of an endpoint check: "forwarded", "answered"; a signed one that is passed on is not known
-    bare: bool = False  # whether a refusal goes without content, as the provider demands
     upstream: str = ""
     duration_s: float = 0.0
     upstream_duration_s: float = 0.0

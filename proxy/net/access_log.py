@@ -65,7 +65,6 @@ class AccessLog:
         """Log an exchange that has ended. Never blocks."""
         if self._sink is None or (self._digest is not None and not self._digest.takes(record)):
             return
-        self._newest = record.started + record.duration_s
         self._gather(record)
 
     def _gather(self, entry: ExchangeRecord | str) -> None:
@@ -108,6 +107,8 @@ class AccessLog:
         dropped = self._sink.dropped
         if dropped != self._told:
             self._told = dropped
+            ends = [one.started + one.duration_s for one in gathered if not isinstance(one, str)]
+            self._newest = max(ends, default=self._newest)
             text = f"{dropped} lines of this log were dropped since the start"
             note = LogNote(self._newest, "hookward.log_dropped", {"hookward.log.dropped": dropped}, text)
             lines.append(render.note(note))

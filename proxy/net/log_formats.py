@@ -27,8 +27,8 @@ MAX_VALUE = 256
 
 #: Rendered fragments that are kept; far more than one configuration has, a bound for a process that reloads for years.
 MAX_KEPT = 4096
-#: Names of hosts, which clients choose.
-MAX_HOSTS = 64
+#: Requests that are alike: clients choose what they say.
+MAX_REQUESTS = 64
 
 _TAKEN = frozenset(
     {Reason.DELIVERED, Reason.ACCEPTED, Reason.FILTERED, Reason.HANDSHAKE_ANSWERED, Reason.DUPLICATE_DELIVERED}
@@ -134,7 +134,7 @@ class _Fields:
     delivery_id: str = ',"webhook.delivery_id":'
     status: str = ',"http.response.status_code":'
     matched: str = ',"webhook.secret_name":'
-    handshake: str = ',"webhook.handshake":"'
+    handshake: str = ',"webhook.handshake":'
     detail: str = ',"webhook.detail":'
     cause: str = ',"webhook.cause":'
     why: str = ',"webhook.why":'
@@ -170,9 +170,11 @@ def _in_ecs(text: str) -> str:
     return re.sub(r'"([a-z_.]+)":', lambda match: f'"{_ECS.get(match[1], match[1])}":', text)
 
 
-#: What configuration and the course of an exchange choose: route, provider, reason, verdict, phase, a status of 500s,
-#: and whether it is no exchange but an attempt to deliver what was kept.
-_Kind = tuple[str, str, Reason, str, Phase, bool, bool]
+#: What configuration and the course of an exchange choose: route, provider, reason, verdict, phase, whether it is no
+#: exchange but an attempt to deliver what was kept; status, secret, handshake, detail, upstream.
+_Kind = tuple[str, str, Reason, str, Phase, bool, int, str, str, str, str]
+#: What senders repeat: host, method, scheme, path, minor version, user agent, event.
+_Request = tuple[str, str, str, str, int, str, str]
 
 
 class JsonLines:
@@ -184,7 +186,7 @@ class JsonLines:
         self._second = -1
         self._second_text = ""
         self._fixed: dict[_Kind, str] = {}
-        self._hosts: dict[str, str] = {"": ""}
+        self._requests: dict[_Request, str] = {}
 
     def __call__(self, record: ExchangeRecord) -> str:
         """One line, without its end. Times are of the end of the exchange; durations are in seconds."""
@@ -194,9 +196,17 @@ class JsonLines:
         if whole != self._second:
             self._second = whole
             self._second_text = fields.timestamp + time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-        bad, later = record.status >= 500, record.attempt > 0
-        kind = (record.route, record.provider, record.reason, record.verdict, record.phase, bad, later)
-        host = self._hosts.get(record.host)
+        kind = (
+            *(record.route, record.provider, record.reason, record.verdict, record.phase, record.attempt > 0),
+            *(record.status, record.secret_name, record.handshake, record.detail, record.upstream),
+        )
+        agent = record.user_agent
+        request = (record.host, record.method, record.scheme, record.path, record.minor, agent, record.event)
+        line = self._requests.get(request) or self._render_request(request)
+        if record.trace_id:
+            line += f'{fields.trace_id}{record.trace_id}{fields.span_id}{record.span_id}"'
+        if record.delivery_id:
+            line += f"{fields.delivery_id}{quote(record.delivery_id[:MAX_VALUE])}"
         return (
             f'{self._second_text}.{int((ended - whole) * 1e6):06d}Z"'
             f"{self._fixed.get(kind) or self._render_fixed(kind, record)}"
@@ -204,37 +214,29 @@ class JsonLines:
             f"{fields.client}{quote(record.client[:MAX_VALUE])}{fields.peer}{quote(record.peer[:MAX_VALUE])}"
             f"{fields.duration}{record.duration_s:.6f}"
             f"{fields.bytes_in}{record.bytes_in}{fields.bytes_out}{record.bytes_out}"
-            f"{self._render_host(record.host) if host is None else host}"
-            f"{self._of_request(record)}{self._of_answer(record)}}}"
+            f"{line}{self._of_answer(record)}}}"
         )
 
-    def _of_request(self, record: ExchangeRecord) -> str:
+    def _render_request(self, request: _Request) -> str:
+        """What senders repeat."""
+        host, method, scheme, path, minor, user_agent, event = request
         fields = self._fields
-        line = ""
-        if record.method:
-            line = (
-                f"{fields.method}{quote(record.method[:MAX_VALUE])}{fields.scheme}{record.scheme}"
-                f'{fields.path}{quote(record.path[:MAX_VALUE])}{fields.minor}{record.minor}"'
-            )
-        if record.user_agent:
-            line += f"{fields.user_agent}{quote(record.user_agent[:MAX_VALUE])}"
-        if record.trace_id:
-            line += f'{fields.trace_id}{record.trace_id}{fields.span_id}{record.span_id}"'
-        if record.event:
-            line += f"{fields.event}{quote(record.event[:MAX_VALUE])}"
-        if record.delivery_id:
-            line += f"{fields.delivery_id}{quote(record.delivery_id[:MAX_VALUE])}"
-        return line
+        name, port = _split_host(host)
+        text = f"{fields.host}{quote(name[:MAX_VALUE])}" if host else ""
+        text += f"{fields.port}{port}" if port else ""
+        if method:
+            text += f"{fields.method}{quote(method[:MAX_VALUE])}{fields.scheme}{scheme}"
+            text += f'{fields.path}{quote(path[:MAX_VALUE])}{fields.minor}{minor}"'
+        text += f"{fields.user_agent}{quote(user_agent[:MAX_VALUE])}" if user_agent else ""
+        text += f"{fields.event}{quote(event[:MAX_VALUE])}" if event else ""
+        if len(self._requests) >= MAX_REQUESTS:
+            self._requests.clear()
+        self._requests[request] = text
+        return text
 
     def _of_answer(self, record: ExchangeRecord) -> str:
         fields = self._fields
-        line = f"{fields.status}{record.status}" if record.status else ""
-        if record.secret_name:
-            line += f"{fields.matched}{quote(record.secret_name[:MAX_VALUE])}"
-        if record.handshake:
-            line += f'{fields.handshake}{record.handshake}"'
-        if record.detail:
-            line += f"{fields.detail}{quote(record.detail[:MAX_VALUE])}"
+        line = ""
         if record.cause:
             line += f"{fields.cause}{quote(record.cause)}{fields.why}{quote(record.why)}"
             line += f"{fields.mend}{quote(record.mend)}"
@@ -245,31 +247,25 @@ class JsonLines:
         if record.turn_s:
             line += f"{fields.turn}{record.turn_s:.6f}"
         if record.upstream:
-            line += (
-                f"{fields.upstream}{quote(record.upstream[:MAX_VALUE])}"
-                f"{fields.upstream_duration}{record.upstream_duration_s:.6f}"
-            )
+            line += f"{fields.upstream_duration}{record.upstream_duration_s:.6f}"
         return line
 
     def _render_fixed(self, kind: _Kind, record: ExchangeRecord) -> str:
-        route, provider, reason, verdict, phase, _, later = kind
+        route, provider, reason, verdict, phase, later, status, secret, handshake, detail, upstream = kind
         fields = self._fields
         begun = fields.reason_of_attempt if later else fields.reason
         text = f"{self._judged(record)}{begun}{reason.word}{fields.ended_by}{reason.ended_by.value}"
         text += f'{fields.phase}{phase.value}"'
-        for name, value in ((fields.verdict, verdict), (fields.route, route), (fields.provider, provider)):
-            text += f"{name}{quote(value)}" if value else ""
+        text += f"{fields.status}{status}" if status else ""
+        named = (
+            *((fields.verdict, verdict), (fields.route, route), (fields.provider, provider)),
+            *((fields.matched, secret), (fields.handshake, handshake), (fields.detail, detail)),
+            (fields.upstream, upstream),
+        )
+        text += "".join([f"{name}{quote(value[:MAX_VALUE])}" for name, value in named if value])
         if len(self._fixed) >= MAX_KEPT:
             self._fixed.clear()
         self._fixed[kind] = text
-        return text
-
-    def _render_host(self, host: str) -> str:
-        name, port = _split_host(host)
-        text = f"{self._fields.host}{quote(name[:MAX_VALUE])}" + (f"{self._fields.port}{port}" if port else "")
-        if len(self._hosts) >= MAX_HOSTS:
-            self._hosts = {"": ""}
-        self._hosts[host] = text
         return text
 
     def _judged(self, record: ExchangeRecord) -> str:

@@ -115,7 +115,7 @@ def test_how_long_a_turn_was_waited_for():
 
 
 def test_what_is_unknown_is_left_out():
-    bare = ExchangeRecord("id", 0.0, "192.0.2.1", "192.0.2.1", Reason.HEAD_TIMEOUT)
+    bare = ExchangeRecord("id", 0.0, "192.0.2.1", "192.0.2.1", reason=Reason.HEAD_TIMEOUT)
     assert set(json.loads(JsonLines()(bare))) == {
         "timestamp",
         "severity",
@@ -220,7 +220,7 @@ def test_text_for_people():
     assert "provider=" not in text, "it is the route's name already"
     assert "\033[33m403" in TextLines(colour=True)(record(reason=Reason.SIGNATURE_MISMATCH, status=403))
     assert " --- - - head_timeout " in TextLines(colour=False)(
-        ExchangeRecord("id", 0.0, "192.0.2.1", "192.0.2.1", Reason.HEAD_TIMEOUT)
+        ExchangeRecord("id", 0.0, "192.0.2.1", "192.0.2.1", reason=Reason.HEAD_TIMEOUT)
     )
     observed = TextLines(colour=False)(record(observed=Reason.TOKEN_MISMATCH))
     assert "delivered (only observed: token_mismatch)" in observed
