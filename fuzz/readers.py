@@ -171,7 +171,7 @@ def decode_chunks(pieces: list[bytes]) -> object:
 def chunked(data: bytes) -> None:
     whole = outcome(lambda: decode_chunks([data]))
     assert outcome(lambda: decode_chunks([data[at : at + 1] for at in range(len(data))])) == whole
-    head = RequestHead(b"POST", b"/", 1, [], b"/", None, HOST, Framing.CHUNKED, None, True, False, {})
+    head = RequestHead(b"POST", b"/", 1, [], [], b"/", None, HOST, Framing.CHUNKED, None, True, False, {})
     reader = ContentReader(head, 1 << 20)
     read = outcome(lambda: reader.feed(memoryview(data)))
     if isinstance(whole, tuple) and isinstance(whole[0], bytes):

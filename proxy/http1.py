@@ -44,7 +44,8 @@ class RequestHead:
     method: bytes
     target: bytes  # origin-form (or ``*``): absolute-form has been reduced
     minor: int  # HTTP/1.<minor>
-    fields: list[Field]
+    names: Sequence[bytes]  # of its field lines, in lower case
+    lines: list[bytes]  # as they are written: the name as it was sent, ": ", the value without blanks around
     path: bytes
     query: bytes | None  # without "?"; None where the target has none
     host: bytes  # b"" only in HTTP/1.0 without Host
@@ -56,6 +57,12 @@ class RequestHead:
     repeated: frozenset[bytes] = frozenset()  # names that came more than once
     dropped: tuple[bytes, ...] = ()  # names of fields that count for nothing; "-" for each odd mark in them
     again: bool = attribute(default=False, compare=False)  # it was known, but for some of its lines
+    plan: object = attribute(default=None, compare=False)  # and what was made of one like it, a ``DeliveryPlan``
+
+    @property
+    def fields(self) -> list[Field]:
+        """Its field lines, each with its name."""
+        return list(zip(self.names, self.lines, strict=True))
 
     def get(self, name: bytes) -> bytes | None:
         """The value of the first field line called ``name`` (lower case), or None."""

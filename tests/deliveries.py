@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from proxy.core.grammar import index_fields
+from proxy.core.grammar import index_lines
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret
 from proxy.core.signatures import SignatureCheck
 from proxy.core.signing.scheme import Encoding, TimeFormat
@@ -585,13 +585,15 @@ def slugs(family: ModuleType) -> list[str]:
 
 def head_of(delivery: Delivery) -> RequestHead:
     """The head as the parser would give it."""
-    fields, values, repeated = index_fields([b"%b: %b" % (name.encode(), value) for name, value in delivery.fields])
+    lines = [b"%b: %b" % (name.encode(), value) for name, value in delivery.fields]
+    names, values, repeated = index_lines(lines)
     path, question, query = delivery.target.partition(b"?")
     return RequestHead(
         method=delivery.method,
         target=delivery.target,
         minor=1,
-        fields=fields,
+        names=names,
+        lines=lines,
         path=path,
         query=query if question else None,
         host=b"hooks.example.com",

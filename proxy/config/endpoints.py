@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import re
-from contextlib import suppress
 from ipaddress import ip_address
 
 from proxy.core.target import parse_target
@@ -68,9 +67,12 @@ class ListenAddress:
 
 def is_loopback(host: str) -> bool:
     """Whether a host's name or address means this host and no other."""
-    with suppress(ValueError):
-        return host == "localhost" or ip_address(host).is_loopback
-    return False
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @frozen

@@ -24,7 +24,13 @@ from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Relay
 from proxy.core.tape import Ledger, TapedKeepingRelay, TapedRelay, head_bytes
 from proxy.http1 import RequestHead
-from proxy.net.site import Site
+from proxy.net.site import Finished, Site
+
+# -- ``Rings``: what one worker keeps of what came, admitted and refused apart, within a count and a number of bytes.
+#
+# A scanner must not wash out what matters. So what was refused takes a quarter at most once there is more than room
+# for, and of that one address (an IPv6 /64 is one) no more than a few: its next one takes the place of its oldest.
+# What is dropped is counted. Adding one is a few operations; nothing here waits or locks.
 
 #: Of what is kept, the part that refused deliveries have for certain, and beyond which they go first.
 REFUSED_PART = 4
@@ -35,12 +41,7 @@ LEAST_OF_ADDRESS = 4
 
 
 class Rings:
-    """Deliveries as they came, admitted and refused apart; ``keep`` of them in ``keep_bytes`` at most.
-
-    A scanner must not wash out what matters. So what was refused takes a quarter at most once there is more than room
-    for, and of that one address (an IPv6 /64 is one) no more than a few: its next one takes the place of its oldest.
-    What is dropped is counted. Adding one is a few operations; nothing here waits or locks.
-    """
+    """Deliveries in the order in which they came; ``keep`` of them in ``keep_bytes`` at most."""
 
     def __init__(self, keep: int, keep_bytes: int) -> None:
         self._keep = keep
@@ -182,16 +183,16 @@ class IntakePace:
         self._reserve = max(most - self._rate, 0.0)  # at once, besides
         self._steady, self._burst = self._rate, self._reserve
         self._at = 0.0
-        self._closed_until = 0.0  # in monotonic seconds: what begins before is not kept
+        self.closed_until = 0.0  # in monotonic seconds: what begins before is not kept
 
     def begins(self, now: float) -> bool:
         """Whether what begins at ``now``, in monotonic seconds, may be one that is kept."""
-        if now < self._closed_until:
+        if now < self.closed_until:
             return False
         room = self._burst + self._steady + (now - self._at) * self._rate
         if room < FEW:
             # A crowd may be under way before this one ends, and there is room for hardly one of them.
-            self._closed_until = now + 1 / (self._rate * max(room, 1.0))
+            self.closed_until = now + 1 / (self._rate * max(room, 1.0))
         return True
 
     def takes(self, now: float) -> bool:
@@ -208,7 +209,7 @@ class IntakePace:
             takes = False
         self._steady, self._burst = steady, burst
         if steady < 1 and burst < 1:
-            self._closed_until = now + (1 - steady) / self._rate
+            self.closed_until = now + (1 - steady) / self._rate
         return takes
 
 
@@ -260,19 +261,23 @@ class Capture:
             relay.tape.take(bytes(data[:MAX_BAD_BYTES]))
         return relay
 
-    def keep(self, relay: Relay) -> None:
+    def wants(self, now: float) -> bool:
+        """Whether one that begins at ``now`` may be kept."""
+        return now >= self._admitted.closed_until
+
+    def keep(self, over: Finished) -> None:
         """An exchange has ended."""
         self.seen += 1
-        record = relay.record
+        record = over.record
         is_admitted = record.verdict in ADMITTED
-        if isinstance(relay, TapedRelay):
-            relay.tape.wind_up()
-        elif is_admitted:
+        if isinstance(over, TapedRelay):
+            over.tape.wind_up()
+        elif is_admitted or not isinstance(over, Relay):
             self.skipped += 1  # as most of a flood, with no more work than this
             return
         pace = self._admitted if is_admitted else self._refused
-        if pace.takes(relay.started + record.duration_s) or relay.arrival.replay:
-            self._keep(relay)
+        if pace.takes(over.started + record.duration_s) or over.arrival.replay:
+            self._keep(over)
         else:
             self.skipped += 1
 
@@ -297,7 +302,8 @@ class Capture:
     def _untaped(self, relay: Relay) -> KeptExchange:
         """What is left of a refused one that had no tape: its body, while it is in memory."""
         kept = KeptExchange(self._ledger)
-        if body := relay.body_in_memory():
+        body = relay.body_in_memory()
+        if body:
             kept.take(body)
             kept.wind_up()
         return kept

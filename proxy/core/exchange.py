@@ -188,11 +188,15 @@ def _method(asked: _Asked, admit: Admit) -> Reason | None:
     return None if fits else Reason.METHOD_NOT_ALLOWED
 
 
+def lets_in(route: Route, client: Peer) -> bool:
+    """Whether ``client`` is an address for which ``route`` is."""
+    if route.allow is not None and client not in route.allow:
+        return False
+    return not (route.deny and _is_denied(client, route))
+
+
 def _address(asked: _Asked, admit: Admit) -> Reason | None:
-    allow = admit.route.allow
-    if allow is not None and asked.client not in allow:
-        return Reason.ADDRESS_REFUSED
-    return Reason.ADDRESS_REFUSED if admit.route.deny and _is_denied(asked.client, admit.route) else None
+    return None if lets_in(admit.route, asked.client) else Reason.ADDRESS_REFUSED
 
 
 def _is_denied(client: Peer, route: Route) -> bool:

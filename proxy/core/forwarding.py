@@ -209,6 +209,21 @@ def _strangers(names: tuple[bytes, ...]) -> frozenset[bytes]:
     return _DROPPED | {name for name in names if name.startswith(_FORWARDED)}
 
 
+def dropped_on_the_way(
+    head: RequestHead, provenance: Provenance, guarded: frozenset[bytes], signed: frozenset[bytes]
+) -> tuple[frozenset[bytes], bytes]:
+    """What does not cross to the upstream, and the name of the field that has our request id."""
+    dropped = _DROPPED_TRUSTED if provenance.trusted else _strangers(tuple(head.values))
+    if provenance.relayed:
+        dropped = _DROPPED_RELAYED | ({b"webhook-verified"} if provenance.verified else frozenset())
+    if head.values.get(b"connection", b"keep-alive") not in _NAMES_NOTHING or b"connection" in head.repeated:
+        listed = b",".join(head.get_all(b"connection"))
+        dropped = dropped | hop_by_hop_named(listed, guarded, head.values)
+    if _REQUEST_ID_FIELD in signed and _REQUEST_ID_FIELD in head.values:
+        return dropped - {_REQUEST_ID_FIELD}, b"Webhook-Request-Id"
+    return dropped, b"X-Request-Id"
+
+
 def upstream_head(
     head: RequestHead,
     target: bytes,
@@ -228,17 +243,8 @@ def upstream_head(
     ours gets another name. ``authority`` is the upstream's own: what a request of HTTP/1.0 without Host is given,
     because HTTP/1.1 demands one (RFC 9112 section 3.2).
     """
-    dropped = _DROPPED_TRUSTED if provenance.trusted else _strangers(tuple(head.values))
-    if provenance.relayed:
-        dropped = _DROPPED_RELAYED | ({b"webhook-verified"} if provenance.verified else frozenset())
-    if head.values.get(b"connection", b"keep-alive") not in _NAMES_NOTHING or b"connection" in head.repeated:
-        listed = b",".join(head.get_all(b"connection"))
-        dropped = dropped | hop_by_hop_named(listed, guarded, head.values)
-    id_name = b"X-Request-Id"
-    if _REQUEST_ID_FIELD in signed and _REQUEST_ID_FIELD in head.values:
-        id_name = b"Webhook-Request-Id"
-        dropped = dropped - {_REQUEST_ID_FIELD}
-    lines = [line for name, line in head.fields if name not in dropped]
+    dropped, id_name = dropped_on_the_way(head, provenance, guarded, signed)
+    lines = [line for name, line in zip(head.names, head.lines, strict=True) if name not in dropped]
     if not head.host:
         lines.insert(0, b"Host: %b" % authority)
     if not provenance.relayed:

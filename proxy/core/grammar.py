@@ -43,20 +43,20 @@ _CONTROLS = bytes(byte for byte in (*range(1, 32), 127) if byte not in b"\t\r\n"
 _NONE: frozenset[bytes] = frozenset()
 
 
-def index_fields(lines: list[bytes]) -> tuple[list[Field], dict[bytes, bytes], frozenset[bytes]]:
-    """The fields of canonical ``lines``, the first value of each name, and the names that came more than once."""
-    fields: list[Field] = []
+def index_lines(lines: list[bytes]) -> tuple[list[bytes], dict[bytes, bytes], frozenset[bytes]]:
+    """The names of canonical ``lines``, the first value of each name, and the names that came more than once."""
+    names: list[bytes] = []
     values: dict[bytes, bytes] = {}
     repeated = _NONE
     for line in lines:
         name, _, value = line.partition(b": ")
         name = name.lower()
-        fields.append((name, line))
+        names.append(name)
         if name in values:
             repeated |= {name}
         else:
             values[name] = value
-    return fields, values, repeated
+    return names, values, repeated
 
 
 def same_lines(fields: list[Field], read: list[tuple[bytes, bytes]]) -> bool:

@@ -29,6 +29,7 @@ PATIENCE = 64
 
 #: Fields whose value says more than itself. A message that has the first is not remembered: it depends on the length.
 _EXPECT = b"expect"
+_LENGTH = b"content-length"
 _FIXED = frozenset({b"connection", b"host", b"transfer-encoding"})
 #: No line begins so: they end there.
 _NEVER = b"\r\n"
@@ -39,47 +40,47 @@ _PLAIN = bytes(range(0x20, 0x7F))
 
 
 class HeadForm:
-    """One head, and which of its lines may differ."""
+    """One head, and which of its lines may differ. ``plan`` goes along with each head that is read by it."""
 
-    __slots__ = ("_head", "_lines", "_places", "_starts")
+    __slots__ = ("_given_length", "_head", "_lines", "_starts", "plan")
 
-    def __init__(self, lines: list[bytes], head: RequestHead, secret: frozenset[bytes]) -> None:
-        """``lines`` are all of ``head``, the request line first; ``secret`` names fields that are never compared."""
-        names = [name for name, _ in head.fields]
+    def __init__(self, head: RequestHead, secret: frozenset[bytes]) -> None:
+        """``secret`` names fields that are never compared."""
         self._head = replace(head, again=True)
+        self._given_length = head.values.get(_LENGTH)
         # What is never compared counts as another line each time: no line is empty.
         self._lines = [
-            lines[0],
-            *(
-                b"" if name in secret or _CREDENTIAL.search(name) else line
-                for name, line in zip(names, lines[1:], strict=True)
-            ),
+            b"" if name in secret or _CREDENTIAL.search(name) else line
+            for name, line in zip(head.names, head.lines, strict=True)
         ]
-        self._starts = [_NEVER, *(_NEVER if name in _FIXED else line[: len(name) + 2] for name, line in head.fields)]
-        self._places = range(len(lines))
+        self._starts = [
+            (name, _NEVER if name in _FIXED else line[: len(name) + 2])
+            for name, line in zip(head.names, head.lines, strict=True)
+        ]
+        self.plan: object = None
 
     def read(self, lines: list[bytes]) -> RequestHead | None:
-        """The head with these lines, as many as this one's; None where it may be something else."""
-        known, starts = self._head, self._starts
-        fields, values = known.fields.copy(), known.values.copy()
+        """The head with these field lines, as many as this one's; None where it may be something else."""
+        known = self._head
+        values = known.values.copy()
         others = []
-        for place in compress(self._places, map(ne, lines, self._lines)):
-            line = lines[place]
-            value = line.removeprefix(starts[place])
+        for (name, start), line in compress(zip(self._starts, lines, strict=True), map(ne, lines, self._lines)):
+            value = line.removeprefix(start)
             if value == line or not value or value.strip() != value:
                 return None
-            name = fields[place - 1][0]
-            fields[place - 1] = name, line
             values[name] = value
             others.append(value)
         if b"".join(others).translate(None, _PLAIN):
             return None
-        framing, length = framing_of(values, known.repeated, known.minor)
+        framing, length = known.framing, known.content_length
+        if values.get(_LENGTH) is not self._given_length:
+            framing, length = framing_of(values, known.repeated, known.minor)
         return RequestHead(
             known.method,
             known.target,
             known.minor,
-            fields,
+            known.names,
+            lines,
             known.path,
             known.query,
             known.host,
@@ -90,7 +91,8 @@ class HeadForm:
             values,
             known.repeated,
             known.dropped,
-            known.again,
+            True,
+            self.plan,
         )
 
 
@@ -104,35 +106,37 @@ class HeadForms:
         self._limits = limits
         self._most = min(limits.max_head, MAX_FORM_BYTES)
         self._secret = frozenset(secret)
-        self._forms: dict[bytes, dict[int, HeadForm]] = {}  # by the request line, and the number of lines
+        self._forms: dict[bytes, dict[int, HeadForm]] = {}  # by the request line, and the number of field lines
         self._strange = 0  # heads of which another form would be kept
 
     def read(self, buffer: bytes, known: int = 0) -> tuple[RequestHead, int] | None:
         """As ``read_request_head``."""
         # Not further: else a line without an end would be looked up again with each of its bytes.
-        line = buffer.find(b"\r", 0, self._most)
-        forms = self._forms.get(buffer[:line]) if line > 0 else None
-        end = -1 if forms is None else buffer.find(b"\r\n\r\n", 0, self._most)
+        first = buffer.find(b"\r\n", 0, self._most)
+        forms = self._forms.get(buffer[:first]) if first > 0 else None
+        end = -1 if forms is None else buffer.find(b"\r\n\r\n", first, self._most)
         if forms is not None and end >= 0:
-            lines = buffer[:end].split(b"\r\n")
+            lines = buffer[first + 2 : end].split(b"\r\n")
             form = forms.get(len(lines))
             head = None if form is None else form.read(lines)
             if head is not None:
                 return head, end + 4
         return read_request_head(buffer, self._limits, known)
 
-    def learn(self, head: RequestHead, path: bytes) -> None:
-        """A route at ``path`` has let ``head`` in, which no form fitted."""
+    def learn(self, head: RequestHead, path: bytes) -> HeadForm | None:
+        """A route at ``path`` has let ``head`` in, which no form fitted: its form, where it is kept."""
         if not _comes_again(head, path):
-            return
-        lines = [b"%b %b HTTP/1.1" % (head.method, path), *(line for _, line in head.fields)]
-        text = join_request_head(head.method, path, lines[1:])
-        if len(text) <= self._most and is_canonical(text) and self._has_room(lines):
-            self._forms.setdefault(lines[0], {})[len(lines)] = HeadForm(lines, head, self._secret)
+            return None
+        first, count = b"%b %b HTTP/1.1" % (head.method, path), len(head.lines)
+        text = join_request_head(head.method, path, head.lines)
+        if len(text) > self._most or not is_canonical(text) or not self._has_room(first, count):
+            return None
+        form = self._forms.setdefault(first, {})[count] = HeadForm(head, self._secret)
+        return form
 
-    def _has_room(self, lines: list[bytes]) -> bool:
-        """Whether a form with these lines may be kept; another one makes way for it, or all do."""
-        taken = len(lines) in self._forms.get(lines[0], {})
+    def _has_room(self, first: bytes, count: int) -> bool:
+        """Whether a form of so many lines may be kept; another one makes way for it, or all do."""
+        taken = count in self._forms.get(first, {})
         if not taken and sum(map(len, self._forms.values())) < MAX_FORMS:
             return True
         self._strange += 1
@@ -157,11 +161,12 @@ def _comes_again(head: RequestHead, path: bytes) -> bool:
 class RequestStream:
     """The unused bytes of one connection, and the head that was taken off them and is not judged yet."""
 
-    __slots__ = ("_known", "data", "head")
+    __slots__ = ("_known", "begins", "data", "head")
 
     def __init__(self) -> None:
         self.data = b""
         self.head: RequestHead | None = None
+        self.begins = False  # the last read has found the first bytes of an incomplete head
         self._known = 0  # bytes of an incomplete head that were looked at; -1 where an answered request came before
 
     @property
@@ -186,7 +191,7 @@ class RequestStream:
         known, self._known = self._known, 0
         parsed = forms.read(self.data, known)
         if parsed is None:
-            self._known = len(self.data)
+            self._known, self.begins = len(self.data), known < 0
         else:
             self.head, consumed = parsed
             self.data = self.data[consumed:]

@@ -152,7 +152,12 @@ def provenance_value(admit: Admit, secret_name: str, delivery_id: str) -> bytes:
     proved = route.token is not None or route.signature is not None
     if admit.observed is not None or admit.check is not None or not proved:
         return b""
-    value = f"{route.provider}; secret={secret_name}" if secret_name else route.provider
+    return proved_value(route.provider, secret_name, delivery_id)
+
+
+def proved_value(provider: str, secret_name: str, delivery_id: str) -> bytes:
+    """The same of a delivery that is proved."""
+    value = f"{provider}; secret={secret_name}" if secret_name else provider
     if _PROVENANCE_SAFE.fullmatch(delivery_id):
         value = f"{value}; id={delivery_id}"
     return value.encode("ascii")

@@ -26,7 +26,7 @@ from proxy.core.grammar import (
     VISIBLE,
     flaw_in_bytes,
     flaw_in_field_line,
-    index_fields,
+    index_lines,
     same_lines,
 )
 from proxy.core.target import check_host, parse_target
@@ -104,7 +104,7 @@ def _judge(method: bytes, target: bytes, minor: int, lines: list[bytes], limits:
         raise ProtocolError(Reason.TARGET_TOO_LONG, "target")
     if len(lines) > limits.max_fields:
         raise ProtocolError(Reason.HEAD_TOO_LARGE, "fields")
-    fields, values, repeated = index_fields(lines)
+    names, values, repeated = index_lines(lines)
     framing, length = framing_of(values, repeated, minor)
     host = _host(values, repeated, minor)
     if method in _NEVER_METHODS:
@@ -114,13 +114,14 @@ def _judge(method: bytes, target: bytes, minor: int, lines: list[bytes], limits:
         method,
         origin,
         minor,
-        fields,
+        names,
+        lines,
         path,
         query,
         host,
         framing,
         length,
-        minor == 1 and not (b"connection" in values and _asks_close(values, repeated, fields)),
+        minor == 1 and not (b"connection" in values and _asks_close(values, repeated, names, lines)),
         b"expect" in values and _expects_continue(values, repeated, minor) and (framing is CHUNKED or bool(length)),
         values,
         repeated,
@@ -166,10 +167,10 @@ def _host(values: dict[bytes, bytes], repeated: frozenset[bytes], minor: int) ->
     return host
 
 
-def _asks_close(values: dict[bytes, bytes], repeated: frozenset[bytes], fields: list[Field]) -> bool:
+def _asks_close(values: dict[bytes, bytes], repeated: frozenset[bytes], names: list[bytes], lines: list[bytes]) -> bool:
     value = values[b"connection"]
     if b"connection" in repeated:
-        value = b",".join(value_of(entry) for entry in fields if entry[0] == b"connection")
+        value = b",".join(value_of(entry) for entry in zip(names, lines, strict=True) if entry[0] == b"connection")
     elif value in _USUAL_OPTIONS:
         return _USUAL_OPTIONS[value]
     return any(option.strip(b" \t").lower() == b"close" for option in value.split(b","))

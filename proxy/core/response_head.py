@@ -28,7 +28,7 @@ from proxy.core.grammar import (
     VISIBLE,
     flaw_in_bytes,
     flaw_in_field_line,
-    index_fields,
+    index_lines,
     same_lines,
 )
 from proxy.errors import ProtocolError
@@ -102,7 +102,8 @@ def _judge(status: int, phrase: bytes, minor: int, lines: list[bytes], *, asked_
         _refuse("head_too_large")
     if status == 101:
         _refuse("switching_protocols")
-    fields, values, repeated = index_fields(lines)
+    names, values, repeated = index_lines(lines)
+    fields = list(zip(names, lines, strict=True))
     close = minor == 0 or _says_close(fields, values)
     length, chunked = _declared(values, repeated, minor)
     if asked_head or status in _WITHOUT_CONTENT:

@@ -117,4 +117,4 @@ class TapedKeepingRelay(TapedRelay, KeepingRelay):
 def head_bytes(head: RequestHead) -> bytes:
     """A request head as bytes, from its parts."""
     start = b"%b %b HTTP/1.%d" % (head.method, head.target, head.minor)
-    return b"\r\n".join([start, *[line for _, line in head.fields], b"", b""])
+    return b"\r\n".join([start, *head.lines, b"", b""])

@@ -25,6 +25,7 @@ from proxy.net.flow import BUFFER, LARGE_BUFFER, Pause, Reading, Writing
 from proxy.net.judge import HeadJudge
 from proxy.net.keeping import Exchange, exchange_for
 from proxy.net.leaving import Leaving
+from proxy.net.planned import PlannedExchange
 from proxy.net.site import Site
 from proxy.net.turn import STAGED_BYTES
 from proxy.net.upstream import WRITE_HIGH_BYTES
@@ -60,7 +61,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     _writing: Writing = field(init=False)
     _judge: HeadJudge = field(init=False)
     # of the request
-    _exchange: Exchange | None = field(init=False, default=None)
+    _exchange: Exchange | PlannedExchange | None = field(init=False, default=None)
 
     def __post_init__(self, named: bool, kind: int) -> None:
         self._reading = Reading(self._site.clock)
@@ -73,8 +74,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._reading.transport = self._writing.transport = cast("asyncio.Transport", transport)
         self._writing.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self._judge.names = client_names(transport.get_extra_info("peercert"))
-        ends = self._site.ends_idle(self._judge.arrival.kind)
-        self.deadline = min(ends, self._site.clock.after(self._site.policy.limits.head_timeout_s))
+        ends, limits = self._site.ends_idle(self._judge.arrival.kind), self._site.policy.limits
+        self.deadline = min(ends, self._site.clock.after(limits.head_timeout_s))
         self._site.clock.watch(self)
         self._site.connections.add(self)
 
@@ -91,14 +92,13 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
-        state = self._state
-        if state is HEAD and not self._unread.data and len(data) <= STAGED_BYTES:
+        if self._state is HEAD and not self._unread.data and len(data) <= STAGED_BYTES:
             self._unread.data = data
             self._site.turn.enter(self)
-        elif state is HEAD or state is BODY:
+        elif self._state is HEAD or self._state is BODY:
             self._unread.add(data)
             self._process()
-        elif state is ANSWER:
+        elif self._state is ANSWER:
             self._unread.add(data)
             self._reading.pause(Pause.PIPELINED)
 
@@ -169,20 +169,17 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def step(self) -> None:
         """Read a head, decide about it, or see to the exchange: one of them."""
-        exchange = self._exchange
-        if exchange is not None and exchange.relay.then is not None:
-            self._end(exchange.relay)
-        elif exchange is not None:
-            exchange.step()
-        elif self._unread.head is not None:
+        exchange, unread = self._exchange, self._unread
+        if exchange is not None:
+            if (over := exchange.step()) is not None:
+                self._end(over)
+        elif unread.head is not None:
             self._decide()
-            if self._exchange is not None:
-                self._site.turn.go_on(self)
-        elif self._state is HEAD and self._unread.data and not self._reading.reasons & HELD_BACK:
+        elif unread.data and self._state is HEAD and not self._reading.reasons & HELD_BACK:
             self._read_head()
-            if self._unread.head is not None:
+            if unread.head is not None:
                 self._site.turn.go_on(self)
-        if self._state is BODY and self._unread.data:
+        if self._state is BODY and unread.data:
             self._process()
 
     def failed(self, bug: Exception) -> None:
@@ -233,33 +230,38 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _read_head(self) -> None:
         """Read a head, where it is whole."""
-        begins = not self._unread.has_begun
         refused = self._judge.read()
         if refused is not None:
             self._end(refused)
-        elif begins and self._unread.head is None:
+        elif self._unread.head is None and self._unread.begins:
             self.deadline = self._site.clock.after(self._site.policy.limits.head_timeout_s)
 
     def _decide(self) -> None:
         """Have the head that was read judged, and begin its exchange."""
         self.deadline = self._site.clock.after(CHECK_S)
         self._reading.begin_request()
+        self._exchange = self._judge.follow(self, (self._reading, self._writing)) or self._admitted()
+        if self._exchange is not None and self._state is HEAD:
+            self._request_ended()
+            self._site.turn.go_on(self)
+
+    def _admitted(self) -> Exchange | None:
+        """The exchange of a head that is judged anew, where it is let in."""
         relay, head, admit = self._judge.judge()
         if admit is None:
             self._end(relay)
-            return
+            return None
         body, begun = self._unread.whole_body(head), exchange_for(admit.route)
         exchange = begun(self._site, self, self._reading, self._writing, relay, head, admit, body)
-        self._exchange = exchange
         if body is None:
+            self._exchange = exchange
             self._state = CLIENT_MOVES[self._state][BODY]
             exchange.begin()
-        else:
-            self._request_ended()
+        return exchange
 
     def _take_content(self, data: bytes | memoryview) -> None:
         exchange = self._exchange
-        assert exchange is not None
+        assert isinstance(exchange, Exchange)
         self._unread.data = exchange.take(data) + self._unread.data
         if exchange.relay.request_read:
             self._request_ended()
@@ -273,21 +275,22 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     # -- the end of an exchange, and of the connection
 
-    def _end(self, relay: Relay) -> None:
+    def _end(self, over: Relay | PlannedExchange) -> None:
         """The only end of an exchange, of a refused head too: its record is written, and its client goes on."""
         self._exchange = None
-        self._site.finished(relay)
+        self._site.finished(over)
         if self._state is not CLOSED:  # else none is there to be told
-            self._go_on(relay)
-        self._site.explain(relay)
+            self._go_on(over)
+        if isinstance(over, Relay):
+            self._site.explain(over)
 
-    def _go_on(self, relay: Relay) -> None:
+    def _go_on(self, over: Relay | PlannedExchange) -> None:
         """Answer what has ended, where that is ours to do, and go on with the connection or end it."""
-        then = relay.then
-        whole = then is GO_ON or (then is OURS and relay.request_read and relay.record.keep_alive)
+        then = over.then
+        whole = then is GO_ON or (then is OURS and over.request_read and over.record.keep_alive)
         stays = whole and not self._ended and not self._site.ends(self._judge.arrival.kind)
-        if then is OURS:
-            self._writing.write([self._site.own_answer(relay, close=not stays)])
+        if then is OURS and isinstance(over, Relay):
+            self._writing.write([self._site.own_answer(over, close=not stays)])
         if stays:
             self._next_head()
         elif then is CUT:

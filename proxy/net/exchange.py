@@ -126,6 +126,10 @@ class Exchange:
             self._writing.write([CONTINUE])
         self._settle()
 
+    def adopt(self, upstream: UpstreamConnection) -> None:
+        """``upstream`` is lent to this, and its relay knows what that has."""
+        self._whole, self._upstream = None, upstream
+
     def take(self, data: Piece) -> bytes:
         """What comes behind the head; gives back what lies behind the content. The exchange may be over by then."""
         relay, content = self.relay, self._content
@@ -183,10 +187,13 @@ class Exchange:
 
     # -- the turn
 
-    def step(self) -> None:
-        """Judge what is here whole, tell the relay of a verdict or pass on an answer, and do what it wants by then."""
-        relay = self.relay
-        whole, incoming = self._whole, self._incoming
+    def step(self) -> Relay | None:
+        """Judge what is here whole, tell the relay of a verdict or pass on an answer, and do what it wants by then.
+        Gives the relay where the exchange is over.
+        """
+        relay, whole, incoming = self.relay, self._whole, self._incoming
+        if relay.then is not None:
+            return relay
         if whole is not None:
             self._whole = None
             relay.whole(whole)
@@ -200,6 +207,7 @@ class Exchange:
             if self._ticket is not None and 200 <= relay.record.status < 300:
                 self._ticket.delivered(relay.record.status)
         self._settle()
+        return None
 
     def _settle(self) -> None:
         """Do what the relay wants after an event, until it wants no more. A ticket may answer within."""
@@ -254,12 +262,10 @@ class Exchange:
     # -- duplicates
 
     def _claim(self) -> None:
-        relay = self.relay
-        rule = relay.admit.route.duplicates
+        relay, rule = self.relay, self.relay.admit.route.duplicates
         assert rule is not None
         # The record's id will not do: that of a trusted proxy may come twice, and one owner may claim again and again.
-        owner = self._site.new_request_id()
-        until = relay.started + rule.patience_s
+        owner, until = self._site.new_request_id(), relay.started + rule.patience_s
         self._ticket = Ticket(self._site.duplicates, rule, relay.keys, self._claim_told, owner=owner, until=until)
         self._ticket.ask()
 
@@ -279,11 +285,9 @@ class Exchange:
         if connection is not None:
             self._connected(connection)
             return
-        waited_s = site.clock.now() - relay.started
         preface = header_for(relay.admit.client, self._writing.local_address) if route.sends_proxy else b""
-        patience_s = max(route.patience_s(waited_s), RETRY_S) if relay.may_wait else 0.0
-        ready, failed = self._dialled, self._unreachable
-        dial = Dial(route.upstream, patience_s=patience_s, ready=ready, failed=failed, preface=preface)
+        wait_s = max(route.patience_s(site.clock.now() - relay.started), RETRY_S) if relay.may_wait else 0.0
+        dial = Dial(route.upstream, patience_s=wait_s, ready=self._dialled, failed=self._unreachable, preface=preface)
         self._dial = site.pool.dial(dial)
         if relay.request is RECEIVING:
             self._reading.pause(Pause.CONNECT)

@@ -119,11 +119,12 @@ class Reading:
 class Writing:
     """What a client is told, and whether it takes it: it stalls when nothing moves while the buffer is too full."""
 
-    __slots__ = ("_bytes", "_since", "secure", "transport")
+    __slots__ = ("_bytes", "_since", "is_stalled", "secure", "transport")
 
     def __init__(self, *, secure: bool) -> None:
         self.secure = secure
         self.transport: asyncio.Transport | None = None
+        self.is_stalled = False  # whether the peer is behind
         self._since = 0.0
         self._bytes = 0
 
@@ -164,19 +165,15 @@ class Writing:
         """Bytes that were written and have not reached the kernel."""
         return self.transport.get_write_buffer_size() if self.transport is not None else 0
 
-    @property
-    def is_stalled(self) -> bool:
-        """Whether the peer is behind."""
-        return self._since > 0
-
     def stalled(self, now: float) -> None:
         """From ``now`` on the peer is behind."""
+        self.is_stalled = True
         self._since = now
         self._bytes = self.unwritten
 
     def flows(self) -> None:
         """The peer has caught up."""
-        self._since = 0.0
+        self.is_stalled = False
 
     def is_late(self, now: float, timeout_s: float) -> bool:
         """Whether it has taken nothing for ``timeout_s``; to be asked again and again."""

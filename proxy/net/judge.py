@@ -9,26 +9,41 @@ connection's.
 from __future__ import annotations
 
 from proxy.core.addresses import Peer
-from proxy.core.exchange import Admit, Reject, decide
+from proxy.core.exchange import Admit, Reject, decide, lets_in
 from proxy.core.forwarding import clean_request_id
 from proxy.core.head_forms import RequestStream
 from proxy.core.keeping import KeepingRelay
 from proxy.core.particulars import Arrival, note_decision
-from proxy.core.policy import Policy
+from proxy.core.plan import DeliveryPlan, plan_of
+from proxy.core.policy import Policy, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Relay
 from proxy.core.setup_faults import plain_fault
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
 from proxy.net.certificate import NO_NAMES
+from proxy.net.flow import Reading, Writing
+from proxy.net.planned import PlannedExchange
 from proxy.net.site import Site
+from proxy.net.turn import Ready
 from proxy.reasons import Reason
 
 
 class HeadJudge:
     """The judge of one connection's heads."""
 
-    __slots__ = ("_judged_by", "_named", "_peer", "_secure", "_site", "_unread", "arrival", "names", "served")
+    __slots__ = (
+        "_judged_by",
+        "_let_in",
+        "_named",
+        "_peer",
+        "_secure",
+        "_site",
+        "_unread",
+        "arrival",
+        "names",
+        "served",
+    )
 
     def __init__(self, site: Site, peer: Peer, unread: RequestStream, *, secure: bool, named: bool, kind: int) -> None:
         """As ``ClientConnection`` is told; ``unread`` is what was sent and not used yet."""
@@ -38,6 +53,7 @@ class HeadJudge:
         self._secure = secure
         self._named = named
         self._judged_by: Policy | None = None
+        self._let_in: Route | None = None  # of that policy: the one that has let the address in
         self.arrival = Arrival(peer.text, secure=secure, kind=kind)
         self.names = NO_NAMES  # of the client's verified certificate
         self.served = 0  # requests that were judged
@@ -50,6 +66,48 @@ class HeadJudge:
             return self.refuse(error)
         return None
 
+    def follow(self, client: Ready, flow: tuple[Reading, Writing]) -> PlannedExchange | None:
+        """The exchange of the head that was taken off, where that has a plan and its body is here; else None, and the
+        head is to be judged.
+        """
+        site, unread, arrival = self._site, self._unread, self.arrival
+        head, data = unread.head, unread.data
+        assert head is not None
+        plan, size = head.plan, head.content_length
+        if not isinstance(plan, DeliveryPlan) or size is None or len(data) < size or not self._may_follow(plan):
+            return None
+        wall = site.clock.wall()
+        verification = plan.begin(head, wall)
+        if verification is None:
+            return None
+        self.served += 1
+        record = plan.record(site.new_request_id(), wall, arrival, self._peer.text, head)
+        record.keep_alive = head.keep_alive and self.served < plan.policy.server.max_requests_per_connection
+        unread.head, unread.data = None, data[size:]
+        sender = self._peer, arrival
+        return PlannedExchange(
+            site, client, flow, sender, plan, record, head, verification, data[:size], site.clock.now()
+        )
+
+    def _may_follow(self, plan: DeliveryPlan) -> bool:
+        """Whether this connection, and the moment, are ones for which ``plan`` is."""
+        site, arrival = self._site, self.arrival
+        self._meet(site.policy)
+        if arrival.trusted or plan.policy is not site.policy or site.lacks(plan.route, arrival.kind):
+            return False
+        if self._let_in is not plan.route:
+            if not lets_in(plan.route, self._peer):
+                return False
+            self._let_in = plan.route
+        return site.capture is None or not site.capture.wants(site.clock.now())
+
+    def _meet(self, policy: Policy) -> None:
+        """Heads are judged by ``policy`` from now on."""
+        if policy is not self._judged_by:
+            self._judged_by = policy
+            self._let_in = None
+            self.arrival.trusted = not self._named and self._peer in policy.trusted_proxies
+
     def judge(self) -> tuple[Relay, RequestHead, Admit | None]:
         """What was decided about the head that was taken off: where it is not admitted, its exchange is over."""
         site, arrival = self._site, self.arrival
@@ -58,9 +116,7 @@ class HeadJudge:
         policy = site.policy
         wall = site.clock.wall()
         self.served += 1
-        if policy is not self._judged_by:
-            self._judged_by = policy
-            arrival.trusted = not self._named and self._peer in policy.trusted_proxies
+        self._meet(policy)
         decision = decide(
             head, self._peer, policy, site.table, wall, trusted=arrival.trusted, names=self.names, rates=site.rates
         )
@@ -68,7 +124,7 @@ class HeadJudge:
             if lacking := site.lacks(decision.route, arrival.kind):
                 decision = Reject(Reason.OVERLOADED, decision.client, decision.route, detail=lacking)
             elif not head.again:
-                site.heads.learn(head, decision.route.path)
+                self._learn(policy, head, decision)
         elif decision.fault is not None:
             site.note(decision.fault, decision.client.text)
         given = clean_request_id(head.values.get(b"x-request-id")) if arrival.trusted else None
@@ -88,6 +144,11 @@ class HeadJudge:
         else:
             return relay, head, decision
         return relay, head, None
+
+    def _learn(self, policy: Policy, head: RequestHead, admit: Admit) -> None:
+        form = self._site.heads.learn(head, admit.route.path)
+        if form is not None and not self.arrival.trusted:
+            form.plan = plan_of(policy, admit, head)
 
     def _turn_away(self, relay: Relay, head: RequestHead, reject: Reject) -> None:
         relay.refused(head, reject)

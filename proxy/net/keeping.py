@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from proxy.core.exchange import Reject
 from proxy.core.keeping import KeepingRelay
 from proxy.core.policy import SPARE_S, Route
-from proxy.core.relay import DIALING, RECEIVING, STORING
+from proxy.core.relay import DIALING, RECEIVING, STORING, Relay
 from proxy.core.schemes import ANSWER_S
 from proxy.http1 import ResponseHead
 from proxy.net.duplicates import Ticket
@@ -46,7 +46,7 @@ class PacedExchange(Exchange):
         self._is_let = True
         self._site.turn.go_on(self._client)
 
-    def step(self) -> None:
+    def step(self) -> Relay | None:
         """Take the turn that has come, and do what an exchange does."""
         if self._is_let:
             self._is_let = False
@@ -54,7 +54,7 @@ class PacedExchange(Exchange):
             self._go()
             if self._dial is None:
                 self._reading.resume(Pause.CONNECT)
-        Exchange.step(self)
+        return Exchange.step(self)
 
     def check(self, now: float) -> None:
         """Judge the deadlines; called once a second."""

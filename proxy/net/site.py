@@ -46,6 +46,22 @@ class ExchangeLog(Protocol):
         """Write one line; never blocks."""
 
 
+class Finished(Protocol):
+    """What tells of an exchange that has ended: its relay, or a delivery that went by its plan."""
+
+    @property
+    def record(self) -> ExchangeRecord:
+        """What is known of it."""
+
+    @property
+    def started(self) -> float:
+        """When it began, in monotonic seconds."""
+
+    @property
+    def suspect(self) -> Reason | None:
+        """Whose cause is to be looked for."""
+
+
 class CauseFinder(Protocol):
     """Finds out why a delivery was refused."""
 
@@ -70,8 +86,11 @@ class Recorder(Protocol):
     ) -> Relay:
         """The relay of an exchange with a head, or with ``data`` that is none; ``keeps`` where it may be kept."""
 
-    def keep(self, relay: Relay) -> None:
-        """The exchange of that relay has ended; never blocks."""
+    def wants(self, now: float) -> bool:
+        """Whether an exchange that begins now may be one that is kept."""
+
+    def keep(self, over: Finished) -> None:
+        """An exchange has ended; never blocks."""
 
 
 class DeliveryQueue(Protocol):
@@ -249,14 +268,14 @@ class Site:
         refusal = self.refusal(record.reason, close=close, status=record.status, allow=allow, retry_s=retry_s)
         return refusal.write(request_id, self.clock.date, head_only=head_only)
 
-    def finished(self, relay: Relay) -> None:
+    def finished(self, over: Finished) -> None:
         """An exchange has ended: count it, and write its line, or leave that to ``explain`` where it has a suspect."""
-        relay.record.duration_s = self.clock.now() - relay.started
-        self.metrics.exchange(relay.record)
-        if relay.suspect is None:
-            self.log.write(relay.record)
+        over.record.duration_s = self.clock.now() - over.started
+        self.metrics.exchange(over.record)
+        if over.suspect is None:
+            self.log.write(over.record)
         if self.capture is not None:
-            self.capture.keep(relay)
+            self.capture.keep(over)
 
     def explain(self, relay: Relay) -> None:
         """Find out, for the operator alone, why the route of ``relay`` refused it or would have: after the answer. Its

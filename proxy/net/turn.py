@@ -1,10 +1,10 @@
 """``Turn``: what one look at the kernel has brought, taken step by step and not connection by connection.
 
-An exchange is some 5,000 byte codes in 90 functions: more than a processor's first caches and its branch predictor
-hold, so each exchange finds them filled with the end of the one before it. Where all heads that have come are read in a
-row, then all are judged, and so on, each step stays warm: with ten and more at once an exchange costs a quarter less.
-(Packet processors call it vectors: VPP, fd.io.) Nothing waits for it: a turn runs before the loop looks at the kernel
-again, and what it wrote is sent right behind it.
+An exchange is thousands of byte codes in a hundred functions, and a hash of its body: more than a processor's first
+caches and its branch predictor hold, so each exchange finds them filled with the end of the one before it. Where all
+heads that have come are read in a row, then all are judged, and so on, each step stays warm: with ten and more at once
+an exchange costs a quarter less. (Packet processors call it vectors: VPP, fd.io.) Nothing waits for it: a turn runs
+before the loop looks at the kernel again, and what it wrote is sent right behind it.
 
 Within a turn no call of a transport, a timer or a signal comes between two steps of one exchange; only other
 exchanges' steps do.

@@ -103,8 +103,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.endpoint = endpoint
         self.endpoint_text = str(endpoint)
         self._secure = endpoint.secure
-        self.writable = True
-        self.reading_paused = False
+        self.writable, self.reading_paused = True, False
         self._sock = sock
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
@@ -115,13 +114,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._owner = owner
         self._transport: asyncio.Transport | None = None
         self._sink: AnswerSink | None = None
-        self._buffer = b""
-        self._method = b""
+        self._buffer, self._method = b"", b""
         self._interim = 0
         self._remaining: int | None = None
         self._chunked: ChunkedDecoder | None = None
-        self._complete = False  # the answer under way came after the whole request had left
-        self._reusable = False
+        self._complete = self._reusable = False  # the answer came after the whole request had left; and may another
 
     # -- asyncio's calls
 
@@ -281,10 +278,13 @@ class UpstreamConnection(asyncio.Protocol):
             self.idle_limit_s = idle_limit_s(head)
             self._reusable = self._reusable and self.idle_limit_s > 0
         self._remaining = 0 if head.framing is NONE else head.content_length
-        self._chunked = ChunkedDecoder(None) if head.framing is CHUNKED else None
-        self.state = UPSTREAM_MOVES[self.state][READING]
         sink = self._sink
-        content, ended = self._decode(rest)
+        if self._remaining == len(rest):  # it is here whole, the common case
+            content, ended = [rest] if rest else [], True
+        else:
+            self._chunked = ChunkedDecoder(None) if head.framing is CHUNKED else None
+            self.state = UPSTREAM_MOVES[self.state][READING]
+            content, ended = self._decode(rest)
         if ended:
             self._end_answer(reusable=self._reusable)
         if sink is not None:

@@ -67,8 +67,12 @@ def build_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    whose = "whose delivery: a name of `hookward providers`, or a scheme of the file"
-    add("provider", metavar="PROVIDER", nargs="?", help=whose)
+    add(
+        "provider",
+        metavar="PROVIDER",
+        nargs="?",
+        help="whose delivery: a name of `hookward providers`, or a scheme of the file",
+    )
     add("event", metavar="EVENT", nargs="?", help="which event; the most common one by default")
     add("--url", help="where to: http:// or https:// [with --config, our own listener]")
     add_secret_flags(parser)

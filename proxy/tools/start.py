@@ -48,10 +48,13 @@ def all_at_once(error: ConfigError, arguments: Words, environ: Mapping[str, str]
 
 def problems_with_user(named: OnHost) -> Iterator[Problem]:
     """What this host does not have: the user, the group."""
-    for name, find, key in ((named.user, find_user, "user"), (named.group, find_group, "group")):
+    for name, find, where in (
+        (named.user, find_user, named.where("user")),
+        (named.group, find_group, named.where("group")),
+    ):
         try:
             if name is not None:
-                find(name, named.where(key))
+                find(name, where)
         except ConfigError as error:
             yield from error.problems
 

@@ -185,7 +185,7 @@ def test_no_line_that_may_hold_a_secret_is_compared(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(module, "ne", spy)
     assert is_known(forms, lines)
-    assert len(compared) == len(lines)
+    assert len(compared) == len(lines) - 1  # what was asked for is looked up
     assert {other for one, other in compared if one in secrets} == {b""}
 
 

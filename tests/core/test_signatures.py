@@ -164,7 +164,7 @@ def test_nothing_that_a_sender_writes_raises(slug, data):
 
 
 def test_a_scheme_is_plain_data():
-    head = RequestHead(b"POST", b"/", 1, [], b"/", None, b"h", Framing.NONE, None, True, False, {})
+    head = RequestHead(b"POST", b"/", 1, [], [], b"/", None, b"h", Framing.NONE, None, True, False, {})
     assert SignatureCheck(Scheme((b"x-sig",)), (Secret("a", b"k"),)).begin(head, 0.0) is Reason.SIGNATURE_MISSING
 
 

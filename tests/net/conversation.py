@@ -69,6 +69,10 @@ class Way:
 
 @st.composite
 def ways(draw: st.DrawFn, number: int) -> Way:
+    if draw(st.booleans()):  # one that has plans
+        body = draw(st.sampled_from([BodyMode.TAIL, BodyMode.HOLD]))
+        window, hold_s = draw(st.sampled_from(WINDOWS)), draw(st.sampled_from([0.0, 5.0]))
+        return Way(b"/%d" % number, body, "signature", False, window, hold_s, False, None, None)
     proof = draw(st.sampled_from(["signature"] * 4 + ["token", "none"]))
     rule = DuplicateRule(
         remembers=draw(st.booleans()),

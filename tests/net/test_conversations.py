@@ -19,8 +19,13 @@ from dataclasses import dataclass, field
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from proxy.core.addresses import Peer
 from proxy.core.duplicates import Found, keys_of
+from proxy.core.exchange import Admit, decide
+from proxy.core.plan import plan_of
 from proxy.core.record import ExchangeRecord
+from proxy.core.request_head import read_request_head
+from proxy.errors import ProtocolError
 from proxy.reasons import Reason
 from tests.examples import examples
 from tests.net.conversation import (
@@ -44,6 +49,7 @@ from tests.net.conversation import (
 from tests.net.dialogue import HIGH, End, World
 
 PLENTY = 16 << 20
+NEIGHBOUR = Peer.of("192.0.2.250")
 NO_ANSWER = {Reason.SENDER_GONE, Reason.WRITE_TIMEOUT, Reason.DRAINED}
 
 
@@ -282,6 +288,8 @@ def test_one_exchange_in_any_order(data: st.DataObject) -> None:
         one = data.draw(asked(0, [delivery], ["", "", "forged", "framing"]), "request")
         talker = Talker(world.sender(), "192.0.2.1", [one], one.data)
         play = Play(world, [talker], [], None, [way])
+        if data.draw(st.booleans(), "a like one has come before"):
+            acquaint(world, [one])
         death = data.draw(st.sampled_from(["none", "none", "kill"]), "death")
         for move in data.draw(st.permutations(["say", "say", "say", "answer", "answer", "connect", death]), "order"):
             if move == "kill":
@@ -335,7 +343,24 @@ def set_the_stage(data: st.DataObject, world: World, drawn: list[Way]) -> Play:
             + b"Content-Length: 4000\r\n\r\n"
             + b"r" * 3999
         )
+    if data.draw(st.booleans(), "like ones have come before"):
+        acquaint(world, [one for talker in talkers for one in talker.requests])
     return Play(world, talkers, rivals, store, drawn)
+
+
+def acquaint(world: World, requests: list[Asked]) -> None:
+    """Let the site know how the heads of ``requests`` look, as if like ones had come before."""
+    policy = world.site.policy
+    for one in requests:
+        try:
+            found = read_request_head(one.data, world.site.head_limits)
+        except ProtocolError:
+            continue
+        decision = decide(found[0], NEIGHBOUR, policy, policy.table, 0.0, trusted=False) if found is not None else None
+        if found is not None and isinstance(decision, Admit):
+            form = world.site.heads.learn(found[0], decision.route.path)
+            if form is not None:
+                form.plan = plan_of(policy, decision, found[0])
 
 
 def converse(data: st.DataObject, world: World, drawn: list[Way]) -> None:

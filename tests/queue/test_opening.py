@@ -14,7 +14,7 @@ from proxy.queue.records import QueueStore
 from tests.queue.conformance import parcel
 from tests.queue.test_sqlite_store import with_store
 
-HEAD = RequestHead(b"POST", b"/", 1, [], b"/", None, b"x", Framing.NONE, None, True, False, {})
+HEAD = RequestHead(b"POST", b"/", 1, [], [], b"/", None, b"x", Framing.NONE, None, True, False, {})
 
 
 def test_what_waits_is_listed_changed_and_paused(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ class EvidenceReader:
         "_tolerance_s",
         "_width",
         "covers_body",
+        "is_bare",
         "prefix",
         "suffix",
     )
@@ -108,6 +109,10 @@ class EvidenceReader:
             self._width = WIDTHS.get(scheme.timestamp.format) if stands_beside_another(scheme) else None
         parts = compile_template(scheme.signed)
         self.prefix, self.suffix = split_at_body(parts)
+        plain = scheme.envelope is None and scheme.listing is None and scheme.timestamp is None
+        one = len(scheme.headers) == 1 and scheme.document is None and not (scheme.required or scheme.signs_url)
+        #: A head claims a signature, in one header, and nothing else.
+        self.is_bare = plain and one and not (self.prefix or self.suffix)
         self.covers_body = any(isinstance(part, Slot) and part.kind == "body" for part in parts)
 
     @property
@@ -138,6 +143,19 @@ class EvidenceReader:
         if refused is None and self._times_heads:
             refused = self._judge_time(head, context, now)
         return Evidence(signatures, context) if refused is None else refused
+
+    def read_bare(self, head: RequestHead) -> bytes | Reason:
+        """The signature in ``head``, where ``is_bare``, or why it is none."""
+        [name] = self._scheme.headers
+        if name in head.repeated:
+            return MALFORMED
+        value = head.values.get(name)
+        if not value:
+            return MISSING
+        scheme = self._scheme
+        text = value.removeprefix(scheme.prefix)
+        written = decode(scheme.encoding, text, self._size) if text != value or not scheme.prefix else None
+        return written or MALFORMED
 
     def _judge_url(self, head: RequestHead, url: bytes | None) -> Reason | None:
         if url is None:

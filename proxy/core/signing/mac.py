@@ -89,24 +89,23 @@ Live = tuple[str, Hash]
 class MacVerification(Verification):
     """One body against all signatures and all live secrets, with a running digest for each of these."""
 
-    __slots__ = ("_live", "_running", "_signatures", "_suffix")
+    __slots__ = ("_running", "_signatures", "_suffix")
 
     def __init__(self, live: Sequence[Live], signatures: list[bytes], prefix: bytes, suffix: bytes) -> None:
-        self._live = live
-        self._running = [key.copy() for _, key in live]
+        self._running = [(name, key.copy()) for name, key in live]
         self._signatures = signatures
         self._suffix = suffix
         if prefix:
-            for running in self._running:
+            for _, running in self._running:
                 running.update(prefix)
 
     def update(self, chunk: Piece) -> None:
-        for running in self._running:
+        for _, running in self._running:
             running.update(chunk)
 
     def finish(self) -> str | Reason:
         matched: str | None = None
-        for (name, _), running in zip(self._live, self._running, strict=True):
+        for name, running in self._running:
             if self._suffix:
                 running.update(self._suffix)
             expected = running.digest()
@@ -119,7 +118,7 @@ class MacVerification(Verification):
     def marks(self) -> list[bytes]:
         """The MACs that matched, of all secrets: a signature can be left out when a delivery is replayed."""
         # Computed again, and only where it is asked for: the verdict itself has no time for it.
-        macs = [running.digest() for running in self._running]
+        macs = [running.digest() for _, running in self._running]
         return [mac for mac in macs if any(hmac.compare_digest(mac, signature) for signature in self._signatures)]
 
 
@@ -136,11 +135,11 @@ class TransformedVerification(MacVerification):
         self._transforms: list[Transform | None] = [make_transform(form) for form in forms for _ in live]
 
     def update(self, chunk: Piece) -> None:
-        for running, transform in zip(self._running, self._transforms, strict=True):
+        for (_, running), transform in zip(self._running, self._transforms, strict=True):
             running.update(chunk if transform is None else transform.feed(bytes(chunk)))
 
     def finish(self) -> str | Reason:
-        for running, transform in zip(self._running, self._transforms, strict=True):
+        for (_, running), transform in zip(self._running, self._transforms, strict=True):
             if transform is not None:
                 running.update(transform.finish())
         return super().finish()
@@ -192,7 +191,7 @@ class HeadVerification(MacVerification):
 class MacPlan:
     """A scheme with its keys, ready for requests."""
 
-    __slots__ = ("_dated", "_forms", "_keys", "_live", "_make", "_reader")
+    __slots__ = ("_dated", "_forms", "_is_bare", "_keys", "_live", "_make", "_reader")
 
     whole_body = False
 
@@ -212,10 +211,15 @@ class MacPlan:
             self._make = partial(ShapedVerification, (scheme.opening, b""))
         elif scheme.json_body:
             self._make = partial(ShapedVerification, (b"{[", b"}]"))
+        whole = self._make is MacVerification and self._forms == RAW_ONLY
+        self._is_bare = reader.is_bare and whole and not self._dated
 
     def begin(self, head: RequestHead, now: float) -> Verification | Reason:
         """The check of the body that follows ``head``, or why there is nothing to check."""
         reader = self._reader
+        if self._is_bare:
+            signature = reader.read_bare(head)
+            return signature if isinstance(signature, Reason) else MacVerification(self._live, [signature], b"", b"")
         evidence = reader.read(head, now)
         if isinstance(evidence, Reason):
             return evidence

@@ -30,7 +30,7 @@ from proxy.core.signing.parsed import HMAC_DIGESTS
 from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, Claims, Document, Listing, Method, Scheme
 from proxy.core.signing.template import DOCUMENT_SLOTS, Context, Slot, compile_template
 from proxy.core.tokens import TokenKind
-from proxy.http1 import Framing, RequestHead, field
+from proxy.http1 import Framing, RequestHead
 from proxy.reasons import Reason
 from proxy.values import frozen
 
@@ -65,8 +65,6 @@ def sign(
         raise ValueError(f"{provider.title} writes its signature into the body: send a body that has it")
     if not plays_key(provider):
         raise ValueError(f"{provider.title} signs with a private key, which only the provider has")
-    if scheme.claims is not None and not scheme.headers:
-        raise ValueError("the token of this provider is the body itself")
     if scheme.claims is not None:
         return _claim_fields(scheme, scheme.claims, secret, url=url, body=body, now=now)
     return _Delivery(scheme, url, method, dict(headers)).sign(secret, body, now, message_id)
@@ -125,8 +123,7 @@ class _Delivery:
         out: list[bytes] = []
         for one in parts:
             if isinstance(one, Slot) and one.kind == "body":
-                transform = make_transform(self._scheme.body_forms[0])
-                out.append(body if transform is None else transform.feed(body) + transform.finish())
+                out.append(self._transformed(body))
                 continue
             value = context.render((one,))
             if isinstance(value, Reason):
@@ -144,6 +141,10 @@ class _Delivery:
         slots = [slot for slot in parts if isinstance(slot, Slot) and slot.kind in DOCUMENT_SLOTS]
         return {(slot.kind, slot.name): part.slot(slot, self._url) or b"" for slot in slots}
 
+    def _transformed(self, body: bytes) -> bytes:
+        transform = make_transform(self._scheme.body_forms[0])
+        return body if transform is None else transform.feed(body) + transform.finish()
+
     def _head(self) -> RequestHead:
         parts = urlsplit(self._url)
         path, query = parts.path or b"/", parts.query
@@ -152,7 +153,8 @@ class _Delivery:
             method=self._method,
             target=path + (b"?" + query if query else b""),
             minor=1,
-            fields=[field(name, value) for name, value in values.items()],
+            names=[name.lower() for name in values],
+            lines=[b"%b: %b" % pair for pair in values.items()],
             path=path,
             query=query or None,
             host=parts.netloc,
@@ -191,8 +193,10 @@ def _list_items(listing: Listing, signature: bytes, stamp: bytes, items: dict[by
 
 
 def _claim_fields(scheme: Scheme, claims: Claims, secret: bytes, *, url: str, body: bytes, now: float) -> Fields:
+    if scheme.method is not Method.JWT or not scheme.headers:
+        raise ValueError("the token of this provider is the body itself")
     key_id, key = scheme.split_key(secret)
-    content: Node = {"iat": int(now), "nbf": int(now), "exp": int(now) + _TOKEN_LIFE_S}
+    content: dict[str, object] = {"iat": int(now), "nbf": int(now), "exp": int(now) + _TOKEN_LIFE_S}
     if claims.body is not None and (body or not claims.body_optional):
         content[claims.body] = encode(claims.body_encoding, hashlib.sha256(body).digest()).decode("ascii")
     if claims.url is not None:
