@@ -49,22 +49,15 @@ _OTHER_TEXTS = (
 
 
 @frozen
-class _Form:
-    """How the value of a signature's header is written, as far as that can be seen."""
-
-    prefix: bytes
-    encoding: Encoding
-    algorithm: str
-
-
-@frozen
 class _Single:
     """The first signature's header that came, where its value is one signature of a form that we know."""
 
     scheme: Scheme
     header: str
     value: bytes
-    form: _Form
+    prefix: bytes
+    encoding: Encoding
+    algorithm: str
 
 
 def _value(trial: Trial) -> tuple[Scheme, bytes, bytes] | None:
@@ -77,8 +70,8 @@ def _value(trial: Trial) -> tuple[Scheme, bytes, bytes] | None:
     return None
 
 
-def _form_of(scheme: Scheme, value: bytes) -> _Form | None:
-    """The form of a value that is one signature; None where it is a list, or nothing that we know."""
+def _form_of(scheme: Scheme, value: bytes) -> tuple[bytes, Encoding, str] | None:
+    """Prefix, encoding and digest of a value that is one signature; None of a list, or of nothing that we know."""
     if scheme.claims is not None or scheme.envelope is not None:
         return None
     own = scheme.prefix if scheme.prefix and value.startswith(scheme.prefix) else None
@@ -88,14 +81,14 @@ def _form_of(scheme: Scheme, value: bytes) -> _Form | None:
     for encoding in (Encoding.HEX, Encoding.HEX_ANY_CASE, Encoding.BASE64, Encoding.BASE64URL):
         signature = decode(encoding, text, None)
         if signature is not None and len(signature) in _DIGESTS:
-            return _Form(prefix, encoding, _DIGESTS[len(signature)])
+            return prefix, encoding, _DIGESTS[len(signature)]
     return None
 
 
 def _single(trial: Trial) -> _Single | None:
     found = _value(trial)
     form = _form_of(found[0], found[2]) if found is not None else None
-    return None if found is None or form is None else _Single(found[0], _shown(found[1]), found[2], form)
+    return None if found is None or form is None else _Single(found[0], _shown(found[1]), found[2], *form)
 
 
 @cause(
@@ -176,7 +169,7 @@ def _wrong_constant(trial: Trial) -> Facts | None:
 )
 def _sha1_value(trial: Trial) -> Facts | None:
     found = _single(trial)
-    if found is None or found.form.algorithm != "sha1" or found.scheme.algorithm == "sha1":
+    if found is None or found.algorithm != "sha1" or found.scheme.algorithm == "sha1":
         return None
     return {"header": found.header, "algorithm": _digest(found.scheme.algorithm)}
 
@@ -189,10 +182,10 @@ def _sha1_value(trial: Trial) -> Facts | None:
 )
 def _other_digest(trial: Trial) -> Facts | None:
     found = _single(trial)
-    if found is None or found.form.algorithm == found.scheme.algorithm or found.scheme.listing is not None:
+    if found is None or found.algorithm == found.scheme.algorithm or found.scheme.listing is not None:
         return None
     wanted = _digest(found.scheme.algorithm)
-    return {"header": found.header, "other": _digest(found.form.algorithm), "algorithm": wanted}
+    return {"header": found.header, "other": _digest(found.algorithm), "algorithm": wanted}
 
 
 @cause(
@@ -203,10 +196,10 @@ def _other_digest(trial: Trial) -> Facts | None:
 )
 def _other_encoding(trial: Trial) -> Facts | None:
     found = _single(trial)
-    if found is None or found.form.algorithm != found.scheme.algorithm or found.scheme.listing is not None:
+    if found is None or found.algorithm != found.scheme.algorithm or found.scheme.listing is not None:
         return None
-    came, wanted = found.form.encoding, found.scheme.encoding
-    if decode(wanted, found.value[len(found.form.prefix) :], signature_size(found.scheme)) is not None:
+    came, wanted = found.encoding, found.scheme.encoding
+    if decode(wanted, found.value[len(found.prefix) :], signature_size(found.scheme)) is not None:
         return None
     other = "hex in capitals" if came in _HEX and wanted in _HEX else _WRITTEN[came]
     return {"header": found.header, "other": other, "encoding": _WRITTEN[wanted]}
@@ -220,7 +213,7 @@ def _other_encoding(trial: Trial) -> Facts | None:
 )
 def _other_prefix(trial: Trial) -> Facts | None:
     found = _single(trial)
-    if found is None or found.scheme.listing is not None or found.form.prefix == found.scheme.prefix:
+    if found is None or found.scheme.listing is not None or found.prefix == found.scheme.prefix:
         return None
     wanted = _shown(found.scheme.prefix)
     return {"header": found.header, "wanted": f'"{wanted}"' if wanted else "nothing"}

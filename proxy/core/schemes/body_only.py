@@ -25,8 +25,6 @@ from proxy.core.schemes.provider import (
 from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import Encoding, Listing, SecretForm
 
-HEX_ANY_CASE = Encoding.HEX_ANY_CASE
-
 #: The app secret also signs what the browser of each user holds (``signed_request``, the cookie ``fbsr_``).
 _META = Scheme((b"x-hub-signature-256",), prefix=b"sha256=", opening=b"{")
 _META_DOCS = "https://developers.facebook.com/docs/graph-api/webhooks/getting-started"
@@ -157,7 +155,7 @@ PROVIDERS = (
     Provider(
         "gocardless",
         "https://developer.gocardless.com",
-        Scheme((b"webhook-signature",), encoding=HEX_ANY_CASE),
+        Scheme((b"webhook-signature",), encoding=Encoding.HEX_ANY_CASE),
         title="GoCardless",
     ),
     chosen(
@@ -215,7 +213,7 @@ PROVIDERS = (
     Provider(
         "notion",
         "https://developers.notion.com/reference/webhooks",
-        Scheme((b"x-notion-signature",), prefix=b"sha256=", encoding=HEX_ANY_CASE),
+        Scheme((b"x-notion-signature",), prefix=b"sha256=", encoding=Encoding.HEX_ANY_CASE),
         note="The key is the verification token.",
         event_place="type",
     ),

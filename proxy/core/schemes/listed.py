@@ -14,7 +14,6 @@ from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import BodyForm, Encoding, Listing, Method, SecretForm, TimeFormat, Timestamp
 
 MILLISECONDS = TimeFormat.MILLISECONDS
-UNSURE = TimeFormat.SECONDS_OR_MILLISECONDS
 
 _T_S = Listing(timestamp=b"t", signature=b"s")
 _T_V0 = Listing(timestamp=b"t", signature=b"v0")
@@ -83,7 +82,7 @@ _TIMED = (
             (b"x-signature",),
             signed="id:{param:data.id};request-id:{header:x-request-id};ts:{timestamp};",
             listing=Listing(timestamp=b"ts"),
-            timestamp=Timestamp(format=UNSURE, tolerance_s=None),
+            timestamp=Timestamp(format=TimeFormat.SECONDS_OR_MILLISECONDS, tolerance_s=None),
         ),
         delivery_header=b"x-request-id",
         note="Nothing covers the body: fetch the object by its id before you believe what it says. The time is signed, "

@@ -9,7 +9,6 @@ from proxy.core.signatures import Scheme
 from proxy.core.signing.scheme import BodyForm, Listing, TimeFormat, Timestamp
 
 MILLISECONDS = TimeFormat.MILLISECONDS
-UNSURE = TimeFormat.SECONDS_OR_MILLISECONDS
 
 _v0 = partial(Scheme, signed="v0:{timestamp}:{body}", prefix=b"v0=")
 
@@ -70,7 +69,9 @@ PROVIDERS = (
         "lob",
         "https://docs.lob.com",
         Scheme(
-            (b"lob-signature",), signed="{timestamp}.{body}", timestamp=Timestamp(b"lob-signature-timestamp", UNSURE)
+            (b"lob-signature",),
+            signed="{timestamp}.{body}",
+            timestamp=Timestamp(b"lob-signature-timestamp", TimeFormat.SECONDS_OR_MILLISECONDS),
         ),
     ),
     Provider(
