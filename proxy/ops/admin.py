@@ -66,7 +66,7 @@ class Status(Protocol):
 
 
 class AdminServer(HttpServer):
-    """The listener and its connections."""
+    """The admin listener and its connections."""
 
     def __init__(self, status: Status, hosts: frozenset[str] = frozenset()) -> None:
         """``hosts`` are names (lower case) the admin listener answers to, besides those of loopback."""
@@ -140,13 +140,13 @@ async def _status(status: Status, _request: Request) -> Answer:
 _PAGES = {"GET /livez": _livez, "GET /readyz": _readyz, "GET /metrics": _metrics, "GET /status": _status}
 
 
-MODE = 0o600
+_MODE = 0o600
 #: A query with its body, or a delivery that was edited before it is replayed.
 MAX_CONTENT = 32 * 1024 * 1024
 
 
 class PrivateSocket:
-    """One worker's. ``process`` is the id that the operator knows: the supervisor's, where there is one."""
+    """A worker's private socket. ``process`` is the id that the operator knows: the supervisor's, where there is one."""
 
     def __init__(self, process: int) -> None:
         self.process = process
@@ -206,7 +206,7 @@ def _bind(folder: str, name: str) -> BoundSocket:
             raise PermissionError(errno.EPERM, "the folder is another user's")
     for end in find([place]):
         _remove_left_over(end.path)
-    return listen_unix(f"{place}/{name}", MODE)
+    return listen_unix(f"{place}/{name}", _MODE)
 
 
 def _remove_left_over(path: str) -> None:

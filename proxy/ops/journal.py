@@ -217,7 +217,7 @@ def _write_where_there_is_room(descriptor: int, data: memoryview) -> int:
     return os.write(descriptor, data[: select.PIPE_BUF])
 
 
-def take_over() -> StandardError | None:
+def take_over_standard_error() -> StandardError | None:
     """Let ``sys.stderr`` be one of these; None where it is none of the process's own (a test's)."""
     if isinstance(sys.stderr, StandardError):
         return sys.stderr
@@ -228,6 +228,6 @@ def take_over() -> StandardError | None:
     return found
 
 
-def dropped() -> int:
+def dropped_lines() -> int:
     """How many lines of standard error this process has dropped since the start."""
     return sys.stderr.dropped if isinstance(sys.stderr, StandardError) else 0

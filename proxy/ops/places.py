@@ -114,9 +114,9 @@ class SocketStore:
 
 
 #: Set by the old process for the new one only.
-VARIABLE = "HOOKWARD_HANDOVER"
+HANDOVER_VARIABLE = "HOOKWARD_HANDOVER"
 #: A new process that does not serve by then never will.
-PATIENCE_S = 60.0
+HANDOVER_S = 60.0
 
 _READY = b"ready\n"
 
@@ -133,7 +133,7 @@ class NewProcess:
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - our own command line
                     command,
-                    env={**environ, VARIABLE: json.dumps(message)},
+                    env={**environ, HANDOVER_VARIABLE: json.dumps(message)},
                     pass_fds=[theirs.fileno(), *(bound.sock.fileno() for _, bound in held)],
                 )
             except OSError:
@@ -210,7 +210,7 @@ class OldProcess:
 
 def receive(environ: MutableMapping[str, str]) -> OldProcess | None:
     """What was handed to this process, if anything; the variable is removed, so that no child takes it for its own."""
-    text = environ.pop(VARIABLE, "")
+    text = environ.pop(HANDOVER_VARIABLE, "")
     if not text:
         return None
     try:
@@ -219,7 +219,7 @@ def receive(environ: MutableMapping[str, str]) -> OldProcess | None:
         channel = socket.socket(fileno=_closed_on_exec(message["channel"]))
     except (ValueError, KeyError, TypeError, OSError, Mistake):
         mend = "it is set by a running hookward for the process that replaces it: unset it"
-        raise ConfigError.of(VARIABLE, "does not name sockets that were handed over", mend) from None
+        raise ConfigError.of(HANDOVER_VARIABLE, "does not name sockets that were handed over", mend) from None
     return OldProcess(held, channel)
 
 

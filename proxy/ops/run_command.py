@@ -23,7 +23,7 @@ from proxy.errors import ConfigError, HookwardError
 from proxy.net.apart import SWITCH_S
 from proxy.net.clock import Clock
 from proxy.ops.admin import import_console
-from proxy.ops.journal import log, open_journal, take_over
+from proxy.ops.journal import log, open_journal, take_over_standard_error
 from proxy.ops.notify import Notifier
 from proxy.ops.places import UMASK, Held, receive
 from proxy.ops.process import (
@@ -144,7 +144,7 @@ def serve(namespace: Words, dials: Dials | None = None) -> int:
         from proxy.tools import start
 
         raise start.all_at_once(error, namespace, environment()) from None
-    take_over()
+    take_over_standard_error()
     open_journal(launch.loaded.settings.log_level)
     import_store(launch.loaded.settings.duplicates)
     import_console(launch.loaded.settings)

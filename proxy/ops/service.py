@@ -25,7 +25,7 @@ from proxy.core.states import SERVICE_MOVES, ServiceState
 from proxy.ops import banner
 from proxy.ops.journal import log, open_journal
 from proxy.ops.notify import Notifier
-from proxy.ops.places import PATIENCE_S, Held, NewProcess, OldProcess, SocketStore, shown
+from proxy.ops.places import HANDOVER_S, Held, NewProcess, OldProcess, SocketStore, shown
 from proxy.ops.process import Call, SelectorLoop, Timer
 from proxy.ops.worker import Leave
 from proxy.values import frozen
@@ -158,7 +158,7 @@ class Service:
             return
         log.info("upgrading: process %d is to take over", new.pid)
         self._loop.add_reader(new.fileno(), self._hear_new)
-        self._patience = self._loop.call_later(PATIENCE_S, self._upgrade_failed)
+        self._patience = self._loop.call_later(HANDOVER_S, self._upgrade_failed)
 
     # -- from the engine
 

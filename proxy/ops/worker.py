@@ -38,7 +38,7 @@ from proxy.net.tls import load_certificates
 from proxy.ops import status
 from proxy.ops.admin import AdminServer, PrivateSocket, open_console
 from proxy.ops.agents import AgentParts
-from proxy.ops.journal import dropped, log
+from proxy.ops.journal import dropped_lines, log
 from proxy.ops.listeners import Listeners, OwnListeners, Services
 from proxy.ops.places import ADMIN, Held, SocketStore, become, own_places, owners_of
 from proxy.ops.renewals import Certificates, PublishedSets
@@ -304,7 +304,7 @@ class Worker:
         """The metrics of this worker, as they are now."""
         measure(self.site, self._slots, self._log.dropped, self.listeners.open)
         self.metrics.set(LOG_WITHHELD, self._log.withheld)
-        self.metrics.set(JOURNAL_DROPPED, dropped())
+        self.metrics.set(JOURNAL_DROPPED, dropped_lines())
         self._sets.measure()
         self._certificates.measure(self.metrics)
         self._agents.measure(self.metrics)

@@ -51,7 +51,8 @@ def test_a_start_imports_what_it_needs():
         import sys
         from proxy.ops import run_command
         from proxy.ops.cli import main
-        run_command.take_over = lambda: sys.exit(print(*sys.modules))  # what comes next is what is configured
+        # What comes next is what is configured.
+        run_command.take_over_standard_error = lambda: sys.exit(print(*sys.modules))
         main(["--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1"])
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -86,7 +86,7 @@ def test_lines_go_out_whole(ends: tuple[int, int]):
 
 def test_a_reader_that_is_slow_is_waited_for(tmp_path: Path):
     """Far more than a pipe holds, before anything is served."""
-    script = f"from proxy.ops.journal import take_over as take; print({LINE!r} * 10000, file=take())"
+    script = f"from proxy.ops.journal import take_over_standard_error as take; print({LINE!r} * 10000, file=take())"
     done = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, env=environment(), check=True)
     assert done.stderr.count(b"\n") == 10_001
     with (tmp_path / "file").open("wb") as file:
@@ -124,6 +124,6 @@ def test_a_file_that_standard_output_shares_is_not_written_over(tmp_path: Path):
 
 
 def test_only_the_process_own_is_taken_over(capsys: pytest.CaptureFixture[str]):
-    assert journal.take_over() is None
-    assert journal.dropped() == 0
+    assert journal.take_over_standard_error() is None
+    assert journal.dropped_lines() == 0
     del capsys

@@ -14,16 +14,16 @@ import pytest
 
 from proxy.config.endpoints import ListenAddress
 from proxy.errors import ConfigError
-from proxy.ops.places import VARIABLE, WEBHOOKS, ListenPlace, NewProcess, SocketStore, receive
+from proxy.ops.places import HANDOVER_VARIABLE, WEBHOOKS, ListenPlace, NewProcess, SocketStore, receive
 
 ROOT = str(Path(__file__).resolve().parents[2])
 ENVIRON = {**os.environ, "PYTHONPATH": ROOT}
 
 NEW = """
 import os, sys
-from proxy.ops.places import VARIABLE, receive
+from proxy.ops.places import HANDOVER_VARIABLE, receive
 old = receive(os.environ)
-assert VARIABLE not in os.environ
+assert HANDOVER_VARIABLE not in os.environ
 [(place, bound)] = old.held
 assert not os.get_inheritable(bound.sock.fileno()) and not os.get_inheritable(old.fileno())
 old.say_ready()
@@ -92,8 +92,8 @@ def test_nothing_was_left():
     ],
 )
 def test_what_nobody_has_left_is_a_mistake(text: str):
-    environ = {VARIABLE: text}
-    with pytest.raises(ConfigError, match=VARIABLE):
+    environ = {HANDOVER_VARIABLE: text}
+    with pytest.raises(ConfigError, match=HANDOVER_VARIABLE):
         receive(environ)
     assert environ == {}
 
@@ -102,4 +102,4 @@ def test_a_socket_that_does_not_listen_is_none():
     sock = socket.socket()
     one = {"fd": sock.detach(), "use": "webhooks", "place": ":1", "address": ":1", "inode": None}
     with pytest.raises(ConfigError):
-        receive({VARIABLE: json.dumps({"channel": 3, "sockets": [one]})})
+        receive({HANDOVER_VARIABLE: json.dumps({"channel": 3, "sockets": [one]})})
