@@ -146,7 +146,7 @@ MAX_CONTENT = 32 * 1024 * 1024
 
 
 class PrivateSocket:
-    """A worker's private socket. ``process`` is the id that the operator knows: the supervisor's, where there is one."""
+    """A worker's private socket. ``process`` is the id that the operator knows: the supervisor's, if there is one."""
 
     def __init__(self, process: int) -> None:
         self.process = process
