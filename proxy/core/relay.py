@@ -195,10 +195,9 @@ class Relay:
     # -- the request
 
     def whole(self, body: bytes) -> None:
-        """All of the content at once: the common case, in one step."""
+        """All of the content at once, the common case; then comes ``content_ended``."""
         REQUEST_HEARS[self.request][CONTENT]
         self.gate.keep(body)
-        self.content_ended()
 
     def content(self, piece: Piece) -> None:
         """More of the content, in the order it came; a view only while SENDING, which keeps nothing of it but copies.

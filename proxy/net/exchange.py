@@ -109,11 +109,11 @@ class Exchange:
 
     def __post_init__(self, head: RequestHead, admit: Admit) -> None:
         self._site.exchanges += 1
-        spills = self._whole is None and admit.route.body is BodyMode.HOLD
-        spill = self._site.new_spill(admit.route) if spills else None
+        whole, route = self._whole is not None, admit.route
+        spill = None if whole or route.body is not BodyMode.HOLD else self._site.new_spill(route)
         self.relay.admitted(head, admit, spill)
-        if self._whole is None:
-            self._content = ContentReader(head, admit.route.limits.max_body)
+        if not whole:
+            self._content = ContentReader(head, route.limits.max_body)
             self._incoming = IncomingBody(self._site, self._client, self._reading, self.relay, spill)
 
     # -- the client's side
@@ -179,8 +179,7 @@ class Exchange:
         if incoming is not None and (lacking := incoming.lacks(now)):
             self.refuse(Reason.OVERLOADED, lacking)
         elif not self._reading.reasons & Pause.BUDGET:
-            read = upstream is not None and not upstream.reading_paused
-            taken = upstream is None or upstream.writable
+            read, taken = upstream is not None and not upstream.reading_paused, upstream is None or upstream.writable
             over = overdue(self.relay, now, paused_s=self._reading.paused_s(now), read=read, taken=taken)
             if over is not None:
                 self.refuse(*over)
@@ -195,8 +194,12 @@ class Exchange:
         if relay.then is not None:
             return relay
         if whole is not None:
+            # A step of its own: between two parts of one exchange a hash would leave no cache as it was.
             self._whole = None
             relay.whole(whole)
+            self._site.turn.go_on(self._client)
+        elif self._content is None and not relay.request_read:
+            relay.content_ended()
         elif incoming is not None and incoming.verdict is not None:
             (verdict,), incoming.verdict = incoming.verdict, None
             relay.judged(verdict)
@@ -316,10 +319,9 @@ class Exchange:
             self._send_spilled()
 
     def _send(self) -> None:
-        relay = self.relay
-        pieces, relay.to_upstream = relay.to_upstream, []
+        pieces, self.relay.to_upstream = self.relay.to_upstream, []
         if self._upstream is not None:
-            self._upstream.send(pieces, complete=relay.answer is AWAITING)
+            self._upstream.send(pieces, complete=self.relay.answer is AWAITING)
 
     def _send_spilled(self) -> None:
         """What lies in the spill, as fast as the upstream takes it."""
@@ -347,8 +349,7 @@ class Exchange:
         if ended:
             self._upstream = None
         relay.answered(head, content, ended=ended, now=self._site.clock.now())
-        if self._reading.reasons:
-            self._reading.resume(Pause.UPSTREAM)
+        self._reading.resume(Pause.UPSTREAM)
         if relay.may_relay:
             self._site.turn.go_on(self._client)
         elif upstream is not None and not ended:

@@ -176,6 +176,7 @@ class PlannedExchange:
         # What happened is told to its relay again; what that wants by then is done.
         relay, upstream = exchange.relay, self._upstream
         relay.whole(b"")
+        relay.content_ended()
         relay.gate.received = self.record.bytes_in
         relay.connected(upstream.endpoint, upstream.endpoint_text, self._since)
         relay.wishes, relay.to_upstream = 0, []

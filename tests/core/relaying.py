@@ -269,6 +269,7 @@ class Exchange:
         if not self.given and not chunked and rng.random() < 0.5:
             self.given = len(body)
             self.relay.whole(body)
+            self.relay.content_ended()
         elif self.given < len(body):
             piece = body[self.given : self.given + rng.choice((1, 100, WINDOW, 16_384, 65_536))]
             self.given += len(piece)

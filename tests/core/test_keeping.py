@@ -41,6 +41,7 @@ def begun(rule: DeliveryRule, head=HEAD, *, observed: Reason | None = None, **ch
 def test_a_queue_keeps_before_it_connects() -> None:
     relay = begun(QUEUE)
     relay.whole(BODY)
+    relay.content_ended()
     assert relay.attempts == 0
     assert (relay.answer, relay.wishes, relay.then) == (AnswerState.STORING, 0, None)
     assert relay.body == BODY
@@ -54,6 +55,7 @@ def test_a_queue_keeps_before_it_connects() -> None:
 def test_the_sender_is_told_what_the_route_says() -> None:
     relay = begun(replace(QUEUE, accepted_status=200))
     relay.whole(BODY)
+    relay.content_ended()
     relay.stored()
     assert relay.record.status == 200
 
@@ -62,6 +64,7 @@ def test_the_sender_is_told_what_the_route_says() -> None:
 def test_what_is_not_stored_is_refused(reason: Reason) -> None:
     relay = begun(QUEUE)
     relay.whole(BODY)
+    relay.content_ended()
     relay.not_stored(reason, "store")
     assert (relay.then, relay.record.reason, relay.record.status) == (Then.ANSWER, reason, 503)
 
@@ -69,6 +72,7 @@ def test_what_is_not_stored_is_refused(reason: Reason) -> None:
 def test_what_is_forged_is_never_kept() -> None:
     relay = begun(QUEUE, FORGED)
     relay.whole(BODY)
+    relay.content_ended()
     assert relay.record.reason is Reason.SIGNATURE_MISMATCH
     assert relay.body == b""
 
@@ -76,6 +80,7 @@ def test_what_is_forged_is_never_kept() -> None:
 def test_what_is_only_observed_goes_directly() -> None:
     relay = begun(QUEUE, observed=Reason.SIGNATURE_MISSING, observe=True)
     relay.whole(BODY)
+    relay.content_ended()
     assert relay.wishes & DIAL
     relay.undelivered(Reason.UPSTREAM_UNREACHABLE, "")
     assert relay.record.reason is Reason.UPSTREAM_UNREACHABLE
@@ -84,6 +89,7 @@ def test_what_is_only_observed_goes_directly() -> None:
 def test_a_fallback_connects_first() -> None:
     relay = begun(FALLBACK)
     relay.whole(BODY)
+    relay.content_ended()
     assert relay.wishes & DIAL
     relay.wishes = 0
     relay.undelivered(Reason.UPSTREAM_UNREACHABLE, "")
@@ -97,6 +103,7 @@ def test_a_fallback_connects_first() -> None:
 def test_what_was_sent_is_kept_only_where_the_route_says_so(rule: DeliveryRule, kept: bool) -> None:
     relay = begun(rule)
     relay.whole(BODY)
+    relay.content_ended()
     relay.connected(APP, "app", NOW)
     relay.failed(Reason.UPSTREAM_RESET, "eof")
     assert (relay.answer is AnswerState.STORING) == kept
@@ -107,6 +114,7 @@ def test_what_was_sent_is_kept_only_where_the_route_says_so(rule: DeliveryRule, 
 def test_an_answer_that_breaks_off_is_not_kept() -> None:
     relay = begun(AMBIGUOUS)
     relay.whole(BODY)
+    relay.content_ended()
     relay.connected(APP, "app", NOW)
     relay.answered(ANSWERS[0], [], ended=False, now=NOW)
     relay.failed(Reason.UPSTREAM_RESET, "eof")
@@ -116,6 +124,7 @@ def test_an_answer_that_breaks_off_is_not_kept() -> None:
 def test_a_store_that_is_slow_is_told() -> None:
     relay = begun(QUEUE)
     relay.whole(BODY)
+    relay.content_ended()
     relay.undelivered(Reason.UPSTREAM_TIMEOUT, "request_timeout")
     assert (relay.record.reason, relay.record.detail, relay.record.status) == (Reason.QUEUE_FAILED, "slow", 503)
 
@@ -124,6 +133,7 @@ def test_a_store_that_is_slow_is_told() -> None:
 def test_nothing_is_stored_that_was_not_to_be(call: str) -> None:
     relay = begun(FALLBACK)
     relay.whole(BODY)
+    relay.content_ended()
     with pytest.raises(IllegalMoveError):
         relay.stored() if call == "stored" else relay.not_stored(Reason.QUEUE_FULL, "")
 

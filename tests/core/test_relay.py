@@ -48,6 +48,7 @@ def awaiting(**changed: object) -> Relay:
     """One whose request the upstream has."""
     relay = begun(**changed)
     relay.whole(BODY)
+    relay.content_ended()
     relay.wishes = 0
     relay.connected(APP, "app", NOW)
     return relay
@@ -180,6 +181,7 @@ def test_a_relay_that_breaks_a_promise_is_noticed(spoil, monkeypatch: pytest.Mon
 def test_a_delivery_from_its_head_to_its_record() -> None:
     relay = begun()
     relay.whole(BODY)
+    relay.content_ended()
     assert relay.wishes == DIAL
     assert (relay.request, relay.answer) == (RequestState.ADMITTED, AnswerState.DIALING)
     relay.wishes = 0
@@ -202,6 +204,7 @@ def test_a_delivery_from_its_head_to_its_record() -> None:
 def test_a_forgery_wishes_for_its_cause_alone() -> None:
     relay = begun(FORGED)
     relay.whole(BODY)
+    relay.content_ended()
     assert (relay.then, relay.wishes, relay.suspect) == (Then.ANSWER, 0, Reason.SIGNATURE_MISMATCH)
     assert relay.body_in_memory() == BODY
     assert relay.request_read
@@ -211,6 +214,7 @@ def test_a_forgery_wishes_for_its_cause_alone() -> None:
 def test_an_observed_forgery_goes_on_and_is_explained() -> None:
     relay = begun(FORGED, observe=True)
     relay.whole(BODY)
+    relay.content_ended()
     assert relay.wishes == DIAL
     assert relay.body_in_memory() == BODY
     assert (relay.record.verdict, relay.record.observed) == ("observed", Reason.SIGNATURE_MISMATCH)
@@ -222,6 +226,7 @@ def test_an_observed_forgery_goes_on_and_is_explained() -> None:
 def test_what_an_observed_forgery_keeps_for_its_cause_is_small(size: int, *, kept: bool) -> None:
     relay = begun(FORGED, observe=True, hold_window=1 << 20)
     relay.whole(bytes(size))
+    relay.content_ended()
     relay.connected(APP, "app", NOW)
     assert relay.gate.held_bytes == 0, "the budget no longer knows of it"
     assert (relay.body_in_memory() is not None) is kept
@@ -230,6 +235,7 @@ def test_what_an_observed_forgery_keeps_for_its_cause_is_small(size: int, *, kep
 def test_a_duplicate_is_asked_for_after_the_verdict() -> None:
     relay = begun(duplicates=RULE)
     relay.whole(BODY)
+    relay.content_ended()
     assert (relay.wishes, relay.request) == (CLAIM, RequestState.CLAIMING)
     assert relay.keys
     relay.wishes = 0
@@ -242,6 +248,7 @@ def test_a_duplicate_is_asked_for_after_the_verdict() -> None:
 def test_where_none_can_tell_it_is_refused(reason: Reason) -> None:
     relay = begun(duplicates=RULE)
     relay.whole(BODY)
+    relay.content_ended()
     relay.duplicate(reason, reason.status or 0)
     assert (relay.record.verdict, relay.record.status) == ("refused", reason.status)
     assert relay.record.detail == ("duplicates_store" if reason is Reason.OVERLOADED else "")
@@ -285,6 +292,7 @@ def test_a_delivery_that_is_left_out_is_answered_and_dials_nothing(observed: Rea
     assert not relay.gate.is_free
     body = b'{"a": "x"}' + b" " * ON_LOOP_BYTES
     relay.whole(body)
+    relay.content_ended()
     assert relay.wishes & JUDGE, "beside the loop, where it is large"
     relay.judged(relay.gate.finish())
     record = relay.record
@@ -306,6 +314,7 @@ def test_a_refusal_once_the_answer_has_begun_cuts_it() -> None:
 def test_what_is_over_holds_nothing_of_its_messages() -> None:
     relay = begun(FORGED, observe=True)
     relay.whole(BODY)
+    relay.content_ended()
     relay.refuse(Reason.UPSTREAM_UNREACHABLE)
     assert relay.body_in_memory() == BODY, "for its cause alone"
     assert (relay._there.waiting(), relay._back.waiting()) == (b"", b"")

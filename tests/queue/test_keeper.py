@@ -52,6 +52,7 @@ def relay(stage: Stage, name: str, body: bytes = b"body", *, trusted: bool = Fal
     one = KeepingRelay(ExchangeRecord(name, 0.0, "192.0.2.7", "192.0.2.7"), arrival, 0.0)
     one.admitted(parsed[0], Admit(stage.route, PEER, b"/hook", None), None)
     one.whole(body)
+    one.content_ended()
     return one
 
 
