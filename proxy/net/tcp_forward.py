@@ -178,12 +178,13 @@ class ForwardCounters:
     bytes_out: int = 0  # from the upstream
 
 
-class TcpForward:
+class TcpForward(Acceptor):
     """Forwards connections of one listening socket, which it owns from now on, to ``upstream``.
 
     ``allow`` is judged at accept, None admits every address; a reload may set it anew, for connections to come.
     ``slots`` are shared with all listeners of the worker, so that the caps hold for all together; pipes leave
-    ``reserved_share`` of them to connections for routes. The connect timeout is the policy's.
+    ``reserved_share`` of them to connections for routes. The connect timeout is the policy's. Pipes live on when it
+    stops.
     """
 
     def __init__(
@@ -195,37 +196,13 @@ class TcpForward:
         upstream: Endpoint,
         allow: AddressSet | None,
     ) -> None:
+        super().__init__(sock, site=site, slots=slots, gate=lambda: self.allow, hand_over=self._take_over, lasting=True)
         self.allow = allow
         self.counters = ForwardCounters()
-        self._site = site
         self._upstream = upstream
-        self._acceptor = Acceptor(
-            sock, site=site, slots=slots, gate=lambda: self.allow, hand_over=self._take_over, lasting=True
-        )
         self._changed = asyncio.Event()  # there may be nothing left
         self._setting_up = SettingUp("a pipe could not be laid", self._changed.set)
         self._pipes: set[PipeEnd] = set()
-
-    def start(self) -> None:
-        """Begin to accept on the running loop."""
-        self._acceptor.start()
-
-    def take_queue(self) -> None:
-        """Accept what has connected already, before a drain."""
-        self._acceptor.take_queue()
-
-    def stop(self) -> None:
-        """Stop accepting, at once (drain). Pipes live on."""
-        self._acceptor.stop()
-
-    def shield(self, *, on: bool) -> None:
-        """Let the kernel drop addresses that ``allow`` does not admit now, or stop that. Call it after each change."""
-        self._acceptor.shield(on=on)
-
-    @property
-    def is_shielded(self) -> bool:
-        """Whether the kernel does."""
-        return self._acceptor.is_shielded
 
     async def drained(self) -> None:
         """Returns when no pipe is left. Call ``stop`` first."""

@@ -234,7 +234,7 @@ async def test_abandon_at_any_moment(run):
         upstream = Upstream()
         started = Started(await upstream.start())
         client = dial(started.address)
-        started.forward._acceptor._on_readable()
+        started.forward._on_readable()
         for _ in range(turns):
             await asyncio.sleep(0)
         await started.forward.abandon()
