@@ -21,7 +21,6 @@ from proxy.agent.roster import AgentRoster, Gate
 from proxy.agent.session import Session, SessionTerms
 from proxy.agent.talk import (
     NONCE_BYTES,
-    PING_S,
     Challenge,
     Hello,
     LineBuffer,
@@ -48,23 +47,18 @@ from proxy.net.tls import AGENT_PROTOCOL
 
 log = logging.getLogger(__name__)
 
-_MEND = "nothing, unless it is an agent of yours: then its version may be another one"
-_MENDS = {
-    "no such key": "if it is an agent of yours, enrol it again: hookward enrol NAME",
-    "it has another key": "if it is an agent of yours, enrol it again: hookward enrol NAME",
-    "key refused": "if it is an agent of yours, enrol it again: hookward enrol NAME",
-    "key not kept": "let the user that hookward runs as write to the folder of the agent's key",
-}
-#: What is counted, of what is told; all else was not understood.
-_CAUSES = {
-    "no such key": "key",
-    "it has another key": "key",
-    "key refused": "key",
-    "code used": "key",
-    "key not kept": "key",
-    "too many hellos at once": "room",
-    "no hello in time": "time",
-    "TLS before 1.3": "tls",
+_ENROL = "if it is an agent of yours, enrol it again: hookward enrol NAME"
+_OTHER = "nothing, unless it is an agent of yours: then its version may be another one"
+#: How what is told is counted, and what mends it; all else was not understood.
+_TOLD = {
+    "no such key": ("key", _ENROL),
+    "it has another key": ("key", _ENROL),
+    "key refused": ("key", _ENROL),
+    "code used": ("key", _OTHER),
+    "key not kept": ("key", "let the user that hookward runs as write to the folder of the agent's key"),
+    "too many hellos at once": ("room", _OTHER),
+    "no hello in time": ("time", _OTHER),
+    "TLS before 1.3": ("tls", _OTHER),
 }
 #: A hello takes two round trips.
 HELLO_S = 10.0
@@ -268,10 +262,11 @@ class AgentHello(asyncio.Protocol):
 
     def _note(self, why: str) -> None:
         """Names come from strangers: only those of the configuration are told."""
-        self._gate.site.metrics.inc(AGENT_HELLOS_FAILED, _CAUSES.get(why, "talk"))
+        counted, mend = _TOLD.get(why, ("talk", _OTHER))
+        self._gate.site.metrics.inc(AGENT_HELLOS_FAILED, counted)
         hello = None if self._challenge is None else self._challenge.hello
         name = hello.name if hello is not None and hello.name in self._gate.settings.rules else "an unknown name"
-        self._gate.site.note(SetupFault("agent", f"agent {name}: {why}", _MENDS.get(why, _MEND)), self._peer.text)
+        self._gate.site.note(SetupFault("agent", f"agent {name}: {why}", mend), self._peer.text)
 
     def _leave(self) -> None:
         if self._entered:
@@ -284,7 +279,7 @@ class AgentHello(asyncio.Protocol):
 MOST_TOLD = 7
 
 
-class AgentRelay:
+class AgentRelay(AgentRoster):
     """The agents of one worker. ``place`` is its number, how many workers there are, and a word of its own;
     ``fingerprints`` gives those of the certificates in force.
     """
@@ -296,34 +291,29 @@ class AgentRelay:
         place: tuple[int, int, str],
         fingerprints: Callable[[], Sequence[bytes]],
     ) -> None:
-        self._site = site
+        super().__init__(site, KeyShelf(site.clock.wall))
         self._counters = counters
         self._fingerprints = fingerprints
         self._told: tuple[bytes, ...] = ()
-        self.roster = AgentRoster(site, KeyShelf(site.clock.wall))
-        self._gate = Gate(site, self.roster, place)
-        self.deadline = 0.0
-        site.pool.agents = self.roster
+        self._gate = Gate(site, self, place)
+        site.pool.agents = self
 
     def use(self, loaded: Loaded) -> None:
         """A load of the configuration is in force."""
         self._gate.settings = loaded.settings.agents
-        self.roster.use(loaded)
+        super().use(loaded)
         self._tell()  # before the first agent comes: it may stay for less than a ping
-        self.deadline = self._site.clock.after(PING_S)
-        self._site.clock.watch(self)
 
     def deadline_passed(self, now: float) -> None:
-        """The clock's call: tell of certificates that were renewed."""
-        del now
-        self.deadline = self._site.clock.after(PING_S)
+        """The clock's call: see whether the keys are still those, and tell of certificates that were renewed."""
+        super().deadline_passed(now)
         self._tell()
 
     def _tell(self) -> None:
         shown = tuple(self._fingerprints()[:MOST_TOLD])
         if shown and shown != self._told:
             self._told = shown
-            self.roster.tell_certificates(shown)
+            self.tell_certificates(shown)
 
     def parting(self, client: ConnectionFactory) -> ConnectionFactory:
         """What a listener makes connections by: an agent's is taken here, any other is made by ``client``."""
@@ -334,19 +324,10 @@ class AgentRelay:
 
         return make
 
-    def drain(self) -> None:
-        """Tell the agents that this worker leaves."""
-        self.roster.drain()
-
-    async def close(self) -> None:
-        """End all sessions."""
-        self._site.clock.unwatch(self)
-        await self.roster.close()
-
     def measure(self, metrics: Metrics) -> None:
         """Set the gauges."""
-        metrics.replace(AGENTS_ALIVE, {(name,): alive for name, alive in self.roster.alive().items()})
-        metrics.replace(AGENT_CONNECTIONS, {(name,): count for name, count in self.roster.connections().items()})
+        metrics.replace(AGENTS_ALIVE, {(name,): alive for name, alive in self.alive().items()})
+        metrics.replace(AGENT_CONNECTIONS, {(name,): count for name, count in self.connections().items()})
 
     def answer(self, _request: Request) -> Answer:
         """`hookward agents` asks over the private socket."""
@@ -354,13 +335,12 @@ class AgentRelay:
 
     def describe(self) -> list[dict[str, object]]:
         """Every agent that is configured, and the processes of it that are here."""
-        rows = self.roster.describe()
-        shelf = self.roster.shelf
+        rows = self.processes()
         return [
             {
                 "name": name,
                 "routes": sorted(rule.routes),
-                "joined": shelf.key(name) is not None,
+                "joined": self.shelf.key(name) is not None,
                 "processes": [row for row in rows if row["name"] == name],
             }
             for name, rule in sorted(self._gate.settings.rules.items())

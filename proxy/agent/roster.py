@@ -227,7 +227,7 @@ class AgentRoster:
             session.end("stopping")
         await asyncio.sleep(0)
 
-    def describe(self) -> list[dict[str, object]]:
+    def processes(self) -> list[dict[str, object]]:
         """The agents that are there, for `hookward agents`. Ages in seconds."""
         now = self.clock.now()
         return [self._row(session, now) for session in self._sessions.values()]

@@ -92,7 +92,7 @@ class AgentParts:
 
     def reachable(self, endpoints: tuple[Endpoint, ...]) -> bool:
         """Whether one of ``endpoints`` is well: of an agent, whether a probe of its application came through lately."""
-        alive = {} if self._relay is None else self._relay.roster.alive()
+        alive = {} if self._relay is None else self._relay.alive()
         others = tuple(endpoint for endpoint in endpoints if not endpoint.agent)
         return any(alive.get(one.agent) for one in endpoints) or self._site.pool.endpoints.reachable(others)
 

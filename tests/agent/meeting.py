@@ -74,7 +74,7 @@ class Meeting:
         self.site.note = lambda fault, _address: self.noted.append(fault.said)
         self.rules = {"ci": AgentRule("ci", self.key_path, b"", frozenset({"hook"}))}
         self.relay = AgentRelay(self.site, self.slots.counters, (0, 1, "0000beef"), lambda: [self.fingerprint])
-        self.roster = self.relay.roster
+        self.roster = self.relay
         self.closed = 0
         self.address = ""
         self._listener: Listener | None = None
