@@ -36,7 +36,10 @@ def mutable(cls: type[T]) -> type[T]:
 def _made(cls: type[T], decorator: Callable[..., type[T]], methods: dict[str, object]) -> type[T]:
     for name in methods.keys() - vars(cls).keys():
         setattr(cls, name, methods[name])
-    return decorator(cls, slots=True, eq=False, repr=False)
+    made = decorator(cls, slots=True, eq=False, repr=False)
+    if "__weakref__" in vars(made):
+        delattr(made, "__weakref__")  # of ``cls``, which it would keep: Python before 3.11.3 hands it on
+    return made
 
 
 @cache

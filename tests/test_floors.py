@@ -26,8 +26,9 @@ ASKED_FOR = {
     "proxy.ops.agents": {"proxy.agent.relay", "proxy.agent.serve"},
     "proxy.ops.cli": {
         *{name for name in MODULES if name.startswith(("proxy.agent.", "proxy.ops.", "proxy.tools."))},
-        *("proxy.config.parsers", "proxy.queue.command"),
+        *("platform", "proxy.config.parsers", "proxy.queue.command"),
     },
+    "proxy.ops.listeners": {"proxy.net.tcp_forward"},
     "proxy.ops.admin": {"proxy.console.console", "proxy.console.desk", "proxy.console.store"},
     "proxy.ops.run_command": {
         "argparse",

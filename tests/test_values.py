@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 from typing import Any
 
@@ -37,6 +39,21 @@ PAIRS = [
     pytest.param(shape(mutable), shape(dataclass(slots=True)), id="mutable"),
     pytest.param(shape(frozen), shape(dataclass(slots=True, frozen=True)), id="frozen"),
 ]
+
+
+@pytest.mark.parametrize("make", [mutable, frozen])
+def test_the_class_without_slots_goes(make: Any) -> None:
+    left = []
+
+    def kept(cls: type[Any]) -> Any:
+        left.append(weakref.ref(cls))
+        return make(cls)
+
+    shape(kept)
+    gc.collect()
+    assert left[0]() is None
+
+
 BOTH = pytest.mark.parametrize(("ours", "theirs"), PAIRS)
 
 

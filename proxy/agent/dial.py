@@ -205,7 +205,8 @@ async def _dial(
         transport.abort()
         raise
     assert greeting.challenge is not None
-    return Reached(transport, welcome, greeting.challenge, _address(transport))
+    name = transport.get_extra_info("peername")
+    return Reached(transport, welcome, greeting.challenge, str(name[0]) if isinstance(name, tuple) else "unknown")
 
 
 def _judged(transport: asyncio.BaseTransport, credential: Credential, *, verified: bool) -> bytes:
@@ -217,11 +218,6 @@ def _judged(transport: asyncio.BaseTransport, credential: Credential, *, verifie
     if connection.selected_alpn_protocol() != AGENT_PROTOCOL:
         raise DialError("it is no relay: it has no agents in its configuration, or is something else", refused=True)
     return fingerprint
-
-
-def _address(transport: asyncio.BaseTransport) -> str:
-    name = transport.get_extra_info("peername")
-    return str(name[0]) if isinstance(name, tuple) else "unknown"
 
 
 @functools.cache

@@ -24,7 +24,7 @@ import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import asdict, field
 from typing import TYPE_CHECKING
 
 from proxy.agent.talk import KEY_BYTES, TalkError, from_text, to_text
@@ -158,7 +158,8 @@ class MembershipFile:
         """Write it down, in the place of what was known of that relay."""
         self.found[one.relay] = one
         make_folder(self._folder)
-        replace_file(self._path, json.dumps([_to_json(each) for each in self.found.values()]).encode("ascii"), now)
+        written = [asdict(each) | {"key": to_text(each.key)} for each in self.found.values()]
+        replace_file(self._path, json.dumps(written).encode("ascii"), now)
 
     def of(self, relay: str) -> Membership | None:
         """That of a relay; else the only one there is, for relays that share an agent's key."""
@@ -191,16 +192,6 @@ class MembershipFile:
         if isinstance(error, PermissionError):
             return f"let {user_name(os.geteuid())} read it, as root: chown {os.geteuid()} {folder} {path}"
         return f"mv {path} {path}.old, and join again with a new code"
-
-
-def _to_json(one: Membership) -> dict[str, object]:
-    return {
-        "relay": one.relay,
-        "name": one.name,
-        "key": to_text(one.key),
-        "certificates": list(one.certificates),
-        "mark": one.mark,
-    }
 
 
 def _of_json(each: Mapping[str, object]) -> Membership:

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from proxy.agent.dial import Credential, DialError, Reached, dial
 from proxy.agent.keys import Membership
-from proxy.agent.talk import ControlTalk, Message, Purpose, Side, Welcome, Word, line
+from proxy.agent.talk import WHY, ControlTalk, Message, Purpose, Side, Welcome, Word, line
 from proxy.config.settings import Dials
 from proxy.values import mutable
 
@@ -96,13 +96,6 @@ class Sleep:
         passed_s = max(now - self._now, boot - self._boot)
         self._now, self._boot = now, boot
         return passed_s > expected_s + SLEPT_S
-
-
-_WHY = {
-    "closed": "it closed the connection",
-    "lost": "the connection was lost",
-    "silent": "nothing was heard from it for 9 s",
-}
 
 
 class Serving(Protocol):
@@ -375,7 +368,7 @@ class AgentControl(ControlTalk):
             self._timer.cancel()
         for task in self._probing:
             task.cancel()
-        self._link.lost(self._process, _WHY.get(why, why), cut=cut)
+        self._link.lost(self._process, WHY.get(why, why), cut=cut)
         self.hang_up(cut=cut)
 
 

@@ -21,7 +21,7 @@ from dataclasses import replace
 
 from proxy.agent.keys import KeyShelf
 from proxy.agent.session import Session
-from proxy.agent.talk import Hello, Message, Purpose, Word
+from proxy.agent.talk import WHY, Hello, Message, Purpose, Word
 from proxy.config.settings import AgentRule, AgentSettings, Loaded
 from proxy.core.addresses import Peer
 from proxy.core.policy import Endpoint, Policy
@@ -46,10 +46,8 @@ RESERVED_HELLOS = 16
 MOST_PROVED = 1024
 
 _WHY = {
+    **WHY,
     "draining": "it is draining",
-    "silent": "nothing was heard from it for 9 s",
-    "closed": "it closed the connection",
-    "lost": "the connection was lost",
     "revoked": "its key is no longer good",
     "not_listed": "it may no longer connect from there",
     "replaced": "it has connected again",

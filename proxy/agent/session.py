@@ -155,7 +155,9 @@ class Session(ControlTalk):
         if now - self._peak_at > PEAK_S:
             self._peak, self._peak_at = self._owner.lent(self), now
             self.settle()
-            self._close_surplus()
+            idle = sorted((one for one in self.connections if one.state is IDLE), key=lambda one: one.idle_since)
+            for connection in idle[: max(0, len(self.connections) - self._wanted)]:
+                connection.close()
         self.deadline = self._owner.clock.after(min(self.pulse.next_s(now), max(0.05, self._probe_at - now)))
 
     def _probe(self) -> None:
@@ -237,11 +239,6 @@ class Session(ControlTalk):
         if wanted != self._wanted:
             self._wanted = wanted
             self.say(Message(Word.WANT, wanted))
-
-    def _close_surplus(self) -> None:
-        idle = sorted((one for one in self.connections if one.state is IDLE), key=lambda one: one.idle_since)
-        for connection in idle[: max(0, len(self.connections) - self._wanted)]:
-            connection.close()
 
     # -- the end
 

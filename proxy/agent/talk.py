@@ -347,6 +347,12 @@ def read_message(words: list[str], side: Side) -> Message:
     return Message(word, read_count(numbers[0], most) if count else 0, tuple(texts))
 
 
+#: Why a control connection has ended, at either end.
+WHY = {
+    "closed": "it closed the connection",
+    "lost": "the connection was lost",
+    "silent": "nothing was heard from it for 9 s",
+}
 #: Each end says something at least so often.
 PING_S = 5.0
 #: Two pings missed, and four seconds for what is late: then the other end is dead, within ten seconds of its last word.

@@ -11,9 +11,9 @@ goes to another when the list is changed.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib.machinery import PathFinder
 
 from proxy.config.endpoints import UpstreamAddress, prepare_names
 from proxy.config.ends import read_copy_place
@@ -160,7 +160,7 @@ def _path(top: Table, view: Table, name: str) -> str | None:
 
 def _url(view: Table, environ: Mapping[str, str]) -> str | None:
     """The URL of a Redis at ``url``, maybe a reference; None, and a problem, where there is none, or no client."""
-    if importlib.util.find_spec("redis") is None:
+    if PathFinder.find_spec("redis") is None:
         view.wrong("store", "the client for Redis is not installed", how_to_add("redis"))
     entry = view.entry("url")
     if entry is None:

@@ -59,7 +59,7 @@ def _list_of(use: ListUse, told: Mapping[str, str]) -> str:
 def _process(policy: Policy, settings: Settings) -> list[str]:
     lines = []
     if settings.listen:
-        lines.append(f"Listens on {_list([_listening(address) for address in settings.listen])}, {_tls(settings)}.")
+        lines.append(f"Listens on {_list(map(_listening, settings.listen))}, {_tls(settings)}.")
         lines.append(_admission(policy, settings))
     if policy.trusted_proxies:
         lines.append(f"Trusts proxies at {addresses(policy.trusted_proxies)} to name the client.")
@@ -72,12 +72,6 @@ def _process(policy: Policy, settings: Settings) -> list[str]:
     return lines + _stores(policy, settings)
 
 
-def _listening(address: ListenAddress) -> str:
-    if address.is_tcp and not address.host:
-        return f"port {address.port} of every address of this host, IPv4 and IPv6"
-    return str(address)
-
-
 def _stores(policy: Policy, settings: Settings) -> list[str]:
     lines = []
     if settings.queue is not None and any(route.delivery is not None for route in policy.routes):
@@ -85,6 +79,12 @@ def _stores(policy: Policy, settings: Settings) -> list[str]:
     if any(route.duplicates is not None for route in policy.routes):
         lines.append(f"Remembers deliveries {_memory(settings.duplicates)}.")
     return lines
+
+
+def _listening(address: ListenAddress) -> str:
+    if address.is_tcp and not address.host:
+        return f"port {address.port} of every address of this host, IPv4 and IPv6"
+    return str(address)
 
 
 def _memory(settings: DuplicateSettings) -> str:

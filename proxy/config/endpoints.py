@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import suppress
 from ipaddress import ip_address
 
 from proxy.core.target import parse_target
@@ -67,12 +68,9 @@ class ListenAddress:
 
 def is_loopback(host: str) -> bool:
     """Whether a host's name or address means this host and no other."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    with suppress(ValueError):
+        return host == "localhost" or ip_address(host).is_loopback
+    return False
 
 
 @frozen

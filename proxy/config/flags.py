@@ -75,30 +75,16 @@ _TABLES: Mapping[str, tuple[Path, str]] = {
 }
 
 
-def _reference_flags() -> list[Flag]:
+def _reference(name: str, doc: str, *path: str) -> Flag:
     """Secrets come by reference, and a flag's text is the reference without its prefix."""
-    route: Path = ("route", FLAG_ROUTE)
-    file = Key("from", kinds.REFERENCE, "A file with a secret of the provider.", repeat=True)
-    variable = Key("from", kinds.REFERENCE, "The NAME of a variable with a secret of the provider.", repeat=True)
-    token_file = Key("from", kinds.REFERENCE, "A file with the token.", repeat=True)
-    token_variable = Key("from", kinds.REFERENCE, "The NAME of a variable with the token.", repeat=True)
-    verify = Key("verify_token", kinds.REFERENCE, "A file with the token of the provider's endpoint check.")
-    return [
-        Flag("secret-file", (*route, "secrets"), file, "route", prefix="file:", metavar="PATH"),
-        Flag("secret-env", (*route, "secrets"), variable, "route", prefix="env:", metavar="NAME"),
-        Flag("token-file", (*route, "token", "secrets"), token_file, "route", prefix="file:", metavar="PATH"),
-        Flag("token-env", (*route, "token", "secrets"), token_variable, "route", prefix="env:", metavar="NAME"),
-        Flag("verify-token-file", (*route, "verify_token"), verify, "route", prefix="file:", metavar="PATH"),
-    ]
+    prefix, metavar = ("env:", "NAME") if name.endswith("-env") else ("file:", "PATH")
+    many = path[-1] == "secrets"
+    key = Key("from" if many else path[-1], kinds.REFERENCE, doc, repeat=many)
+    return Flag(name, ("route", FLAG_ROUTE, *path), key, "route", prefix, metavar)
 
 
-_TCP = Flag(
-    "tcp",
-    ("tcp",),
-    Key("tcp", kinds.TCP_PAIR, "Forward plain TCP: 0.0.0.0:2222=127.0.0.1:22.", repeat=True),
-    "process",
-    metavar="LISTEN=UPSTREAM",
-)
+_TCP_PAIR = Key("tcp", kinds.TCP_PAIR, "Forward plain TCP: 0.0.0.0:2222=127.0.0.1:22.", repeat=True)
+_TCP = Flag("tcp", ("tcp",), _TCP_PAIR, "process", metavar="LISTEN=UPSTREAM")
 FLAGS: tuple[Flag, ...] = (
     *(
         Flag(key.flag, (*prefix, key.name), key, group)
@@ -106,7 +92,11 @@ FLAGS: tuple[Flag, ...] = (
         for key in SECTIONS[section].keys
         if key.flag
     ),
-    *_reference_flags(),
+    _reference("secret-file", "A file with a secret of the provider.", "secrets"),
+    _reference("secret-env", "The NAME of a variable with a secret of the provider.", "secrets"),
+    _reference("token-file", "A file with the token.", "token", "secrets"),
+    _reference("token-env", "The NAME of a variable with the token.", "token", "secrets"),
+    _reference("verify-token-file", "A file with the token of the provider's endpoint check.", "verify_token"),
     _TCP,
 )
 #: What a basic string of TOML must not have as it is: quotes, backslashes, controls.

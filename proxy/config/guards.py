@@ -262,7 +262,7 @@ def _making(provider: Provider | None) -> str:
 
 
 def slug_of(name: str) -> str:
-    """The name of a provider as it is compared: "-" and "_" are equal, and so are capitals."""
+    """The name of a provider or a published list as it is compared: "-" and "_" are equal, and so are capitals."""
     return name.lower().replace("-", "_")
 
 

@@ -58,20 +58,15 @@ class HelpfulParser(Protocol):
 
 def wants_colour(stream: TextIO | None) -> bool:
     """Whether text for ``stream`` may be coloured; None is a stream that was closed before we began."""
-    return (
-        stream is not None and stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    )
+    asked = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return stream is not None and stream.isatty() and asked
 
 
 def visible(text: str) -> str:
     """``text`` with an escape for every character that is not printed but does something: it comes from others, and
     could drive the terminal or reverse the direction of reading. Line ends stay.
     """
-    return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in text)
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
+    return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
 
 
 class Paint:
@@ -134,18 +129,23 @@ def _granted() -> int:
         return _usable()
 
 
+#: So many objects are made by some twenty modules, among them a dozen classes that get slots and leave another behind.
+YOUNG_IMPORTS = 2000
+
+
 @contextmanager
-def paused() -> Iterator[None]:
+def paused(young: int = 0) -> Iterator[None]:
     """Collect no garbage meanwhile, and take what was made for permanent: imports and loads of the configuration make
-    much that stays and no garbage. Looking at it again and again would take a tenth of the time of a start, a third of
-    a load, and hold up every other thread.
+    much that stays and little garbage. Looking at it again and again would take a tenth of the time of a start, a third
+    of a load, and hold up every other thread. After each ``young`` new objects those alone are looked at, once.
     """
-    gc.disable()
+    before = gc.get_threshold()
+    gc.set_threshold(young, 1_000_000)
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        gc.set_threshold(*before)
 
 
 _FOLDER = Path(__file__).resolve().parents[2]
@@ -155,22 +155,12 @@ _OF_SYSTEM = Path("/usr/lib/hookward")
 _SYSTEM_NAMES = {"cryptography": "python3-cryptography", "redis": "python3-redis", "textual": "python3-textual"}
 
 
-def is_system_package() -> bool:
-    """Whether it came as a Debian package or an RPM."""
-    return _FOLDER == _OF_SYSTEM
-
-
-def is_single_file() -> bool:
-    """Whether it is one file: an archive, or what one unpacked."""
-    return ".pyz" in str(_FOLDER) or ".pyz" in Path(sys.argv[0] or "x").name
-
-
 def command() -> str:
     """How the commands of this copy are called, as it was started itself."""
     words = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
     if words[-2:] == ["-m", "proxy"] or "-m" in words:
         return f"{shlex.quote(words[0])} -m proxy"
-    if is_single_file():
+    if ".pyz" in str(_FOLDER) or ".pyz" in Path(sys.argv[0] or "x").name:  # one file, or what it unpacked
         return shlex.quote(sys.argv[0])
     started = sys.argv[0] or "hookward"
     return "hookward" if _path_of("hookward") == started or "/" not in started else shlex.quote(started)
@@ -184,13 +174,11 @@ def _path_of(program: str) -> str | None:
 
 def how_to_add(package: str) -> str:
     """What makes a Python package available to this copy, for the mend of a message."""
-    if is_system_package():
+    if _FOLDER == _OF_SYSTEM:
         tool = "apt install" if _path_of("apt-get") else "dnf install"
         return f"{tool} {_SYSTEM_NAMES.get(package, package)}"
-    python = sys.executable or "python3"
-    return (
-        f"install the package {package} for the Python that runs here: {shlex.quote(python)} -m pip install {package}"
-    )
+    pip = f"{shlex.quote(sys.executable or 'python3')} -m pip install {package}"
+    return f"install the package {package} for the Python that runs here: {pip}"
 
 
 def how_to_install() -> str:

@@ -95,10 +95,14 @@ def read_where(value: object) -> tuple[PayloadCondition, ...]:
 def _place(value: object) -> object:
     if not isinstance(value, str):
         raise Mistake("is not a text", _PLACE_FORM)
+    return _pointer(value).text if value else ""
+
+
+def _pointer(text: str) -> Pointer:
     try:
-        return Pointer.parse(value).text if value else ""
+        return Pointer.parse(text)
     except ValueError:
-        raise Mistake(f"{value[:80]!r} is no place in a payload", _PLACE_FORM) from None
+        raise Mistake(f"{text[:80]!r} is no place in a payload", _PLACE_FORM) from None
 
 
 WHERE = Kind("table", FORM, read_where)
@@ -114,11 +118,7 @@ def _flat(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str, o
 
 
 def _condition(place: str, wanted: object) -> PayloadCondition:
-    shown = place[:80]
-    try:
-        pointer = Pointer.parse(place)
-    except ValueError:
-        raise Mistake(f"{shown!r} is no place in a payload", _PLACE_FORM) from None
+    shown, pointer = place[:80], _pointer(place)
     values = wanted if isinstance(wanted, list) else [wanted]
     if not values:
         raise Mistake(f"{shown!r} has an empty list", "remove it, or name at least one value")

@@ -16,21 +16,14 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path as FilePath
 
 from proxy.config import kinds
 from proxy.config.agents import of_agent
 from proxy.config.build import build
 from proxy.config.endpoints import ListenAddress
-from proxy.config.flags import (
-    CONFIG_VARIABLE,
-    FLAGS,
-    Words,
-    environment_tree,
-    flag_tree,
-    take_file,
-    unknown_variables,
-)
+from proxy.config.flags import CONFIG_VARIABLE, FLAGS, Words, environment_tree, flag_tree, take_file, unknown_variables
 from proxy.config.guarded_files import beside, folder_of
 from proxy.config.kinds import STORE_URL
 from proxy.config.parse import parse_text
@@ -94,9 +87,7 @@ def named_files(tree: Table) -> Iterator[NamedFile]:
 def use_credentials(tree: Table, environ: Mapping[str, str]) -> None:
     """Put what systemd has handed over into the place of the files that are named. A file without a copy stays."""
     folder = environ.get(VARIABLE, "")
-    if not folder:
-        return
-    for one in named_files(tree):
+    for one in named_files(tree) if folder else ():
         copy = credential_name(one.path)
         if FilePath(folder, copy).exists():
             value = f"cred:{copy}" if one.is_secret else f"{folder}/{copy}"
@@ -107,16 +98,14 @@ def _tables(table: Table) -> Iterator[Table]:
     yield table
     for entry in table.entries.values():
         inner = entry.value
-        below = inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else [inner]
-        for one in below:
+        for one in inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else [inner]:
             if isinstance(one, Table):
                 yield from _tables(one)
 
 
 def _section(path: Path) -> str:
     """The last word of a path: "tls" of ``tls[0]``."""
-    words = [part for part in path if isinstance(part, str)]
-    return words[-1] if words else ""
+    return next((part for part in reversed(path) if isinstance(part, str)), "")
 
 
 _MAX_CONFIG_BYTES = 4 * 1024 * 1024
@@ -223,13 +212,9 @@ def load_sets(path: str | None, state_dir: str | None, environ: Mapping[str, str
     tree = written.under(environment_tree(environ, Problems()))
     feeds = all_feeds(tree)
     problems.raise_if_any()
-    return KnownSets(feeds, state_dir or tree.file("state_dir"), tuple(dict.fromkeys(_sets_used(tree))))
-
-
-def _sets_used(tree: Table) -> Iterator[str]:
-    for path, entry in tree.leaves():
-        if path[-1] in {"allow", "deny", "trusted_proxies"} and isinstance(entry.value, tuple):
-            yield from (text for text in entry.value if isinstance(text, str) and text.startswith("set:"))
+    lists = [entry.value for path, entry in tree.leaves() if path[-1] in {"allow", "deny", "trusted_proxies"}]
+    texts = chain.from_iterable(one for one in lists if isinstance(one, tuple))
+    return KnownSets(feeds, state_dir or tree.file("state_dir"), _once(one for one in texts if one[:4] == "set:"))
 
 
 def _read_file(path: str, problems: Problems) -> Table:

@@ -27,21 +27,15 @@ _EMPTY = ("is an empty list", "remove the key, or name at least one")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: Words that people use for a key of ours, and that no spelling check would find.
 _SYNONYMS = {
+    **dict.fromkeys(("backend", "target", "forward", "proxy_pass"), "upstream"),
+    **dict.fromkeys(("port", "bind"), "listen"),
+    **dict.fromkeys(("ips", "whitelist", "allowlist"), "allow"),
     "secret": "secrets",
-    "backend": "upstream",
-    "target": "upstream",
-    "forward": "upstream",
-    "proxy_pass": "upstream",
-    "port": "listen",
-    "bind": "listen",
     "methods_allowed": "methods",
     "routes": "route",
     "certificate": "cert",
     "private_key": "key",
     "expires": "not_after",
-    "ips": "allow",
-    "whitelist": "allow",
-    "allowlist": "allow",
 }
 
 
@@ -233,19 +227,14 @@ def locate(text: str) -> dict[Path, int]:
                 table = (*table, counts[table])
             lines.setdefault(table, number)
             continue
-        key = _KEY.match(line)
-        if key is not None:
+        if (key := _KEY.match(line)) is not None:
             lines.setdefault((*table, *_parts(key[1])), number)
     return lines
 
 
 def line_of(lines: Mapping[Path, int], path: Path) -> int | None:
     """The line of ``path``, or of the nearest key around it; None where nothing is known."""
-    for end in range(len(path), 0, -1):
-        line = lines.get(path[:end])
-        if line is not None:
-            return line
-    return None
+    return next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
 
 
 def _in_lists(path: Path, counts: Mapping[Path, int]) -> Path:

@@ -14,7 +14,6 @@ from proxy.config.admission import AllowReader
 from proxy.config.delivery import body_without_signature, kept_body, read_delivery, read_rule, read_turns, with_copies
 from proxy.config.ends import read_base, read_upstreams
 from proxy.config.guards import GuardReader, Guards, read_handshake
-from proxy.config.keys import Key
 from proxy.config.schema import FLAG_ROUTE, SECTIONS
 from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import Table
@@ -165,9 +164,8 @@ class RouteReader:
         return RateRule(per_s, burst or max(LEAST_BURST, ceil(2 * per_s)))
 
     def _label(self, guards: Guards) -> str:
-        if guards.provider is not None:
-            return guards.provider.slug
-        return "token" if guards.token is not None else ""
+        own = "token" if guards.token is not None else ""
+        return own if guards.provider is None else guards.provider.slug
 
     def _events(self, view: Table, guards: Guards) -> frozenset[str] | None:
         events = view.items("events", str)
@@ -223,7 +221,9 @@ class RouteReader:
                 attribute = key.attribute
                 most = getattr(self.limits, attribute)
                 if isinstance(value, int | float) and value > most:
-                    self._loosens(own, key, value, most)
+                    what = f"{key.show(value)} would loosen limits.{key.name}, which is {key.show(most)}"
+                    mend = f"a route may only tighten: choose at most {key.show(most)}, or raise limits.{key.name}"
+                    own.wrong(key.name, what, mend)
                 chosen[attribute] = value
         if guards.signature is not None and guards.signature.max_body is not None:
             chosen["max_body"] = self._whole_body(view, guards.signature, chosen.get("max_body"))
@@ -241,10 +241,6 @@ class RouteReader:
                 view.warn("", "max_body", f"{why}: this route takes {most} bytes; make buffer_budget larger")
             return min(stated, most)
         return min(check.max_body or most, self.limits.max_body, most)
-
-    def _loosens(self, own: Table, key: Key, value: float, most: float) -> None:
-        mend = f"a route may only tighten: choose at most {key.show(most)}, or raise limits.{key.name}"
-        own.wrong(key.name, f"{key.show(value)} would loosen limits.{key.name}, which is {key.show(most)}", mend)
 
 
 def read_payload_rule(view: Table, guards: Guards) -> PayloadRule | None:

@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 from proxy.config.admission import admission_of, admitted_by, reserved_for
 from proxy.config.endpoints import is_loopback
 from proxy.config.guarded_files import make_folder, reach, replace_file
+from proxy.config.guards import slug_of
 from proxy.config.problems import Problems
 from proxy.config.secret_files import read_bounded
 from proxy.config.settings import Feed, IpSet, Loaded
@@ -97,18 +98,13 @@ ALIASES: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
 )
 
 
-def spelled(name: str) -> str:
-    """The name as the tables have it: ``-`` and ``_`` are equal, and so are cases."""
-    return name.lower().replace("-", "_")
-
-
 def feed_of(table: IpSet) -> Feed:
     """The list of an ``[ip_set.NAME]``. Mistake where it cannot be used.
 
     A table with the name of a list of ours and no ``url`` says how often that one is fetched; with a ``url`` it takes
     its place, in the same form unless ``json`` says another.
     """
-    name = spelled(table.name)
+    name = slug_of(table.name)
     known = FEEDS.get(name)
     if name in ALIASES:
         raise Mistake(f"{name!r} stands for other lists", "choose another name")
@@ -320,7 +316,7 @@ class SetReader:
 
     def resolve(self, name: str, query: str) -> AddressSet | None:
         """The addresses of a list, or None where none has this name. ValueError says what is wrong with the query."""
-        name = spelled(name)
+        name = slug_of(name)
         if name not in ALIASES:
             feed = self.feeds.get(name)
             return None if feed is None else self._select(feed, query)

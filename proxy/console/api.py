@@ -63,7 +63,7 @@ class Api:
             "GET /api/v1/openapi.json": self._openapi,
             "GET /api/v1/deliveries": self._deliveries,
             "GET /api/v1/deliveries/wait": self._wait,
-            "GET /api/v1/deliveries/{id}": self._delivery,
+            "GET /api/v1/deliveries/{id}": lambda request, visitor: self._seen(request.params["id"], visitor),
             "GET /api/v1/deliveries/{id}/export": self._export,
             "POST /api/v1/deliveries/{id}/replay": self._replay,
             "POST /api/v1/deliveries/{id}/keep": self._keep,
@@ -91,9 +91,6 @@ class Api:
         more = rows[limit - 1]["id"] if len(rows) > limit else None
         return _json({"deliveries": rows[:limit], "next": more, "counts": _summed(one["counts"] for one in found)})
 
-    async def _delivery(self, request: Request, visitor: Visitor) -> Answer:
-        return await self._seen(request.params["id"], visitor)
-
     async def _seen(self, name: str, visitor: Visitor) -> Answer:
         found = await self._crew.ask_first("delivery", id=name) or await self._crew.desk.stored_one(name)
         if found is None:
@@ -119,39 +116,31 @@ class Api:
         positions = {one["tag"]: one["seen"] for one in await self._crew.ask_all("counts")}
         if not only_new:
             found = await self._crew.ask_all("deliveries", query=query, limit=1, after="")
-            names = [str(row["id"]) for one in found for row in one["deliveries"]]
-            if names:
+            if names := [str(row["id"]) for one in found for row in one["deliveries"]]:
                 return max(names)
         async with aclosing(self._crew.stream(query, positions)) as events:
             return await _next_delivery(events)
 
     async def _export(self, request: Request, visitor: Visitor) -> Answer:
         form = request.query.get("as", "raw")
-        found = await self._ask_of_one("export", request, form=form)
-        if "what" in found:
-            raise ApiProblem(400, **found)
+        found = await self._of_one("export", request, visitor, form=form)
         self._audit_of(visitor, f"exported as {form} the delivery", request.params["id"], "shown")
         return _json(found)
 
     async def _replay(self, request: Request, visitor: Visitor) -> Answer:
-        name = request.params["id"]
-        found = await self._ask_of_one("replay", request, ANSWERED_S, how=_content(request))
-        if "what" in found:
-            self._audit_of(visitor, "asked to replay the delivery", name, found["what"])
-            raise ApiProblem(409, **found)
-        dry = bool(found.get("dry_run"))
-        self._audit_of(visitor, "looked at a replay of" if dry else "replayed the delivery", name, found["outcome"])
+        found = await self._of_one("replay", request, visitor, ANSWERED_S, how=_content(request))
+        what = "looked at a replay of" if found.get("dry_run") else "replayed the delivery"
+        self._audit_of(visitor, what, request.params["id"], found["outcome"])
         return _json(found)
 
     async def _keep(self, request: Request, visitor: Visitor) -> Answer:
-        found = await self._ask_of_one("keep", request, how=_content(request))
-        result = found.get("file") or found["what"]
-        self._audit_of(visitor, "kept as a test the delivery", request.params["id"], result)
-        if "what" in found:
-            raise ApiProblem(409, **found)
+        found = await self._of_one("keep", request, visitor, how=_content(request))
+        self._audit_of(visitor, "kept as a test the delivery", request.params["id"], found["file"])
         return _json(found)
 
-    async def _ask_of_one(self, question: str, request: Request, within_s: float = ANSWER_S, **more: object) -> Any:
+    async def _of_one(
+        self, question: str, request: Request, visitor: Visitor, within_s: float = ANSWER_S, **more: object
+    ) -> Any:
         """What is answered of a delivery that is in memory as it came."""
         name = request.params["id"]
         found = await self._crew.ask_first(question, within_s, id=name, **more)
@@ -160,6 +149,9 @@ class Api:
             raise ApiProblem(409, what, "have the provider send it again")
         if found is None:
             raise _no_delivery(name)
+        if "what" in found:
+            self._audit_of(visitor, f"asked to {question} the delivery", name, found["what"])
+            raise ApiProblem(400 if question == "export" else 409, **found)
         return found
 
     # -- the stream

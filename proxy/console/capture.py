@@ -26,12 +26,6 @@ from proxy.core.tape import Ledger, TapedKeepingRelay, TapedRelay, head_bytes
 from proxy.http1 import RequestHead
 from proxy.net.site import Finished, Site
 
-# -- ``Rings``: what one worker keeps of what came, admitted and refused apart, within a count and a number of bytes.
-#
-# A scanner must not wash out what matters. So what was refused takes a quarter at most once there is more than room
-# for, and of that one address (an IPv6 /64 is one) no more than a few: its next one takes the place of its oldest.
-# What is dropped is counted. Adding one is a few operations; nothing here waits or locks.
-
 #: Of what is kept, the part that refused deliveries have for certain, and beyond which they go first.
 REFUSED_PART = 4
 #: Of that part, what one address may have.
@@ -41,7 +35,12 @@ LEAST_OF_ADDRESS = 4
 
 
 class Rings:
-    """Deliveries in the order in which they came; ``keep`` of them in ``keep_bytes`` at most."""
+    """Deliveries as they came, admitted and refused apart; ``keep`` of them in ``keep_bytes`` at most.
+
+    A scanner must not wash out what matters. So what was refused takes a quarter at most once there is more than room
+    for, and of that one address (an IPv6 /64 is one) no more than a few: its next one takes the place of its oldest.
+    What is dropped is counted. Adding one is a few operations; nothing here waits or locks.
+    """
 
     def __init__(self, keep: int, keep_bytes: int) -> None:
         self._keep = keep
@@ -302,8 +301,7 @@ class Capture:
     def _untaped(self, relay: Relay) -> KeptExchange:
         """What is left of a refused one that had no tape: its body, while it is in memory."""
         kept = KeptExchange(self._ledger)
-        body = relay.body_in_memory()
-        if body:
+        if body := relay.body_in_memory():
             kept.take(body)
             kept.wind_up()
         return kept

@@ -89,13 +89,8 @@ class Console:
             private.paths.add(place, partial(_of_our_user, handler))
         pages = Pages(api, self._crew, site.clock.wall)
         self._places = Places({**api.places, **pages.places})
-        self._doors = Paths(
-            {
-                "GET /enter": self._enter,
-                "POST /api/v1/session": self._sign_in,
-                "DELETE /api/v1/session": lambda _: _LEFT,
-            }
-        )
+        self._doors = Paths({"GET /enter": self._enter, "POST /api/v1/session": self._sign_in})
+        self._doors.add("DELETE /api/v1/session", lambda _: _LEFT)
 
     def close(self) -> None:
         """Serve no more, and keep nothing."""
@@ -184,8 +179,8 @@ class Console:
     async def _export(self, kept: KeptExchange, asked: Any) -> Json:
         found = export(kept, self.capture.maskings.of(kept.route), asked["form"])
         if found is None:
-            what, mend = "it cannot be exported in that form", f"write as={' or as='.join(FORMS)}, of what has a head"
-            raise Mistake(what, mend)
+            mend = f"write as={' or as='.join(FORMS)}, of what has a head"
+            raise Mistake("it cannot be exported in that form", mend)
         return found
 
     async def _replay(self, kept: KeptExchange, asked: Any) -> Json:

@@ -11,7 +11,8 @@ from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import field
-from itertools import accumulate
+from itertools import accumulate, chain
+from typing import Any
 
 from proxy.console.kept import Json
 from proxy.core.metric_families import DURATION, DURATION_BOUNDS, EXCHANGES
@@ -95,8 +96,7 @@ class History:
     def _since_last(self, *, keep: bool) -> dict[str, Totals]:
         now = totals(self._metrics.snapshot())
         gone = {route: one.less(self._last.get(route)) for route, one in now.items()}
-        if keep:
-            self._last = now
+        self._last = now if keep else self._last
         return {route: one for route, one in gone.items() if one.reasons}
 
     def plain(self, wall: float) -> list[Json]:
@@ -117,17 +117,13 @@ def totals(snapshot: Snapshot) -> dict[str, Totals]:
     return found
 
 
-def merge(workers: Iterable[list[Json]]) -> dict[str, Json]:
+def merge(workers: Iterable[list[Any]]) -> dict[str, Json]:
     """Of each route the last hour and its points, of all workers' ``History.plain``."""
     points: dict[str, dict[int, Totals]] = {}
-    for worker in workers:
-        for point in worker:
-            routes, at = point["routes"], point["time"]
-            assert isinstance(routes, Mapping)
-            assert isinstance(at, int)
-            for name, one in routes.items():
-                into = points.setdefault(name, {}).setdefault(at, Totals())
-                into.add(Totals(Counter(one["reasons"]), one["buckets"]))
+    for point in chain(*workers):
+        for name, one in point["routes"].items():
+            into = points.setdefault(name, {}).setdefault(point["time"], Totals())
+            into.add(Totals(Counter(one["reasons"]), one["buckets"]))
     return {name: _shown(of_route) for name, of_route in points.items()}
 
 

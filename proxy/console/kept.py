@@ -103,21 +103,20 @@ def shown_target(kept: KeptExchange, head: RequestHead, masking: Masking) -> byt
     return masking.target((shown or path) + mark + query)
 
 
+#: What a list shows, and search words look at, as the record has it; and what a list alone shows so.
+_TOLD = ("request_id", "route", "provider", "event", "delivery_id", "verdict", "status", "method", "path", "host")
+_SHOWN = ("detail", "why", "mend", "client", "peer", "upstream", "user_agent")
+
+
 def summary(kept: KeptExchange) -> Json:
     """The row of a list."""
     record = kept.record
     return {
         **_told(kept),
+        **{name: getattr(record, name) for name in _SHOWN},
         "verdict": record.verdict or ("refused" if record.reason is not Reason.DELIVERED else ""),
-        "detail": record.detail,
         "diagnosis": record.cause,
-        "why": record.why,
-        "mend": record.mend,
         "observed": None if record.observed is None else record.observed.word,
-        "client": record.client,
-        "peer": record.peer,
-        "upstream": record.upstream,
-        "user_agent": record.user_agent,
         "duration_s": round(record.duration_s, 6),
         "upstream_duration_s": round(record.upstream_duration_s, 6),
         "replay_of": kept.replay_of or None,
@@ -125,22 +124,12 @@ def summary(kept: KeptExchange) -> Json:
 
 
 def _told(kept: KeptExchange) -> Json:
-    """What is both shown in a list and looked at by search words."""
     record = kept.record
     return {
+        **{name: getattr(record, name) for name in _TOLD},
         "id": kept.id,
-        "request_id": record.request_id,
         "time": record.started,
-        "route": record.route,
-        "provider": record.provider,
-        "event": record.event,
-        "delivery_id": record.delivery_id,
-        "verdict": record.verdict,
         "reason": record.reason.word,
-        "status": record.status,
-        "method": record.method,
-        "path": record.path,
-        "host": record.host,
         "secret": record.secret_name,
         "agent": agent_of(record.upstream),
         "size": record.bytes_in,
@@ -249,7 +238,7 @@ def _fields(fields: list[tuple[bytes, bytes]]) -> list[list[str]]:
 # The checks are those that serve, asked again of the bytes that were kept and of the configuration in force. Looking
 # for a cause is work: the caller gives it to a thread.
 
-_TOLD = {
+_ENDS = {
     Reason.DELIVERED: "the application answered",
     Reason.FILTERED: "what it says is not what `where` names, so it was answered and not passed on",
     Reason.HANDSHAKE_ANSWERED: "an endpoint check of the provider, which hookward answered",
@@ -286,7 +275,7 @@ def sentence(kept: KeptExchange, found: Walk | None = None) -> str:
     if record.verdict == "observed" and record.observed is not None:
         return f"Passed on{by}, which only observes; else it would have been refused: {_words(record.observed)}."
     if record.verdict == "admitted":
-        end = _TOLD.get(record.reason, _words(record.reason))
+        end = _ENDS.get(record.reason, _words(record.reason))
         if record.reason is Reason.DELIVERED:
             end = f"{end} {record.status} after {took(record.upstream_duration_s)}"
         return f"Admitted{by}{secret}; {end}."

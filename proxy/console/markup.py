@@ -1,13 +1,15 @@
 """HTML made of values: what is given as text stays text, whatever it says.
 
-``tag`` is the only way to markup. It escapes every child and every attribute that is not ``Markup``, which only itself
-makes; so nothing that a stranger sent can become an element.
+``tag`` and ``filled`` are the only ways to markup. They escape every child and every attribute that is not ``Markup``,
+which they alone make; so nothing that a stranger sent can become an element.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
+from importlib.resources import files
+from string import Template
 from typing import TypeAlias
 from urllib.parse import urlencode
 
@@ -39,17 +41,31 @@ def _text(child: Child) -> Iterable[str]:
 
 def tag(element: str, /, *children: Child, **attributes: str | float | None) -> Markup:
     """An element. ``class_`` stands for ``class``, ``data_x`` for ``data-x``; True has no value, None is left out."""
-    written = [element]
-    for key, value in attributes.items():
-        label = key.rstrip("_").replace("_", "-")
-        if value is True:
-            written.append(label)
-        elif value is not None and value is not False:
-            written.append(f'{label}="{escape(str(value))}"')
-    opened = f"<{' '.join(written)}>"
+    opened = f"<{element}{_attributes(attributes)}>"
     if element in _VOID:
         return Markup(opened)
     return Markup(f"{opened}{''.join(_text(children))}</{element}>")
+
+
+def _attributes(attributes: Mapping[str, str | float | None]) -> Markup:
+    written = []
+    for key, value in attributes.items():
+        label = key.rstrip("_").replace("_", "-")
+        if value is True:
+            written.append(f" {label}")
+        elif value is not None and value is not False:
+            written.append(f' {label}="{escape(str(value))}"')
+    return Markup("".join(written))
+
+
+def template(name: str) -> Template:
+    """A page, or a part of one, as it lies in the package. To be read with the module that uses it."""
+    return Template(files("proxy.console").joinpath(name).read_text("utf-8"))
+
+
+def filled(form: Template, **parts: Child) -> Markup:
+    """``form`` with each part in its place."""
+    return Markup(form.substitute({name: "".join(_text(part)) for name, part in parts.items()}))
 
 
 def row(*cells: Child, last: Markup | None = None) -> Markup:
@@ -72,9 +88,9 @@ def link(label: str, place: str, query: dict[str, str], **attributes: str) -> Ma
     return tag("a", label, href=f"{place}?{urlencode(query)}", **attributes)
 
 
-def facts(pairs: Iterable[tuple[Child, Child]], class_: str = "facts") -> Markup:
+def facts(pairs: Iterable[tuple[str, Child]]) -> Markup:
     """Names, and what is told of each."""
-    return tag("dl", ((tag("dt", name), tag("dd", told)) for name, told in pairs), class_=class_)
+    return tag("dl", ((tag("dt", name), tag("dd", told)) for name, told in pairs), class_="facts")
 
 
 # -- Instants and counts as people read them; sizes and durations are said by ``config.sizes``.
@@ -98,51 +114,14 @@ def counted(number: int, one: str, many: str) -> str:
 # -- What all pages have in common: the head, the ways to the others, and the help of the keys.
 
 PLACES = (("/", "Deliveries"), ("/routes", "Routes"), ("/queue", "Queue"), ("/state", "State"))
-_KEYS = (
-    ("/", "filter"),
-    ("j  k", "next and previous"),
-    ("Enter", "open"),
-    ("p", "hold the live list, or let it go on"),
-    ("r", "replay the delivery"),
-    ("c", "copy the delivery as a curl command"),
-    ("t", "keep the delivery as a test"),
-    ("u", "back to the list"),
-    ("?", "this help"),
-    ("Escape", "close"),
-)
+_PAGE = template("page.html")
 
 
 def page(title: str, here: str, *content: Child, may_act: bool = False, **data: str | None) -> Markup:
     """A whole page. ``here`` is the place in the ways to the others; ``data`` is for the script."""
     ways = (tag("a", name, href=place, aria_current="page" if place == here else None) for place, name in PLACES)
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{title} · hookward"),
-        tag("link", rel="icon", href="/icon.svg"),
-        tag("link", rel="stylesheet", href="/console.css"),
-        tag("script", src="/console.js", defer=True),
-    )
-    keys = facts(((tag("kbd", key), what) for key, what in _KEYS), "keys")
-    closing = tag("form", tag("button", "Close"), method="dialog")
-    body = tag(
-        "body",
-        tag("a", "Skip to the content", class_="skip", href="#main"),
-        tag(
-            "header",
-            tag("a", "hookward", class_="brand", href="/"),
-            tag("nav", ways, aria_label="Pages"),
-            tag("span", id="live", role="status"),
-        ),
-        tag("main", content, id="main"),
-        tag("p", id="told", role="status"),
-        tag("dialog", tag("h2", "Keys"), keys, closing, id="help", aria_label="Keys"),
-        data_act="yes" if may_act else "no",
-        **{f"data_{name}": value for name, value in data.items()},
-    )
-    return Markup("<!DOCTYPE html>\n" + tag("html", head, body, lang="en"))
+    told = {"data_act": "yes" if may_act else "no", **{f"data_{name}": value for name, value in data.items()}}
+    return filled(_PAGE, title=title, ways=ways, content=content, data=_attributes(told))
 
 
 def problem(what: str, mend: str = "") -> Markup:

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 from proxy.core.policy import Route
 from proxy.core.signing.scheme import Document
 from proxy.core.target import TOKEN_SEGMENT
-from proxy.core.tokens import TokenKind
+from proxy.core.tokens import Secret, TokenKind
 from proxy.http1 import Field, value_of
 
 #: Names of fields and parameters that hold credentials, whoever reads them.
@@ -60,19 +60,19 @@ class Masking:
             self._learn(route)
 
     def _learn(self, route: Route) -> None:
-        secrets = [route.verify_token or b""]
+        known: list[Secret] = []
         if route.signature is not None:
-            scheme = route.signature.scheme
-            self._names |= frozenset(scheme.headers)
-            self._document = scheme.document
-            secrets += [part for one in route.signature.secrets for part in (one.value, *one.value.split(b":", 1))]
+            self._names |= frozenset(route.signature.scheme.headers)
+            self._document = route.signature.scheme.document
+            known += route.signature.secrets
         if route.token is not None:
             if route.token.kind is TokenKind.QUERY:
                 self._params = frozenset({route.token.name})
             else:
                 self._names |= {route.token.name}
-            secrets += [part for one in route.token.secrets for part in (one.value, *one.value.split(b":", 1))]
-        self._secrets = tuple(sorted({one for one in secrets if len(one) >= _LEAST}, key=len, reverse=True))
+            known += route.token.secrets
+        parts = {part for one in known for part in (one.value, *one.value.split(b":", 1))} | {route.verify_token or b""}
+        self._secrets = tuple(sorted((one for one in parts if len(one) >= _LEAST), key=len, reverse=True))
 
     def field(self, name: bytes, value: bytes) -> bytes:
         """The value of a field line; ``name`` in lower case."""

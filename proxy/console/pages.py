@@ -18,7 +18,22 @@ from proxy.console import overviews
 from proxy.console.access import Visitor
 from proxy.console.api import Api, ApiProblem, Place
 from proxy.console.desk import Crew
-from proxy.console.markup import Child, Markup, button, clock, day, facts, page, problem, row, section, table, tag
+from proxy.console.markup import (
+    Child,
+    Markup,
+    button,
+    clock,
+    day,
+    facts,
+    filled,
+    page,
+    problem,
+    row,
+    section,
+    table,
+    tag,
+    template,
+)
 from proxy.net.http_server import JSON, Answer, Request
 
 HTML = b"text/html; charset=utf-8"
@@ -270,9 +285,7 @@ def _lines(fields: Iterable[tuple[str, str]]) -> list[str]:
 def _particulars(one: Found) -> Markup:
     rows = (
         ("came", day(one["time"])),
-        ("route", one["route"]),
-        ("provider", one["provider"]),
-        ("event", one["event"]),
+        *((name, one[name]) for name in ("route", "provider", "event")),
         ("delivery", one["delivery_id"]),
         ("request", one["request_id"]),
         ("reason", one["reason"] + (f" ({one['detail']})" if one["detail"] else "")),
@@ -281,8 +294,7 @@ def _particulars(one: Found) -> Markup:
         ("client", one["client"] + (f" by {one['peer']}" if one["peer"] != one["client"] else "")),
         ("host", one["host"]),
         ("sender", one["user_agent"]),
-        ("secret", one["secret"]),
-        ("upstream", one["upstream"]),
+        *((name, one[name]) for name in ("secret", "upstream")),
         ("content", about_size(one["size"])),
         ("repeats", one["replay_of"]),
     )
@@ -297,41 +309,15 @@ def _replays(replays: Iterable[Found]) -> Markup:
     return tag("ol", rows, id="replays") if rows else tag("p", "None yet.", id="replays")
 
 
+_REPLAY = template("replay.html")
+
+
 def _replay_dialog(one: Found) -> Markup:
-    request = one["request"]
-    body, fields = request["body"], request["fields"]
-    text = body["text"] if body["encoding"] == "utf-8" else ""
+    body, fields = one["request"]["body"], "\n".join(_lines(one["request"]["fields"]))
     too_long = body["encoding"] != "utf-8" or body["kept"] > MAX_SHOWN
-    edit = tag(
-        "fieldset",
-        tag("legend", "What is sent"),
-        tag("p", tag("label", "Fields", for_="edit-fields")),
-        tag("textarea", "\n".join(_lines(fields)), id="edit-fields", rows=5, spellcheck="false"),
-        tag("p", tag("label", "Content", for_="edit-body")),
-        tag("textarea", "" if too_long else text, id="edit-body", rows=8, spellcheck="false", disabled=too_long),
+    text = "" if too_long else body["text"]
+    edit = [
+        tag("textarea", text, id="edit-body", rows=8, spellcheck="false", disabled=too_long),
         tag("p", "This content cannot be edited here.") if too_long else None,
-    )
-    form = tag(
-        "form",
-        tag("button", "Send", id="send", type="submit", autofocus=True),
-        " ",
-        button("Show what would be sent", id="preview"),
-        " ",
-        button("Close", id="cancel"),
-        _choices("Proof", "sign", (("received", "as received"), ("now", "signed again, as of now"))),
-        _choices("Through", "to", (("checks", "every check"), ("application", "to the application alone"))),
-        tag("p", tag("label", tag("input", type="checkbox", name="duplicates"), " let a duplicate pass, this once")),
-        edit,
-        tag("pre", id="diff", tabindex=0, hidden=True, aria_label="What would be sent"),
-        tag("p", id="outcome", role="status"),
-        id="replay-form",
-    )
-    return tag("dialog", tag("h2", "Replay"), form, id="replay-dialog", aria_label="Replay")
-
-
-def _choices(legend: str, name: str, options: Iterable[tuple[str, str]]) -> Markup:
-    made = (
-        tag("label", tag("input", type="radio", name=name, value=value, checked=first), f" {label} ")
-        for (value, label), first in zip(options, (True, False), strict=True)
-    )
-    return tag("fieldset", tag("legend", legend), made)
+    ]
+    return filled(_REPLAY, fields=fields, edit=edit)

@@ -16,7 +16,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from itertools import islice
+from itertools import chain, islice
 from typing import overload
 
 from proxy.errors import Mistake
@@ -208,7 +208,7 @@ def client_address(peer: Peer, forwarded_for: Sequence[bytes], trusted: AddressS
     ends it at the last good address: whatever stands to the left may have been written by the client.
     """
     client = peer
-    for hop in islice(_hops(forwarded_for), _MAX_HOPS):
+    for hop in islice(chain.from_iterable(reversed(one.split(b",")) for one in reversed(forwarded_for)), _MAX_HOPS):
         if client not in trusted:
             break
         try:
@@ -216,11 +216,6 @@ def client_address(peer: Peer, forwarded_for: Sequence[bytes], trusted: AddressS
         except ValueError:
             break
     return client
-
-
-def _hops(values: Sequence[bytes]) -> Iterator[bytes]:
-    for value in reversed(values):
-        yield from reversed(value.split(b","))
 
 
 def _parse_hop(hop: bytes) -> Peer:

@@ -14,11 +14,9 @@ from dataclasses import replace
 from proxy.core.delivery import Deliver, DeliveryRule
 from proxy.core.exchange import Admit, forwarded_target
 from proxy.core.particulars import SAFE, head_to_upstream
-from proxy.core.payload import PayloadRule
 from proxy.core.policy import Route
 from proxy.core.relay import ADMITTED, AWAITING, DIALING, NOTHING, SENDING, STORING, Relay
 from proxy.core.states import ANSWER_HEARS, ANSWER_MOVES, Event, Then
-from proxy.http1 import RequestHead
 from proxy.reasons import Phase, Reason
 
 #: What an upstream may have, and has not answered.
@@ -68,7 +66,10 @@ class KeepingRelay(Relay):
         if not route.copies or not self._is_proved:
             return []
         shown = body if len(body) == self.gate.received else None
-        asked = [one for one in route.copies if one.payload is None or _passes(one.payload, self.head, shown)]
+        # What cannot be decided on is not copied.
+        asked = [
+            one for one in route.copies if one.payload is None or one.payload.judge(self.head, shown).reason is None
+        ]
         admits = [replace(self.admit, route=one, target=forwarded_target(one, self.head.target)) for one in asked]
         return [(admit.route, self._head_of(admit)) for admit in admits]
 
@@ -126,8 +127,3 @@ class KeepingRelay(Relay):
         self._there = NOTHING
         self.to_upstream = []
         self.answer = ANSWER_MOVES[self.answer][STORING]
-
-
-def _passes(rule: PayloadRule, head: RequestHead, body: bytes | None) -> bool:
-    """Whether a copy is asked for; what cannot be decided on is not copied."""
-    return rule.judge(head, body).reason is None

@@ -140,17 +140,22 @@ def _terms(text: str) -> Iterator[_Term]:
         key = _KEY.match(text, at)
         word = "" if key is None else key[1].lower()
         at = at if key is None else key.end()
-        values = []
-        while True:
-            value, quoted, at = _value(text, at, alone=not word)
-            if not value and not quoted:
-                what = f'"{word}:" without a value' if word else '"-" without a word'
-                raise SearchError(at + 1, what, f"write {FORMS}")
-            values.append((value, quoted))
-            if not word or text[at : at + 1] != ",":
-                break
-            at += 1
+        values, at = _values(text, at, word)
         yield _Term(column, negated, word, tuple(values))
+
+
+def _values(text: str, at: int, word: str) -> tuple[list[tuple[str, bool]], int]:
+    """The values of one term from a place on, and the place after them."""
+    values = []
+    while True:
+        value, quoted, at = _value(text, at, alone=not word)
+        if not value and not quoted:
+            what = f'"{word}:" without a value' if word else '"-" without a word'
+            raise SearchError(at + 1, what, f"write {FORMS}")
+        values.append((value, quoted))
+        if not word or text[at : at + 1] != ",":
+            return values, at
+        at += 1
 
 
 def _value(text: str, at: int, *, alone: bool) -> tuple[str, bool, int]:

@@ -83,7 +83,9 @@ def walk(trip: Trip) -> Walk:
     if not _find_routes(head, policy, table, found):
         return found
     trusted = peer in policy.trusted_proxies
-    decision = decide(head, peer, policy, table, trip.now, trusted=trusted, names=_every_name(policy))
+    # All names of certificates that routes ask for: a saved delivery has none, so none is judged.
+    names = frozenset().union(*(route.client_names or () for route in policy.routes))
+    decision = decide(head, peer, policy, table, trip.now, trusted=trusted, names=names)
     if decision.route is None:
         assert isinstance(decision, Reject)
         found.refuse("local only" if is_local else "address", decision.reason, decision.detail)
@@ -108,8 +110,11 @@ def _fault_of(decision: Admit | Reject) -> Diagnosis | None:
 
 def _policy_for(trip: Trip) -> Policy:
     """Without an address none is judged; where this host alone may send, it is this host's."""
-    known = trip.peer is not None or trip.policy.exposure is Exposure.LOCAL
-    return trip.policy if known else _without_addresses(trip.policy)
+    policy = trip.policy
+    if trip.peer is not None or policy.exposure is Exposure.LOCAL:
+        return policy
+    routes = tuple(replace(route, allow=None, deny=()) for route in policy.routes)
+    return replace(policy, routes=routes, allow=None, trusted_proxies=AddressSet.empty())
 
 
 def _diagnose(trip: Trip, head: RequestHead, route: Route, found: Walk, policy: Policy) -> None:
@@ -144,16 +149,6 @@ def _path(trip: Trip, head: RequestHead) -> str:
     tokens = [owner.token for owner in owners if owner.token is not None]
     proved = any(isinstance(token.check(head, trip.now), str) for token in tokens)
     return hides.shown(head.path, proved=proved).decode("ascii", "replace")
-
-
-def _every_name(policy: Policy) -> frozenset[str]:
-    """All names of certificates that routes ask for: a saved delivery has none, so none is judged."""
-    return frozenset().union(*(route.client_names or () for route in policy.routes))
-
-
-def _without_addresses(policy: Policy) -> Policy:
-    routes = tuple(replace(route, allow=None, deny=()) for route in policy.routes)
-    return replace(policy, routes=routes, allow=None, trusted_proxies=AddressSet.empty())
 
 
 def _find_routes(head: RequestHead, policy: Policy, table: RouteTable[Route], found: Walk) -> bool:
@@ -259,8 +254,8 @@ def _judge_body(trip: Trip, head: RequestHead, admit: Admit, found: Walk) -> Non
     if admit.verification is not None:
         verdict = admit.verification.verify(trip.body)
         if isinstance(verdict, Reason):
-            secrets = len(_live(route, trip.now))
-            found.refuse("proof", verdict, f"for {len(trip.body)} bytes of body and {secrets} secret(s)")
+            live = sum(secret.live(trip.now) for secret in (route.signature.secrets if route.signature else ()))
+            found.refuse("proof", verdict, f"for {len(trip.body)} bytes of body and {live} secret(s)")
             return
         found.secret = verdict
         found.note("proof", passed=True, said=f"the signature fits the body, with the secret {verdict}")
@@ -297,11 +292,6 @@ def _tell_selection(selection: Selection, found: Walk) -> None:
     left_out = f"{selection.detail} is not what `where` names: answered 200, and not passed on"
     said = left_out if selection.reason is Reason.FILTERED else _UNDECIDED.get(selection.detail, selection.detail)
     found.refuse("payload", selection.reason, f"{said}{' (' if event else ''}{event}{')' if event else ''}")
-
-
-def _live(route: Route, now: float) -> list[str]:
-    secrets = route.signature.secrets if route.signature is not None else ()
-    return [secret.name for secret in secrets if secret.live(now)]
 
 
 def _walk_in_time(trip: Trip, head: RequestHead, route: Route, found: Walk) -> None:

@@ -56,18 +56,22 @@ class Fresh:
 def judge(feed: Feed, document: FetchedList, old: Copy | None, queries: list[str], now: float) -> Fresh:
     """The copy in a document, where all of it is good. Long work for a thread. FeedError says why not."""
     listing = read_document(document.data, feed.shape)
-    before = None if old is None else old.listing
-    check_change(before, listing)
+    check_change(None if old is None else old.listing, listing)
+    return _fresh(feed, Copy(listing, now, "feed", document.etag, document.last_modified), old, queries)
+
+
+def _fresh(feed: Feed, copy: Copy, old: Copy | None, queries: list[str]) -> Fresh:
+    """The copy with an answer to each question. Long work for a thread. FeedError where one has none."""
     selected = {}
     for query in queries:
         try:
-            selected[query] = listing.select(query)
+            selected[query] = copy.listing.select(query)
         except ValueError as error:
             raise FeedError(f"set:{feed.name}?{query} would admit no address: {error}") from None
-    if before is not None and before.groups == listing.groups:
-        listing = before
-    copy = Copy(listing, now, "feed", document.etag, document.last_modified)
-    return Fresh(copy, Difference.between(before, listing), selected)
+    before = None if old is None else old.listing
+    if before is not None and before.groups == copy.listing.groups:
+        copy = replace(copy, listing=before)
+    return Fresh(copy, Difference.between(before, copy.listing), selected)
 
 
 async def fetch_feed(feed: Feed, known: Known, context: ssl.SSLContext) -> FetchedList | None:
@@ -194,7 +198,7 @@ class SetRefresher:
         if state_dir is not None:
             neighbour = await asyncio.to_thread(_from_neighbour, state_dir, feed, old, now)
             if neighbour is not None:
-                return await asyncio.to_thread(_as_fresh, neighbour, old, queries)
+                return await asyncio.to_thread(_fresh, feed, neighbour, old, queries)
         if self._context is None:
             self._context = await asyncio.to_thread(ssl.create_default_context)
         known = Known() if old is None else Known(old.etag, old.last_modified)
@@ -252,14 +256,3 @@ def _from_neighbour(state_dir: str, feed: Feed, old: Copy | None, now: float) ->
     with contextlib.suppress(FeedError):
         return read_stored(state_dir, feed)
     return None
-
-
-def _as_fresh(copy: Copy, old: Copy | None, queries: list[str]) -> Fresh:
-    if old is not None and old.listing.groups == copy.listing.groups:
-        copy = replace(copy, listing=old.listing)
-    before = None if old is None else old.listing
-    try:
-        selected = {query: copy.listing.select(query) for query in queries}
-    except ValueError as error:
-        raise FeedError(str(error)) from None
-    return Fresh(copy, Difference.between(before, copy.listing), selected)

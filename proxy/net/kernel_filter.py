@@ -62,8 +62,11 @@ class KernelFilter:
                 self._say(logging.INFO, "off: the kernel drops nothing")
             self.in_force = False
             return
+        # What never comes to an IPv4 socket would only take room.
         try:
-            program = self._attach(self._for_family(addresses))
+            program = self._attach(
+                addresses if self._sock.family == socket.AF_INET6 else replace(addresses, bounds6=())
+            )
         except OSError as error:
             detach_filter(self._sock)
             self.in_force = False
@@ -74,10 +77,6 @@ class KernelFilter:
             return
         self.in_force = True
         self._report(program)
-
-    def _for_family(self, addresses: AddressSet) -> AddressSet:
-        # What never comes to an IPv4 socket would only take room.
-        return addresses if self._sock.family == socket.AF_INET6 else replace(addresses, bounds6=())
 
     def _attach(self, addresses: AddressSet) -> Program:
         if sys.platform != "linux":

@@ -15,7 +15,6 @@ then nothing is known of it but the user.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import socket
@@ -211,7 +210,8 @@ def _bind_unix(address: ListenAddress, path: str, mode: int = UNIX_MODE) -> Boun
         with reach(path, to_link=True) as spot:
             # The path as it is written is what `ss` shows; where others could lead it elsewhere, it is not used.
             where = path if spot.certain and len(os.fsencode(path)) <= MAX_SOCKET_PATH else spot.path
-            _remove_stale(address, spot, where)
+            if _is_stale(address, spot, where):
+                spot.unlink()
             # The mode comes with the file: to change it afterwards, by its name, could change another's.
             before = os.umask(0o777 & ~mode)
             try:
@@ -231,12 +231,6 @@ def _try_unix(address: ListenAddress, path: str) -> None:
         if not os.access(".", os.W_OK | os.X_OK, dir_fd=spot.folder, effective_ids=True):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         _is_stale(address, spot, path if spot.certain else spot.path)
-
-
-def _remove_stale(address: ListenAddress, spot: Spot, where: str) -> None:
-    """Remove the file that a killed process left."""
-    if _is_stale(address, spot, where):
-        spot.unlink()
 
 
 def _is_stale(address: ListenAddress, spot: Spot, where: str) -> bool:
@@ -323,7 +317,7 @@ def abort(transport: asyncio.Transport, sock: socket.socket | None) -> None:
 
 def close_by_reset(sock: socket.socket) -> None:
     """Make every later close of ``sock`` a reset."""
-    with contextlib.suppress(OSError, ValueError):  # the peer was faster; uvloop says ValueError where it is closed
+    with suppress(OSError, ValueError):  # the peer was faster; uvloop says ValueError where it is closed
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
 
 
@@ -363,8 +357,7 @@ def holder_of(address: ListenAddress) -> Holder | None:
     for entry in _PROC.glob("[0-9]*/fd/*"):
         with suppress(OSError):
             if str(entry.readlink()) in inodes:
-                pid = int(entry.parts[2])
-                return _holder(pid)
+                return _holder(int(entry.parts[2]))
     return Holder(None)
 
 

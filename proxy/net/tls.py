@@ -112,13 +112,21 @@ class TlsContexts:
         found = self._by_name.get(name) or self._by_name.get("*." + name.partition(".")[2])
         return found or self.context
 
-    def reload(self) -> list[Problem]:
-        """Read every pair again, changed or not. Pairs that cannot be used stay as they are; returns why."""
-        return self._renew(range(len(self._pairs)))
-
     def reload_changed(self) -> list[Problem]:
-        """Read those pairs again whose files have changed since they were last looked at."""
-        return self._renew([i for i, pair in enumerate(self._pairs) if _stamp(pair) != self._stamps[i]])
+        """Read those pairs again whose files have changed since they were last looked at. Those that cannot be used
+        stay as they are; returns why.
+        """
+        problems: list[Problem] = []
+        for i, pair in enumerate(self._pairs):
+            # Before the files are read: what changes meanwhile is seen as a change the next time.
+            before, self._stamps[i] = self._stamps[i], _stamp(pair)
+            if before != self._stamps[i]:
+                try:
+                    self.loaded[i] = _load(pair)
+                except ConfigError as error:
+                    problems += error.problems
+        self._index()
+        return problems
 
     async def watch(
         self,
@@ -136,18 +144,6 @@ class TlsContexts:
             for one, old in zip(self.loaded, before, strict=True):
                 if one.served != old:
                     renewed(one.served)
-
-    def _renew(self, indices: Sequence[int]) -> list[Problem]:
-        problems: list[Problem] = []
-        for i in indices:
-            # Before the files are read: what changes meanwhile is seen as a change the next time.
-            self._stamps[i] = _stamp(self._pairs[i])
-            try:
-                self.loaded[i] = _load(self._pairs[i])
-            except ConfigError as error:
-                problems += error.problems
-        self._index()
-        return problems
 
     def _index(self) -> None:
         self._by_name: dict[str, ssl.SSLContext] = {}

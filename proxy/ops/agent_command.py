@@ -73,7 +73,7 @@ def _dials(arguments: Words) -> Dials:
     return Dials(
         state_dir=default_state_dir(),
         relays=tuple(dict.fromkeys(keys.read_relay(text, "--relay") for text in arguments.relay)),
-        join=tuple(_code(text) for text in arguments.join),
+        join=tuple(_read_code() if text == "-" else text for text in arguments.join),
         proxy=keys.read_relay(arguments.proxy, "--proxy") if arguments.proxy else "",
         proxy_login=_login(arguments.proxy_login),
         ca_file=arguments.relay_ca,
@@ -81,8 +81,8 @@ def _dials(arguments: Words) -> Dials:
     )
 
 
-def _code(text: str) -> str:
-    return sys.stdin.read(_MAX_CODE_BYTES).strip().rpartition("\n")[2] if text == "-" else text
+def _read_code() -> str:
+    return sys.stdin.read(_MAX_CODE_BYTES).strip().rpartition("\n")[2]
 
 
 def _login(reference: str | None) -> bytes:

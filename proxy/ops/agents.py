@@ -5,7 +5,6 @@ Their wing is imported here, when it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proxy.config.host import worker_count
@@ -46,12 +45,12 @@ class AgentParts:
             from proxy.agent import relay
 
             place = (self._number, worker_count(loaded.settings.workers), self._site.instance)
-            self._relay = relay.AgentRelay(self._site, self._slots.counters, place, self._fingerprints)
+            served = self._certificates
+            self._relay = relay.AgentRelay(
+                self._site, self._slots.counters, place, lambda: [one.certificate.fingerprint for one in served.served]
+            )
             self._paths.add("GET /agents", self._relay.answer)
         return self._relay.parting(client)
-
-    def _fingerprints(self) -> Sequence[bytes]:
-        return [one.certificate.fingerprint for one in self._certificates.served]
 
     def use(self, loaded: Loaded) -> None:
         """A load of the configuration is in force."""

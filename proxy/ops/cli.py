@@ -8,7 +8,6 @@ write a module of ``proxy.tools`` with ``main(argv) -> int`` and ``build_parser(
 from __future__ import annotations
 
 import os
-import platform
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import proxy
 from proxy.config.flags import FLAGS
-from proxy.config.host import ExitCode, HelpfulParser, paused
+from proxy.config.host import YOUNG_IMPORTS, ExitCode, HelpfulParser, paused
 from proxy.config.problems import suggestion
 from proxy.errors import FlagError
 from proxy.ops.journal import outcome
@@ -59,7 +58,7 @@ class Command:
         return self._module().build_parser()
 
     def _module(self) -> CommandModule:
-        with paused():
+        with paused(YOUNG_IMPORTS):
             return self.load()
 
 
@@ -68,6 +67,8 @@ class Version:
 
     def main(self, argv: Sequence[str], /) -> int:
         """Print it in one line."""
+        import platform
+
         from proxy.ops.process import loop_factory
 
         self.build_parser().parse_args(argv)
@@ -191,13 +192,13 @@ def _enrol() -> CommandModule:
 
 
 def _completion() -> CommandModule:
-    from proxy.tools.pages import COMPLETION
+    from proxy.tools.unit import COMPLETION
 
     return COMPLETION
 
 
 def _man() -> CommandModule:
-    from proxy.tools.pages import MAN
+    from proxy.tools.unit import MAN
 
     return MAN
 
@@ -342,19 +343,14 @@ def _dispatch(argv: list[str]) -> int:
         return ExitCode.USAGE
     if word in {"-V", "--version"}:
         return COMMANDS["version"].main(())
-    if word and not word.startswith("-") and not _is_file(word):
-        raise _unknown(word)
+    if word and not _is_of_run(word):
+        raise FlagError.of(repr(word[:40]), "unknown command", suggestion(word, COMMANDS, what="commands"))
     return COMMANDS["run"].main(argv)
 
 
-def _is_file(word: str) -> bool:
-    """Whether the configuration is meant, which ``run`` takes without a flag: no command has such a name."""
-    return word.endswith(".toml") or os.sep in word
-
-
-def _unknown(word: str) -> FlagError:
-    mend = suggestion(word, COMMANDS, what="commands")
-    return FlagError.of(repr(word[:40]), "unknown command", mend)
+def _is_of_run(word: str) -> bool:
+    """Whether it is a flag, or the configuration, which ``run`` takes without one: no command has such a name."""
+    return word.startswith("-") or word.endswith(".toml") or os.sep in word
 
 
 def _proxy_py_is_mixed_in() -> bool:

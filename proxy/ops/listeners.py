@@ -12,6 +12,7 @@ import asyncio
 import dataclasses
 import socket
 from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from proxy.config.admission import callers
 from proxy.config.endpoints import ListenAddress
@@ -23,14 +24,16 @@ from proxy.net.http_server import HttpServer
 from proxy.net.listener import Listener
 from proxy.net.site import Site
 from proxy.net.sockets import BoundSocket
-from proxy.net.tcp_forward import TcpForward
 from proxy.ops.agents import AgentParts
 from proxy.ops.places import WEBHOOKS, Held, ListenPlace, SocketStore, tcp
 from proxy.ops.renewals import Certificates
 from proxy.values import frozen, mutable
 
+if TYPE_CHECKING:
+    from proxy.net.tcp_forward import TcpForward
+
 #: What accepts on one socket.
-Server = Listener | TcpForward
+Server: TypeAlias = "Listener | TcpForward"
 
 
 @frozen
@@ -197,6 +200,8 @@ class Services:
         return specs + [self._forward_spec(forward) for forward in settings.tcp]
 
     def _forward_spec(self, forward: TcpSettings) -> ListenerSpec:
+        from proxy.net.tcp_forward import TcpForward
+
         allow = callers(forward.allow, forward.deny)
 
         def serve_pipes(sock: socket.socket) -> TcpForward:

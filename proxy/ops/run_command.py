@@ -27,7 +27,6 @@ from proxy.ops.journal import log, open_journal, take_over_standard_error
 from proxy.ops.notify import Notifier
 from proxy.ops.places import UMASK, Held, receive
 from proxy.ops.process import (
-    LoopFactory,
     hold_standard_descriptors,
     let_go,
     loop_factory,
@@ -155,9 +154,13 @@ def serve(namespace: Words, dials: Dials | None = None) -> int:
         log.warning("%s", warning)
     factory = loop_factory(os.environ.get(LOOP_VARIABLE, ""))
     if (joined := launch.loaded.settings.dials) is not None:
-        _join(joined)
+        from proxy.agent import serve as agent
+
+        asyncio.run(agent.join_all(joined, Clock.wall))
     elif worker_count(launch.loaded.settings.workers) > 1:
-        return _supervise(launch, factory)
+        from proxy.ops.supervisor import Supervisor
+
+        return Supervisor(launch, factory).run()
     settle()
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_serve(launch))
@@ -177,18 +180,6 @@ def _launch(namespace: Words, dials: Dials | None) -> Launch:
     loop = "asyncio" if loop_factory(os.environ.get(LOOP_VARIABLE, "")) is None else "uvloop"
     notifier = Notifier.of(os.environ, new=old is not None)
     return Launch(load_again(1), load_again, environ, shelf, notifier, old, loop)
-
-
-def _join(dials: Dials) -> None:
-    from proxy.agent import serve
-
-    asyncio.run(serve.join_all(dials, Clock.wall))
-
-
-def _supervise(launch: Launch, factory: LoopFactory) -> int:
-    from proxy.ops.supervisor import Supervisor
-
-    return Supervisor(launch, factory).run()
 
 
 async def _serve(launch: Launch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from proxy.config.settings import Loaded, Settings
 from proxy.core import metric_families as of
@@ -18,11 +19,14 @@ from proxy.core.tokens import Secret
 from proxy.errors import dotted
 from proxy.net.admission import ConnectionSlots
 from proxy.net.certificate import Served, certificate_notes
+from proxy.net.listener import Listener
 from proxy.net.site import Site
 from proxy.net.sockets import dropped_packets
-from proxy.net.tcp_forward import TcpForward
 from proxy.ops.listeners import ActiveListener
 from proxy.ops.places import advice
+
+if TYPE_CHECKING:
+    from proxy.net.tcp_forward import TcpForward
 
 Json = dict[str, object]
 
@@ -82,6 +86,11 @@ def _route(route: Route, well: Mapping[str, bool], snapshot: Snapshot) -> Json:
         "client_names": _sorted(route.client_names),
         "limits": dataclasses.asdict(route.limits),
     }
+    return found | _proofs(route, snapshot)
+
+
+def _proofs(route: Route, snapshot: Snapshot) -> Json:
+    found: Json = {}
     if route.signature is not None:
         found["secrets"] = _secrets(route, route.signature.secrets, snapshot)
     if route.token is not None:
@@ -207,7 +216,7 @@ def measure(site: Site, slots: ConnectionSlots, log_dropped: int, listeners: Seq
     metrics.replace(of.UPSTREAM_UP, {(name,): well for name, well in conditions.items()})
     metrics.replace(of.SECRET_EXPIRY, _ends(site.policy))
     for listener in listeners:
-        if isinstance(listener.server, TcpForward):
+        if not isinstance(listener.server, Listener):
             _measure_forward(put, listener.spec.name, listener.server)
 
 

@@ -30,10 +30,10 @@ from proxy.net.clock import NEVER
 from proxy.net.diagnose import Diagnoser
 from proxy.net.fault_digest import FaultDigest
 from proxy.net.health import HealthChecks
+from proxy.net.listener import Listener
 from proxy.net.log_formats import formatter
 from proxy.net.log_sink import LogSink
 from proxy.net.site import Site
-from proxy.net.tcp_forward import TcpForward
 from proxy.net.tls import load_certificates
 from proxy.ops import status
 from proxy.ops.admin import AdminServer, PrivateSocket, open_console
@@ -224,14 +224,9 @@ class Worker:
         self.site.use(loaded.policy)
         allows = {forward.name: callers(forward.allow, forward.deny) for forward in loaded.settings.tcp}
         for listener in self.listeners.open:
-            if isinstance(listener.server, TcpForward):
+            if not isinstance(listener.server, Listener):
                 listener.server.allow = allows[listener.spec.name]
-        self._shield()
-
-    def _shield(self) -> None:
-        """Let the kernel know what it may drop now."""
-        for listener in self.listeners.open:
-            listener.server.shield(on=self.settings.kernel_filter)
+            listener.server.shield(on=self.settings.kernel_filter)  # what the kernel may drop now
 
     def _warn_of_lasting(self, loaded: Loaded) -> None:
         for key in _differing(_LASTING_KEYS, self.settings, loaded.settings):
@@ -292,13 +287,16 @@ class Worker:
             missing["relay"] = unreached
         elif not self.listeners.open and self.settings.dials is None:
             missing["listener"] = "no listener"
-        # What keeps needs no upstream to take a delivery.
-        upstreams = {one.upstream for one in self.site.policy.routes if one.delivery is None or not one.delivery.keeps}
-        if upstreams and not any(map(self._agents.reachable, upstreams)):
+        if not self._reaches_an_upstream():
             missing["upstream"] = "no upstream accepts connections"
         if self.site.queue is not None and self.site.queue.failure:
             missing["queue"] = f"the queue takes no delivery: {self.site.queue.failure}"
         return missing
+
+    def _reaches_an_upstream(self) -> bool:
+        # What keeps needs no upstream to take a delivery.
+        upstreams = {one.upstream for one in self.site.policy.routes if one.delivery is None or not one.delivery.keeps}
+        return not upstreams or any(map(self._agents.reachable, upstreams))
 
     def snapshot(self) -> Snapshot:
         """The metrics of this worker, as they are now."""

@@ -231,8 +231,6 @@ class Attempt:
 # -- The record of an attempt, from which its line in the log is made: what the delivery was, and what came of it now.
 
 _REASONS = {reason.word: reason for reason in Reason}
-_INTERNAL_ERROR = Reason.INTERNAL_ERROR
-_DONE, _CONNECT = Phase.DONE, Phase.CONNECT
 
 
 def record_of(attempt: Attempt, settlement: Settlement) -> ExchangeRecord:
@@ -243,9 +241,9 @@ def record_of(attempt: Attempt, settlement: Settlement) -> ExchangeRecord:
     return ExchangeRecord(
         **told,
         started=last.at,
-        reason=_REASONS.get(last.word, _INTERNAL_ERROR),
+        reason=_REASONS.get(last.word, Reason.INTERNAL_ERROR),
         detail=last.detail,
-        phase=_DONE if last.status else _CONNECT,
+        phase=Phase.DONE if last.status else Phase.CONNECT,
         verdict="admitted",
         status=last.status,
         route=parcel.lane,

@@ -17,6 +17,7 @@ import math
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 from proxy.core.delivery import DeliveryRule
 from proxy.core.metric_families import QUEUE_ATTEMPTS
@@ -41,7 +42,6 @@ AGAIN_S = 1.0
 EXPIRE_EVERY_S = 600.0
 #: At the end, attempts under way get this long; then they are cut, and tried again by the next process.
 STOP_S = 5.0
-DEAD = Condition.DEAD
 
 
 async def count_lanes(store: QueueStore, clock: Clock) -> Counted:
@@ -100,7 +100,7 @@ class Settling:
 
 
 class Courier:
-    """The courier of one process. ``lock`` tries to become the only one; ``log_attempt`` writes a line."""
+    """The courier of one process. ``lock`` tries to become the only one; ``gone`` is told of each that has died."""
 
     def __init__(
         self,
@@ -112,7 +112,6 @@ class Courier:
         gone: Callable[[Taken], None],
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """``gone`` is told of each that has died."""
         self._site = site
         self._store = store
         self._lock = lock
@@ -189,7 +188,7 @@ class Courier:
         lane.ready.append(taken)
         if not lane.is_called:
             lane.is_called = True
-            self._send_soon(lane)
+            self._site.loop.call_soon(self._send, lane)
 
     def lane_of(self, route: Route) -> Lane:
         """The lane of a route that keeps."""
@@ -208,8 +207,7 @@ class Courier:
         while not self._stopping:
             try:
                 if not self.is_active:
-                    found = await self._store.recover(self._site.clock.wall())
-                    if found:
+                    if found := await self._store.recover(self._site.clock.wall()):
                         log.warning("%d deliveries were under way when a process ended: they are tried again", found)
                     await self._look()
                     self.is_active = True
@@ -314,11 +312,9 @@ class Courier:
             self._turns.pop(lane.name).give_up()
             turns = None
         if turnstile is not None and turns is None:
-            turns = self._turns[lane.name] = LaneTurns(turnstile, lambda: self._send_soon(lane))
+            wake = partial(self._site.loop.call_soon, self._send, lane)
+            turns = self._turns[lane.name] = LaneTurns(turnstile, wake)
         return turns
-
-    def _send_soon(self, lane: Lane) -> None:
-        self._site.loop.call_soon(self._send, lane)
 
     # -- what has come of attempts
 
@@ -334,7 +330,7 @@ class Courier:
         record = record_of(attempt, settlement)
         site.log.write(record)
         site.metrics.inc(QUEUE_ATTEMPTS, record.route, record.outcome)
-        if settlement.condition is DEAD:
+        if settlement.condition is Condition.DEAD:
             self._gone(attempt.taken)
         if lane.ready:
             self._send(lane)
@@ -376,8 +372,7 @@ class StrayWatch:
         if policy is not self._policy:
             self._policy = policy
             self._told.clear()
-        unknown = [one for one in counts if one.lane not in self._told]
-        for one in unknown:
-            for note in stray_notes([one], policy, None):
+        for one in counts:
+            for note in stray_notes([one], policy, None) if one.lane not in self._told else ():
                 self._told.add(one.lane)
                 log.warning("%s", note)

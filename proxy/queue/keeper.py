@@ -20,7 +20,7 @@ from proxy.core.delivery import Deliver
 from proxy.core.keeping import KeepingRelay
 from proxy.core.metrics import Metrics
 from proxy.core.policy import Route
-from proxy.net.site import Site
+from proxy.net.site import DeliveryQueue, Site
 from proxy.net.spill import SharedSpill, SpillFile
 from proxy.queue.courier import Courier, count_lanes
 from proxy.queue.lane import PROBING, Lane
@@ -119,13 +119,14 @@ class Copier:
                 shared.close()
 
 
-class DeliveryKeeper:
-    """The queue of one process (``net.site.DeliveryQueue``)."""
+class DeliveryKeeper(DeliveryQueue):
+    """The queue of one process."""
 
     def __init__(self, site: Site, opened: OpenStore, courier: Courier) -> None:
         self.folder = opened.bodies
         self.store = opened.store
         self.courier = courier
+        self.ring = opened.ring  # has the courier look at the store, in whichever process it is
         self._counted = Counted()
         self._kept_at: dict[str, float] = {}  # the last of each lane
         self._failed: tuple[str, float] | None = None  # why the store did not take the last one, and when
@@ -137,10 +138,6 @@ class DeliveryKeeper:
         self._quiet_until = 0.0
         self._looking = site.loop.create_task(self._look())
 
-    def ring(self) -> None:
-        """Have the courier look at the store, in whichever process it is."""
-        self._opened.ring()
-
     @property
     def counted(self) -> Counted:
         """What each lane holds. The courier of this process knows it, where it delivers."""
@@ -148,15 +145,13 @@ class DeliveryKeeper:
 
     @property
     def failure(self) -> str:
-        """Why the store takes nothing now, as far as is known; "" where it may."""
         if self._failed is None or self._site.clock.now() - self._failed[1] > FAILED_S:
             return ""
         return self._failed[0]
 
-    # -- for exchanges (net.site.DeliveryQueue)
+    # -- for exchanges
 
     def keep(self, relay: KeepingRelay, spill: SpillFile | None, told: Told) -> None:
-        """Keep what ``relay`` has."""
         spill = spill if spill is not None and spill.size > 0 else None
         route = relay.admit.route
         parcel = parcel_of(self._site, relay, spill, relay.kept_head)
@@ -173,11 +168,9 @@ class DeliveryKeeper:
         storing.add_done_callback(partial(self._stored, parcel, lane, told))
 
     def copy(self, relay: KeepingRelay, spill: SpillFile | None) -> None:
-        """Keep the copies of what ``relay`` sends itself."""
         self._copier.copy(relay, spill)
 
     def holds(self, route: Route) -> bool:
-        """Whether nothing is sent to the route's upstream now."""
         assert route.delivery is not None
         counted, name = self.counted, route.name
         count = counted.lanes.get(name, LaneCount(name))
@@ -194,7 +187,6 @@ class DeliveryKeeper:
         return False
 
     def tried(self, route: Route, *, well: bool) -> None:
-        """An exchange has tried the route's upstream."""
         assert route.delivery is not None
         self._probing.pop(route.name, None)
         breaker = self.courier.lane_of(route).breaker
@@ -204,7 +196,6 @@ class DeliveryKeeper:
             breaker.failed(self._site.clock.now())
 
     def measure(self) -> None:
-        """Bring its metrics up to date."""
         metrics = self._site.metrics
         measure_lanes(metrics, self.counted.lanes.values(), self._site.clock.wall())
         measure_commits(metrics, self.store.statistics)
@@ -274,7 +265,7 @@ class DeliveryKeeper:
         if self.courier.is_active:
             self.courier.arrived(lane)
         else:
-            self._opened.ring()
+            self.ring()
 
     def _complain(self, error: QueueError) -> None:
         now = self._site.clock.now()
@@ -314,11 +305,8 @@ def open_keeper(site: Site, settings: QueueSettings) -> DeliveryKeeper:
 def measure_lanes(metrics: Metrics, counts: Iterable[LaneCount], now: float) -> None:
     """What each lane holds. ``now`` is in seconds since the epoch."""
     counts = list(counts)
-    states: dict[tuple[str, ...], float] = {}
-    for count in counts:
-        states[count.lane, "waiting"] = count.live
-        states[count.lane, "dead"] = count.dead
-    metrics.replace(of.QUEUE_DELIVERIES, states)
+    states: dict[tuple[str, ...], float] = {(count.lane, "waiting"): count.live for count in counts}
+    metrics.replace(of.QUEUE_DELIVERIES, states | {(count.lane, "dead"): count.dead for count in counts})
     oldest = {count.lane: now if count.oldest is None else count.oldest for count in counts}
     metrics.replace(of.QUEUE_OLDEST, {(lane,): max(0.0, now - since) for lane, since in oldest.items()})
     metrics.replace(of.QUEUE_PAUSED, {(count.lane,): float(count.paused) for count in counts})

@@ -91,18 +91,15 @@ class Breaker:
     def failed(self, now: float) -> None:
         """It gave none, or one of the 5xx."""
         self._last.append(False)
-        if self.state is PROBING or (self.state is CLOSED and self._is_too_much):
+        last = list(self._last)
+        too_much = len(last) >= IN_A_ROW and not any(last[-IN_A_ROW:])
+        too_much = too_much or (len(last) >= LEAST and 2 * last.count(False) > len(last))
+        if self.state is PROBING or (self.state is CLOSED and too_much):
             self.state = MOVES[self.state][OPEN]
             self._until = now + self._pause_s
             self._pause_s = min(2 * self._pause_s, PAUSE_MOST_S)
             self._ramp = 0
             self._last.clear()
-
-    @property
-    def _is_too_much(self) -> bool:
-        last = list(self._last)
-        in_a_row = len(last) >= IN_A_ROW and not any(last[-IN_A_ROW:])
-        return in_a_row or (len(last) >= LEAST and 2 * last.count(False) > len(last))
 
 
 #: Beyond those that are out, so many are fetched ahead, so that none waits for the disk.
@@ -231,7 +228,7 @@ class LaneTurns:
     and what is new does not wait for a backlog.
     """
 
-    def __init__(self, turnstile: Turnstile, wake: Callable[[], None]) -> None:
+    def __init__(self, turnstile: Turnstile, wake: Callable[[], object]) -> None:
         self.turnstile = turnstile
         self._wake = wake
         self._has_one = False

@@ -121,7 +121,6 @@ def _copy(database: sqlite3.Connection, path: Path) -> None:
 
 # -- What the store says to its database.
 
-
 #: The counts of a lane, in the order of their columns.
 COUNTED = ("live", "dead", "bytes", "accepted", "delivered", "died", "dropped")
 

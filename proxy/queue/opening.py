@@ -122,7 +122,6 @@ def open_store(settings: QueueSettings, loop: asyncio.AbstractEventLoop) -> Open
 # -- What a running process is asked of its queue, over the private socket: by the console, for people and programs.
 
 MOST = 1000
-Change = Callable[[Sequence[int]], Awaitable[int]]
 
 
 class QueueDesk:
@@ -179,7 +178,7 @@ class QueueDesk:
         asked = [str(name) for name in _content(request).get("routes", ())]
         return _json({name: name in paused for name in asked if self._keeps(name)})
 
-    async def _change(self, request: Request, change: Change) -> Answer:
+    async def _change(self, request: Request, change: Callable[[Sequence[int]], Awaitable[int]]) -> Answer:
         ids = tuple(str(one) for one in _content(request).get("ids", ()))
         numbers = [kept.number async for kept in self._store.find(Choice(ids))] if ids else []
         if not numbers:

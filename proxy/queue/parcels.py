@@ -25,7 +25,8 @@ from proxy.core.policy import Route
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.http1 import RequestHead, utc_text
 from proxy.net.site import Site
-from proxy.queue.records import Parcel, Spilled
+from proxy.net.spill import SharedSpill, SpillFile
+from proxy.queue.records import Parcel
 
 #: What is larger is not read: it would hold the loop.
 MAX_DOCUMENT_BYTES = 1 << 20
@@ -48,11 +49,13 @@ CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 _TAKEN_OUT = b""
 
 
-def parcel_of(site: Site, relay: KeepingRelay, spill: Spilled | None, head: bytes = b"") -> Parcel:
+def parcel_of(site: Site, relay: KeepingRelay, spill: SpillFile | SharedSpill | None, head: bytes = b"") -> Parcel:
     """What is kept of the delivery of ``relay``, under ``head``; its body is in ``spill`` where it is large."""
     rule, route, facts = relay.rule, relay.admit.route, facts_of(relay)
     body = None if spill is not None else relay.body
-    payload = _payload(relay.head, body) if rule.order_by or rule.coalesce else None
+    reads = body is not None and len(body) <= MAX_DOCUMENT_BYTES and (rule.order_by or rule.coalesce)
+    root = read_payload(relay.head, body) if body is not None and reads else None
+    payload = None if root is None else Payload(root)
     return Parcel(
         # The id of a trusted proxy may come twice.
         id=site.new_request_id() if relay.arrival.trusted else relay.record.request_id,
@@ -116,13 +119,6 @@ def value_at(payload: Payload | None, place: Pointer) -> str | None:
     if isinstance(value, str):
         return value
     return json.dumps(value) if isinstance(value, bool | int | float) else None
-
-
-def _payload(head: RequestHead, body: bytes | None) -> Payload | None:
-    if body is None or len(body) > MAX_DOCUMENT_BYTES:
-        return None
-    root = read_payload(head, body)
-    return None if root is None else Payload(root)
 
 
 def _mark(*parts: str) -> str:

@@ -16,6 +16,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from proxy.core.duplicates import KEY_BYTES
+from proxy.net.spill import SharedSpill, SpillFile
 from proxy.values import frozen
 
 #: Bodies up to this size are stored with the record: one sync for all. Larger ones have a place of their own.
@@ -31,18 +32,6 @@ class Condition(IntEnum):
     TAKEN = 1
     BEHIND = 2
     DEAD = 3
-
-
-class Spilled(Protocol):
-    """A body in an open file."""
-
-    size: int
-
-    def link(self, path: str) -> bool:
-        """Give the file the name ``path``; False where that cannot be done, and it must be copied."""
-
-    def pieces(self) -> Iterator[bytes]:
-        """What is in it, in order."""
 
 
 class QueueError(Exception):
@@ -78,7 +67,7 @@ class Parcel(NamedTuple):
     same: str = ""  # of equal ones that wait, the last counts
     keys: tuple[bytes, ...] = ()  # by which duplicates of it are told
     attempts: int = 0  # made before it was kept
-    spill: Spilled | None = None  # the body, where it is on a disk already
+    spill: SpillFile | SharedSpill | None = None  # the body, where it is on a disk already
 
     def __repr__(self) -> str:
         return f"Parcel(id={self.id!r}, lane={self.lane!r}, size={self.size})"

@@ -76,10 +76,8 @@ class QueueRedis(QueueStore):
         await self._append(parcels, "")
 
     async def append_taken(self, parcel: Parcel) -> Taken | None:
-        if parcel.size > INLINE_BYTES or steady() >= self._claims.certain_until:
-            await self._append([parcel], "")
-            return None
-        number = await self._append([parcel], self._claims.name)
+        takes = parcel.size <= INLINE_BYTES and steady() < self._claims.certain_until
+        number = await self._append([parcel], self._claims.name if takes else "")
         return None if number is None else Taken(number, parcel, parcel.attempts, parcel.accepted)
 
     async def _append(self, parcels: Sequence[Parcel], courier: str) -> int | None:

@@ -175,8 +175,7 @@ def counts(database: sqlite3.Connection) -> list[LaneCount]:
 
 def page(choice: Choice, after: int, database: sqlite3.Connection) -> tuple[list[Kept], int]:
     """The next of those that are meant, and the number to go on after; 0 at the end."""
-    where: list[str] = ["number > ?"]
-    values: list[object] = [after, *choice.ids]
+    where, values = ["number > ?"], [after, *choice.ids]
     if choice.ids:
         where.append(f"id IN ({', '.join('?' * len(choice.ids))})")
     if choice.conditions:

@@ -27,7 +27,6 @@ from proxy.config.problems import RULES, audible, rule_of, unknown_rules
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Fixture, Loaded, identity_of
 from proxy.config.sizes import count
-from proxy.core.addresses import Peer
 from proxy.core.walk import Trip, Walk, walk
 from proxy.errors import ConfigError, FlagError, Problem
 from proxy.net.certificate import Served, certificate_notes, read_served
@@ -37,7 +36,7 @@ from proxy.net.tls import load_certificates
 from proxy.queue.folder import DATABASE, look_at_ours
 from proxy.queue.records import LaneCount
 from proxy.queue.showing import stray_notes
-from proxy.tools.explain import read_file
+from proxy.tools.explain import peer_of, read_file
 from proxy.tools.ip_sets import SetRow, sentence, show_age
 from proxy.tools.lint import lint
 from proxy.tools.start import check_user, errors_of_ports, problems_with_log, problems_with_stores, problems_with_user
@@ -72,9 +71,8 @@ def main(argv: Sequence[str]) -> int:
     served = _tell_certificates(loaded, now)
     notes = certificate_notes(served, loaded.policy, loaded.settings, now)
     ports = ([], []) if arguments.elsewhere else errors_of_ports(loaded.settings)
-    warnings = audible(
-        [*loaded.settings.warnings, *lint(loaded, now), *notes, *judged.notes, *ports[1]], arguments.silence
-    )
+    told = [*loaded.settings.warnings, *lint(loaded, now), *notes, *judged.notes, *ports[1]]
+    warnings = audible(told, arguments.silence)
     for warning in warnings:
         print(_shown(warning), file=sys.stderr)
     problems = [*_run_tests(loaded), *judged.problems]
@@ -187,9 +185,7 @@ def _tell_sets(loaded: Loaded, shelf: SetShelf) -> None:
 def _tell_certificates(loaded: Loaded, now: float) -> list[Served]:
     served = read_served(loaded.settings)
     if served:
-        print("\nCertificates:")
-    for one in served:
-        print(f"    {of_certificate(one, now)}")
+        print("\nCertificates:", *(f"    {of_certificate(one, now)}" for one in served), sep="\n")
     return served
 
 
@@ -218,11 +214,10 @@ def _run(fixture: Fixture, loaded: Loaded, now: float) -> FixtureResult:
         saved = read_file(fixture.file)
     except FlagError as error:
         first = error.problems[0]
-        return FixtureResult(
-            fixture, "cannot be read", Problem(fixture.where, f"{fixture.file}: {first.what}", first.mend)
-        )
+        problem = Problem(fixture.where, f"{fixture.file}: {first.what}", first.mend)
+        return FixtureResult(fixture, "cannot be read", problem)
     at = fixture.at if fixture.at is not None else saved.at if saved.at is not None else now
-    found = walk(Trip(saved.head, saved.body, loaded.policy, at, _peer(fixture.address)))
+    found = walk(Trip(saved.head, saved.body, loaded.policy, at, peer_of(fixture.address)))
     if found.word == fixture.expect:
         return FixtureResult(fixture, f"{found.word}{f' by route {found.route}' if found.route else ''}")
     what = f"{fixture.file}: {found.word}, and {fixture.expect} was expected"
@@ -235,12 +230,6 @@ def _mend(found: Walk) -> str:
     failed = next((step for step in found.steps if step.passed is False), None)
     said = f"it failed at {failed.name}: {failed.said}; " if failed is not None else ""
     return f"{said}`hookward explain FILE -c CONFIG` shows every check"
-
-
-def _peer(address: str | None) -> Peer | None:
-    if address is None:
-        return None
-    return Peer.unix() if address == "unix:" else Peer.of(address)
 
 
 # -- What ``check`` says of the deliveries that are kept on this host: those whose route keeps no more.

@@ -61,7 +61,11 @@ def main(argv: Sequence[str]) -> int:
     saved = read_file(arguments.file, arguments.entry)
     loaded = _load(arguments)
     now, as_of = _now(arguments.at, saved)
-    peer = _peer(arguments.address)
+    try:
+        peer = peer_of(arguments.address)
+    except ValueError:
+        what = f"{arguments.address[:60]!r} is not an address"
+        raise FlagError.of("--from", what, "write 192.0.2.7") from None
     trip = Trip(saved.head, saved.body, loaded.policy, now, peer)
     saved, found = _as_it_was_sent(saved, trip, walk(trip))
     _print(saved, found, as_of, Paint.on(sys.stdout))
@@ -183,13 +187,11 @@ def parse_instant(text: str) -> float:
         raise FlagError.of("--at", f"{text[:40]!r} is no time", mend) from None
 
 
-def _peer(text: str | None) -> Peer | None:
+def peer_of(text: str | None) -> Peer | None:
+    """What has the address; None has none, and "unix:" is a unix socket. ValueError where it is no address."""
     if text is None:
         return None
-    try:
-        return Peer.unix() if text == "unix:" else Peer.of(text)
-    except ValueError:
-        raise FlagError.of("--from", f"{text[:60]!r} is not an address", "write 192.0.2.7") from None
+    return Peer.unix() if text == "unix:" else Peer.of(text)
 
 
 def _print(saved: Saved, found: Walk, as_of: str, paint: Paint) -> None:

@@ -12,12 +12,13 @@ import stat
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from proxy.config.flags import quoted
 from proxy.config.host import ExitCode, command
-from proxy.config.kinds import LISTEN, ROUTE_PATH, UPSTREAM_URL, URL, Kind, read_within
+from proxy.config.kinds import LISTEN, ROUTE_PATH, UPSTREAM_URL, URL, read_within
 from proxy.config.parsers import Parser
 from proxy.core.schemes import Provider, find
 from proxy.core.signatures import needs_public_keys
@@ -30,6 +31,7 @@ DEFAULT_PROVIDER = "github"
 DEFAULT_LISTEN = "127.0.0.1:8080"
 DEFAULT_UPSTREAM = "http://127.0.0.1:8000"
 _FILE = "hookward.toml"
+_KINDS = {"listen": LISTEN, "upstream": UPSTREAM_URL, "path": ROUTE_PATH, "public_url": URL}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,16 +40,18 @@ def main(argv: Sequence[str]) -> int:
     named, path = _split(arguments.words)
     asks = named is None and sys.stdin.isatty() and sys.stdout.isatty() and not arguments.yes
     ask = _ask if asks else _take
-    provider = provider_named(named or ask("provider (hookward providers lists them)", DEFAULT_PROVIDER, _provider))
+    provider = provider_named(
+        named or ask("provider (hookward providers lists them)", DEFAULT_PROVIDER, provider_named)
+    )
     questions = {
-        "listen": ("listen on", DEFAULT_LISTEN, LISTEN),
-        "upstream": ("the application is at", DEFAULT_UPSTREAM, UPSTREAM_URL),
-        "path": ("deliveries arrive at", f"/hooks/{provider.slug}", ROUTE_PATH),
-        "public_url": ("this host is known as", "https://hooks.example.com", URL),
+        "listen": ("listen on", DEFAULT_LISTEN),
+        "upstream": ("the application is at", DEFAULT_UPSTREAM),
+        "path": ("deliveries arrive at", f"/hooks/{provider.slug}"),
+        "public_url": ("this host is known as", "https://hooks.example.com"),
     }
     answers = {
-        key: getattr(arguments, key) or ask(question, default, _reader(kind))
-        for key, (question, default, kind) in questions.items()
+        key: getattr(arguments, key) or ask(question, default, partial(_read, key))
+        for key, (question, default) in questions.items()
     }
     wanted = FirstFile(provider=provider, **answers)
     _check(wanted)
@@ -104,13 +108,11 @@ def _target(path: str) -> Path:
 def _check(wanted: FirstFile) -> None:
     """FlagError with every value that cannot be used."""
     problems = []
-    kinds = {"--listen": (LISTEN, wanted.listen), "--upstream": (UPSTREAM_URL, wanted.upstream)}
-    kinds |= {"--path": (ROUTE_PATH, wanted.path), "--public-url": (URL, wanted.public_url)}
-    for flag, (kind, text) in kinds.items():
+    for key in _KINDS:
         try:
-            read_within(kind, text, None, None)
+            _read(key, getattr(wanted, key))
         except Mistake as mistake:
-            problems.append(Problem(flag, mistake.what, mistake.mend))
+            problems.append(Problem(f"--{key.replace('_', '-')}", mistake.what, mistake.mend))
     if problems:
         raise FlagError(problems)
 
@@ -160,17 +162,9 @@ def _told(wanted: FirstFile, made: FilesMade) -> str:
         ]
     if wanted.shown_url.startswith("https://hooks.example.com"):
         lines += ["", "hooks.example.com stands for the name of this host, or of the tunnel before it."]
-    hookward, file = command(), shlex.quote(made.file)
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "Next:",
-            f"  {hookward} check {file}",
-            f"  {hookward} run {file}",
-            f"  {hookward} send {provider.slug} --config {file}",
-        ]
-    )
+    file = shlex.quote(made.file)
+    steps = (f"check {file}", f"run {file}", f"send {provider.slug} --config {file}")
+    return "\n".join([*lines, "", "Next:", *(f"  {command()} {step}" for step in steps)])
 
 
 def _install(path: str) -> str:
@@ -192,24 +186,19 @@ def _ask(question: str, default: str, read: Callable[[str], object]) -> str:
             read(answer)
         except EOFError:
             raise FlagError.of("init", "there was no answer", "name the provider: hookward init github") from None
-        except FlagError as error:
-            print(f"  {error.problems[0].what}: {error.problems[0].mend}")
-        except Mistake as mistake:
-            print(f"  {mistake.what}: {mistake.mend}")
+        except (FlagError, Mistake) as error:
+            first = error.problems[0] if isinstance(error, FlagError) else error
+            print(f"  {first.what}: {first.mend}")
         else:
             return answer
 
 
-def _take(_question: str, default: str, _read: Callable[[str], object]) -> str:
+def _take(_question: str, default: str, _reader: Callable[[str], object]) -> str:
     return default
 
 
-def _provider(name: str) -> object:
-    return provider_named(name)
-
-
-def _reader(kind: Kind) -> Callable[[str], object]:
-    return lambda text: read_within(kind, text, None, None)
+def _read(key: str, text: str) -> object:
+    return read_within(_KINDS[key], text, None, None)
 
 
 _HEAD = """\

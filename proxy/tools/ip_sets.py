@@ -16,11 +16,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 
 from proxy.config.flags import CONFIG_VARIABLE
+from proxy.config.guards import slug_of
 from proxy.config.host import ExitCode, Paint, environment
 from proxy.config.load import load_sets
 from proxy.config.parsers import Parser
 from proxy.config.problems import suggestion
-from proxy.config.set_shelf import ALIASES, Copy, SetShelf, confirm_stored, spelled, write_stored
+from proxy.config.set_shelf import ALIASES, Copy, SetShelf, confirm_stored, write_stored
 from proxy.config.settings import Feed
 from proxy.config.sizes import show_time
 from proxy.core.ip_sets import FeedError
@@ -56,21 +57,11 @@ class SetRow:
         """The cells of its row, in the order of the headings."""
         copy = self.copy
         if copy is None:
-            return self.feed.name, "-", "never", "-", "needs a refresh" if self.feed.url else "needs a feed", self._feed
+            needs = "needs a refresh" if self.feed.url else "needs a feed"
+            return self.feed.name, "-", "never", "-", needs, self.feed.url or "none"
+        age = (utc_day(copy.confirmed), show_age(now - copy.confirmed))
         origin = "package" if copy.origin == "snapshot" else "feed"
-        return (
-            self.feed.name,
-            str(len(copy.listing)),
-            utc_day(copy.confirmed),
-            show_age(now - copy.confirmed),
-            origin,
-            self._feed,
-        )
-
-    @property
-    def _feed(self) -> str:
-        feed = self.feed
-        return feed.url or "none"
+        return self.feed.name, str(len(copy.listing)), *age, origin, self.feed.url or "none"
 
     def data(self, now: float) -> dict[str, object]:
         """What ``--json`` has for it."""
@@ -101,10 +92,8 @@ def sentence(row: SetRow, now: float) -> str:
     if copy is None:
         return f"set:{feed.name}: nothing is here yet; fetched at the start."
     kept = f"refreshed every {show_time(feed.refresh_s)}" if feed.is_refreshed else "never refreshed"
-    return (
-        f"set:{feed.name}: {len(copy.listing)} prefixes, confirmed {utc_day(copy.confirmed)} "
-        f"({show_age(now - copy.confirmed)} ago), {kept}."
-    )
+    when = f"confirmed {utc_day(copy.confirmed)} ({show_age(now - copy.confirmed)} ago)"
+    return f"set:{feed.name}: {len(copy.listing)} prefixes, {when}, {kept}."
 
 
 def show_age(seconds: float) -> str:
@@ -185,7 +174,7 @@ def _with_action(argv: Sequence[str]) -> list[str]:
 
 def _feeds(parser: Parser, work: _Work, name: str) -> list[Feed]:
     """The lists that a name stands for; its query, where it has one, is left out."""
-    word = spelled(name.removeprefix("set:").partition("?")[0])
+    word = slug_of(name.removeprefix("set:").partition("?")[0])
     if word in ALIASES:
         return [work.feeds[other] for other, _ in ALIASES[word]]
     if word not in work.feeds:
@@ -196,11 +185,11 @@ def _feeds(parser: Parser, work: _Work, name: str) -> list[Feed]:
 def _show(parser: Parser, work: _Work, names: Sequence[str], *, as_json: bool) -> int:
     if not names:
         rows = [SetRow(feed, work.copy(feed)) for feed in work.feeds.values()]
+        heading, *lines = table_lines(rows, work.now)
         if as_json:
             print(json.dumps([row.data(work.now) for row in rows], indent=2))
-            return ExitCode.OK
-        heading, *lines = table_lines(rows, work.now)
-        print(Paint.on(sys.stdout)(heading, "bold"), *lines, sep="\n")
+        else:
+            print(Paint.on(sys.stdout)(heading, "bold"), *lines, sep="\n")
         return ExitCode.OK
     found: list[str] = []
     code = ExitCode.OK
@@ -219,7 +208,7 @@ def _show(parser: Parser, work: _Work, names: Sequence[str], *, as_json: bool) -
 
 def _prefixes(parser: Parser, work: _Work, name: str) -> list[str]:
     word, _, query = name.removeprefix("set:").partition("?")
-    asked = ALIASES.get(spelled(word)) or ((word, query),)
+    asked = ALIASES.get(slug_of(word)) or ((word, query),)
     found: list[str] = []
     for other, inner in asked:
         [feed] = _feeds(parser, work, other)
@@ -232,11 +221,7 @@ def _prefixes(parser: Parser, work: _Work, name: str) -> list[str]:
 
 async def _ask_all(work: _Work, feeds: Sequence[Feed], *, keep: bool) -> int:
     context = ssl.create_default_context()
-    code = ExitCode.OK
-    for feed in feeds:
-        one = await _ask(work, feed, context, keep=keep)
-        code = max(code, one)
-    return code
+    return max([await _ask(work, feed, context, keep=keep) for feed in feeds], default=ExitCode.OK)
 
 
 async def _ask(work: _Work, feed: Feed, context: ssl.SSLContext, *, keep: bool) -> ExitCode:

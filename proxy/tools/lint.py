@@ -17,7 +17,7 @@ from proxy.config.settings import Loaded, Settings
 from proxy.config.sizes import show_time
 from proxy.core.addresses import AddressSet
 from proxy.core.causes.of_secret import api_key
-from proxy.core.policy import Endpoint, Exposure, Policy, Route
+from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.schemes import Provider, find
 from proxy.core.signatures import SignatureCheck, needs_public_keys
 from proxy.core.signing.scheme import Method
@@ -74,7 +74,7 @@ def _of_route(route: Route, settings: Settings, now: float) -> Iterator[Note]:
 def _of_upstream(route: Route) -> Iterator[Note]:
     for endpoint in (*route.upstream, *(one.upstream[0] for one in route.copies)):
         is_open = endpoint.tls is None and endpoint.path is None and not endpoint.agent
-        if is_open and not _is_local_host(endpoint):
+        if is_open and not is_loopback(endpoint.host.lower()):
             yield Note("H403", f"deliveries go to {endpoint} in clear")
     kept_s = max((endpoint.idle_timeout_s for endpoint in route.upstream), default=0.0)
     if kept_s >= USUAL_IDLE_S:
@@ -115,10 +115,8 @@ def _of_scheme(route: Route) -> Iterator[Note]:
 
 
 def _of_token(route: Route, settings: Settings) -> Iterator[Note]:
-    if route.token is None or not _in_clear(settings):
-        return
-    where = _TOKENS_IN.get(route.token.kind, "in a header")
-    yield Note("H201", f"the token {where} comes without TLS")
+    if route.token is not None and _in_clear(settings):
+        yield Note("H201", f"the token {_TOKENS_IN.get(route.token.kind, 'in a header')} comes without TLS")
 
 
 def _in_clear(settings: Settings) -> bool:
@@ -126,10 +124,6 @@ def _in_clear(settings: Settings) -> bool:
     if settings.tls or settings.proxy_protocol != "off" or ("trusted_proxies",) in settings.sources:
         return False
     return any(not address.is_local and address.fd_name is None for address in settings.listen)
-
-
-def _is_local_host(endpoint: Endpoint) -> bool:
-    return is_loopback(endpoint.host.lower())
 
 
 def _of_shared_secrets(policy: Policy, settings: Settings) -> Iterator[Note]:
@@ -224,10 +218,9 @@ def _includes(first: frozenset[Any] | None, second: frozenset[Any] | None) -> bo
 
 
 def _same_token(first: TokenCheck | None, second: TokenCheck | None) -> bool:
-    if first is None:
-        return True
-    same = second is not None and (first.kind, first.name) == (second.kind, second.name)
-    return second is not None and same and _keys(first.secrets) >= _keys(second.secrets)
+    if first is None or second is None:
+        return first is None
+    return (first.kind, first.name) == (second.kind, second.name) and _keys(first.secrets) >= _keys(second.secrets)
 
 
 def _same_signature(first: SignatureCheck | None, second: SignatureCheck | None, *, by_head: bool) -> bool:
@@ -249,12 +242,9 @@ def _keys(secrets: Iterable[Secret]) -> set[tuple[bytes, float | None, float | N
 
 def _lists(loaded: Loaded) -> Iterator[tuple[str, AddressSet]]:
     """Every list of addresses, with the name of its owner."""
-    for route in loaded.policy.routes:
-        if route.allow is not None:
-            yield f"{_where(loaded.settings, route)}: allow", route.allow
-    for forward in loaded.settings.tcp:
-        if forward.allow is not None:
-            yield f"tcp {forward.name}: allow", forward.allow
+    owners = [(_where(loaded.settings, route), route.allow) for route in loaded.policy.routes]
+    owners += [(f"tcp {forward.name}", forward.allow) for forward in loaded.settings.tcp]
+    yield from ((f"{name}: allow", allow) for name, allow in owners if allow is not None)
 
 
 def _is_wide(allow: AddressSet) -> bool:

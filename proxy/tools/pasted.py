@@ -53,16 +53,8 @@ _IGNORED = frozenset(
     | {"--key", "-w", "--write-out", "--resolve", "-c", "--cookie-jar", "--retry", "--retry-delay", "--limit-rate"}
     | {"--connect-to", "--interface", "-D", "--dump-header", "--tls-max"}
 )
-_HEADERS = {
-    "-H": "",
-    "--header": "",
-    "-A": "User-Agent: ",
-    "--user-agent": "User-Agent: ",
-    "-e": "Referer: ",
-    "--referer": "Referer: ",
-    "-b": "Cookie: ",
-    "--cookie": "Cookie: ",
-}
+_HEADERS = {"-H": "", "-A": "User-Agent: ", "-e": "Referer: ", "-b": "Cookie: "}
+_HEADERS |= {"--header": "", "--user-agent": "User-Agent: ", "--referer": "Referer: ", "--cookie": "Cookie: "}
 _DATA = frozenset({"-d", "--data", "--data-ascii", "--data-raw", "--data-binary", "--data-urlencode", "--json"})
 #: Options whose argument is used.
 _TAKEN = frozenset({"-X", "--request", "-u", "--user", "--url", *_HEADERS, *_DATA})
@@ -114,7 +106,7 @@ def _words(text: str, request: CurlRequest) -> Iterator[str]:
         if kind == "bare" and piece[0] in "|;&>" and not begun:
             return
         request.variables |= kind in {"double", "bare"} and _VARIABLE.search(text[match.start() : at + 1]) is not None
-        word += _UNQUOTED[kind](piece)
+        word += _UNQUOTED.get(kind, str)(piece)
         begun = True
     if begun:
         yield word
@@ -122,10 +114,6 @@ def _words(text: str, request: CurlRequest) -> Iterator[str]:
 
 def _undouble(text: str) -> str:
     return re.sub(r"\\([\\\"$`\n])", lambda match: "" if match[1] == "\n" else match[1], text)
-
-
-def _unansi(text: str) -> str:
-    return _ANSI.sub(_ansi_char, text)
 
 
 def _ansi_char(match: re.Match[str]) -> str:
@@ -138,13 +126,8 @@ def _ansi_char(match: re.Match[str]) -> str:
     return _ANSI_CHARS.get(code, code)
 
 
-_UNQUOTED: dict[str, Callable[[str], str]] = {
-    "single": str,
-    "ansi": _unansi,
-    "double": _undouble,
-    "escaped": str,
-    "bare": str,
-}
+#: How what stands in quotes is read; all else is as it stands.
+_UNQUOTED: dict[str, Callable[[str], str]] = {"ansi": lambda text: _ANSI.sub(_ansi_char, text), "double": _undouble}
 
 
 def _options(words: list[str]) -> Iterator[tuple[str, str]]:

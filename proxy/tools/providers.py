@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from proxy.config.guarded_files import folder_of, make_folder, open_for_writing, reach
-from proxy.config.guards import algorithm, token_place
+from proxy.config.guards import algorithm, slug_of, token_place
 from proxy.config.host import ExitCode, Paint, failed, find_group, find_user
 from proxy.config.parsers import Parser
 from proxy.config.problems import suggestion
@@ -100,7 +100,7 @@ def provider_named(name: str) -> Provider:
     found = find(name)
     if found is not None:
         return found
-    slug, otherwise = name.lower().replace("-", "_")[:64], "`hookward providers` lists those that are known"
+    slug, otherwise = slug_of(name)[:64], "`hookward providers` lists those that are known"
     mend = suggestion(slug, [*PROVIDERS, *ALIASES], otherwise=otherwise)
     raise FlagError.of("PROVIDER", f"there is no provider {name[:64]!r}", mend)
 
@@ -108,12 +108,8 @@ def provider_named(name: str) -> Provider:
 def build_parser() -> Parser:
     """The parser of the command."""
     parser = Parser(prog="hookward providers", description="List the providers that are known by name.")
-    parser.add_argument(
-        "word",
-        metavar="NAME",
-        nargs="*",
-        help="tell of this one; or list those whose name, title or header has the word",
-    )
+    told = "tell of this one; or list those whose name, title or header has the word"
+    parser.add_argument("word", metavar="NAME", nargs="*", help=told)
     parser.add_argument("--json", action="store_true", help="as a JSON list, with all that is known of each")
     return parser
 

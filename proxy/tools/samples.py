@@ -67,11 +67,11 @@ class Moment:
     def letters(self, purpose: str, length: int) -> str:
         """Letters and digits; the same for the same purpose."""
         number = int.from_bytes(hashlib.sha512(f"{self.delivery_id} {purpose}".encode()).digest())
-        out = []
+        out = ""
         for _ in range(length):
             number, at = divmod(number, len(_LETTERS))
-            out.append(_LETTERS[at])
-        return "".join(out)
+            out += _LETTERS[at]
+        return out
 
     def hex(self, purpose: str) -> str:
         """32 hexadecimal digits; the same for the same purpose."""

@@ -115,12 +115,10 @@ def _raw_body(
     values = dict(fields)
     length = values.get(b"content-length", b"")
     if values.get(b"transfer-encoding", b"").lower() == b"chunked":
-        body = _unchunked(rest)
-        if body is None:
-            body = rest
-            notes.append("the body is not in chunks, although the head says so: it was taken as it is")
-        else:
-            notes.append("the chunks of the body were joined")
+        joined = _unchunked(rest)
+        taken = "the body is not in chunks, although the head says so: it was taken as it is"
+        notes.append(taken if joined is None else "the chunks of the body were joined")
+        body = rest if joined is None else joined
         return body, _with_length(lines, len(body))
     if not length.isdigit():
         return rest, _with_length(lines, len(rest)) if rest and not length else lines
@@ -155,10 +153,8 @@ def _with_length(lines: list[bytes], length: int) -> list[bytes]:
 
 def _read_curl(text: str, read_file: ReadFile) -> Saved:
     request = read_curl(text, read_file)
-    notes = []
-    if request.variables:
-        notes.append("the command has shell variables, whose values are not known here: they were left as written")
-    return _built(request, "a curl command", notes, None)
+    note = "the command has shell variables, whose values are not known here: they were left as written"
+    return _built(request, "a curl command", [note] * request.variables, None)
 
 
 def _read_har(data: bytes, entry: int | None) -> Saved:
@@ -240,19 +236,17 @@ def _instant(value: object) -> float | None:
 def _built(request: CurlRequest, form: str, notes: list[str], at: float | None) -> Saved:
     try:
         parts = urlsplit(request.url)
-        host = next(
-            (value for name, value in request.fields if name.lower() == "host"), parts.netloc.rpartition("@")[2]
-        )
+        named = (value for name, value in request.fields if name.lower() == "host")
+        host = next(named, parts.netloc.rpartition("@")[2])
         target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (f"?{parts.query}" if parts.query else "")
         kept = [(name, value) for name, value in request.fields if name.lower() not in _FRAMING]
         fields = [(b"Host", _line(host)), *((_name(name), _line(value)) for name, value in kept)]
-        body = request.body
-        if body is not None:
-            fields.append((b"Content-Length", b"%d" % len(body)))
+        if request.body is not None:
+            fields.append((b"Content-Length", b"%d" % len(request.body)))
         head = write_request_head(_line(request.method), target.encode("ascii"), fields)
     except ValueError:
         raise Mistake("the URL, method or a header is not as HTTP has it", "save the request as raw HTTP") from None
-    return Saved(head, body or b"", form, tuple(notes), at)
+    return Saved(head, request.body or b"", form, tuple(notes), at)
 
 
 def _name(text: str) -> bytes:

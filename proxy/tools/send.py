@@ -67,12 +67,8 @@ def build_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add(
-        "provider",
-        metavar="PROVIDER",
-        nargs="?",
-        help="whose delivery: a name of `hookward providers`, or a scheme of the file",
-    )
+    whose = "whose delivery: a name of `hookward providers`, or a scheme of the file"
+    add("provider", metavar="PROVIDER", nargs="?", help=whose)
     add("event", metavar="EVENT", nargs="?", help="which event; the most common one by default")
     add("--url", help="where to: http:// or https:// [with --config, our own listener]")
     add_secret_flags(parser)

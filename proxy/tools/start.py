@@ -48,13 +48,10 @@ def all_at_once(error: ConfigError, arguments: Words, environ: Mapping[str, str]
 
 def problems_with_user(named: OnHost) -> Iterator[Problem]:
     """What this host does not have: the user, the group."""
-    for name, find, where in (
-        (named.user, find_user, named.where("user")),
-        (named.group, find_group, named.where("group")),
-    ):
+    for name, find, key in ((named.user, find_user, "user"), (named.group, find_group, "group")):
         try:
             if name is not None:
-                find(name, where)
+                find(name, named.where(key))
         except ConfigError as error:
             yield from error.problems
 

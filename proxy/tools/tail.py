@@ -38,10 +38,9 @@ def main(argv: Sequence[str]) -> int:
     """Print what comes until it is interrupted, the process has ended, or ``--count`` lines were printed."""
     arguments = build_parser().parse(argv)
     words = " ".join(arguments.words)
-    query = _query(words)
-    show = _Shown(arguments, Paint.on(sys.stdout))
+    events = _events(arguments, words, _query(words))
     with suppress(KeyboardInterrupt):
-        return asyncio.run(_print(_events(arguments, words, query), show, arguments.count))
+        return asyncio.run(_print(events, arguments))
     return ExitCode.OK
 
 
@@ -80,30 +79,22 @@ def _query(words: str) -> Query:
         raise FlagError.of(f"column {error.column} of {words!r}", error.what, error.mend) from None
 
 
-class _Shown:
-    """How an event is printed."""
-
-    def __init__(self, arguments: argparse.Namespace, paint: Paint) -> None:
-        self._json: bool = arguments.json
-        self._compact: bool = arguments.compact
-        self._paint = paint
-
-    def __call__(self, event: Event) -> str:
-        if self._json:
-            return json.dumps(event)
-        if "missed" in event:
-            return self._paint(f"-- {event['missed']} not shown --", "yellow")
-        return one_line(event, self._paint, compact=self._compact)
+def _shown(event: Event, arguments: argparse.Namespace, paint: Paint) -> str:
+    if arguments.json:
+        return json.dumps(event)
+    if "missed" in event:
+        return paint(f"-- {event['missed']} not shown --", "yellow")
+    return one_line(event, paint, compact=arguments.compact)
 
 
-async def _print(events: AsyncGenerator[Event, None], show: _Shown, most: int) -> int:
-    printed = 0
+async def _print(events: AsyncGenerator[Event, None], arguments: argparse.Namespace) -> int:
+    printed, paint = 0, Paint.on(sys.stdout)
     try:
         async with aclosing(events):
             async for event in events:
-                print(show(event), flush=True)
+                print(_shown(event, arguments, paint), flush=True)
                 printed += "missed" not in event
-                if most and printed >= most:
+                if arguments.count and printed >= arguments.count:
                     break
     except PrivateError as error:
         return failed("tail", error)
@@ -158,16 +149,8 @@ async def _read(end: PrivateEnd, words: str, events: asyncio.Queue[Event | Priva
 _STYLES = {"admitted": "green", "observed": "yellow", "refused": "red"}
 _MARKS = {"admitted": "ok", "observed": "??", "refused": "NO"}
 #: Field -> what stands before it, where there is something in it.
-_DETAILS = {
-    "detail": "",
-    "route": "route=",
-    "event": "event=",
-    "delivery_id": "id=",
-    "client": "from=",
-    "secret": "secret=",
-    "agent": "agent=",
-    "replay_of": "replay of ",
-}
+_DETAILS = {"detail": "", "route": "route=", "event": "event=", "delivery_id": "id=", "client": "from="}
+_DETAILS |= {"secret": "secret=", "agent": "agent=", "replay_of": "replay of "}
 _MAX_TEXT = 120
 
 
@@ -253,10 +236,10 @@ def _seconds(value: object) -> float:
     return 0.0
 
 
-def _found(event: Event | None, query: Query) -> bool:
-    if event is None:
-        return False
-    return query.matches({**event, "ip": event["client"]})
+def _found(line: bytes, query: Query) -> Event | None:
+    """The event of a line, where it matches."""
+    event = event_of(line)
+    return event if event is not None and query.matches({**event, "ip": event["client"]}) else None
 
 
 async def follow_file(path: str, query: Query, *, last: int) -> AsyncGenerator[Event, None]:
@@ -290,8 +273,7 @@ async def follow_file(path: str, query: Query, *, last: int) -> AsyncGenerator[E
 async def _of_input(query: Query) -> AsyncGenerator[Event, None]:
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.buffer.readline, MAX_LINE):
-        event = event_of(line)
-        if event is not None and _found(event, query):
+        if (event := _found(line, query)) is not None:
             yield event
 
 
@@ -309,10 +291,6 @@ def _take(file: BinaryIO, rest: bytes, query: Query, into: deque[Event]) -> byte
     """Read to the end; gives what follows the last end of a line."""
     while piece := file.read(1 << 20):
         *lines, rest = (rest + piece).split(b"\n")
-        for line in lines:
-            event = event_of(line)
-            if event is not None and _found(event, query):
-                into.append(event)
-        if len(rest) > MAX_LINE:
-            rest = b""
+        into += filter(None, (_found(line, query) for line in lines))
+        rest = b"" if len(rest) > MAX_LINE else rest
     return rest

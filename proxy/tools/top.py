@@ -16,7 +16,8 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from types import FrameType
 from typing import Any, Self
 
@@ -123,34 +124,39 @@ def lines_of(rows: Sequence[tuple[str, ...]], paint: Paint, columns: int) -> lis
     return lines
 
 
+def _tables(running: Running) -> Iterator[list[tuple[str, ...]]]:
+    """The rows as they are now, each time it is asked, with the rates since it was asked before."""
+    before, at = _now(running), time.monotonic()
+    yield table(before, before, 1.0)
+    while True:
+        now, then = _now(running), time.monotonic()
+        yield table(now, before, max(then - at, 0.001))
+        before, at = now, then
+
+
 def _draw(running: Running, interval_s: float) -> int:
     """On a terminal, until a key or a signal says otherwise."""
-    paint = Paint.on(sys.stdout)
-    before, at = _now(running), time.monotonic()
+    paint, head = Paint.on(sys.stdout), f"hookward, process {running.process}: every {interval_s:g} s, q ends"
+    tables = _tables(running)
+    first = next(tables)
     with Screen() as screen:
-        rows = table(before, before, 1.0)
-        while True:
+        for rows in chain([first], tables):
             columns, _ = screen.size
-            head = f"hookward, process {running.process}: every {interval_s:g} s, q ends"
             screen.draw([paint(head[:columns], "dim"), "", *lines_of(rows, paint, columns)])
             if screen.key(interval_s) in {"q", "Q", "\x1b", "\x04"}:
-                return ExitCode.OK
-            now, then = _now(running), time.monotonic()
-            rows = table(now, before, max(then - at, 0.001))
-            before, at = now, then
+                break
+    return ExitCode.OK
 
 
 def _print(running: Running, interval_s: float, *, once: bool) -> int:
     """Where there is no terminal: a table each time, or once."""
-    before, at = _now(running), time.monotonic()
+    tables = _tables(running)
+    next(tables)
     while True:
         time.sleep(interval_s)
-        now, then = _now(running), time.monotonic()
-        rows = table(now, before, max(then - at, 0.001))
-        print("\n".join(lines_of(rows, Paint(colour=False), 200)), flush=True)
+        print("\n".join(lines_of(next(tables), Paint(colour=False), 200)), flush=True)
         if once:
             return ExitCode.OK
-        before, at = now, then
 
 
 _ENTER = "\033[?1049h\033[?25l\033[2J"

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import termios
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from functools import partial
 from types import FrameType
@@ -109,20 +109,20 @@ def page(one: Found) -> Text:
         Text.assemble(_MARKS[check["passed"]], " ", text(check["name"], "bold"), " ", text(check["said"]))
         for check in one["checks"]
     ]
-    lines += [Text(), Text("Request", "bold underline")]
-    lines.append(text(f"{request['method']} {request['target'] or '(no request)'} {request['version']}"))
-    lines += [*_fields(request["fields"]), Text(), *_content(request["body"])]
-    lines += [Text(), Text("Answer", "bold underline")]
-    if answer is None:
-        lines.append(text("The sender got no answer."))
-    else:
-        lines.append(text(f"{answer['status']} {answer['phrase']}, by {answer['by']}"))
-        lines += [*_fields(answer["fields"]), Text(), *_content(answer["body"])]
-    return Text("\n").join(lines)
+    begins = f"{request['method']} {request['target'] or '(no request)'} {request['version']}"
+    lines += _message("Request", begins, request)
+    begins = "The sender got no answer."
+    if answer is not None:
+        begins = f"{answer['status']} {answer['phrase']}, by {answer['by']}"
+    return Text("\n").join([*lines, *_message("Answer", begins, answer)])
 
 
-def _fields(fields: Iterable[tuple[str, str]]) -> list[Text]:
-    return [text(f"{name}: {value}") for name, value in fields]
+def _message(title: str, begins: str, message: Found | None) -> list[Text]:
+    lines = [Text(), Text(title, "bold underline"), text(begins)]
+    if message is None:
+        return lines
+    fields = [text(f"{name}: {value}") for name, value in message["fields"]]
+    return [*lines, *fields, Text(), *_content(message["body"])]
 
 
 def _content(body: Found) -> list[Text]:

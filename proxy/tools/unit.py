@@ -1,8 +1,11 @@
-"""``unit``: print systemd units for a configuration, with the flags that ``run`` would be given.
+"""What an installation gets: ``unit`` prints systemd units for a configuration, with the flags that ``run`` would be
+given; ``man`` and ``completion`` print the manual pages and completions that come with a package.
 
 The configuration is read, not used: no secret is opened, so the units can be made before the secrets exist. Secrets and
 keys become credentials, which systemd reads as root and gives to the service alone (``config.load``), unless the
 configuration names a user: then that one reads the files itself.
+
+``packaging/pages/make.py`` makes the pages when a package is built; a checkout makes them when they are asked for.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
+from importlib import resources
+from itertools import chain, count
 from pathlib import Path
 
 import proxy
@@ -25,10 +30,10 @@ from proxy.config.flags import FLAGS
 from proxy.config.guarded_files import make_folder, open_for_writing
 from proxy.config.host import ExitCode, command_line, worker_count
 from proxy.config.load import Outline, credential_name, load_outline, parse_flags
-from proxy.config.parsers import RunParser
+from proxy.config.parsers import Parser, RunParser
 from proxy.errors import FlagError, Problem
 from proxy.tools.units import MADE, OLDEST, Needs, literal, service_unit, socket_unit
-from proxy.values import mutable
+from proxy.values import frozen, mutable
 
 EPILOG = """\
 example:
@@ -141,18 +146,18 @@ def _put(texts: dict[str, str], folder: str | None) -> None:
     for name, text in texts.items():
         if folder is None:
             print(f"# /etc/systemd/system/{name}\n{text}")
-        else:
-            path = Path(folder, name)
-            try:
-                make_folder(str(path.parent), 0o755)
-                descriptor = open_for_writing(str(path), os.O_WRONLY | os.O_CREAT, 0o644)
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    file.truncate()
-                    file.write(text)
-            except OSError as error:
-                problem = Problem("--write", f"{path} cannot be written: {error.strerror}", "name a folder of units")
-                raise FlagError([problem]) from None
-            print(f"written: {path}", file=sys.stderr)
+            continue
+        path = Path(folder, name)
+        try:
+            make_folder(str(path.parent), 0o755)
+            descriptor = open_for_writing(str(path), os.O_WRONLY | os.O_CREAT, 0o644)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.truncate()
+                file.write(text)
+        except OSError as error:
+            what = f"{path} cannot be written: {error.strerror}"
+            raise FlagError.of("--write", what, "name a folder of units") from None
+        print(f"written: {path}", file=sys.stderr)
 
 
 def _stream(address: ListenAddress) -> str:
@@ -176,7 +181,7 @@ class _Words:
                 return name
         stem = re.sub(r"[^A-Za-z0-9._-]", "-", Path(path).name).lstrip(".-") or "secret"
         names = {name for name, _ in self.credentials}
-        name = next(one for one in _numbered(stem) if one not in names)
+        name = next(one for one in chain([stem], (f"{stem}-{at}" for at in count(2))) if one not in names)
         self.credentials.append((name, path))
         return name
 
@@ -185,14 +190,6 @@ class _Words:
         path = str(Path(path).absolute())
         if (credential_name(path), path) not in self.credentials:
             self.credentials.append((credential_name(path), path))
-
-
-def _numbered(stem: str) -> Iterable[str]:
-    yield stem
-    number = 2
-    while True:
-        yield f"{stem}-{number}"
-        number += 1
 
 
 def _needs(outline: Outline, own: argparse.Namespace, flags: Sequence[str]) -> Needs:
@@ -298,7 +295,9 @@ def _notes(outline: Outline, own: argparse.Namespace, files: Sequence[str]) -> l
         notes.append(
             "The service cannot read the files that its configuration names; systemd does, and hands them over."
         )
-        notes.append(f"For others make this unit anew: {' '.join(_again(own, outline))}")
+        name = f" --name {own.name}" * (own.name != "hookward")
+        again = f"hookward unit{' --socket' * own.socket}{name} --config {Path(outline.config or 'FILE').absolute()}"
+        notes.append(f"For others make this unit anew: {again}")
     elif files:
         notes.append(f"{outline.user} must be able to read {', '.join(files)}.")
     if outline.variables:
@@ -309,12 +308,71 @@ def _notes(outline: Outline, own: argparse.Namespace, files: Sequence[str]) -> l
     return notes
 
 
-def _again(own: argparse.Namespace, outline: Outline) -> list[str]:
-    name = ["--name", own.name] if own.name != "hookward" else []
-    return [
-        "hookward unit",
-        *["--socket"] * own.socket,
-        *name,
-        "--config",
-        str(Path(outline.config or "FILE").absolute()),
-    ]
+# -- ``man`` and ``completion``
+
+_MAKER = Path(__file__).resolve().parents[2] / "packaging" / "pages" / "make.py"
+_COMPLETION_EXAMPLES = """\
+examples:
+  hookward completion bash > /usr/share/bash-completion/completions/hookward
+  hookward completion zsh  > /usr/share/zsh/vendor-completions/_hookward
+  hookward completion fish > /usr/share/fish/vendor_completions.d/hookward.fish
+"""
+
+
+@frozen
+class Printer:
+    """A command that prints one of some files; ``files`` by the words that ask for them, ``default`` without a word."""
+
+    command: str
+    description: str
+    word: str
+    files: Mapping[str, str]
+    default: str | None = None
+    epilog: str = ""
+
+    def main(self, argv: Sequence[str], /) -> int:
+        """Print one file. Raises FlagError where it is not part of this installation."""
+        asked: str = self.build_parser().parse_args(argv).word
+        print(_text(self.files[asked]), end="")
+        return ExitCode.OK
+
+    def build_parser(self) -> Parser:
+        """The parser of the command."""
+        parser = Parser(
+            prog=f"hookward {self.command}",
+            description=self.description,
+            epilog=self.epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        words = tuple(self.files)
+        told = " or ".join([", ".join(words[:-1]), words[-1]])
+        nargs = None if self.default is None else "?"
+        parser.add_argument("word", metavar=self.word, nargs=nargs, choices=words, default=self.default, help=told)
+        return parser
+
+
+MAN = Printer(
+    "man",
+    "Print a manual page: hookward man | man -l -",
+    "PAGE",
+    {"hookward": "hookward.1", "hookward.toml": "hookward.toml.5"},
+    default="hookward",
+)
+COMPLETION = Printer(
+    "completion",
+    "Print the completion of the command line for a shell.",
+    "SHELL",
+    {shell: f"hookward.{shell}" for shell in ("bash", "zsh", "fish")},
+    epilog=_COMPLETION_EXAMPLES,
+)
+
+
+def _text(name: str) -> str:
+    shipped = resources.files("proxy.tools").joinpath("pages", name)
+    if shipped.is_file():
+        return shipped.read_text("utf-8")
+    if not _MAKER.is_file():
+        what, mend = "is not part of this installation", "install hookward from a wheel or a package"
+        raise FlagError.of(name, what, mend)
+    command = [sys.executable, str(_MAKER), name]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout  # noqa: S603 - our own script

@@ -100,27 +100,29 @@ class Needs:
 
 def service_unit(needs: Needs) -> str:
     """The text of the service unit."""
-    socket = f"{needs.name}.socket"
+    socket, capability = f"{needs.name}.socket", "CAP_NET_BIND_SERVICE" * needs.low_port
     unit = [
         *(f"# {note}" for note in needs.notes),
         "[Unit]",
         "Description=hookward: lets webhooks in and nothing else",
         "Wants=network-online.target",
         f"After=network-online.target{f' {socket}' if needs.socket else ''}",
-        *([f"Requires={socket}"] if needs.socket else []),
+        *[f"Requires={socket}"] * needs.socket,
         "",
         "[Service]",
         *_life(needs),
         "",
-        *_identity(needs),
+        "DynamicUser=yes" if needs.user is None else f"User={needs.user}",
+        *[f"Group={needs.group}"] * (needs.user is not None and bool(needs.group)),
         *_files(needs),
         "",
         SANDBOX.format(home=needs.home, private_users="no" if needs.low_port else "yes"),
-        *_capabilities(needs),
+        f"CapabilityBoundingSet={capability}",
+        f"AmbientCapabilities={capability}",
         "",
         "[Install]",
         "WantedBy=multi-user.target",
-        *([f"Also={socket}"] if needs.socket else []),
+        *[f"Also={socket}"] * needs.socket,
     ]
     return "\n".join(unit) + "\n"
 
@@ -174,17 +176,9 @@ def _life(needs: Needs) -> list[str]:
         "Restart=on-failure",
         "RestartSec=1",
         "RestartPreventExitStatus=64 77 78",
-        *(
-            ["# One worker that runs out of memory is replaced; the others go on.", "OOMPolicy=continue"]
-            * needs.supervised
-        ),
+        *["# One worker that runs out of memory is replaced; the others go on.", "OOMPolicy=continue"]
+        * needs.supervised,
     ]
-
-
-def _identity(needs: Needs) -> list[str]:
-    if needs.user is None:
-        return ["DynamicUser=yes"]
-    return [f"User={needs.user}", *([f"Group={needs.group}"] if needs.group else [])]
 
 
 def _files(needs: Needs) -> list[str]:
@@ -201,18 +195,7 @@ def _files(needs: Needs) -> list[str]:
     return lines + [f"LoadCredential={name}:{literal(path)}" for name, path in needs.credentials]
 
 
-def _capabilities(needs: Needs) -> list[str]:
-    if needs.low_port:
-        return ["CapabilityBoundingSet=CAP_NET_BIND_SERVICE", "AmbientCapabilities=CAP_NET_BIND_SERVICE"]
-    return ["CapabilityBoundingSet=", "AmbientCapabilities="]
-
-
-FOLDERS: tuple[str, ...] = (
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-)
+FOLDERS: tuple[str, ...] = tuple(f"{root}/systemd/system" for root in ("/etc", "/run", "/usr/lib", "/lib"))
 _SETTING = re.compile(r"([A-Za-z]+)\s*=\s*(.*)")
 
 

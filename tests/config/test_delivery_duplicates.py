@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from importlib.machinery import PathFinder
 
 import pytest
 
@@ -181,7 +181,7 @@ class TestMemory:
         assert "hunter2" not in str(problem)
 
     def test_without_the_client_for_redis(self, place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(PathFinder, "find_spec", lambda name: None)
         table = '[duplicates]\nstore = "redis"\nurl = "redis://cache"\n'
         [problem] = place.problems(text(GITHUB + REFUSE, "", table))
         assert problem.mend.endswith("-m pip install redis")

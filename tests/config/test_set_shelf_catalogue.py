@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from proxy.config.endpoints import is_loopback
-from proxy.config.set_shelf import ALIASES, FEEDS, check_url, feed_of, read_snapshot, spelled
+from proxy.config.guards import slug_of
+from proxy.config.set_shelf import ALIASES, FEEDS, check_url, feed_of, read_snapshot
 from proxy.config.settings import IpSet
 from proxy.core.schemes import PROVIDERS
 from proxy.errors import Mistake
@@ -20,7 +21,7 @@ URL = "https://ranges.example.com/all.json"
 
 @pytest.mark.parametrize("feed", FEEDS.values(), ids=FEEDS)
 def test_every_list_is_fetched_over_tls_and_says_where_it_is_documented(feed):
-    assert spelled(feed.name) == feed.name
+    assert slug_of(feed.name) == feed.name
     assert not feed.url or urlsplit(feed.url).scheme == "https"
     assert not feed.docs or urlsplit(feed.docs).scheme == "https"
     assert feed.note
@@ -45,7 +46,7 @@ def test_every_list_is_in_the_documentation_with_the_date_of_its_copy():
 
 def test_every_provider_names_a_list_that_there_is():
     named = {provider.address_set for provider in PROVIDERS.values() if provider.address_set}
-    assert {spelled(name.partition("?")[0]) for name in named} <= {*FEEDS, *ALIASES}
+    assert {slug_of(name.partition("?")[0]) for name in named} <= {*FEEDS, *ALIASES}
 
 
 def test_a_list_of_ones_own():

@@ -41,10 +41,16 @@ SCRIPT = """
 import gc
 from proxy.ops.process import YOUNG, settle
 from proxy.config.host import paused
+before = gc.get_threshold()
+looked = []
+gc.callbacks.append(lambda phase, info: looked.append(info["generation"]))
 with paused():
-    assert not gc.isenabled()
-    made = [[] for _ in range(1000)]
-assert gc.isenabled() and gc.get_freeze_count() > 1000
+    made = [[] for _ in range(10_000)]
+    assert looked == []
+with paused(2000):
+    made += [[] for _ in range(10_000)]
+assert set(looked) == {0}
+assert gc.get_threshold() == before and gc.get_freeze_count() > 20_000
 settle()
 assert gc.isenabled() and gc.get_threshold()[0] == YOUNG and gc.get_freeze_count() > 1000
 print("settled")

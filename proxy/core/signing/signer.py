@@ -65,6 +65,8 @@ def sign(
         raise ValueError(f"{provider.title} writes its signature into the body: send a body that has it")
     if not plays_key(provider):
         raise ValueError(f"{provider.title} signs with a private key, which only the provider has")
+    if scheme.claims is not None and not scheme.headers:
+        raise ValueError("the token of this provider is the body itself")
     if scheme.claims is not None:
         return _claim_fields(scheme, scheme.claims, secret, url=url, body=body, now=now)
     return _Delivery(scheme, url, method, dict(headers)).sign(secret, body, now, message_id)
@@ -123,7 +125,8 @@ class _Delivery:
         out: list[bytes] = []
         for one in parts:
             if isinstance(one, Slot) and one.kind == "body":
-                out.append(self._transformed(body))
+                transform = make_transform(self._scheme.body_forms[0])
+                out.append(body if transform is None else transform.feed(body) + transform.finish())
                 continue
             value = context.render((one,))
             if isinstance(value, Reason):
@@ -140,10 +143,6 @@ class _Delivery:
         part = FormPart(read_form(body) or [], document)
         slots = [slot for slot in parts if isinstance(slot, Slot) and slot.kind in DOCUMENT_SLOTS]
         return {(slot.kind, slot.name): part.slot(slot, self._url) or b"" for slot in slots}
-
-    def _transformed(self, body: bytes) -> bytes:
-        transform = make_transform(self._scheme.body_forms[0])
-        return body if transform is None else transform.feed(body) + transform.finish()
 
     def _head(self) -> RequestHead:
         parts = urlsplit(self._url)
@@ -193,10 +192,8 @@ def _list_items(listing: Listing, signature: bytes, stamp: bytes, items: dict[by
 
 
 def _claim_fields(scheme: Scheme, claims: Claims, secret: bytes, *, url: str, body: bytes, now: float) -> Fields:
-    if scheme.method is not Method.JWT or not scheme.headers:
-        raise ValueError("the token of this provider is the body itself")
     key_id, key = scheme.split_key(secret)
-    content: dict[str, object] = {"iat": int(now), "nbf": int(now), "exp": int(now) + _TOKEN_LIFE_S}
+    content: Node = {"iat": int(now), "nbf": int(now), "exp": int(now) + _TOKEN_LIFE_S}
     if claims.body is not None and (body or not claims.body_optional):
         content[claims.body] = encode(claims.body_encoding, hashlib.sha256(body).digest()).decode("ascii")
     if claims.url is not None:

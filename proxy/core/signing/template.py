@@ -14,7 +14,7 @@ other part holds. What is read from a parsed body is not judged here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from urllib.parse import quote, unquote_to_bytes
@@ -32,10 +32,6 @@ _URI_SAFE = _COMPONENT_SAFE + ";,/?:@&=+$#"  # as ECMAScript's encodeURI
 
 _AS_PHP = bytes.maketrans(b". +[", b"____")
 
-#: As the head has them, and as the context has.
-_OF_HEAD = frozenset({"method", "path", "query", "target"})
-_OF_CONTEXT = frozenset({"key_id", "timestamp", "url"})
-PLAIN_SLOTS = _OF_HEAD | _OF_CONTEXT | {"body", "encoded_target", "id", "nonce", "signed_headers"}
 NAMED_SLOTS = frozenset({"header", "param", "item", "json_item"})
 DOCUMENT_SLOTS = frozenset({"form", "lines", "sorted_url"})
 #: What is found in the body itself.
@@ -136,7 +132,7 @@ class Context:
             if isinstance(part, bytes):
                 out.append(part)
                 continue
-            value = self._take(part)
+            value = _VALUES[part.kind](self, part)
             if isinstance(value, Reason):
                 return value
             if part.kind in _OF_SENDER and (part.stop and part.stop in value):
@@ -146,26 +142,7 @@ class Context:
             out.append(value)
         return b"".join(out)
 
-    def _take(self, slot: Slot) -> bytes | Reason:
-        if slot.kind in FOUND_IN_BODY:
-            return (self.document or {}).get((slot.kind, slot.name), Reason.SIGNATURE_MALFORMED)
-        if slot.kind in _OF_CONTEXT:
-            return getattr(self, slot.kind)  # type: ignore[no-any-return]  # all three are bytes
-        if slot.kind in _OF_HEAD:
-            return getattr(self.head, slot.kind) or b""
-        if slot.kind == "encoded_target":
-            return _encode_target(self.head)
-        if slot.kind in ("item", "json_item"):
-            value = (self.items or {}).get(slot.name.encode("utf-8"), b"")
-            return escape_json(value) if slot.kind == "json_item" else value
-        if slot.kind == "param":
-            return single_param(self.head.query, slot.name.encode("utf-8"))
-        if slot.kind == "signed_headers":
-            return self._signed_headers()
-        name = {"id": self.scheme.identity, "nonce": self.scheme.nonce}.get(slot.kind) or slot.lower
-        return single_field(self.head, name)
-
-    def _signed_headers(self) -> bytes | Reason:
+    def signed_headers(self) -> bytes | Reason:
         """``name:value;name:value`` of the headers that a header names. The timestamp must be among them."""
         names = single_field(self.head, self.scheme.signed_headers or b"")
         if isinstance(names, Reason):
@@ -182,6 +159,30 @@ class Context:
         value = self.head.get(name) or b""
         is_one = name not in self.head.repeated and name == name.lower()
         return name + b":" + value if is_one and not _SWALLOWED.search(value) else None
+
+
+#: What each kind of slot stands for, but the body.
+_VALUES: Mapping[str, Callable[[Context, Slot], bytes | Reason]] = {
+    **dict.fromkeys(
+        FOUND_IN_BODY, lambda at, slot: (at.document or {}).get((slot.kind, slot.name), Reason.SIGNATURE_MALFORMED)
+    ),
+    "timestamp": lambda at, _: at.timestamp,
+    "url": lambda at, _: at.url,
+    "key_id": lambda at, _: at.key_id,
+    "method": lambda at, _: at.head.method,
+    "target": lambda at, _: at.head.target,
+    "path": lambda at, _: at.head.path,
+    "query": lambda at, _: at.head.query or b"",
+    "encoded_target": lambda at, _: _encode_target(at.head),
+    "signed_headers": lambda at, _: at.signed_headers(),
+    "id": lambda at, _: single_field(at.head, at.scheme.identity or b""),
+    "nonce": lambda at, _: single_field(at.head, at.scheme.nonce or b""),
+    "header": lambda at, slot: single_field(at.head, slot.lower),
+    "param": lambda at, slot: single_param(at.head.query, slot.name.encode("utf-8")),
+    "item": lambda at, slot: (at.items or {}).get(slot.name.encode("utf-8"), b""),
+    "json_item": lambda at, slot: escape_json((at.items or {}).get(slot.name.encode("utf-8"), b"")),
+}
+PLAIN_SLOTS = (_VALUES.keys() | {"body"}) - NAMED_SLOTS - FOUND_IN_BODY
 
 
 def _encode_target(head: RequestHead) -> bytes:
@@ -249,7 +250,10 @@ def open_borders(scheme: Scheme, *, whole_url: bool) -> Iterator[str]:
 def _holds_by_kind(scheme: Scheme, left: Slot, right: Slot, *, whole_url: bool) -> bool:
     if left.kind == "method" and right.kind in _BEGIN_WITH_A_SLASH:
         return True
-    return "body" in (left.kind, right.kind) and _holds_by_body(scheme, left, right, whole_url=whole_url)
+    if "body" not in (left.kind, right.kind):
+        return False
+    other = left if right.kind == "body" else right
+    return (whole_url and other.kind == "url") or (scheme.json_body and other.kind in ("timestamp", "url"))
 
 
 def stands_beside_another(scheme: Scheme) -> bool:
@@ -288,8 +292,3 @@ def _holds_by_time(left: Slot, right: Slot, before: Part | None, after: Part | N
         return (left.kind == "body" and not isinstance(after, Slot)) or (clock and left.kind in _OF_HEADER)
     free = not isinstance(before, Slot) or (clock and before.kind in _OF_HEADER)
     return left.kind == "timestamp" and free
-
-
-def _holds_by_body(scheme: Scheme, left: Slot, right: Slot, *, whole_url: bool) -> bool:
-    other = left if right.kind == "body" else right
-    return (whole_url and other.kind == "url") or (scheme.json_body and other.kind in ("timestamp", "url"))

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.errors import FlagError
 from proxy.ops.cli import main
-from proxy.tools import pages
+from proxy.tools import unit
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_WORDS = {
@@ -45,9 +45,9 @@ def test_the_wheel_brings_them(tmp_path: Path):
 
 
 def test_a_copy_of_the_package_alone_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr(pages, "_MAKER", tmp_path / "make.py")
+    monkeypatch.setattr(unit, "_MAKER", tmp_path / "make.py")
     with pytest.raises(FlagError, match="not part of this installation"):
-        pages.MAN.main([])
+        unit.MAN.main([])
 
 
 def test_an_unknown_shell(capsys: pytest.CaptureFixture[str]):
