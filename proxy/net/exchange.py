@@ -221,7 +221,7 @@ class Exchange:
                 relay.refuse(Reason.OVERLOADED, "buffer_budget")
             if wishes & CLAIM:
                 self._claim()
-            if wishes & DIAL:
+            if wishes & DIAL and relay.then is None:  # a ticket has not ended it
                 self._connect()
         if relay.to_upstream:
             self._send()

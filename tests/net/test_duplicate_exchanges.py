@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.addresses import AddressSet
+from proxy.core.delivery import TurnRule
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.policy import BodyMode
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
@@ -56,6 +57,18 @@ class TestDelivered:
         stage.upstream << b""
         assert stage.records[-1].status == 201
         assert stage.records[-1].verdict == "admitted"
+        stage.over(Reason.DELIVERED, DELIVERED)
+
+    @pytest.mark.parametrize("turns", [None, TurnRule(concurrency=0, pace_per_s=1.0, workers=1)], ids=["", "in turns"])
+    def test_a_replay_that_begins_to_stream_and_ends_in_one_read_goes_nowhere(self, turns: TurnRule | None) -> None:
+        stage = world(hold_window=1024, turns=turns)
+        body = b"x" * 30_000
+        deliver(stage, delivery(body))
+        sender = stage.sender()
+        stage.pool.connects = False
+        sender.say(delivery(body)[: -len(body)], body)
+        sender << DUPLICATE % b"200 OK"
+        assert stage.pool.waiting == []
         stage.over(Reason.DELIVERED, DELIVERED)
 
     def test_no_content_stays_without_content(self) -> None:
