@@ -24,6 +24,9 @@ from proxy.values import frozen
 READ, ACT = "read", "act"
 SESSION_S = 12 * 3600.0
 COOKIE = "hookward_console"
+FORGET = f"{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0".encode("ascii")
+KEY_NAME = "hookward-console.key"
+KEY_BYTES = 32
 MAX_COOKIES = 4
 _SITES = frozenset({b"same-origin", b"none"})
 
@@ -117,13 +120,6 @@ def _values(cookies: bytes) -> list[str]:
     return [value.decode("latin-1") for name, _, value in pairs if name == COOKIE.encode()][:MAX_COOKIES]
 
 
-FORGET = f"{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0".encode("ascii")
-
-
-KEY_NAME = "hookward-console.key"
-KEY_BYTES = 32
-
-
 def session_key(folder: str | None) -> bytes:
     """The key in ``folder``, made where it is missing; without a folder, or where that fails, one of this worker."""
     fresh = secrets.token_bytes(KEY_BYTES)
@@ -155,13 +151,11 @@ def session_key(folder: str | None) -> bytes:
 # -- What goes with the pages, as it lies in the package: read once, and served under fixed names. Nothing of it comes
 # from elsewhere, and the policy that goes with each answer lets a browser load nothing else.
 
-
 _KINDS: Mapping[str, bytes] = {
     "js": b"text/javascript; charset=utf-8",
     "css": b"text/css; charset=utf-8",
     "svg": b"image/svg+xml",
 }
-
 _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
@@ -177,10 +171,7 @@ GUARDS: tuple[tuple[bytes, bytes], ...] = (
     (b"Permissions-Policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
 )
 
-
 _PACKAGE = files("proxy.console")
-
-
 # Read with the module: the user that the process becomes may not be able to read the package.
 #: Every file that goes with the pages, by the path that it is served at.
 FILES: Mapping[str, Answer] = {

@@ -119,7 +119,10 @@ class Api:
             if names := [str(row["id"]) for one in found for row in one["deliveries"]]:
                 return max(names)
         async with aclosing(self._crew.stream(query, positions)) as events:
-            return await _next_delivery(events)
+            async for event in (event async for batch in events for event in batch):
+                if "delivery" in event:
+                    return str(json.loads(str(event["delivery"]))["id"])
+        raise ApiProblem(503, "this worker is stopping", "ask again")
 
     async def _export(self, request: Request, visitor: Visitor) -> Answer:
         form = request.query.get("as", "raw")
@@ -297,14 +300,6 @@ def _summed(counts: Iterable[Json]) -> Json:
     for one in counts:
         found.update({name: number for name, number in one.items() if isinstance(number, int)})
     return dict(found)
-
-
-async def _next_delivery(events: AsyncGenerator[list[Json], None]) -> str:
-    async for batch in events:
-        for event in batch:
-            if "delivery" in event:
-                return str(json.loads(str(event["delivery"]))["id"])
-    raise ApiProblem(503, "this worker is stopping", "ask again")
 
 
 # -- server-sent events: the id of each says of every worker which number was seen last

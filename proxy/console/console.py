@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from asyncio import iscoroutine
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
 from functools import partial
@@ -63,8 +64,7 @@ class Console:
         desk = self._desk = Desk(self.capture, site)
         if settings.store is not None:
             self.capture.store = DeliveryFile(settings, self.capture.maskings, site.clock.wall, audit)
-        self._replayer = Replayer(self.capture, site)
-        self._state_dir = state_dir
+        replayer = Replayer(self.capture, site)
         self._history = History(site.metrics, site.loop)
         self._history.begin(site.clock.wall())
         self.places: list[str] = []  # where it listens, as a browser writes it
@@ -75,8 +75,8 @@ class Console:
             "history": lambda _: {"points": self._history.plain(desk.now)},
             "redeem": lambda asked: desk.redeem(asked["token"]),
             "export": partial(self._of_one, self._export),
-            "replay": partial(self._of_one, self._replay),
-            "keep": partial(self._of_one, self._keep),
+            "replay": partial(self._of_one, lambda kept, asked: replayer.replay(kept, asked["how"])),
+            "keep": partial(self._of_one, lambda kept, asked: keep(kept, asked["how"], state_dir)),
         }
         self._crew = Crew(self._desk, private, questions)
         private.paths.add("POST /console/link", self._link)
@@ -168,26 +168,21 @@ class Console:
 
     # -- questions of all workers
 
-    async def _of_one(self, act: Callable[[KeptExchange, Any], Awaitable[Json]], asked: Any) -> Any:
+    async def _of_one(self, act: Callable[[KeptExchange, Any], Json | Awaitable[Json]], asked: Any) -> Any:
         """What comes of ``act`` with the delivery that is named, or what was mistaken; None where it is not here."""
         kept = self._desk.find(asked["id"])
         try:
-            return None if kept is None else await act(kept, asked)
+            found = None if kept is None else act(kept, asked)
+            return await found if iscoroutine(found) else found
         except Mistake as mistake:
             return {"what": mistake.what, "mend": mistake.mend}
 
-    async def _export(self, kept: KeptExchange, asked: Any) -> Json:
+    def _export(self, kept: KeptExchange, asked: Any) -> Json:
         found = export(kept, self.capture.maskings.of(kept.route), asked["form"])
         if found is None:
             mend = f"write as={' or as='.join(FORMS)}, of what has a head"
             raise Mistake("it cannot be exported in that form", mend)
         return found
-
-    async def _replay(self, kept: KeptExchange, asked: Any) -> Json:
-        return await self._replayer.replay(kept, asked["how"])
-
-    async def _keep(self, kept: KeptExchange, asked: Any) -> Json:
-        return keep(kept, asked["how"], self._state_dir)
 
 
 class SparingAudit:

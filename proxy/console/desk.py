@@ -140,14 +140,10 @@ class Desk:
         """How much is kept, and what is not."""
         rings = self.capture.rings
         return {
-            "tag": self.capture.tag,
+            **{name: getattr(self.capture, name) for name in ("tag", "seen", "cut", "skipped")},
             "kept": len(rings),
             "bytes": rings.bytes,
-            "seen": self.capture.seen,
-            "cut": self.capture.cut,
-            "skipped": self.capture.skipped,
-            "dropped_for_age": rings.dropped["age"],
-            "dropped_for_address": rings.dropped["address"],
+            **{f"dropped_for_{why}": rings.dropped[why] for why in ("age", "address")},
             "viewers": len(self.capture.viewers),
         }
 
@@ -311,7 +307,7 @@ class Crew:
         begins now. TooManyViewersError.
         """
         events: asyncio.Queue[Json] = asyncio.Queue(MAX_WAITING)
-        readers: dict[str, asyncio.Task[None]] = {}
+        readers: dict[str, asyncio.Task[bool]] = {}
         loop = asyncio.get_running_loop()
         own = self.desk.stream(self.desk.read(query), None if since is None else since.get(self.desk.capture.tag, 0))
         readers[""] = loop.create_task(_pass_on(own, events))
@@ -321,7 +317,9 @@ class Crew:
                 if loop.time() >= look_at:
                     look_at = loop.time() + LOOK_S
                     for end in self._siblings():
-                        if end.path not in readers:
+                        reader = readers.get(end.path)
+                        # One that told nothing was asked before its worker was ready.
+                        if reader is None or (reader.done() and not (reader.exception() or reader.result())):
                             readers[end.path] = loop.create_task(_pass_on(_of(end, query, since), events))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_S):
@@ -348,10 +346,15 @@ async def _of(end: PrivateEnd, query: str, since: Mapping[str, int] | None) -> A
                 yield json.loads(line)
 
 
-async def _pass_on(source: AsyncIterator[Json], events: asyncio.Queue[Json]) -> None:
-    """Put the events of one worker among all. For a slow reader its viewer waits, and counts what it misses."""
+async def _pass_on(source: AsyncIterator[Json], events: asyncio.Queue[Json]) -> bool:
+    """Put the events of one worker among all; gives whether there were any. For a slow reader its viewer waits, and
+    counts what it misses.
+    """
+    told = False
     async for event in source:
+        told = True
         await events.put(event)
+    return told
 
 
 # -- What looks on at a worker over its private socket: lines of JSON, as long as it reads them.

@@ -64,7 +64,7 @@ def as_curl(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
             words += [b"-H", quoted(name + b": " + value if value else name + b";")]
     has_content = head.framing is not Framing.NONE
     line = b""
-    if has_content and (len(body) > _MAX_ARGUMENT or _needs_escapes(body)):
+    if has_content and (len(body) > _MAX_ARGUMENT or _PLAIN.fullmatch(body) is None):
         line = b"printf '%b' | " % escaped(body)
         words += [b"--data-binary", b"@-"]
     elif has_content:
@@ -74,7 +74,7 @@ def as_curl(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
 
 def quoted(word: bytes) -> bytes:
     """A word of a command line that a shell reads as exactly these bytes. There is no NUL in it."""
-    if not _needs_escapes(word):
+    if _PLAIN.fullmatch(word) is not None:
         return b"'" + word.replace(b"'", b"'\\''") + b"'"
     # The substitution would drop line ends from the end; heads have none, and bodies are piped.
     return b"\"$(printf '%b')\"" % escaped(word)
@@ -90,10 +90,6 @@ _ESCAPES = [
 ]
 
 
-def _needs_escapes(word: bytes) -> bool:
-    return _PLAIN.fullmatch(word) is None
-
-
 def as_har(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
     """An HTTP archive (HAR 1.2) of one entry."""
     record, answer = kept.record, kept.reply
@@ -106,24 +102,16 @@ def as_har(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
         "request": {
             "method": record.method,
             "url": f"{record.scheme}://{record.host}{target}",
-            "httpVersion": f"HTTP/1.{record.minor}",
-            "headers": _named(masking.fields(head.fields)),
             "queryString": [],
-            "cookies": [],
-            "headersSize": len(kept.raw),
-            "bodySize": record.bytes_in,
+            **_message(f"HTTP/1.{record.minor}", masking.fields(head.fields), len(kept.raw), record.bytes_in),
             "postData": _har_content(body, head),
         },
         "response": {
             "status": record.status,
             "statusText": "",
-            "httpVersion": "HTTP/1.1",
-            "headers": [] if answer is None else _named(masking.fields(answer.fields)),
-            "cookies": [],
-            "content": {"size": record.bytes_out, **_har_content(reply, answer)},
             "redirectURL": "",
-            "headersSize": -1,
-            "bodySize": record.bytes_out,
+            **_message("HTTP/1.1", [] if answer is None else masking.fields(answer.fields), -1, record.bytes_out),
+            "content": {"size": record.bytes_out, **_har_content(reply, answer)},
         },
         "cache": {},
         "timings": {"send": 0, "wait": round(record.upstream_duration_s * 1000, 3), "receive": 0},
@@ -132,14 +120,16 @@ def as_har(kept: KeptExchange, head: RequestHead, masking: Masking) -> bytes:
     return json.dumps({"log": log}, indent=1).encode("ascii")
 
 
+def _message(version: str, fields: list[tuple[bytes, bytes]], head_bytes: int, body_bytes: int) -> Json:
+    headers = [{"name": name.decode("latin-1"), "value": value.decode("latin-1")} for name, value in fields]
+    sizes = {"headersSize": head_bytes, "bodySize": body_bytes}
+    return {"httpVersion": version, "headers": headers, "cookies": [], **sizes}
+
+
 def _har_content(shown: Json, head: RequestHead | ResponseHead | None) -> Json:
     kind = b"" if head is None else head.get(b"content-type") or b""
     encoding = {"encoding": "base64"} if shown["encoding"] == "base64" else {}
     return {"mimeType": kind.decode("latin-1"), "text": shown["text"], **encoding}
-
-
-def _named(fields: list[tuple[bytes, bytes]]) -> list[dict[str, str]]:
-    return [{"name": name.decode("latin-1"), "value": value.decode("latin-1")} for name, value in fields]
 
 
 #: What writes each form, and how the name of such a file ends.

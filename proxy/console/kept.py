@@ -86,11 +86,6 @@ class KeptExchange(Tape):
         return self.tape_bytes == length and (head.framing is not Framing.CHUNKED or self.record.bytes_in > 0)
 
     @property
-    def content_bytes(self) -> int:
-        """How long the content was, or what came instead of a head."""
-        return max(self.record.bytes_in, self.tape_bytes)
-
-    @property
     def tape_bytes(self) -> int:
         """How much of the content is here."""
         return sum(map(len, self.body))
@@ -155,6 +150,7 @@ def searched(kept: KeptExchange, masking: Masking, *, text: bool) -> Json:
 def detail(kept: KeptExchange, masking: Masking) -> Json:
     """All that is shown of one, but for what the checks find."""
     record, head = kept.record, kept.head
+    size = max(record.bytes_in, kept.tape_bytes)  # what came instead of a head is counted nowhere else
     return {
         **summary(kept),
         "scheme": record.scheme,
@@ -169,7 +165,7 @@ def detail(kept: KeptExchange, masking: Masking) -> Json:
             "target": None if head is None else _text(shown_target(kept, head, masking)),
             "version": f"HTTP/1.{record.minor}",
             "fields": [] if head is None else _fields(masking.fields(head.fields)),
-            "body": content(masking.body(kept.content), kept.content_bytes, cut=kept.cut, fields=head),
+            "body": content(masking.body(kept.content), size, cut=kept.cut, fields=head),
         },
         "answer": _answer(kept, masking),
     }

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from proxy.config.sizes import about_size, about_time, took
-from proxy.console.history import GOOD_WORDS
+from proxy.console.history import GOOD_WORDS, POINTS, STEP_S
 from proxy.console.markup import (
     Markup,
     button,
@@ -136,11 +136,8 @@ def _records(found: Found, query: str, *, may_act: bool) -> list[Markup]:
         return [tag("p", "Nothing waits.")]
     heads = ("delivery", "route", "event", "condition", "accepted", "attempts", "last", "")
     rows = (_record(one, may_act=may_act) for one in found["records"])
-    more = found["next"]
-    return [
-        table("Deliveries", heads, rows),
-        tag("p", link("More", "/queue", {"q": query, "after": more}) if more else None),
-    ]
+    more = link("More", "/queue", {"q": query, "after": found["next"]}) if found["next"] else None
+    return [table("Deliveries", heads, rows), tag("p", more)]
 
 
 def _record(one: Found, *, may_act: bool) -> Markup:
@@ -201,7 +198,6 @@ def _figures(hour: Found | None, name: str) -> list[Markup]:
 
 # -- Plots of the last hour, a step for each minute, as SVG: bars of requests and lines of durations.
 
-STEPS, STEP_S = 60, 60
 _WIDTH, _HEIGHT = 5, 48
 _TOP = 44  # of the highest, so that a line is not cut
 
@@ -247,13 +243,13 @@ def durations(points: Iterable[Found], now: float) -> Markup:
 
 def _by_step(points: Iterable[Found], now: float) -> dict[int, Found]:
     """The points of the last hour by their place in it, the last one being the minute that is under way."""
-    first = int(now) // STEP_S - STEPS + 1
+    first = int(now) // STEP_S - POINTS + 1
     placed = ((int(point["time"]) // STEP_S - first, point) for point in points)
-    return {place: point for place, point in placed if 0 <= place < STEPS}
+    return {place: point for place, point in placed if 0 <= place < POINTS}
 
 
 def _plot(marks: list[Markup], said: str) -> Markup:
-    box = f"0 0 {STEPS * _WIDTH} {_HEIGHT}"
+    box = f"0 0 {POINTS * _WIDTH} {_HEIGHT}"
     return tag("svg", marks, viewBox=box, role="img", aria_label=said, class_="plot", preserveAspectRatio="none")
 
 
@@ -262,17 +258,14 @@ def _plot(marks: list[Markup], said: str) -> Markup:
 
 def state_page(found: Found, now: float, *, may_act: bool) -> Markup:
     """The state."""
-    said, console = found["configuration"], found["console"]
+    said, console, seen = found["configuration"], found["console"], found["console"]["seen"]
     told = (
         ("hookward", f"{found['version']}, Python {found['python']}"),
         ("configuration", f"{said['path'] or 'flags'}, generation {found['generation']}"),
         ("listens on", ", ".join(said["listen"])),
         ("ready", "yes" if not found["not_ready"] else "; ".join(found["not_ready"])),
         ("workers", ", ".join(f"{int(number)} {state}" for state, number in found["workers"].items() if number)),
-        (
-            "kept here",
-            f"{console['kept']:,} deliveries in {about_size(console['bytes'])}, {console['seen']:,} seen",
-        ),
+        ("kept here", f"{console['kept']:,} deliveries in {about_size(console['bytes'])}, {seen:,} seen"),
         ("you are", found["visitor"]["name"]),
     )
     warnings, reload = said["warnings"], button("Reload the configuration", id="reload")

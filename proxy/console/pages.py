@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -53,9 +54,9 @@ class Pages:
             "GET /rows": self._rows,
             "GET /live": self._live,
             "GET /deliveries/{id}": self._delivery,
-            "GET /routes": self._routes,
+            "GET /routes": partial(self._now_of, "GET /api/v1/routes", overviews.routes_page),
             "GET /queue": partial(_searched, "Queue", "/queue", self._queue),
-            "GET /state": self._state,
+            "GET /state": partial(self._now_of, "GET /api/v1/status", overviews.state_page),
         }
 
     async def _ask(self, place: str, request: Request, visitor: Visitor) -> Any:
@@ -85,17 +86,13 @@ class Pages:
             return _html(page("Not kept", "", tag("h1", "Not kept"), problem(gone.what, gone.mend)), gone.status)
         return _html(delivery_page(found, may_act=visitor.may_act))
 
-    async def _routes(self, request: Request, visitor: Visitor) -> Answer:
-        found = await self._ask("GET /api/v1/routes", request, visitor)
-        return _html(overviews.routes_page(found, self._now(), may_act=visitor.may_act))
+    async def _now_of(self, place: str, page_of: Callable[..., Markup], request: Request, visitor: Visitor) -> Answer:
+        found = await self._ask(place, request, visitor)
+        return _html(page_of(found, self._now(), may_act=visitor.may_act))
 
     async def _queue(self, request: Request, visitor: Visitor) -> Markup:
         found = await self._ask("GET /api/v1/queue", _with(request), visitor)
         return overviews.queue_page(found, request.query.get("q", ""), may_act=visitor.may_act)
-
-    async def _state(self, request: Request, visitor: Visitor) -> Answer:
-        found = await self._ask("GET /api/v1/status", request, visitor)
-        return _html(overviews.state_page(found, self._now(), may_act=visitor.may_act))
 
 
 async def _searched(
@@ -152,21 +149,15 @@ def views(content: Found, name: str) -> Markup:
 
 def _each(body: bytes, content: Found) -> Iterator[tuple[str, Markup]]:
     shown = body[:MAX_SHOWN]
-    if content["form"] == "json" and len(body) <= MAX_SHOWN and (pretty := _pretty(body)) is not None:
-        yield "JSON", tag("pre", pretty, tabindex=0)
+    if content["form"] == "json" and len(body) <= MAX_SHOWN:
+        with suppress(ValueError, RecursionError):
+            yield "JSON", tag("pre", json.dumps(json.loads(body), indent=2, ensure_ascii=False), tabindex=0)
     if content["form"] == "form":
         pairs = _pairs(shown)
         yield "Form", table("Parameters", ("name", "value"), (row(*pair) for pair in pairs))
     if content["encoding"] == "utf-8":
         yield "Text", tag("pre", shown.decode("utf-8", "replace"), tabindex=0)
     yield "Hex", tag("pre", "\n".join(dump(body[:MAX_HEX])), class_="hex", tabindex=0)
-
-
-def _pretty(body: bytes) -> str | None:
-    try:
-        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _pairs(body: bytes) -> list[tuple[str, str]]:

@@ -38,6 +38,9 @@ _SCHEMA = f"""
 """
 
 
+_PUT = "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?)"
+
+
 class StoreFailedError(Exception):
     """The file cannot be used; the text says why."""
 
@@ -112,17 +115,15 @@ class DeliveryFile:
             since_tidy += len(batch)
             try:
                 with closing(_connect(self._path)) as database, database:
-                    database.executemany(
-                        "INSERT OR REPLACE INTO deliveries VALUES (?, ?, ?, ?, ?)", [self._row(kept) for kept in batch]
-                    )
+                    database.executemany(_PUT, [self._row(kept) for kept in batch])
                     if since_tidy >= tidy_after or ends:
                         self._tidy(database)
                         since_tidy = 0
             except (sqlite3.Error, OSError) as error:
                 self.skipped += len(batch)
                 if not self._told:
-                    self._told = True
                     self._note(f"{self._path} does not take deliveries: {error}")
+                self._told = True
             else:
                 self._told = False
 

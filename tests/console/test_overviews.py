@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.console.overviews import STEP_S, STEPS, durations, requests
+from proxy.console.history import POINTS, STEP_S
+from proxy.console.overviews import durations, requests
 from tests.console.reading import Reader
 
 NOW = 1_795_957_990.0
@@ -18,7 +19,7 @@ def point(
 
 
 def test_bars_stand_at_their_minute_and_as_high_as_their_share() -> None:
-    read = Reader(requests([point(STEPS - 1, 2, 0), point(0)], NOW))
+    read = Reader(requests([point(POINTS - 1, 2, 0), point(0)], NOW))
     bars = [attributes for name, attributes in read.elements if name == "rect"]
     assert [(bar["class"], bar["x"], bar["height"]) for bar in bars] == [
         *(("all", "0", "22.0"), ("all", "295", "44.0"), ("refused", "295", "11.0"))
@@ -27,7 +28,7 @@ def test_bars_stand_at_their_minute_and_as_high_as_their_share() -> None:
 
 
 def test_what_is_older_than_an_hour_or_of_the_future_is_left_out() -> None:
-    assert Reader(requests([point(STEPS), point(-1)], NOW)).names == ["svg"]
+    assert Reader(requests([point(POINTS), point(-1)], NOW)).names == ["svg"]
 
 
 def test_lines_leave_out_what_has_no_duration() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from types import SimpleNamespace
@@ -229,6 +229,24 @@ class TestCrew:
 
         run(action)
         assert waited[0] > PATIENCE_S > waited[1]
+
+    def test_a_worker_that_was_not_ready_is_asked_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[object] = []
+
+        async def of(end: object, *_: object) -> AsyncGenerator[dict[str, object], None]:
+            asked.append(end)
+            if len(asked) == 2:
+                yield {"tag": "bb", "number": 0}
+
+        async def action(one: Desk) -> None:
+            monkeypatch.setattr(Crew, "_siblings", lambda _self: [SimpleNamespace(path="b")])
+            monkeypatch.setattr(desk, "_of", of)
+            monkeypatch.setattr(desk, "LOOK_S", 0.01)
+            async with aclosing(self.crew(one).stream("", None)) as events:
+                tags = [event["tag"] for _ in range(2) for event in await anext(events)]
+            assert sorted(tags) == ["aa", "bb"]
+
+        run(action)
 
     def test_its_stream_is_that_of_the_desk(self) -> None:
         async def action(one: Desk) -> None:
