@@ -239,9 +239,11 @@ def _of_token(text: bytes, prefix: bytes) -> float | None:
     return next((float(one) for one in times if isinstance(one, int | float) and abs(one) < 1e12), None)
 
 
-def _facts(trial: Trial, said: float) -> Facts:
-    now = trial.case.now
-    scheme = trial.scheme
+def _times(trial: Trial) -> Facts | None:
+    """When it was signed, if it says so, and when it came."""
+    now, scheme, said = trial.case.now, trial.scheme, said_at(trial.head, trial.body, trial)
+    if said is None:
+        return None
     window = trial.check.tolerance_s if trial.check is not None else None
     if window is None and scheme is not None and scheme.timestamp is not None:
         window = scheme.timestamp.tolerance_s
@@ -280,32 +282,20 @@ def _says_about_now(form: TimeFormat, text: bytes, now: float) -> bool:
     return said is not None and abs(said - now) < _YEAR_S
 
 
-@cause(
+_too_old = cause(
     "timestamp_old",
     "It was signed {seconds} s ago: at {theirs} by the sender's clock, and it is {ours} here; the window is {window}.",
     "If every delivery is late, set this host's clock (NTP), then the sender's; a single one is a retry or a "
     "replay, and `tolerance` widens the window.",
     Reason.TIMESTAMP_TOO_OLD,
-)
-def _too_old(trial: Trial) -> Facts | None:
-    said = said_at(trial.head, trial.body, trial)
-    if trial.case.reason is not Reason.TIMESTAMP_TOO_OLD or said is None:
-        return None
-    return _facts(trial, said)
-
-
-@cause(
+)(_times)
+_ahead = cause(
     "timestamp_ahead",
     "It was signed {seconds} s from now: at {theirs} by the sender's clock, and it is {ours} here; the window is "
     "{window}.",
     "One of the two clocks is wrong: set this host's first (NTP).",
     Reason.TIMESTAMP_IN_FUTURE,
-)
-def _ahead(trial: Trial) -> Facts | None:
-    said = said_at(trial.head, trial.body, trial)
-    if trial.case.reason is not Reason.TIMESTAMP_IN_FUTURE or said is None:
-        return None
-    return _facts(trial, said)
+)(_times)
 
 
 def _instant(seconds: float) -> str:
