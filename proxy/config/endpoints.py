@@ -21,7 +21,12 @@ UPSTREAM_FORM = (
 )
 TCP_FORM = 'write LISTEN=UPSTREAM, such as "0.0.0.0:2222=127.0.0.1:22", or NAME=LISTEN=UPSTREAM'
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+NAME_FORM = "use 1 to 64 letters, digits, '.', '_' and '-'"
+PATH_FORM = "use letters, digits and -._~!$&'()+,=:@ in segments that are neither empty nor '.' nor '..'"
+_TCP_FORM = 'write "127.0.0.1:22" or "unix:/path"'
+
+#: Of a route, a secret and whatever else is named in a configuration.
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?")
 _ADDRESS = re.compile(r"[0-9.]+")
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -91,7 +96,7 @@ def read_listen(value: object) -> ListenAddress:
     if text.startswith("unix:"):
         return ListenAddress(path=_socket_path(text, LISTEN_FORM))
     if text.startswith("fd:"):
-        if not _NAME.fullmatch(text[3:]):
+        if not NAME.fullmatch(text[3:]):
             raise Mistake(f"{text[:80]!r} names no descriptor", LISTEN_FORM)
         return ListenAddress(fd_name=text[3:])
     if "://" in text:
@@ -140,7 +145,7 @@ def _of_url(scheme: str, rest: str) -> UpstreamAddress:
 
 
 def _agent(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise Mistake(f"{name[:80]!r} names no agent", 'write "agent:ci" for the agent of [agent.ci]')
     return name
 
@@ -149,9 +154,9 @@ def read_tcp_upstream(value: object) -> UpstreamAddress:
     """Where plain TCP goes: ``host:port`` or ``unix:/path``; Mistake where it is something else."""
     text = _text(value, UPSTREAM_FORM)
     if "://" in text:
-        raise Mistake("plain TCP is forwarded to an address, not to a URL", 'write "127.0.0.1:22" or "unix:/path"')
+        raise Mistake("plain TCP is forwarded to an address, not to a URL", _TCP_FORM)
     if text.startswith("agent:"):
-        raise Mistake("an agent takes deliveries, and no plain TCP", 'write "127.0.0.1:22" or "unix:/path"')
+        raise Mistake("an agent takes deliveries, and no plain TCP", _TCP_FORM)
     address = read_upstream(text)
     if address.base:
         raise Mistake("plain TCP has no paths", "remove the path")
@@ -164,8 +169,8 @@ def read_tcp_pair(value: object) -> tuple[str | None, ListenAddress, UpstreamAdd
     if not 2 <= len(parts) <= 3:
         raise Mistake("does not say both where to listen and where to go", TCP_FORM)
     name = parts.pop(0) if len(parts) == 3 else None
-    if name is not None and not _NAME.fullmatch(name):
-        raise Mistake(f"{name[:80]!r} is not a name", "use 1 to 64 letters, digits, '.', '_' and '-'")
+    if name is not None and not NAME.fullmatch(name):
+        raise Mistake(f"{name[:80]!r} is not a name", NAME_FORM)
     return name, read_listen(parts[0]), read_tcp_upstream(parts[1])
 
 
@@ -175,8 +180,7 @@ def _base(path: str) -> bytes:
     try:
         return parse_target(b"POST", text.encode("ascii"), b"localhost").path if text else b""
     except (UnicodeEncodeError, ProtocolError):
-        mend = "use letters, digits and -._~!$&'()+,=:@ in segments that are neither empty nor '.' nor '..'"
-        raise Mistake(f"{path[:60]!r} is no path that requests may have", mend) from None
+        raise Mistake(f"{path[:60]!r} is no path that requests may have", PATH_FORM) from None
 
 
 def _dialled(text: str) -> tuple[str, int]:

@@ -14,8 +14,11 @@ from ipaddress import ip_address
 from typing import Any, TypeGuard
 from urllib.parse import parse_qs, urlsplit
 
+from proxy.config import endpoints
 from proxy.config.endpoints import (
     LISTEN_FORM,
+    NAME_FORM,
+    PATH_FORM,
     TCP_FORM,
     UPSTREAM_FORM,
     read_listen,
@@ -40,8 +43,6 @@ _HEADER = re.compile(r"[A-Za-z0-9-]{1,128}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")  # RFC 9110 section 5.6.2
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")  # RFC 6838
 _QUERY_KEY = re.compile(r"[A-Za-z0-9._~-]{1,64}")
-#: Of routes, secrets and whatever else is named in the file.
-NAME_FORM = r"[A-Za-z0-9._-]{1,64}"
 _TOPIC = re.compile(r"arn:[a-z0-9-]+:sns:[a-z0-9-]+:[0-9]+:[A-Za-z0-9_.-]{1,256}")
 _LABEL = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
 #: Methods that would make a tunnel, or echo the sender's fields (threats E4).
@@ -182,8 +183,7 @@ def read_place(value: object) -> bytes:
         raw = text.encode("ascii")
         parse_target(b"POST", raw, b"localhost")
     except (UnicodeEncodeError, ProtocolError):
-        mend = "use letters, digits and -._~!$&'()+,=:@ in segments that are neither empty nor '.' nor '..'"
-        raise Mistake("no request with this path is ever admitted", mend) from None
+        raise Mistake("no request with this path is ever admitted", PATH_FORM) from None
     return raw
 
 
@@ -300,7 +300,7 @@ TIME = Kind("time", TIME_FORM, parse_time)
 RATE = Kind("rate", RATE_FORM, parse_rate)
 TEXT = Kind("text", "write it in quotes", _text)
 CLIENT_NAME = Kind("name in a certificate", 'write "ci.example.com", an address, an email or a URI', _text)
-NAME = Kind("name", "use 1 to 64 letters, digits, '.', '_' and '-'", _only(_matches(NAME_FORM), "is not a name"))
+NAME = Kind("name", NAME_FORM, _only(_matches(endpoints.NAME.pattern), "is not a name"))
 WORKERS = Kind(
     'number or "auto"',
     'write a number or "auto"',

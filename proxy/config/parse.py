@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import field
 
+from proxy.config.endpoints import NAME, NAME_FORM
 from proxy.config.keys import Key, Section
 from proxy.config.kinds import TABLE, read_within
 from proxy.config.problems import Problems, nearest
@@ -24,7 +25,6 @@ from proxy.errors import Mistake, Path, Place
 from proxy.values import frozen
 
 _EMPTY = ("is an empty list", "remove the key, or name at least one")
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: Words that people use for a key of ours, and that no spelling check would find.
 _SYNONYMS = {
     **dict.fromkeys(("backend", "target", "forward", "proxy_pass"), "upstream"),
@@ -110,8 +110,8 @@ class _Walk:
         read = {}
         for name, inner in value.items():
             below = (*at, name)
-            if not _NAME.fullmatch(name):
-                self._wrong(below, "is not a name", "use 1 to 64 letters, digits, '.', '_' and '-'")
+            if not NAME.fullmatch(name):
+                self._wrong(below, "is not a name", NAME_FORM)
             elif not isinstance(inner, Mapping):
                 self._wrong(below, "is not a table", f"write {title.replace('NAME', name)} and keys below it")
             else:

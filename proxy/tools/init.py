@@ -55,8 +55,8 @@ def main(argv: Sequence[str]) -> int:
     }
     wanted = FirstFile(provider=provider, **answers)
     _check(wanted)
-    made = _write(wanted, _target(path or ask("write the file", _FILE, str)))
-    print(_told(wanted, made))
+    target = _target(path or ask("write the file", _FILE, str))
+    print(_told(wanted, target, _write(wanted, target)))
     return ExitCode.OK
 
 
@@ -79,25 +79,12 @@ def build_parser() -> Parser:
     return parser
 
 
-@frozen
-class FilesMade:
-    """What was written: the file, the secret's (as it is typed), and how that one came about; "" where it did not."""
-
-    file: str
-    secret: str
-    said: str
-
-
 def _split(words: Sequence[str]) -> tuple[str | None, str | None]:
     """The provider's name and the path, in this order; one word alone is a path where it looks like one."""
-    if len(words) == 1 and _is_path(words[0]):
-        return None, words[0]
-    named, path = [*words, None, None][:2]
-    return named, path
-
-
-def _is_path(word: str) -> bool:
-    return find(word) is None and ("/" in word or word.endswith(".toml") or Path(word).is_dir())
+    first, path = [*words, None, None][:2]
+    if first is None or len(words) > 1 or find(first) is not None:
+        return first, path
+    return (None, first) if "/" in first or first.endswith(".toml") or Path(first).is_dir() else (first, None)
 
 
 def _target(path: str) -> Path:
@@ -117,18 +104,19 @@ def _check(wanted: FirstFile) -> None:
         raise FlagError(problems)
 
 
-def _write(wanted: FirstFile, target: Path) -> FilesMade:
-    """Write the secret and the file. FlagError, and nothing is written, where the file is there already."""
+def _write(wanted: FirstFile, target: Path) -> str:
+    """Write the secret and the file, and say how the secret came about; "" where it did not. FlagError, and nothing is
+    written, where the file is there already.
+    """
     if target.exists() or target.is_symlink():
         what = f"{target} is there already, and is not overwritten"
         raise FlagError.of("PATH", what, f"name another file, or add the route of {wanted.provider.slug} to it")
-    secret = target.parent / wanted.secret_name
     try:
-        said = _make(wanted.provider, secret)
+        said = _make(wanted.provider, target.parent / wanted.secret_name)
         write_secret(str(target), wanted.text())
     except ValueError as error:
         raise FlagError.of("PATH", str(error), "name a file in a folder that may be written to") from None
-    return FilesMade(str(target), str(secret), said)
+    return said
 
 
 def _make(provider: Provider, path: Path) -> str:
@@ -143,26 +131,19 @@ def _make(provider: Provider, path: Path) -> str:
     return f"new: {write_secret(str(path), make_secret(provider))}" if makes_it else ""
 
 
-def _told(wanted: FirstFile, made: FilesMade) -> str:
-    provider = wanted.provider
-    lines = [f"written: {made.file}"]
-    if made.said:
-        lines.append(f"secret:  {made.secret} ({made.said})")
+def _told(wanted: FirstFile, target: Path, said: str) -> str:
+    provider, secret = wanted.provider, str(target.parent / wanted.secret_name)
+    lines = [f"written: {target}", *[f"secret:  {secret} ({said})"] * bool(said)]
     lines += ["", f"Enter at {provider.title} ({provider.docs}):", f"  URL      {wanted.shown_url}"]
-    if made.said:
-        lines.append(f"  secret   what `cat {shlex.quote(made.secret)}` shows")
+    if said:
+        lines.append(f"  secret   what `cat {shlex.quote(secret)}` shows")
     if provider.event_header is not None or provider.event_place:
         lines.append("  events   those that you need; `events` of the route refuses others")
-    if not made.said:
-        lines += [
-            "",
-            f"{issued(provider)}.",
-            "Put it into its file, and end with Ctrl-D:",
-            f"  {_install(made.secret)}",
-        ]
+    if not said:
+        lines += ["", f"{issued(provider)}.", "Put it into its file, and end with Ctrl-D:", f"  {_install(secret)}"]
     if wanted.shown_url.startswith("https://hooks.example.com"):
         lines += ["", "hooks.example.com stands for the name of this host, or of the tunnel before it."]
-    file = shlex.quote(made.file)
+    file = shlex.quote(str(target))
     steps = (f"check {file}", f"run {file}", f"send {provider.slug} --config {file}")
     return "\n".join([*lines, "", "Next:", *(f"  {command()} {step}" for step in steps)])
 

@@ -47,14 +47,14 @@ from proxy.values import frozen
 def main(argv: Sequence[str]) -> int:
     """Send one delivery and print the answer. 0 if it is a 2xx, 1 if it is not or none came."""
     arguments = build_parser().parse_args(argv)
-    sending = read_sending(arguments)
+    order, certificate = read_order(arguments)
     try:
-        delivery = compose(sending.order) if arguments.tamper is None else tampered(sending.order, arguments.tamper)
+        delivery = compose(order) if arguments.tamper is None else tampered(order, arguments.tamper)
     except ValueError as error:
         return failed("send", error)
     if arguments.save is not None:
         return _save(delivery, arguments.save)
-    return _send(delivery, arguments, sending.certificate, Paint.on(sys.stdout))
+    return _send(delivery, arguments, certificate, Paint.on(sys.stdout))
 
 
 def build_parser() -> Parser:
@@ -122,16 +122,10 @@ _FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e\x80-\xff\t
 _USUAL_CARRIER = "payload"
 
 
-@frozen
-class Sending:
-    """An order, and the certificate (a path) that is trusted besides, because it is our own listener's."""
-
-    order: Order
-    certificate: str | None = None
-
-
-def read_sending(arguments: argparse.Namespace) -> Sending:
-    """What the command line asks for. FlagError with all that is wrong with it, ConfigError of secrets and files."""
+def read_order(arguments: argparse.Namespace) -> tuple[Order, str | None]:
+    """What the command line asks for, and the certificate (a path) that is trusted besides, because it is our own
+    listener's. FlagError with all that is wrong with it, ConfigError of secrets and files.
+    """
     now = Clock.wall()
     target = _configured(arguments, now) if arguments.config is not None else _named(arguments)
     problems = [*_of_place(arguments, target), *_of_secret(arguments, target)]
@@ -154,7 +148,7 @@ def read_sending(arguments: argparse.Namespace) -> Sending:
         form=form,
         token=target.token,
     )
-    return Sending(order, target.certificate)
+    return order, target.certificate
 
 
 def add_secret_flags(parser: argparse.ArgumentParser) -> None:

@@ -103,13 +103,12 @@ def compose(order: Order) -> Delivery:
     if signs_inside(provider):
         body = sign_inside(provider, order.secret, body, order.now, moment.hex(""))
     fields = _with_own(_usual(order, moment), order.extra)
-    template, tokens = _with_tokens(order)
-    url = _filled_path(order, template)
+    url, shown_path, tokens = _with_tokens(order)
     signed = provider.scheme is not None and not signs_inside(provider)
     proof = [*(_signatures(order, url, fields, body, moment) if signed else ()), *tokens]
     names = frozenset(name.lower() for name, _ in proof)
     kept = [one for one in fields if one[0].lower() not in names]
-    return Delivery(order.method, url, kept + proof, body, names, urlsplit(template).path or "/")
+    return Delivery(order.method, url, kept + proof, body, names, shown_path)
 
 
 def _moment(order: Order) -> Moment:
@@ -123,17 +122,19 @@ def _tokens(order: Order) -> list[tuple[TokenSpec, bytes]]:
     return own if order.provider.token is None else [*own, (order.provider.token, order.secret)]
 
 
-def _with_tokens(order: Order) -> tuple[str, Fields]:
-    """The URL with the parameters that belong there, ``{token}`` for a token in its path, and the fields of tokens."""
-    url, fields = _with_params(order), []
+def _with_tokens(order: Order) -> tuple[str, str, Fields]:
+    """The URL with the parameters and the token that belong there, its path without the token, and the fields."""
+    url, fields, in_path = _with_params(order), [], b""
     for spec, secret in _tokens(order):
         if spec.kind is TokenKind.QUERY:
             url = _with_query(url, f"{spec.name.decode('ascii')}={quote(secret, safe='')}")
         elif spec.kind is TokenKind.PATH:
-            url = _with_place(url, spec.name.decode("ascii"))
+            url, in_path = _with_place(url, spec.name.decode("ascii")), secret
         else:
             fields += [(spelt(name.decode("ascii")), value) for name, value in token_fields(spec, secret)]
-    return url, fields
+    parts = urlsplit(url)
+    path = parts.path.replace(_PLACE, quote(in_path, safe=_SEGMENT), 1) if in_path else parts.path
+    return urlunsplit(parts._replace(path=path)), parts.path or "/", fields
 
 
 def _with_place(url: str, before: str) -> str:
@@ -143,15 +144,6 @@ def _with_place(url: str, before: str) -> str:
         return url
     rest = parts.path.removeprefix(before.rstrip("/")).rstrip("/")
     return urlunsplit(parts._replace(path=f"{before}{_PLACE}{rest}"))
-
-
-def _filled_path(order: Order, template: str) -> str:
-    """The URL with its token."""
-    parts = urlsplit(template)
-    for spec, secret in _tokens(order):
-        if spec.kind is TokenKind.PATH:
-            parts = parts._replace(path=parts.path.replace(_PLACE, quote(secret, safe=_SEGMENT), 1))
-    return urlunsplit(parts)
 
 
 def _signatures(order: Order, url: str, fields: Fields, body: bytes, moment: Moment) -> Fields:
