@@ -12,16 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from proxy.config.admission import (
-    AllowReader,
-    admission_of,
-    admitted_by,
-    clashes,
-    reserved_for,
-    shut,
-    shut_forwards,
-    shut_out,
-)
+from proxy.config import admission
+from proxy.config.admission import AllowReader
 from proxy.config.agents import AgentReader, check_listens_on_nothing
 from proxy.config.delivery import check_memory, check_queue, read_queue, read_store
 from proxy.config.ends import ListenerReader, read_console
@@ -100,7 +92,7 @@ class _Build:
         self._check_token_paths(routes)
         check_queue(self.top, settings, routes)
         self._check_proxies(settings, trusted)
-        admitted = admitted_by(exposure, routes)
+        admitted = admission.admitted_by(exposure, routes)
         self._warn_of_reach(settings, trusted, admitted, routes, exposure)
         self._warn_of_proofs(routes)
         self.top.problems.raise_if_any()
@@ -108,12 +100,12 @@ class _Build:
             generation=generation,
             routes=routes,
             exposure=exposure,
-            admission=admission_of(admitted, trusted, doors),
+            admission=admission.admission_of(admitted, trusted, doors),
             allow=admitted,
             trusted_proxies=trusted,
             limits=limits,
             server=server,
-            reserved_for=reserved_for(admitted, routes, trusted, doors),
+            reserved_for=admission.reserved_for(admitted, routes, trusted, doors),
             doors=doors,
         )
         use = SetUse(tuple(lists.uses), dict(sets.used), tuple(sets.missing.values()), sets.resolve)
@@ -221,7 +213,7 @@ class _Build:
     def _check_callers(self, routes: Sequence[Route], lists: AllowReader) -> None:
         tables = self.top.named("route")
         # A list that has not been fetched yet is warned of, and one that cannot be read is a problem already.
-        for route in [] if lists.missing_sets or self.top.problems.found else shut(routes):
+        for route in [] if lists.missing_sets or self.top.problems.found else admission.shut(routes):
             view = tables.get(route.name, self.top)
             owner = view if "deny" in view else self.top
             what = f"denies every address that may call route {route.name!r}, so none could"
@@ -259,12 +251,12 @@ class _Build:
         proxied = settings.proxy_protocol == "require"
         # In local-only mode a listener that others reach is no mistake: it waits for the first route.
         for route, why in (
-            [] if exposure is Exposure.LOCAL else shut_out(settings.listen, trusted, routes, proxied=proxied)
+            [] if exposure is Exposure.LOCAL else admission.shut_out(settings.listen, trusted, routes, proxied=proxied)
         ):
             view = tables.get(route.name, self.top)
             view.warn("H310", "allow" if "allow" in view else "", f"nothing can call route {route.name!r}: {why}")
         forwards = self.top.named("tcp")
-        for forward, why in shut_forwards(settings.tcp):
+        for forward, why in admission.shut_forwards(settings.tcp):
             forwards[forward.name].warn("H310", "allow", f"nothing can connect to tcp {forward.name!r}: {why}")
 
     def _warn_of_proofs(self, routes: Sequence[Route]) -> None:
@@ -273,7 +265,7 @@ class _Build:
             text = f"anybody may have challenges signed with the secret of route {other.name!r}"
             tables[lender.name].warn("H111", "", text)
         for route in routes:
-            if why := clashes(route):
+            if why := admission.clashes(route):
                 tables.get(route.name, self.top).warn("H311", "", f"route {route.name!r} admits nothing: {why}")
 
 

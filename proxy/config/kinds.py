@@ -15,17 +15,6 @@ from typing import Any, TypeGuard
 from urllib.parse import parse_qs, urlsplit
 
 from proxy.config import endpoints
-from proxy.config.endpoints import (
-    LISTEN_FORM,
-    NAME_FORM,
-    PATH_FORM,
-    TCP_FORM,
-    UPSTREAM_FORM,
-    read_listen,
-    read_tcp_pair,
-    read_tcp_upstream,
-    read_upstream,
-)
 from proxy.config.problems import suggestion
 from proxy.config.sizes import RATE_FORM, SIZE_FORM, TIME_FORM, parse_rate, parse_size, parse_time
 from proxy.core.delivery import failures_of
@@ -183,7 +172,7 @@ def read_place(value: object) -> bytes:
         raw = text.encode("ascii")
         parse_target(b"POST", raw, b"localhost")
     except (UnicodeEncodeError, ProtocolError):
-        raise Mistake("no request with this path is ever admitted", PATH_FORM) from None
+        raise Mistake("no request with this path is ever admitted", endpoints.PATH_FORM) from None
     return raw
 
 
@@ -300,20 +289,22 @@ TIME = Kind("time", TIME_FORM, parse_time)
 RATE = Kind("rate", RATE_FORM, parse_rate)
 TEXT = Kind("text", "write it in quotes", _text)
 CLIENT_NAME = Kind("name in a certificate", 'write "ci.example.com", an address, an email or a URI', _text)
-NAME = Kind("name", NAME_FORM, _only(_matches(endpoints.NAME.pattern), "is not a name"))
+NAME = Kind("name", endpoints.NAME_FORM, _only(_matches(endpoints.NAME.pattern), "is not a name"))
 WORKERS = Kind(
     'number or "auto"',
     'write a number or "auto"',
     _only(lambda value: is_whole(value) and 1 <= value <= 1024, "is neither a number from 1 to 1024 nor auto", "auto"),
     _count_from_text,
 )
-LISTEN = Kind("listening address", LISTEN_FORM, read_listen)
+LISTEN = Kind("listening address", endpoints.LISTEN_FORM, endpoints.read_listen)
 UPSTREAM = Kind(
-    "upstream", 'write "http://127.0.0.1:8000" or { url = "http://127.0.0.1:8000", weight = 2 }', read_upstream
+    "upstream",
+    'write "http://127.0.0.1:8000" or { url = "http://127.0.0.1:8000", weight = 2 }',
+    endpoints.read_upstream,
 )
-UPSTREAM_URL = Kind("upstream", UPSTREAM_FORM, read_upstream)
-TCP_UPSTREAM = Kind("host and port", UPSTREAM_FORM, read_tcp_upstream)
-TCP_PAIR = Kind("LISTEN=UPSTREAM", TCP_FORM, read_tcp_pair)
+UPSTREAM_URL = Kind("upstream", endpoints.UPSTREAM_FORM, endpoints.read_upstream)
+TCP_UPSTREAM = Kind("host and port", endpoints.UPSTREAM_FORM, endpoints.read_tcp_upstream)
+TCP_PAIR = Kind("LISTEN=UPSTREAM", endpoints.TCP_FORM, endpoints.read_tcp_pair)
 FILE = Kind("path", 'write "/etc/hookward/NAME"', _file)
 FILE_OR_NONE = Kind('path, or ""', 'write "/var/lib/hookward/NAME"', _or_file(""))
 ACCESS_LOG = Kind('path, "-" or "off"', 'write a path, "-" or "off"', _or_file("-", "off"))

@@ -10,23 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from proxy.config import kinds
-from proxy.config.keys import (
-    AGENT,
-    AGENTS,
-    COPY,
-    DELIVERY,
-    LIMITS,
-    QUEUE,
-    RETRY,
-    SCHEME,
-    SCHEME_LIST,
-    TIGHTENED,
-    TIMESTAMP,
-    WHERE,
-    Key,
-    Section,
-)
+from proxy.config import keys, kinds
+from proxy.config.keys import WHERE, Key, Section
 from proxy.config.kinds import STORE_URL, choice
 
 #: The route that flags and the environment make or change.
@@ -190,8 +175,8 @@ _ROUTE = (
         "it, we do, or it is judged like any other request.", "forward", flag="handshake"),
     Key("verify_token", kinds.REFERENCE, "For endpoint checks that need a token."),
     Key("open", kinds.BOOL, "This route needs no guard.", False),
-    *DELIVERY,
-    *TIGHTENED,
+    *keys.DELIVERY,
+    *keys.TIGHTENED,
     Key("limits", kinds.TABLE, "The same limits, as a table.", table="route_limits"),
 )  # fmt: skip
 
@@ -284,30 +269,33 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "upstream": Section("upstream", "Each entry of a list of upstreams is a URL, or a table: `upstream = "
                             '["http://10.0.0.1:8000", { url = "http://10.0.0.2:8000", weight = 2 }]`.', _UPSTREAM),
         "health": Section("health", 'Of an upstream: `health = { path = "/healthz", interval = "5s" }`.', _HEALTH),
-        "limits": Section("[limits]", "A route may tighten those marked \\*, never loosen them.", LIMITS),
+        "limits": Section("[limits]", "A route may tighten those marked \\*, never loosen them.", keys.LIMITS),
         "route": Section("[route.NAME]", "All guards of a route must hold. The longest path that owns a request "
                          "decides alone; several routes may stand on it, tried in the order of the file.", _ROUTE),
         "token": Section("[route.NAME.token]", "Exactly one of `query`, `header`, `bearer`, `basic`, `path`.", _TOKEN),
         "secret": Section("secrets", "Each entry of a list of secrets is a reference or a table. There is no way to "
                           "write a secret's value.", _SECRET),
-        "route_limits": Section("[route.NAME.limits]", "", TIGHTENED),
-        "scheme": Section("[scheme.NAME]", "A provider of one's own, as data: HMAC over what `signed` says.", SCHEME),
+        "route_limits": Section("[route.NAME.limits]", "", keys.TIGHTENED),
+        "scheme": Section(
+            "[scheme.NAME]", "A provider of one's own, as data: HMAC over what `signed` says.", keys.SCHEME),
         "timestamp": Section("[scheme.NAME.timestamp]", 'Written as `timestamp = { header = "X-Time" }` as well.',
-                             TIMESTAMP),
-        "list": Section("[scheme.NAME.list]", "For a header that is a list, such as `t=1,v1=ab`.", SCHEME_LIST),
+                             keys.TIMESTAMP),
+        "list": Section("[scheme.NAME.list]", "For a header that is a list, such as `t=1,v1=ab`.", keys.SCHEME_LIST),
         "duplicates": Section("[duplicates]", "Where deliveries are remembered; see [duplicates.md](duplicates.md). "
                               "Changes with a restart only.", _DUPLICATES),
         "console": Section("[console]", "What came, and why it was refused; see [console.md](console.md). Changes with "
                            "a restart only.", _CONSOLE),
-        "retry": Section("[route.NAME.retry]", 'Written as `retry = { first = "5s", most = "10m" }` as well.', RETRY),
+        "retry": Section(
+            "[route.NAME.retry]", 'Written as `retry = { first = "5s", most = "10m" }` as well.', keys.RETRY),
         "copy": Section("copies", "Each entry of a list of copies is a URL, or a table: `copies = "
-                        '["http://staging:8000", { url = "http://10.0.0.9", secret = "file:staging.secret" }]`.', COPY),
+                        '["http://staging:8000", { url = "http://10.0.0.9", secret = "file:staging.secret" }]`.',
+                        keys.COPY),
         "queue": Section("[queue]", "Where deliveries are kept; see [queue.md](queue.md). Changes with a restart only.",
-                         QUEUE),
+                         keys.QUEUE),
         "ip_set": Section("[ip_set.NAME]", "A published list of addresses, for `set:NAME`.", _IP_SET),
-        "agents": Section("[agents]", "For all agents; see [reach.md](reach.md).", AGENTS),
+        "agents": Section("[agents]", "For all agents; see [reach.md](reach.md).", keys.AGENTS),
         "agent": Section("[agent.NAME]", "An agent: a hookward beside an application that nothing can connect to. It "
-                         'connects to us, and routes reach the application by `upstream = "agent:NAME"`.', AGENT),
+                         'connects to us, and routes reach the application by `upstream = "agent:NAME"`.', keys.AGENT),
         "test": Section("[[test]]", "A delivery that `hookward check` takes through every check; it fails (exit 78) "
                         "where something else comes of it. Nothing is sent, and `run` does not look at them.", _TEST),
         "tcp": Section("[tcp.NAME]", "Plain TCP: the address is checked, then bytes are piped.", _TCP),

@@ -28,19 +28,10 @@ from proxy.core.signatures import needs_public_keys
 from proxy.core.signing.signer import plays_key
 from proxy.errors import ConfigError, FlagError, Mistake, Problem
 from proxy.net.clock import Clock
+from proxy.tools import sending
 from proxy.tools.providers import provider_named
 from proxy.tools.samples import GENERIC, Sample, choose, samples_of, sender_of
-from proxy.tools.sending import (
-    MAX_SHOWN,
-    Delivery,
-    Order,
-    RouteTarget,
-    compose,
-    context_for,
-    exchange,
-    read_route,
-    why_none,
-)
+from proxy.tools.sending import Delivery, Order, RouteTarget, compose
 from proxy.values import frozen
 
 
@@ -102,16 +93,16 @@ def _send(delivery: Delivery, arguments: argparse.Namespace, certificate: str | 
     print(paint(f"{delivery.method} {place} ({len(delivery.body)} bytes{spoilt})", "bold"), flush=True)
     began = perf_counter()
     try:
-        status, phrase, fields, content = exchange(delivery, context_for(delivery, arguments, certificate))
+        status, phrase, fields, content = sending.exchange(delivery, arguments, certificate)
     except (OSError, http.client.HTTPException) as error:
-        print(f"no answer: {why_none(error)}", file=sys.stderr)
+        print(f"no answer: {sending.why_none(error)}", file=sys.stderr)
         return ExitCode.FAILED
     took_ms = (perf_counter() - began) * 1000
     fine = 200 <= status < 300
     print(f"{paint(f'{status} {visible(phrase)}', 'green' if fine else 'red')} after {took_ms:.1f} ms")
     for name, value in fields:
         print(paint(f"{visible(name)}: {visible(value)}", "dim"))
-    text = content[:MAX_SHOWN].decode("utf-8", "replace").strip()
+    text = content[: sending.MAX_SHOWN].decode("utf-8", "replace").strip()
     if text:
         print("\n".join(visible(line) for line in text.splitlines()))
     return ExitCode.OK if fine else ExitCode.FAILED
@@ -185,7 +176,7 @@ def _named(arguments: argparse.Namespace) -> RouteTarget:
 def _configured(arguments: argparse.Namespace, now: float) -> RouteTarget:
     """A route of the file."""
     named = arguments.provider if arguments.route is None else None
-    target = read_route(arguments.config, arguments.route, named, environment(), now, url=arguments.url)
+    target = sending.read_route(arguments.config, arguments.route, named, environment(), now, url=arguments.url)
     if arguments.route is not None and arguments.provider is not None:
         _shift_words(arguments, target.provider)
     return target

@@ -344,9 +344,11 @@ TIMEOUT_S = 60.0
 MAX_SHOWN = 4096  # bytes of the answer's content
 
 
-def exchange(delivery: Delivery, context: ssl.SSLContext | None) -> tuple[int, str, list[tuple[str, str]], bytes]:
-    """Status, phrase, fields and content of the answer; no ``context`` is no TLS. Raises OSError and HTTPException."""
-    parts = urlsplit(delivery.url)
+def exchange(
+    delivery: Delivery, arguments: argparse.Namespace, certificate: str | None
+) -> tuple[int, str, list[tuple[str, str]], bytes]:
+    """Status, phrase, fields and content of the answer. Raises OSError and HTTPException."""
+    parts, context = urlsplit(delivery.url), _context(delivery, arguments, certificate)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
     if context is not None:
         connection = http.client.HTTPSConnection(connection.host, parts.port, timeout=TIMEOUT_S, context=context)
@@ -363,7 +365,7 @@ def exchange(delivery: Delivery, context: ssl.SSLContext | None) -> tuple[int, s
         connection.close()
 
 
-def context_for(delivery: Delivery, arguments: argparse.Namespace, certificate: str | None) -> ssl.SSLContext | None:
+def _context(delivery: Delivery, arguments: argparse.Namespace, certificate: str | None) -> ssl.SSLContext | None:
     """How the other end is verified; None without TLS. Our own listener has ``certificate``, whatever its name."""
     if urlsplit(delivery.url).scheme != "https":
         return None
