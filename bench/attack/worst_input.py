@@ -269,7 +269,7 @@ async def attack(case: Case, largest: int | None, port: int) -> tuple[float, flo
     head = head_for(case.slug, len(body))
     transport = Reader()
     client = ClientConnection(site, Peer.of("192.0.2.1"), secure=False, on_close=lambda: None)
-    client.connection_made(transport)  # type: ignore[arg-type]
+    client.connection_made(transport)
     forget_peak()
     before = peak_kib()
     held = 0.0

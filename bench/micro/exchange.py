@@ -107,7 +107,7 @@ def stage(site: Site) -> tuple[ClientConnection, UpstreamConnection, list[Transp
     """A sender's connection and an idle one to the upstream."""
     ends: list[Transport] = [Transport(), Transport()]
     client = ClientConnection(site, Peer.of("127.0.0.1"), secure=False, on_close=lambda: None)
-    client.connection_made(ends[0])  # type: ignore[arg-type]
+    client.connection_made(ends[0])
     ours, ends[1].other_end = socket.socketpair()  # the kernel is asked whether it has ended
     upstream = UpstreamConnection(site.policy.routes[0].upstream[0], site.pool, ours)
     upstream.connection_made(ends[1])  # type: ignore[arg-type]

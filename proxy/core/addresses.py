@@ -17,7 +17,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import chain, islice
-from typing import overload
+from typing import NamedTuple, overload
 
 from proxy.errors import Mistake
 from proxy.values import frozen
@@ -39,8 +39,7 @@ _MAX_HOPS = 64
 _ENTRY_FORMS = "write an address (192.0.2.7), a network (192.0.2.0/24, 2001:db8::/32), 'unix:' or 'all'"
 
 
-@frozen
-class Peer:
+class Peer(NamedTuple):
     """An address that we judge. ``text`` is canonical, so equal addresses have equal texts.
 
     ``version`` is 4 or 6, or 0 for the peer of a unix socket; ``number`` is the address as an integer.

@@ -14,7 +14,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Coroutine
-from functools import partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from proxy.core.addresses import AddressSet, Peer
@@ -57,18 +57,20 @@ _GONE = frozenset(
 #: Below it lie the IPv6 addresses whose text ends in IPv4 form: mapped ones, which are IPv4 to us, and a few others.
 _MIXED_FORMS = bytes(10)
 
+_Giving: TypeAlias = tuple[Coroutine[Any, None, object], socket.socket, ConnectionSlot]
 HandOver: TypeAlias = Callable[[socket.socket, Peer, ConnectionSlot], None]
 
 
 class Accepted(socket.socket):
     """A socket that was accepted. Its ``family`` and ``type`` are plain numbers, as the kernel has them: a loop asks
-    three times for them, ``socket.accept`` twice, and to look up a member of an Enum takes 0.5 us.
+    three times for them, and to look up a member of an Enum takes 0.5 us. Nor does it note that a loop detaches it.
     """
 
     __slots__ = ()
     if not TYPE_CHECKING:  # a number is no member
         family = socket.SocketType.family
         type = socket.SocketType.type
+        detach = socket.SocketType.detach
 
 
 def peer_of(family: int, address: tuple[str, int] | str) -> Peer:
@@ -77,7 +79,7 @@ def peer_of(family: int, address: tuple[str, int] | str) -> Peer:
         return Peer.unix()
     text, port = address[0], int(address[1])
     if family == socket.AF_INET:
-        return Peer(text, port, 4, int.from_bytes(socket.inet_aton(text), "big"))
+        return Peer(text, port, 4, _number4(text))
     text = text.partition("%")[0]
     packed = socket.inet_pton(socket.AF_INET6, text)
     if packed[:10] == _MIXED_FORMS:
@@ -85,18 +87,25 @@ def peer_of(family: int, address: tuple[str, int] | str) -> Peer:
     return Peer(text, port, 6, int.from_bytes(packed, "big"))
 
 
+@lru_cache(maxsize=1024)
+def _number4(text: str) -> int:
+    """A sender comes again and again, from another port each time."""
+    return int.from_bytes(socket.inet_aton(text), "big")
+
+
 class SettingUp:
     """The tasks that set connections up, from accept to the protocol. Each ends by its own deadline."""
 
     def __init__(self, failure: str, ended: Callable[[], None] = lambda: None) -> None:
-        """``failure`` is what the loop is told of a bug; ``ended`` is called at the end of each."""
+        """``failure`` is what the loop is told of a bug; ``ended`` is called at the end of each task."""
         self.waiting: set[asyncio.Task[None]] = set()  # for bytes of the peer, or for an upstream
-        self._joining: set[asyncio.Future[Any]] = set()  # tasks, and what is awaited without one
+        self._joining: set[asyncio.Task[None]] = set()
+        self._given: dict[asyncio.Future[Any], _Giving] = {}  # what is awaited without a task, and what then goes on
         self._failure = failure
         self._ended = ended
 
     def __len__(self) -> int:
-        return len(self.waiting) + len(self._joining)
+        return len(self.waiting) + len(self._joining) + len(self._given)
 
     def begin(self, work: Coroutine[None, None, None], slot: ConnectionSlot) -> None:
         """Do ``work``. The slot is given back where it is cancelled or fails."""
@@ -118,12 +127,12 @@ class SettingUp:
         try:
             waiter = work.send(None)
         except StopIteration:
-            self._ended()
+            pass  # it has its transport
         except Exception as error:  # noqa: BLE001 - told to the loop
             self._failed(error, sock, slot)
         else:
-            self._joining.add(waiter)
-            waiter.add_done_callback(partial(self._go_on, work, sock, slot))
+            self._given[waiter] = work, sock, slot
+            waiter.add_done_callback(self._go_on)
 
     async def abandon(self) -> None:
         """End them all. Returns when nothing is left."""
@@ -131,17 +140,10 @@ class SettingUp:
         await asyncio.sleep(0)
         for task in self.waiting:
             task.cancel()
-        await asyncio.gather(*self.waiting, *self._joining, return_exceptions=True)
+        await asyncio.gather(*self.waiting, *self._joining, *self._given, return_exceptions=True)
 
-    def _go_on(
-        self,
-        work: Coroutine[Any, None, object],
-        sock: socket.socket,
-        slot: ConnectionSlot,
-        waiter: asyncio.Future[object],
-    ) -> None:
-        self._joining.discard(waiter)
-        self.join(work, sock, slot)
+    def _go_on(self, waiter: asyncio.Future[object]) -> None:
+        self.join(*self._given.pop(waiter))
 
     def _done(self, task: asyncio.Task[None], slot: ConnectionSlot) -> None:
         self.waiting.discard(task)
@@ -157,7 +159,6 @@ class SettingUp:
         slot.release()
         reset(sock)
         self._tell(error)
-        self._ended()
 
     def _tell(self, error: BaseException) -> None:
         asyncio.get_running_loop().call_exception_handler({"message": self._failure, "exception": error})
@@ -269,25 +270,28 @@ class Acceptor:
                     continue
                 self._pause(error)
                 return
+            peer = peer_of(family, address)
+            slot = self._admit(peer, gate)
+            if slot is None:
+                reset(socket.SocketType(family, socket.SOCK_STREAM, 0, descriptor))  # without Python's part of a socket
+                continue
             sock = Accepted(family, socket.SOCK_STREAM, 0, descriptor)
-            self._judge(sock, peer_of(family, address), gate)
+            sock.setblocking(False)
+            if self._filter is not None and self._filter.in_force:
+                # It was inherited, and would look at every packet; a pipe of a week would keep a program of last week.
+                detach_filter(sock)
+            self._hand_over(sock, peer, slot)
 
-    def _judge(self, sock: socket.socket, peer: Peer, gate: AddressSet | None) -> None:
+    def _admit(self, peer: Peer, gate: AddressSet | None) -> ConnectionSlot | None:
         if gate is not None and peer not in gate:
             self._slots.counters.refused_address += 1
             self._slots.note(self._outside, peer.text)
-            reset(sock)
-            return
+            return None
         policy = self._site.policy
         slot = self._slots.take(policy, peer)
         if slot is None or (self._charge and not slot.charge(peer, policy, lasting=self._lasting)):
-            reset(sock)
-            return
-        sock.setblocking(False)
-        if self._filter is not None and self._filter.in_force:
-            # It was inherited, and would look at every packet; a pipe of a week would keep a program of last week.
-            detach_filter(sock)
-        self._hand_over(sock, peer, slot)
+            return None
+        return slot
 
     def _pause(self, error: OSError) -> None:
         """Let the rest of the loop run, and give descriptors back, before accept is tried again."""

@@ -12,19 +12,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import KW_ONLY, InitVar, dataclass, field
-from typing import cast
+from typing import Any
 
 from proxy.core.addresses import Peer
 from proxy.core.head_forms import RequestStream
 from proxy.core.relay import CUT, GO_ON, OURS, RELAYING, Relay
 from proxy.core.states import CLIENT_MOVES, ClientState
 from proxy.errors import ProtocolError
-from proxy.net.certificate import client_names
+from proxy.net.certificate import NO_NAMES, client_names
 from proxy.net.clock import NEVER
 from proxy.net.flow import BUFFER, LARGE_BUFFER, Pause, Reading, Writing
 from proxy.net.judge import HeadJudge
 from proxy.net.keeping import Exchange, exchange_for
-from proxy.net.leaving import Leaving
+from proxy.net.leaving import Leaving, closed
 from proxy.net.planned import PlannedExchange
 from proxy.net.site import Site
 from proxy.net.turn import STAGED_BYTES
@@ -36,7 +36,7 @@ CHECK_S = 1.0
 #: While one of these holds, what was read is not looked at either.
 HELD_BACK = Pause.BUDGET | Pause.UNREAD
 
-HEAD, BODY, ANSWER, *_, CLOSED = ClientState
+HEAD, BODY, ANSWER, _, CLOSING, CLOSED = ClientState
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -70,17 +70,13 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     # -- asyncio's calls
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._reading.transport = self._writing.transport = cast("asyncio.Transport", transport)
-        self._writing.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        self._judge.names = client_names(transport.get_extra_info("peercert"))
-        ends, limits = self._site.ends_idle(self._judge.arrival.kind), self._site.policy.limits
-        self.deadline = min(ends, self._site.clock.after(limits.head_timeout_s))
-        self._site.clock.watch(self)
-        self._site.connections.add(self)
+    def connection_made(self, transport: Any) -> None:
+        self._reading.transport = self._writing.transport = transport
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        self._judge.names = client_names(transport.get_extra_info("peercert")) if self.secure else NO_NAMES
+        self._site.welcome(self, self._judge.arrival.kind)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        del sizehint
+    def get_buffer(self, _: int) -> memoryview:
         return self._reading.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -104,22 +100,22 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         self._process()  # what came in the same moment
-        exchange = self._exchange
-        if self._state is BODY and exchange is not None:
-            exchange.refuse(Reason.BAD_REQUEST, "truncated")
+        if self._state is BODY and self._exchange is not None:
+            self._exchange.refuse(Reason.BAD_REQUEST, "truncated")
             self.step()  # the loop closes the connection when this call is over
         elif self._state is HEAD and self._unread.data:
             self._end(self._judge.refuse(ProtocolError(Reason.BAD_REQUEST, "truncated")))
         elif self._state is ANSWER:
             # A client may close its side once its request is out (RFC 9112 section 9.6); TLS cannot half-close.
             self._ended = True
-            if self.secure and exchange is not None and exchange.relay.answer is RELAYING:
+            if self.secure and self._exchange is not None and self._exchange.relay.answer is RELAYING:
                 self.abort(Reason.SENDER_GONE)  # closed tidily, what it has of the answer might look whole
             return not self.secure
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._leave().connection_lost(exc)
+    def connection_lost(self, _: Exception | None) -> None:
+        self._state = CLIENT_MOVES[self._state][CLOSED]
+        closed(self._site, self, (self._reading, self._writing), self.on_close)
         self._give_up_exchange(Reason.SENDER_GONE)
 
     def pause_writing(self) -> None:
@@ -142,7 +138,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._is_idle and not self._unread.data:
             self.deadline = min(self.deadline, self._site.ends_idle(self._judge.arrival.kind))
             if self.deadline <= self._site.clock.now():
-                self._leave().close()
+                self._close()
 
     def abort(self, reason: Reason = Reason.DRAINED) -> None:
         """Cut the connection; an exchange under way ends for ``reason``."""
@@ -163,7 +159,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                 if self._unread.data:
                     self._end(self._judge.refuse(ProtocolError(Reason.HEAD_TIMEOUT, "head_timeout")))
                 else:
-                    self._leave().close()
+                    self._close()
 
     # -- the turn's calls
 
@@ -230,8 +226,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _read_head(self) -> None:
         """Read a head, where it is whole."""
-        refused = self._judge.read()
-        if refused is not None:
+        if (refused := self._judge.read()) is not None:
             self._end(refused)
         elif self._unread.head is None and self._unread.begins:
             self.deadline = self._site.clock.after(self._site.policy.limits.head_timeout_s)
@@ -295,10 +290,10 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._next_head()
         elif then is CUT:
             self._leave().abort()
-        elif then is OURS or self._state is BODY or self._unread.data:
+        elif not over.request_read or self._state is BODY or self._unread.data or self._reading.reasons:
             self._leave().linger()
         else:
-            self._leave().close()
+            self._close()
 
     def _give_up_exchange(self, reason: Reason) -> None:
         """The connection is gone or cut, and with it the exchange that was under way."""
@@ -316,6 +311,13 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._reading.pause(Pause.UNREAD)
         elif self._unread.data:
             self._site.turn.enter(self)
+
+    def _close(self) -> None:
+        """Close, where all that came was read."""
+        if self.secure or self._writing.unwritten:
+            return self._leave().close()
+        self._state = CLIENT_MOVES[self._state][CLOSING]
+        return self._writing.close()  # at once: nothing is left to wait for
 
     def _leave(self) -> Leaving:
         """Hand the connection over to what ends it."""

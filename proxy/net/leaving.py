@@ -44,10 +44,8 @@ class Leaving(asyncio.BufferedProtocol):
         if self._writing.transport is not None:
             self._writing.transport.set_protocol(self)
         self.deadline = site.clock.after(CHECK_S)
-        site.clock.unwatch(client)
-        site.clock.watch(self)
-        site.connections.discard(client)
-        site.connections.add(self)
+        site.forget(client)
+        site.enter(self)
 
     def linger(self) -> None:
         """Close without losing the answer to a reset: end our side, and discard what still comes."""
@@ -83,8 +81,7 @@ class Leaving(asyncio.BufferedProtocol):
 
     # -- asyncio's calls
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        del sizehint
+    def get_buffer(self, _: int) -> memoryview:
         return self._reading.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -98,10 +95,14 @@ class Leaving(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._writing.flows()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        del exc
+    def connection_lost(self, _: Exception | None) -> None:
         self._state = CLIENT_MOVES[self._state][CLOSED]
-        self._site.clock.unwatch(self)
-        self._site.connections.discard(self)
-        self._reading.transport = self._writing.transport = None
-        self._gone()
+        closed(self._site, self, (self._reading, self._writing), self._gone)
+
+
+def closed(site: Site, connection: Connection, flow: tuple[Reading, Writing], gone: Callable[[], None]) -> None:
+    """The transport of ``connection`` is closed: forget it, and call ``gone``."""
+    site.forget(connection)
+    for way in flow:
+        way.transport = None
+    gone()

@@ -76,7 +76,7 @@ class Listener:
             slots=slots,
             gate=self._trusted_proxies if proxy_protocol else self._admission,
             outside=NO_TRUSTED_PROXY if proxy_protocol else NOT_LISTED,
-            hand_over=self._take_over_proxied if proxy_protocol else self._take_over,
+            hand_over=self._take_over_proxied if proxy_protocol else self._take_over if tls else self._join,
             charge=not proxy_protocol,
         )
 
@@ -120,10 +120,7 @@ class Listener:
         return self._site.policy.trusted_proxies
 
     def _take_over(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot) -> None:
-        if self._tls is None:
-            self._join(sock, peer, slot, self._factory)
-        else:
-            self._setting_up.begin(self._hand_over(sock, peer, slot, self._factory), slot)
+        self._setting_up.begin(self._hand_over(sock, peer, slot, self._factory), slot)
 
     def _take_over_proxied(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot) -> None:
         self._setting_up.begin(self._unwrap(sock, peer, slot), slot)
@@ -172,10 +169,15 @@ class Listener:
         del secure
         return BalancerCheck(self._slots, peer, on_close)
 
-    def _join(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot, factory: ConnectionFactory) -> None:
+    def _join(
+        self, sock: socket.socket, peer: Peer, slot: ConnectionSlot, factory: ConnectionFactory | None = None
+    ) -> None:
         """Hand over without TLS."""
-        make = partial(factory, peer, secure=False, on_close=slot.release)
-        self._setting_up.join(asyncio.get_running_loop().connect_accepted_socket(make, sock), sock, slot)
+        factory = factory or self._factory
+        made = asyncio.get_running_loop().connect_accepted_socket(
+            lambda: factory(peer, secure=False, on_close=slot.release), sock
+        )
+        self._setting_up.join(made, sock, slot)
 
     async def _hand_over(
         self, sock: socket.socket, peer: Peer, slot: ConnectionSlot, factory: ConnectionFactory

@@ -234,6 +234,21 @@ class Site:
         """When a connection of that kind ends that is idle."""
         return self.idle_until if kind == self.kind else 0.0
 
+    def welcome(self, connection: Connection, kind: int) -> None:
+        """``enter`` a new connection, which has the usual time for its first head."""
+        connection.deadline = min(self.ends_idle(kind), self.clock.after(self.policy.limits.head_timeout_s))
+        self.enter(connection)
+
+    def enter(self, connection: Connection) -> None:
+        """See to its deadline, and to it when the worker drains, until it is forgotten."""
+        self.clock.watch(connection)
+        self.connections.add(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """It is closed, or another has its place."""
+        self.clock.unwatch(connection)
+        self.connections.discard(connection)
+
     def new_record(self, wall: float, peer: str, *, secure: bool, request_id: bytes | None = None) -> ExchangeRecord:
         """What is known of an exchange that begins at ``wall``; ``request_id`` is one that a trusted proxy gave."""
         return ExchangeRecord(

@@ -302,7 +302,7 @@ def detach_filter(sock: socket.socket) -> None:
 _AT_ONCE = struct.pack("ii", 1, 0)
 
 
-def reset(sock: socket.socket) -> None:
+def reset(sock: socket.SocketType) -> None:
     """Close a socket that no transport has."""
     close_by_reset(sock)
     sock.close()
@@ -315,7 +315,7 @@ def abort(transport: asyncio.Transport, sock: socket.socket | None) -> None:
     transport.abort()
 
 
-def close_by_reset(sock: socket.socket) -> None:
+def close_by_reset(sock: socket.SocketType) -> None:
     """Make every later close of ``sock`` a reset."""
     with suppress(OSError, ValueError):  # the peer was faster; uvloop says ValueError where it is closed
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)

@@ -179,7 +179,10 @@ def say_end(transport: asyncio.Transport) -> None:
     connection = transport.get_extra_info("ssl_object")
     if connection is None:
         return
-    with contextlib.suppress(ssl.SSLError):  # its own end has not come, or is behind what it still sends
+    with contextlib.suppress(ssl.SSLError):  # all is read
+        while connection.read(LINGER_BYTES):  # discarded; behind our end OpenSSL would take it for a failure
+            pass
+    with contextlib.suppress(ssl.SSLError):  # its own end has not come
         connection.unwrap()
     # Nothing else makes a loop send what it has not written itself.
     transport.pause_reading()

@@ -226,6 +226,42 @@ def test_connection_close_with_more_behind_it_lingers() -> None:
     world.over(DELIVERED)
 
 
+def test_our_answer_to_a_whole_request_ends_the_connection_at_once() -> None:
+    """Nothing is unread, so there is nothing to wait for."""
+    world = World()
+    sender = world.sender()
+    sender >> forged(extra=b"Connection: close\r\n")
+    sender << b"HTTP/1.1 403 *Connection: close\r\n*"
+    assert sender.saw == "fin"
+    assert sender.transport.lost
+    world.over(Reason.SIGNATURE_MISMATCH)
+
+
+def test_our_answer_to_a_part_of_a_request_lingers() -> None:
+    world = World()
+    sender = world.sender()
+    sender >> forged(b"x" * 100, path=b"/nowhere", extra=b"Connection: close\r\n")[:-1]
+    sender << b"HTTP/1.1 404 *Connection: close\r\n*"
+    assert sender.saw == "fin"
+    assert not sender.transport.closing
+    sender.finish()
+    world.over(Reason.PATH_NOT_MATCHED)
+
+
+def test_a_500_lingers_while_what_came_behind_its_request_is_not_read() -> None:
+    """What was read of it is dropped by then; that the rest waits in the kernel only the pause tells."""
+    world = World()
+    sender = world.sender()
+    sender >> signed(extra=b"Connection: close\r\n") + NOWHERE
+    sender.protocol.failed(ZeroDivisionError())
+    sender << b"HTTP/1.1 500 *Connection: close\r\n*"
+    assert sender.saw == "fin"
+    assert not sender.transport.closing
+    sender.finish()
+    world.loop.complaints.clear()
+    world.over(Reason.INTERNAL_ERROR)
+
+
 # -- the sender's end of its side
 
 

@@ -233,6 +233,29 @@ def test_a_refusal_is_over_for_its_sender_while_the_rest_is_discarded(converse, 
     converse(echo_sizes, main)
 
 
+def test_the_last_answer_is_not_lost_to_a_slow_sender_that_writes_on(converse) -> None:
+    """The connection closes behind it, and closing with unread bytes would be a reset."""
+    size = len(BIG) * 2
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (size, BIG * 2))
+
+    async def main(service: Service, connect) -> None:
+        for path in (b"/hook", b"/free"):
+            sender = await connect()
+            sender.say(signed(path=path, extra=b"Connection: close\r\n") + request(path=b"/nowhere"))
+            await sender.reader.readuntil(b"\r\n\r\n")
+            for left in range(size, 0, -65536):
+                await sender.reader.readexactly(min(left, 65536))
+                sender.say(request(b"x" * 1000, path=b"/nowhere"))
+            assert await sender.end() == "fin"
+        assert service.reasons == [Reason.DELIVERED] * 2
+
+    converse(serve, main)
+
+
 @pytest.mark.parametrize("minor", [0, 1])
 def test_a_truncated_answer_is_a_reset(converse, minor: int) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
