@@ -1,12 +1,12 @@
 """HTML made of values: what is given as text stays text, whatever it says.
 
-``tag`` and ``filled`` are the only ways to markup. They escape every child and every attribute that is not ``Markup``,
-which they alone make; so nothing that a stranger sent can become an element.
+``tag`` and ``template`` are the only ways to markup. They escape every child and every attribute that is not
+``Markup``, which they alone make; so nothing that a stranger sent can become an element.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -58,14 +58,12 @@ def _attributes(attributes: Mapping[str, str | float | None]) -> Markup:
     return Markup("".join(written))
 
 
-def template(name: str) -> Template:
-    """A page, or a part of one, as it lies in the package. To be read with the module that uses it."""
-    return Template(files("proxy.console").joinpath(name).read_text("utf-8"))
-
-
-def filled(form: Template, **parts: Child) -> Markup:
-    """``form`` with each part in its place."""
-    return Markup(form.substitute({name: "".join(_text(part)) for name, part in parts.items()}))
+def template(name: str) -> Callable[..., Markup]:
+    """What makes a page, or a part of one, as it lies in the package, of what comes into its places. To be read with
+    the module that uses it.
+    """
+    form = Template(files("proxy.console").joinpath(name).read_text("utf-8"))
+    return lambda **places: Markup(form.substitute({at: "".join(_text(child)) for at, child in places.items()}))
 
 
 def row(*cells: Child, last: Markup | None = None) -> Markup:
@@ -78,7 +76,7 @@ def button(*label: Child, **attributes: str | float | None) -> Markup:
     return tag("button", *label, type="button", **attributes)
 
 
-def section(title: Child, *content: Child, **attributes: str | float | None) -> Markup:
+def part(title: Child, *content: Child, **attributes: str | float | None) -> Markup:
     """A part of a page under a heading."""
     return tag("section", tag("h2", title), *content, **attributes)
 
@@ -121,7 +119,7 @@ def page(title: str, here: str, *content: Child, may_act: bool = False, **data: 
     """A whole page. ``here`` is the place in the ways to the others; ``data`` is for the script."""
     ways = (tag("a", name, href=place, aria_current="page" if place == here else None) for place, name in PLACES)
     told = {"data_act": "yes" if may_act else "no", **{f"data_{name}": value for name, value in data.items()}}
-    return filled(_PAGE, title=title, ways=ways, content=content, data=_attributes(told))
+    return _PAGE(title=title, ways=ways, content=content, data=_attributes(told))
 
 
 def problem(what: str, mend: str = "") -> Markup:

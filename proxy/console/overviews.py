@@ -12,21 +12,7 @@ from typing import Any
 
 from proxy.config.sizes import about_size, about_time, took
 from proxy.console.history import GOOD_WORDS, POINTS, STEP_S
-from proxy.console.markup import (
-    Markup,
-    button,
-    clock,
-    counted,
-    day,
-    facts,
-    link,
-    page,
-    problem,
-    row,
-    section,
-    table,
-    tag,
-)
+from proxy.console.markup import Markup, button, clock, counted, day, facts, link, page, part, problem, row, table, tag
 
 Found = Mapping[str, Any]
 
@@ -158,7 +144,7 @@ def routes_page(found: Found, now: float, *, may_act: bool) -> Markup:
     """The routes."""
     routes = [_route(route, now, may_act=may_act) for route in found["routes"]]
     others = [
-        section(name or "no route", _figures(one["hour"], name), _plots(one["points"], now))
+        part(name or "no route", _figures(one["hour"], name), _plots(one["points"], now))
         for name, one in found["others"].items()
     ]
     title = tag("h1", "Routes, in the last hour")
@@ -172,7 +158,7 @@ def _route(route: Found, now: float, *, may_act: bool) -> Markup:
     upstreams = ", ".join(one["url"] + ("" if one["well"] is not False else " (unwell)") for one in route["upstream"])
     word = "resume" if route["paused"] else "pause"
     pause = button(word.capitalize(), data_route=name, data_act=word, disabled=not may_act)
-    return section(
+    return part(
         link(name, "/", {"q": f"route:{name}"}),
         tag("p", f"{methods} {route['path']}", "" if route["exact"] else " and below", f", {guard}, to {upstreams}"),
         tag("p", tag("strong", "paused: what comes is kept"), class_="cause") if route["paused"] else None,
@@ -274,10 +260,10 @@ def state_page(found: Found, now: float, *, may_act: bool) -> Markup:
         "/state",
         tag("h1", "State"),
         facts(told),
-        section("Warnings", tag("ul", (tag("li", one) for one in warnings))) if warnings else None,
-        section("Secrets", _secrets(found["routes"], now)),
-        section("Certificates", _certificates(found["certificates"], now)),
-        section("Address sets", _sets(found["address_sets"])),
+        part("Warnings", tag("ul", (tag("li", one) for one in warnings))) if warnings else None,
+        part("Secrets", _secrets(found["routes"], now)),
+        part("Certificates", _certificates(found["certificates"], now)),
+        part("Address sets", _sets(found["address_sets"])),
         tag("p", reload, class_="acts", hidden=True) if may_act else None,
         may_act=may_act,
         page="state",

@@ -19,22 +19,7 @@ from proxy.console import overviews
 from proxy.console.access import Visitor
 from proxy.console.api import Api, ApiProblem, Place
 from proxy.console.desk import Crew
-from proxy.console.markup import (
-    Child,
-    Markup,
-    button,
-    clock,
-    day,
-    facts,
-    filled,
-    page,
-    problem,
-    row,
-    section,
-    table,
-    tag,
-    template,
-)
+from proxy.console.markup import Markup, button, clock, day, facts, page, part, problem, row, table, tag, template
 from proxy.net.http_server import JSON, Answer, Request
 
 HTML = b"text/html; charset=utf-8"
@@ -188,12 +173,12 @@ def delivery_page(one: Found, *, may_act: bool) -> Markup:
         tag("h1", tag("span", verdict, class_=f"badge {verdict}"), " ", one["method"], " ", one["path"]),
         tag("p", one["sentence"], id="sentence", class_="sentence"),
         _acts(one, may_act=may_act),
-        section("Checks", _checks(one), id="checks"),
-        section("Time", _time(one)),
-        section("Request", _request(one["request"])),
-        section("Answer", _answer(one["answer"])),
-        section("Particulars", _particulars(one)),
-        section("Replays", _replays(one["replays"])),
+        part("Checks", _checks(one), id="checks"),
+        part("Time", _time(one)),
+        part("Request", _request(one["request"])),
+        part("Answer", _answer(one["answer"])),
+        part("Particulars", _particulars(one)),
+        part("Replays", _replays(one["replays"])),
         _replay_dialog(one),
         may_act=may_act,
         page="delivery",
@@ -228,7 +213,7 @@ def _checks(one: Found) -> list[Markup]:
     return found
 
 
-def _time(one: Found) -> list[Child]:
+def _time(one: Found) -> list[Markup]:
     """A bar of the provider's patience, and in it what was used: by us, and by the application."""
     total, upstream, patience = one["duration_s"], one["upstream_duration_s"], one["patience_s"]
     whole = max(patience or 0.0, total, 1e-9)
@@ -249,19 +234,19 @@ def _time(one: Found) -> list[Child]:
     return [bar, tag("p", said, ".")]
 
 
-def _request(request: Found) -> list[Child]:
+def _request(request: Found) -> list[Markup]:
     line = f"{request['method']} {request['target']} {request['version']}"
     none = request["target"] is None
     head = tag("p", "What came was not an HTTP request.") if none else _head(line, request["fields"])
     return [head, views(request["body"], "request")]
 
 
-def _answer(answer: Found | None) -> list[Child]:
+def _answer(answer: Found | None) -> list[Markup]:
     if answer is None:
         return [tag("p", "The sender got no answer.")]
     line = f"HTTP/1.1 {answer['status']} {answer['phrase']}"
     by = "It is the application's." if answer["by"] == "application" else "It is hookward's own."
-    shown: list[Child] = [tag("p", by), _head(line, answer["fields"])]
+    shown: list[Markup] = [tag("p", by), _head(line, answer["fields"])]
     return [*shown, views(answer["body"], "answer")] if answer["by"] == "application" else shown
 
 
@@ -311,4 +296,4 @@ def _replay_dialog(one: Found) -> Markup:
         tag("textarea", text, id="edit-body", rows=8, spellcheck="false", disabled=too_long),
         tag("p", "This content cannot be edited here.") if too_long else None,
     ]
-    return filled(_REPLAY, fields=fields, edit=edit)
+    return _REPLAY(fields=fields, edit=edit)
