@@ -92,13 +92,8 @@ def read_store(top: Table, environ: Mapping[str, str]) -> DuplicateSettings:
     if store == "sqlite" and path is None and not top.doubtful("state_dir"):
         mend = f'add path = "/var/lib/hookward/{FILE_NAME}", or `state_dir` at the top level'
         view.lacks("path", "the file is not named", mend, "store")
-    return DuplicateSettings(
-        store=store,
-        path=path,
-        url=_url(view, environ) if store == "redis" else None,
-        refuses=view.need("on_error", str) == "refuse",
-        max_entries=view.need("max_entries", int),
-    )
+    own = {"path": path, "url": _url(view, environ) if store == "redis" else None}
+    return DuplicateSettings(**view.fields(DuplicateSettings) | own, refuses=view.need("on_error", str) == "refuse")
 
 
 def _check_owner(view: Table, key: str, owner: str) -> None:
@@ -290,10 +285,8 @@ def read_queue(top: Table, environ: Mapping[str, str]) -> QueueSettings | None:
     path = _path(top, view, FOLDER_NAME) if store == "sqlite" else None
     if store == "sqlite" and path is None:
         return None
-    url = _url(view, environ) if store == "redis" else None
-    return QueueSettings(
-        store=store, path=path, url=url, max_bytes=view.need("max_bytes", int), max_age_s=view.need("max_age", float)
-    )
+    own = {"path": path, "url": _url(view, environ) if store == "redis" else None}
+    return QueueSettings(**view.fields(QueueSettings) | own)
 
 
 def check_queue(top: Table, settings: Settings, routes: Sequence[Route]) -> None:

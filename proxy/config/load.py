@@ -275,20 +275,13 @@ def load_outline(namespace: Words, environ: Mapping[str, str]) -> Outline:
     forwards = [table.get("listen", ListenAddress) for table in tree.named("tcp").values()]
     own = [tree.get("admin", ListenAddress)]
     own += [tree.table("console").get("listen", ListenAddress)] if "console" in tree else []
-    workers = tree.get("workers", object)
     referred = [str(entry.value) for _, _, entry in references(tree)]
     # A flag and a variable are their own place; what is in the file is placed there.
     named = [one for one in named_files(tree) if one.entry.place.file == path]
     return Outline(
+        **tree.fields(Outline) | {"state_dir": tree.file("state_dir")},
         config=path,
-        listen=tree.items("listen", ListenAddress),
         others=tuple(one for one in [*forwards, *own] if one is not None),
-        workers=workers if isinstance(workers, int | str) else 1,
-        user=tree.get("user", str),
-        group=tree.get("group", str),
-        drain_s=tree.need("drain", float),
-        access_log=tree.need("access_log", str),
-        state_dir=tree.file("state_dir"),
         secret_files=_once(one.path for one in named if one.is_secret),
         key_files=_once(one.path for one in named if not one.is_secret),
         variables=_once(value[4:] for value in referred if value[:4] == "env:"),

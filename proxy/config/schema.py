@@ -204,13 +204,9 @@ _TCP = (
     Key("upstream", kinds.TCP_UPSTREAM, "Where the bytes go."),
     Key("send_proxy", kinds.BOOL, "Whether a PROXY header (v2) that names the client goes first.", False),
     Key("allow", kinds.ADDRESSES, "The addresses that may connect; left out, the top level's `allow`.", many=True),
-    Key(
-        "deny",
-        kinds.ADDRESSES,
-        "The addresses that may not connect, besides those of the top level's `deny`.",
-        many=True,
-    ),
-)
+    Key("deny", kinds.ADDRESSES, "The addresses that may not connect, besides those of the top level's `deny`.",
+        many=True),
+)  # fmt: skip
 
 _TEST = (
     Key("file", kinds.FILE, "A saved delivery: raw HTTP, a curl command or a HAR file."),
@@ -221,14 +217,10 @@ _TEST = (
 
 _IP_SET = (
     Key("url", kinds.URL, "Where the list is published; left out, where the list of this name is known to be."),
-    Key(
-        "json",
-        kinds.TEXT,
-        "Which part of a JSON document holds the prefixes: `prefixes[].cidr`; left out, the "
-        "document is text with one prefix a line.",
-    ),
+    Key("json", kinds.TEXT, "Which part of a JSON document holds the prefixes: `prefixes[].cidr`; left out, the "
+        "document is text with one prefix a line."),
     Key("refresh", kinds.TIME, "How often it is fetched; 0 is never.", "1h", minimum="0s", maximum="30d"),
-)
+)  # fmt: skip
 
 _DUPLICATES = (
     Key("store", choice("memory", "sqlite", "redis"), "`memory` is one process's and forgets when it ends; `sqlite` is "
@@ -288,8 +280,7 @@ SECTIONS: Mapping[str, Section] = MappingProxyType(
         "retry": Section(
             "[route.NAME.retry]", 'Written as `retry = { first = "5s", most = "10m" }` as well.', keys.RETRY),
         "copy": Section("copies", "Each entry of a list of copies is a URL, or a table: `copies = "
-                        '["http://staging:8000", { url = "http://10.0.0.9", secret = "file:staging.secret" }]`.',
-                        keys.COPY),
+            '["http://staging:8000", { url = "http://10.0.0.9", secret = "file:staging.secret" }]`.', keys.COPY),
         "queue": Section("[queue]", "Where deliveries are kept; see [queue.md](queue.md). Changes with a restart only.",
                          keys.QUEUE),
         "ip_set": Section("[ip_set.NAME]", "A published list of addresses, for `set:NAME`.", _IP_SET),
