@@ -89,42 +89,30 @@ def _of(family: str, *events: str, **how: Any) -> tuple[Sample, ...]:
 
 
 _GITHUB = _of("github", "push", "ping", "pull_request", "issues", "issue_comment", "release", "create", "delete")
-_GITEA = _of("gitea", "push")
 _GITLAB = (*_of("gitlab", "push", header="Push Hook"), *_of("gitlab", "merge_request", header="Merge Request Hook"))
-_BITBUCKET = _of("bitbucket", "repo:push", "pullrequest:created")
-_META = _of("meta", "messages")
-_STANDARD = _of("standard_webhooks", "user.created")
 _TWILIO = _of("twilio", "message", "call", "message_status", content_type=f"{FORM}; charset=UTF-8")
 _STRIPE = ("checkout.session.completed", "payment_intent.succeeded")
-_HUBSPOT = _of("hubspot", "contact.creation")
 _TWITCH_FIELDS = (("Twitch-Eventsub-Message-Type", "notification"),)
+_META_SLUGS = ("facebook_graph_api", "facebook_messenger", "instagram", "whatsapp")
 
 GENERIC = Sample("test", "generic.test")
 
 SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
     {
         "adyen_payments": _of("adyen_payments", "AUTHORISATION"),
-        "bitbucket": _BITBUCKET,
-        "bitbucket_dc": _BITBUCKET,
+        **dict.fromkeys(("bitbucket", "bitbucket_dc"), _of("bitbucket", "repo:push", "pullrequest:created")),
         "braintree": _of("braintree", "check", content_type=FORM),
         "discord": _of("discord", "command", "ping"),
         "dropbox": _of("dropbox", "list_folder"),
-        "facebook_graph_api": _META,
-        "facebook_messenger": _META,
-        "forgejo": _GITEA,
-        "gitea": _GITEA,
-        "github": _GITHUB,
-        "github_sha1": _GITHUB,
-        "gitlab": _GITLAB,
-        "gitlab_signing_token": _GITLAB,
-        "hubspot_v1": _HUBSPOT,
-        "hubspot_v2": _HUBSPOT,
-        "hubspot_v3": _HUBSPOT,
-        "instagram": _META,
+        **dict.fromkeys(("forgejo", "gitea"), _of("gitea", "push")),
+        **dict.fromkeys(("github", "github_sha1"), _GITHUB),
+        **dict.fromkeys(("gitlab", "gitlab_signing_token"), _GITLAB),
+        **dict.fromkeys(("hubspot_v1", "hubspot_v2", "hubspot_v3"), _of("hubspot", "contact.creation")),
         "jira": _of("jira", "jira:issue_created"),
         "linear": _of("linear", "Issue"),
         "mailchimp": _of("mailchimp", "send", content_type=FORM),
         "mailgun": _of("mailgun", "opened"),
+        **dict.fromkeys(_META_SLUGS, _of("meta", "messages")),
         "microsoft_graph": _of("microsoft_graph", "created"),
         "pagerduty": _of("pagerduty", "incident.triggered"),
         "plivo": _of("plivo", "message", content_type=FORM),
@@ -137,14 +125,11 @@ SAMPLES: Mapping[str, tuple[Sample, ...]] = MappingProxyType(
             *_of("slack", "command", content_type=FORM),
             *_of("slack", "block_actions", content_type=FORM, carrier="payload"),
         ),
-        "standard_webhooks": _STANDARD,
+        **dict.fromkeys(("standard_webhooks", "svix"), _of("standard_webhooks", "user.created")),
         "stripe": _of("stripe", *_STRIPE, content_type=f"{JSON}; charset=utf-8", indent=2),
-        "svix": _STANDARD,
         "telegram": _of("telegram", "message"),
-        "twilio": _TWILIO,
-        "twilio_sha256": _TWILIO,
+        **dict.fromkeys(("twilio", "twilio_sha256"), _TWILIO),
         "twitch": _of("twitch", "stream.online", fields=_TWITCH_FIELDS),
-        "whatsapp": _META,
         "zoom": _of("zoom", "meeting.started"),
     }
 )
@@ -279,9 +264,7 @@ _GITLAB_FIELDS = (
     ("X-Gitlab-Instance", "https://gitlab.example"),
     ("X-Gitlab-Webhook-UUID", "5a9e2c14-0005-4000-8000-000000000005"),
 )
-_META_SENDER = Sender("facebookexternalua", (_ANY,), also=("github_sha1",))
 _SHOPIFY_AGENT = "Shopify-Captain-Hook"
-_TWILIO_SENDER = Sender("TwilioProxy/1.1", (_ANY,))
 
 SENDERS: Mapping[str, Sender] = MappingProxyType(
     {
@@ -290,8 +273,7 @@ SENDERS: Mapping[str, Sender] = MappingProxyType(
             (("X-Hook-UUID", "5a9e2c14-0006-4000-8000-000000000006"), ("X-Attempt-Number", "1")),
         ),
         "discord": Sender("Discord-Interactions/1.0 (+https://discord.com)", (_ANY,)),
-        "facebook_graph_api": _META_SENDER,
-        "facebook_messenger": _META_SENDER,
+        **dict.fromkeys(_META_SLUGS, Sender("facebookexternalua", (_ANY,), also=("github_sha1",))),
         "forgejo": Sender(
             _GITEA_AGENT, (*_FORGEJO_IDS, _GITEA_TYPE, *_GITHUB_IDS), also=("gitea", "github", "github_sha1")
         ),
@@ -302,7 +284,6 @@ SENDERS: Mapping[str, Sender] = MappingProxyType(
         "gitlab_signing_token": Sender(
             _GITLAB_AGENT, (*_GITLAB_FIELDS, ("X-Gitlab-Event-UUID", "{uuid}"), ("Idempotency-Key", "{id}"))
         ),
-        "instagram": _META_SENDER,
         "linear": Sender("Linear-Webhook", (("Linear-Timestamp", "{ms}"),)),
         "pagerduty": Sender("PagerDuty-Webhook/V3.0", (_ANY,)),
         "sendgrid": Sender("SendGrid Event API"),
@@ -323,9 +304,7 @@ SENDERS: Mapping[str, Sender] = MappingProxyType(
             "Stripe/1.0 (+https://stripe.com/docs/webhooks)",
             (("Accept", "*/*; q=0.5, application/xml"), ("Cache-Control", "no-cache")),
         ),
-        "twilio": _TWILIO_SENDER,
-        "twilio_sha256": _TWILIO_SENDER,
-        "whatsapp": _META_SENDER,
+        **dict.fromkeys(("twilio", "twilio_sha256"), Sender("TwilioProxy/1.1", (_ANY,))),
         "zoom": Sender("Zoom Marketplace/1.0a"),
     }
 )
