@@ -17,6 +17,7 @@ from proxy.core.policy import Route
 from proxy.core.schemes.provider import PLAIN, Form, Handshake, Made
 from proxy.core.signing.documents import read_claims, read_form, walk
 from proxy.core.signing.evidence import public_url_of
+from proxy.core.signing.template import single_field
 from proxy.core.tokens import TokenKind
 from proxy.http1 import Framing, RequestHead, phrase_of, write_response_head
 from proxy.reasons import Reason
@@ -174,10 +175,7 @@ def _only_value(head: RequestHead, name: bytes) -> str:
 
 
 def _is_marked(handshake: Handshake, head: RequestHead) -> bool:
-    if handshake.marked_by is None:
-        return True
-    name, value = handshake.marked_by
-    return name not in head.repeated and head.values.get(name) == value
+    return handshake.marked_by is None or single_field(head, handshake.marked_by[0]) == handshake.marked_by[1]
 
 
 def _same(found: object, wanted: object) -> bool:

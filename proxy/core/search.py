@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from proxy.core.addresses import AddressSet, Peer
+from proxy.core.payload import Glob
 from proxy.errors import HookwardError, Mistake
 from proxy.values import frozen
 
@@ -208,31 +209,14 @@ def _any(tests: list[Test]) -> Test:
 
 def _fits(key: str, wanted: str, *, quoted: bool) -> Test:
     wanted = wanted.casefold()
-    parts = [wanted] if quoted else wanted.split("*")
+    glob = Glob((wanted,) if quoted else tuple(wanted.split("*")))
     keys = ID_KEYS if key == "id" else (key,)
 
     def test(record: Record) -> bool:
         values = map(record.get, keys)
-        return any(isinstance(value, str) and _like(value.casefold(), parts) for value in values)
+        return any(isinstance(value, str) and glob.fits(value.casefold()) for value in values)
 
     return test
-
-
-def _like(value: str, parts: list[str]) -> bool:
-    """Whether a text is these parts with anything between them."""
-    first, *between = parts
-    if not between:
-        return value == first
-    *between, last = between
-    at, end = len(first), len(value) - len(last)
-    if at > end or not (value.startswith(first) and value.endswith(last)):
-        return False
-    for part in between:
-        found = value.find(part, at, end)
-        if found < 0:
-            return False
-        at = found + len(part)
-    return True
 
 
 def _number(key: str, holds: Callable[[float], bool]) -> Test:
