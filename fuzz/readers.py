@@ -173,7 +173,7 @@ def chunked(data: bytes) -> None:
     assert outcome(lambda: decode_chunks([data[at : at + 1] for at in range(len(data))])) == whole
     head = RequestHead(b"POST", b"/", 1, [], [], b"/", None, HOST, Framing.CHUNKED, None, True, False, {})
     reader = ContentReader(head, 1 << 20)
-    read = outcome(lambda: reader.feed(memoryview(data)))
+    read = outcome(lambda: reader.feed(memoryview(bytearray(data))))
     if isinstance(whole, tuple) and isinstance(whole[0], bytes):
         assert (read, reader.ended, reader.rest) == whole
 
