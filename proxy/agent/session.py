@@ -48,7 +48,6 @@ class SessionOwner(Owner, Protocol):
 
     def lent(self, session: Session) -> int:
         """How many of its connections are in use."""
-        ...
 
     def judged(self, session: Session) -> None:
         """Its probes have said something new."""

@@ -31,11 +31,9 @@ class CommandModule(Protocol):
 
     def main(self, argv: Sequence[str], /) -> int:
         """Run the command with the words after its name; the exit code."""
-        ...
 
     def build_parser(self) -> HelpfulParser:
         """What reads its flags, and tells its help."""
-        ...
 
 
 @frozen

@@ -36,7 +36,6 @@ class Load(Protocol):
 
     def __call__(self, generation: int, *, state_dir: str | None = None) -> Loaded:
         """The configuration as a generation, with ``state_dir`` where it names none. FlagError or ConfigError."""
-        ...
 
 
 @frozen
@@ -65,22 +64,18 @@ class Engine(Protocol):
     @property
     def metrics(self) -> Metrics:
         """Where reloads are counted."""
-        ...
 
     @property
     def loaded(self) -> Loaded:
         """The load of the configuration that is in force."""
-        ...
 
     @property
     def held(self) -> list[Held]:
         """The sockets that it serves."""
-        ...
 
     @property
     def workers(self) -> int:
         """How many workers serve."""
-        ...
 
     def reload(self) -> None:
         """Load again and take over, or change nothing; tells the service ``changed`` or ``refused``, at any time."""
