@@ -6,7 +6,7 @@ same configuration gives the same lines.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from proxy.config.admission import addresses, only, senders
 from proxy.config.endpoints import ListenAddress
@@ -35,7 +35,7 @@ def describe(loaded: Loaded, sets: Mapping[str, str] | None = None) -> str:
     ``sets`` says of published address sets, by name, how many prefixes they have and of when they are.
     """
     policy, settings = loaded.policy, loaded.settings
-    blocks = [_process(policy, settings)]
+    blocks = [list(_process(policy, settings))]
     if policy.exposure is Exposure.ROUTES:
         lists = {id(use.value): _list_of(use, sets or {}) for use in loaded.sets.lists if not use.denies}
         blocks += [_route(route, policy.limits, lists.get(id(route.allow))) for route in policy.routes]
@@ -56,29 +56,26 @@ def _list_of(use: ListUse, told: Mapping[str, str]) -> str:
     return _list([*shown, addresses(use.fixed)] if use.fixed else shown)
 
 
-def _process(policy: Policy, settings: Settings) -> list[str]:
-    lines = []
+def _process(policy: Policy, settings: Settings) -> Iterator[str]:
     if settings.listen:
-        lines.append(f"Listens on {_list(map(_listening, settings.listen))}, {_tls(settings)}.")
-        lines.append(_admission(policy, settings))
+        yield f"Listens on {_list(map(_listening, settings.listen))}, {_tls(settings)}."
+        yield _admission(policy, settings)
     if policy.trusted_proxies:
-        lines.append(f"Trusts proxies at {addresses(policy.trusted_proxies)} to name the client.")
+        yield f"Trusts proxies at {addresses(policy.trusted_proxies)} to name the client."
     if settings.proxy_protocol == "require":
-        lines.append("Every connection must begin with a PROXY header.")
+        yield "Every connection must begin with a PROXY header."
     if settings.admin is not None:
-        lines.append(f"Answers for health and metrics on {settings.admin}.")
+        yield f"Answers for health and metrics on {settings.admin}."
     if settings.console is not None:
-        lines.append(f"Shows what came in a console on {settings.console.listen}.")
-    return lines + _stores(policy, settings)
+        yield f"Shows what came in a console on {settings.console.listen}."
+    yield from _stores(policy, settings)
 
 
-def _stores(policy: Policy, settings: Settings) -> list[str]:
-    lines = []
+def _stores(policy: Policy, settings: Settings) -> Iterator[str]:
     if settings.queue is not None and any(route.delivery is not None for route in policy.routes):
-        lines.append(f"Keeps deliveries in {settings.queue.path or 'a Redis'}.")
+        yield f"Keeps deliveries in {settings.queue.path or 'a Redis'}."
     if any(route.duplicates is not None for route in policy.routes):
-        lines.append(f"Remembers deliveries {_memory(settings.duplicates)}.")
-    return lines
+        yield f"Remembers deliveries {_memory(settings.duplicates)}."
 
 
 def _listening(address: ListenAddress) -> str:
@@ -139,22 +136,20 @@ def _route(route: Route, limits: Limits, allowed: str | None) -> list[str]:
     return [f"Route {route.name}: {methods} {route.shown_path} {below}, to {to}.", *(_INDENT + line for line in lines)]
 
 
-def _passed_on(route: Route) -> list[str]:
+def _passed_on(route: Route) -> Iterator[str]:
     """Where, when and how often the application gets what was taken."""
-    lines = []
     if route.path_map is not None:
-        lines.append(_mapped(route.path_map))
+        yield _mapped(route.path_map)
     if route.copies:
-        lines.append(f"Copies, by the queue: {_list([_copy(one) for one in route.copies])}.")
+        yield f"Copies, by the queue: {_list([_copy(one) for one in route.copies])}."
     if route.drained:
-        lines.append(f"Drained, so they get nothing: {_list(map(str, route.drained))}.")
+        yield f"Drained, so they get nothing: {_list(map(str, route.drained))}."
     if route.duplicates is not None:
-        lines.append(_duplicates(route.duplicates))
+        yield _duplicates(route.duplicates)
     if route.delivery is not None and route.delivery.keeps:
-        lines.append(_kept(route.delivery))
+        yield _kept(route.delivery)
     if route.hold_s:
-        lines.append(f"An upstream that is unreachable or not ready is waited for: {show_time(route.hold_s)}.")
-    return lines
+        yield f"An upstream that is unreachable or not ready is waited for: {show_time(route.hold_s)}."
 
 
 def _copy(copy: Route) -> str:
@@ -163,26 +158,24 @@ def _copy(copy: Route) -> str:
     return f"{copy.upstream[0]}{copy.base.decode('ascii')}{filtered}{signed}"
 
 
-def _taken(route: Route, limits: Limits) -> list[str]:
+def _taken(route: Route, limits: Limits) -> Iterator[str]:
     """What of a genuine sender's requests is taken."""
-    lines = []
     if route.events is not None:
-        lines.append(f"Events: {_list(sorted(route.events))}; others are refused.")
+        yield f"Events: {_list(sorted(route.events))}; others are refused."
     if route.content_types is not None:
         types = _list(sorted(name.decode("ascii") for name in route.content_types))
-        lines.append(f"Content types: {types}; others are refused.")
+        yield f"Content types: {types}; others are refused."
     if route.payload is not None and route.payload.where:
-        lines.append(_selection(route.payload))
+        yield _selection(route.payload)
     tightened = [
         f"{key.name} {_limit(key.name, route.limits)}"
         for key in SECTIONS["route_limits"].keys
         if getattr(route.limits, key.attribute) != getattr(limits, key.attribute)
     ]
     if tightened:
-        lines.append(f"Tighter limits: {_list(tightened)}.")
+        yield f"Tighter limits: {_list(tightened)}."
     if route.rate is not None:
-        lines.append(f"Each address: {show_rate(route.rate.per_s)}, at most {route.rate.burst} at once.")
-    return lines
+        yield f"Each address: {show_rate(route.rate.per_s)}, at most {route.rate.burst} at once."
 
 
 def _selection(rule: PayloadRule) -> str:

@@ -30,13 +30,7 @@ _AT_AGENT = 'set it at the agent, or remove verify = "agent"'
 _NAME_ONE = 'say whose it is, such as provider = "github"; a token has secrets of its own'
 _GIVE_SECRETS = 'add secrets = ["file:/path"] (with flags: --secret-file PATH or --secret-env NAME)'
 _GIVE_TOKENS = 'add secrets = ["file:/path"] to the token (with flags: --token-file PATH or --token-env NAME)'
-_TOKEN_KINDS = {
-    "query": TokenKind.QUERY,
-    "header": TokenKind.HEADER,
-    "bearer": TokenKind.BEARER,
-    "basic": TokenKind.BASIC,
-    "path": TokenKind.PATH,
-}
+_TOKEN_KINDS = {kind.value: kind for kind in TokenKind}
 _MEND_TOKENS = {
     TokenKind.BASIC: "write user:password into the file",
     TokenKind.PATH: "use letters, digits and -._~!$&'()*+,=:@ alone; `hookward gen-secret` makes such a token",
