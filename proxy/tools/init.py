@@ -252,8 +252,8 @@ class FirstFile:
         if scheme is not None and scheme.signs_for_all:
             lines += ["# Yours: the key signs for all customers.", f"topics = [{quoted(_TOPIC)}]"]
         if provider.address_set:
-            lines += ["# Its published addresses alone; not behind a tunnel:"]
-            lines += [f'# allow  = ["set:{provider.address_set}"]']
+            only = f'# allow  = ["set:{provider.address_set}"]'
+            lines += ["# Its published addresses alone; not behind a tunnel:", only]
         if provider.events:
             some = ", ".join(quoted(event) for event in _some(provider.events))
             lines += ["# These types alone:", f"# events = [{some}]"]

@@ -202,23 +202,19 @@ def _answers(running: Running, ends: list[PrivateEnd], lacking: str, *question: 
 
 
 def _links(answer: Any) -> list[str]:
-    """A link for each place that the console listens at; of a unix socket, what forwards it."""
-    path = f"/enter?link={answer['token']}"
+    """A link for each place that the console listens at, which a browser of this host can open; of a unix socket, what
+    forwards it.
+    """
+    here = {"0.0.0.0": "127.0.0.1", "[::]": "localhost"}  # noqa: S104 - compared with
     links = []
     for place in answer["places"]:
         kind, _, name = str(place).partition("://")
+        host, _, port = name.rpartition(":")
+        link = f"{kind}://{here.get(host, host)}:{port}/enter?link={answer['token']}"
         if name.startswith("unix:"):
-            links.append(f"curl --unix-socket {name.removeprefix('unix:')} http://localhost/api/v1/deliveries")
-        else:
-            links.append(f"{kind}://{_reachable(name)}{path}")
-    return [visible(link) for link in links]
-
-
-def _reachable(name: str) -> str:
-    """An address that a browser of this host can open."""
-    host, _, port = name.rpartition(":")
-    known = {"0.0.0.0": "127.0.0.1", "[::]": "localhost"}  # noqa: S104 - compared with
-    return f"{known.get(host, host)}:{port}"
+            link = f"curl --unix-socket {name.removeprefix('unix:')} http://localhost/api/v1/deliveries"
+        links.append(visible(link))
+    return links
 
 
 # -- ``agents``

@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from importlib import resources
@@ -206,7 +206,7 @@ def _needs(outline: Outline, own: argparse.Namespace, flags: Sequence[str]) -> N
         name=own.name,
         program=[literal(word) for word in program],
         command=[*_agent_words(own, words), *words.flags],
-        notes=_notes(outline, own, files),
+        notes=list(_notes(outline, own, files)),
         drain_s=outline.drain_s,
         supervised=worker_count(outline.workers) > 1,
         low_port=any(address.is_tcp and 0 < address.port < 1024 for address in bound),
@@ -224,15 +224,13 @@ def _needs(outline: Outline, own: argparse.Namespace, flags: Sequence[str]) -> N
     )
 
 
-def _agent_words(own: argparse.Namespace, words: _Words) -> list[str]:
+def _agent_words(own: argparse.Namespace, words: _Words) -> Iterator[str]:
     """The command ``agent`` and its own flags, where the unit is one of an agent."""
-    found = ["agent"] if own.agent else []
+    yield from ["agent"] * own.agent
     for flag in _AGENT_FLAGS:
         for value in getattr(own, flag.removeprefix("--").replace("-", "_")):
             secret = flag == "--proxy-login" and value.startswith("file:")
-            shown = f"file:%d/{words.credential(value[5:])}" if secret else literal(value)
-            found += [flag, shown]
-    return found
+            yield from (flag, f"file:%d/{words.credential(value[5:])}" if secret else literal(value))
 
 
 def _translated(flags: Sequence[str], socket: str | None) -> _Words:
@@ -289,23 +287,20 @@ def _folders(outline: Outline, name: str, bound: Sequence[ListenAddress]) -> tup
     return list(dict.fromkeys(made)), list(dict.fromkeys(writable))
 
 
-def _notes(outline: Outline, own: argparse.Namespace, files: Sequence[str]) -> list[str]:
-    notes = [f"Made by `hookward unit` {proxy.__version__}."]
+def _notes(outline: Outline, own: argparse.Namespace, files: Sequence[str]) -> Iterator[str]:
+    yield f"Made by `hookward unit` {proxy.__version__}."
     if files and outline.user is None:
-        notes.append(
-            "The service cannot read the files that its configuration names; systemd does, and hands them over."
-        )
+        yield "The service cannot read the files that its configuration names; systemd does, and hands them over."
         name = f" --name {own.name}" * (own.name != "hookward")
         again = f"hookward unit{' --socket' * own.socket}{name} --config {Path(outline.config or 'FILE').absolute()}"
-        notes.append(f"For others make this unit anew: {again}")
+        yield f"For others make this unit anew: {again}"
     elif files:
-        notes.append(f"{outline.user} must be able to read {', '.join(files)}.")
+        yield f"{outline.user} must be able to read {', '.join(files)}."
     if outline.variables:
         names = ", ".join(outline.variables)
-        notes.append(f"Put {names} into /etc/{own.name}/environment (NAME=value), readable by root alone.")
+        yield f"Put {names} into /etc/{own.name}/environment (NAME=value), readable by root alone."
     if (files and outline.user is None) or outline.variables or own.socket:
-        notes.append("Credentials and variables are read when the service starts: after a change, restart it.")
-    return notes
+        yield "Credentials and variables are read when the service starts: after a change, restart it."
 
 
 # -- ``man`` and ``completion``

@@ -181,18 +181,18 @@ def _life(needs: Needs) -> list[str]:
     ]
 
 
-def _files(needs: Needs) -> list[str]:
-    lines = [f"{kind}={name}" for kind, name in needs.directories]
+def _files(needs: Needs) -> Iterator[str]:
+    yield from (f"{kind}={name}" for kind, name in needs.directories)
     if any(kind == "LogsDirectory" for kind, _ in needs.directories):
-        lines.append("LogsDirectoryMode=0750")
+        yield "LogsDirectoryMode=0750"
     if not needs.state_dir_set:
-        lines.append("Environment=HOOKWARD_STATE_DIR=%S/" + literal(needs.name))
-    lines += [f"ReadWritePaths={literal(path)}" for path in needs.writable]
+        yield f"Environment=HOOKWARD_STATE_DIR=%S/{literal(needs.name)}"
+    yield from (f"ReadWritePaths={literal(path)}" for path in needs.writable)
     if needs.working_directory is not None:
-        lines.append(f"WorkingDirectory={literal(needs.working_directory)}")
+        yield f"WorkingDirectory={literal(needs.working_directory)}"
     if needs.environment_file is not None:
-        lines.append(f"EnvironmentFile={needs.environment_file}")
-    return lines + [f"LoadCredential={name}:{literal(path)}" for name, path in needs.credentials]
+        yield f"EnvironmentFile={needs.environment_file}"
+    yield from (f"LoadCredential={name}:{literal(path)}" for name, path in needs.credentials)
 
 
 FOLDERS: tuple[str, ...] = tuple(f"{root}/systemd/system" for root in ("/etc", "/run", "/usr/lib", "/lib"))
