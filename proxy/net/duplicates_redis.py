@@ -16,7 +16,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from proxy.core.duplicates import NEW, Claim, Found, Keys
-from proxy.net.duplicates import CALL_S, StoreError
+from proxy.net.duplicates import CALL_S, SharedStore, StoreError
 
 MAX_CONNECTIONS = 32
 _PREFIX = b"{hookward}:"
@@ -60,7 +60,7 @@ return false
 """
 
 
-class RedisStore:
+class RedisStore(SharedStore):
     """The store at ``url`` (``redis://``, ``rediss://`` or ``unix://``), which may hold a password and is not shown."""
 
     def __init__(self, url: str) -> None:
@@ -71,7 +71,6 @@ class RedisStore:
         self._deliver = self._redis.register_script(_DELIVER)
 
     async def claim(self, keys: Keys, owner: str, *, hold_s: float, past: bool) -> Claim:
-        """As ``DuplicateTable.claim``."""
         names, value = _names(keys), _FLIGHT + owner.encode("ascii")
         arguments: list[bytes | int] = [value, _milliseconds(hold_s), int(past), len(keys.proven)]
         held = await _call(self._claim(keys=names, args=arguments))
@@ -82,16 +81,13 @@ class RedisStore:
         return Claim(Found.IN_FLIGHT, owner=held[1:].decode("ascii", "replace"))
 
     async def delivered(self, keys: Keys, owner: str, status: int, keep_s: float) -> None:
-        """As ``DuplicateTable.delivered``, of whichever owner."""
-        del owner
+        del owner  # whichever it is
         await _call(self._deliver(keys=_names(keys), args=[b"%b%d" % (_DONE, status), _milliseconds(keep_s)]))
 
     async def released(self, keys: Keys, owner: str) -> None:
-        """As ``DuplicateTable.released``."""
         await _call(self._release(keys=_names(keys), args=[_FLIGHT + owner.encode("ascii")]))
 
     async def close(self) -> None:
-        """Close all connections."""
         await self._redis.aclose(close_connection_pool=True)
 
 

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from proxy.core.duplicates import NEW, Claim, Found, Keys
-from proxy.net.duplicates import CALL_S, StoreError
+from proxy.net.duplicates import CALL_S, SharedStore, StoreError
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ _EXCESS = """DELETE FROM deliveries WHERE key IN
 (SELECT key FROM deliveries WHERE status > 0 ORDER BY ends LIMIT max(0, (SELECT count(*) FROM deliveries) - ?))"""
 
 
-class SqliteStore:
+class SqliteStore(SharedStore):
     """The store in the file at ``path``. ``wall`` gives seconds since the epoch: all processes must agree on it."""
 
     def __init__(
@@ -74,19 +74,15 @@ class SqliteStore:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="duplicates")
 
     async def claim(self, keys: Keys, owner: str, *, hold_s: float, past: bool) -> Claim:
-        """As ``DuplicateTable.claim``."""
         return await self._run(lambda: self._claim(keys, owner, hold_s, past=past))
 
     async def delivered(self, keys: Keys, owner: str, status: int, keep_s: float) -> None:
-        """As ``DuplicateTable.delivered``."""
         await self._run(lambda: self._put(keys, owner, status, keep_s))
 
     async def released(self, keys: Keys, owner: str) -> None:
-        """As ``DuplicateTable.released``."""
         await self._run(lambda: self._release(keys, owner))
 
     async def close(self) -> None:
-        """Close the file."""
         await self._loop.run_in_executor(self._thread, self._database.close)
         self._thread.shutdown(wait=False)
 
