@@ -21,19 +21,7 @@ from collections.abc import Callable
 from dataclasses import field
 from typing import cast
 
-from proxy.agent.talk import (
-    NONCE_BYTES,
-    Challenge,
-    Hello,
-    LineBuffer,
-    Purpose,
-    Refused,
-    TalkError,
-    Welcome,
-    read_relay,
-    read_welcome,
-    write_agent,
-)
+from proxy.agent import talk
 from proxy.config.settings import Dials
 from proxy.errors import HookwardError
 from proxy.net.pool import socket_to
@@ -59,7 +47,7 @@ class DialError(HookwardError):
 class Credential:
     """What a hello is said with: name, key, and the certificates that the relay is known by (SHA-256, in hex)."""
 
-    kind: Purpose
+    kind: talk.Purpose
     name: str
     instance: str
     key: bytes = field(repr=False)
@@ -71,8 +59,8 @@ class Reached:
     """A connection on which both ends have proved themselves, and nothing was said since."""
 
     transport: asyncio.Transport
-    welcome: Welcome
-    challenge: Challenge
+    welcome: talk.Welcome
+    challenge: talk.Challenge
     address: str  # of the relay, or of the proxy on the way
 
 
@@ -80,16 +68,18 @@ class AgentGreeting(asyncio.Protocol):
     """The agent's side of a hello; ``over`` is the relay's word at its end."""
 
     def __init__(
-        self, credential: Credential, fingerprint: bytes, *, before_proof: Callable[[Challenge], None]
+        self, credential: Credential, fingerprint: bytes, *, before_proof: Callable[[talk.Challenge], None]
     ) -> None:
         """``before_proof`` is called between the relay's proof and ours: what it keeps outlives the relay."""
-        self.over: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
-        self.challenge: Challenge | None = None
+        self.over: asyncio.Future[talk.Welcome] = asyncio.get_running_loop().create_future()
+        self.challenge: talk.Challenge | None = None
         self._credential = credential
         self._fingerprint = fingerprint
         self._before_proof = before_proof
-        self._hello = Hello(credential.kind, credential.name, credential.instance, secrets.token_bytes(NONCE_BYTES))
-        self._lines = LineBuffer()
+        self._hello = talk.Hello(
+            credential.kind, credential.name, credential.instance, secrets.token_bytes(talk.NONCE_BYTES)
+        )
+        self._lines = talk.LineBuffer()
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -101,7 +91,7 @@ class AgentGreeting(asyncio.Protocol):
         try:
             while not self.over.done() and (words := self._lines.take()) is not None:
                 self._hear(words)
-        except TalkError as error:
+        except talk.TalkError as error:
             self._fail(DialError(f"it is not understood: {error.word}"))
         except HookwardError as error:
             self._fail(error)
@@ -112,22 +102,22 @@ class AgentGreeting(asyncio.Protocol):
 
     def _hear(self, words: list[str]) -> None:
         if self.challenge is None:
-            self._judge(*read_relay(words))
+            self._judge(*talk.read_relay(words))
             return
-        said = read_welcome(words)
-        if isinstance(said, Refused):
+        said = talk.read_welcome(words)
+        if isinstance(said, talk.Refused):
             raise DialError(f"it refuses us: {said.word.replace('_', ' ')}", refused=True)
         self.over.set_result(said)
 
     def _judge(self, nonce: bytes, proof: bytes) -> None:
         credential = self._credential
-        challenge = Challenge(self._hello, nonce, self._fingerprint, credential.key)
+        challenge = talk.Challenge(self._hello, nonce, self._fingerprint, credential.key)
         if not hmac.compare_digest(proof, challenge.relay_proof()):
             raise DialError(_STRANGER[credential.kind].format(name=credential.name), refused=True)
         self.challenge = challenge
         self._before_proof(challenge)
         assert self._transport is not None
-        self._transport.write(write_agent(challenge.agent_proof()))
+        self._transport.write(talk.write_agent(challenge.agent_proof()))
 
     def _fail(self, error: HookwardError) -> None:
         if not self.over.done():
@@ -137,9 +127,9 @@ class AgentGreeting(asyncio.Protocol):
 
 
 _STRANGER = {
-    Purpose.SERVE: "it does not know the key of agent {name!r}: it was revoked or enrolled anew there, or may not "
+    talk.Purpose.SERVE: "it does not know the key of agent {name!r}: it was revoked or enrolled anew there, or may not "
     "connect from here, or this is not our relay",
-    Purpose.JOIN: "it does not accept the code: it was used, or has expired, or agent {name!r} may not connect "
+    talk.Purpose.JOIN: "it does not accept the code: it was used, or has expired, or agent {name!r} may not connect "
     "from here",
 }
 
@@ -148,7 +138,7 @@ async def dial(
     relay: str,
     credential: Credential,
     dials: Dials,
-    before_proof: Callable[[Challenge], None] = lambda _handshake: None,
+    before_proof: Callable[[talk.Challenge], None] = lambda _handshake: None,
 ) -> Reached:
     """A connection to ``relay`` (host:port) with the hello said. Raises DialError."""
     loop = asyncio.get_running_loop()
@@ -179,7 +169,7 @@ async def _dial(
     relay: str,
     credential: Credential,
     dials: Dials,
-    before_proof: Callable[[Challenge], None],
+    before_proof: Callable[[talk.Challenge], None],
     *,
     verified: bool,
 ) -> Reached:

@@ -16,22 +16,10 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import cast
 
+from proxy.agent import talk
 from proxy.agent.keys import KeyShelf
 from proxy.agent.roster import AgentRoster, Gate
 from proxy.agent.session import Session, SessionTerms
-from proxy.agent.talk import (
-    NONCE_BYTES,
-    Challenge,
-    Hello,
-    LineBuffer,
-    Purpose,
-    Refused,
-    TalkError,
-    Welcome,
-    read_agent,
-    read_hello,
-    write_relay,
-)
 from proxy.config.settings import Loaded
 from proxy.core.addresses import Peer
 from proxy.core.metric_families import AGENT_CONNECTIONS, AGENT_HELLOS_FAILED, AGENTS_ALIVE
@@ -116,10 +104,10 @@ class AgentHello(asyncio.Protocol):
         self._peer = peer
         self._fingerprint = fingerprint
         self._on_close = on_close
-        self._lines = LineBuffer()
+        self._lines = talk.LineBuffer()
         self._step = HelloStep.HELLO
         self._transport: asyncio.Transport | None = None
-        self._challenge: Challenge | None = None
+        self._challenge: talk.Challenge | None = None
         self._key: bytes | None = None
         self._entered = False
 
@@ -140,7 +128,7 @@ class AgentHello(asyncio.Protocol):
         try:
             while self._step is not HelloStep.OVER and (words := self._lines.take()) is not None:
                 self._hear(words)
-        except TalkError as error:
+        except talk.TalkError as error:
             self._fail(error.word)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -162,22 +150,22 @@ class AgentHello(asyncio.Protocol):
 
     def _hear(self, words: list[str]) -> None:
         if self._step is HelloStep.HELLO:
-            self._begin(read_hello(words))
+            self._begin(talk.read_hello(words))
         elif self._step is HelloStep.PROOF:
-            self._check(read_agent(words))
+            self._check(talk.read_agent(words))
         elif words == ["DATA"]:
             self._take_data()
         elif words in (["CONTROL", "0"], ["CONTROL", "1"]):
             self._take_control(guards=words[1] == "1")
         else:
-            raise TalkError("role_expected")
+            raise talk.TalkError("role_expected")
 
-    def _begin(self, hello: Hello) -> None:
+    def _begin(self, hello: talk.Hello) -> None:
         self._key = self._gate.key_of(hello, self._peer)
         key = self._gate.decoy_of(hello.name) if self._key is None else self._key
-        self._challenge = Challenge(hello, secrets.token_bytes(NONCE_BYTES), self._fingerprint, key)
+        self._challenge = talk.Challenge(hello, secrets.token_bytes(talk.NONCE_BYTES), self._fingerprint, key)
         self._step = HelloStep.PROOF
-        self._write(write_relay(self._challenge.relay_nonce, self._challenge.relay_proof()))
+        self._write(talk.write_relay(self._challenge.relay_nonce, self._challenge.relay_proof()))
 
     def _check(self, proof: bytes) -> None:
         challenge = self._challenge
@@ -185,14 +173,14 @@ class AgentHello(asyncio.Protocol):
         # Of a name that is not known nobody has the key: the comparison is made all the same.
         if not hmac.compare_digest(proof, challenge.agent_proof()) or self._key is None:
             self._refuse("key_refused")
-        elif challenge.hello.kind is Purpose.JOIN:
+        elif challenge.hello.kind is talk.Purpose.JOIN:
             self._join(challenge)
         else:
             self._step = HelloStep.ROLE
             self._gate.proved(self._peer)
             self._welcome()
 
-    def _join(self, challenge: Challenge) -> None:
+    def _join(self, challenge: talk.Challenge) -> None:
         name = challenge.hello.name
         why = self._gate.roster.shelf.join(name, challenge.agent_key())
         if why:
@@ -204,7 +192,7 @@ class AgentHello(asyncio.Protocol):
 
     def _welcome(self) -> None:
         number, workers, word = self._gate.place
-        self._write(Welcome(number, workers, word, self._gate.settings.idle).write())
+        self._write(talk.Welcome(number, workers, word, self._gate.settings.idle).write())
 
     def _take_control(self, *, guards: bool) -> None:
         challenge, settings, site = self._challenge, self._gate.settings, self._gate.site
@@ -246,7 +234,7 @@ class AgentHello(asyncio.Protocol):
 
     def _refuse(self, word: str) -> None:
         self._note(word.replace("_", " "))
-        self._write(Refused(word).write())
+        self._write(talk.Refused(word).write())
         self._close()
 
     def _fail(self, why: str) -> None:
