@@ -92,9 +92,10 @@ class _Build:
         self._check_token_paths(routes)
         check_queue(self.top, settings, routes)
         self._check_proxies(settings, trusted)
+        self._warn_of_lent_keys(routes)
         admitted = admission.admitted_by(exposure, routes)
-        self._warn_of_reach(settings, trusted, admitted, routes, exposure)
-        self._warn_of_proofs(routes)
+        self._warn_of_unix(settings, admitted)
+        self._warn_of_reach(settings, trusted, routes, exposure)
         self.top.problems.raise_if_any()
         policy = Policy(
             generation=generation,
@@ -236,34 +237,28 @@ class _Build:
         if trusted.bounds4 == _EVERY_IPV4:
             top.warn("H402", "trusted_proxies", "every peer is trusted to name the client")
 
-    def _warn_of_reach(
-        self,
-        settings: Settings,
-        trusted: AddressSet,
-        admitted: AddressSet | None,
-        routes: Sequence[Route],
-        exposure: Exposure,
-    ) -> None:
+    def _warn_of_lent_keys(self, routes: Sequence[Route]) -> None:
+        for lender, other in lent_keys(routes):
+            text = f"anybody may have challenges signed with the secret of route {other.name!r}"
+            self.top.named("route")[lender.name].warn("H111", "", text)
+
+    def _warn_of_unix(self, settings: Settings, admitted: AddressSet | None) -> None:
         paths = [str(address) for address in settings.listen if address.path is not None]
         if paths and admitted is not None and not admitted.has_unix and settings.proxy_protocol == "off":
             self.top.problems.warn("H404", paths[0], "no `allow` has 'unix:', so every connection there is refused")
-        tables = self.top.named("route")
+
+    def _warn_of_reach(
+        self, settings: Settings, trusted: AddressSet, routes: Sequence[Route], exposure: Exposure
+    ) -> None:
+        tables, forwards = self.top.named("route"), self.top.named("tcp")
         proxied = settings.proxy_protocol == "require"
         # In local-only mode a listener that others reach is no mistake: it waits for the first route.
-        for route, why in (
-            [] if exposure is Exposure.LOCAL else admission.shut_out(settings.listen, trusted, routes, proxied=proxied)
-        ):
+        reachable = () if exposure is Exposure.LOCAL else routes
+        for route, why in admission.shut_out(settings.listen, trusted, reachable, proxied=proxied):
             view = tables.get(route.name, self.top)
             view.warn("H310", "allow" if "allow" in view else "", f"nothing can call route {route.name!r}: {why}")
-        forwards = self.top.named("tcp")
         for forward, why in admission.shut_forwards(settings.tcp):
             forwards[forward.name].warn("H310", "allow", f"nothing can connect to tcp {forward.name!r}: {why}")
-
-    def _warn_of_proofs(self, routes: Sequence[Route]) -> None:
-        tables = self.top.named("route")
-        for lender, other in lent_keys(routes):
-            text = f"anybody may have challenges signed with the secret of route {other.name!r}"
-            tables[lender.name].warn("H111", "", text)
         for route in routes:
             if why := admission.clashes(route):
                 tables.get(route.name, self.top).warn("H311", "", f"route {route.name!r} admits nothing: {why}")

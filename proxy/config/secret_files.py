@@ -129,11 +129,9 @@ def _from_file(wanted: _Wanted) -> FoundSecret:
     if len(value) > MAX_SECRET_BYTES:
         raise Mistake(f"{_file(wanted)} is larger than 64KiB", "name the file that holds the secret alone")
     notes = _exposed(status)
-    for ending in (b"\r\n", b"\n"):
-        if value.endswith(ending):
-            value = value.removesuffix(ending)
-            notes.append(Note("H108", "one trailing newline was removed"))
-            break
+    if value.endswith(b"\n"):
+        value = value[:-1].removesuffix(b"\r")
+        notes.append(Note("H108", "one trailing newline was removed"))
     mend = f"remove it (rm {shlex.quote(wanted.path)}), and {wanted.made}"
     return _checked(value, notes, f"{_file(wanted)} is empty", mend)
 
@@ -180,18 +178,16 @@ def user_name(uid: int) -> str:
 
 def key_notes(path: str) -> list[Note]:
     """What to say of who else may read the file of a private key; nothing where the file cannot be looked at."""
-    try:
+    with suppress(OSError):
         return _exposed(Path(path).stat(), f"private key, {path}")
-    except OSError:
-        return []
+    return []
 
 
 def kept_mode(path: str) -> str:
     """The mode, as chmod takes it, that keeps others from reading a file; "" where nobody else may, or it is gone."""
-    try:
+    with suppress(OSError):
         return _kept_mode(Path(path).stat())
-    except OSError:
-        return ""
+    return ""
 
 
 def _kept_mode(status: os.stat_result) -> str:
