@@ -12,7 +12,7 @@ import argparse
 import os
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from textwrap import fill
@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from proxy.config.describe import describe
 from proxy.config.flags import CONFIG_VARIABLE, Words, take_file
-from proxy.config.host import ExitCode, environment, worker_count
+from proxy.config.host import ExitCode, Identity, environment, worker_count
 from proxy.config.load import load_namespace, load_on_host
 from proxy.config.parsers import RunParser, add_run_flags
 from proxy.config.problems import RULES, audible, rule_of, unknown_rules
@@ -40,7 +40,7 @@ from proxy.tools.explain import peer_of, read_file
 from proxy.tools.ip_sets import SetRow, sentence, show_age
 from proxy.tools.lint import lint
 from proxy.tools.start import check_user, errors_of_ports, problems_with_log, problems_with_stores, problems_with_user
-from proxy.tools.units import installed_unit
+from proxy.tools.units import InstalledUnit, installed_unit
 from proxy.values import frozen
 
 
@@ -98,38 +98,49 @@ def load_as_service(arguments: Words, shelf: SetShelf, *, elsewhere: bool) -> Ju
     ConfigError and ListenError.
     """
     environ = environment()
-    config = arguments.config or environ.get(CONFIG_VARIABLE)
-    unit = installed_unit(config) if config and not elsewhere else None
-    identity = unit.identity if unit is not None else None
-    if os.geteuid() != 0:
-        if identity is not None and not identity.is_ours:
-            print(f"note: the service runs as {identity.name}; as root, check judges as it does", file=sys.stderr)
-        unit = identity = None
+    if elsewhere:
+        return Judged(_loaded(arguments, environ, shelf))
+    unit, identity = _service(arguments.config or environ.get(CONFIG_VARIABLE))
     with ExitStack() as stack:
         if unit is not None:
             environ = {**unit.environment(), **environ, **stack.enter_context(unit.credentials(identity))}
-        if identity is not None:
-            assert unit is not None
+        if unit is not None and identity is not None:
             print(f"Judged as the user {identity.name}, by {unit.path}.\n")
             stack.enter_context(identity.worn())
         on_host = load_on_host(arguments, environ)
-        users = [] if elsewhere else list(problems_with_user(on_host))
-        problems = [] if elsewhere else [*users, *problems_with_log(on_host, unit)]
-        try:
-            loaded = load_namespace(arguments, environ, shelf=shelf)
-            load_certificates(loaded.settings)
-        except ConfigError as error:
-            raise ConfigError([*error.problems, *problems]) from None
-        if elsewhere or users:
+        users = list(problems_with_user(on_host))
+        problems = [*users, *problems_with_log(on_host, unit)]
+        loaded = _loaded(arguments, environ, shelf, problems)
+        if users:
             return Judged(loaded, tuple(problems))
         check_user(loaded.settings)
         named = identity_of(loaded.settings)
         if named is not None and not named.is_ours and worker_count(loaded.settings.workers) == 1:
             # Without a supervisor, a reload reads everything as that user.
             stack.enter_context(named.worn())
-            loaded = load_namespace(arguments, environ, shelf=shelf)
-            load_certificates(loaded.settings)
+            loaded = _loaded(arguments, environ, shelf)
         return Judged(loaded, (*problems, *problems_with_stores(loaded)), tuple(kept_notes(loaded)))
+
+
+def _service(config: str | None) -> tuple[InstalledUnit | None, Identity | None]:
+    """The unit that is installed for a file, and its user, where this process can judge as that one."""
+    unit = installed_unit(config) if config else None
+    identity = unit.identity if unit is not None else None
+    if os.geteuid() == 0:
+        return unit, identity
+    if identity is not None and not identity.is_ours:
+        print(f"note: the service runs as {identity.name}; as root, check judges as it does", file=sys.stderr)
+    return None, None
+
+
+def _loaded(arguments: Words, environ: Mapping[str, str], shelf: SetShelf, problems: Sequence[Problem] = ()) -> Loaded:
+    """The load with its certificates; a ConfigError tells of ``problems`` as well."""
+    try:
+        loaded = load_namespace(arguments, environ, shelf=shelf)
+        load_certificates(loaded.settings)
+    except ConfigError as error:
+        raise ConfigError([*error.problems, *problems]) from None
+    return loaded
 
 
 def build_parser() -> RunParser:

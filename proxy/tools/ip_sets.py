@@ -130,22 +130,27 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(_with_action(argv))
     sets = load_sets(arguments.config, arguments.state_dir, environment())
     work = _Work(sets.feeds, sets.state_dir, Clock.wall(), arguments.accept)
+    names = arguments.name or sets.used
     if arguments.action == "show":
         code = _show(parser, work, arguments.name, as_json=arguments.json)
+    elif not names and (arguments.config or environment().get(CONFIG_VARIABLE)):
+        print("no published list is in use: no `allow`, `deny` or `trusted_proxies` has a set:NAME")
+        return ExitCode.OK
     else:
-        names = arguments.name or sets.used
-        if not names and (arguments.config or environment().get(CONFIG_VARIABLE)):
-            print("no published list is in use: no `allow`, `deny` or `trusted_proxies` has a set:NAME")
-            return ExitCode.OK
-        if not names:
-            parser.error(f"name the lists to {arguments.action}, or give --config: then it is those in use")
-        chosen = list(dict.fromkeys(feed for name in names for feed in _feeds(parser, work, name)))
-        if arguments.action == "refresh" and work.state_dir is None:
-            parser.error("a state directory is needed to keep them: --state-dir PATH, or `state_dir` in --config")
-        code = asyncio.run(_ask_all(work, chosen, keep=arguments.action == "refresh"))
+        code = _compare(parser, work, names, arguments.action)
     for warning in work.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     return code
+
+
+def _compare(parser: Parser, work: _Work, names: Sequence[str], action: str) -> int:
+    """Ask the feeds of the lists, and keep what they say where the action is to refresh."""
+    if not names:
+        parser.error(f"name the lists to {action}, or give --config: then it is those in use")
+    chosen = list(dict.fromkeys(feed for name in names for feed in _feeds(parser, work, name)))
+    if action == "refresh" and work.state_dir is None:
+        parser.error("a state directory is needed to keep them: --state-dir PATH, or `state_dir` in --config")
+    return asyncio.run(_ask_all(work, chosen, keep=action == "refresh"))
 
 
 def build_parser() -> Parser:

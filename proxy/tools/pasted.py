@@ -216,10 +216,11 @@ _URL = re.compile(
 )
 _METHOD = re.compile(r"(?:request )?method\s*:\s*([A-Z]{3,10})", re.IGNORECASE)
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]{0,127}):(?:[ \t]+(.*))?")
-_REQUEST = frozenset(
+#: What stands above the fields, and above the payload.
+_TITLES = frozenset(
     {"headers", "request", "request headers", "request header", "request details", "request to your endpoint"}
+    | {"payload", "body", "content", "request payload", "request body", "event data", "data"}
 )
-_BODY = frozenset({"payload", "body", "content", "request payload", "request body", "event data", "data"})
 _HIDDEN = re.compile(r"\*{3,}|•{3,}|\[redacted\]|\[filtered\]", re.IGNORECASE)
 #: A string of JSON, which is kept, or blanks between what is none.
 _TOKEN = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\r\n]+', re.DOTALL)
@@ -242,15 +243,14 @@ def read_page(text: str) -> Page | None:
     at = 0
     for line in text.splitlines(keepends=True):
         word = line.strip().strip("`").rstrip(":").strip().lower()
-        if word in _REQUEST or word in _BODY:
+        if word in _TITLES:
             of_answer = False
             page.known += 1
         elif word.startswith("response"):
             of_answer = True
             page.known += 1
         elif not of_answer:
-            begins = text[at : at + len(line)].lstrip()[:1]
-            if (begins and begins in "{[") or word.startswith("payload="):
+            if line.lstrip()[:1] in {"{", "["} or word.startswith("payload="):
                 page.request.body = _body(text, at).encode("utf-8", "surrogateescape")
                 break
             _read_line(line.strip(), page)

@@ -201,7 +201,7 @@ def _needs(outline: Outline, own: argparse.Namespace, flags: Sequence[str]) -> N
     program, home = _program()
     directories, writable = _folders(outline, own.name, bound)
     # Credentials are read by systemd; all else the service reads itself.
-    paths = [*program, home or "", sys.base_prefix, outline.config or "", outline.state_dir or ""]
+    paths = [*program, home, sys.base_prefix, outline.config, outline.state_dir]
     return Needs(
         name=own.name,
         program=[literal(word) for word in program],
@@ -209,11 +209,11 @@ def _needs(outline: Outline, own: argparse.Namespace, flags: Sequence[str]) -> N
         notes=list(_notes(outline, own, files)),
         drain_s=outline.drain_s,
         supervised=worker_count(outline.workers) > 1,
-        low_port=any(address.is_tcp and 0 < address.port < 1024 for address in bound),
+        low_port=any(0 < address.port < 1024 for address in bound),
         socket=own.socket,
         user=outline.user,
         group=outline.group,
-        home="read-only" if any(path.startswith(("/home/", "/root/", "/run/user/")) for path in paths) else "yes",
+        home="read-only" if any(map(_is_of_home, filter(None, paths))) else "yes",
         working_directory=home,
         environment_file=f"/etc/{own.name}/environment" if outline.variables else None,
         state_dir_set=outline.state_dir is not None,
@@ -222,6 +222,10 @@ def _needs(outline: Outline, own: argparse.Namespace, flags: Sequence[str]) -> N
         credentials=words.credentials,
         systemd=own.systemd or host_systemd(),
     )
+
+
+def _is_of_home(path: str) -> bool:
+    return path.startswith(("/home/", "/root/", "/run/user/"))
 
 
 def _agent_words(own: argparse.Namespace, words: _Words) -> Iterator[str]:
