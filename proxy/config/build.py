@@ -38,35 +38,21 @@ from proxy.values import frozen
 _EVERY_IPV4 = (0, 1 << 32)  # as bounds
 
 
-def build(
-    top: Table,
-    environ: Mapping[str, str],
-    shelf: SetShelf,
-    *,
-    now: float,
-    generation: int = 1,
-    config_path: str | None = None,
-    dials: bool = False,
-) -> Loaded:
-    """The policy and settings of a tree. ``now`` is in seconds since the epoch, ``shelf`` has the published sets.
-    ``dials``: it is an agent's, which listens on nothing.
-    ConfigError has these and all earlier problems, if there are any.
-    """
-    return _Build(top, environ, shelf, now, config_path, dials).loaded(generation)
-
-
 @frozen
-class _Build:
-    """One load; the order of the methods is the order of the work."""
+class Build:
+    """One load of the tables below ``top``; the order of the methods is the order of the work. ``now`` is in seconds
+    since the epoch, ``shelf`` has the published sets. ``dials``: it is an agent's, which listens on nothing.
+    """
 
     top: Table
     environ: Mapping[str, str]
     shelf: SetShelf
     now: float
-    config_path: str | None
+    config_path: str | None = None
     dials: bool = False
 
-    def loaded(self, generation: int) -> Loaded:
+    def loaded(self, generation: int = 1) -> Loaded:
+        """The policy and settings. ConfigError has these and all earlier problems, if there are any."""
         feeds, state_dir = all_feeds(self.top), self.top.file("state_dir")
         sets = SetReader(self.shelf, feeds, state_dir, self.now, self.top.problems)
         lists = AllowReader(sets.resolve, sets.known, sets.missing)

@@ -21,7 +21,7 @@ from pathlib import Path as FilePath
 
 from proxy.config import kinds
 from proxy.config.agents import of_agent
-from proxy.config.build import build
+from proxy.config.build import Build
 from proxy.config.endpoints import ListenAddress
 from proxy.config.flags import CONFIG_VARIABLE, FLAGS, Words, environment_tree, flag_tree, take_file, unknown_variables
 from proxy.config.guarded_files import beside, folder_of
@@ -146,15 +146,8 @@ def load_namespace(
     use_credentials(tree, environ)
     when = dt.datetime.now(dt.UTC).timestamp() if now is None else now
     try:
-        loaded = build(
-            tree,
-            environ,
-            SetShelf() if shelf is None else shelf,
-            now=when,
-            generation=generation,
-            config_path=path,
-            dials=dials is not None,
-        )
+        shelf = SetShelf() if shelf is None else shelf
+        loaded = Build(tree, environ, shelf, when, path, dials is not None).loaded(generation)
         return loaded if dials is None else of_agent(loaded, dials)
     finally:
         tree.clear()

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from proxy.config.build import build
+from proxy.config.build import Build
 from proxy.config.parse import Source, parse_tables
 from proxy.config.problems import Problems
 from proxy.config.schema import SECTIONS
@@ -119,7 +119,7 @@ def loaded(tables: dict[str, Any]) -> Policy | None:
     problems = Problems()
     tree = parse_tables(tables, Source("h.toml"), problems)
     try:
-        policy = build(tree, ENVIRON, SetShelf(), now=NOW).policy
+        policy = Build(tree, ENVIRON, SetShelf(), now=NOW).loaded().policy
     except ConfigError as error:
         assert error.problems  # noqa: PT017 - raising nothing is as good
         assert "hunter" not in str(error)  # noqa: PT017

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.build import build
+from proxy.config.build import Build
 from proxy.config.parse import Source, parse_tables
 from proxy.config.problems import Problems
 from proxy.config.set_shelf import SetShelf
@@ -150,6 +150,6 @@ def test_any_tables_raise_config_errors_only(tables: dict[str, object]) -> None:
     problems = Problems()
     tree = parse_tables({"listen": ":1", "upstream": "8000", **tables}, Source("h.toml"), problems)
     try:
-        build(tree, {}, SetShelf(), now=NOW)
+        Build(tree, {}, SetShelf(), now=NOW).loaded()
     except ConfigError as error:
         assert error.problems  # noqa: PT017 - raising nothing is as good
