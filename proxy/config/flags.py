@@ -105,17 +105,8 @@ _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
 Given = tuple[Flag, str]
 
 
-@frozen
-class Written:
-    """What stands at the top, and the flags of each route by its name."""
-
-    top: Sequence[Given]
-    routes: dict[str, list[Given]]
-
-
-def one_route_each(given: Iterable[Given]) -> Written:
-    """Flags that speak of several routes, route by route: one begins where a flag comes again that takes one value."""
-    given = list(given)
+def _by_route(given: Sequence[Given]) -> dict[str, list[Given]]:
+    """The flags of each route by its name: one begins where a flag comes again that takes one value."""
     groups: list[list[Given]] = [[]]
     for flag, text in given:
         if not flag.of_route:
@@ -127,17 +118,18 @@ def one_route_each(given: Iterable[Given]) -> Written:
     for number, group in enumerate(groups, 1):
         name = _name(group) or f"route-{number}"
         routes[name if name not in routes else f"{name}-{number}"] = group
-    return Written([one for one in given if not one[0].of_route], routes)
+    return routes
 
 
-def as_file(written: Written) -> str:
-    """The text of the file, with a newline at its end."""
-    lines = _keys([one for one in written.top if len(one[0].path) == 1 and one[0] is not _TCP])
-    for title in dict.fromkeys(flag.path[0] for flag, _ in written.top if len(flag.path) > 1):
-        lines += ["", f"[{title}]", *_keys([one for one in written.top if one[0].path[0] == title])]
-    for number, text in enumerate((text for flag, text in written.top if flag is _TCP), 1):
+def as_file(given: Sequence[Given]) -> str:
+    """The text of the file that says what flags say, maybe of several routes, with a newline at its end."""
+    top = [one for one in given if not one[0].of_route]
+    lines = _keys([one for one in top if len(one[0].path) == 1 and one[0] is not _TCP])
+    for title in dict.fromkeys(flag.path[0] for flag, _ in top if len(flag.path) > 1):
+        lines += ["", f"[{title}]", *_keys([one for one in top if one[0].path[0] == title])]
+    for number, text in enumerate((text for flag, text in top if flag is _TCP), 1):
         lines += _forward(number, text)
-    for name, group in written.routes.items():
+    for name, group in _by_route(given).items():
         lines += ["", f"[route.{name}]", *_route(group)]
     return "\n".join(lines).strip() + "\n"
 
@@ -258,7 +250,7 @@ def _refuse_repeated(namespace: Words, problems: Problems) -> None:
             problems.add(Place.of(flag.option), "is given twice, and takes one value", "leave one of them out")
     if routes:
         names = ", ".join(flag.option for flag in routes)
-        file = as_file(one_route_each(namespace.given)).replace("\n", "\n    ").rstrip()
+        file = as_file(namespace.given).replace("\n", "\n    ").rstrip()
         what = "is given twice: flags make one route, and several routes need a file"
         mend = f"write hookward.toml, and start with `--config hookward.toml` alone:\n\n    {file}\n"
         problems.add(Place.of(names), what, mend)

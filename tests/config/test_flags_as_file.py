@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.flags import as_file, one_route_each, quoted
+from proxy.config.flags import as_file, quoted
 from proxy.config.load import parse_flags
 from tests.config.loading import FLAG_ENDS, Workplace
 
@@ -21,7 +21,7 @@ REST = [
 
 
 def text_of(*argv: str) -> str:
-    return as_file(one_route_each(parse_flags(argv).given))
+    return as_file(parse_flags(argv).given)
 
 
 @pytest.mark.parametrize(
