@@ -21,12 +21,13 @@ from proxy.core import search as search_words
 from proxy.core.addresses import AddressSet, Peer, client_address
 from proxy.core.causes import DIAGNOSABLE, Case, diagnose
 from proxy.core.content import ChunkedDecoder, ContentReader
-from proxy.core.exchange import decide
+from proxy.core.exchange import Admit, decide
 from proxy.core.forwarding import Provenance, answer_head, upstream_head
 from proxy.core.handshakes import find_check
 from proxy.core.head_forms import HeadForms
 from proxy.core.ip_sets import FeedError, Shape, parse_query, read_document
 from proxy.core.payload import PayloadRule, Pointer, read_payload
+from proxy.core.plan import plan_of
 from proxy.core.policy import RouteTable
 from proxy.core.proxy_protocol import Header
 from proxy.core.proxy_protocol import parse as parse_proxy_header
@@ -295,7 +296,9 @@ def decisions(data: bytes) -> None:
     found = outcome(lambda: read_request_head(data, LIMITS))
     if isinstance(found, tuple) and isinstance(found[0], RequestHead):
         for trusted in (False, True):
-            decide(found[0], Peer.of("192.0.2.1"), POLICY, TABLE, float(NOW), trusted=trusted)
+            decision = decide(found[0], Peer.of("192.0.2.1"), POLICY, TABLE, float(NOW), trusted=trusted)
+            plan = plan_of(POLICY, decision, found[0]) if isinstance(decision, Admit) and not trusted else None
+            assert plan is None or found[0].content_length is None or plan.begin(found[0], float(NOW)) is not None
         for one in POLICY.routes:
             find_check(one, found[0])
 
@@ -406,7 +409,8 @@ READERS: dict[str, Row] = {
             *(f"core.{plan}.begin" for plan in PLANS),
             *("core.signatures.SignatureCheck.begin", "core.signatures.Plan.begin", "core.pubkey.DigestPlan.begin"),
             *("core.signing.evidence.EvidenceReader.read", "core.signing.evidence.EvidenceReader.parse"),
-            *("core.signing.evidence.read_listing", "core.causes.diagnose"),
+            *("core.signing.evidence.EvidenceReader.read_bare", "core.signing.evidence.read_listing"),
+            "core.causes.diagnose",
         ),
     ),
     "documents": Row(
@@ -422,7 +426,9 @@ READERS: dict[str, Row] = {
             *("core.signing.parsed.open_token", "core.signing.encodings.parse_time", "core.record.read_traceparent"),
         ),
     ),
-    "decisions": Row(decisions, (), ("core.exchange.decide", "core.handshakes.find_check")),
+    "decisions": Row(
+        decisions, (), ("core.exchange.decide", "core.handshakes.find_check", "core.plan.DeliveryPlan.begin")
+    ),
     "conversation": Row(converse, (), ("core.body.BodyGate.feed",)),
     "saved": Row(
         saved, (ValueError,), ("tools.saved_delivery.read_saved", "tools.pasted.read_curl", "tools.pasted.read_page")

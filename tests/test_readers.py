@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CALLED = re.compile(
     r"(?:parse|read|decode|open|check|feed|begin|decide|find_check|diagnose|strip|split|unescape)(?:_|$)"
 )
-GIVEN = re.compile(r"\b(?:bytes|str|RequestHead|Case)\b")
+GIVEN = re.compile(r"\b(?:bytes|Piece|str|RequestHead|Case)\b")
 #: What is called like a reader and is given nothing of a peer.
 OTHERS = {
     "agent.keys.KeyShelf.open_code",  # a name that was read already

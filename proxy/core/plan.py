@@ -7,8 +7,8 @@ What is left for each delivery is what differs: its length, its proof, its ids.
 
 Rule 1: a plan says yes or nothing. ``begin`` gives the check of the body, or None: then the delivery is judged as if
 there were no plan (``core.exchange.decide``), which finds the reason.
-Rule 2: there is a plan only where a route asks for nothing that must be looked at anew for each delivery besides its
-signature: no token, rate, certificate, filter, duplicate, queue or turn. Of what it does not know none is made.
+Rule 2: there is a plan only where a route asks of a head for nothing that must be looked at anew each time besides its
+signature: no token, rate, certificate or mapped path. Of what it does not know none is made.
 Rule 3: what is written by a plan is what would be written without it, to the byte. A test draws routes and heads.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from operator import itemgetter
 
+from proxy.core.addresses import Peer
 from proxy.core.exchange import Admit, event_of
 from proxy.core.forwarding import Provenance, dropped_on_the_way
 from proxy.core.handshakes import ANSWER
@@ -57,7 +58,7 @@ class KnownVerdict(Verification):
 class DeliveryPlan:
     """The way of deliveries whose heads have one form, on one route of one policy."""
 
-    __slots__ = ("_crossing", "_id_name", "_kept", "_signature", "_start", "policy", "route", "target")
+    __slots__ = ("_crossing", "_id_name", "_kept", "_signature", "_start", "is_direct", "policy", "route", "target")
 
     def __init__(self, policy: Policy, admit: Admit, signature: SignatureCheck, head: RequestHead) -> None:
         """``admit`` is what was decided about ``head``."""
@@ -70,9 +71,13 @@ class DeliveryPlan:
         plain = Provenance(client=b"", scheme=b"", request_id=b"", trusted=False, verified=b"")
         dropped, self._id_name = dropped_on_the_way(head, plain, route.guarded_fields, route.signed_fields)
         places = [place for place, name in enumerate(head.names) if name not in dropped]
-        # Of a single place, ``itemgetter`` gives no tuple. Every head of HTTP/1.1 has a Host, and a signature is left.
         self._crossing = itemgetter(*places)
         self._start = b"%b %b HTTP/1.1" % (head.method, admit.target)
+        asks = any(each is not None for each in (route.duplicates, route.delivery, route.turns, route.payload))
+        asks = asks or signature.whole_body or route.observe or route.sends_proxy or route.handshake == ANSWER
+        #: Once its body is proved it is sent, and nothing is asked, answered or kept before. (Of a single place
+        #: ``itemgetter`` gives no tuple.)
+        self.is_direct = not asks and len(places) > 1
 
     def begin(self, head: RequestHead, now: float) -> Verification | None:
         """The check of the body that follows ``head``, which is let in; None where more is to be decided. ``now`` is in
@@ -87,6 +92,10 @@ class DeliveryPlan:
             return None
         begun = self._signature.begin(head, now)
         return None if isinstance(begun, Reason) else begun
+
+    def admit(self, client: Peer, verification: Verification) -> Admit:
+        """What ``decide`` would say of a delivery of ``client`` whose body is under ``verification``."""
+        return Admit(self.route, client, self.target, verification)
 
     def record(self, request_id: str, started: float, arrival: Arrival, peer: str, head: RequestHead) -> ExchangeRecord:
         """What is known of an exchange that begins so, as ``note_decision`` notes it."""
@@ -131,22 +140,11 @@ def plan_of(policy: Policy, admit: Admit, head: RequestHead) -> DeliveryPlan | N
     """The plan of heads like ``head``, which ``policy`` has let in as ``admit`` says and without a proxy's word; None
     where each must be decided about by itself.
     """
-    route, signature = admit.route, admit.route.signature
-    check = route.endpoint_check
-    asks_more = (
-        *(route.token, route.rate, route.client_names, route.path_map, route.duplicates, route.delivery),
-        *(route.turns, route.payload, admit.check, admit.observed, admit.answer),
-    )
-    if (
-        signature is None
-        or signature.whole_body
-        or not signature.scheme.headers
-        or any(each is not None for each in asks_more)
-    ):
+    route, signature, check = admit.route, admit.route.signature, admit.route.endpoint_check
+    if signature is None or route.relayed or policy.exposure is not Exposure.ROUTES:
         return None
-    if route.observe or route.relayed or route.sends_proxy or policy.exposure is not Exposure.ROUTES:
+    looked_at = (route.token, route.rate, route.client_names, route.path_map, admit.check, admit.observed, admit.answer)
+    if any(each is not None for each in looked_at) or policy.table.candidates(head.path)[0] is not route:
         return None
     may_be_check = check is not None and (check.signed or check.method == head.method)
-    if may_be_check or route.handshake == ANSWER or policy.table.candidates(head.path)[0] is not route:
-        return None
-    return DeliveryPlan(policy, admit, signature, head)
+    return None if may_be_check else DeliveryPlan(policy, admit, signature, head)

@@ -22,7 +22,9 @@ from proxy.core.setup_faults import plain_fault
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead
 from proxy.net.certificate import NO_NAMES
+from proxy.net.exchange import Exchange
 from proxy.net.flow import Reading, Writing
+from proxy.net.keeping import exchange_for
 from proxy.net.planned import PlannedExchange
 from proxy.net.site import Site
 from proxy.net.turn import Ready
@@ -66,7 +68,7 @@ class HeadJudge:
             return self.refuse(error)
         return None
 
-    def follow(self, client: Ready, flow: tuple[Reading, Writing]) -> PlannedExchange | None:
+    def follow(self, client: Ready, flow: tuple[Reading, Writing]) -> PlannedExchange | Exchange | None:
         """The exchange of the head that was taken off, where that has a plan and its body is here; else None, and the
         head is to be judged.
         """
@@ -84,10 +86,12 @@ class HeadJudge:
         record = plan.record(site.new_request_id(), wall, arrival, self._peer.text, head)
         record.keep_alive = head.keep_alive and self.served < plan.policy.server.max_requests_per_connection
         unread.head, unread.data = None, data[size:]
-        sender = self._peer, arrival
-        return PlannedExchange(
-            site, client, flow, sender, plan, record, head, verification, data[:size], site.clock.now()
-        )
+        body, now = data[:size], site.clock.now()
+        if plan.is_direct and (site.capture is None or not site.capture.wants(now)):
+            sender = self._peer, arrival
+            return PlannedExchange(site, client, flow, sender, plan, record, head, verification, body, now)
+        relay, admit = self._relay(record, head, plan.route), plan.admit(self._peer, verification)
+        return exchange_for(plan.route)(site, client, *flow, relay, head, admit, body)
 
     def _may_follow(self, plan: DeliveryPlan) -> bool:
         """Whether this connection, and the moment, are ones for which ``plan`` is."""
@@ -99,7 +103,7 @@ class HeadJudge:
             if not lets_in(plan.route, self._peer):
                 return False
             self._let_in = plan.route
-        return site.capture is None or not site.capture.wants(site.clock.now())
+        return True
 
     def _meet(self, policy: Policy) -> None:
         """Heads are judged by ``policy`` from now on."""
@@ -132,11 +136,7 @@ class HeadJudge:
         record.client = decision.client.text
         record.keep_alive = head.keep_alive and self.served < policy.server.max_requests_per_connection
         note_decision(record, head, decision)
-        keeps = decision.route is not None and decision.route.delivery is not None
-        if site.capture is not None:
-            relay = site.capture.relay(record, arrival, site.clock.now(), head, keeps=keeps)
-        else:
-            relay = (KeepingRelay if keeps else Relay)(record, arrival, site.clock.now())
+        relay = self._relay(record, head, decision.route)
         if isinstance(decision, Reject):
             self._turn_away(relay, head, decision)
         elif decision.answer is not None:
@@ -144,6 +144,12 @@ class HeadJudge:
         else:
             return relay, head, decision
         return relay, head, None
+
+    def _relay(self, record: ExchangeRecord, head: RequestHead, route: Route | None) -> Relay:
+        site, now, keeps = self._site, self._site.clock.now(), route is not None and route.delivery is not None
+        if site.capture is not None:
+            return site.capture.relay(record, self.arrival, now, head, keeps=keeps)
+        return (KeepingRelay if keeps else Relay)(record, self.arrival, now)
 
     def _learn(self, policy: Policy, head: RequestHead, admit: Admit) -> None:
         form = self._site.heads.learn(head, admit.route.path)

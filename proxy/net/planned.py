@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from proxy.core.addresses import Peer
-from proxy.core.exchange import Admit
 from proxy.core.forwarding import answer_head
 from proxy.core.particulars import Arrival
 from proxy.core.plan import DeliveryPlan, KnownVerdict
@@ -189,7 +188,7 @@ class PlannedExchange:
         self._site.exchanges -= 1  # it is counted anew
         peer, arrival = self._sender
         relay = Relay(self.record, arrival, self.started)
-        admit = Admit(self._plan.route, peer, self._plan.target, verification)
+        admit = self._plan.admit(peer, verification)
         reading, writing = self._flow
         self.exchange = Exchange(self._site, self._client, reading, writing, relay, self._head, admit, self._body)
         return self.exchange

@@ -14,6 +14,7 @@ from proxy.core.delivery import DeliveryRule, TurnRule
 from proxy.core.duplicates import DuplicateRule
 from proxy.core.exchange import Admit, decide
 from proxy.core.particulars import Arrival, head_to_upstream, note_decision
+from proxy.core.payload import PayloadRule, Pointer
 from proxy.core.plan import DeliveryPlan, KnownVerdict, plan_of
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.rate import RateRule
@@ -35,7 +36,7 @@ ARRIVAL = Arrival("192.0.2.1", secure=True)
 
 def with_host(delivery: Delivery) -> RequestHead:
     """Its head, as a client of HTTP/1.1 would write it."""
-    return head_of(replace(delivery, fields=[("Host", b"hooks.example.com"), *delivery.fields]))
+    return head_of(replace(delivery, fields=[("Host", b"hooks.example.com"), ("Accept", b"*/*"), *delivery.fields]))
 
 
 def admitted(head: RequestHead, rules: Policy, now: float = NOW) -> Admit:
@@ -81,18 +82,18 @@ def test_of_every_provider_a_plan_says_and_writes_the_same(slug: str) -> None:
     )
     rules = policy(guard)
     plan = plan_of(rules, admitted(with_host(first), rules), with_host(first))
-    assert guard.signature is not None
-    if guard.signature.whole_body:
-        assert plan is None
-        return
     assert plan is not None
+    assert guard.signature is not None
+    assert plan.is_direct is not guard.signature.whole_body
     again = make(slug, NOW + 60, b'{"event":"push"}')
     head = with_host(again)
     admit, begun = admitted(head, rules, NOW + 60), plan.begin(head, NOW + 60)
+    assert begun is not None
+    assert replace(plan.admit(PEER, begun), verification=None) == replace(admit, verification=None)
     secret = verdict(begun, again.body)
     assert secret == verdict(admit.verification, again.body) == "0"
     assert by_plan(plan, head, secret, len(again.body)) == written(head, admit, secret, len(again.body))
-    assert verdict(plan.begin(head, NOW + 60), again.body + b"!") is Reason.SIGNATURE_MISMATCH or not again.covered
+    assert verdict(plan.begin(head, NOW + 60), again.body + b"!") is not secret or not again.covered
 
 
 # -- drawn heads
@@ -166,19 +167,39 @@ def test_a_route_with_a_signature_alone_has_a_plan() -> None:
         {"signed": False},
         {"token": TOKEN},
         {"rate": RateRule(100.0, 100)},
+        {"relayed": True},
+        {"rewrite": b"/app"},
+    ],
+    ids=lambda more: next(iter(more)),
+)
+def test_a_route_that_asks_for_more_of_a_head_has_none(more: dict[str, Any]) -> None:
+    assert planned(FIRST, route(**more)) is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
         {"duplicates": RULE},
         {"delivery": DeliveryRule()},
         {"turns": TurnRule(concurrency=1)},
         {"observe": True},
-        {"relayed": True},
-        {"rewrite": b"/app"},
         {"handshake": "answer"},
-        {"endpoint_check": PROVIDERS["zoom"].handshake},
+        {"payload": PayloadRule((), Pointer.parse("action"), frozenset({"closed"}))},
+        {"upstream": (replace(APP, send_proxy=True),)},
     ],
     ids=lambda more: next(iter(more)),
 )
-def test_a_route_that_asks_for_more_has_none(more: dict[str, Any]) -> None:
-    assert planned(FIRST, route(**more)) is None
+def test_what_is_asked_of_a_proved_body_is_asked_by_the_exchange(more: dict[str, Any]) -> None:
+    plan, plain = planned(FIRST, route(**more)), planned(FIRST, route())
+    assert plan is not None
+    assert plain is not None
+    assert (plan.is_direct, plain.is_direct) == (False, True)
+
+
+def test_what_may_be_a_check_of_its_endpoint_has_none() -> None:
+    check = PROVIDERS["zoom"].handshake
+    assert check is not None
+    assert planned(FIRST, route(endpoint_check=check)) is None
 
 
 def test_a_route_behind_another_one_has_none() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -9,12 +10,17 @@ from typing import Any
 import pytest
 
 from proxy.core.addresses import AddressSet, Peer
+from proxy.core.delivery import TurnRule
+from proxy.core.duplicates import DuplicateRule
+from proxy.core.payload import PayloadRule, Pointer
 from proxy.core.record import ExchangeRecord
 from proxy.core.signing.mac import MacVerification
 from proxy.net import judge
+from proxy.net.judge import HeadJudge
 from proxy.net.planned import PlannedExchange
 from proxy.reasons import Reason
 from tests.net.dialogue import OK, End, World, forged, policy, route, signed
+from tests.policies import APP
 
 ANSWERED = b"HTTP/1.1 200 OK\r\n*\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
@@ -205,35 +211,47 @@ PLAYS: list[Play] = [
 ]
 
 
-def seen(play: Play) -> tuple[list[bytes], list[dict[str, Any]], list[str | None]]:
+#: Where a plan leads all the way, and where it ends with the head.
+KINDS: dict[str, dict[str, Any]] = {
+    "direct": {},
+    "held": {"hold_s": 5.0},
+    "duplicates": {"duplicates": DuplicateRule(True, 3600.0, patience_s=9.0, hold_s=92.0)},
+    "turns": {"turns": TurnRule(concurrency=1)},
+    "observed": {"observe": True},
+    "filtered": {"payload": PayloadRule((), Pointer.parse("action"), None)},
+    "told": {"upstream": (replace(APP, send_proxy=True),)},
+}
+
+
+def seen(play: Play, kind: dict[str, Any]) -> tuple[list[bytes], list[dict[str, Any]], list[str | None]]:
     """What all ends have heard, what was logged, and how connections ended."""
-    world, sender = acquainted()
+    world, sender = acquainted(route(**kind))
     play(world, sender)
     world.settle()
-    heard = [transport.taken for transport in world.transports]
+    heard = [re.sub(rb"\r\nDate: [^\r]+", b"", transport.taken) for transport in world.transports]
     ends = [transport.end for transport in world.transports]
-    records = [asdict(record) for record in world.records]
+    world.abandon()
+    records = [asdict(record) | {"started": 0} for record in world.records]
     world.over(*world.reasons)
     return heard, records, ends
 
 
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("play", PLAYS, ids=lambda play: play.__name__)
 def test_all_see_what_they_see_without_plans(
-    play: Play, monkeypatch: pytest.MonkeyPatch, begun: list[PlannedExchange]
+    play: Play, kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch, begun: list[PlannedExchange]
 ) -> None:
-    by_plan = seen(play)
-    assert begun or play is in_pieces
-    begun.clear()
+    followed = []
+    follow = HeadJudge.follow
+    monkeypatch.setattr(HeadJudge, "follow", lambda *given: followed.append(follow(*given)) or followed[-1])
+    by_plan = seen(play, kind)
+    assert any(followed) or play is in_pieces
+    assert not begun or "duplicates" not in kind
+    followed.clear()
     monkeypatch.setattr(judge, "plan_of", lambda *_: None)
-    plain = seen(play)
-    assert not begun
-    assert without_clock(by_plan) == without_clock(plain)
-
-
-def without_clock(told: tuple[list[bytes], list[dict[str, Any]], list[str | None]]) -> object:
-    heard, records, ends = told
-    timed = {"started"}
-    return heard, [{name: value for name, value in record.items() if name not in timed} for record in records], ends
+    plain = seen(play, kind)
+    assert not any(followed)
+    assert by_plan == plain
 
 
 def test_a_delivery_like_the_one_before_goes_by_the_plan(begun: list[PlannedExchange]) -> None:

@@ -206,7 +206,7 @@ class HostileRelay:
             while True:
                 raw, _ = self._sock.accept()
                 raw.settimeout(PATIENCE_S)
-                with suppress(OSError):
+                with suppress(OSError, ValueError):  # the other end is gone; or the test is over, and has closed it
                     sock = self._context.wrap_socket(raw, server_side=True)
                     self._all.append(sock)
                     self._greet(sock)
@@ -229,7 +229,10 @@ class HostileRelay:
     def _line(sock: ssl.SSLSocket) -> list[str]:
         data = b""
         while not data.endswith(b"\n"):
-            data += sock.recv(1)
+            more = sock.recv(1)
+            if not more:
+                raise ConnectionAbortedError
+            data += more
         return data.decode().split()
 
     def say(self, *lines: str, anew: bool = False) -> None:
