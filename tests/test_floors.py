@@ -23,7 +23,6 @@ ASKED_FOR = {
     "proxy.core.signatures": {"proxy.core.pubkey"},
     "proxy.net.acceptor": {"proxy.net.kernel_filter"},
     "proxy.ops.agent_command": {"proxy.agent.keys"},
-    "proxy.ops.agents": {"proxy.agent.relay", "proxy.agent.serve"},
     "proxy.ops.cli": {
         *{name for name in MODULES if name.startswith(("proxy.agent.", "proxy.ops.", "proxy.tools."))},
         *("platform", "proxy.config.parsers", "proxy.queue.command"),
@@ -40,8 +39,8 @@ ASKED_FOR = {
     },
     "proxy.queue.opening": {"proxy.queue.redis_store"},
     "proxy.tools.top": {"proxy.tools.tui"},
-    "proxy.ops.renewals": {"proxy.net.feeds"},
-    "proxy.ops.stores": {
+    "proxy.ops.optional": {
+        *("proxy.agent.relay", "proxy.agent.serve", "proxy.net.feeds"),
         *("proxy.net.duplicates_redis", "proxy.net.duplicates_sqlite"),
         *("proxy.queue.keeper", "proxy.queue.opening", "proxy.queue.records"),
     },

@@ -24,9 +24,8 @@ from proxy.net.http_server import HttpServer
 from proxy.net.listener import Listener
 from proxy.net.site import Site
 from proxy.net.sockets import BoundSocket
-from proxy.ops.agents import AgentParts
+from proxy.ops.optional import AgentParts, Certificates
 from proxy.ops.places import WEBHOOKS, Held, ListenPlace, SocketStore, tcp
-from proxy.ops.renewals import Certificates
 from proxy.values import frozen, mutable
 
 if TYPE_CHECKING:

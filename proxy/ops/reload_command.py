@@ -18,7 +18,7 @@ from pathlib import Path
 from proxy.config.host import RELOAD_VARIABLE, ExitCode, failed
 from proxy.config.parsers import Parser
 from proxy.errors import FlagError
-from proxy.ops.notify import REFUSED
+from proxy.ops.journal import REFUSED
 
 #: systemd gives up after 90 s.
 PATIENCE_S = 80.0

@@ -23,8 +23,8 @@ from proxy.errors import ConfigError, HookwardError
 from proxy.net.apart import SWITCH_S
 from proxy.net.clock import Clock
 from proxy.ops.admin import import_console
-from proxy.ops.journal import log, open_journal, take_over_standard_error
-from proxy.ops.notify import Notifier
+from proxy.ops.journal import Notifier, log, open_journal, take_over_standard_error
+from proxy.ops.optional import import_queue, import_store
 from proxy.ops.places import UMASK, Held, receive
 from proxy.ops.process import (
     hold_standard_descriptors,
@@ -34,7 +34,6 @@ from proxy.ops.process import (
     settle,
 )
 from proxy.ops.service import Launch, Load, Service
-from proxy.ops.stores import import_queue, import_store
 from proxy.ops.worker import Worker
 
 

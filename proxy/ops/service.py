@@ -23,8 +23,7 @@ from proxy.core.metric_families import RELOAD_GOOD, RELOADS
 from proxy.core.metrics import Metrics
 from proxy.core.states import SERVICE_MOVES, ServiceState
 from proxy.ops import banner
-from proxy.ops.journal import log, open_journal
-from proxy.ops.notify import Notifier
+from proxy.ops.journal import Notifier, log, open_journal
 from proxy.ops.places import HANDOVER_S, Held, NewProcess, OldProcess, SocketStore, shown
 from proxy.ops.process import Call, SelectorLoop, Timer
 from proxy.ops.worker import Leave

@@ -37,13 +37,11 @@ from proxy.net.site import Site
 from proxy.net.tls import load_certificates
 from proxy.ops import status
 from proxy.ops.admin import AdminServer, PrivateSocket, open_console
-from proxy.ops.agents import AgentParts
 from proxy.ops.journal import dropped_lines, log
 from proxy.ops.listeners import Listeners, OwnListeners, Services
+from proxy.ops.optional import AgentParts, Certificates, PublishedSets, Stores
 from proxy.ops.places import ADMIN, Held, SocketStore, become, own_places, owners_of
-from proxy.ops.renewals import Certificates, PublishedSets
 from proxy.ops.status import measure
-from proxy.ops.stores import Stores
 
 #: How often is looked whether all have ended: often at first, when it is a matter of milliseconds.
 LOOK_S = (0.001, 0.25)

@@ -8,8 +8,8 @@ from pathlib import Path
 from proxy.config.endpoints import ListenAddress
 from proxy.net.http_server import Answer, HttpServer
 from proxy.ops.listeners import OwnListeners
+from proxy.ops.optional import Certificates
 from proxy.ops.places import ADMIN, CONSOLE, ListenPlace, SocketStore
-from proxy.ops.renewals import Certificates
 
 
 async def get(path: Path) -> bytes:

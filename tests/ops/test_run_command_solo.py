@@ -16,7 +16,7 @@ from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Loaded
 from proxy.core.states import ServiceState
 from proxy.ops import service as module
-from proxy.ops.notify import Notifier
+from proxy.ops.journal import Notifier
 from proxy.ops.run_command import Solo
 from proxy.ops.service import Launch
 from tests.ops.staging import Stage, address, ask, staged, until

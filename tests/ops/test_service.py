@@ -12,7 +12,7 @@ from proxy.config.settings import Loaded
 from proxy.core.metrics import Metrics
 from proxy.core.states import ServiceState
 from proxy.ops import service as module
-from proxy.ops.notify import Notifier
+from proxy.ops.journal import Notifier
 from proxy.ops.places import Held
 from proxy.ops.service import Launch, Service
 from proxy.ops.worker import Leave

@@ -8,14 +8,17 @@ import sys
 import pytest
 
 from proxy.errors import FlagError
-from proxy.ops import agent_command, agents, listeners
+from proxy.ops import agent_command, listeners, optional
 from tests.whole.process import ROOT, environment
 
 
 def test_what_serves_without_agents_never_imports_them() -> None:
     code = "import sys, proxy.ops.worker, proxy.ops.run_command; sys.exit(any('proxy.agent' in m for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], env=environment(), cwd=ROOT, check=False).returncode == 0
-    assert {agents.AgentParts.__module__, listeners.Services.__module__} == {"proxy.ops.agents", "proxy.ops.listeners"}
+    assert {optional.AgentParts.__module__, listeners.Services.__module__} == {
+        "proxy.ops.optional",
+        "proxy.ops.listeners",
+    }
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from proxy.core.metrics import Metrics
 from proxy.errors import ConfigError
 from proxy.net import tls
 from proxy.net.tls import load_certificates
-from proxy.ops.renewals import Certificates, PublishedSets
+from proxy.ops.optional import Certificates, PublishedSets
 from tests.ops.staging import Stage
 
 

@@ -18,7 +18,7 @@ from proxy.net.duplicates_redis import RedisStore
 from proxy.net.duplicates_sqlite import SqliteStore
 from proxy.net.log_formats import JsonLines
 from proxy.net.site import Site
-from proxy.ops.stores import close_duplicates, open_duplicates
+from proxy.ops.optional import close_duplicates, open_duplicates
 from tests.net.dialogue import policy
 from tests.redis_server import RedisServer, needs_redis, running_redis
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ops.notify import Notifier
+from proxy.ops.journal import Notifier
 
 
 def manager(address: str) -> socket.socket:

@@ -14,7 +14,7 @@ from proxy.core.metrics import Metrics
 from proxy.errors import ConfigError
 from proxy.net.http_server import Paths
 from proxy.net.site import Site
-from proxy.ops.stores import Stores
+from proxy.ops.optional import Stores
 
 PLAIN = (
     'listen = "127.0.0.1:0"\nupstream = "http://127.0.0.1:9"\nstate_dir = "state"\n[route.hook]\nallow = "127.0.0.1"\n'
