@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.delivery import TurnRule
@@ -19,6 +22,7 @@ from proxy.net import judge
 from proxy.net.judge import HeadJudge
 from proxy.net.planned import PlannedExchange
 from proxy.reasons import Reason
+from tests.examples import examples
 from tests.net.dialogue import OK, End, World, forged, policy, route, signed
 from tests.policies import APP
 
@@ -374,3 +378,67 @@ def test_an_upstream_that_says_it_is_busy_is_doubted() -> None:
     busy(world, sender)
     assert state.doubt.is_set()
     world.over(DELIVERED, DELIVERED)
+
+
+# -- any script at all, with plans and without
+
+SAYS = [b"", b"", b"", b"X-GitHub-Delivery: d1\r\n", b"Connection: close\r\n", b"X-Forwarded-For: 1.2.3.4\r\n"]
+ANSWERS = [
+    *(OK, OK, OK, OK[:-1], OK[:20], OK[20:], CHUNKED, BUSY, OK + b"more", b"junk", b"HTTP/1.1 200 OK\r\n\r\nxx"),
+    *(b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 103 Hints\r\n\r\n" + OK),
+    b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nok",
+]
+MOVES = ["say"] * 9 + ["answer"] * 6 + ["later", "vanish", "finish", "take", "reset", "reload", "drain", "abort"]
+
+
+def move(world: World, senders: list[End], chance: random.Random) -> None:
+    """One thing that happens; nothing, where it cannot."""
+    what, size = chance.choice(MOVES), chance.random()
+    one = chance.choice(senders)
+    app = world.upstreams[min(chance.randrange(4), len(world.upstreams) - 1)]
+    data = chance.choice([signed, signed, signed, forged])(b"{%d}" % (size * 4), extra=chance.choice(SAYS))
+    answer, cut = chance.choice(ANSWERS), chance.choice([len(data), len(data), int(size * len(data))])
+    stands = not (one.transport.closing or one.transport.lost)
+    if what == "say" and stands:
+        one.say(data[:cut], data[cut:]) if cut < len(data) else one >> data
+    elif what == "answer" and not (app.transport.closing or app.transport.lost):
+        app >> answer
+    elif what == "later":
+        world.later(chance.choice([0.5, 1.1, 5.0, 45.0]))
+    elif what in {"vanish", "finish"} and stands:
+        one.vanish() if what == "vanish" else one.finish()
+    elif what == "take":
+        chance.choice([one, app]).take(chance.choice([0, 3, None]))
+    elif what == "reset":
+        app.vanish()
+    elif what == "reload":
+        world.site.use(replace(world.site.policy, generation=world.site.policy.generation + 1))
+    elif what == "drain" and size < 0.3:
+        world.site.start_drain()
+    elif what == "abort" and size < 0.3:
+        for connection in list(world.site.connections):
+            connection.abort()
+    world.settle()
+
+
+@examples(40)
+@given(number=st.integers(0, 1 << 32), kind=st.sampled_from(sorted(KINDS)))
+def test_any_script_is_seen_as_it_is_without_plans(number: int, kind: str) -> None:
+    def play(world: World, sender: End) -> None:
+        chance = random.Random(number)
+        senders = [sender, world.sender("192.0.2.2"), world.sender("192.0.2.3", secure=True)]
+        for _ in range(chance.randint(3, 14)):
+            move(world, senders, chance)
+
+    def in_any_order() -> object:
+        # What happens to several in one moment has no order: deadlines are a set, and steps come in rounds.
+        heard, records, ends = seen(play, KINDS[kind])
+        told = sorted(records, key=lambda record: str(record["request_id"]))
+        return sorted(zip(heard, map(str, ends), strict=True)), told
+
+    by_plan = in_any_order()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge, "plan_of", lambda *_: None)
+        assert by_plan == in_any_order()
