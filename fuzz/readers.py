@@ -24,15 +24,14 @@ from proxy.core.content import ChunkedDecoder, ContentReader
 from proxy.core.exchange import Admit, decide
 from proxy.core.forwarding import Provenance, answer_head, upstream_head
 from proxy.core.handshakes import find_check
-from proxy.core.head_forms import HeadForms
 from proxy.core.ip_sets import FeedError, Shape, parse_query, read_document
 from proxy.core.payload import PayloadRule, Pointer, read_payload
-from proxy.core.plan import plan_of
 from proxy.core.policy import RouteTable
 from proxy.core.proxy_protocol import Header
 from proxy.core.proxy_protocol import parse as parse_proxy_header
 from proxy.core.pubkey import decode_public_key
 from proxy.core.record import read_traceparent
+from proxy.core.recurring import HeadForms, plan_of
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.response_head import read_response_head
 from proxy.core.schemes import PROVIDERS, decode_secret
@@ -395,7 +394,7 @@ def _lines(pieces: list[bytes]) -> list[list[str]]:
 PLANS = ("signing.mac.MacPlan", "signing.mac.PlainPlan", "signing.parsed.JwtPlan", "signing.parsed.DocumentPlan")
 READERS: dict[str, Row] = {
     "request_head": Row(request_head, (), ("core.request_head.read_request_head",)),
-    "head_forms": Row(head_forms, (), ("core.head_forms.HeadForms.read",)),
+    "head_forms": Row(head_forms, (), ("core.recurring.HeadForms.read",)),
     "response_head": Row(response_head, (), ("core.response_head.read_response_head",)),
     "target": Row(target, (), ("core.target.parse_target", "core.target.check_host")),
     "chunked": Row(chunked, (), ("core.content.ChunkedDecoder.feed", "core.content.ContentReader.feed")),
@@ -427,7 +426,7 @@ READERS: dict[str, Row] = {
         ),
     ),
     "decisions": Row(
-        decisions, (), ("core.exchange.decide", "core.handshakes.find_check", "core.plan.DeliveryPlan.begin")
+        decisions, (), ("core.exchange.decide", "core.handshakes.find_check", "core.recurring.DeliveryPlan.begin")
     ),
     "conversation": Row(converse, (), ("core.body.BodyGate.feed",)),
     "saved": Row(

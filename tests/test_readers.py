@@ -33,7 +33,7 @@ OTHERS = {
     "agent.keys.read_relay",  # a flag
     *("agent.talk.read_count", "net.log_sink.LogSink.open", "net.tcp_forward.PipeEnd.begin_with"),
     *("core.payload.Pointer.parse", "core.payload.Glob.parse"),  # the configuration's
-    "core.head_forms.HeadForm.read",  # one of those that ``HeadForms.read`` asks
+    "core.recurring.HeadForm.read",  # one of those that ``HeadForms.read`` asks
     "core.relay.Passage.begin",  # a head that we have written
 }
 PLACES = [

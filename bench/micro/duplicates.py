@@ -21,7 +21,7 @@ from pathlib import Path
 import uvloop
 
 from bench.micro.timing import few
-from proxy.core.duplicates import DuplicateRule, DuplicateTable, Keys, keys_of
+from proxy.core.delivery import DuplicateRule, DuplicateTable, Keys, keys_of
 from proxy.net.clock import Clock
 from proxy.net.duplicates import Duplicates, SharedStore, StoreError, Ticket
 from proxy.net.duplicates_redis import RedisStore

@@ -25,8 +25,7 @@ from proxy.config.secret_files import read_reference
 from proxy.config.settings import DuplicateSettings, QueueSettings, Settings
 from proxy.config.sizes import show_time
 from proxy.config.tree import Table
-from proxy.core.delivery import Deliver, DeliveryRule, RetryRule, TurnRule, failures_of
-from proxy.core.duplicates import DuplicateRule
+from proxy.core.delivery import Deliver, DeliveryRule, DuplicateRule, RetryRule, TurnRule, failures_of
 from proxy.core.payload import PayloadCondition, PayloadRule, Pointer
 from proxy.core.policy import SPARE_S, BodyMode, Endpoint, Limits, Route
 from proxy.core.schemes import ANSWER_S, Provider

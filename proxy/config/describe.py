@@ -14,8 +14,7 @@ from proxy.config.guards import algorithm, show_instant, token_place
 from proxy.config.schema import SECTIONS
 from proxy.config.settings import DuplicateSettings, ListUse, Loaded, Settings
 from proxy.config.sizes import show_rate, show_time
-from proxy.core.delivery import Deliver, DeliveryRule
-from proxy.core.duplicates import DuplicateRule
+from proxy.core.delivery import Deliver, DeliveryRule, DuplicateRule
 from proxy.core.payload import PayloadRule
 from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
 from proxy.core.signatures import SignatureCheck

@@ -18,9 +18,9 @@ from proxy.config.schema import FLAG_ROUTE, SECTIONS
 from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet
+from proxy.core.budget import RateRule
 from proxy.core.payload import PayloadCondition, PayloadRule, Pointer
 from proxy.core.policy import SPARE_S, BodyMode, Endpoint, Limits, Route
-from proxy.core.rate import RateRule
 from proxy.core.schemes import Provider
 from proxy.core.signatures import SignatureCheck
 from proxy.core.target import TOKEN_SEGMENT

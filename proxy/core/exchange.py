@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from proxy.core.addresses import AddressSet, Peer, client_address, forwarded_hops
+from proxy.core.budget import RateLimiter
 from proxy.core.handshakes import ANSWER, EndpointCheck, HandshakeAnswer, find_check, head_answer, refuse_check
 from proxy.core.payload import media_type
 from proxy.core.policy import Exposure, Policy, Route, RouteTable
-from proxy.core.rate import RateLimiter
 from proxy.core.setup_faults import DENIED, ROUTE_NOT_LISTED, UNTRUSTED_PROXY, SetupFault, local_fault
 from proxy.core.signatures import Verification
 from proxy.http1 import Framing, RequestHead

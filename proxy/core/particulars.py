@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from proxy.core.body import BodyGate
-from proxy.core.duplicates import DuplicateRule, Keys, keys_of
+from proxy.core.delivery import DuplicateRule, Keys, keys_of
 from proxy.core.exchange import Admit, Reject, event_of
 from proxy.core.forwarding import Provenance, upstream_head
 from proxy.core.handshakes import ANSWER, MAX_BODY_BYTES, HandshakeAnswer, body_answer

@@ -12,11 +12,10 @@ from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
 from proxy.core.addresses import AddressSet, Peer
-from proxy.core.delivery import DeliveryRule, TurnRule
-from proxy.core.duplicates import DuplicateRule
+from proxy.core.budget import RateRule
+from proxy.core.delivery import DeliveryRule, DuplicateRule, TurnRule
 from proxy.core.metrics import Traits
 from proxy.core.payload import PayloadRule
-from proxy.core.rate import RateRule
 from proxy.core.schemes import find
 from proxy.core.schemes.provider import Handshake
 from proxy.core.signatures import SignatureCheck

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 from proxy.core.body import NO_BODY, BodyGate, Spill, gate_of
 from proxy.core.causes import MAX_BODY_BYTES
-from proxy.core.duplicates import NO_KEYS, Keys
+from proxy.core.delivery import NO_KEYS, Keys
 from proxy.core.exchange import Admit, Reject
 from proxy.core.forwarding import answer_head
 from proxy.core.handshakes import HandshakeAnswer

@@ -15,7 +15,7 @@ from dataclasses import KW_ONLY, InitVar, dataclass, field
 from typing import Any
 
 from proxy.core.addresses import Peer
-from proxy.core.head_forms import RequestStream
+from proxy.core.recurring import RequestStream
 from proxy.core.relay import CUT, GO_ON, OURS, RELAYING, Relay
 from proxy.core.states import CLIENT_MOVES, ClientState
 from proxy.errors import ProtocolError

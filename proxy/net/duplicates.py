@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum
 from typing import Protocol
 
-from proxy.core.duplicates import Claim, DuplicateRule, DuplicateTable, Found, Keys, recorded
+from proxy.core.delivery import Claim, DuplicateRule, DuplicateTable, Found, Keys, recorded
 from proxy.net.clock import NEVER, Clock
 from proxy.reasons import Reason
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
-from proxy.core.duplicates import NEW, Claim, Found, Keys
+from proxy.core.delivery import NEW, Claim, Found, Keys
 from proxy.net.duplicates import CALL_S, SharedStore, StoreError
 
 MAX_CONNECTIONS = 32

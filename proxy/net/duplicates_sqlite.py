@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from proxy.core.duplicates import NEW, Claim, Found, Keys
+from proxy.core.delivery import NEW, Claim, Found, Keys
 from proxy.net.duplicates import CALL_S, SharedStore, StoreError
 
 T = TypeVar("T")

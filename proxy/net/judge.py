@@ -11,12 +11,11 @@ from __future__ import annotations
 from proxy.core.addresses import Peer
 from proxy.core.exchange import Admit, Reject, decide, lets_in
 from proxy.core.forwarding import clean_request_id
-from proxy.core.head_forms import RequestStream
 from proxy.core.keeping import KeepingRelay
 from proxy.core.particulars import Arrival, note_decision
-from proxy.core.plan import DeliveryPlan, plan_of
 from proxy.core.policy import Policy, Route
 from proxy.core.record import ExchangeRecord
+from proxy.core.recurring import DeliveryPlan, RequestStream, plan_of
 from proxy.core.relay import Relay
 from proxy.core.setup_faults import plain_fault
 from proxy.errors import ProtocolError

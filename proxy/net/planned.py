@@ -18,8 +18,8 @@ from typing import ClassVar
 from proxy.core.addresses import Peer
 from proxy.core.forwarding import answer_head
 from proxy.core.particulars import Arrival
-from proxy.core.plan import DeliveryPlan, KnownVerdict
 from proxy.core.record import ExchangeRecord
+from proxy.core.recurring import DeliveryPlan, KnownVerdict
 from proxy.core.relay import CHUNKED, CLOSE, DELIVERED, DONE, EOF, GO_ON, Relay
 from proxy.core.signatures import Verification
 from proxy.core.states import Then

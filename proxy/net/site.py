@@ -12,16 +12,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 from proxy.core.addresses import Peer
-from proxy.core.budget import BufferBudget, Party
+from proxy.core.budget import BufferBudget, Party, RateLimiter
 from proxy.core.handshakes import HandshakeAnswer
-from proxy.core.head_forms import HeadForms
 from proxy.core.keeping import KeepingRelay
 from proxy.core.metric_families import STARTED
 from proxy.core.metrics import Metrics
 from proxy.core.particulars import Arrival
 from proxy.core.policy import Policy, Route
-from proxy.core.rate import RateLimiter
 from proxy.core.record import ExchangeRecord
+from proxy.core.recurring import HeadForms
 from proxy.core.relay import Relay
 from proxy.core.request_head import HeadLimits
 from proxy.core.setup_faults import SetupFault

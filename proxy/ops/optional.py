@@ -20,7 +20,7 @@ from proxy.config.guarded_files import judge_place
 from proxy.config.host import how_to_add, worker_count
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import DuplicateSettings, Loaded
-from proxy.core.duplicates import Keys
+from proxy.core.delivery import Keys
 from proxy.core.metric_families import CERTIFICATE_EXPIRY, RELAY_REACHED
 from proxy.core.metrics import Metrics
 from proxy.core.policy import Endpoint

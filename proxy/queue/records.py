@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-from proxy.core.duplicates import KEY_BYTES
+from proxy.core.delivery import KEY_BYTES
 from proxy.net.spill import SharedSpill, SpillFile
 from proxy.values import frozen
 

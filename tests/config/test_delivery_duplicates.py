@@ -7,7 +7,7 @@ from importlib.machinery import PathFinder
 import pytest
 
 from proxy.config.describe import describe
-from proxy.core.duplicates import DuplicateRule
+from proxy.core.delivery import DuplicateRule
 from proxy.core.policy import BodyMode, Route
 from tests.config.loading import ENDS, GITHUB, Workplace
 

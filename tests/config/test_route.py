@@ -9,8 +9,8 @@ from proxy.config.problems import rule_of
 from proxy.config.route import LEAST_BURST, USUAL_METHODS
 from proxy.config.schema import SECTIONS
 from proxy.core.addresses import Peer
+from proxy.core.budget import RateRule
 from proxy.core.policy import BodyMode, Endpoint, UpstreamTls
-from proxy.core.rate import RateRule
 from proxy.core.target import PathMap
 from proxy.core.tokens import TokenKind
 from tests.config.loading import ALLOW, ENDS, FLAG_ENDS, GITHUB, Workplace, route

@@ -31,7 +31,7 @@ import pytest
 
 from proxy.core.addresses import Peer
 from proxy.core.body import WITHHELD_BYTES
-from proxy.core.duplicates import DuplicateRule
+from proxy.core.delivery import DuplicateRule
 from proxy.core.exchange import Admit
 from proxy.core.particulars import Arrival
 from proxy.core.payload import PayloadRule, Selection

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from proxy.core.duplicates import KEY_BYTES, NEW, Claim, DuplicateRule, DuplicateTable, Found, Keys, keys_of, recorded
+from proxy.core.delivery import KEY_BYTES, NEW, Claim, DuplicateRule, DuplicateTable, Found, Keys, keys_of, recorded
 
 RULE = DuplicateRule(remembers=True, window_s=100.0, patience_s=9.0, hold_s=92.0)
 ID, MARK, OTHER_ID, OTHER_MARK = (bytes([n]) * KEY_BYTES for n in range(4))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.duplicates import DuplicateRule, Keys, keys_of
+from proxy.core.delivery import DuplicateRule, Keys, keys_of
 from proxy.core.exchange import Admit, Reject
 from proxy.core.handshakes import EndpointCheck
 from proxy.core.particulars import delivery_keys, note_decision, verified_value

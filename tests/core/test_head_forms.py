@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core import head_forms as module
-from proxy.core.head_forms import MAX_FORM_BYTES, MAX_FORMS, PATIENCE, HeadForms
+from proxy.core import recurring as module
+from proxy.core.recurring import MAX_FORM_BYTES, MAX_FORMS, PATIENCE, HeadForms
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.head_forms import HeadForms, RequestStream
+from proxy.core.recurring import HeadForms, RequestStream
 from proxy.core.request_head import HeadLimits
 from proxy.errors import ProtocolError
 

@@ -10,15 +10,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from proxy.core.addresses import AddressSet, Peer
-from proxy.core.delivery import DeliveryRule, TurnRule
-from proxy.core.duplicates import DuplicateRule
+from proxy.core.budget import RateRule
+from proxy.core.delivery import DeliveryRule, DuplicateRule, TurnRule
 from proxy.core.exchange import Admit, decide
 from proxy.core.particulars import Arrival, head_to_upstream, note_decision
 from proxy.core.payload import PayloadRule, Pointer
-from proxy.core.plan import DeliveryPlan, KnownVerdict, plan_of
 from proxy.core.policy import Exposure, Policy, Route
-from proxy.core.rate import RateRule
 from proxy.core.record import ExchangeRecord
+from proxy.core.recurring import DeliveryPlan, KnownVerdict, plan_of
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import PROVIDERS
 from proxy.core.signatures import Verification

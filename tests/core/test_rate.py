@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.rate import RateLimiter, RateRule
+from proxy.core.budget import RateLimiter, RateRule
 
 RULE = RateRule(per_s=20.0, burst=4)
 NOW = 1_780_000_000.0

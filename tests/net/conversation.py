@@ -13,8 +13,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from proxy.core.delivery import TurnRule
-from proxy.core.duplicates import Claim, DuplicateRule, DuplicateTable, Found, Keys
+from proxy.core.delivery import Claim, DuplicateRule, DuplicateTable, Found, Keys, TurnRule
 from proxy.core.policy import BodyMode, Endpoint, Route
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.http1 import CONTINUE

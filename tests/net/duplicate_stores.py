@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from proxy.core.duplicates import DuplicateRule, DuplicateTable, Found, Keys, keys_of
+from proxy.core.delivery import DuplicateRule, DuplicateTable, Found, Keys, keys_of
 from proxy.net.clock import Clock
 from proxy.net.duplicates import Duplicates, SharedStore, Ticket
 from proxy.reasons import Reason

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from proxy.core.addresses import AddressSet
+from proxy.core.budget import RateRule
 from proxy.core.policy import BodyMode
-from proxy.core.rate import RateRule
 from proxy.core.relay import Relay
 from proxy.http1 import Piece
 from proxy.net.leaving import LINGER_BYTES

@@ -20,10 +20,10 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from proxy.core.addresses import Peer
-from proxy.core.duplicates import Found, keys_of
+from proxy.core.delivery import Found, keys_of
 from proxy.core.exchange import Admit, decide
-from proxy.core.plan import plan_of
 from proxy.core.record import ExchangeRecord
+from proxy.core.recurring import plan_of
 from proxy.core.request_head import read_request_head
 from proxy.errors import ProtocolError
 from proxy.reasons import Reason

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.addresses import AddressSet
-from proxy.core.delivery import TurnRule
-from proxy.core.duplicates import DuplicateRule
+from proxy.core.delivery import DuplicateRule, TurnRule
 from proxy.core.policy import BodyMode
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.reasons import Reason

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.duplicates import NEW, Claim, Found, Keys
+from proxy.core.delivery import NEW, Claim, Found, Keys
 from proxy.net import duplicates
 from proxy.net.duplicates import Duplicates, StoreError
 from proxy.reasons import Reason

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 
-from proxy.core.duplicates import Found
+from proxy.core.delivery import Found
 from proxy.net import duplicates_redis
 from proxy.net.duplicates import SharedStore, StoreError
 from proxy.net.duplicates_redis import RedisStore

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given, settings
 
-from proxy.core.duplicates import Found
+from proxy.core.delivery import Found
 from proxy.net import duplicates_sqlite
 from proxy.net.duplicates import SharedStore, StoreError
 from proxy.net.duplicates_sqlite import SqliteStore
@@ -130,7 +130,7 @@ def test_it_is_bounded(run: Run[None], tmp_path: Path, monkeypatch: pytest.Monke
 
 CHILD = """
 import asyncio, sys, time
-from proxy.core.duplicates import Found
+from proxy.core.delivery import Found
 from proxy.net.duplicates_sqlite import SqliteStore
 from tests.net.duplicate_stores import keys
 

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.exchange import Admit
-from proxy.core.head_forms import RequestStream
+from proxy.core.recurring import RequestStream
 from proxy.core.relay import Relay
 from proxy.core.states import RequestState, Then
 from proxy.errors import ProtocolError

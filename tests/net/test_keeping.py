@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.delivery import Deliver, DeliveryRule
-from proxy.core.duplicates import DuplicateRule
+from proxy.core.delivery import Deliver, DeliveryRule, DuplicateRule
 from proxy.core.keeping import KeepingRelay
 from proxy.core.policy import BodyMode, Endpoint, Route
 from proxy.net.keeping import Exchange, KeepingExchange, exchange_for

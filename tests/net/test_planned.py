@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.addresses import AddressSet, Peer
-from proxy.core.delivery import TurnRule
-from proxy.core.duplicates import DuplicateRule
+from proxy.core.delivery import DuplicateRule, TurnRule
 from proxy.core.payload import PayloadRule, Pointer
 from proxy.core.record import ExchangeRecord
 from proxy.core.signing.mac import MacVerification
