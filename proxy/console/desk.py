@@ -24,8 +24,8 @@ from proxy.config.settings import ConsoleSettings
 from proxy.console.capture import Capture, Viewer
 from proxy.console.kept import Json, KeptExchange, detail, evidence_of, searched, summary
 from proxy.core.search import Query, SearchError, parse_query
-from proxy.net.apart import SWITCH_S
 from proxy.net.http_server import JSON, TEXT, Answer, Paths, Request
+from proxy.net.large_bodies import SWITCH_S
 from proxy.net.private import ANSWER_S, GoneError, PrivateEnd, PrivateError, ask, find, stream
 from proxy.net.site import Site
 

@@ -21,7 +21,7 @@ from proxy.config.settings import ConsoleSettings
 from proxy.console.kept import Json, KeptExchange, detail, searched, sentence
 from proxy.console.masking import Maskings
 from proxy.core.search import Query
-from proxy.net.apart import SWITCH_S
+from proxy.net.large_bodies import SWITCH_S
 
 #: What waits for the thread; then what comes is not written.
 MAX_WAITING = 2000

@@ -17,12 +17,12 @@ from proxy.core.proxy_protocol import header_for
 from proxy.core.relay import AWAITING, CLAIM, DIAL, JUDGE, KEPT, OUTCOME, RECEIVING, RELAYING, SENDING, Relay
 from proxy.errors import ProtocolError
 from proxy.http1 import CONTINUE, Piece, RequestHead, ResponseHead
+from proxy.net.clock import Ready
 from proxy.net.duplicates import Ticket
 from proxy.net.flow import LARGE_READ_BYTES, Pause, Reading, Writing
 from proxy.net.incoming import IncomingBody
 from proxy.net.pool import RETRY_S, Dial
 from proxy.net.site import Site
-from proxy.net.turn import Ready
 from proxy.net.upstream import UpstreamConnection
 from proxy.reasons import Reason
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 
 from proxy.core.budget import Reservation
 from proxy.core.relay import Relay
-from proxy.net.apart import Job, Verdict
+from proxy.net.clock import Ready
 from proxy.net.flow import BUFFER, LARGE_BUFFER, LARGE_READ_BYTES, Pause, Reading
+from proxy.net.large_bodies import Job, SpillFile, Verdict
 from proxy.net.site import Site
-from proxy.net.spill import SpillFile
-from proxy.net.turn import Ready
 
 #: How long an exchange waits for its share of the buffer budget, or for a thread, before it is answered 503.
 BUDGET_WAIT_S = 15.0

@@ -23,8 +23,8 @@ from proxy.net.duplicates import Ticket
 from proxy.net.exchange import Exchange
 from proxy.net.flow import Pause
 from proxy.net.incoming import IncomingBody
+from proxy.net.large_bodies import SpillFile
 from proxy.net.site import Site
-from proxy.net.spill import SpillFile
 from proxy.net.turnstile import Turnstile
 from proxy.reasons import Ended, Reason
 

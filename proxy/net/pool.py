@@ -20,10 +20,9 @@ from typing import Any, Protocol
 from proxy.core.policy import Endpoint
 from proxy.core.proxy_protocol import LOCAL
 from proxy.errors import ConfigError
-from proxy.net.clock import NEVER, Clock
+from proxy.net.clock import NEVER, Clock, Turn
 from proxy.net.endpoints import Endpoints
 from proxy.net.tls import upstream_context
-from proxy.net.turn import Turn
 from proxy.net.upstream import CLOSED, Owner, UpstreamConnection
 from proxy.reasons import Reason
 

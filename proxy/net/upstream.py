@@ -20,10 +20,9 @@ from proxy.core.response_head import idle_limit_s, read_response_head
 from proxy.core.states import UPSTREAM_MOVES, UpstreamState
 from proxy.errors import ProtocolError
 from proxy.http1 import Framing, Piece, ResponseHead
-from proxy.net.clock import NEVER
+from proxy.net.clock import NEVER, STAGED_BYTES, Turn
 from proxy.net.flow import unsent, write
 from proxy.net.sockets import abort
-from proxy.net.turn import STAGED_BYTES, Turn
 from proxy.reasons import Reason
 
 #: Interim answers before the final one (threats R5).

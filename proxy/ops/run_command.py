@@ -20,8 +20,8 @@ from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Dials, Loaded, Settings, identity_of
 from proxy.core.policy import Policy
 from proxy.errors import ConfigError, HookwardError
-from proxy.net.apart import SWITCH_S
 from proxy.net.clock import Clock
+from proxy.net.large_bodies import SWITCH_S
 from proxy.ops.admin import import_console
 from proxy.ops.journal import Notifier, log, open_journal, take_over_standard_error
 from proxy.ops.optional import import_queue, import_store

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from proxy.net.spill import PIECE_BYTES
+from proxy.net.large_bodies import PIECE_BYTES
 from proxy.queue.layout import CHECKPOINT_PAGES
 from proxy.queue.records import Parcel, QueueError
 

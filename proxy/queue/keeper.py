@@ -20,8 +20,8 @@ from proxy.core.delivery import Deliver
 from proxy.core.keeping import KeepingRelay
 from proxy.core.metrics import Metrics
 from proxy.core.policy import Route
+from proxy.net.large_bodies import SharedSpill, SpillFile
 from proxy.net.site import DeliveryQueue, Site
-from proxy.net.spill import SharedSpill, SpillFile
 from proxy.queue.courier import Courier, count_lanes
 from proxy.queue.lane import PROBING, Lane
 from proxy.queue.opening import OpenStore, open_store

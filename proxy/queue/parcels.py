@@ -24,8 +24,8 @@ from proxy.core.payload import Payload, Pointer, read_payload
 from proxy.core.policy import Route
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.http1 import RequestHead, utc_text
+from proxy.net.large_bodies import SharedSpill, SpillFile
 from proxy.net.site import Site
-from proxy.net.spill import SharedSpill, SpillFile
 from proxy.queue.records import Parcel
 
 #: What is larger is not read: it would hold the loop.

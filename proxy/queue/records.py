@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from proxy.core.delivery import KEY_BYTES
-from proxy.net.spill import SharedSpill, SpillFile
+from proxy.net.large_bodies import SharedSpill, SpillFile
 from proxy.values import frozen
 
 #: Bodies up to this size are stored with the record: one sync for all. Larger ones have a place of their own.

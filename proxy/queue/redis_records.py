@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
-from proxy.net.spill import SpillFile, SpillSpace
+from proxy.net.large_bodies import SpillFile, SpillSpace
 from proxy.queue.records import INLINE_BYTES, Condition, Kept, LaneCount, Parcel, QueueError, Taken, Try, split_keys
 
 #: The version of all this. A newer one is refused.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from proxy.core.budget import Party
-from proxy.net.apart import MAX_RUNNING, SWITCH_S, Apart, Job
+from proxy.net.large_bodies import MAX_RUNNING, SWITCH_S, Apart, Job
 from tests.net.dialogue import FakeLoop, StagedThreads
 
 

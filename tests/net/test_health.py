@@ -8,10 +8,9 @@ import contextlib
 import pytest
 
 from proxy.core.policy import Endpoint, HealthCheck
-from proxy.net.clock import Clock
+from proxy.net.clock import Clock, Turn
 from proxy.net.health import HealthChecks
 from proxy.net.pool import Dial, UpstreamPool
-from proxy.net.turn import Turn
 from proxy.net.upstream import UpstreamConnection
 from tests.net.accepting import until
 

@@ -10,7 +10,7 @@ from proxy.core.recurring import RequestStream
 from proxy.core.relay import Relay
 from proxy.core.states import RequestState, Then
 from proxy.errors import ProtocolError
-from proxy.net.judge import HeadJudge
+from proxy.net.heads import HeadJudge
 from proxy.reasons import Reason
 from tests.net.dialogue import World, signed
 

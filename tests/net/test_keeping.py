@@ -12,7 +12,7 @@ from proxy.core.delivery import Deliver, DeliveryRule, DuplicateRule
 from proxy.core.keeping import KeepingRelay
 from proxy.core.policy import BodyMode, Endpoint, Route
 from proxy.net.keeping import Exchange, KeepingExchange, exchange_for
-from proxy.net.spill import SpillFile
+from proxy.net.large_bodies import SpillFile
 from proxy.reasons import Reason
 from tests.net.dialogue import OK, World, forged, request, route, signed
 from tests.net.test_exchange import ANSWERED

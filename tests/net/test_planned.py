@@ -17,9 +17,8 @@ from proxy.core.delivery import DuplicateRule, TurnRule
 from proxy.core.payload import PayloadRule, Pointer
 from proxy.core.record import ExchangeRecord
 from proxy.core.signing.mac import MacVerification
-from proxy.net import judge
-from proxy.net.judge import HeadJudge
-from proxy.net.planned import PlannedExchange
+from proxy.net import heads
+from proxy.net.heads import HeadJudge, PlannedExchange
 from proxy.reasons import Reason
 from tests.examples import examples
 from tests.net.dialogue import OK, End, World, forged, policy, route, signed
@@ -251,7 +250,7 @@ def test_all_see_what_they_see_without_plans(
     assert any(followed) or play is in_pieces
     assert not begun or "duplicates" not in kind
     followed.clear()
-    monkeypatch.setattr(judge, "plan_of", lambda *_: None)
+    monkeypatch.setattr(heads, "plan_of", lambda *_: None)
     plain = seen(play, kind)
     assert not any(followed)
     assert by_plan == plain
@@ -439,5 +438,5 @@ def test_any_script_is_seen_as_it_is_without_plans(number: int, kind: str) -> No
 
     by_plan = in_any_order()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judge, "plan_of", lambda *_: None)
+        patch.setattr(heads, "plan_of", lambda *_: None)
         assert by_plan == in_any_order()

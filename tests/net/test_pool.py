@@ -13,10 +13,9 @@ import pytest
 from proxy.core.policy import Endpoint, UpstreamTls
 from proxy.core.proxy_protocol import LOCAL
 from proxy.net import pool as pool_module
-from proxy.net.clock import NEVER, Clock
+from proxy.net.clock import NEVER, Clock, Turn
 from proxy.net.endpoints import EJECT_FIRST_S, EJECT_MOST_S
 from proxy.net.pool import Dial, UpstreamPool
-from proxy.net.turn import Turn
 from proxy.net.upstream import CLOSED, IDLE, UpstreamConnection
 from tests.net.accepting import until
 

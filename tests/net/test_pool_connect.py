@@ -13,9 +13,8 @@ import pytest
 
 from proxy.core.policy import Endpoint, UpstreamTls
 from proxy.errors import ConfigError
-from proxy.net.clock import Clock
+from proxy.net.clock import Clock, Turn
 from proxy.net.pool import UpstreamPool, connect
-from proxy.net.turn import Turn
 
 #: A connection to what listens, on the loop of the product, and the threads of the process after it.
 THREADS = """if True:
@@ -24,7 +23,7 @@ THREADS = """if True:
     from proxy.net.clock import Clock
     from proxy.net.pool import connect
     from proxy.net.pool import UpstreamPool
-    from proxy.net.turn import Turn
+    from proxy.net.clock import Turn
 
     async def main():
         loop = asyncio.get_running_loop()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.budget import Party
-from proxy.net.spill import PIECE_BYTES, SpillFile, SpillSpace
+from proxy.net.large_bodies import PIECE_BYTES, SpillFile, SpillSpace
 
 
 @given(st.lists(st.binary(min_size=1, max_size=5000), max_size=20))
@@ -173,7 +173,7 @@ def test_where_no_file_is_nameless_it_loses_its_name_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: bool
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("proxy.net.spill._NAMELESS", os.O_RDWR)  # of a folder: refused, as by other file systems
+    monkeypatch.setattr("proxy.net.large_bodies._NAMELESS", os.O_RDWR)  # of a folder: refused, as by other file systems
     spill = SpillFile(SpillSpace(1 << 30), str(tmp_path) if folder else None)
     spill.write(b"secret")
     assert list(tmp_path.iterdir()) == []
@@ -185,7 +185,7 @@ def test_where_no_file_is_nameless_it_loses_its_name_at_once(
 
 
 def test_where_no_folder_takes_a_file_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.net.spill._FOLDERS", ("/nowhere/at/all",))
+    monkeypatch.setattr("proxy.net.large_bodies._FOLDERS", ("/nowhere/at/all",))
     for name in ("TMPDIR", "TEMP", "TMP"):
         monkeypatch.delenv(name, raising=False)
     spill = SpillFile(SpillSpace(1 << 30))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from proxy.net.client import ClientConnection
+from proxy.net.clock import STAGED_BYTES, Turn
 from proxy.net.exchange import Exchange
-from proxy.net.turn import STAGED_BYTES, Turn
 from proxy.net.upstream import UpstreamConnection
 from proxy.reasons import Reason
 from tests.net.dialogue import OK, FakeLoop, World, forged, signed

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.http1 import CONTINUE, ResponseHead
-from proxy.net.turn import Turn
+from proxy.net.clock import Turn
 from proxy.net.upstream import CLOSED, IDLE, MAX_INTERIM, UpstreamConnection
 from proxy.reasons import Reason
 from tests.net.dialogue import HIGH, OK, End, FakeSocket, World

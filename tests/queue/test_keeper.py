@@ -19,7 +19,7 @@ from proxy.core.particulars import Arrival
 from proxy.core.payload import Pointer
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import read_request_head
-from proxy.net.spill import SpillFile, SpillSpace
+from proxy.net.large_bodies import SpillFile, SpillSpace
 from proxy.queue import keeper
 from proxy.queue.keeper import Copier, DeliveryKeeper, measure_commits, measure_lanes
 from proxy.queue.records import Choice, CommitStatistics, LaneCount, QueueError, QueueFullError
