@@ -17,7 +17,7 @@ import kubernetes_validate
 import pytest
 
 import proxy
-from proxy.config.sizes import parse_size, parse_time
+from proxy.config.notation import parse_size, parse_time
 from tests.kustomized import FOLDER, Manifest, of_kind, rendered
 
 #: The first with the `sleep` of preStop, and the newest whose schemas are known.

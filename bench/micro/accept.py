@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import uvloop
 
 from bench.micro.timing import few
-from proxy.config.endpoints import read_listen
+from proxy.config.notation import read_listen
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Limits, Policy, ServerLimits
 from proxy.net.admission import ConnectionSlots

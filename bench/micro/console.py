@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 from bench.micro.exchange import ROUNDS, SECRET, Crowd, Log
-from proxy.config.endpoints import ListenAddress
 from proxy.config.load import load
+from proxy.config.notation import ListenAddress
 from proxy.config.settings import ConsoleSettings
 from proxy.console.capture import Capture, Viewer
 from proxy.core.metrics import Metrics

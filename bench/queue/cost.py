@@ -49,9 +49,7 @@ secrets = ["file:{folder}/secret"]
 deliver = "queue"
 """
 #: A hookward whose deliveries each have a transaction, and so a sync, of their own.
-ALONE = (
-    "import proxy.queue.group_commit as g; g.MAX_BATCH = 1; from proxy.ops.cli import main; raise SystemExit(main())"
-)
+ALONE = "import proxy.queue.database as g; g.MAX_BATCH = 1; from proxy.ops.cli import main; raise SystemExit(main())"
 KINDS = ("direct", "beside", "queue", "alone")
 
 

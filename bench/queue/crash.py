@@ -32,7 +32,7 @@ from time import monotonic, sleep
 from bench.load.delivery import SECRET
 from bench.load.process import family, free_port
 from bench.queue.checker import Findings, judge
-from proxy.queue.layout import VERSION
+from proxy.queue.database import VERSION
 
 START_S = 30.0
 #: So long at most until all is delivered that waits at the end.
@@ -66,7 +66,8 @@ ROUTES = {
 
 #: A hookward whose database takes its log in with nearly every transaction.
 OFTEN = (
-    "import proxy.queue.layout as l; l.CHECKPOINT_PAGES = 20; from proxy.ops.cli import main; raise SystemExit(main())"
+    "import proxy.queue.database as d; d.CHECKPOINT_PAGES = 20; "
+    "from proxy.ops.cli import main; raise SystemExit(main())"
 )
 #: What makes a store of today one of the version before.
 BACK = ("ALTER TABLE tries DROP COLUMN upstream", "PRAGMA user_version = 1")

@@ -17,12 +17,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, summarize_address_ra
 from itertools import chain, islice
 from typing import Protocol, TypeVar
 
-from proxy.config.endpoints import ListenAddress
 from proxy.config.guarded_files import beside
+from proxy.config.notation import ListenAddress, count
 from proxy.config.problems import Problems, suggestion
 from proxy.config.secret_files import read_bounded
 from proxy.config.settings import ListUse, TcpSettings
-from proxy.config.sizes import count
 from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Route

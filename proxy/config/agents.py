@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from proxy.config.admission import AllowReader, callers
-from proxy.config.endpoints import prepare_names
 from proxy.config.guarded_files import beside
+from proxy.config.notation import prepare_names
 from proxy.config.problems import suggestion
 from proxy.config.secret_files import kept_mode, read_reference
 from proxy.config.settings import AgentRule, AgentSettings, Dials, Loaded

@@ -15,15 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.machinery import PathFinder
 
-from proxy.config.endpoints import UpstreamAddress, prepare_names
 from proxy.config.ends import read_copy_place
 from proxy.config.guarded_files import beside
 from proxy.config.guards import GuardReader, Guards
 from proxy.config.host import how_to_add
 from proxy.config.kinds import STORE_FORM, is_redis_url
+from proxy.config.notation import UpstreamAddress, prepare_names, show_time
 from proxy.config.secret_files import read_reference
 from proxy.config.settings import DuplicateSettings, QueueSettings, Settings
-from proxy.config.sizes import show_time
 from proxy.config.tree import Table
 from proxy.core.delivery import Deliver, DeliveryRule, DuplicateRule, RetryRule, TurnRule, failures_of
 from proxy.core.payload import PayloadCondition, PayloadRule, Pointer

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from proxy.config.admission import addresses, only, senders
-from proxy.config.endpoints import ListenAddress
 from proxy.config.guards import algorithm, show_instant, token_place
+from proxy.config.notation import ListenAddress, show_rate, show_time
 from proxy.config.schema import SECTIONS
 from proxy.config.settings import DuplicateSettings, ListUse, Loaded, Settings
-from proxy.config.sizes import show_rate, show_time
 from proxy.core.delivery import Deliver, DeliveryRule, DuplicateRule
 from proxy.core.payload import PayloadRule
 from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from proxy.config.admission import AllowReader
-from proxy.config.endpoints import ListenAddress, UpstreamAddress, is_loopback
 from proxy.config.kinds import HEALTH, UPSTREAM
+from proxy.config.notation import ListenAddress, UpstreamAddress, is_loopback
 from proxy.config.secret_files import key_notes
 from proxy.config.settings import ConsoleSettings, Settings, TcpSettings, TlsFiles
 from proxy.config.tree import Table

@@ -10,7 +10,7 @@ from typing import Any
 
 from proxy.config import kinds
 from proxy.config.kinds import SIZE, STORE_URL, TIME, Kind, choice
-from proxy.config.sizes import show_size, show_time
+from proxy.config.notation import show_size, show_time
 from proxy.core.payload import Glob, PayloadCondition, Pointer, Wanted
 from proxy.core.signing.scheme import Encoding, TimeFormat
 from proxy.errors import Mistake

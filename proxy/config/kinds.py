@@ -14,9 +14,9 @@ from ipaddress import ip_address
 from typing import Any, TypeGuard
 from urllib.parse import parse_qs, urlsplit
 
-from proxy.config import endpoints
+from proxy.config import notation
+from proxy.config.notation import RATE_FORM, SIZE_FORM, TIME_FORM, parse_rate, parse_size, parse_time
 from proxy.config.problems import suggestion
-from proxy.config.sizes import RATE_FORM, SIZE_FORM, TIME_FORM, parse_rate, parse_size, parse_time
 from proxy.core.delivery import failures_of
 from proxy.core.target import parse_target
 from proxy.errors import Mistake, ProtocolError
@@ -172,7 +172,7 @@ def read_place(value: object) -> bytes:
         raw = text.encode("ascii")
         parse_target(b"POST", raw, b"localhost")
     except (UnicodeEncodeError, ProtocolError):
-        raise Mistake("no request with this path is ever admitted", endpoints.PATH_FORM) from None
+        raise Mistake("no request with this path is ever admitted", notation.PATH_FORM) from None
     return raw
 
 
@@ -289,22 +289,22 @@ TIME = Kind("time", TIME_FORM, parse_time)
 RATE = Kind("rate", RATE_FORM, parse_rate)
 TEXT = Kind("text", "write it in quotes", _text)
 CLIENT_NAME = Kind("name in a certificate", 'write "ci.example.com", an address, an email or a URI', _text)
-NAME = Kind("name", endpoints.NAME_FORM, _only(_matches(endpoints.NAME.pattern), "is not a name"))
+NAME = Kind("name", notation.NAME_FORM, _only(_matches(notation.NAME.pattern), "is not a name"))
 WORKERS = Kind(
     'number or "auto"',
     'write a number or "auto"',
     _only(lambda value: is_whole(value) and 1 <= value <= 1024, "is neither a number from 1 to 1024 nor auto", "auto"),
     _count_from_text,
 )
-LISTEN = Kind("listening address", endpoints.LISTEN_FORM, endpoints.read_listen)
+LISTEN = Kind("listening address", notation.LISTEN_FORM, notation.read_listen)
 UPSTREAM = Kind(
     "upstream",
     'write "http://127.0.0.1:8000" or { url = "http://127.0.0.1:8000", weight = 2 }',
-    endpoints.read_upstream,
+    notation.read_upstream,
 )
-UPSTREAM_URL = Kind("upstream", endpoints.UPSTREAM_FORM, endpoints.read_upstream)
-TCP_UPSTREAM = Kind("host and port", endpoints.UPSTREAM_FORM, endpoints.read_tcp_upstream)
-TCP_PAIR = Kind("LISTEN=UPSTREAM", endpoints.TCP_FORM, endpoints.read_tcp_pair)
+UPSTREAM_URL = Kind("upstream", notation.UPSTREAM_FORM, notation.read_upstream)
+TCP_UPSTREAM = Kind("host and port", notation.UPSTREAM_FORM, notation.read_tcp_upstream)
+TCP_PAIR = Kind("LISTEN=UPSTREAM", notation.TCP_FORM, notation.read_tcp_pair)
 FILE = Kind("path", 'write "/etc/hookward/NAME"', _file)
 FILE_OR_NONE = Kind('path, or ""', 'write "/var/lib/hookward/NAME"', _or_file(""))
 ACCESS_LOG = Kind('path, "-" or "off"', 'write a path, "-" or "off"', _or_file("-", "off"))

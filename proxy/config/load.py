@@ -22,10 +22,10 @@ from pathlib import Path as FilePath
 from proxy.config import kinds
 from proxy.config.agents import of_agent
 from proxy.config.build import Build
-from proxy.config.endpoints import ListenAddress
 from proxy.config.flags import CONFIG_VARIABLE, FLAGS, Words, environment_tree, flag_tree, take_file, unknown_variables
 from proxy.config.guarded_files import beside, folder_of
 from proxy.config.kinds import STORE_URL
+from proxy.config.notation import ListenAddress
 from proxy.config.parse import parse_text
 from proxy.config.problems import Problems
 from proxy.config.schema import FLAG_ROUTE

@@ -15,9 +15,9 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import field
 
-from proxy.config.endpoints import NAME, NAME_FORM
 from proxy.config.keys import Key, Section
 from proxy.config.kinds import TABLE, read_within
+from proxy.config.notation import NAME, NAME_FORM
 from proxy.config.problems import Problems, nearest
 from proxy.config.schema import SECTIONS
 from proxy.config.tree import Entry, Table

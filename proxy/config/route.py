@@ -14,8 +14,8 @@ from proxy.config.admission import AllowReader
 from proxy.config.delivery import body_without_signature, kept_body, read_delivery, read_rule, read_turns, with_copies
 from proxy.config.ends import read_base, read_upstreams
 from proxy.config.guards import GuardReader, Guards, read_handshake
+from proxy.config.notation import show_size, show_time
 from proxy.config.schema import FLAG_ROUTE, SECTIONS
-from proxy.config.sizes import show_size, show_time
 from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet
 from proxy.core.budget import RateRule

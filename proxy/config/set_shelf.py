@@ -27,9 +27,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from proxy.config.admission import admission_of, admitted_by, reserved_for
-from proxy.config.endpoints import is_loopback
 from proxy.config.guarded_files import make_folder, reach, replace_file
 from proxy.config.guards import slug_of
+from proxy.config.notation import is_loopback
 from proxy.config.problems import Problems
 from proxy.config.secret_files import read_bounded
 from proxy.config.settings import Feed, IpSet, Loaded

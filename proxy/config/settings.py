@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 
-from proxy.config.endpoints import ListenAddress
 from proxy.config.host import Identity, identity
+from proxy.config.notation import ListenAddress
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.ip_sets import Shape
 from proxy.core.policy import Endpoint, Policy

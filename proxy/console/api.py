@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from proxy.config.sizes import parse_time
+from proxy.config.notation import parse_time
 from proxy.console.access import OPENAPI, Visitor
 from proxy.console.desk import Crew, TooManyViewersError
 from proxy.console.history import merge

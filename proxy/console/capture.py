@@ -13,8 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 from proxy.config.settings import ConsoleSettings
-from proxy.console.kept import OVERHEAD_BYTES, KeptExchange
-from proxy.console.masking import Maskings
+from proxy.console.kept import OVERHEAD_BYTES, KeptExchange, Maskings
 from proxy.console.store import DeliveryFile
 from proxy.core.addresses import Peer
 from proxy.core.keeping import KeepingRelay

@@ -19,7 +19,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
-from proxy.config.endpoints import ListenAddress
+from proxy.config.notation import ListenAddress
 from proxy.config.settings import ConsoleSettings
 from proxy.console.capture import Capture, Viewer
 from proxy.console.kept import Json, KeptExchange, detail, evidence_of, searched, summary

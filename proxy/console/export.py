@@ -16,8 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from proxy.config.guarded_files import make_folder, write_private
-from proxy.console.kept import Json, KeptExchange, content, shown_target
-from proxy.console.masking import Masking
+from proxy.console.kept import Json, KeptExchange, Masking, content, shown_target
 from proxy.http1 import Framing, RequestHead, ResponseHead, utc_text, write_request_head
 
 #: A word that begins with none of a program's own signs, and is ASCII that can be read.

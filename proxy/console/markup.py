@@ -91,7 +91,7 @@ def facts(pairs: Iterable[tuple[str, Child]]) -> Markup:
     return tag("dl", ((tag("dt", name), tag("dd", told)) for name, told in pairs), class_="facts")
 
 
-# -- Instants and counts as people read them; sizes and durations are said by ``config.sizes``.
+# -- Instants and counts as people read them; sizes and durations are said by ``config.notation``.
 
 
 def clock(at: float) -> str:

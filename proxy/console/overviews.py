@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from proxy.config.sizes import about_size, about_time, took
+from proxy.config.notation import about_size, about_time, took
 from proxy.console.history import GOOD_WORDS, POINTS, STEP_S
 from proxy.console.markup import Markup, button, clock, counted, day, facts, link, page, part, problem, row, table, tag
 

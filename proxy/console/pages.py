@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from proxy.config.sizes import about_size, took
+from proxy.config.notation import about_size, took
 from proxy.console import overviews
 from proxy.console.access import Visitor
 from proxy.console.api import Api, ApiProblem, Place

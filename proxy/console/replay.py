@@ -21,8 +21,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from proxy.console.capture import Capture, Viewer
-from proxy.console.kept import Json, KeptExchange, peer_of, shown_target
-from proxy.console.masking import Masking
+from proxy.console.kept import Json, KeptExchange, Masking, peer_of, shown_target
 from proxy.core.addresses import Peer
 from proxy.core.exchange import Admit, forwarded_target
 from proxy.core.forwarding import Provenance, upstream_head

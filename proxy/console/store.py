@@ -18,8 +18,7 @@ from contextlib import closing, suppress
 
 from proxy.config.guarded_files import judge_place, open_for_writing
 from proxy.config.settings import ConsoleSettings
-from proxy.console.kept import Json, KeptExchange, detail, searched, sentence
-from proxy.console.masking import Maskings
+from proxy.console.kept import Json, KeptExchange, Maskings, detail, searched, sentence
 from proxy.core.search import Query
 from proxy.net.large_bodies import SWITCH_S
 

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 import h11
 
 import proxy
-from proxy.config.endpoints import is_loopback, prepare_names
+from proxy.config.notation import is_loopback, prepare_names
 from proxy.core.ip_sets import FeedError
 from proxy.values import frozen
 

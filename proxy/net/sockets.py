@@ -25,8 +25,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from proxy.config.endpoints import MAX_SOCKET_PATH, ListenAddress
 from proxy.config.guarded_files import Spot, reach
+from proxy.config.notation import MAX_SOCKET_PATH, ListenAddress
 from proxy.errors import HookwardError
 from proxy.values import frozen
 

@@ -14,8 +14,8 @@ import proxy
 from proxy.config.admission import callers, only, senders
 from proxy.config.guards import token_place
 from proxy.config.host import PYTHON_VERSION, Paint
+from proxy.config.notation import count
 from proxy.config.settings import Settings
-from proxy.config.sizes import count
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.net.certificate import certificate_notes, read_served, sentence
 from proxy.net.clock import Clock

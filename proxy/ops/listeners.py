@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from proxy.config.admission import callers
-from proxy.config.endpoints import ListenAddress
+from proxy.config.notation import ListenAddress
 from proxy.config.settings import Loaded, TcpSettings
 from proxy.core.addresses import Peer
 from proxy.net.admission import ConnectionSlots

@@ -29,9 +29,9 @@ import subprocess
 from collections import deque
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
-from proxy.config.endpoints import ListenAddress, read_listen
 from proxy.config.guarded_files import give_away
 from proxy.config.host import Identity
+from proxy.config.notation import ListenAddress, read_listen
 from proxy.config.settings import Settings, identity_of
 from proxy.errors import ConfigError, Mistake
 from proxy.net.sockets import BoundSocket, NotPermittedError, listen_all

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from proxy.net.large_bodies import PIECE_BYTES
-from proxy.queue.layout import CHECKPOINT_PAGES
+from proxy.queue.database import CHECKPOINT_PAGES
 from proxy.queue.records import Parcel, QueueError
 
 DATABASE = "queue.sqlite3"

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from proxy.config.host import visible
+from proxy.config.notation import about_size, about_time
 from proxy.config.problems import Note
-from proxy.config.sizes import about_size, about_time
 from proxy.core.policy import Policy
 from proxy.core.record import agent_of
 from proxy.queue.records import Condition, Kept, LaneCount, Try

@@ -1,6 +1,6 @@
 """The store of one host: a folder with a database and the large bodies. All processes of the host may have it open.
 
-Each process writes through a thread of its own (``queue.group_commit``) and reads through another, so that nothing
+Each process writes through a thread of its own (``queue.database``) and reads through another, so that nothing
 waits for the disk on a loop. Of a database error nothing is guessed: the caller is told that it did not happen.
 """
 
@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
-from proxy.queue import layout as sql
+from proxy.queue import database as sql
 from proxy.queue import sqlite_work as work
+from proxy.queue.database import GroupCommit, open_database
 from proxy.queue.folder import QueueFolder, Reserve, ReservedBytes
-from proxy.queue.group_commit import GroupCommit
-from proxy.queue.layout import open_database, open_to_read
 from proxy.queue.records import (
     INLINE_BYTES,
     Choice,
@@ -37,6 +37,16 @@ T = TypeVar("T")
 
 #: Threads that write large bodies; each waits for the disk.
 BODY_THREADS = 2
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Another connection, which changes nothing. Raises QueueError."""
+    try:
+        database = sqlite3.connect(path, timeout=sql.BUSY_S, isolation_level=None, check_same_thread=False)
+        database.execute("PRAGMA query_only = ON")
+    except sqlite3.Error as error:
+        raise QueueError(f"{path}: {error}") from None
+    return database
 
 
 class QueueFile(QueueStore):

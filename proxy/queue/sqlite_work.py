@@ -9,9 +9,9 @@ from functools import partial
 from json.encoder import encode_basestring_ascii as quote
 from typing import Any, NamedTuple
 
-from proxy.queue import layout as sql
+from proxy.queue import database as sql
+from proxy.queue.database import BatchLedger
 from proxy.queue.folder import QueueFolder, Reserve, ReservedBytes
-from proxy.queue.group_commit import BatchLedger
 from proxy.queue.records import (
     INLINE_BYTES,
     Choice,

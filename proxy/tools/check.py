@@ -22,11 +22,11 @@ from proxy.config.describe import describe
 from proxy.config.flags import CONFIG_VARIABLE, Words, take_file
 from proxy.config.host import ExitCode, Identity, environment, worker_count
 from proxy.config.load import load_namespace, load_on_host
+from proxy.config.notation import count
 from proxy.config.parsers import RunParser, add_run_flags
 from proxy.config.problems import RULES, audible, rule_of, unknown_rules
 from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Fixture, Loaded, identity_of
-from proxy.config.sizes import count
 from proxy.core.walk import Trip, Walk, walk
 from proxy.errors import ConfigError, FlagError, Problem
 from proxy.net.certificate import Served, certificate_notes, read_served

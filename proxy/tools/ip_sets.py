@@ -19,11 +19,11 @@ from proxy.config.flags import CONFIG_VARIABLE
 from proxy.config.guards import slug_of
 from proxy.config.host import ExitCode, Paint, environment
 from proxy.config.load import load_sets
+from proxy.config.notation import show_time
 from proxy.config.parsers import Parser
 from proxy.config.problems import suggestion
 from proxy.config.set_shelf import ALIASES, Copy, SetShelf, confirm_stored, write_stored
 from proxy.config.settings import Feed
-from proxy.config.sizes import show_time
 from proxy.core.ip_sets import FeedError
 from proxy.http1 import utc_day, utc_text
 from proxy.net.clock import Clock

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from proxy.config.admission import callers
-from proxy.config.endpoints import is_loopback
+from proxy.config.notation import is_loopback, show_time
 from proxy.config.problems import Note, audible, nearest
 from proxy.config.settings import Loaded, Settings
-from proxy.config.sizes import show_time
 from proxy.core.addresses import AddressSet
 from proxy.core.causes.of_secret import api_key
 from proxy.core.policy import Exposure, Policy, Route

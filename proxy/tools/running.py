@@ -19,8 +19,8 @@ from urllib.parse import quote, urlencode
 
 from proxy.config.host import ExitCode, failed, visible
 from proxy.config.load import load_sets
+from proxy.config.notation import about_time
 from proxy.config.parsers import Parser
-from proxy.config.sizes import about_time
 from proxy.errors import FlagError, HookwardError
 from proxy.net.clock import Clock
 from proxy.net.private import GoneError, PrivateEnd, PrivateError, ask, ask_all, find, folders, stream

@@ -22,8 +22,8 @@ from types import FrameType
 from typing import Any, Self
 
 from proxy.config.host import ExitCode, Paint, failed, how_to_add, visible
+from proxy.config.notation import took
 from proxy.config.parsers import SearchParser
-from proxy.config.sizes import took
 from proxy.console.history import Totals, quantile, totals
 from proxy.core.metrics import merge, read_snapshot
 from proxy.errors import FlagError

@@ -26,7 +26,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import DataTable, Footer, Input, Static
 
 from proxy.config.host import ExitCode, failed, visible
-from proxy.config.sizes import took
+from proxy.config.notation import took
 from proxy.errors import HookwardError
 from proxy.net.log_formats import clock_text
 from proxy.tools.running import AskedConsole, Running

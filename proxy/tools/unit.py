@@ -25,11 +25,11 @@ from pathlib import Path
 
 import proxy
 from proxy.config import kinds
-from proxy.config.endpoints import ListenAddress
 from proxy.config.flags import FLAGS
 from proxy.config.guarded_files import make_folder, open_for_writing
 from proxy.config.host import ExitCode, command_line, worker_count
 from proxy.config.load import Outline, credential_name, load_outline, parse_flags
+from proxy.config.notation import ListenAddress
 from proxy.config.parsers import Parser, RunParser
 from proxy.errors import FlagError, Problem
 from proxy.tools.units import MADE, OLDEST, Needs, literal, service_unit, socket_unit

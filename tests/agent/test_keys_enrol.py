@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.agent.keys import guess_address, read_relay
-from proxy.config.endpoints import read_listen
+from proxy.config.notation import read_listen
 from proxy.errors import FlagError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.admission import peers
-from proxy.config.endpoints import read_listen
+from proxy.config.notation import read_listen
 from proxy.config.problems import rule_of
 from proxy.core.addresses import Peer
 from tests.config.loading import Workplace

@@ -4,7 +4,7 @@ import pytest
 
 from proxy.config.admission import addresses, only, senders
 from proxy.config.guards import algorithm, token_place
-from proxy.config.sizes import count
+from proxy.config.notation import count
 from proxy.core.addresses import AddressSet
 from proxy.core.schemes import PROVIDERS
 from proxy.core.tokens import TokenKind

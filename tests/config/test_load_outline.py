@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.endpoints import ListenAddress
 from proxy.config.load import Outline, load_outline, parse_flags
+from proxy.config.notation import ListenAddress
 from proxy.errors import ConfigError, FlagError
 
 TOML = """

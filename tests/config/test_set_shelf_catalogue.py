@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from proxy.config.endpoints import is_loopback
 from proxy.config.guards import slug_of
+from proxy.config.notation import is_loopback
 from proxy.config.set_shelf import ALIASES, FEEDS, check_url, feed_of, read_snapshot
 from proxy.config.settings import IpSet
 from proxy.core.schemes import PROVIDERS

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.endpoints import ListenAddress
+from proxy.config.notation import ListenAddress
 from proxy.config.settings import ConsoleSettings
 from proxy.console.access import ACT, READ, SESSION_S, Access, Visitor
 from proxy.net.http_server import Answer, Caller, Request

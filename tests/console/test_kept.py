@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.console.kept import detail, evidence_of, form_of, searched, sentence, summary
-from proxy.console.masking import Masking
+from proxy.console.kept import Masking, detail, evidence_of, form_of, searched, sentence, summary
 from proxy.core.search import parse_query
 from proxy.reasons import Reason
 from tests.console.kept import NOW, keep, post, signed_route

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.console.kept import KeptExchange
-from proxy.console.masking import Masking
+from proxy.console.kept import KeptExchange, Masking
 from proxy.console.replay import ReplayOrder, difference, outcome, read_order, route_of
 from proxy.core.signing.signer import sign_anew
 from proxy.core.tokens import TokenKind

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.endpoints import ListenAddress
+from proxy.config.notation import ListenAddress
 from proxy.config.settings import ConsoleSettings
 from proxy.console import access, capture, desk, export
 from proxy.console.access import KEY_BYTES, session_key

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.endpoints import ListenAddress
+from proxy.config.notation import ListenAddress
 from proxy.config.settings import ConsoleSettings
 from proxy.console import store
-from proxy.console.masking import Maskings
+from proxy.console.kept import Maskings
 from proxy.console.store import DeliveryFile, StoreFailedError
 from proxy.core.search import parse_query
 from tests.console.asking import delivery, token

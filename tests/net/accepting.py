@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from proxy.config.endpoints import read_listen
+from proxy.config.notation import read_listen
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.policy import Policy
 from proxy.net.admission import ConnectionSlots

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.endpoints import ListenAddress, read_listen
+from proxy.config.notation import ListenAddress, read_listen
 from proxy.net.sockets import Holder, holder_of
 
 

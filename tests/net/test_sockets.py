@@ -9,7 +9,7 @@ import stat
 
 import pytest
 
-from proxy.config.endpoints import ListenAddress, read_listen
+from proxy.config.notation import ListenAddress, read_listen
 from proxy.net import sockets
 from proxy.net.sockets import AddressInUseError, ListenError, NoSuchSocketError, NotPermittedError, listen_all
 

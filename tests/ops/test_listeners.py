@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.endpoints import ListenAddress
+from proxy.config.notation import ListenAddress
 from proxy.net.sockets import AddressInUseError
 from proxy.ops.listeners import Listeners, ListenerSpec
 from proxy.ops.places import SocketStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from proxy.config.endpoints import ListenAddress
+from proxy.config.notation import ListenAddress
 from proxy.net.http_server import Answer, HttpServer
 from proxy.ops.listeners import OwnListeners
 from proxy.ops.optional import Certificates

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.endpoints import ListenAddress
 from proxy.config.load import load
+from proxy.config.notation import ListenAddress
 from proxy.net.sockets import AddressInUseError, NoSuchSocketError
 from proxy.ops.places import ADMIN, WEBHOOKS, ListenPlace, SocketStore, places_of, shown, tcp
 

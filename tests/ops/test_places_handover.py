@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.endpoints import ListenAddress
+from proxy.config.notation import ListenAddress
 from proxy.errors import ConfigError
 from proxy.ops.places import HANDOVER_VARIABLE, WEBHOOKS, ListenPlace, NewProcess, SocketStore, receive
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.queue import layout as sql
-from proxy.queue.group_commit import BatchLedger
+from proxy.queue import database as sql
+from proxy.queue.database import BatchLedger
 from proxy.queue.records import Choice, Condition, QueueError, QueueFullError
 from proxy.queue.sqlite_store import QueueFile
 from proxy.queue.sqlite_work import MOST_NUMBERS, SIZES, Insertion, Room, insert_together, many

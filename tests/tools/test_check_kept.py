@@ -7,7 +7,7 @@ from pathlib import Path
 
 from proxy.config.load import load
 from proxy.config.problems import rule_of
-from proxy.queue.layout import open_database
+from proxy.queue.database import open_database
 from proxy.tools.check import kept_notes
 
 CONFIG = """

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.sizes import (
+from proxy.config.notation import (
     about_size,
     about_time,
     parse_rate,

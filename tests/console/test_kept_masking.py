@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.console.masking import Masking, Maskings, masked
+from proxy.console.kept import Masking, Maskings, masked
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from tests import policies
 from tests.console.kept import SECRET, head_of, post, signed_route, token_route

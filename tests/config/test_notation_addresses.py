@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.endpoints import (
+from proxy.config.notation import (
     ListenAddress,
     UpstreamAddress,
     read_listen,
@@ -179,6 +179,6 @@ def test_junk_raises_mistakes_only(read: Callable[[object], object], written: ob
     ],
 )
 def test_what_encodes_names_is_loaded_where_there_is_one(upstream: str, loads: bool) -> None:
-    code = "import sys; from proxy.config.endpoints import *; read_upstream(sys.argv[1]); print(*sys.modules)"
+    code = "import sys; from proxy.config.notation import *; read_upstream(sys.argv[1]); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, upstream], capture_output=True, text=True, check=True)
     assert ("encodings.idna" in done.stdout.split()) == loads

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.queue import layout as sql
-from proxy.queue.layout import STEPS, VERSION, open_database, open_to_read
+from proxy.queue import database as sql
+from proxy.queue.database import STEPS, VERSION, open_database
 from proxy.queue.records import QueueError
+from proxy.queue.sqlite_store import open_to_read
 
 NEXT = (*STEPS, ("ALTER TABLE deliveries ADD COLUMN colour TEXT NOT NULL DEFAULT 'blue'",))
 BROKEN = (*NEXT, ("CREATE TABLE more (x)", "SELECT nothing FROM nowhere"))
@@ -47,7 +48,7 @@ def test_an_older_one_is_migrated_and_kept(path: Path) -> None:
 
 def test_workers_that_start_together_make_one_copy(path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from proxy.queue.layout import STEPS, open_database;"
+        "import sys; from pathlib import Path; from proxy.queue.database import STEPS, open_database;"
         "sys.stdin.read(1); open_database(Path(sys.argv[1]), steps=(*STEPS, ('CREATE TABLE more (x)',))).close()"
     )
     command = [sys.executable, "-c", code, str(path)]

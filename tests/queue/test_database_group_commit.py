@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from proxy.queue import group_commit
-from proxy.queue.group_commit import BatchLedger, GroupCommit
+from proxy.queue import database as writing
+from proxy.queue.database import BatchLedger, GroupCommit
 from proxy.queue.records import QueueError
 
 
@@ -167,8 +167,8 @@ def test_what_has_waited_for_the_last_sync_waits_for_no_others(tmp_path: Path, m
     def now() -> float:
         return 0.0 if threading.current_thread() is threading.main_thread() else 100.0
 
-    monkeypatch.setattr(group_commit, "time", SimpleNamespace(monotonic=now))
-    monkeypatch.setattr(group_commit, "GATHER_S", 60.0)
+    monkeypatch.setattr(writing, "time", SimpleNamespace(monotonic=now))
+    monkeypatch.setattr(writing, "GATHER_S", 60.0)
 
     async def check(thread: GroupCommit, database: Database) -> None:
         async with asyncio.timeout(20):
