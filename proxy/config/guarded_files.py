@@ -106,11 +106,8 @@ class _PathWalk:
         self._certain &= _is_certain(os.fstat(self.folder))
         if name in {"", "."} and self._parts:
             return True
-        try:
-            found = os.open(name or ".", _LOOK, dir_fd=self.folder)
-        except FileNotFoundError:
-            if self._parts:
-                raise
+        found = self._open(name or ".")
+        if found is None:
             return False
         mode = os.fstat(found).st_mode
         if stat.S_ISLNK(mode) and (self._parts or not self._to_link):
@@ -122,6 +119,15 @@ class _PathWalk:
         if not stat.S_ISDIR(mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         return True
+
+    def _open(self, name: str) -> int | None:
+        """One part of the path; None where the last one is not there."""
+        try:
+            return os.open(name, _LOOK, dir_fd=self.folder)
+        except FileNotFoundError:
+            if self._parts:
+                raise
+            return None
 
     def _follow(self, link: int) -> bool:
         self._links += 1

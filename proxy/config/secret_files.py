@@ -87,16 +87,21 @@ def may_be_shown(reference: str, base: str = "") -> bool:
     prefix, _, name = reference.partition(":")
     if prefix != "file":
         return _NAMED.fullmatch(name) is not None and len(name) <= 64
-    path, first = Path(base, name), name.lstrip("/").partition("/")[0]
     try:
-        begins = Path("/" if name.startswith("/") else base, first).is_dir()
-        around = begins and path.parent.is_dir() is path.parent.exists()
-        worded = _FILE_NAME.fullmatch(path.name if name.startswith("/") else name) or _PLAIN_PATH.fullmatch(name)
-        return path.is_symlink() or path.exists() or around or worded is not None
+        return _leads_to_a_file(name, base)
     except PermissionError:  # a folder that is there, and that this user may not look into
         return True
     except (ValueError, OSError):  # a NUL, or far too long for a name
         return False
+
+
+def _leads_to_a_file(name: str, base: str) -> bool:
+    """Whether there is such a file or its folder, or ``name`` is written as one. Raises OSError, ValueError."""
+    path, first = Path(base, name), name.lstrip("/").partition("/")[0]
+    begins = Path("/" if name.startswith("/") else base, first).is_dir()
+    around = begins and path.parent.is_dir() is path.parent.exists()
+    worded = _FILE_NAME.fullmatch(path.name if name.startswith("/") else name) or _PLAIN_PATH.fullmatch(name)
+    return path.is_symlink() or path.exists() or around or worded is not None
 
 
 def read_bounded(path: str, limit: int, *, any_link: bool = False) -> tuple[bytes, os.stat_result]:

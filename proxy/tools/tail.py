@@ -257,8 +257,8 @@ async def follow_file(path: str, query: Query, *, last: int) -> AsyncGenerator[E
         yield event
     while True:
         now = _look(path)
-        if now is not None and ((now.st_dev, now.st_ino) != (at.st_dev, at.st_ino) or now.st_size < position):
-            at, position = now, 0  # it was rotated, or cut
+        if now is not None and _begins_anew(now, at, position):
+            at, position = now, 0
         elif now is not None and now.st_size > position:
             found: deque[Event] = deque()
             with _open(path) as file:
@@ -268,6 +268,11 @@ async def follow_file(path: str, query: Query, *, last: int) -> AsyncGenerator[E
             for event in found:
                 yield event
         await asyncio.sleep(FILE_LOOK_S)
+
+
+def _begins_anew(now: os.stat_result, at: os.stat_result, position: int) -> bool:
+    """Whether the log was rotated, or cut, since it was read to ``position``."""
+    return (now.st_dev, now.st_ino) != (at.st_dev, at.st_ino) or now.st_size < position
 
 
 async def _of_input(query: Query) -> AsyncGenerator[Event, None]:
