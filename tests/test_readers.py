@@ -31,7 +31,7 @@ GIVEN = re.compile(r"\b(?:bytes|Piece|str|RequestHead|Case)\b")
 OTHERS = {
     "agent.keys.KeyShelf.open_code",  # a name that was read already
     "agent.keys.read_relay",  # a flag
-    *("agent.talk.read_count", "net.log_sink.LogSink.open", "net.tcp_forward.PipeEnd.begin_with"),
+    *("agent.talk.read_count", "net.access_log.LogSink.open", "net.tcp_forward.PipeEnd.begin_with"),
     *("core.payload.Pointer.parse", "core.payload.Glob.parse"),  # the configuration's
     "core.recurring.HeadForm.read",  # one of those that ``HeadForms.read`` asks
     "core.relay.Passage.begin",  # a head that we have written

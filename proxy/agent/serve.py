@@ -27,7 +27,7 @@ from proxy.core.policy import Endpoint, Exposure, HealthCheck
 from proxy.errors import ConfigError, Mistake
 from proxy.net.admission import ConnectionSlots
 from proxy.net.client import ClientConnection
-from proxy.net.health import ask
+from proxy.net.endpoints import ask
 from proxy.net.site import Site
 
 log = logging.getLogger(__name__)

@@ -19,13 +19,13 @@ from proxy.core.policy import SPARE_S, Route
 from proxy.core.relay import DIALING, RECEIVING, STORING, Relay
 from proxy.core.schemes import ANSWER_S
 from proxy.http1 import ResponseHead
+from proxy.net.admission import Turnstile
 from proxy.net.duplicates import Ticket
 from proxy.net.exchange import Exchange
 from proxy.net.flow import Pause
 from proxy.net.incoming import IncomingBody
 from proxy.net.large_bodies import SpillFile
 from proxy.net.site import Site
-from proxy.net.turnstile import Turnstile
 from proxy.reasons import Ended, Reason
 
 __all__ = ["Exchange", "KeepingExchange", "PacedExchange", "Storing", "exchange_for"]

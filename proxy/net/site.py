@@ -25,11 +25,11 @@ from proxy.core.relay import Relay
 from proxy.core.request_head import HeadLimits
 from proxy.core.setup_faults import SetupFault
 from proxy.http1 import Refusal, RequestHead, build_refusal
+from proxy.net.admission import Turnstiles
 from proxy.net.clock import NEVER, Clock, Turn, Watched
 from proxy.net.duplicates import Duplicates
 from proxy.net.large_bodies import MAX_RUNNING, Apart, SpillFile, SpillSpace
 from proxy.net.pool import UpstreamPool
-from proxy.net.turnstile import Turnstiles
 from proxy.reasons import Reason
 
 #: The values of ``Retry-After``, in seconds. To come back sooner than the first would help neither side.

@@ -34,7 +34,7 @@ from typing import TextIO
 
 from proxy.config.host import RELOAD_VARIABLE, ExitCode, how_to_install, visible
 from proxy.errors import ConfigError, FlagError, Problem
-from proxy.net.log_sink import whole_lines
+from proxy.net.access_log import whole_lines
 from proxy.net.sockets import ListenError
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}

@@ -24,15 +24,13 @@ from proxy.config.settings import Loaded, Settings
 from proxy.core.metric_families import JOURNAL_DROPPED, LOG_WITHHELD
 from proxy.core.metrics import Metrics, Snapshot, render, render_open_metrics
 from proxy.errors import ConfigError
-from proxy.net.access_log import AccessLog
+from proxy.net.access_log import AccessLog, LogSink
 from proxy.net.admission import ConnectionSlots
+from proxy.net.causes import Diagnoser, FaultDigest
 from proxy.net.clock import NEVER
-from proxy.net.diagnose import Diagnoser
-from proxy.net.fault_digest import FaultDigest
-from proxy.net.health import HealthChecks
+from proxy.net.endpoints import HealthChecks
 from proxy.net.listener import Listener
 from proxy.net.log_formats import formatter
-from proxy.net.log_sink import LogSink
 from proxy.net.site import Site
 from proxy.net.tls import load_certificates
 from proxy.ops import status

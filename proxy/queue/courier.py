@@ -22,9 +22,9 @@ from functools import partial
 from proxy.core.delivery import DeliveryRule
 from proxy.core.metric_families import QUEUE_ATTEMPTS
 from proxy.core.policy import Policy, Route
+from proxy.net.admission import Turnstile
 from proxy.net.clock import Clock
 from proxy.net.site import Site
-from proxy.net.turnstile import Turnstile
 from proxy.queue.attempt import Attempt, record_of
 from proxy.queue.lane import Lane, LaneTurns
 from proxy.queue.records import Condition, Counted, LaneCount, QueueError, QueueStore, Settlement, Taken

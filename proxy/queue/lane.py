@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from proxy.core.delivery import DELIVERED, SERVER_ERRORS, AttemptOutcome, DeliveryRule, Pace
 from proxy.core.states import Moves
-from proxy.net.turnstile import Turnstile
+from proxy.net.admission import Turnstile
 from proxy.queue.records import Condition, LaneCount, Settlement, Taken, Try
 from proxy.values import IdentityEnum
 

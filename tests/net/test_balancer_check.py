@@ -8,9 +8,9 @@ import pytest
 
 from proxy.core.addresses import Peer
 from proxy.core.setup_faults import NO_CLIENT
-from proxy.net import proxy_peek as module
+from proxy.net import listener as module
 from proxy.net.admission import ConnectionSlots
-from proxy.net.proxy_peek import CHECK_HEAD_BYTES, BalancerCheck
+from proxy.net.listener import CHECK_HEAD_BYTES, BalancerCheck
 from tests.net.accepting import dial, listening, receive, send, until
 
 

@@ -16,9 +16,9 @@ from proxy.core.policy import BodyMode, Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.relay import Relay
 from proxy.core.setup_faults import SetupFault
-from proxy.net import diagnose as module
+from proxy.net import causes as module
+from proxy.net.causes import BURST, BURST_OF_ALL, INTERVAL_OF_ALL_S, INTERVAL_S, MAX_WAITING, Diagnoser
 from proxy.net.clock import Clock
-from proxy.net.diagnose import BURST, BURST_OF_ALL, INTERVAL_OF_ALL_S, INTERVAL_S, MAX_WAITING, Diagnoser
 from proxy.reasons import Reason
 from tests.faults import KEY, github, refused, route
 from tests.net.dialogue import LIMITS as DIALOGUE_LIMITS

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.setup_faults import SetupFault
-from proxy.net.fault_digest import MAX_ADDRESSES, MAX_FAULTS, OTHERS, FaultDigest
+from proxy.net.causes import MAX_ADDRESSES, MAX_FAULTS, OTHERS, FaultDigest
 
 
 class Clockwork:

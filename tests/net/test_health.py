@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.policy import Endpoint, HealthCheck
 from proxy.net.clock import Clock, Turn
-from proxy.net.health import HealthChecks
+from proxy.net.endpoints import HealthChecks
 from proxy.net.pool import Dial, UpstreamPool
 from proxy.net.upstream import UpstreamConnection
 from tests.net.accepting import until

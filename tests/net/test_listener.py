@@ -309,7 +309,7 @@ async def test_abandon_at_any_moment(run, tls, secure, proxied):
         started = Started(policy, tls=tls if secure else None, proxy_protocol=proxied)
         with dial(started.address) as client:
             client.send(V1 if proxied else b"hello")
-            started.listener._acceptor._on_readable()
+            started.listener._on_readable()
             for _ in range(turns):
                 await asyncio.sleep(0)
             await started.listener.abandon()

@@ -27,8 +27,8 @@ from proxy.core.metrics import Metrics
 from proxy.core.policy import BodyMode, Endpoint
 from proxy.net.access_log import AccessLog
 from proxy.net.admission import ConnectionSlots
+from proxy.net.causes import Diagnoser
 from proxy.net.client import ClientConnection
-from proxy.net.diagnose import Diagnoser
 from proxy.net.listener import Listener
 from proxy.net.log_formats import JsonLines
 from proxy.net.site import Site

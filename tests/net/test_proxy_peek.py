@@ -10,7 +10,7 @@ import pytest
 
 from proxy.core.addresses import Peer
 from proxy.errors import ProtocolError
-from proxy.net.proxy_peek import says_more, take_header
+from proxy.net.listener import says_more, take_header
 from tests.net.accepting import until
 
 V1 = b"PROXY TCP4 192.0.2.7 198.51.100.1 4000 443\r\n"

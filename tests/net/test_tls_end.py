@@ -12,7 +12,7 @@ import trustme
 
 from proxy.net import tls_end as module
 from proxy.net.admission import ConnectionSlots
-from proxy.net.fault_digest import FaultDigest
+from proxy.net.causes import FaultDigest
 from proxy.net.listener import Listener
 from proxy.net.tls import KeyPair, TlsContexts
 from proxy.net.tls_end import LINGER_BYTES, fault_of, say_end

@@ -8,8 +8,8 @@ import pytest
 
 from proxy.core.delivery import TurnRule
 from proxy.core.policy import Policy
+from proxy.net.admission import Turnstile, Turnstiles
 from proxy.net.clock import Clock
-from proxy.net.turnstile import Turnstile, Turnstiles
 from tests.net.dialogue import FakeLoop, policy, route
 
 ROOM = 100

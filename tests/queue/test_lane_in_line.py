@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from proxy.core.delivery import Deliver, TurnRule
+from proxy.net.admission import Turnstile
 from proxy.net.clock import Clock
-from proxy.net.turnstile import Turnstile
 from proxy.queue.lane import LaneTurns
 from tests import policies
 from tests.net.dialogue import FakeLoop
