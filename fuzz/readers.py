@@ -406,7 +406,7 @@ READERS: dict[str, Row] = {
         (),
         (
             *(f"core.{plan}.begin" for plan in PLANS),
-            *("core.signatures.SignatureCheck.begin", "core.signatures.Plan.begin", "core.pubkey.DigestPlan.begin"),
+            *("core.signing.SignatureCheck.begin", "core.signing.Plan.begin", "core.pubkey.DigestPlan.begin"),
             *("core.signing.evidence.EvidenceReader.read", "core.signing.evidence.EvidenceReader.parse"),
             *("core.signing.evidence.EvidenceReader.read_bare", "core.signing.evidence.read_listing"),
             "core.causes.diagnose",

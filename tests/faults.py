@@ -19,7 +19,7 @@ from proxy.core.causes import HYPOTHESES
 from proxy.core.causes.trial import Case
 from proxy.core.policy import Route
 from proxy.core.schemes import decode_secret, find
-from proxy.core.signatures import Scheme, SignatureCheck
+from proxy.core.signing import Scheme, SignatureCheck
 from proxy.core.signing.scheme import Encoding, Timestamp
 from proxy.core.signing.signer import sign
 from proxy.core.tokens import Secret, TokenCheck, TokenKind

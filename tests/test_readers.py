@@ -34,7 +34,7 @@ OTHERS = {
     *("agent.talk.read_count", "net.access_log.LogSink.open", "net.tcp_forward.PipeEnd.begin_with"),
     *("core.payload.Pointer.parse", "core.payload.Glob.parse"),  # the configuration's
     "core.recurring.HeadForm.read",  # one of those that ``HeadForms.read`` asks
-    "core.relay.Passage.begin",  # a head that we have written
+    "core.content.Passage.begin",  # a head that we have written
 }
 PLACES = [
     *(ROOT / "proxy" / "core").rglob("*.py"),

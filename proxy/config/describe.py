@@ -16,7 +16,7 @@ from proxy.config.settings import DuplicateSettings, ListUse, Loaded, Settings
 from proxy.core.delivery import Deliver, DeliveryRule, DuplicateRule
 from proxy.core.payload import PayloadRule
 from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
-from proxy.core.signatures import SignatureCheck
+from proxy.core.signing import SignatureCheck
 from proxy.core.target import PathMap
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 

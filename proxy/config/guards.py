@@ -14,7 +14,7 @@ from proxy.config.problems import suggestion
 from proxy.config.tree import Table
 from proxy.core.schemes import PROVIDERS, Provider, TokenSpec, decode_secret, find
 from proxy.core.schemes.provider import Form
-from proxy.core.signatures import NeedsPackageError, SignatureCheck
+from proxy.core.signing import NeedsPackageError, SignatureCheck
 from proxy.core.signing.evidence import target_of
 from proxy.core.signing.scheme import Method, Scheme
 from proxy.core.signing.template import open_borders

@@ -22,7 +22,7 @@ from proxy.core.budget import RateRule
 from proxy.core.payload import PayloadCondition, PayloadRule, Pointer
 from proxy.core.policy import SPARE_S, BodyMode, Endpoint, Limits, Route
 from proxy.core.schemes import Provider
-from proxy.core.signatures import SignatureCheck
+from proxy.core.signing import SignatureCheck
 from proxy.core.target import TOKEN_SEGMENT
 from proxy.core.tokens import TokenKind
 from proxy.values import frozen

@@ -17,9 +17,8 @@ from proxy.console.kept import OVERHEAD_BYTES, KeptExchange, Maskings
 from proxy.console.store import DeliveryFile
 from proxy.core.addresses import Peer
 from proxy.core.keeping import KeepingRelay
-from proxy.core.particulars import Arrival
 from proxy.core.policy import Route
-from proxy.core.record import ExchangeRecord
+from proxy.core.record import Arrival, ExchangeRecord
 from proxy.core.relay import Relay
 from proxy.core.tape import Ledger, TapedKeepingRelay, TapedRelay, head_bytes
 from proxy.http1 import RequestHead

@@ -25,9 +25,9 @@ from proxy.console.kept import Json, KeptExchange, Masking, peer_of, shown_targe
 from proxy.core.addresses import Peer
 from proxy.core.exchange import Admit, forwarded_target
 from proxy.core.forwarding import Provenance, upstream_head
-from proxy.core.particulars import provenance_value
 from proxy.core.policy import Policy, Route
 from proxy.core.proxy_protocol import LOCAL
+from proxy.core.record import provenance_value
 from proxy.core.request_head import read_request_head
 from proxy.core.signing.signer import sign_anew
 from proxy.errors import ConfigError, Mistake, ProtocolError

@@ -1,7 +1,8 @@
-"""Where the content of a request ends: by its length or by its last chunk (RFC 9112 section 6.3).
+"""The content of a message: where that of a request ends, by its length or by its last chunk (RFC 9112 section 6.3),
+and how content goes on, in our framing (``Passage``).
 
-Fed with what comes after the head, in any cut, it gives the content in it and keeps what lies beyond the end, which is
-the next request's. It hashes nothing and holds no content back.
+``ContentReader`` is fed with what comes after the head, in any cut, gives the content in it and keeps what lies beyond
+the end, which is the next request's. It hashes nothing and holds no content back.
 
 Theory of the chunked coding, which is decoded strictly and in linear time (RFC 9112 section 7.1). The decoder stands in
 one of five states, which are the five things that can come next::
@@ -18,12 +19,13 @@ trailers are checked, counted and dropped: nothing of them is ever passed on. Th
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
 from proxy.core.grammar import TOKEN_CHARS, VALUE_CHARS
 from proxy.errors import ProtocolError
-from proxy.http1 import Framing, Piece, RequestHead
+from proxy.http1 import Framing, Piece, RequestHead, as_chunk
 from proxy.reasons import Reason
 
 MAX_SIZE_LINE = 256  # bytes before CRLF; real ones have 8
@@ -259,3 +261,50 @@ class ContentReader:
         self._remaining -= len(content)
         self.ended = not self._remaining
         return content
+
+
+# -- ``Passage``: one message on its way through, a request to its upstream or an answer to its client.
+#
+# Content is put in as it comes, and nothing comes out before the message has begun, with a head that we have written:
+# then all of it does, cut into chunks of ours where its length was not declared (RFC 9112 section 7.1). It knows
+# neither end, and whether anything may leave is not its to say.
+
+
+class Passage:
+    """One message. ``size`` counts the content that was put in, ``ended`` says that no more is to come."""
+
+    __slots__ = ("_chunked", "_pieces", "ended", "size")
+
+    def __init__(self, pieces: Sequence[Piece], *, ended: bool) -> None:
+        """It has come so far."""
+        self._chunked = False
+        self._pieces = [*pieces]
+        self.ended = ended
+        self.size = 0
+        for piece in pieces:
+            self.size += len(piece)
+
+    def put(self, pieces: Sequence[Piece], *, ended: bool) -> None:
+        """More content; ``ended`` where that was all."""
+        self._pieces += pieces
+        self.ended = ended
+        for piece in pieces:
+            self.size += len(piece)
+
+    def begin(self, head: bytes, *, chunked: bool) -> list[Piece]:
+        """The first bytes that leave: the head, and what has come."""
+        self._chunked = chunked
+        return [head, *self.take()]
+
+    def waiting(self) -> bytes:
+        """What has come and not left, in one piece; it stays here."""
+        return b"".join(self._pieces)
+
+    def take(self) -> list[Piece]:
+        """What has come since, as it leaves."""
+        pieces, self._pieces = self._pieces, []
+        return as_chunk(pieces, last=self.ended) if self._chunked else pieces
+
+
+#: Of a message that has not begun, or is over. Nothing is put in.
+NOTHING = Passage([], ended=True)

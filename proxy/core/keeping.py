@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from proxy.core.content import NOTHING
 from proxy.core.delivery import Deliver, DeliveryRule
 from proxy.core.exchange import Admit, forwarded_target
-from proxy.core.particulars import SAFE, head_to_upstream
 from proxy.core.policy import Route
-from proxy.core.relay import ADMITTED, AWAITING, DIALING, NOTHING, SENDING, STORING, Relay
+from proxy.core.record import SAFE, head_to_upstream
+from proxy.core.relay import ADMITTED, AWAITING, DIALING, SENDING, STORING, Relay
 from proxy.core.states import ANSWER_HEARS, ANSWER_MOVES, Event, Then
 from proxy.reasons import Phase, Reason
 

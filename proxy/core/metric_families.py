@@ -1,4 +1,6 @@
-"""What every metric is: its name, kind, text and labels, in the order in which they are shown. Data."""
+"""What every metric is: its name, kind, text and labels, in the order in which they are shown; and what is known of a
+route before anything is counted. Data.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +27,17 @@ class Family:
     #: Label values that are shown at 0 from the start: of a series that appears with its first event no rate is known.
     known: tuple[tuple[str, ...], ...] = ()
     lasts: bool = False  # of a gauge: it also holds of a worker that is gone
+
+
+@frozen
+class Traits:
+    """What is known of a route before anything is counted: the values that its labels may have, and how long its
+    provider waits for an answer; 0 where that is not known. Other types of events count as others, other secrets not.
+    """
+
+    answer_s: float = 0.0
+    events: frozenset[str] = frozenset()
+    secrets: frozenset[str] = frozenset()
 
 
 def _family(kind: str, series: str, text: str, **rest: Any) -> Family:

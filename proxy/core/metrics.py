@@ -31,9 +31,10 @@ from proxy.core.metric_families import (
     SENDER_BUDGET,
     UPSTREAM_DURATION,
     Family,
+    Traits,
 )
 from proxy.core.record import ExchangeRecord
-from proxy.values import frozen, mutable
+from proxy.values import mutable
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 OPEN_METRICS_TYPE = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -157,17 +158,6 @@ def _escape(value: str) -> str:
 
 
 _SHARES = SENDER_BUDGET.bounds
-
-
-@frozen
-class Traits:
-    """What is known of a route before anything is counted: the values that its labels may have, and how long its
-    provider waits for an answer; 0 where that is not known. Other types of events count as others, other secrets not.
-    """
-
-    answer_s: float = 0.0
-    events: frozenset[str] = frozenset()
-    secrets: frozenset[str] = frozenset()
 
 
 _UNKNOWN = Traits()

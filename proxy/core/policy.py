@@ -14,11 +14,11 @@ from typing import Generic, Protocol, TypeVar
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.budget import RateRule
 from proxy.core.delivery import DeliveryRule, DuplicateRule, TurnRule
-from proxy.core.metrics import Traits
+from proxy.core.metric_families import Traits
 from proxy.core.payload import PayloadRule
 from proxy.core.schemes import find
 from proxy.core.schemes.provider import Handshake
-from proxy.core.signatures import SignatureCheck
+from proxy.core.signing import SignatureCheck
 from proxy.core.target import TOKEN_SEGMENT, PathMap, map_of
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.values import frozen

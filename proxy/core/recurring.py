@@ -31,12 +31,11 @@ from proxy.core.addresses import Peer
 from proxy.core.exchange import Admit, event_of
 from proxy.core.forwarding import Provenance, dropped_on_the_way
 from proxy.core.handshakes import ANSWER
-from proxy.core.particulars import Arrival, delivery_id_of, note_decision, proved_value
 from proxy.core.payload import media_type
 from proxy.core.policy import Exposure, Policy
-from proxy.core.record import ExchangeRecord, read_traceparent
+from proxy.core.record import Arrival, ExchangeRecord, delivery_id_of, note_decision, proved_value, read_traceparent
 from proxy.core.request_head import HeadLimits, framing_of, is_canonical, read_request_head
-from proxy.core.signatures import SignatureCheck, Verification
+from proxy.core.signing import SignatureCheck, Verification
 from proxy.http1 import Framing, Piece, RequestHead, join_request_head
 from proxy.reasons import Reason
 

@@ -27,13 +27,13 @@ from dataclasses import dataclass, field
 
 from proxy.core.body import NO_BODY, BodyGate, Spill, gate_of
 from proxy.core.causes import MAX_BODY_BYTES
+from proxy.core.content import NOTHING, Passage
 from proxy.core.delivery import NO_KEYS, Keys
 from proxy.core.exchange import Admit, Reject
 from proxy.core.forwarding import answer_head
 from proxy.core.handshakes import HandshakeAnswer
-from proxy.core.particulars import Arrival, delivery_keys, head_to_upstream, own_answer
 from proxy.core.policy import Endpoint, Route
-from proxy.core.record import ExchangeRecord
+from proxy.core.record import Arrival, ExchangeRecord, delivery_keys, head_to_upstream, own_answer
 from proxy.core.states import (
     ANSWER_HEARS,
     ANSWER_MOVES,
@@ -44,55 +44,8 @@ from proxy.core.states import (
     RequestState,
     Then,
 )
-from proxy.http1 import Framing, Piece, RequestHead, ResponseHead, as_chunk
+from proxy.http1 import Framing, Piece, RequestHead, ResponseHead
 from proxy.reasons import OBSERVABLE, Phase, Reason
-
-# -- ``Passage``: one message on its way through, a request to its upstream or an answer to its client.
-#
-# Content is put in as it comes, and nothing comes out before the message has begun, with a head that we have written:
-# then all of it does, cut into chunks of ours where its length was not declared (RFC 9112 section 7.1). It knows
-# neither end, and whether anything may leave is not its to say.
-
-
-class Passage:
-    """One message. ``size`` counts the content that was put in, ``ended`` says that no more is to come."""
-
-    __slots__ = ("_chunked", "_pieces", "ended", "size")
-
-    def __init__(self, pieces: Sequence[Piece], *, ended: bool) -> None:
-        """It has come so far."""
-        self._chunked = False
-        self._pieces = [*pieces]
-        self.ended = ended
-        self.size = 0
-        for piece in pieces:
-            self.size += len(piece)
-
-    def put(self, pieces: Sequence[Piece], *, ended: bool) -> None:
-        """More content; ``ended`` where that was all."""
-        self._pieces += pieces
-        self.ended = ended
-        for piece in pieces:
-            self.size += len(piece)
-
-    def begin(self, head: bytes, *, chunked: bool) -> list[Piece]:
-        """The first bytes that leave: the head, and what has come."""
-        self._chunked = chunked
-        return [head, *self.take()]
-
-    def waiting(self) -> bytes:
-        """What has come and not left, in one piece; it stays here."""
-        return b"".join(self._pieces)
-
-    def take(self) -> list[Piece]:
-        """What has come since, as it leaves."""
-        pieces, self._pieces = self._pieces, []
-        return as_chunk(pieces, last=self.ended) if self._chunked else pieces
-
-
-#: Of a message that has not begun, or is over. Nothing is put in.
-NOTHING = Passage([], ended=True)
-
 
 # By names of their own: Python 3.11 takes ten times as long for one by its class, which is more than for a call.
 RECEIVING, JUDGING, CLAIMING, ADMITTED, ENDED = RequestState
@@ -419,3 +372,49 @@ class Relay:
         self.wishes = 0
         # What is looked at later, for its cause, is no longer in the budget.
         self.spilled, self._there, self._back = None, NOTHING, NOTHING
+
+
+# -- ``overdue``: whether an exchange has had its time, and whose fault it is (design: limits). Asked once a second of
+# every exchange under way; it changes nothing. ``policy.Limits`` has the times.
+
+#: The minimum rate of a body counts after this long (design: limits).
+RATE_GRACE_S = 5.0
+_AT_UPSTREAM = frozenset({SENDING, AWAITING, KEPT})
+
+
+def overdue(relay: Relay, now: float, *, paused_s: float, read: bool, taken: bool) -> tuple[Reason, str] | None:
+    """Why ``relay`` is over at ``now``, as reason and detail to refuse it with; None where there is time left.
+
+    ``paused_s`` is how long we ourselves did not read the client, ``read`` says whether we read the upstream, and
+    ``taken`` whether it takes what it is given.
+    """
+    limits = relay.admit.route.limits
+    elapsed = now - relay.started
+    if _is_slow(relay, elapsed - paused_s):
+        return Reason.BODY_TIMEOUT, ""
+    if elapsed > limits.request_timeout_s:
+        return _whose_turn(relay, read=read, taken=taken), "request_timeout"
+    awaited = relay.answer is RELAYING or (relay.answer in _AT_UPSTREAM and relay.request is ADMITTED)
+    if awaited and read and now - relay.touched > limits.upstream_timeout_s:
+        return Reason.UPSTREAM_TIMEOUT, ""
+    return None
+
+
+def _is_slow(relay: Relay, active_s: float) -> bool:
+    """Whether the client is. One that has its answer need not send the rest."""
+    if relay.request is not RECEIVING or relay.answer is RELAYING:
+        return False
+    limits = relay.admit.route.limits
+    if active_s > limits.body_timeout_s:
+        return True
+    counted_s = active_s - RATE_GRACE_S
+    return counted_s > 0 and relay.gate.received < limits.body_min_rate * counted_s
+
+
+def _whose_turn(relay: Relay, *, read: bool, taken: bool) -> Reason:
+    """Whose turn it is, as the reason why there was not enough time."""
+    if relay.answer is RELAYING:
+        return Reason.UPSTREAM_TIMEOUT if read else Reason.WRITE_TIMEOUT
+    if relay.request is RECEIVING and relay.answer is not DIALING and taken:
+        return Reason.BODY_TIMEOUT
+    return Reason.UPSTREAM_TIMEOUT

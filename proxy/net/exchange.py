@@ -11,10 +11,9 @@ from dataclasses import InitVar, dataclass, field
 
 from proxy.core.content import ContentReader
 from proxy.core.exchange import Admit
-from proxy.core.overdue import overdue
 from proxy.core.policy import BodyMode
 from proxy.core.proxy_protocol import header_for
-from proxy.core.relay import AWAITING, CLAIM, DIAL, JUDGE, KEPT, OUTCOME, RECEIVING, RELAYING, SENDING, Relay
+from proxy.core.relay import AWAITING, CLAIM, DIAL, JUDGE, KEPT, OUTCOME, RECEIVING, RELAYING, SENDING, Relay, overdue
 from proxy.errors import ProtocolError
 from proxy.http1 import CONTINUE, Piece, RequestHead, ResponseHead
 from proxy.net.clock import Ready

@@ -22,13 +22,12 @@ from proxy.core.addresses import Peer
 from proxy.core.exchange import Admit, Reject, decide, lets_in
 from proxy.core.forwarding import answer_head, clean_request_id
 from proxy.core.keeping import KeepingRelay
-from proxy.core.particulars import Arrival, note_decision
 from proxy.core.policy import Policy, Route
-from proxy.core.record import ExchangeRecord
+from proxy.core.record import Arrival, ExchangeRecord, note_decision
 from proxy.core.recurring import DeliveryPlan, KnownVerdict, RequestStream, plan_of
 from proxy.core.relay import CHUNKED, CLOSE, DELIVERED, DONE, EOF, GO_ON, Relay
 from proxy.core.setup_faults import plain_fault
-from proxy.core.signatures import Verification
+from proxy.core.signing import Verification
 from proxy.core.states import Then
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead, ResponseHead

@@ -17,9 +17,8 @@ from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.keeping import KeepingRelay
 from proxy.core.metric_families import STARTED
 from proxy.core.metrics import Metrics
-from proxy.core.particulars import Arrival
 from proxy.core.policy import Policy, Route
-from proxy.core.record import ExchangeRecord
+from proxy.core.record import Arrival, ExchangeRecord
 from proxy.core.recurring import HeadForms
 from proxy.core.relay import Relay
 from proxy.core.request_head import HeadLimits

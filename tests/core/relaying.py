@@ -33,10 +33,9 @@ from proxy.core.addresses import Peer
 from proxy.core.body import WITHHELD_BYTES
 from proxy.core.delivery import DuplicateRule
 from proxy.core.exchange import Admit
-from proxy.core.particulars import Arrival
 from proxy.core.payload import PayloadRule, Selection
 from proxy.core.policy import BodyMode, Endpoint, Route
-from proxy.core.record import ExchangeRecord
+from proxy.core.record import Arrival, ExchangeRecord
 from proxy.core.relay import CLAIM, DIAL, JUDGE, Relay
 from proxy.core.request_head import read_request_head
 from proxy.core.response_head import read_response_head

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.budget import RateLimiter, RateRule
 from proxy.core.exchange import Admit, Reject, decide, event_of
-from proxy.core.particulars import delivery_id_of, provenance_value
 from proxy.core.policy import BodyMode, Exposure, Policy, Route, RouteTable
+from proxy.core.record import delivery_id_of, provenance_value
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.schemes import find
-from proxy.core.signatures import SignatureCheck
+from proxy.core.signing import SignatureCheck
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import OBSERVABLE, Reason

@@ -15,10 +15,9 @@ from proxy.core.addresses import AddressSet, Peer
 from proxy.core.body import BodyGate
 from proxy.core.exchange import Admit, Reject, decide
 from proxy.core.handshakes import MAX_BODY_BYTES
-from proxy.core.particulars import note_decision, own_answer, provenance_value
 from proxy.core.policy import BodyMode, Route, RouteTable
-from proxy.core.record import ExchangeRecord
-from proxy.core.signatures import Verification
+from proxy.core.record import ExchangeRecord, note_decision, own_answer, provenance_value
+from proxy.core.signing import Verification
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.http1 import Piece, RequestHead
 from proxy.reasons import Reason

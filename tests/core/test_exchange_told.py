@@ -9,8 +9,7 @@ import pytest
 from proxy.core.delivery import DuplicateRule, Keys, keys_of
 from proxy.core.exchange import Admit, Reject
 from proxy.core.handshakes import EndpointCheck
-from proxy.core.particulars import delivery_keys, note_decision, verified_value
-from proxy.core.record import ExchangeRecord
+from proxy.core.record import ExchangeRecord, delivery_keys, note_decision, verified_value
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import find
 from proxy.http1 import RequestHead

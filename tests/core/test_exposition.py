@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics import parser as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.core.metric_families import CERTIFICATE_EXPIRY, FAMILIES, TLS_HANDSHAKES, UPSTREAM_UP
+from proxy.core.metric_families import CERTIFICATE_EXPIRY, FAMILIES, TLS_HANDSHAKES, UPSTREAM_UP, Traits
 from proxy.core.metrics import (
     Metrics,
     Snapshot,
-    Traits,
     lasting,
     merge,
     plain_snapshot,

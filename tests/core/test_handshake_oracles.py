@@ -25,12 +25,11 @@ from hypothesis import strategies as st
 from proxy.core.addresses import Peer
 from proxy.core.body import BodyGate
 from proxy.core.exchange import Admit, decide
-from proxy.core.particulars import own_answer
 from proxy.core.policy import BodyMode, Route, RouteTable
-from proxy.core.record import ExchangeRecord
+from proxy.core.record import ExchangeRecord, own_answer
 from proxy.core.schemes import PROVIDERS, Provider
 from proxy.core.schemes.provider import PLAIN, Form, Made
-from proxy.core.signatures import Scheme
+from proxy.core.signing import Scheme
 from proxy.core.signing.signer import sign
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead

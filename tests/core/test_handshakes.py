@@ -25,7 +25,7 @@ from proxy.core.handshakes import (
 )
 from proxy.core.policy import Route
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signatures import SignatureCheck
+from proxy.core.signing import SignatureCheck
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.reasons import Reason
 from tests.core.handshaking import KEY, NOW, PATH, URL, WORD, Sent, head, route

@@ -10,9 +10,8 @@ import pytest
 from proxy.core.delivery import Deliver, DeliveryRule
 from proxy.core.exchange import Admit
 from proxy.core.keeping import KeepingRelay
-from proxy.core.particulars import Arrival
 from proxy.core.policy import BodyMode
-from proxy.core.record import ExchangeRecord
+from proxy.core.record import Arrival, ExchangeRecord
 from proxy.core.relay import DIAL
 from proxy.core.states import AnswerState, IllegalMoveError, Then
 from proxy.reasons import Reason

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.core.metric_families import CONNECTIONS, FAMILIES, GENERATION, IN_FLIGHT, LOG_DROPPED, UPSTREAM_UP
-from proxy.core.metrics import Metrics, Traits, lasting, merge, plain_snapshot, read_snapshot, render
+from proxy.core.metric_families import CONNECTIONS, FAMILIES, GENERATION, IN_FLIGHT, LOG_DROPPED, UPSTREAM_UP, Traits
+from proxy.core.metrics import Metrics, lasting, merge, plain_snapshot, read_snapshot, render
 from proxy.core.record import ExchangeRecord
 from proxy.reasons import Reason
 

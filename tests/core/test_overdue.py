@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.overdue import RATE_GRACE_S, overdue
-from proxy.core.relay import ADMITTED, AWAITING, DIALING, KEPT, NONE, RECEIVING, RELAYING, SENDING
+from proxy.core.relay import (
+    ADMITTED,
+    AWAITING,
+    DIALING,
+    KEPT,
+    NONE,
+    RATE_GRACE_S,
+    RECEIVING,
+    RELAYING,
+    SENDING,
+    overdue,
+)
 from proxy.reasons import Reason
 from tests.core.test_relay import NOW, begun
 

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.exchange import Admit, Reject, decide, forwarded_target
-from proxy.core.particulars import note_decision, shown_path
 from proxy.core.policy import Endpoint, Policy, Route, RouteTable
-from proxy.core.record import ExchangeRecord
+from proxy.core.record import ExchangeRecord, note_decision, shown_path
 from proxy.core.request_head import read_request_head
 from proxy.core.target import PathMap, Target, parse_target
 from proxy.core.tokens import Secret, TokenCheck, TokenKind

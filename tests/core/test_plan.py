@@ -13,14 +13,13 @@ from proxy.core.addresses import AddressSet, Peer
 from proxy.core.budget import RateRule
 from proxy.core.delivery import DeliveryRule, DuplicateRule, TurnRule
 from proxy.core.exchange import Admit, decide
-from proxy.core.particulars import Arrival, head_to_upstream, note_decision
 from proxy.core.payload import PayloadRule, Pointer
 from proxy.core.policy import Exposure, Policy, Route
-from proxy.core.record import ExchangeRecord
+from proxy.core.record import Arrival, ExchangeRecord, head_to_upstream, note_decision
 from proxy.core.recurring import DeliveryPlan, KnownVerdict, plan_of
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signatures import Verification
+from proxy.core.signing import Verification
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.core.policy import BodyMode, Endpoint, Exposure, Limits, Policy, Route, ServerLimits, UpstreamTls
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signatures import SignatureCheck
+from proxy.core.signing import SignatureCheck
 from proxy.core.signing.scheme import Scheme, Timestamp
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from tests.policies import policy, route, server_limits

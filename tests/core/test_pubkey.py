@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from proxy.core.pubkey import decode_public_key, load_key
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signatures import SignatureCheck
+from proxy.core.signing import SignatureCheck
 from proxy.core.signing.scheme import Method, SecretForm
 from proxy.core.tokens import Secret
 from proxy.reasons import Reason

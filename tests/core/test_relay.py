@@ -8,18 +8,18 @@ import random
 import pytest
 
 from proxy.config.keys import read_where
-from proxy.core import particulars
+from proxy.core import record as of_record
 from proxy.core import relay as relays
 from proxy.core.addresses import Peer
 from proxy.core.body import BodyGate
+from proxy.core.content import NOTHING
 from proxy.core.exchange import Admit, Reject
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.keeping import KeepingRelay
-from proxy.core.particulars import TAKEN, Arrival
 from proxy.core.payload import PayloadRule
 from proxy.core.policy import BodyMode
-from proxy.core.record import ExchangeRecord
-from proxy.core.relay import CLAIM, DIAL, JUDGE, NOTHING, ON_LOOP_BYTES, Relay
+from proxy.core.record import TAKEN, Arrival, ExchangeRecord
+from proxy.core.relay import CLAIM, DIAL, JUDGE, ON_LOOP_BYTES, Relay
 from proxy.core.states import ANSWER_HEARS, REQUEST_HEARS, AnswerState, Event, IllegalMoveError, RequestState, Then
 from proxy.reasons import Phase, Reason
 from tests.core.relaying import ANSWERS, APP, PEER, REQUESTS, RULE, Spill, converse
@@ -134,8 +134,8 @@ def _spoil_the_gate(patch: pytest.MonkeyPatch) -> None:
 
 
 def _spoil_the_claim_of_a_verdict(patch: pytest.MonkeyPatch) -> None:
-    value = particulars.verified_value
-    patch.setattr(particulars, "verified_value", lambda admit, record, *, judged: value(admit, record, judged=True))
+    value = of_record.verified_value
+    patch.setattr(of_record, "verified_value", lambda admit, record, *, judged: value(admit, record, judged=True))
 
 
 def _spoil_the_choice(patch: pytest.MonkeyPatch) -> None:

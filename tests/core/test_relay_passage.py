@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.content import ChunkedDecoder
-from proxy.core.relay import Passage
+from proxy.core.content import ChunkedDecoder, Passage
 
 HEAD = b"head\r\n\r\n"
 PARTS = st.lists(st.lists(st.binary(max_size=9), max_size=3), max_size=5)

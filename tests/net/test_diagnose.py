@@ -11,9 +11,8 @@ import pytest
 from proxy.core.body import BodyGate
 from proxy.core.causes import MAX_BODY_BYTES, Case, Diagnosis
 from proxy.core.metrics import Metrics
-from proxy.core.particulars import Arrival
 from proxy.core.policy import BodyMode, Route
-from proxy.core.record import ExchangeRecord
+from proxy.core.record import Arrival, ExchangeRecord
 from proxy.core.relay import Relay
 from proxy.core.setup_faults import SetupFault
 from proxy.net import causes as module

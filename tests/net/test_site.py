@@ -6,8 +6,7 @@ import pytest
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.budget import Party
-from proxy.core.particulars import Arrival
-from proxy.core.record import ExchangeRecord
+from proxy.core.record import Arrival, ExchangeRecord
 from proxy.core.relay import Relay
 from proxy.reasons import Reason
 from tests.net.dialogue import SERVER, World, policy, route

@@ -15,9 +15,8 @@ from proxy.core.exchange import Admit
 from proxy.core.keeping import KeepingRelay
 from proxy.core.metric_families import QUEUE_COPIES_LOST
 from proxy.core.metrics import Metrics
-from proxy.core.particulars import Arrival
 from proxy.core.payload import Pointer
-from proxy.core.record import ExchangeRecord
+from proxy.core.record import Arrival, ExchangeRecord
 from proxy.core.request_head import read_request_head
 from proxy.net.large_bodies import SpillFile, SpillSpace
 from proxy.queue import keeper

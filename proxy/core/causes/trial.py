@@ -15,7 +15,7 @@ from dataclasses import field, replace
 
 from proxy.core.policy import Route
 from proxy.core.schemes import Provider, find
-from proxy.core.signatures import Scheme, SignatureCheck, needs_public_keys
+from proxy.core.signing import Scheme, SignatureCheck, needs_public_keys
 from proxy.core.signing.documents import JsonPart, list_items, read_json
 from proxy.core.signing.encodings import parse_time
 from proxy.core.signing.evidence import EvidenceReader, target_of

@@ -20,7 +20,7 @@ from proxy.core.schemes.provider import (
     in_base64,
     signed_check,
 )
-from proxy.core.signatures import Scheme
+from proxy.core.signing import Scheme
 from proxy.core.signing.scheme import BodyForm, Claims, Document, Encoding, Method, SecretForm, TimeFormat, Timestamp
 from proxy.core.tokens import TokenKind
 

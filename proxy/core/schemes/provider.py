@@ -16,7 +16,7 @@ import re
 from enum import Enum
 from functools import partial
 
-from proxy.core.signatures import Scheme, load_pubkey, needs_public_keys
+from proxy.core.signing import Scheme, load_pubkey, needs_public_keys
 from proxy.core.signing.encodings import decode_base64, decode_hex
 from proxy.core.signing.scheme import Encoding, SecretForm
 from proxy.core.tokens import TokenKind

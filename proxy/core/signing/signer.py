@@ -21,7 +21,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from proxy.core.policy import Route
 from proxy.core.schemes import Provider, find
 from proxy.core.schemes.provider import TokenSpec
-from proxy.core.signatures import load_pubkey, needs_public_keys
+from proxy.core.signing import load_pubkey, needs_public_keys
 from proxy.core.signing.documents import FormPart, JsonPart, Part, list_items, read_document, read_form, read_json
 from proxy.core.signing.encodings import encode, encode_base64url, make_transform, write_time
 from proxy.core.signing.evidence import as_signed, public_url_of

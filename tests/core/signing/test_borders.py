@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signatures import SignatureCheck
+from proxy.core.signing import SignatureCheck
 from proxy.core.signing.encodings import escape_json, parse_time
 from proxy.core.signing.scheme import BodyForm, Encoding, Method, Scheme, SecretForm, TimeFormat, Timestamp
 from proxy.core.signing.template import Part, Slot, compile_template, open_borders, stands_beside_another

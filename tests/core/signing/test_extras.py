@@ -9,7 +9,7 @@ import pytest
 
 from proxy import core
 from proxy.core.schemes import PROVIDERS, decode_secret
-from proxy.core.signatures import SignatureCheck, needs_public_keys
+from proxy.core.signing import SignatureCheck, needs_public_keys
 from proxy.core.tokens import Secret
 
 NEEDS_KEYS = {

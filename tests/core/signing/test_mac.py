@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.signatures import SignatureCheck
+from proxy.core.signing import SignatureCheck
 from proxy.core.signing.mac import digest, keyed_hash
 from proxy.core.signing.scheme import Listing, Method, Scheme
 from proxy.core.tokens import Secret
