@@ -23,6 +23,7 @@ from proxy.core.causes import DIAGNOSABLE, Case, diagnose
 from proxy.core.content import ChunkedDecoder, ContentReader
 from proxy.core.exchange import Admit, decide
 from proxy.core.forwarding import Provenance, answer_head, upstream_head
+from proxy.core.grammar import check_host, parse_target
 from proxy.core.handshakes import find_check
 from proxy.core.ip_sets import FeedError, Shape, parse_query, read_document
 from proxy.core.payload import PayloadRule, Pointer, read_payload
@@ -49,7 +50,6 @@ from proxy.core.signing.encodings import (
 )
 from proxy.core.signing.parsed import open_token
 from proxy.core.signing.scheme import Encoding, Method, SecretForm, TimeFormat
-from proxy.core.target import check_host, parse_target
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.errors import Mistake, ProtocolError
 from proxy.http1 import Framing, RequestHead
@@ -396,7 +396,7 @@ READERS: dict[str, Row] = {
     "request_head": Row(request_head, (), ("core.request_head.read_request_head",)),
     "head_forms": Row(head_forms, (), ("core.recurring.HeadForms.read",)),
     "response_head": Row(response_head, (), ("core.response_head.read_response_head",)),
-    "target": Row(target, (), ("core.target.parse_target", "core.target.check_host")),
+    "target": Row(target, (), ("core.grammar.parse_target", "core.grammar.check_host")),
     "chunked": Row(chunked, (), ("core.content.ChunkedDecoder.feed", "core.content.ContentReader.feed")),
     "proxy_header": Row(proxy_header, (), ("core.proxy_protocol.parse",)),
     "addresses": Row(addresses, (ValueError,), ("core.addresses.AddressSet.parse",)),

@@ -7,9 +7,9 @@ the same bytes for comparison. Seconds to run; compare runs on the same quiet ma
 import h11
 
 from bench.micro.timing import tell
+from proxy.core.grammar import check_host, parse_target
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.response_head import read_response_head
-from proxy.core.target import check_host, parse_target
 
 PUSH = b"""POST /flexdeploy/webhooks/v2/git HTTP/1.1
 Host: hooks.example.com

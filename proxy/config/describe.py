@@ -14,10 +14,10 @@ from proxy.config.notation import ListenAddress, show_rate, show_time
 from proxy.config.schema import SECTIONS
 from proxy.config.settings import DuplicateSettings, ListUse, Loaded, Settings
 from proxy.core.delivery import Deliver, DeliveryRule, DuplicateRule
+from proxy.core.grammar import PathMap
 from proxy.core.payload import PayloadRule
 from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
 from proxy.core.signing import SignatureCheck
-from proxy.core.target import PathMap
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 
 _INDENT = "    "

@@ -18,7 +18,7 @@ from proxy.config import notation
 from proxy.config.notation import RATE_FORM, SIZE_FORM, TIME_FORM, parse_rate, parse_size, parse_time
 from proxy.config.problems import suggestion
 from proxy.core.delivery import failures_of
-from proxy.core.target import parse_target
+from proxy.core.grammar import parse_target
 from proxy.errors import Mistake, ProtocolError
 from proxy.values import frozen
 

@@ -13,7 +13,7 @@ import re
 from contextlib import suppress
 from ipaddress import ip_address
 
-from proxy.core.target import parse_target
+from proxy.core.grammar import parse_target
 from proxy.errors import Mistake, ProtocolError
 from proxy.values import frozen
 

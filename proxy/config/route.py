@@ -19,11 +19,11 @@ from proxy.config.schema import FLAG_ROUTE, SECTIONS
 from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet
 from proxy.core.budget import RateRule
+from proxy.core.grammar import TOKEN_SEGMENT
 from proxy.core.payload import PayloadCondition, PayloadRule, Pointer
 from proxy.core.policy import SPARE_S, BodyMode, Endpoint, Limits, Route
 from proxy.core.schemes import Provider
 from proxy.core.signing import SignatureCheck
-from proxy.core.target import TOKEN_SEGMENT
 from proxy.core.tokens import TokenKind
 from proxy.values import frozen
 

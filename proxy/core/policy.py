@@ -14,12 +14,12 @@ from typing import Generic, Protocol, TypeVar
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.budget import RateRule
 from proxy.core.delivery import DeliveryRule, DuplicateRule, TurnRule
+from proxy.core.grammar import TOKEN_SEGMENT, PathMap, map_of
 from proxy.core.metric_families import Traits
 from proxy.core.payload import PayloadRule
 from proxy.core.schemes import find
 from proxy.core.schemes.provider import Handshake
 from proxy.core.signing import SignatureCheck
-from proxy.core.target import TOKEN_SEGMENT, PathMap, map_of
 from proxy.core.tokens import TokenCheck, TokenKind
 from proxy.values import frozen
 
@@ -29,7 +29,7 @@ from proxy.values import frozen
 # routes of a shorter path, leaving a signature out would be the way to the one that asks for less. The routes of
 # every configured path are laid out when the table is built, so a delivery to exactly that path costs one dictionary
 # lookup, and any other path one more for each of its segments. Nothing is kept between lookups: probing random paths
-# fills no memory. Nothing is normalised: paths with two readings have been refused by ``core.target`` before.
+# fills no memory. Nothing is normalised: paths with two readings have been refused by ``core.grammar`` before.
 
 
 class Placed(Protocol):

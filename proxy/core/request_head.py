@@ -24,12 +24,13 @@ from proxy.core.grammar import (
     PLAIN_VALUE_CHARS,
     TOKEN_CHARS,
     VISIBLE,
+    check_host,
     flaw_in_bytes,
     flaw_in_field_line,
     index_lines,
+    parse_target,
     same_lines,
 )
-from proxy.core.target import check_host, parse_target
 from proxy.errors import ProtocolError
 from proxy.http1 import Field, Framing, RequestHead, field, value_of
 from proxy.reasons import Reason

@@ -2,7 +2,7 @@
 
 Weaker than a signature, and all that some providers offer. What is compared is compared as bytes, in constant time,
 against every live secret; whatever is malformed, repeated or unreadable is a refusal, never an exception. A token in
-the query is also taken out of the target, so that it does not travel on; for one in the path ``core.target`` does it.
+the query is also taken out of the target, so that it does not travel on; for one in the path ``core.grammar`` does it.
 Nothing here keeps or shows a token.
 """
 
@@ -62,7 +62,7 @@ class TokenKind(Enum):
 
 
 _ANY = (re.compile(rb".*", re.DOTALL), "")
-#: What a secret must be like, and what is said of one that is not. A segment is what ``core.target`` takes undecoded.
+#: What a secret must be like, and what is said of one that is not. A segment is what ``core.grammar`` takes undecoded.
 _FORMS = {
     TokenKind.BASIC: (re.compile(rb"[^:]*:.*", re.DOTALL), "is not of the form user:password"),
     TokenKind.PATH: (

@@ -10,8 +10,8 @@ from proxy.config.route import LEAST_BURST, USUAL_METHODS
 from proxy.config.schema import SECTIONS
 from proxy.core.addresses import Peer
 from proxy.core.budget import RateRule
+from proxy.core.grammar import PathMap
 from proxy.core.policy import BodyMode, Endpoint, UpstreamTls
-from proxy.core.target import PathMap
 from proxy.core.tokens import TokenKind
 from tests.config.loading import ALLOW, ENDS, FLAG_ENDS, GITHUB, Workplace, route
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core import forwarding, response_head, target
+from proxy.core import forwarding, grammar, response_head
 
-MEMORIES = (response_head._read_again, forwarding._write_answer_again, forwarding._strangers, target.check_host)
+MEMORIES = (response_head._read_again, forwarding._write_answer_again, forwarding._strangers, grammar.check_host)
 
 
 @pytest.fixture(autouse=True)

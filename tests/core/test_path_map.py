@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.exchange import Admit, Reject, decide, forwarded_target
+from proxy.core.grammar import PathMap, Target, parse_target
 from proxy.core.policy import Endpoint, Policy, Route, RouteTable
 from proxy.core.record import ExchangeRecord, note_decision, shown_path
 from proxy.core.request_head import read_request_head
-from proxy.core.target import PathMap, Target, parse_target
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead

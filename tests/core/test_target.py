@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.target import Target, check_host, parse_target
+from proxy.core.grammar import Target, check_host, parse_target
 from proxy.errors import ProtocolError
 from proxy.reasons import Reason
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, RequestRedirect, Rule
 
-from proxy.core.target import parse_target
+from proxy.core.grammar import parse_target
 from proxy.errors import ProtocolError
 from tests.examples import examples
 from tests.whole.process import Hookward
