@@ -28,7 +28,7 @@ ASKED_FOR = {
         *("platform", "proxy.config.parsers", "proxy.queue.command"),
     },
     "proxy.ops.listeners": {"proxy.net.tcp_forward"},
-    "proxy.ops.admin": {"proxy.console.console", "proxy.console.desk", "proxy.console.store"},
+    "proxy.ops.admin": {"proxy.console.console", "proxy.console.desk", "proxy.console.copies"},
     "proxy.ops.run_command": {
         "argparse",
         "proxy.config.parsers",

@@ -13,8 +13,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 
 from proxy.config.settings import ConsoleSettings
+from proxy.console.copies import DeliveryFile
 from proxy.console.kept import OVERHEAD_BYTES, KeptExchange, Maskings
-from proxy.console.store import DeliveryFile
 from proxy.core.addresses import Peer
 from proxy.core.keeping import KeepingRelay
 from proxy.core.policy import Route

@@ -20,13 +20,12 @@ from proxy.console import access
 from proxy.console.access import ACT, FORGET, READ, Access, Visitor, session_key
 from proxy.console.api import Api, AskedWorker, Place, answered
 from proxy.console.capture import Capture
+from proxy.console.copies import FORMS, DeliveryFile, export, keep
 from proxy.console.desk import Crew, Desk, Private, Question
-from proxy.console.export import FORMS, export, keep
 from proxy.console.history import History
 from proxy.console.kept import Json, KeptExchange
 from proxy.console.pages import Pages
 from proxy.console.replay import Replayer
-from proxy.console.store import DeliveryFile
 from proxy.errors import Mistake
 from proxy.http1 import RequestHead
 from proxy.net.http_server import JSON, TEXT, Answer, Answering, HttpServer, Paths, Places, Request

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from proxy.config.notation import about_size, took
-from proxy.console import overviews
+from proxy.console import markup
 from proxy.console.access import Visitor
 from proxy.console.api import Api, ApiProblem, Place
 from proxy.console.desk import Crew
@@ -39,9 +39,9 @@ class Pages:
             "GET /rows": self._rows,
             "GET /live": self._live,
             "GET /deliveries/{id}": self._delivery,
-            "GET /routes": partial(self._now_of, "GET /api/v1/routes", overviews.routes_page),
+            "GET /routes": partial(self._now_of, "GET /api/v1/routes", markup.routes_page),
             "GET /queue": partial(_searched, "Queue", "/queue", self._queue),
-            "GET /state": partial(self._now_of, "GET /api/v1/status", overviews.state_page),
+            "GET /state": partial(self._now_of, "GET /api/v1/status", markup.state_page),
         }
 
     async def _ask(self, place: str, request: Request, visitor: Visitor) -> Any:
@@ -52,17 +52,17 @@ class Pages:
         # Positions come first: what comes while the list is made is in the stream after them.
         seen = ",".join(f"{one['tag']}:{one['seen']}" for one in await self._crew.ask_all("counts"))
         found = await self._ask("GET /api/v1/deliveries", _with(request, limit=str(ROWS)), visitor)
-        return overviews.deliveries_page(found, request.query.get("q", ""), seen, may_act=visitor.may_act)
+        return markup.deliveries_page(found, request.query.get("q", ""), seen, may_act=visitor.may_act)
 
     async def _rows(self, request: Request, visitor: Visitor) -> Answer:
         """More rows, for the script."""
         found = await self._ask("GET /api/v1/deliveries", request, visitor)
-        rows = [overviews.shown(one) for one in found["deliveries"]]
+        rows = [markup.shown(one) for one in found["deliveries"]]
         return Answer(200, JSON, json.dumps({"rows": rows, "next": found["next"]}).encode("ascii"))
 
     async def _live(self, request: Request, _visitor: Visitor) -> Answer:
         """What comes, as rows, for the script."""
-        return self._api.events(request, overviews.shown_line)
+        return self._api.events(request, markup.shown_line)
 
     async def _delivery(self, request: Request, visitor: Visitor) -> Answer:
         try:
@@ -77,7 +77,7 @@ class Pages:
 
     async def _queue(self, request: Request, visitor: Visitor) -> Markup:
         found = await self._ask("GET /api/v1/queue", _with(request), visitor)
-        return overviews.queue_page(found, request.query.get("q", ""), may_act=visitor.may_act)
+        return markup.queue_page(found, request.query.get("q", ""), may_act=visitor.may_act)
 
 
 async def _searched(
@@ -88,7 +88,7 @@ async def _searched(
         return _html(await handler(request, visitor))
     except ApiProblem as mistake:
         what = f"Column {mistake.content.get('column', 1)}: {mistake.what}"
-        return _html(overviews.mistaken(title, here, request.query.get("q", ""), what, mistake.mend), mistake.status)
+        return _html(markup.mistaken(title, here, request.query.get("q", ""), what, mistake.mend), mistake.status)
 
 
 def _with(request: Request, **more: str) -> Request:

@@ -251,7 +251,7 @@ async def open_console(
         paths.add("POST /console/stream", lambda request: _lend(site, request))
         return lambda: None
     from proxy.console import console as wing
-    from proxy.console import store
+    from proxy.console import copies
 
     listen = settings.console.listen
     try:
@@ -264,7 +264,7 @@ async def open_console(
             hosts={listen.host.lower(), *own.names} - {""},
             audit=audit,
         )
-    except store.StoreFailedError as error:
+    except copies.StoreFailedError as error:
         mend = "let the user that hookward runs as write there, or name another file"
         what = f"{settings.console.store} cannot be used ({error})"
         raise ConfigError.of("console.store", what, mend) from None

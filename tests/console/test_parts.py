@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from proxy.config.notation import ListenAddress
 from proxy.config.settings import ConsoleSettings
-from proxy.console import access, capture, desk, export
+from proxy.console import access, capture, copies, desk
 from proxy.console.access import KEY_BYTES, session_key
 from proxy.console.api import _positions
 from proxy.console.capture import MAX_BEHIND, Capture, IntakePace, Viewer
@@ -285,7 +285,7 @@ def test_the_files_of_the_page_are_served_by_their_names() -> None:
 
 def test_a_test_is_kept_where_it_can_be(tmp_path: Path) -> None:
     kept = keep(*post(body=b"hello"))
-    found = export.keep(kept, {"name": "a"}, str(tmp_path))
+    found = copies.keep(kept, {"name": "a"}, str(tmp_path))
     assert Path(str(found["file"])).read_bytes().endswith(b"\r\n\r\nhello")
     assert 'expect = "admitted"' in str(found["stanza"])
     for how, folder in (
@@ -295,8 +295,8 @@ def test_a_test_is_kept_where_it_can_be(tmp_path: Path) -> None:
         ({}, None),
         ({}, str(tmp_path / "tests" / "a.http")),
     ):
-        assert export.keep(kept, how, folder)["mend"]
-    assert export.keep(keep(None, b"x"), {}, str(tmp_path))["mend"]
+        assert copies.keep(kept, how, folder)["mend"]
+    assert copies.keep(keep(None, b"x"), {}, str(tmp_path))["mend"]
 
 
 @pytest.mark.parametrize(

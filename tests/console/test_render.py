@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.console import overviews
+from proxy.console import markup
 from proxy.console.markup import Markup
 from proxy.console.pages import delivery_page
 from tests.console.hostile import PAYLOADS
@@ -32,7 +32,7 @@ def content(text: str) -> dict[str, Any]:
 def a_list(text: str) -> Markup:
     counts = dict.fromkeys(("kept", "seen", "skipped", "dropped_for_age", "dropped_for_address"), 1)
     found = {"deliveries": [summary(text)], "next": text, "counts": counts}
-    return overviews.deliveries_page(found, text, text, may_act=True)
+    return markup.deliveries_page(found, text, text, may_act=True)
 
 
 def a_delivery(text: str) -> Markup:
@@ -61,7 +61,7 @@ def a_queue(text: str) -> Markup:
     record = {**dict.fromkeys(words, text), "attempts": [attempt], "attempts_made": 1}
     lane = {"route": text, "waiting": 1, "dead": 1, "oldest_s": 3.0, "bytes": 12, "paused": True}
     found = {"configured": True, "records": [record], "next": text, "routes": [lane]}
-    return overviews.queue_page(found, text, may_act=True)
+    return markup.queue_page(found, text, may_act=True)
 
 
 def some_routes(text: str) -> Markup:
@@ -70,7 +70,7 @@ def some_routes(text: str) -> Markup:
     upstream = {"url": text, "well": False}
     route = {"name": text, "path": text, "exact": False, "methods": [text], "provider": text, "upstream": [upstream]}
     found = {"routes": [{**route, "pausable": True, "paused": True, **hour}], "others": {text: hour}}
-    return overviews.routes_page(found, NOW, may_act=True)
+    return markup.routes_page(found, NOW, may_act=True)
 
 
 def a_state(text: str) -> Markup:
@@ -89,7 +89,7 @@ def a_state(text: str) -> Markup:
         "console": {"kept": 1, "bytes": 1, "seen": 1},
         "visitor": {"name": text},
     }
-    return overviews.state_page(found, NOW, may_act=True)
+    return markup.state_page(found, NOW, may_act=True)
 
 
 PAGES = [a_list, a_delivery, a_queue, some_routes, a_state]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.console.export import FORMS, as_curl, as_har, as_raw, escaped, export, quoted
+from proxy.console.copies import FORMS, as_curl, as_har, as_raw, escaped, export, quoted
 from proxy.console.kept import Masking
 from proxy.http1 import value_of
 from tests.console.kept import keep, post

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.console.history import POINTS, STEP_S
-from proxy.console.overviews import durations, requests
+from proxy.console.markup import durations, requests
 from tests.console.reading import Reader
 
 NOW = 1_795_957_990.0

@@ -10,9 +10,9 @@ import pytest
 
 from proxy.config.notation import ListenAddress
 from proxy.config.settings import ConsoleSettings
-from proxy.console import store
+from proxy.console import copies
+from proxy.console.copies import DeliveryFile, StoreFailedError
 from proxy.console.kept import Maskings
-from proxy.console.store import DeliveryFile, StoreFailedError
 from proxy.core.search import parse_query
 from tests.console.asking import delivery, token
 from tests.console.kept import NOW, SECRET, keep, post, signed_route
@@ -81,7 +81,7 @@ def test_no_secret_is_in_it(tmp_path: Path) -> None:
 def test_its_bounds(
     tmp_path: Path, bounds: dict[str, float], kept: range | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "TIDY_LEAST", 1)
+    monkeypatch.setattr(copies, "TIDY_LEAST", 1)
     path = tmp_path / "kept.sqlite3"
     fill(path, 30, **bounds)
     found = ids(path)
@@ -115,8 +115,8 @@ def test_a_disk_that_takes_nothing_is_said_once_and_counted(
     def full(_path: str) -> sqlite3.Connection:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(store, "_connect", full)
-    monkeypatch.setattr(store, "BATCH", 1)
+    monkeypatch.setattr(copies, "_connect", full)
+    monkeypatch.setattr(copies, "BATCH", 1)
     for number in range(1, 6):
         file.add(keep(*post(), number=number))
     file.close()
@@ -125,7 +125,7 @@ def test_a_disk_that_takes_nothing_is_said_once_and_counted(
 
 
 def test_a_writer_that_is_behind_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "MAX_WAITING", 3)
+    monkeypatch.setattr(copies, "MAX_WAITING", 3)
     monkeypatch.setattr(DeliveryFile, "_run", lambda _self: None)
     file = opened(tmp_path / "kept")
     for number in range(1, 10):
