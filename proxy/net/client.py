@@ -21,10 +21,9 @@ from proxy.core.states import CLIENT_MOVES, ClientState
 from proxy.errors import ProtocolError
 from proxy.net.certificate import NO_NAMES, client_names
 from proxy.net.clock import NEVER, STAGED_BYTES
-from proxy.net.flow import BUFFER, LARGE_BUFFER, Pause, Reading, Writing
+from proxy.net.flow import BUFFER, LARGE_BUFFER, Leaving, Pause, Reading, Writing, closed
 from proxy.net.heads import HeadJudge, PlannedExchange
 from proxy.net.keeping import Exchange, exchange_for
-from proxy.net.leaving import Leaving, closed
 from proxy.net.site import Site
 from proxy.net.upstream import WRITE_HIGH_BYTES
 from proxy.reasons import Reason

@@ -18,8 +18,7 @@ from proxy.errors import ProtocolError
 from proxy.http1 import CONTINUE, Piece, RequestHead, ResponseHead
 from proxy.net.clock import Ready
 from proxy.net.duplicates import Ticket
-from proxy.net.flow import LARGE_READ_BYTES, Pause, Reading, Writing
-from proxy.net.incoming import IncomingBody
+from proxy.net.flow import LARGE_READ_BYTES, IncomingBody, Pause, Reading, Writing
 from proxy.net.pool import RETRY_S, Dial
 from proxy.net.site import Site
 from proxy.net.upstream import UpstreamConnection

@@ -22,8 +22,7 @@ from proxy.http1 import ResponseHead
 from proxy.net.admission import Turnstile
 from proxy.net.duplicates import Ticket
 from proxy.net.exchange import Exchange
-from proxy.net.flow import Pause
-from proxy.net.incoming import IncomingBody
+from proxy.net.flow import IncomingBody, Pause
 from proxy.net.large_bodies import SpillFile
 from proxy.net.site import Site
 from proxy.reasons import Ended, Reason

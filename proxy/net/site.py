@@ -27,6 +27,7 @@ from proxy.http1 import Refusal, RequestHead, build_refusal
 from proxy.net.admission import Turnstiles
 from proxy.net.clock import NEVER, Clock, Turn, Watched
 from proxy.net.duplicates import Duplicates
+from proxy.net.flow import Connection
 from proxy.net.large_bodies import MAX_RUNNING, Apart, SpillFile, SpillSpace
 from proxy.net.pool import UpstreamPool
 from proxy.reasons import Reason
@@ -115,16 +116,6 @@ class DeliveryQueue(Protocol):
 
     def measure(self) -> None:
         """Bring its metrics up to date."""
-
-
-class Connection(Watched, Protocol):
-    """A client's connection, as the worker sees it when it drains."""
-
-    def drain(self) -> None:
-        """Close when idle, at the latest when the site says, else after the exchange that is under way."""
-
-    def abort(self) -> None:
-        """Close now."""
 
 
 class Site:

@@ -13,7 +13,7 @@ from proxy.core.budget import RateRule
 from proxy.core.policy import BodyMode
 from proxy.core.relay import Relay
 from proxy.http1 import Piece
-from proxy.net.leaving import LINGER_BYTES
+from proxy.net.flow import LINGER_BYTES
 from proxy.reasons import Phase, Reason
 from tests.net.dialogue import OK, World, forged, policy, request, route, signed
 

@@ -15,8 +15,7 @@ from proxy.core.policy import BodyMode, Endpoint
 from proxy.core.relay import ON_LOOP_BYTES
 from proxy.core.signing import SignatureCheck
 from proxy.core.signing.scheme import BodyForm, Document
-from proxy.net.flow import LARGE_READ_BYTES
-from proxy.net.incoming import BUDGET_WAIT_S, GENEROUS_BYTES
+from proxy.net.flow import BUDGET_WAIT_S, GENEROUS_BYTES, LARGE_READ_BYTES
 from proxy.net.large_bodies import SpillFile
 from proxy.reasons import Phase, Reason
 from tests.net.dialogue import HIGH, LIMITS, OK, SIGNATURE, World, chunks, forged, request, route, signature, signed

@@ -20,7 +20,7 @@ from proxy.core.addresses import Peer
 from proxy.core.metrics import Metrics
 from proxy.core.policy import BodyMode, Endpoint
 from proxy.core.record import ExchangeRecord
-from proxy.net import leaving
+from proxy.net import flow
 from proxy.net.client import ClientConnection
 from proxy.net.flow import LARGE_READ_BYTES, Pause
 from proxy.net.site import Site
@@ -219,7 +219,7 @@ def test_a_refusal_is_not_lost_though_the_sender_writes_on(converse) -> None:
 
 
 def test_a_refusal_is_over_for_its_sender_while_the_rest_is_discarded(converse, monkeypatch) -> None:
-    monkeypatch.setattr(leaving, "LINGER_S", 3600.0)
+    monkeypatch.setattr(flow, "LINGER_S", 3600.0)
 
     async def main(service: Service, connect) -> None:
         for data in (request(b"", path=b"/nowhere").replace(b"Length: 0", b"Length: 9"), b"nonsense\r\n\r\n"):
