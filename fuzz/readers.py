@@ -53,7 +53,7 @@ from proxy.core.signing.scheme import Encoding, Method, SecretForm, TimeFormat
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.errors import Mistake, ProtocolError
 from proxy.http1 import Framing, RequestHead
-from proxy.net.certificate import parse_certificate, read_certificate
+from proxy.net.beyond_ssl import parse_certificate, read_certificate
 from proxy.ops.worker_processes import ChannelError, Lines
 from proxy.reasons import Reason
 from proxy.tools.saved_delivery import read_saved
@@ -449,7 +449,7 @@ READERS: dict[str, Row] = {
         ("core.ip_sets.read_document", "core.ip_sets.parse_query", "core.ip_sets.Shape.parse"),
     ),
     "certificates": Row(
-        certificates, (ValueError,), ("net.certificate.parse_certificate", "net.certificate.read_certificate")
+        certificates, (ValueError,), ("net.beyond_ssl.parse_certificate", "net.beyond_ssl.read_certificate")
     ),
     "agent": Row(
         agent,

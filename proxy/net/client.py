@@ -19,7 +19,7 @@ from proxy.core.recurring import RequestStream
 from proxy.core.relay import CUT, GO_ON, OURS, RELAYING, Relay
 from proxy.core.states import CLIENT_MOVES, ClientState
 from proxy.errors import ProtocolError
-from proxy.net.certificate import NO_NAMES, client_names
+from proxy.net.beyond_ssl import NO_NAMES, client_names
 from proxy.net.clock import NEVER, STAGED_BYTES
 from proxy.net.flow import BUFFER, LARGE_BUFFER, Leaving, Pause, Reading, Writing, closed
 from proxy.net.heads import HeadJudge, PlannedExchange

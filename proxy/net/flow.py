@@ -30,10 +30,10 @@ from proxy.core.policy import Policy
 from proxy.core.relay import Relay
 from proxy.core.states import CLIENT_MOVES, ClientState
 from proxy.http1 import Piece
+from proxy.net.beyond_ssl import say_end
 from proxy.net.clock import Clock, Ready, Turn, Watched
 from proxy.net.large_bodies import Apart, Job, SpillFile, Verdict
 from proxy.net.sockets import abort
-from proxy.net.tls_end import say_end
 
 #: One read takes at most this much: it bounds what a connection holds beyond its windows.
 READ_BYTES = 64 * 1024

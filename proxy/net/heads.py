@@ -31,7 +31,7 @@ from proxy.core.signing import Verification
 from proxy.core.states import Then
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead, ResponseHead
-from proxy.net.certificate import NO_NAMES
+from proxy.net.beyond_ssl import NO_NAMES
 from proxy.net.clock import Ready
 from proxy.net.exchange import Exchange
 from proxy.net.flow import Reading, Writing

@@ -48,8 +48,8 @@ from proxy.core.setup_faults import (
 from proxy.errors import ProtocolError
 from proxy.net.acceptor import Acceptor, SettingUp
 from proxy.net.admission import ConnectionSlot, ConnectionSlots, PolicyHolder
+from proxy.net.beyond_ssl import LINK, Link, fault_of
 from proxy.net.sockets import abort, reset
-from proxy.net.tls_end import LINK, Link, fault_of
 
 
 class ConnectionFactory(Protocol):

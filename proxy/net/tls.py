@@ -2,24 +2,31 @@
 
 Certificates are read again when their files change. A pair that cannot be used leaves the old one in force and is
 reported: a renewal that goes wrong must not take the listener down. New contexts serve new connections; old
-connections end as they began. TLS 1.2 (ECDHE and AEAD only) and 1.3, HTTP/1.1 only. This module knows no listener and
-no clock; the caller of :meth:`TlsContexts.watch` gives it the interval.
+connections end as they began. TLS 1.2 (ECDHE and AEAD only) and 1.3, HTTP/1.1 only. No listener and no clock is known
+here; the caller of :meth:`TlsContexts.watch` gives it the interval.
+
+``check``, the start and ``/status`` say from here what the names and dates of served certificates are, and what is odd
+about them. That they can be used at all is known when they are loaded.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from proxy.config.host import visible
+from proxy.config.problems import Note, audible
 from proxy.config.settings import Settings
-from proxy.core.policy import UpstreamTls
+from proxy.core.policy import Policy, UpstreamTls
 from proxy.errors import ConfigError, Problem
-from proxy.net.certificate import Certificate, Served, read_certificate
-from proxy.net.tls_end import ServerContext
+from proxy.http1 import utc_day
+from proxy.net.beyond_ssl import Certificate, Served, ServerContext, read_certificate
 from proxy.values import frozen
 
 WATCH_INTERVAL_S = 5.0
@@ -318,3 +325,83 @@ def _file_stamp(path: str) -> tuple[int, int, int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+_DAY_S = 86400.0
+_MAX_NAMED = 5
+
+
+def read_served(settings: Settings) -> list[Served]:
+    """Those of the settings, as their files are now. What cannot be read is left out."""
+    found = []
+    for one in settings.tls:
+        with contextlib.suppress(OSError, ValueError):
+            certificate = read_certificate(Path(one.cert).read_text(encoding="ascii", errors="replace"))
+            names = tuple(name.lower() for name in one.names) or certificate.names
+            found.append(Served(one.cert, names, certificate))
+    return found
+
+
+def sentence(one: Served, now: float) -> str:
+    """Its names and dates in one line: ``fullchain.pem: hooks.example.com; until 2027-01-01 (33 days)``."""
+    end = one.certificate.not_after
+    left = {"expired": "EXPIRED", "not_yet_valid": f"NOT VALID before {utc_day(one.certificate.not_before)}"}.get(
+        one.state(now), show_days(end - now)
+    )
+    more = f" and {len(one.names) - _MAX_NAMED} more" if len(one.names) > _MAX_NAMED else ""
+    return (
+        f"{one.file}: {visible(', '.join(one.names[:_MAX_NAMED])) or 'no names'}{more}; until {utc_day(end)} ({left})"
+    )
+
+
+def certificate_notes(served: Sequence[Served], policy: Policy, settings: Settings, now: float) -> tuple[str, ...]:
+    """The warnings at ``now``, without those that are silenced."""
+    notes = [note.at(one.file) for one in served for note in _of_dates(one, now)]
+    if served:
+        notes += _of_names(served, policy)
+    return audible(notes, settings.silence)
+
+
+def _of_dates(one: Served, now: float) -> Iterator[Note]:
+    begin, end = one.certificate.not_before, one.certificate.not_after
+    state = one.state(now)
+    if state == "expired":
+        yield Note("H501", f"the certificate has expired on {utc_day(end)}, so that no sender connects")
+    elif state == "not_yet_valid":
+        yield Note("H502", f"the certificate is not valid before {utc_day(begin)}, so that no sender connects")
+    elif state == "expires_soon":
+        yield Note("H503", f"the certificate expires in {show_days(end - now)}, on {utc_day(end)}")
+    if not one.certificate.names:
+        yield Note("H504", "the certificate has no names (subjectAltName), so that no sender accepts it")
+
+
+def _of_names(served: Sequence[Served], policy: Policy) -> Iterator[Note]:
+    hosts = _public_hosts(policy)
+    for host, route_name in hosts.items():
+        if not any(covers(one.certificate.names, host) for one in served):
+            yield Note("H505", f"route {route_name}: no certificate has the name {host} of `public_url`")
+    for one in served if hosts else ():
+        if one.names and not any(covers(one.certificate.names, host) for host in hosts):
+            yield Note("H506", f"{one.file}: no route's `public_url` has a name of this certificate")
+
+
+def _public_hosts(policy: Policy) -> dict[str, str]:
+    """The hosts to which providers connect by TLS, as far as routes say so, each with a route that does."""
+    hosts: dict[str, str] = {}
+    for route in policy.routes:
+        url = (route.signature.public_url if route.signature is not None else None) or ""
+        host = urlsplit(url).hostname if url.lower().startswith("https:") else None
+        if host is not None:
+            hosts.setdefault(host.lower().rstrip("."), route.name)
+    return hosts
+
+
+def covers(names: Iterable[str], host: str) -> bool:
+    """Whether a client takes a certificate with these names for ``host``: by its name, or one wildcard a label up."""
+    return not {host, f"*.{host.partition('.')[2]}"}.isdisjoint(names)
+
+
+def show_days(seconds: float) -> str:
+    """A time that is left, as people say it."""
+    days = int(seconds / _DAY_S)
+    return "less than a day" if days < 1 else f"{days} day{'s' if days > 1 else ''}"

@@ -17,8 +17,8 @@ from proxy.config.host import PYTHON_VERSION, Paint
 from proxy.config.notation import count
 from proxy.config.settings import Settings
 from proxy.core.policy import Exposure, Policy, Route
-from proxy.net.certificate import certificate_notes, read_served, sentence
 from proxy.net.clock import Clock
+from proxy.net.tls import certificate_notes, read_served, sentence
 from proxy.ops.journal import StandardError
 from proxy.ops.places import advice
 

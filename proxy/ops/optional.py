@@ -26,13 +26,13 @@ from proxy.core.metrics import Metrics
 from proxy.core.policy import Endpoint
 from proxy.errors import ConfigError, Problem
 from proxy.net.admission import ConnectionSlots
-from proxy.net.certificate import Served, sentence
+from proxy.net.beyond_ssl import Served
 from proxy.net.clock import Clock
 from proxy.net.duplicates import SharedStore, StoreError
 from proxy.net.http_server import Paths
 from proxy.net.listener import ConnectionFactory
 from proxy.net.site import Site
-from proxy.net.tls import TlsContexts
+from proxy.net.tls import TlsContexts, sentence
 from proxy.ops.journal import log, problem_lines
 
 if TYPE_CHECKING:

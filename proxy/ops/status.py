@@ -18,10 +18,11 @@ from proxy.core.policy import Endpoint, Policy, Route
 from proxy.core.tokens import Secret
 from proxy.errors import dotted
 from proxy.net.admission import ConnectionSlots
-from proxy.net.certificate import Served, certificate_notes
+from proxy.net.beyond_ssl import Served
 from proxy.net.listener import Listener
 from proxy.net.site import Site
 from proxy.net.sockets import dropped_packets
+from proxy.net.tls import certificate_notes
 from proxy.ops.listeners import ActiveListener
 from proxy.ops.places import advice
 

@@ -29,10 +29,10 @@ from proxy.config.set_shelf import SetShelf
 from proxy.config.settings import Fixture, Loaded, identity_of
 from proxy.core.walk import Trip, Walk, walk
 from proxy.errors import ConfigError, FlagError, Problem
-from proxy.net.certificate import Served, certificate_notes, read_served
-from proxy.net.certificate import sentence as of_certificate
+from proxy.net.beyond_ssl import Served
 from proxy.net.clock import Clock
-from proxy.net.tls import load_certificates
+from proxy.net.tls import certificate_notes, load_certificates, read_served
+from proxy.net.tls import sentence as of_certificate
 from proxy.queue.folder import DATABASE, look_at_ours
 from proxy.queue.records import LaneCount
 from proxy.queue.showing import stray_notes

@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.net.certificate import Certificate, client_names, parse_certificate, read_certificate
+from proxy.net.beyond_ssl import Certificate, client_names, parse_certificate, read_certificate
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 FROM = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

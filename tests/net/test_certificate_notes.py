@@ -11,7 +11,8 @@ import trustme
 from proxy.config.load import load
 from proxy.config.problems import rule_of
 from proxy.config.settings import Loaded
-from proxy.net.certificate import Certificate, Served, certificate_notes, covers, read_served, sentence
+from proxy.net.beyond_ssl import Certificate, Served
+from proxy.net.tls import certificate_notes, covers, read_served, sentence
 
 NOW = dt.datetime(2026, 10, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 
 from proxy.core.policy import UpstreamTls
 from proxy.errors import ConfigError
-from proxy.net.certificate import client_names
+from proxy.net.beyond_ssl import client_names
 from proxy.net.tls import KeyPair, TlsContexts, upstream_context
 from tests.net.conftest import Authority
 

@@ -10,12 +10,12 @@ import ssl
 import pytest
 import trustme
 
-from proxy.net import tls_end as module
+from proxy.net import beyond_ssl as module
 from proxy.net.admission import ConnectionSlots
+from proxy.net.beyond_ssl import LINGER_BYTES, fault_of, say_end
 from proxy.net.causes import FaultDigest
 from proxy.net.listener import Listener
 from proxy.net.tls import KeyPair, TlsContexts
-from proxy.net.tls_end import LINGER_BYTES, fault_of, say_end
 from tests.net.accepting import FakeSite, Made, dial, listening, policy_of, receive, send, until
 from tests.net.conftest import Authority
 from tests.net.test_proxy_peek import LOCAL, V1, V2
