@@ -69,6 +69,19 @@ def visible(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
 
 
+def whole_lines(data: bytes, size: int) -> list[bytes]:
+    """``data`` cut at ends of lines into pieces of at most ``size`` bytes, where a line is no longer than that.
+
+    POSIX: a write of at most PIPE_BUF bytes to a pipe is not mixed with those of others.
+    """
+    pieces, at = [], 0
+    while len(data) - at > size:
+        end = data.rfind(b"\n", at, at + size) + 1 or data.find(b"\n", at) + 1 or len(data)
+        pieces.append(data[at:end])
+        at = end
+    return [*pieces, data[at:]]
+
+
 class Paint:
     """Colours text, or leaves it as it is."""
 

@@ -25,6 +25,7 @@ from dataclasses import field
 from queue import SimpleQueue
 
 from proxy.config.guarded_files import open_for_writing
+from proxy.config.host import whole_lines
 from proxy.core.record import ExchangeRecord
 from proxy.net.log_formats import MAX_VALUE, LineForm, LogNote, printable
 from proxy.reasons import Ended, Reason
@@ -334,16 +335,3 @@ class LogSink:
         os.close(self._fd)
         self._fd = fresh
         self._line_is_cut = False
-
-
-def whole_lines(data: bytes, size: int) -> list[bytes]:
-    """``data`` cut at ends of lines into pieces of at most ``size`` bytes, where a line is no longer than that.
-
-    POSIX: a write of at most PIPE_BUF bytes to a pipe is not mixed with those of others.
-    """
-    pieces, at = [], 0
-    while len(data) - at > size:
-        end = data.rfind(b"\n", at, at + size) + 1 or data.find(b"\n", at) + 1 or len(data)
-        pieces.append(data[at:end])
-        at = end
-    return [*pieces, data[at:]]

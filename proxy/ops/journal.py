@@ -32,9 +32,8 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import TextIO
 
-from proxy.config.host import RELOAD_VARIABLE, ExitCode, how_to_install, visible
+from proxy.config.host import RELOAD_VARIABLE, ExitCode, how_to_install, visible, whole_lines
 from proxy.errors import ConfigError, FlagError, Problem
-from proxy.net.access_log import whole_lines
 from proxy.net.sockets import ListenError
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.net.access_log import LogSink, whole_lines
+from proxy.config.host import whole_lines
+from proxy.net.access_log import LogSink
 
 
 def wait_for(condition, timeout_s: float = 5.0) -> None:
