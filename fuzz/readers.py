@@ -38,18 +38,19 @@ from proxy.core.response_head import read_response_head
 from proxy.core.schemes import PROVIDERS, decode_secret
 from proxy.core.signing.documents import both_ports, read_claims, read_form, read_json, sorted_url
 from proxy.core.signing.documents import read_document as read_json_document
-from proxy.core.signing.encodings import (
-    AsciiJson,
-    Crc32,
-    JsonString,
+from proxy.core.signing.parsed import open_token
+from proxy.core.signing.scheme import (
+    Encoding,
+    Method,
+    SecretForm,
+    TimeFormat,
     decode,
     decode_base64,
     decode_base64url,
     decode_hex,
     parse_time,
 )
-from proxy.core.signing.parsed import open_token
-from proxy.core.signing.scheme import Encoding, Method, SecretForm, TimeFormat
+from proxy.core.signing.template import AsciiJson, Crc32, JsonString
 from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.errors import Mistake, ProtocolError
 from proxy.http1 import Framing, RequestHead
@@ -417,12 +418,9 @@ READERS: dict[str, Row] = {
         (),
         (
             *(f"core.signing.documents.{name}" for name in ("read_json", "read_claims", "read_form")),
-            *(
-                f"core.signing.encodings.{name}"
-                for name in ("decode", "decode_hex", "decode_base64", "decode_base64url")
-            ),
-            *(f"core.signing.encodings.{name}.feed" for name in ("Transform", "JsonString", "AsciiJson", "Crc32")),
-            *("core.signing.parsed.open_token", "core.signing.encodings.parse_time", "core.record.read_traceparent"),
+            *(f"core.signing.scheme.{name}" for name in ("decode", "decode_hex", "decode_base64", "decode_base64url")),
+            *(f"core.signing.template.{name}.feed" for name in ("Transform", "JsonString", "AsciiJson", "Crc32")),
+            *("core.signing.parsed.open_token", "core.signing.scheme.parse_time", "core.record.read_traceparent"),
         ),
     ),
     "decisions": Row(

@@ -49,7 +49,7 @@ from types import MappingProxyType
 from typing import cast
 
 from proxy.config.agents import AGENT_KEY_BYTES
-from proxy.core.signing.encodings import decode_base64url, encode_base64url
+from proxy.core.signing.scheme import decode_base64url, encode_base64url
 from proxy.errors import HookwardError
 from proxy.net.sockets import abort
 from proxy.values import frozen

@@ -23,7 +23,7 @@ from proxy.config.settings import AgentRule, AgentSettings, Dials, Loaded
 from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Limits, Route
-from proxy.core.signing.encodings import decode_base64url
+from proxy.core.signing.scheme import decode_base64url
 from proxy.errors import Mistake
 from proxy.values import frozen
 

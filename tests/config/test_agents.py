@@ -14,7 +14,7 @@ from proxy.config.load import load_namespace, parse_flags
 from proxy.config.settings import Dials
 from proxy.core.addresses import AddressSet, Peer
 from proxy.core.policy import Exposure
-from proxy.core.signing.encodings import encode_base64url
+from proxy.core.signing.scheme import encode_base64url
 from proxy.errors import ConfigError
 from proxy.ops.banner import guards
 

@@ -12,9 +12,8 @@ from dataclasses import replace
 from proxy.core.causes.trial import Facts, Trial, cause, fitting
 from proxy.core.schemes import PROVIDERS
 from proxy.core.signing.documents import read_json, scalar_text, walk
-from proxy.core.signing.encodings import decode
 from proxy.core.signing.evidence import signature_size
-from proxy.core.signing.scheme import Encoding, Method, Scheme
+from proxy.core.signing.scheme import Encoding, Method, Scheme, decode
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from proxy.values import frozen

@@ -23,7 +23,7 @@ from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from proxy.values import frozen
 
-__all__ = ["Scheme", "SignatureCheck", "Verification", "WholeVerification"]
+__all__ = ["PUBLIC_KEY_METHODS", "Scheme", "SignatureCheck", "Verification", "WholeVerification"]
 
 _PUBLIC_KEY_FORMS = frozenset({SecretForm.PUBLIC_KEY, SecretForm.ED25519_HEX, SecretForm.ED25519_BASE64})
 

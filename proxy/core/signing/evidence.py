@@ -12,8 +12,16 @@ import json
 import re
 from urllib.parse import unquote_to_bytes
 
-from proxy.core.signing.encodings import decode, decode_base64, judge_time, parse_time
-from proxy.core.signing.scheme import PUBLIC_KEY_METHODS, Listing, Method, Scheme
+from proxy.core.signing.scheme import (
+    PUBLIC_KEY_METHODS,
+    Listing,
+    Method,
+    Scheme,
+    decode,
+    decode_base64,
+    judge_time,
+    parse_time,
+)
 from proxy.core.signing.template import (
     WIDTHS,
     Context,

@@ -27,10 +27,9 @@ from proxy.core.signing.documents import (
     read_form,
     read_json,
 )
-from proxy.core.signing.encodings import decode, decode_base64url, judge_time
 from proxy.core.signing.evidence import MALFORMED, MISSING, Evidence, EvidenceReader
 from proxy.core.signing.mac import Judge, Verification, WholeVerification
-from proxy.core.signing.scheme import Claims, Document, Method, Scheme
+from proxy.core.signing.scheme import Claims, Document, Method, Scheme, decode, decode_base64url, judge_time
 from proxy.core.signing.template import FOUND_IN_BODY, Context, Slot, single_field, single_param
 from proxy.http1 import Piece, RequestHead
 from proxy.reasons import Reason

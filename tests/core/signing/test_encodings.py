@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.signing.encodings import decode, encode, encode_base64url
-from proxy.core.signing.scheme import Encoding
+from proxy.core.signing.scheme import Encoding, decode, encode, encode_base64url
 
 VALUE = bytes(range(20))
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.signing.encodings import escape_json, make_transform
 from proxy.core.signing.scheme import BodyForm
+from proxy.core.signing.template import escape_json, make_transform
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

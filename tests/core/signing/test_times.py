@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.signing.encodings import judge_time, parse_time, write_time
-from proxy.core.signing.scheme import TimeFormat
+from proxy.core.signing.scheme import TimeFormat, judge_time, parse_time, write_time
 from proxy.reasons import Reason
 from tests.examples import examples
 
