@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.causes import of_sender
+from proxy.core import causes
 from proxy.core.causes.trial import Trial
 from tests.deliveries import Delivery, head_of
 from tests.faults import CAUSES, KEY, SENDERS, Fault, github, refused, route, signed
@@ -29,7 +29,7 @@ def test_the_supposition_of_the_fault_fits(fault: Fault):
 )
 def test_who_sends(fields: dict[str, bytes], slugs: list[str]):
     head = head_of(Delivery(list(fields.items())))
-    assert [provider.slug for provider in of_sender.providers_of(head, frozenset())] == slugs
+    assert [provider.slug for provider in causes.providers_of(head, frozenset())] == slugs
 
 
 def test_the_own_provider_is_not_another_one():
