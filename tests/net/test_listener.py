@@ -29,7 +29,7 @@ from tests.net.accepting import (
     send,
     until,
 )
-from tests.net.test_proxy_peek import LOCAL, V1, V2, V2_TLV
+from tests.net.test_listener_proxy_header import LOCAL, V1, V2, V2_TLV
 
 LOOPBACK = AddressSet.parse(["127.0.0.1"])
 NAMED = AddressSet.parse(["192.0.2.7"])

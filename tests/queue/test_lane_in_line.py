@@ -12,7 +12,7 @@ from proxy.net.clock import Clock
 from proxy.queue.lane import LaneTurns
 from tests import policies
 from tests.net.dialogue import FakeLoop
-from tests.net.test_turnstile import Standing
+from tests.net.test_admission_turnstile import Standing
 from tests.queue.staging import RULE, staged
 
 

@@ -18,7 +18,7 @@ from proxy.net.listener import Listener
 from proxy.net.tls import KeyPair, TlsContexts
 from tests.net.accepting import FakeSite, Made, dial, listening, policy_of, receive, send, until
 from tests.net.conftest import Authority
-from tests.net.test_proxy_peek import LOCAL, V1, V2
+from tests.net.test_listener_proxy_header import LOCAL, V1, V2
 
 #: RFC 8446 section 6.2.
 HANDSHAKE_FAILURE, PROTOCOL_VERSION, UNKNOWN_CA, CERTIFICATE_REQUIRED, BAD_RECORD_MAC = 40, 70, 48, 116, 20
