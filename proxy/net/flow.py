@@ -1,7 +1,7 @@
 """The flow of one client's connection: what is read and written, a body on its way in, and the end.
 
-``Reading`` and ``Writing`` are small objects that a ``ClientConnection`` owns and its exchange uses. They say why
-it is not read, and whether it still takes what is written to it. They know a transport and a clock, no exchange and no
+``Reading`` and ``Writing`` are small objects that a ``ClientConnection`` owns and its exchange uses. They say why it is
+not read, and whether it still takes what is written to it. They know a transport and a clock, no exchange and no
 protocol.
 
 An ``IncomingBody`` comes in piece by piece, or is judged beside the loop. It has what such a body takes: its share of

@@ -124,7 +124,7 @@ class Listener(Acceptor):
         return self._site.policy.trusted_proxies
 
     def _take_over(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot) -> None:
-        self._setting_up.begin(self._secure(sock, peer, slot, self._factory), slot)
+        self._setting_up.begin(self._pass_on(sock, peer, slot, self._factory), slot)
 
     def _take_over_proxied(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot) -> None:
         self._setting_up.begin(self._unwrap(sock, peer, slot), slot)
@@ -151,7 +151,7 @@ class Listener(Acceptor):
             slot.release()
             reset(sock)
         elif check or peer is None:
-            await self._secure(sock, proxy, slot, self._make_check)
+            await self._pass_on(sock, proxy, slot, self._make_check)
         elif not policy.may_arrive(peer):
             counters.refused_address += 1
             self._slots.note(NAMED_NOT_LISTED, peer.text)
@@ -160,7 +160,7 @@ class Listener(Acceptor):
         elif not slot.charge(peer, policy, named=True):
             reset(sock)
         else:
-            await self._secure(sock, peer, slot, self._factory)
+            await self._pass_on(sock, peer, slot, self._factory)
 
     def _is_check(self, named: Peer | None, proxy: Peer) -> bool:
         """Whether a load balancer speaks for itself. In version 1, HAProxy's checks name its own address, as a client
@@ -183,7 +183,7 @@ class Listener(Acceptor):
         )
         self._setting_up.join(made, sock, slot)
 
-    async def _secure(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot, factory: ConnectionFactory) -> None:
+    async def _pass_on(self, sock: socket.socket, peer: Peer, slot: ConnectionSlot, factory: ConnectionFactory) -> None:
         tls = self._tls
         if tls is None:
             self._join(sock, peer, slot, factory)
