@@ -25,7 +25,7 @@ from proxy.config.settings import QueueSettings
 from proxy.core.search import FORMS, Query, SearchError, parse_query
 from proxy.errors import FlagError, Problem
 from proxy.net.clock import Clock
-from proxy.queue import showing
+from proxy.queue import records
 from proxy.queue.opening import OpenStore, open_store
 from proxy.queue.records import Choice, Condition, Kept, QueueError
 from proxy.values import frozen
@@ -159,7 +159,7 @@ class _Command:
         query = self.query if by_id else self._read(" ".join([*self.words, self.query.text]))
         conditions = (Condition.DEAD,) if self.arguments.dead else ()
         async for kept in self.store.find(Choice(tuple(self.words) if by_id else (), conditions, content=content)):
-            if query.matches(showing.searched_of(kept)):
+            if query.matches(records.searched_of(kept)):
                 yield kept
 
     def say(self, text: str) -> None:
@@ -176,10 +176,10 @@ async def _status(command: _Command) -> int:
     if command.arguments.json:
         earlier = {count.lane: count for count in before}
         for count in counts:
-            print(json.dumps(showing.count_json(count, earlier.get(count.lane, count), seconds, now)))
+            print(json.dumps(records.count_json(count, earlier.get(count.lane, count), seconds, now)))
         return ExitCode.OK
     known = command.place.keeping | command.place.direct
-    for line in showing.table_of(counts, before, seconds, now, known):
+    for line in records.table_of(counts, before, seconds, now, known):
         print(line)
     if command.opened.is_at_rest:
         print("no process delivers from it now")
@@ -193,7 +193,7 @@ async def _list(command: _Command) -> int:
             command.say(f"there are more: --limit {2 * command.arguments.limit}")
             break
         left -= 1
-        print(json.dumps(showing.json_of(kept)) if command.arguments.json else showing.line_of(kept, command.now))
+        print(json.dumps(records.json_of(kept)) if command.arguments.json else records.line_of(kept, command.now))
     return ExitCode.OK
 
 
@@ -203,7 +203,7 @@ async def _show(command: _Command) -> int:
     async for kept in command.meant():
         found += 1
         as_json = command.arguments.json
-        print(json.dumps(showing.json_of(kept)) if as_json else "\n".join(showing.page_of(kept, command.now)))
+        print(json.dumps(records.json_of(kept)) if as_json else "\n".join(records.page_of(kept, command.now)))
     return _all_found(command, found)
 
 
@@ -224,7 +224,7 @@ async def _change(command: _Command, word: str, change: Callable[[Sequence[int]]
     meant = [kept async for kept in command.meant()]
     if command.arguments.dry_run:
         for kept in meant:
-            print(showing.line_of(kept, command.now))
+            print(records.line_of(kept, command.now))
         print(f"{len(meant)} would be {word}")
         return ExitCode.OK
     done = 0
@@ -256,7 +256,7 @@ async def _export(command: _Command) -> int:
     ids = {kept.parcel.id async for kept in command.store.find(Choice(tuple(command.words)))} if command.words else {""}
     async for kept in command.meant(by_id=ids == set(command.words), content=True):
         body = b"".join(command.store.pieces(kept.parcel))
-        print(json.dumps({**showing.json_of(kept), "body_base64": b64encode(body).decode("ascii")}))
+        print(json.dumps({**records.json_of(kept), "body_base64": b64encode(body).decode("ascii")}))
     return ExitCode.OK
 
 

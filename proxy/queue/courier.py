@@ -27,8 +27,7 @@ from proxy.net.clock import Clock
 from proxy.net.site import Site
 from proxy.queue.attempt import Attempt, record_of
 from proxy.queue.lane import Lane, LaneTurns
-from proxy.queue.records import Condition, Counted, LaneCount, QueueError, QueueStore, Settlement, Taken
-from proxy.queue.showing import stray_notes
+from proxy.queue.records import Condition, Counted, LaneCount, QueueError, QueueStore, Settlement, Taken, stray_notes
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,8 @@ from typing import Any
 from proxy.config.settings import QueueSettings
 from proxy.core.search import SearchError, parse_query
 from proxy.net.http_server import JSON, TEXT, Answer, Handler, Request
-from proxy.queue import showing
 from proxy.queue.folder import QueueFolder
-from proxy.queue.records import Choice, Kept, QueueError, QueueStore
+from proxy.queue.records import Choice, Kept, QueueError, QueueStore, count_json, json_of, searched_of
 from proxy.queue.sqlite_store import QueueFile
 
 BELL_NAME = "courier.sock"
@@ -160,14 +159,14 @@ class QueueDesk:
         async for kept in self._store.find(Choice()):
             if after:
                 after = "" if kept.parcel.id == after else after
-            elif query.matches(showing.searched_of(kept)):
+            elif query.matches(searched_of(kept)):
                 found.append(kept)
                 if len(found) > limit:
                     break
         now = self._now()
-        lanes = [showing.count_json(count, count, 1.0, now) for count in await self._store.counts()]
+        lanes = [count_json(count, count, 1.0, now) for count in await self._store.counts()]
         more = found[limit - 1].parcel.id if len(found) > limit else None
-        records = [showing.json_of(kept) for kept in found[:limit]]
+        records = [json_of(kept) for kept in found[:limit]]
         for record in records:
             del record["head"]
         return _json({"configured": True, "records": records, "next": more, "routes": lanes})

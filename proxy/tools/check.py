@@ -34,8 +34,7 @@ from proxy.net.clock import Clock
 from proxy.net.tls import certificate_notes, load_certificates, read_served
 from proxy.net.tls import sentence as of_certificate
 from proxy.queue.folder import DATABASE, look_at_ours
-from proxy.queue.records import LaneCount
-from proxy.queue.showing import stray_notes
+from proxy.queue.records import LaneCount, stray_notes
 from proxy.tools.explain import peer_of, read_file
 from proxy.tools.ip_sets import SetRow, sentence, show_age
 from proxy.tools.lint import lint

@@ -9,8 +9,7 @@ import pytest
 
 from proxy.core.delivery import Deliver, DeliveryRule
 from proxy.queue.courier import StrayWatch, destinations
-from proxy.queue.records import LaneCount
-from proxy.queue.showing import stray_notes
+from proxy.queue.records import LaneCount, stray_notes
 from tests import policies
 
 POLICY = policies.policy(
