@@ -213,6 +213,13 @@ def test_kept_fragments_are_bounded(monkeypatch: pytest.MonkeyPatch):
     assert len(lines._fixed) <= 10
 
 
+def test_what_clients_choose_is_kept_of_few() -> None:
+    lines = JsonLines()
+    for number in range(3 * log_formats.MAX_REQUESTS):
+        assert f'"/{number}"' in lines(record(path=f"/{number}", host=f"h{number}:80", event=f"e{number}"))
+        assert len(lines._requests) <= log_formats.MAX_REQUESTS
+
+
 def test_text_for_people():
     text = TextLines(colour=False)(record(reason=Reason.SIGNATURE_MISMATCH, status=403, detail="x"))
     assert text[12:].startswith(" 403 POST /hooks/github signature_mismatch (x) 250.0ms from=192.0.2.1 via=10.0.0.9")
