@@ -36,12 +36,14 @@ from proxy.core.recurring import HeadForms, plan_of
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.response_head import read_response_head
 from proxy.core.schemes import PROVIDERS, decode_secret
+from proxy.core.signing import TokenCheck, TokenKind
 from proxy.core.signing.documents import both_ports, read_claims, read_form, read_json, sorted_url
 from proxy.core.signing.documents import read_document as read_json_document
 from proxy.core.signing.parsed import open_token
 from proxy.core.signing.scheme import (
     Encoding,
     Method,
+    Secret,
     SecretForm,
     TimeFormat,
     decode,
@@ -51,7 +53,6 @@ from proxy.core.signing.scheme import (
     parse_time,
 )
 from proxy.core.signing.template import AsciiJson, Crc32, JsonString
-from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.errors import Mistake, ProtocolError
 from proxy.http1 import Framing, RequestHead
 from proxy.net.beyond_ssl import parse_certificate, read_certificate
@@ -401,7 +402,7 @@ READERS: dict[str, Row] = {
     "chunked": Row(chunked, (), ("core.content.ChunkedDecoder.feed", "core.content.ContentReader.feed")),
     "proxy_header": Row(proxy_header, (), ("core.proxy_protocol.parse",)),
     "addresses": Row(addresses, (ValueError,), ("core.addresses.AddressSet.parse",)),
-    "tokens": Row(tokens, (), ("core.tokens.TokenCheck.check", "core.tokens.TokenCheck.strip")),
+    "tokens": Row(tokens, (), ("core.signing.TokenCheck.check", "core.signing.TokenCheck.strip")),
     "signatures": Row(
         signatures,
         (),

@@ -27,7 +27,7 @@ COPIED = ("proxy", "tests", "fuzz", "docs", "pyproject.toml", "README.md", "CHAN
 MODULES = (
     *("content", "policy", "states", "budget", "signing/__init__"),
     *("record", "grammar", "metrics"),
-    *("proxy_protocol", "addresses", "tokens", "body", "delivery", "recurring", "handshakes"),
+    *("proxy_protocol", "addresses", "body", "delivery", "recurring", "handshakes"),
     *("signing/scheme", "signing/evidence", "signing/mac", "signing/template"),
     *("signing/parsed", "signing/documents"),
     *("pubkey", "ip_sets", "bpf", "schemes/provider"),

@@ -19,10 +19,9 @@ from proxy.core.causes import HYPOTHESES
 from proxy.core.causes.trial import Case
 from proxy.core.policy import Route
 from proxy.core.schemes import decode_secret, find
-from proxy.core.signing import Scheme, SignatureCheck
-from proxy.core.signing.scheme import Encoding, Timestamp
+from proxy.core.signing import Scheme, SignatureCheck, TokenCheck, TokenKind
+from proxy.core.signing.scheme import Encoding, Secret, Timestamp
 from proxy.core.signing.signer import sign
-from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from tests import policies

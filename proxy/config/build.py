@@ -30,7 +30,7 @@ from proxy.core.addresses import AddressSet, Peer
 from proxy.core.handshakes import REFUSE
 from proxy.core.policy import Exposure, Limits, Policy, Route, ServerLimits
 from proxy.core.schemes import Provider, find
-from proxy.core.tokens import Secret
+from proxy.core.signing.scheme import Secret
 from proxy.errors import Place
 from proxy.reasons import Reason
 from proxy.values import frozen

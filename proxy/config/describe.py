@@ -17,8 +17,8 @@ from proxy.core.delivery import Deliver, DeliveryRule, DuplicateRule
 from proxy.core.grammar import PathMap
 from proxy.core.payload import PayloadRule
 from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
-from proxy.core.signing import SignatureCheck
-from proxy.core.tokens import Secret, TokenCheck, TokenKind
+from proxy.core.signing import SignatureCheck, TokenCheck, TokenKind
+from proxy.core.signing.scheme import Secret
 
 _INDENT = "    "
 _BODIES = {

@@ -27,9 +27,8 @@ from cryptography.x509 import load_pem_x509_certificate
 from proxy.core.signing.documents import Tree, read_claims
 from proxy.core.signing.evidence import EvidenceReader
 from proxy.core.signing.mac import Hash, Match, Verification
-from proxy.core.signing.scheme import Method, Scheme, SecretForm, decode_base64, decode_base64url, decode_hex
+from proxy.core.signing.scheme import Method, Scheme, Secret, SecretForm, decode_base64, decode_base64url, decode_hex
 from proxy.core.signing.template import Transform, make_transform
-from proxy.core.tokens import Secret
 from proxy.errors import Mistake
 from proxy.http1 import Piece, RequestHead
 from proxy.reasons import Reason

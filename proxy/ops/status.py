@@ -15,7 +15,7 @@ from proxy.core import metric_families as of
 from proxy.core.metric_families import SECRET_USED, SECRET_USES, SET_AGE, SET_PREFIXES, WORKERS
 from proxy.core.metrics import Snapshot
 from proxy.core.policy import Endpoint, Policy, Route
-from proxy.core.tokens import Secret
+from proxy.core.signing.scheme import Secret
 from proxy.errors import dotted
 from proxy.net.admission import ConnectionSlots
 from proxy.net.beyond_ssl import Served

@@ -18,9 +18,8 @@ from proxy.core.addresses import AddressSet
 from proxy.core.causes.of_secret import api_key
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.schemes import Provider, find
-from proxy.core.signing import SignatureCheck, needs_public_keys
-from proxy.core.signing.scheme import Method
-from proxy.core.tokens import Secret, TokenCheck, TokenKind
+from proxy.core.signing import SignatureCheck, TokenCheck, TokenKind, needs_public_keys
+from proxy.core.signing.scheme import Method, Secret
 from proxy.errors import Place
 
 SHORT_SECRET_BYTES = 16

@@ -9,9 +9,9 @@ from proxy.core.policy import Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import find
-from proxy.core.signing import SignatureCheck
+from proxy.core.signing import SignatureCheck, TokenCheck, TokenKind
+from proxy.core.signing.scheme import Secret
 from proxy.core.tape import Ledger, head_bytes
-from proxy.core.tokens import Secret, TokenCheck, TokenKind
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from tests.policies import HEAD_LIMITS, route

@@ -19,8 +19,8 @@ from proxy.core.record import Arrival, ExchangeRecord, head_to_upstream, note_de
 from proxy.core.recurring import DeliveryPlan, KnownVerdict, plan_of
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signing import Verification
-from proxy.core.tokens import Secret, TokenCheck, TokenKind
+from proxy.core.signing import TokenCheck, TokenKind, Verification
+from proxy.core.signing.scheme import Secret
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason
 from tests.deliveries import MAKERS, NOW, Delivery, check_for, head_of, make

@@ -8,9 +8,8 @@ import pytest
 
 from proxy.core.policy import BodyMode, Endpoint, Exposure, Limits, Policy, Route, ServerLimits, UpstreamTls
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signing import SignatureCheck
-from proxy.core.signing.scheme import Scheme, Timestamp
-from proxy.core.tokens import Secret, TokenCheck, TokenKind
+from proxy.core.signing import SignatureCheck, TokenCheck, TokenKind
+from proxy.core.signing.scheme import Scheme, Secret, Timestamp
 from tests.policies import policy, route, server_limits
 
 ROUTE = route(name="meta", path=b"/meta", verify_token=b"hunter2")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from proxy.core.schemes import PROVIDERS, find
 from proxy.core.signing import Scheme, SignatureCheck
-from proxy.core.tokens import Secret
+from proxy.core.signing.scheme import Secret
 from proxy.http1 import Framing, RequestHead
 from proxy.reasons import Reason
 from tests.deliveries import NOW, RAW, Delivery, check_for, head_of, make, run, with_value

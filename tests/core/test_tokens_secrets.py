@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from proxy.core.tokens import Secret
+from proxy.core.signing.scheme import Secret
 
 VALUE = b"correct horse battery staple"
 

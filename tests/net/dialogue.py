@@ -35,7 +35,7 @@ from proxy.core.policy import BodyMode, Limits, Policy, Route, ServerLimits
 from proxy.core.record import ExchangeRecord
 from proxy.core.schemes import find
 from proxy.core.signing import SignatureCheck
-from proxy.core.tokens import Secret
+from proxy.core.signing.scheme import Secret
 from proxy.http1 import Piece
 from proxy.net.client import ClientConnection
 from proxy.net.clock import Clock

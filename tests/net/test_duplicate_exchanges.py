@@ -7,7 +7,8 @@ import pytest
 from proxy.core.addresses import AddressSet
 from proxy.core.delivery import DuplicateRule, TurnRule
 from proxy.core.policy import BodyMode
-from proxy.core.tokens import Secret, TokenCheck, TokenKind
+from proxy.core.signing import TokenCheck, TokenKind
+from proxy.core.signing.scheme import Secret
 from proxy.reasons import Reason
 from tests.net.dialogue import OK, World, forged, request, route, signed
 

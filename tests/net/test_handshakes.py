@@ -11,7 +11,7 @@ import pytest
 from proxy.core.policy import BodyMode, Route
 from proxy.core.schemes import PROVIDERS
 from proxy.core.signing import SignatureCheck
-from proxy.core.tokens import Secret
+from proxy.core.signing.scheme import Secret
 from proxy.reasons import Phase, Reason
 from tests.net.dialogue import KEY, OK, World, request
 from tests.net.dialogue import route as make

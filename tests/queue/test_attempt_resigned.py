@@ -13,8 +13,8 @@ from proxy.core.policy import Route
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import find
 from proxy.core.signing import SignatureCheck
+from proxy.core.signing.scheme import Secret
 from proxy.core.signing.signer import sign
-from proxy.core.tokens import Secret
 from proxy.queue.attempt import sign_again
 from tests.net.dialogue import route
 from tests.policies import HEAD_LIMITS

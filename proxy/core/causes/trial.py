@@ -19,8 +19,7 @@ from proxy.core.signing import Scheme, SignatureCheck, needs_public_keys
 from proxy.core.signing.documents import JsonPart, list_items, read_json
 from proxy.core.signing.evidence import EvidenceReader, target_of
 from proxy.core.signing.parsed import open_token
-from proxy.core.signing.scheme import Document, Method, TimeFormat, parse_time
-from proxy.core.tokens import Secret
+from proxy.core.signing.scheme import Document, Method, Secret, TimeFormat, parse_time
 from proxy.http1 import RequestHead, utc_text
 from proxy.reasons import Reason
 from proxy.values import frozen

@@ -20,9 +20,8 @@ from proxy.core.schemes.provider import (
     in_base64,
     signed_check,
 )
-from proxy.core.signing import Scheme
+from proxy.core.signing import Scheme, TokenKind
 from proxy.core.signing.scheme import BodyForm, Claims, Document, Encoding, Method, SecretForm, TimeFormat, Timestamp
-from proxy.core.tokens import TokenKind
 
 _token = partial(Scheme, method=Method.JWT)
 

@@ -17,9 +17,8 @@ from functools import partial
 from typing import ClassVar, Protocol, Self
 
 from proxy.core.signing.evidence import EvidenceReader
-from proxy.core.signing.scheme import BodyForm, Method, Scheme
+from proxy.core.signing.scheme import BodyForm, Method, Scheme, Secret
 from proxy.core.signing.template import Transform, make_transform
-from proxy.core.tokens import Secret
 from proxy.http1 import Piece, RequestHead
 from proxy.reasons import Reason
 from proxy.values import frozen

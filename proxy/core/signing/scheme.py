@@ -19,6 +19,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
+from dataclasses import field
 from datetime import UTC, datetime
 from enum import Enum
 from functools import partial
@@ -82,6 +83,35 @@ class SecretForm(Enum):
     PUBLIC_KEY = "public_key"  # PEM, or SubjectPublicKeyInfo in base64, or a certificate in PEM
     ED25519_HEX = "ed25519_hex"  # 32 bytes
     ED25519_BASE64 = "ed25519_base64"  # 32 bytes, with or without "whpk_"
+
+
+@frozen
+class Secret:
+    """One key of a guard; several live at once while a key is rotated. Its value never shows in ``repr``, a log
+    or an error.
+
+    ``not_before`` and ``not_after`` are seconds since the epoch. Outside them the secret matches nothing.
+    """
+
+    name: str
+    value: bytes = field(repr=False)
+    not_before: float | None = None
+    not_after: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.value:
+            raise ValueError("a secret is not empty")
+
+    @property
+    def has_dates(self) -> bool:
+        """Whether it counts at some times only."""
+        return self.not_before is not None or self.not_after is not None
+
+    def live(self, now: float) -> bool:
+        """Whether the secret counts at ``now`` (seconds since the epoch)."""
+        if self.not_before is not None and now < self.not_before:
+            return False
+        return self.not_after is None or now < self.not_after
 
 
 class BodyForm(Enum):

@@ -21,14 +21,13 @@ from urllib.parse import quote, urlencode, urlsplit
 from proxy.core.policy import Route
 from proxy.core.schemes import Provider, find
 from proxy.core.schemes.provider import TokenSpec
-from proxy.core.signing import PUBLIC_KEY_METHODS, Scheme, load_pubkey, needs_public_keys
+from proxy.core.signing import PUBLIC_KEY_METHODS, Scheme, TokenKind, load_pubkey, needs_public_keys
 from proxy.core.signing.documents import FormPart, JsonPart, Part, list_items, read_document, read_form, read_json
 from proxy.core.signing.evidence import as_signed, public_url_of
 from proxy.core.signing.mac import digest, keyed_hash
 from proxy.core.signing.parsed import HMAC_DIGESTS
 from proxy.core.signing.scheme import Claims, Document, Listing, Method, encode, encode_base64url, write_time
 from proxy.core.signing.template import DOCUMENT_SLOTS, Context, Slot, compile_template, make_transform
-from proxy.core.tokens import TokenKind
 from proxy.http1 import Framing, RequestHead
 from proxy.reasons import Reason
 from proxy.values import frozen

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.core.causes.trial import BUDGET_BYTES, MAX_BODY_BYTES, Trial, undated
 from proxy.core.schemes import PROVIDERS
-from proxy.core.tokens import Secret
+from proxy.core.signing.scheme import Secret
 from tests.deliveries import NOW, check_for, make
 from tests.faults import JSON, KEY, github, refused, route, signed, token
 

@@ -6,7 +6,8 @@ import pytest
 
 from proxy.core.schemes import PROVIDERS
 from proxy.core.schemes.keys_and_tokens import TOKEN_ONLY
-from proxy.core.tokens import Secret, TokenCheck, TokenKind
+from proxy.core.signing import TokenCheck, TokenKind
+from proxy.core.signing.scheme import Secret
 
 
 @pytest.mark.parametrize("provider", TOKEN_ONLY, ids=lambda provider: provider.slug)

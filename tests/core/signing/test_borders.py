@@ -13,9 +13,18 @@ from hypothesis import strategies as st
 
 from proxy.core.schemes import PROVIDERS
 from proxy.core.signing import SignatureCheck
-from proxy.core.signing.scheme import BodyForm, Encoding, Method, Scheme, SecretForm, TimeFormat, Timestamp, parse_time
+from proxy.core.signing.scheme import (
+    BodyForm,
+    Encoding,
+    Method,
+    Scheme,
+    Secret,
+    SecretForm,
+    TimeFormat,
+    Timestamp,
+    parse_time,
+)
 from proxy.core.signing.template import Part, Slot, compile_template, escape_json, open_borders, stands_beside_another
-from proxy.core.tokens import Secret
 from tests.deliveries import ORIGIN, Delivery, hexa, mac, run
 from tests.examples import examples
 

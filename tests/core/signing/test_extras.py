@@ -10,7 +10,7 @@ import pytest
 from proxy import core
 from proxy.core.schemes import PROVIDERS, decode_secret
 from proxy.core.signing import SignatureCheck, needs_public_keys
-from proxy.core.tokens import Secret
+from proxy.core.signing.scheme import Secret
 
 NEEDS_KEYS = {
     "discord",

@@ -6,8 +6,7 @@ import hashlib
 import hmac
 
 from proxy.core.signing.mac import MacJudge, Match, WordJudge
-from proxy.core.signing.scheme import Method, Scheme
-from proxy.core.tokens import Secret
+from proxy.core.signing.scheme import Method, Scheme, Secret
 
 
 def test_the_secret_that_signed_is_named_with_its_id():

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.core.signing import SignatureCheck
 from proxy.core.signing.mac import digest, keyed_hash
-from proxy.core.signing.scheme import Listing, Method, Scheme
-from proxy.core.tokens import Secret
+from proxy.core.signing.scheme import Listing, Method, Scheme, Secret
 from tests.deliveries import Delivery, head_of
 
 

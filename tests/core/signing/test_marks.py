@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from proxy.core.schemes import PROVIDERS, find
 from proxy.core.signing import SignatureCheck
-from proxy.core.tokens import Secret
+from proxy.core.signing.scheme import Secret
 from proxy.reasons import Reason
 from tests.deliveries import BODY, NOW, Delivery, b64, check_for, head_of, mac, make
 
