@@ -22,7 +22,7 @@ from proxy.core.record import Arrival, ExchangeRecord
 from proxy.core.relay import Relay
 from proxy.core.tape import Ledger, TapedKeepingRelay, TapedRelay, head_bytes
 from proxy.http1 import RequestHead
-from proxy.net.site import Finished, Site
+from proxy.net.site import EndedExchange, Site
 
 #: Of what is kept, the part that refused deliveries have for certain, and beyond which they go first.
 REFUSED_PART = 4
@@ -262,14 +262,14 @@ class Capture:
         """Whether one that begins at ``now`` may be kept."""
         return now >= self._admitted.closed_until
 
-    def keep(self, over: Finished) -> None:
+    def keep(self, over: EndedExchange) -> None:
         """An exchange has ended."""
         self.seen += 1
         record = over.record
         is_admitted = record.verdict in ADMITTED
         if isinstance(over, TapedRelay):
             over.tape.wind_up()
-        elif is_admitted or not isinstance(over, Relay):
+        elif is_admitted:
             self.skipped += 1  # as most of a flood, with no more work than this
             return
         pace = self._admitted if is_admitted else self._refused
@@ -278,14 +278,14 @@ class Capture:
         else:
             self.skipped += 1
 
-    def _keep(self, relay: Relay) -> None:
-        kept = relay.tape if isinstance(relay, TapedRelay) else self._untaped(relay)
+    def _keep(self, over: EndedExchange) -> None:
+        kept = over.tape if isinstance(over, TapedRelay) else self._untaped(over)
         assert isinstance(kept, KeptExchange)
         kept.tag, kept.number = self.tag, self.seen
-        kept.record = relay.record
-        kept.route = relay.route or self._route(relay.record.route)
-        kept.replay_of = relay.arrival.replay.decode()
-        head: RequestHead | None = getattr(relay, "head", None)  # bytes that were none have none
+        kept.record = over.record
+        kept.route = over.route or self._route(over.record.route)
+        kept.replay_of = over.arrival.replay.decode()
+        head: RequestHead | None = getattr(over, "head", None)  # bytes that were none have none
         kept.raw = b"" if head is None else head_bytes(head)
         kept.size = OVERHEAD_BYTES + kept.taken + len(kept.raw)
         if kept.cut:
@@ -296,10 +296,10 @@ class Capture:
         if self.store is not None:
             self.store.add(kept)
 
-    def _untaped(self, relay: Relay) -> KeptExchange:
+    def _untaped(self, over: EndedExchange) -> KeptExchange:
         """What is left of a refused one that had no tape: its body, while it is in memory."""
         kept = KeptExchange(self._ledger)
-        if body := relay.body_in_memory():
+        if body := over.body_in_memory():
             kept.take(body)
             kept.wind_up()
         return kept

@@ -26,10 +26,10 @@ from proxy.core.metric_families import DIAGNOSES, DIAGNOSES_WITHHELD
 from proxy.core.metrics import Metrics
 from proxy.core.policy import Route
 from proxy.core.record import ExchangeRecord
-from proxy.core.relay import Relay
 from proxy.core.setup_faults import SetupFault
 from proxy.net.clock import Clock
 from proxy.net.log_formats import printable
+from proxy.net.site import EndedExchange
 from proxy.values import mutable
 
 #: For one route and reason: so many at once, then one in so many seconds.
@@ -90,11 +90,11 @@ class Diagnoser:
         self._waiting: dict[int, tuple[ExchangeRecord, Done]] = {}
         self._asked = 0
 
-    def look(self, relay: Relay, routes: tuple[Route, ...], done: Done) -> None:
+    def look(self, over: EndedExchange, routes: tuple[Route, ...], done: Done) -> None:
         """Look for the cause of one refusal, later. ``done`` is given the record when the cause is in it, or at once
         where none is looked for; of ``close`` it is given what still waits.
         """
-        reason, route, record = relay.suspect, relay.route, relay.record
+        reason, route, record = over.suspect, over.route, over.record
         if reason not in DIAGNOSABLE or route is None:
             done(record)
         elif not self._may(route.name, reason.word):
@@ -102,7 +102,7 @@ class Diagnoser:
             self._site.note(_too_many(route.name), record.client)
             done(record)
         else:
-            case = Case(reason, relay.head, relay.body_in_memory(), route, routes, self._site.clock.wall())
+            case = Case(reason, over.head, over.body_in_memory(), route, routes, self._site.clock.wall())
             self._asked += 1
             self._waiting[self._asked] = record, done
             future = self._site.loop.run_in_executor(self._executor, diagnose, case)

@@ -22,8 +22,9 @@ from proxy.errors import ProtocolError
 from proxy.net.beyond_ssl import NO_NAMES, client_names
 from proxy.net.clock import NEVER, STAGED_BYTES
 from proxy.net.flow import BUFFER, LARGE_BUFFER, Leaving, Pause, Reading, Writing, closed
-from proxy.net.heads import HeadJudge, PlannedExchange
+from proxy.net.heads import HeadJudge
 from proxy.net.keeping import Exchange, exchange_for
+from proxy.net.planned import PlannedExchange
 from proxy.net.site import Site
 from proxy.net.upstream import WRITE_HIGH_BYTES
 from proxy.reasons import Reason
@@ -273,7 +274,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._site.finished(over)
         if self._state is not CLOSED:  # else none is there to be told
             self._go_on(over)
-        if isinstance(over, Relay):
+        if over.suspect is not None:
             self._site.explain(over)
 
     def _go_on(self, over: Relay | PlannedExchange) -> None:
@@ -281,7 +282,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         then = over.then
         whole = then is GO_ON or (then is OURS and over.request_read and over.record.keep_alive)
         stays = whole and not self._ended and not self._site.ends(self._judge.arrival.kind)
-        if then is OURS and isinstance(over, Relay):
+        if then is OURS:
             self._writing.write([self._site.own_answer(over, close=not stays)])
         if stays:
             self._next_head()
@@ -296,7 +297,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         """The connection is gone or cut, and with it the exchange that was under way."""
         if (exchange := self._exchange) is not None:
             exchange.client_gone(reason)
-            self._end(exchange.relay)
+            self._end(exchange.over if isinstance(exchange, PlannedExchange) else exchange.relay)
 
     def _next_head(self) -> None:
         self._state = CLIENT_MOVES[self._state][HEAD]

@@ -183,38 +183,50 @@ class JsonLines:
     _fields = _Fields()
 
     def __init__(self) -> None:
+        fields = self._fields
         self._second = -1
         self._second_text = ""
         self._fixed: dict[_Kind, str] = {}
         self._requests: dict[_Request, str] = {}
+        self._line = (
+            f'%s.%06dZ"%s{fields.request_id}%s{fields.client}%s{fields.peer}%s{fields.duration}%.6f'
+            f"{fields.bytes_in}%d{fields.bytes_out}%d%s%s}}"
+        )
 
     def __call__(self, record: ExchangeRecord) -> str:
         """One line, without its end. Times are of the end of the exchange; durations are in seconds."""
-        fields = self._fields
         ended = record.started + record.duration_s
         whole = int(ended)
         if whole != self._second:
             self._second = whole
-            self._second_text = fields.timestamp + time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+            self._second_text = self._fields.timestamp + time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
         kind = (
-            *(record.route, record.provider, record.reason, record.verdict, record.phase, record.attempt > 0),
-            *(record.status, record.secret_name, record.handshake, record.detail, record.upstream),
+            record.route,
+            record.provider,
+            record.reason,
+            record.verdict,
+            record.phase,
+            record.attempt > 0,
+            record.status,
+            record.secret_name,
+            record.handshake,
+            record.detail,
+            record.upstream,
         )
         agent = record.user_agent
         request = (record.host, record.method, record.scheme, record.path, record.minor, agent, record.event)
-        line = self._requests.get(request) or self._render_request(request)
-        if record.trace_id:
-            line += f'{fields.trace_id}{record.trace_id}{fields.span_id}{record.span_id}"'
-        if record.delivery_id:
-            line += f"{fields.delivery_id}{quote(record.delivery_id[:MAX_VALUE])}"
-        return (
-            f'{self._second_text}.{int((ended - whole) * 1e6):06d}Z"'
-            f"{self._fixed.get(kind) or self._render_fixed(kind, record)}"
-            f"{fields.request_id}{quote(record.request_id[:MAX_VALUE])}"
-            f"{fields.client}{quote(record.client[:MAX_VALUE])}{fields.peer}{quote(record.peer[:MAX_VALUE])}"
-            f"{fields.duration}{record.duration_s:.6f}"
-            f"{fields.bytes_in}{record.bytes_in}{fields.bytes_out}{record.bytes_out}"
-            f"{line}{self._of_answer(record)}}}"
+        return self._line % (
+            self._second_text,
+            int((ended - whole) * 1e6),
+            self._fixed.get(kind) or self._render_fixed(kind, record),
+            quote(record.request_id[:MAX_VALUE]),
+            quote(record.client[:MAX_VALUE]),
+            quote(record.peer[:MAX_VALUE]),
+            record.duration_s,
+            record.bytes_in,
+            record.bytes_out,
+            self._requests.get(request) or self._render_request(request),
+            self._of_answer(record),
         )
 
     def _render_request(self, request: _Request) -> str:
@@ -235,8 +247,13 @@ class JsonLines:
         return text
 
     def _of_answer(self, record: ExchangeRecord) -> str:
+        """What is another each time, or seldom there."""
         fields = self._fields
         line = ""
+        if record.trace_id:
+            line = f'{fields.trace_id}{record.trace_id}{fields.span_id}{record.span_id}"'
+        if record.delivery_id:
+            line += f"{fields.delivery_id}{quote(record.delivery_id[:MAX_VALUE])}"
         if record.cause:
             line += f"{fields.cause}{quote(record.cause)}{fields.why}{quote(record.why)}"
             line += f"{fields.mend}{quote(record.mend)}"

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from proxy.core.addresses import Peer
 from proxy.core.budget import BufferBudget, Party, RateLimiter
+from proxy.core.exchange import Reject
 from proxy.core.handshakes import HandshakeAnswer
 from proxy.core.keeping import KeepingRelay
 from proxy.core.metric_families import STARTED
@@ -43,7 +44,7 @@ class ExchangeLog(Protocol):
         """Write one line; never blocks."""
 
 
-class Finished(Protocol):
+class EndedExchange(Protocol):
     """What tells of an exchange that has ended: its relay, or a delivery that went by its plan."""
 
     @property
@@ -55,15 +56,38 @@ class Finished(Protocol):
         """When it began, in monotonic seconds."""
 
     @property
+    def head(self) -> RequestHead:
+        """What was asked for; not there where the bytes were none."""
+
+    @property
+    def route(self) -> Route | None:
+        """The one that has decided."""
+
+    @property
+    def arrival(self) -> Arrival:
+        """How it has come."""
+
+    @property
+    def own(self) -> HandshakeAnswer | None:
+        """Our answer, where it is no refusal."""
+
+    @property
+    def reject(self) -> Reject | None:
+        """What the refusal says besides its reason."""
+
+    @property
     def suspect(self) -> Reason | None:
         """Whose cause is to be looked for."""
+
+    def body_in_memory(self) -> bytes | None:
+        """The body, to look for that cause in; None where it is large, or not here whole."""
 
 
 class CauseFinder(Protocol):
     """Finds out why a delivery was refused."""
 
-    def look(self, relay: Relay, routes: tuple[Route, ...], done: Callable[[ExchangeRecord], None]) -> None:
-        """Look for the cause of what ``relay`` suspects, later, and never block. ``done`` is called once, now or soon,
+    def look(self, over: EndedExchange, routes: tuple[Route, ...], done: Callable[[ExchangeRecord], None]) -> None:
+        """Look for the cause of what ``over`` suspects, later, and never block. ``done`` is called once, now or soon,
         with its record, in which the cause is where it was found.
         """
 
@@ -86,7 +110,7 @@ class Recorder(Protocol):
     def wants(self, now: float) -> bool:
         """Whether an exchange that begins now may be one that is kept."""
 
-    def keep(self, over: Finished) -> None:
+    def keep(self, over: EndedExchange) -> None:
         """An exchange has ended; never blocks."""
 
 
@@ -250,7 +274,7 @@ class Site:
         self, reason: Reason, *, close: bool, status: int, allow: tuple[bytes, ...] = (), retry_s: float = 0.0
     ) -> Refusal:
         """The prebuilt answer for ``reason``; ``allow``: what a 405 names, ``retry_s``: the least ``Retry-After``."""
-        retry = retry_after(retry_s)
+        retry = retry_after(retry_s) if retry_s else RETRY_STEPS_S[0]
         key = (reason, close, status, allow, retry)
         built = self._refusals.get(key)
         if built is None:
@@ -258,9 +282,9 @@ class Site:
             built = self._refusals[key] = build_refusal(reason, close=close, status=status, extra=extra)
         return built
 
-    def own_answer(self, relay: Relay, *, close: bool) -> bytes:
-        """What the client of ``relay`` is told by ourselves: the answer to an endpoint check, or its refusal."""
-        record, own, reject = relay.record, relay.own, relay.reject
+    def own_answer(self, over: EndedExchange, *, close: bool) -> bytes:
+        """What the client of ``over`` is told by ourselves: the answer to an endpoint check, or its refusal."""
+        record, own, reject = over.record, over.own, over.reject
         request_id, head_only = record.request_id.encode("ascii"), record.method == "HEAD"
         allow, retry_s = ((), 0.0) if reject is None else (reject.allow, reject.retry_s)
         if own is None and record.bare and not allow:
@@ -270,7 +294,7 @@ class Site:
         refusal = self.refusal(record.reason, close=close, status=record.status, allow=allow, retry_s=retry_s)
         return refusal.write(request_id, self.clock.date, head_only=head_only)
 
-    def finished(self, over: Finished) -> None:
+    def finished(self, over: EndedExchange) -> None:
         """An exchange has ended: count it, and write its line, or leave that to ``explain`` where it has a suspect."""
         over.record.duration_s = self.clock.now() - over.started
         self.metrics.exchange(over.record)
@@ -279,19 +303,19 @@ class Site:
         if self.capture is not None:
             self.capture.keep(over)
 
-    def explain(self, relay: Relay) -> None:
-        """Find out, for the operator alone, why the route of ``relay`` refused it or would have: after the answer. Its
+    def explain(self, over: EndedExchange) -> None:
+        """Find out, for the operator alone, why the route of ``over`` refused it or would have: after the answer. Its
         line is written when that is known, or at once where it is not looked for.
         """
-        if relay.suspect is None:
+        if over.suspect is None:
             return
         if self.diagnoser is None:
-            self.log.write(relay.record)
+            self.log.write(over.record)
             return
         try:
-            self.diagnoser.look(relay, self.policy.routes, self._write)
+            self.diagnoser.look(over, self.policy.routes, self._write)
         except Exception:  # a bug of ours, which must not take the line with it
-            self.log.write(relay.record)
+            self.log.write(over.record)
             raise
 
     def _write(self, record: ExchangeRecord) -> None:

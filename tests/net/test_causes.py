@@ -18,6 +18,7 @@ from proxy.core.setup_faults import SetupFault
 from proxy.net import causes as module
 from proxy.net.causes import BURST, BURST_OF_ALL, INTERVAL_OF_ALL_S, INTERVAL_S, MAX_WAITING, Diagnoser
 from proxy.net.clock import Clock
+from proxy.net.site import EndedExchange
 from proxy.reasons import Reason
 from tests.faults import KEY, github, refused, route
 from tests.net.dialogue import LIMITS as DIALOGUE_LIMITS
@@ -212,15 +213,15 @@ class Looks:
         self.answered: list[bool] = []
         world.site.diagnoser = self
 
-    def look(self, relay: Relay, routes: tuple[Route, ...], done: Callable[[ExchangeRecord], None]) -> None:
-        assert relay.suspect is not None
-        assert relay.route is not None
-        self.asked.append((relay.suspect, relay.body_in_memory(), relay.route.name, relay.record.request_id))
-        assert relay.record not in self.world.records, "its line waits for the cause"
+    def look(self, over: EndedExchange, routes: tuple[Route, ...], done: Callable[[ExchangeRecord], None]) -> None:
+        assert over.suspect is not None
+        assert over.route is not None
+        self.asked.append((over.suspect, over.body_in_memory(), over.route.name, over.record.request_id))
+        assert over.record not in self.world.records, "its line waits for the cause"
         self.answered.append(bool(self.world.site.metrics.snapshot()["hookward_exchanges_total"]))
         assert routes is self.world.site.policy.routes
-        assert relay.head.path.startswith(relay.route.path)
-        done(relay.record)
+        assert over.head.path.startswith(over.route.path)
+        done(over.record)
 
 
 MISMATCH, MISSING = Reason.SIGNATURE_MISMATCH, Reason.SIGNATURE_MISSING

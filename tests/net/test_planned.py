@@ -18,7 +18,8 @@ from proxy.core.payload import PayloadRule, Pointer
 from proxy.core.record import ExchangeRecord
 from proxy.core.signing.mac import MacVerification
 from proxy.net import heads
-from proxy.net.heads import HeadJudge, PlannedExchange
+from proxy.net.heads import HeadJudge
+from proxy.net.planned import PlannedExchange
 from proxy.reasons import Reason
 from tests.examples import examples
 from tests.net.dialogue import OK, End, World, forged, policy, route, signed
@@ -440,3 +441,17 @@ def test_any_script_is_seen_as_it_is_without_plans(number: int, kind: str) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heads, "plan_of", lambda *_: None)
         assert by_plan == in_any_order()
+
+
+def test_a_forgery_tells_of_itself_as_any_other(begun: list[PlannedExchange]) -> None:
+    world, sender = acquainted(route(refusal_status=401))
+    recorder = Watching()
+    world.site.capture = recorder  # type: ignore[assignment]
+    sender >> forged(b"{}")
+    sender << b"HTTP/1.1 401 *signature_mismatch *"
+    [one] = begun
+    assert recorder.told == [one]
+    assert (one.exchange, one.suspect, one.body_in_memory()) == (None, Reason.SIGNATURE_MISMATCH, b"{}")
+    assert one.route.name == "hook"
+    assert one.arrival.peer == b"192.0.2.1"
+    world.over(DELIVERED, Reason.SIGNATURE_MISMATCH)
