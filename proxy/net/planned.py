@@ -88,7 +88,7 @@ class PlannedExchange:
     def _refuse(self, reason: Reason) -> None:
         record, route = self.record, self._plan.route
         self._site.exchanges -= 1
-        record.refuse(reason, "")
+        record.verdict = "refused"
         record.reason = self.suspect = reason
         demanded = route.refusal_status if reason.status == 403 else None
         record.status = demanded or reason.status or 0
