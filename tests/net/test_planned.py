@@ -396,7 +396,11 @@ def move(world: World, senders: list[End], chance: random.Random) -> None:
     """One thing that happens; nothing, where it cannot."""
     what, size = chance.choice(MOVES), chance.random()
     one = chance.choice(senders)
-    app = world.upstreams[min(chance.randrange(4), len(world.upstreams) - 1)]
+    # Which of several connections a request went over is chance: they are told apart by what they were asked last.
+    apps = sorted(
+        world.upstreams, key=lambda one: max(re.findall(rb"Request-Id: (\w+)", one.transport.taken), default=b"")
+    )
+    app = apps[min(chance.randrange(4), len(apps) - 1)]
     data = chance.choice([signed, signed, signed, forged])(b"{%d}" % (size * 4), extra=chance.choice(SAYS))
     answer, cut = chance.choice(ANSWERS), chance.choice([len(data), len(data), int(size * len(data))])
     stands = not (one.transport.closing or one.transport.lost)
