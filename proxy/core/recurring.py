@@ -75,7 +75,7 @@ class HeadForm:
             (name, _NEVER if name in _FIXED else line[: len(name) + 2])
             for name, line in zip(head.names, head.lines, strict=True)
         ]
-        self.plan: object = None
+        self.plan: DeliveryPlan | None = None
 
     def read(self, lines: list[bytes]) -> RequestHead | None:
         """The head with these field lines, as many as this one's; None where it may be something else."""

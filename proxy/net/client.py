@@ -210,8 +210,6 @@ class ClientConnection(asyncio.BufferedProtocol):
                     self._read_head()
                 if self._unread.head is not None:
                     self._decide()
-                    if self._exchange is not None:
-                        self._exchange.step()
                 if self._state is not BODY or not self._unread.data:
                     # The head is incomplete, or was refused: then the next one waits for its turn of the loop.
                     break

@@ -113,8 +113,9 @@ class PlannedExchange:
 
     def _pass_on(self, head: ResponseHead, content: list[bytes]) -> None:
         site, record = self._site, self.record
-        site.exchanges -= 1
         keep_alive = record.keep_alive = record.keep_alive and not site.ends(self._sender[1].kind)
+        text = answer_head(head, head.framing, site.clock.date, close=not keep_alive)
+        site.exchanges -= 1
         self.then = GO_ON if keep_alive else CLOSE
         record.status = head.status
         record.reason = DELIVERED
@@ -122,7 +123,6 @@ class PlannedExchange:
         record.verdict = "admitted"
         if content:
             record.bytes_out = len(content[0])
-        text = answer_head(head, head.framing, site.clock.date, close=not keep_alive)
         self._flow[1].write([text, *content])
 
     # -- the upstream's calls
