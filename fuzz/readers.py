@@ -36,10 +36,10 @@ from proxy.core.recurring import HeadForms, plan_of
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.response_head import read_response_head
 from proxy.core.schemes import PROVIDERS, decode_secret
-from proxy.core.signing import TokenCheck, TokenKind
 from proxy.core.signing.documents import both_ports, read_claims, read_form, read_json, sorted_url
 from proxy.core.signing.documents import read_document as read_json_document
 from proxy.core.signing.parsed import open_token
+from proxy.core.signing.proof import TokenCheck, TokenKind
 from proxy.core.signing.scheme import (
     Encoding,
     Method,
@@ -402,13 +402,17 @@ READERS: dict[str, Row] = {
     "chunked": Row(chunked, (), ("core.content.ChunkedDecoder.feed", "core.content.ContentReader.feed")),
     "proxy_header": Row(proxy_header, (), ("core.proxy_protocol.parse",)),
     "addresses": Row(addresses, (ValueError,), ("core.addresses.AddressSet.parse",)),
-    "tokens": Row(tokens, (), ("core.signing.TokenCheck.check", "core.signing.TokenCheck.strip")),
+    "tokens": Row(tokens, (), ("core.signing.proof.TokenCheck.check", "core.signing.proof.TokenCheck.strip")),
     "signatures": Row(
         signatures,
         (),
         (
             *(f"core.{plan}.begin" for plan in PLANS),
-            *("core.signing.SignatureCheck.begin", "core.signing.Plan.begin", "core.pubkey.DigestPlan.begin"),
+            *(
+                "core.signing.proof.SignatureCheck.begin",
+                "core.signing.proof.Plan.begin",
+                "core.pubkey.DigestPlan.begin",
+            ),
             *("core.signing.evidence.EvidenceReader.read", "core.signing.evidence.EvidenceReader.parse"),
             *("core.signing.evidence.EvidenceReader.read_bare", "core.signing.evidence.read_listing"),
             "core.causes.diagnose",

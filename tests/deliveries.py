@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from proxy.core.grammar import index_lines
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret
-from proxy.core.signing import SignatureCheck
+from proxy.core.signing.proof import SignatureCheck
 from proxy.core.signing.scheme import Encoding, Secret, TimeFormat
 from proxy.http1 import Framing, RequestHead
 from proxy.reasons import Reason

@@ -19,7 +19,7 @@ from proxy.core.causes import HYPOTHESES
 from proxy.core.causes.trial import Case
 from proxy.core.policy import Route
 from proxy.core.schemes import decode_secret, find
-from proxy.core.signing import Scheme, SignatureCheck, TokenCheck, TokenKind
+from proxy.core.signing.proof import Scheme, SignatureCheck, TokenCheck, TokenKind
 from proxy.core.signing.scheme import Encoding, Secret, Timestamp
 from proxy.core.signing.signer import sign
 from proxy.http1 import RequestHead

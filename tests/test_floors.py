@@ -20,7 +20,7 @@ WINGS = {"queue", "console", "agent"}
 ASKED_FOR = {
     "proxy.agent.keys": {"proxy.config.parsers"},
     "proxy.config.load": {"proxy.config.parsers"},
-    "proxy.core.signing": {"proxy.core.pubkey"},
+    "proxy.core.signing.proof": {"proxy.core.pubkey"},
     "proxy.net.acceptor": {"proxy.net.kernel_filter"},
     "proxy.ops.agent_command": {"proxy.agent.keys"},
     "proxy.ops.cli": {

@@ -25,7 +25,7 @@ from proxy.config.settings import ListUse, TcpSettings
 from proxy.config.tree import Table
 from proxy.core.addresses import AddressSet
 from proxy.core.policy import Exposure, Route
-from proxy.core.signing import TokenKind
+from proxy.core.signing.proof import TokenKind
 from proxy.errors import Mistake, Place
 from proxy.values import frozen
 

@@ -28,7 +28,7 @@ from proxy.core.delivery import Deliver, DeliveryRule, DuplicateRule, RetryRule,
 from proxy.core.payload import PayloadCondition, PayloadRule, Pointer
 from proxy.core.policy import SPARE_S, BodyMode, Endpoint, Limits, Route
 from proxy.core.schemes import ANSWER_S, Provider
-from proxy.core.signing import Scheme, TokenCheck, TokenKind, needs_public_keys
+from proxy.core.signing.proof import Scheme, TokenCheck, TokenKind, needs_public_keys
 from proxy.core.signing.scheme import Method, Secret
 from proxy.errors import Mistake
 

@@ -17,7 +17,7 @@ from proxy.core.delivery import Deliver, DeliveryRule, DuplicateRule
 from proxy.core.grammar import PathMap
 from proxy.core.payload import PayloadRule
 from proxy.core.policy import BodyMode, Exposure, Limits, Policy, Route
-from proxy.core.signing import SignatureCheck, TokenCheck, TokenKind
+from proxy.core.signing.proof import SignatureCheck, TokenCheck, TokenKind
 from proxy.core.signing.scheme import Secret
 
 _INDENT = "    "

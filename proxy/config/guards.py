@@ -15,8 +15,8 @@ from proxy.config.tree import Table
 from proxy.core.grammar import TOKEN_SEGMENT
 from proxy.core.schemes import PROVIDERS, Provider, TokenSpec, decode_secret, find
 from proxy.core.schemes.provider import Form
-from proxy.core.signing import NeedsPackageError, SignatureCheck, TokenCheck, TokenKind
 from proxy.core.signing.evidence import target_of
+from proxy.core.signing.proof import NeedsPackageError, SignatureCheck, TokenCheck, TokenKind
 from proxy.core.signing.scheme import Method, Scheme, Secret
 from proxy.core.signing.template import open_borders
 from proxy.errors import Mistake

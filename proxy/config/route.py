@@ -23,7 +23,7 @@ from proxy.core.grammar import TOKEN_SEGMENT
 from proxy.core.payload import PayloadCondition, PayloadRule, Pointer
 from proxy.core.policy import SPARE_S, BodyMode, Endpoint, Limits, Route
 from proxy.core.schemes import Provider
-from proxy.core.signing import SignatureCheck, TokenKind
+from proxy.core.signing.proof import SignatureCheck, TokenKind
 from proxy.values import frozen
 
 USUAL_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})

@@ -24,7 +24,7 @@ from proxy.core.grammar import TOKEN_SEGMENT
 from proxy.core.policy import Policy, Route
 from proxy.core.record import ExchangeRecord, agent_of
 from proxy.core.request_head import HeadLimits, read_request_head
-from proxy.core.signing import TokenKind
+from proxy.core.signing.proof import TokenKind
 from proxy.core.signing.scheme import Document, Secret
 from proxy.core.tape import Ledger, Tape
 from proxy.core.walk import ADMITTED, Trip, Walk, walk

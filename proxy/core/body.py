@@ -26,7 +26,7 @@ from proxy.core.exchange import Admit
 from proxy.core.handshakes import signed_challenge
 from proxy.core.payload import PayloadRule, Selection
 from proxy.core.policy import BodyMode
-from proxy.core.signing import Verification
+from proxy.core.signing.proof import Verification
 from proxy.http1 import Piece, RequestHead
 from proxy.reasons import OBSERVABLE, Reason
 

@@ -17,7 +17,7 @@ from proxy.core.handshakes import ANSWER, EndpointCheck, HandshakeAnswer, find_c
 from proxy.core.payload import media_type
 from proxy.core.policy import Exposure, Policy, Route, RouteTable
 from proxy.core.setup_faults import DENIED, ROUTE_NOT_LISTED, UNTRUSTED_PROXY, SetupFault, local_fault
-from proxy.core.signing import Verification
+from proxy.core.signing.proof import Verification
 from proxy.http1 import Framing, RequestHead
 from proxy.reasons import OBSERVABLE, Reason
 from proxy.values import mutable

@@ -15,9 +15,9 @@ import json
 
 from proxy.core.policy import Route
 from proxy.core.schemes.provider import PLAIN, Form, Handshake, Made
-from proxy.core.signing import TokenKind
 from proxy.core.signing.documents import read_claims, read_form, walk
 from proxy.core.signing.evidence import public_url_of
+from proxy.core.signing.proof import TokenKind
 from proxy.core.signing.template import single_field
 from proxy.http1 import Framing, RequestHead, phrase_of, write_response_head
 from proxy.reasons import Reason

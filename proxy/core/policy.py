@@ -19,7 +19,7 @@ from proxy.core.metric_families import Traits
 from proxy.core.payload import PayloadRule
 from proxy.core.schemes import find
 from proxy.core.schemes.provider import Handshake
-from proxy.core.signing import SignatureCheck, TokenCheck, TokenKind
+from proxy.core.signing.proof import SignatureCheck, TokenCheck, TokenKind
 from proxy.values import frozen
 
 # -- Which routes own a path: whole segments of the raw path, case-sensitive (design section 4).

@@ -35,7 +35,7 @@ from proxy.core.payload import media_type
 from proxy.core.policy import Exposure, Policy
 from proxy.core.record import Arrival, ExchangeRecord, delivery_id_of, note_decision, proved_value, read_traceparent
 from proxy.core.request_head import HeadLimits, framing_of, is_canonical, read_request_head
-from proxy.core.signing import SignatureCheck, Verification
+from proxy.core.signing.proof import SignatureCheck, Verification
 from proxy.http1 import Framing, Piece, RequestHead, join_request_head
 from proxy.reasons import Reason
 

@@ -23,7 +23,7 @@ from proxy.core.policy import Route
 from proxy.core.record import Arrival, ExchangeRecord
 from proxy.core.recurring import DeliveryPlan, KnownVerdict
 from proxy.core.relay import BODY, CHUNKED, CLOSE, DELIVERED, DONE, EOF, GO_ON, OURS, Relay
-from proxy.core.signing import Verification
+from proxy.core.signing.proof import Verification
 from proxy.core.states import Then
 from proxy.http1 import RequestHead, ResponseHead
 from proxy.net.clock import Ready

@@ -22,7 +22,7 @@ from proxy.core.delivery import DeliveryRule
 from proxy.core.keeping import KeepingRelay
 from proxy.core.payload import Payload, Pointer, read_payload
 from proxy.core.policy import Route
-from proxy.core.signing import TokenCheck, TokenKind
+from proxy.core.signing.proof import TokenCheck, TokenKind
 from proxy.core.signing.scheme import Secret
 from proxy.http1 import RequestHead, utc_text
 from proxy.net.large_bodies import SharedSpill, SpillFile

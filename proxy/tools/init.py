@@ -21,7 +21,7 @@ from proxy.config.host import ExitCode, command
 from proxy.config.kinds import LISTEN, ROUTE_PATH, UPSTREAM_URL, URL, read_within
 from proxy.config.parsers import Parser
 from proxy.core.schemes import Provider, find
-from proxy.core.signing import TokenKind, needs_public_keys
+from proxy.core.signing.proof import TokenKind, needs_public_keys
 from proxy.errors import FlagError, Mistake, Problem
 from proxy.tools.providers import issued, make_secret, provider_named, write_secret
 from proxy.values import frozen

@@ -18,7 +18,7 @@ from proxy.core.addresses import AddressSet
 from proxy.core.causes.of_secret import api_key
 from proxy.core.policy import Exposure, Policy, Route
 from proxy.core.schemes import Provider, find
-from proxy.core.signing import SignatureCheck, TokenCheck, TokenKind, needs_public_keys
+from proxy.core.signing.proof import SignatureCheck, TokenCheck, TokenKind, needs_public_keys
 from proxy.core.signing.scheme import Method, Secret
 from proxy.errors import Place
 

@@ -26,7 +26,7 @@ from proxy.config.host import ExitCode, Paint, failed, find_group, find_user
 from proxy.config.parsers import Parser
 from proxy.config.problems import suggestion
 from proxy.core.schemes import ALIASES, PROVIDERS, Provider, find
-from proxy.core.signing import TokenKind, needs_public_keys
+from proxy.core.signing.proof import TokenKind, needs_public_keys
 from proxy.core.signing.scheme import Method, Scheme, SecretForm
 from proxy.errors import FlagError
 from proxy.values import frozen

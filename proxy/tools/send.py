@@ -24,7 +24,7 @@ from proxy.config.host import ExitCode, Paint, environment, failed, visible
 from proxy.config.parsers import Parser
 from proxy.config.secret_files import read_reference
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret
-from proxy.core.signing import needs_public_keys
+from proxy.core.signing.proof import needs_public_keys
 from proxy.core.signing.signer import plays_key
 from proxy.errors import ConfigError, FlagError, Mistake, Problem
 from proxy.net.clock import Clock

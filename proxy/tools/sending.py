@@ -23,8 +23,8 @@ from proxy.config.problems import suggestion
 from proxy.config.settings import Settings
 from proxy.core.policy import Route
 from proxy.core.schemes import PROVIDERS, Provider, TokenSpec, find
-from proxy.core.signing import TokenKind, needs_public_keys
 from proxy.core.signing.evidence import public_url_of
+from proxy.core.signing.proof import TokenKind, needs_public_keys
 from proxy.core.signing.scheme import Secret
 from proxy.core.signing.signer import sign, sign_inside, signs_inside, token_fields
 from proxy.core.signing.template import Slot, compile_template

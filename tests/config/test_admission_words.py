@@ -7,7 +7,7 @@ from proxy.config.guards import algorithm, token_place
 from proxy.config.notation import count
 from proxy.core.addresses import AddressSet
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signing import TokenKind
+from proxy.core.signing.proof import TokenKind
 
 
 def test_counts() -> None:

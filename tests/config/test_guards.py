@@ -4,7 +4,7 @@ import pytest
 
 from proxy.config.describe import describe
 from proxy.config.guards import show_instant, slug_of
-from proxy.core.signing import TokenKind
+from proxy.core.signing.proof import TokenKind
 from tests.config.loading import SECRET, Workplace, route
 from tests.deliveries import keys
 

@@ -12,7 +12,7 @@ from proxy.core.addresses import Peer
 from proxy.core.budget import RateRule
 from proxy.core.grammar import PathMap
 from proxy.core.policy import BodyMode, Endpoint, UpstreamTls
-from proxy.core.signing import TokenKind
+from proxy.core.signing.proof import TokenKind
 from tests.config.loading import ALLOW, ENDS, FLAG_ENDS, GITHUB, Workplace, route
 
 TOKEN = 'token = { query = "t", secrets = "file:token" }\n'

@@ -9,7 +9,7 @@ from proxy.core.policy import Route
 from proxy.core.record import ExchangeRecord
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import find
-from proxy.core.signing import SignatureCheck, TokenCheck, TokenKind
+from proxy.core.signing.proof import SignatureCheck, TokenCheck, TokenKind
 from proxy.core.signing.scheme import Secret
 from proxy.core.tape import Ledger, head_bytes
 from proxy.http1 import RequestHead

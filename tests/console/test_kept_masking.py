@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.console.kept import Masking, Maskings, masked
-from proxy.core.signing import TokenCheck, TokenKind
+from proxy.core.signing.proof import TokenCheck, TokenKind
 from proxy.core.signing.scheme import Secret
 from tests import policies
 from tests.console.kept import SECRET, head_of, post, signed_route, token_route

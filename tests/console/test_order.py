@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.console.kept import KeptExchange, Masking
 from proxy.console.replay import ReplayOrder, difference, outcome, read_order, route_of
-from proxy.core.signing import TokenKind
+from proxy.core.signing.proof import TokenKind
 from proxy.core.signing.signer import sign_anew
 from proxy.errors import Mistake
 from tests.console.kept import NOW, SECRET, keep, post, signed_route, token_route

@@ -9,7 +9,7 @@ from proxy.core.body import BodyGate
 from proxy.core.policy import Route
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signing import SignatureCheck, TokenCheck
+from proxy.core.signing.proof import SignatureCheck, TokenCheck
 from proxy.core.signing.scheme import Secret
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from proxy.core.body import CRUMB_BYTES, WITHHELD_BYTES, BodyGate
 from proxy.core.policy import BodyMode
-from proxy.core.signing import Verification
+from proxy.core.signing.proof import Verification
 from proxy.http1 import Piece
 from proxy.reasons import Reason
 from tests.core.handshaking import judge_whole

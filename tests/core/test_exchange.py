@@ -18,7 +18,7 @@ from proxy.core.policy import BodyMode, Exposure, Policy, Route, RouteTable
 from proxy.core.record import delivery_id_of, provenance_value
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.schemes import find
-from proxy.core.signing import SignatureCheck, TokenCheck, TokenKind
+from proxy.core.signing.proof import SignatureCheck, TokenCheck, TokenKind
 from proxy.core.signing.scheme import Secret
 from proxy.http1 import RequestHead
 from proxy.reasons import OBSERVABLE, Reason

@@ -17,7 +17,7 @@ from proxy.core.exchange import Admit, Reject, decide
 from proxy.core.handshakes import MAX_BODY_BYTES
 from proxy.core.policy import BodyMode, Route, RouteTable
 from proxy.core.record import ExchangeRecord, note_decision, own_answer, provenance_value
-from proxy.core.signing import TokenCheck, TokenKind, Verification
+from proxy.core.signing.proof import TokenCheck, TokenKind, Verification
 from proxy.core.signing.scheme import Secret
 from proxy.http1 import Piece, RequestHead
 from proxy.reasons import Reason

@@ -16,7 +16,7 @@ from proxy.core.grammar import PathMap, Target, parse_target
 from proxy.core.policy import Endpoint, Policy, Route, RouteTable
 from proxy.core.record import ExchangeRecord, note_decision, shown_path
 from proxy.core.request_head import read_request_head
-from proxy.core.signing import TokenCheck, TokenKind
+from proxy.core.signing.proof import TokenCheck, TokenKind
 from proxy.core.signing.scheme import Secret
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead

@@ -29,7 +29,7 @@ from proxy.core.policy import BodyMode, Route, RouteTable
 from proxy.core.record import ExchangeRecord, own_answer
 from proxy.core.schemes import PROVIDERS, Provider
 from proxy.core.schemes.provider import PLAIN, Form, Made
-from proxy.core.signing import Scheme
+from proxy.core.signing.proof import Scheme
 from proxy.core.signing.signer import sign
 from proxy.errors import ProtocolError
 from proxy.http1 import RequestHead

@@ -25,7 +25,7 @@ from proxy.core.handshakes import (
 )
 from proxy.core.policy import Route
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signing import SignatureCheck, TokenCheck, TokenKind
+from proxy.core.signing.proof import SignatureCheck, TokenCheck, TokenKind
 from proxy.core.signing.scheme import Secret
 from proxy.reasons import Reason
 from tests.core.handshaking import KEY, NOW, PATH, URL, WORD, Sent, head, route

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.core.policy import BodyMode, Endpoint, Exposure, Limits, Policy, Route, ServerLimits, UpstreamTls
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signing import SignatureCheck, TokenCheck, TokenKind
+from proxy.core.signing.proof import SignatureCheck, TokenCheck, TokenKind
 from proxy.core.signing.scheme import Scheme, Secret, Timestamp
 from tests.policies import policy, route, server_limits
 

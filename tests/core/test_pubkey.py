@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from proxy.core.pubkey import decode_public_key, load_key
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signing import SignatureCheck
+from proxy.core.signing.proof import SignatureCheck
 from proxy.core.signing.scheme import Method, Secret, SecretForm
 from proxy.reasons import Reason
 from tests.deliveries import BODY, NOW, Delivery, b64, b64url, check_for, hexa, jwt, keys, make, run, with_value

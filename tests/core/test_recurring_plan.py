@@ -19,7 +19,7 @@ from proxy.core.record import Arrival, ExchangeRecord, head_to_upstream, note_de
 from proxy.core.recurring import DeliveryPlan, KnownVerdict, plan_of
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signing import TokenCheck, TokenKind, Verification
+from proxy.core.signing.proof import TokenCheck, TokenKind, Verification
 from proxy.core.signing.scheme import Secret
 from proxy.http1 import RequestHead
 from proxy.reasons import Reason

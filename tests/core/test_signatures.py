@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.schemes import PROVIDERS, find
-from proxy.core.signing import Scheme, SignatureCheck
+from proxy.core.signing.proof import Scheme, SignatureCheck
 from proxy.core.signing.scheme import Secret
 from proxy.http1 import Framing, RequestHead
 from proxy.reasons import Reason

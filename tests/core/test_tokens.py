@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core import signing
-from proxy.core.signing import TokenCheck, TokenKind
+from proxy.core.signing import proof
+from proxy.core.signing.proof import TokenCheck, TokenKind
 from proxy.core.signing.scheme import Secret
 from proxy.http1 import Framing, RequestHead
 from proxy.reasons import Reason
@@ -216,7 +216,7 @@ def test_every_live_secret_is_compared_whichever_matches(monkeypatch, given_toke
         compared.append((secret, sent))
         return secret == sent
 
-    monkeypatch.setattr(signing, "compare_digest", spy)
+    monkeypatch.setattr(proof, "compare_digest", spy)
     check(TokenKind.QUERY, b"t", b"first", b"second", b"third").check(head(b"/?t=" + given_token), NOW)
     assert compared == [(b"first", given_token), (b"second", given_token), (b"third", given_token)]
 

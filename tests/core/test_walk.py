@@ -13,7 +13,7 @@ from proxy.core.addresses import AddressSet, Peer
 from proxy.core.exchange import Reject, decide
 from proxy.core.policy import Exposure, Route, RouteTable
 from proxy.core.request_head import read_request_head
-from proxy.core.signing import TokenKind
+from proxy.core.signing.proof import TokenKind
 from proxy.core.walk import ADMITTED, Trip, Walk, walk
 from proxy.reasons import Reason
 from tests import policies

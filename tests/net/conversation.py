@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from proxy.core.delivery import Claim, DuplicateRule, DuplicateTable, Found, Keys, TurnRule
 from proxy.core.policy import BodyMode, Endpoint, Route
-from proxy.core.signing import TokenCheck, TokenKind
+from proxy.core.signing.proof import TokenCheck, TokenKind
 from proxy.core.signing.scheme import Secret
 from proxy.http1 import CONTINUE
 from proxy.net.duplicates import StoreError

@@ -34,7 +34,7 @@ from proxy.core.metrics import Metrics
 from proxy.core.policy import BodyMode, Limits, Policy, Route, ServerLimits
 from proxy.core.record import ExchangeRecord
 from proxy.core.schemes import find
-from proxy.core.signing import SignatureCheck
+from proxy.core.signing.proof import SignatureCheck
 from proxy.core.signing.scheme import Secret
 from proxy.http1 import Piece
 from proxy.net.client import ClientConnection

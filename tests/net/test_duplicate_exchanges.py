@@ -7,7 +7,7 @@ import pytest
 from proxy.core.addresses import AddressSet
 from proxy.core.delivery import DuplicateRule, TurnRule
 from proxy.core.policy import BodyMode
-from proxy.core.signing import TokenCheck, TokenKind
+from proxy.core.signing.proof import TokenCheck, TokenKind
 from proxy.core.signing.scheme import Secret
 from proxy.reasons import Reason
 from tests.net.dialogue import OK, World, forged, request, route, signed

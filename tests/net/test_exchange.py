@@ -13,7 +13,7 @@ from proxy.core.addresses import AddressSet
 from proxy.core.body import WITHHELD_BYTES
 from proxy.core.policy import BodyMode, Endpoint
 from proxy.core.relay import ON_LOOP_BYTES
-from proxy.core.signing import SignatureCheck
+from proxy.core.signing.proof import SignatureCheck
 from proxy.core.signing.scheme import BodyForm, Document
 from proxy.net.flow import BUDGET_WAIT_S, GENEROUS_BYTES, LARGE_READ_BYTES
 from proxy.net.large_bodies import SpillFile

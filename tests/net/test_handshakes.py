@@ -10,7 +10,7 @@ import pytest
 
 from proxy.core.policy import BodyMode, Route
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signing import SignatureCheck
+from proxy.core.signing.proof import SignatureCheck
 from proxy.core.signing.scheme import Secret
 from proxy.reasons import Phase, Reason
 from tests.net.dialogue import KEY, OK, World, request

@@ -12,7 +12,7 @@ from proxy.core.delivery import Deliver, DeliveryRule
 from proxy.core.policy import Route
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import find
-from proxy.core.signing import SignatureCheck
+from proxy.core.signing.proof import SignatureCheck
 from proxy.core.signing.scheme import Secret
 from proxy.core.signing.signer import sign
 from proxy.queue.attempt import sign_again

@@ -14,7 +14,7 @@ from proxy.core.delivery import Deliver, DeliveryRule
 from proxy.core.payload import Payload, Pointer, read_payload
 from proxy.core.policy import Route
 from proxy.core.request_head import read_request_head
-from proxy.core.signing import TokenCheck, TokenKind
+from proxy.core.signing.proof import TokenCheck, TokenKind
 from proxy.core.signing.scheme import Secret
 from proxy.queue.parcels import ANY, attempt_lines, method_of, order_of, same_of, seal, unseal, value_at
 from tests.net.dialogue import route

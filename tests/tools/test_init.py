@@ -12,7 +12,7 @@ import pytest
 
 from proxy.config.load import load
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signing import needs_public_keys
+from proxy.core.signing.proof import needs_public_keys
 from proxy.errors import FlagError
 from proxy.tools import check, init
 from proxy.tools.providers import make_secret

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.schemes import PROVIDERS, decode_secret
-from proxy.core.signing import needs_public_keys
+from proxy.core.signing.proof import needs_public_keys
 from proxy.errors import ConfigError, FlagError
 from proxy.tools.providers import GenSecret, make_secret
 

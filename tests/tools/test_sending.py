@@ -8,7 +8,7 @@ import pytest
 
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import PROVIDERS, Provider, decode_secret
-from proxy.core.signing import SignatureCheck, TokenCheck, needs_public_keys
+from proxy.core.signing.proof import SignatureCheck, TokenCheck, needs_public_keys
 from proxy.core.signing.scheme import Secret
 from proxy.reasons import Reason
 from proxy.tools.providers import make_secret

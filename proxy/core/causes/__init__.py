@@ -23,7 +23,7 @@ from proxy.core.causes import of_body, of_secret, of_signature, trial
 from proxy.core.causes.of_signature import headers_seen
 from proxy.core.causes.trial import MAX_BODY_BYTES, Case, Facts, Hypothesis, Trial, cause, equal, out_of_dates
 from proxy.core.schemes import PROVIDERS, Provider
-from proxy.core.signing import TokenKind
+from proxy.core.signing.proof import TokenKind
 from proxy.core.signing.scheme import Secret
 from proxy.http1 import RequestHead, value_of
 from proxy.reasons import Reason

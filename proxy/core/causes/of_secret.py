@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from proxy.core.causes.trial import Facts, Trial, cause, fitting, out_of_dates, undated
 from proxy.core.policy import Route
-from proxy.core.signing import needs_public_keys
+from proxy.core.signing.proof import needs_public_keys
 from proxy.core.signing.scheme import Method, Secret, SecretForm, decode_base64, decode_base64url, decode_hex
 
 _BLANKS = b" \t\r\n\v\f\0"

@@ -15,10 +15,10 @@ from dataclasses import field, replace
 
 from proxy.core.policy import Route
 from proxy.core.schemes import Provider, find
-from proxy.core.signing import Scheme, SignatureCheck, needs_public_keys
 from proxy.core.signing.documents import JsonPart, list_items, read_json
 from proxy.core.signing.evidence import EvidenceReader, target_of
 from proxy.core.signing.parsed import open_token
+from proxy.core.signing.proof import Scheme, SignatureCheck, needs_public_keys
 from proxy.core.signing.scheme import Document, Method, Secret, TimeFormat, parse_time
 from proxy.http1 import RequestHead, utc_text
 from proxy.reasons import Reason

@@ -22,7 +22,7 @@ from proxy.core.schemes.provider import (
     Provider,
     chosen,
 )
-from proxy.core.signing import Scheme
+from proxy.core.signing.proof import Scheme
 from proxy.core.signing.scheme import Encoding, Listing, SecretForm
 
 #: The app secret also signs what the browser of each user holds (``signed_request``, the cookie ``fbsr_``).

@@ -20,7 +20,7 @@ from proxy.core.schemes.provider import (
     in_base64,
     signed_check,
 )
-from proxy.core.signing import Scheme, TokenKind
+from proxy.core.signing.proof import Scheme, TokenKind
 from proxy.core.signing.scheme import BodyForm, Claims, Document, Encoding, Method, SecretForm, TimeFormat, Timestamp
 
 _token = partial(Scheme, method=Method.JWT)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from proxy.core.schemes.provider import BUILDKITE_EVENTS, GITLAB_EVENTS, Provider, chosen, in_base64
-from proxy.core.signing import Scheme
+from proxy.core.signing.proof import Scheme
 from proxy.core.signing.scheme import BodyForm, Encoding, Listing, Method, SecretForm, TimeFormat, Timestamp
 
 MILLISECONDS = TimeFormat.MILLISECONDS

@@ -17,7 +17,7 @@ from proxy.core.schemes.provider import (
     in_base64,
     signed_check,
 )
-from proxy.core.signing import Scheme
+from proxy.core.signing.proof import Scheme
 from proxy.core.signing.scheme import Document, Listing, Method, SecretForm, TimeFormat, Timestamp
 
 _TWILIO = in_base64(

@@ -16,7 +16,7 @@ import re
 from enum import Enum
 from functools import partial
 
-from proxy.core.signing import Scheme, TokenKind, load_pubkey, needs_public_keys
+from proxy.core.signing.proof import Scheme, TokenKind, load_pubkey, needs_public_keys
 from proxy.core.signing.scheme import Encoding, SecretForm, decode_base64, decode_hex
 from proxy.errors import Mistake
 from proxy.values import frozen

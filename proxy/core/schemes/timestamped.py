@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from proxy.core.schemes.provider import KEYED, Form, Made, Provider, chosen, in_base64, signed_check
-from proxy.core.signing import Scheme
+from proxy.core.signing.proof import Scheme
 from proxy.core.signing.scheme import BodyForm, Listing, TimeFormat, Timestamp
 
 MILLISECONDS = TimeFormat.MILLISECONDS

@@ -21,11 +21,11 @@ from urllib.parse import quote, urlencode, urlsplit
 from proxy.core.policy import Route
 from proxy.core.schemes import Provider, find
 from proxy.core.schemes.provider import TokenSpec
-from proxy.core.signing import PUBLIC_KEY_METHODS, Scheme, TokenKind, load_pubkey, needs_public_keys
 from proxy.core.signing.documents import FormPart, JsonPart, Part, list_items, read_document, read_form, read_json
 from proxy.core.signing.evidence import as_signed, public_url_of
 from proxy.core.signing.mac import digest, keyed_hash
 from proxy.core.signing.parsed import HMAC_DIGESTS
+from proxy.core.signing.proof import PUBLIC_KEY_METHODS, Scheme, TokenKind, load_pubkey, needs_public_keys
 from proxy.core.signing.scheme import Claims, Document, Listing, Method, encode, encode_base64url, write_time
 from proxy.core.signing.template import DOCUMENT_SLOTS, Context, Slot, compile_template, make_transform
 from proxy.http1 import Framing, RequestHead
@@ -233,7 +233,7 @@ def sign_inside(provider: Provider, secret: bytes, body: bytes, now: float, mess
         return _signed_form(scheme, document, secret, body)
     tree = read_document(body)
     if not isinstance(tree, dict):
-        raise ValueError(f"{provider.title} sends a JSON object: give one")  # noqa: TRY004  of its content
+        raise ValueError(f"{provider.title} sends a JSON object: give one, in which no key stands twice")  # noqa: TRY004  of its content
     elements = [tree] if document.items is None else list_items(tree, document.items)
     if not elements:
         raise ValueError(f"the body has no {document.items}: there is nothing to sign")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.causes.trial import Trial
-from proxy.core.signing import TokenKind
+from proxy.core.signing.proof import TokenKind
 from tests import policies
 from tests.faults import CAUSES, TOKEN, TOKENS, Fault, refused, route, token
 

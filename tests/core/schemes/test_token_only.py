@@ -6,7 +6,7 @@ import pytest
 
 from proxy.core.schemes import PROVIDERS
 from proxy.core.schemes.keys_and_tokens import TOKEN_ONLY
-from proxy.core.signing import TokenCheck, TokenKind
+from proxy.core.signing.proof import TokenCheck, TokenKind
 from proxy.core.signing.scheme import Secret
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.core.request_head import HeadLimits, read_request_head
 from proxy.core.schemes import PROVIDERS, decode_secret
-from proxy.core.signing import SignatureCheck, TokenCheck, TokenKind, needs_public_keys
+from proxy.core.signing.proof import SignatureCheck, TokenCheck, TokenKind, needs_public_keys
 from proxy.core.signing.scheme import Secret
 from proxy.core.signing.signer import sign_anew
 from proxy.http1 import RequestHead, write_request_head

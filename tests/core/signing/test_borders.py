@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from proxy.core.schemes import PROVIDERS
-from proxy.core.signing import SignatureCheck
+from proxy.core.signing.proof import SignatureCheck
 from proxy.core.signing.scheme import (
     BodyForm,
     Encoding,

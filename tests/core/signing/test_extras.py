@@ -9,7 +9,7 @@ import pytest
 
 from proxy import core
 from proxy.core.schemes import PROVIDERS, decode_secret
-from proxy.core.signing import SignatureCheck, needs_public_keys
+from proxy.core.signing.proof import SignatureCheck, needs_public_keys
 from proxy.core.signing.scheme import Secret
 
 NEEDS_KEYS = {

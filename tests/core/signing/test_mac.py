@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.signing import SignatureCheck
 from proxy.core.signing.mac import digest, keyed_hash
+from proxy.core.signing.proof import SignatureCheck
 from proxy.core.signing.scheme import Listing, Method, Scheme, Secret
 from tests.deliveries import Delivery, head_of
 

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from proxy.core.schemes import PROVIDERS, find
-from proxy.core.signing import SignatureCheck
+from proxy.core.signing.proof import SignatureCheck
 from proxy.core.signing.scheme import Secret
 from proxy.reasons import Reason
 from tests.deliveries import BODY, NOW, Delivery, b64, check_for, head_of, mac, make

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from proxy.core.pubkey import sign_message
 from proxy.core.request_head import read_request_head
 from proxy.core.schemes import PROVIDERS, decode_secret
-from proxy.core.signing import SignatureCheck, needs_public_keys
+from proxy.core.signing.proof import SignatureCheck, needs_public_keys
 from proxy.core.signing.scheme import Method, Secret
 from proxy.core.signing.signer import plays_key
 from proxy.reasons import Reason
