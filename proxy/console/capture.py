@@ -225,6 +225,7 @@ class Capture:
         self.store: DeliveryFile | None = None  # where deliveries outlive the process
         self._admitted = IntakePace(settings.keep)
         self._refused = IntakePace(max(settings.keep // REFUSED_PART, 1))
+        self._begun = site.clock.now()
         self.seen = 0
         self.skipped = 0  # too many came at once
         self.cut = 0  # of which not all was kept
@@ -264,6 +265,8 @@ class Capture:
 
     def keep(self, over: EndedExchange) -> None:
         """An exchange has ended."""
+        if over.started < self._begun:
+            return  # it was under way before anything looked on: none is missed
         self.seen += 1
         record = over.record
         is_admitted = record.verdict in ADMITTED

@@ -5,8 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.console.capture import Rings, group_of
+from proxy.console.capture import Capture, Rings, group_of
+from proxy.console.desk import SETTINGS
+from proxy.reasons import Reason
 from tests.console.kept import keep
+from tests.net.dialogue import OK, World, signed
 
 
 def refused(number: int, client: str = "192.0.2.7", body: bytes = b"") -> object:
@@ -86,3 +89,17 @@ def test_counts_and_sums_always_agree(most: int, came: list[tuple[str, int, int]
         assert rings.bytes == sum(one.size for one in kept) <= 50_000
         assert kept == sorted(kept, key=lambda one: one.number, reverse=True)
     assert len(rings) + sum(rings.dropped.values()) == len(came)
+
+
+def test_what_was_under_way_before_anything_looked_on_is_not_missed() -> None:
+    world = World()
+    world.sender() >> signed(b"{}")
+    world.later(0.5)
+    capture = world.site.capture = Capture(SETTINGS, world.site)
+    world.upstream >> OK
+    assert world.reasons == [Reason.DELIVERED]
+    assert (capture.seen, capture.skipped, len(capture.rings)) == (0, 0, 0)
+    world.sender() >> signed(b"{}")
+    world.upstream >> OK
+    assert (capture.seen, capture.skipped, len(capture.rings)) == (1, 0, 1)
+    world.over(Reason.DELIVERED, Reason.DELIVERED)

@@ -34,9 +34,8 @@ SETTINGS = ConsoleSettings(ListenAddress("127.0.0.1", 4041), keep=10, keep_bytes
 def run(action: Callable[[Desk], Awaitable[None]]) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        site: Any = SimpleNamespace(
-            instance="aa", loop=loop, policy=policy(signed_route()), clock=SimpleNamespace(wall=lambda: NOW)
-        )
+        clock = SimpleNamespace(wall=lambda: NOW, now=loop.time)
+        site: Any = SimpleNamespace(instance="aa", loop=loop, policy=policy(signed_route()), clock=clock)
         one = Desk(Capture(SETTINGS, site), site)
         try:
             async with asyncio.timeout(20):
@@ -371,7 +370,8 @@ def test_what_strangers_began_does_not_keep_others_out() -> None:
 
 async def test_a_worker_without_a_console_lends_one_while_something_looks() -> None:
     loop = asyncio.get_running_loop()
-    site: Any = SimpleNamespace(instance="aa", loop=loop, clock=SimpleNamespace(wall=lambda: NOW), capture=None)
+    clock = SimpleNamespace(wall=lambda: NOW, now=loop.time)
+    site: Any = SimpleNamespace(instance="aa", loop=loop, clock=clock, capture=None)
     asked: Any = SimpleNamespace(content=b'{"query": "route:github"}')
     streams = [desk.stream_without_console(site, asked).stream for _ in range(2)]
     assert site.capture is None
